@@ -1,0 +1,5 @@
+"""What "calibrated" means, in NumPy alone: bins, measures, temperature, the referral threshold, the drift detector.
+
+No I/O, no clock, no torch, no web. Every other room stands on this one, so the card written after training and the
+report computed from live labels are the same arithmetic on the same sums.
+"""

@@ -1,0 +1,151 @@
+"""Measures of calibration: functions of `BinSums`, and the two that need whole probability vectors.
+
+Formulas stand in the docstrings with D = C - S per bin and N = sum n. Each measure of no data is NaN. The plug-in ECE
+is biased upward: read it beside `noise_floor`, the value a perfectly calibrated model would show on as many answers.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BinSums, FloatArray
+
+Z95 = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    """A confidence interval, both ends inclusive."""
+
+    lower: float
+    upper: float
+
+
+def top_label(probabilities: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+    """Split probabilities (N, K) into the top-label confidence (N,) and the predicted class (N,).
+
+    >>> top_label([[0.2, 0.8]])
+    (array([0.8]), array([1]))
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    predicted = p.argmax(axis=1)
+    return p[np.arange(len(p)), predicted], predicted.astype(np.int64)
+
+
+def ece(sums: BinSums) -> float:
+    """Expected calibration error, sum |D| / N, in [0, 1] (Naeini et al. 2015; Guo et al. 2017).
+
+    >>> ece(BinSums.from_predictions([0.9, 0.9], [True, False]))
+    0.4
+    """
+    return _ratio(float(np.abs(sums.difference).sum()), sums.total)
+
+
+def mce(sums: BinSums) -> float:
+    """Maximum calibration error, max |D| / n over the bins that hold data, in [0, 1] (Naeini et al. 2015)."""
+    filled = sums.n > 0
+    return float((np.abs(sums.difference[filled]) / sums.n[filled]).max()) if filled.any() else math.nan
+
+
+def noise_floor(sums: BinSums) -> float:
+    """E[ECE] of a model whose confidences are true, on these answers: sqrt(2/pi) sum sqrt(V) / N.
+
+    >>> noise_floor(BinSums.from_predictions([0.5] * 100, [True] * 100)) == math.sqrt(2 / math.pi * 25) / 100
+    True
+    """
+    return _ratio(math.sqrt(2 / math.pi) * float(np.sqrt(sums.variance).sum()), sums.total)
+
+
+def ece_z(sums: BinSums) -> float:
+    """How many standard deviations the ECE lies above its noise floor; sd^2 = (1 - 2/pi) sum V / N^2."""
+    spread = math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum()))
+    return _ratio((ece(sums) - noise_floor(sums)) * sums.total, spread)
+
+
+def ece_interval(sums: BinSums, *, level: float = 0.95, draws: int = 4000) -> Interval:
+    """Symmetric bootstrap interval of the ECE, E +- quantile(|E* - E|), clipped to [0, 1] (Hall 1988).
+
+    Each bin's D is redrawn from its normal limit N(D, Q - D^2/n), so the five sums suffice. Because E* carries the same
+    upward bias as E, the lower end reaches 0 for a calibrated model. Deterministic: the draws use a fixed seed.
+    """
+    if sums.total == 0:
+        return Interval(math.nan, math.nan)
+    difference = sums.difference
+    spread = np.sqrt(np.maximum(sums.squared_error - difference**2 / np.maximum(sums.n, 1), 0))
+    noise = np.random.default_rng(0).standard_normal((draws, len(difference)))
+    redrawn = np.abs(difference + spread * noise).sum(axis=1) / sums.total  # (draws,)
+    estimate = ece(sums)
+    half = float(np.quantile(np.abs(redrawn - estimate), level))
+    return Interval(max(0.0, estimate - half), min(1.0, estimate + half))
+
+
+def signed_gap(sums: BinSums) -> float:
+    """Mean confidence minus accuracy, in [-1, 1]: above 0 the model is overconfident. Not biased, unlike ECE.
+
+    >>> signed_gap(BinSums.from_predictions([0.9, 0.9], [True, False]))
+    0.4
+    """
+    return _ratio(-float(sums.difference.sum()), sums.total)
+
+
+def signed_gap_interval(sums: BinSums) -> Interval:
+    """95 % normal interval of the signed gap: gap +- 1.96 sqrt((sum Q / N - gap^2) / N)."""
+    gap = signed_gap(sums)
+    variance = max(_ratio(float(sums.squared_error.sum()), sums.total) - gap**2, 0.0)
+    half = Z95 * math.sqrt(_ratio(variance, sums.total))
+    return Interval(gap - half, gap + half)
+
+
+def debiased_rms(sums: BinSums) -> float:
+    """Root mean square calibration error, unbiased before the root: sqrt(max(0, sum (D^2 - Q)/n / N)).
+
+    Source: Lee et al. 2023, "T-Cal".
+    """
+    filled = sums.n > 0
+    squares = (sums.difference[filled] ** 2 - sums.squared_error[filled]) / sums.n[filled]
+    return math.sqrt(max(0.0, float(squares.sum()) / sums.total)) if sums.total else math.nan
+
+
+def accuracy(sums: BinSums) -> float:
+    """Fraction of right answers, sum C / N."""
+    return _ratio(float(sums.correct.sum()), sums.total)
+
+
+def mean_confidence(sums: BinSums) -> float:
+    """Mean top-label confidence, sum S / N: the accuracy the model expects of itself."""
+    return _ratio(float(sums.confidence.sum()), sums.total)
+
+
+def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Mean negative log-likelihood in nats of the true classes; probabilities (N, K), labels (N,) in 0..K-1.
+
+    >>> round(nll([[0.25, 0.75]], [1]), 4)
+    0.2877
+    """
+    chosen = _of_true_class(probabilities, labels)
+    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean()) if chosen.size else math.nan
+
+
+def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Brier score over all classes, mean of sum_k (p_k - y_k)^2, in [0, 2] (Brier 1950).
+
+    >>> brier([[0.25, 0.75]], [1])
+    0.125
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    chosen = _of_true_class(p, labels)
+    return float(((p**2).sum(axis=1) - 2 * chosen + 1).mean()) if chosen.size else math.nan
+
+
+def _of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1]:
+        raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
+    if y.size and not (0 <= y.min() and y.max() < p.shape[1]):
+        raise ValueError(f"labels must lie in 0..{p.shape[1] - 1}; got {y.min()}..{y.max()}")
+    return np.asarray(p[np.arange(len(p)), y])
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan

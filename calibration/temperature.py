@@ -1,0 +1,76 @@
+"""Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al. 2017).
+
+It changes no label, only confidence. Logits are needed up to a constant per row, so the logarithm of served
+probabilities serves as well as the network's own logits: fitted on those, the new T multiplies the old.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.metrics import nll
+
+LOWEST, HIGHEST = 0.05, 20.0
+
+
+def softmax(logits: npt.ArrayLike) -> FloatArray:
+    """Return exp(z) / sum exp(z) along the last axis, in float64, for any finite logits.
+
+    >>> softmax([[1000.0, 1000.0]])
+    array([[0.5, 0.5]])
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Return softmax(logits / T), shape (N, K)."""
+    return softmax(np.asarray(logits, dtype=np.float64) / temperature)
+
+
+def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
+
+    Args:
+        logits: (N, K), finite; any constant may have been added to a row.
+        labels: (N,) integers in 0..K-1.
+
+    Raises:
+        ValueError: no rows, shapes that do not match, logits that are not finite.
+
+    >>> logits = np.array([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
+    >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right 3 times of 4, so p must become 0.75
+    >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
+    0.75
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if not z.size:
+        raise ValueError("a temperature needs at least one labeled prediction; got none")
+    if not np.isfinite(z).all():
+        raise ValueError("logits must be finite; got infinity or NaN")
+    # The likelihood is log-concave in 1/T, hence has a single valley in log T as well.
+    log_t = _golden_section(
+        lambda t: nll(apply_temperature(z, math.exp(t)), y), math.log(LOWEST), math.log(HIGHEST)
+    )
+    return math.exp(log_t)
+
+
+def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:
+    """Return the minimizer of a function with one valley in [lower, upper], to 1e-7 (Kiefer 1953)."""
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
+    at_left, at_right = function(left), function(right)
+    while upper - lower > 1e-7:
+        if at_left <= at_right:
+            upper, right, at_right = right, left, at_left
+            left = upper - ratio * (upper - lower)
+            at_left = function(left)
+        else:
+            lower, left, at_left = left, right, at_right
+            right = lower + ratio * (upper - lower)
+            at_right = function(right)
+    return (lower + upper) / 2

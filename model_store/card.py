@@ -1,0 +1,107 @@
+"""The card: what a model is, where it comes from, how calibrated it was, and the hash of every file beside it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from model_store.image import InputSpec
+
+FORMAT_VERSION: Literal[1] = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InputCard(_Frozen):
+    """The encoded image's way into the graph; the fields of `InputSpec`."""
+
+    channels: Literal[1, 3]
+    height: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=4096)
+    resize: Literal["stretch", "crop"] = "stretch"
+
+    @property
+    def spec(self) -> InputSpec:
+        """The same as a plain dataclass for `model_store.image`."""
+        return InputSpec(self.channels, self.height, self.width, self.resize)
+
+
+class Provenance(_Frozen):
+    """How this file came to be: enough to train it again."""
+
+    dataset: str
+    fingerprint: str = Field(description="sha256 over the data set's images and labels")
+    backbone: str
+    loss: str
+    beta: float | None = Field(
+        default=None, description="weight of the calibration term, where the loss has one"
+    )
+    seed: int
+    epochs: int
+    libraries: dict[str, str]
+    git_commit: str | None = None
+    created_at: datetime
+    parent_version: int | None = Field(default=None, description="the version that was recalibrated, if any")
+
+
+class BinRow(_Frozen):
+    """The sums of one confidence bin, as in `calibration.bins.BinSums`."""
+
+    n: int = Field(ge=0)
+    confidence: float = Field(ge=0)
+    correct: float = Field(ge=0)
+    variance: float = Field(ge=0)
+    squared_error: float = Field(ge=0)
+
+
+class CalibrationCard(_Frozen):
+    """The calibrator inside the graph and what it achieved on the labeled answers it is to be held to."""
+
+    method: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+    reference_split: str
+    bins: tuple[BinRow, ...] = Field(min_length=1)
+    measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
+
+    @classmethod
+    def from_reference(
+        cls, *, temperature: float, split: str, sums: BinSums, measures: Measures
+    ) -> "CalibrationCard":
+        """Describe a temperature by its reference answers."""
+        rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
+        return cls(temperature=temperature, reference_split=split, bins=rows, measures=measures.as_dict())
+
+    @property
+    def sums(self) -> BinSums:
+        """The reference's bins, ready to be measured or merged."""
+        return BinSums.from_rows([row.model_dump() for row in self.bins])
+
+
+class Referral(_Frozen):
+    """The referral threshold and its promise, as in `calibration.threshold.Threshold`."""
+
+    threshold: Fraction
+    promised_accuracy: Fraction
+    delta: Fraction
+    coverage: Fraction
+
+
+class Card(_Frozen):
+    """card.json."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: int = Field(ge=1)
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(min_length=2)
+    input: InputCard
+    provenance: Provenance
+    calibration: CalibrationCard
+    referral: Referral | None = None
+    files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")

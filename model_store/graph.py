@@ -1,0 +1,85 @@
+"""The ONNX graph's side of the contract: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
+
+Division by the initializer `temperature` [1] and the softmax are inside, so every runtime gives the same calibrated
+numbers, and recalibrating is the edit of one float.
+"""
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, numpy_helper
+
+from model_store.card import Card
+
+INPUT, OUTPUT, TEMPERATURE = "image", "probabilities", "temperature"
+
+
+def check_graph(model: bytes, card: Card) -> str | None:
+    """Return what is wrong with the graph, as a clause, or None if it keeps the contract and agrees with the card."""
+    try:
+        proto = onnx.load_model_from_string(model)
+    except DecodeError:
+        return "model.onnx is not an ONNX file"
+    graph = proto.graph
+    if any(tensor.external_data for tensor in graph.initializer):
+        return "model.onnx keeps weights in another file; export it with external_data=False"
+    size = (card.input.channels, card.input.height, card.input.width)
+    return (
+        _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
+        or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
+        or _check_temperature(graph, card.calibration.temperature)
+    )
+
+
+def with_temperature(model: bytes, temperature: float) -> bytes:
+    """Return the same graph with another temperature.
+
+    Raises:
+        ValueError: the graph has no initializer of that name, or temperature is not positive and finite.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"a temperature is positive and finite; got {temperature}")
+    proto = onnx.load_model_from_string(model)
+    initializer = _find_temperature(proto.graph)
+    if initializer is None:
+        raise ValueError("the graph has no initializer named 'temperature'")
+    initializer.CopyFrom(numpy_helper.from_array(np.array([temperature], dtype=np.float32), TEMPERATURE))
+    return bytes(proto.SerializeToString())
+
+
+def _find_temperature(graph: onnx.GraphProto) -> onnx.TensorProto | None:
+    return next((tensor for tensor in graph.initializer if tensor.name == TEMPERATURE), None)
+
+
+def _check_temperature(graph: onnx.GraphProto, expected: float) -> str | None:
+    initializer = _find_temperature(graph)
+    if initializer is None:
+        return "model.onnx has no initializer named 'temperature'"
+    value = numpy_helper.to_array(initializer)
+    if value.shape != (1,) or not np.isclose(value[0], expected, rtol=1e-5):
+        return f"model.onnx has temperature {value.tolist()}, the card says {expected}"
+    return None
+
+
+def _check_tensor(
+    kind: str, values: "list[onnx.ValueInfoProto]", name: str, dtype: int, size: tuple[int, ...]
+) -> str | None:
+    """Compare one input or output with what is expected; its first dimension must be free for the batch."""
+    expected = (
+        f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
+    )
+    found = ", ".join(_describe(value) for value in values) or "none"
+    tensor = values[0].type.tensor_type if len(values) == 1 else None
+    if tensor is None or values[0].name != name or tensor.elem_type != dtype:
+        return f"model.onnx must have {expected}; it has {found}"
+    dimensions = list(tensor.shape.dim)
+    fixed = tuple(dimension.dim_value for dimension in dimensions[1:])
+    if fixed != size or not dimensions or dimensions[0].dim_value:
+        return f"model.onnx must have {expected}; it has {found}"
+    return None
+
+
+def _describe(value: onnx.ValueInfoProto) -> str:
+    tensor = value.type.tensor_type
+    dimensions = ", ".join(d.dim_param or str(d.dim_value or "?") for d in tensor.shape.dim)
+    return f"'{value.name}' {TensorProto.DataType.Name(tensor.elem_type).lower()} [{dimensions}]"

@@ -1,0 +1,122 @@
+"""How an image becomes the model's input: decode, color, resize. Training and serving both call this and nothing else.
+
+The result is uint8; casting and normalization are in the ONNX graph. The size is read from the header and checked
+before a pixel is decoded. This file is copied into TorchServe archives: it may import NumPy, Pillow and
+`model_store.errors`, no more.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 50_000_000
+
+Pixels = npt.NDArray[np.uint8]
+
+# Pillow's own bomb guard stands in the way of ours, which knows the configured limit and is checked first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The image tensor a model expects.
+
+    Attributes:
+        channels: 1 (gray) or 3 (RGB).
+        height, width: in pixels.
+        resize: "stretch" scales both sides to fit; "crop" scales the shorter side and keeps the center of the longer.
+    """
+
+    channels: Literal[1, 3]
+    height: int
+    width: int
+    resize: Literal["stretch", "crop"] = "stretch"
+
+
+def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decode one encoded image into the model's input.
+
+    Args:
+        data: the bytes of a JPEG, PNG, TIFF, BMP or WebP file; of several frames the first is taken.
+        spec: what the model expects.
+        max_pixels: the largest width times height that is decoded.
+
+    Returns:
+        (C, H, W) uint8.
+
+    Raises:
+        EmptyImage, UnknownImage, BrokenImage, ImageTooLarge: as their names say.
+    """
+    return prepare(open_image(data, max_pixels=max_pixels), spec)
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode one encoded image, at its own size, upright as its EXIF orientation says; errors as `decode`."""
+    if not data:
+        raise EmptyImage
+    try:
+        with warnings.catch_warnings():  # Pillow warns of harmless oddities in metadata; the pixels decide
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > max_pixels:
+                raise ImageTooLarge(image.width, image.height, max_pixels)
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise UnknownImage(FORMATS) from error
+    # Pillow's decoders signal damaged data with whatever their parsers happen to raise.
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        OverflowError,
+    ) as error:
+        raise BrokenImage(str(error) or type(error).__name__) from error
+
+
+def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
+    """Bring a decoded image to the model's colors and size: (C, H, W) uint8, by bilinear filtering.
+
+    >>> prepare(Image.new("L", (56, 56), 128), InputSpec(1, 28, 28)).shape
+    (1, 28, 28)
+    """
+    image = _recolor(image, "L" if spec.channels == 1 else "RGB")
+    size = (spec.width, spec.height)
+    if image.size != size:
+        box = _center_box(image, spec) if spec.resize == "crop" else None
+        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[np.newaxis] if spec.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _recolor(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to "L" or "RGB": transparency over black, 16 bits by their upper byte (Pillow alone would clip them)."""
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I;16") or image.mode == "I":
+        deep = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        image = Image.fromarray((deep >> 8).astype(np.uint8))
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+    return image.convert(mode)
+
+
+def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
+    """Return the largest centered box (left, top, right, bottom) of the aspect ratio that the model expects."""
+    scale = min(image.width / spec.width, image.height / spec.height)
+    width, height = scale * spec.width, scale * spec.height
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    return left, top, left + width, top + height

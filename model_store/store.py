@@ -1,0 +1,149 @@
+"""A folder of bundles, `<name>/<version>/`, and for each model the alias `production`: a file with a version number."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.bundle import Bundle, read_bundle
+from model_store.card import NAME_PATTERN
+from model_store.errors import CardError, InvalidName, NotInStore
+
+ALIAS = "production"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store of models; the folder need not exist before something is published.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    def models(self) -> list[str]:
+        """Return the names of the models that have at least one version, sorted."""
+        if not self.root.is_dir():
+            return []
+        names = (path.name for path in self.root.iterdir() if re.match(NAME_PATTERN, path.name))
+        return sorted(name for name in names if self.versions(name))
+
+    def versions(self, name: str) -> list[int]:
+        """Return the published versions of a model, ascending; none for an unknown model."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(int(path.name) for path in self._model(name).iterdir() if path.name.isdecimal())
+        return []
+
+    def folder(self, name: str, version: int) -> Path:
+        """Return the folder of one version, whether or not it exists."""
+        return self._model(name) / str(version)
+
+    def read(self, name: str, version: int | None = None) -> Bundle:
+        """Return a verified bundle; without a version the one in production.
+
+        Raises:
+            NotInStore: no such model or version, or none is in production.
+            BundleError: it is there and not sound.
+        """
+        chosen = self.production(name) if version is None else version
+        if chosen is None:
+            raise NotInStore(
+                f"{self._found(name)}; none is in production: run `candor promote {name} VERSION`"
+            )
+        self._require(name, chosen)
+        return self._read(name, chosen)
+
+    def publish(self, name: str, build: Callable[[Path, int], object]) -> int:
+        """Publish the next version of a model, whole or not at all.
+
+        Args:
+            name: the model.
+            build: called with an empty folder and the version number; writes the bundle there.
+
+        Returns:
+            The version number.
+
+        Raises:
+            BundleError: what was built does not verify. Nothing is published then.
+        """
+        model = self._model(name)
+        model.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=model))
+        try:
+            while True:
+                version = max(self.versions(name), default=0) + 1
+                build(draft, version)
+                read_bundle(draft)
+                if self._settle(draft, self.folder(name, version)):
+                    return version
+                _empty(draft)  # another process published this number meanwhile: build the next
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def promote(self, name: str, version: int) -> None:
+        """Point `production` at a version, after verifying it; atomic.
+
+        Raises:
+            NotInStore, BundleError: the version is not there or not sound. The alias stays as it was.
+        """
+        self._require(name, version)
+        self._read(name, version)
+        descriptor, path = tempfile.mkstemp(prefix=".alias-", dir=self._model(name))
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{version}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(path, 0o644)
+        os.replace(path, self._model(name) / ALIAS)
+
+    def production(self, name: str) -> int | None:
+        """Return the version that `production` points at, or None."""
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            return int((self._model(name) / ALIAS).read_text(encoding="ascii"))
+        return None
+
+    def _read(self, name: str, version: int) -> Bundle:
+        bundle = read_bundle(self.folder(name, version))
+        if (bundle.card.name, bundle.card.version) != (name, version):
+            raise CardError(bundle.folder, f"its card is that of {bundle.card.name}/{bundle.card.version}")
+        return bundle
+
+    def _model(self, name: str) -> Path:
+        if not re.match(NAME_PATTERN, name):
+            raise InvalidName(name)
+        return self.root / name
+
+    def _require(self, name: str, version: int) -> None:
+        if version not in self.versions(name):
+            raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
+
+    def _found(self, name: str) -> str:
+        versions = self.versions(name)
+        if versions:
+            return f"the store has versions {', '.join(map(str, versions))} of '{name}'"
+        return f"the store {self.root} has no model '{name}'; it has {', '.join(self.models()) or 'none'}"
+
+    @staticmethod
+    def _settle(draft: Path, final: Path) -> bool:
+        """Move a finished draft to its place in one step; False if the place is taken."""
+        os.chmod(draft, 0o755)
+        for path in draft.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            draft.rename(final)  # refuses a folder that holds files
+        except OSError:
+            if final.exists():
+                return False
+            raise
+        return True
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
