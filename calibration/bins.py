@@ -118,10 +118,7 @@ class BinSums:
     def as_rows(self) -> list[dict[str, float]]:
         """Return one plain dictionary per bin, ready for JSON."""
         columns = (self.n, self.confidence, self.correct, self.variance, self.squared_error)
-        return [
-            dict(zip(_KEYS, (column[m].item() for column in columns), strict=True))
-            for m in range(len(self.n))
-        ]
+        return [dict(zip(_KEYS, (column[m].item() for column in columns), strict=True)) for m in range(len(self.n))]
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> "BinSums":

@@ -92,9 +92,7 @@ class DriftDetector:
         self.settings = settings
         self.state = state or DriftState(_no_evidence(settings.bin_count))
         if self.state.log_m.shape[0] != settings.bin_count + 1:
-            raise ValueError(
-                f"the state has {self.state.log_m.shape[0] - 1} bins, the settings {settings.bin_count}"
-            )
+            raise ValueError(f"the state has {self.state.log_m.shape[0] - 1} bins, the settings {settings.bin_count}")
 
     def update(self, confidence: float, correct: bool) -> bool:
         """Take one label into account; return True if it is the one that raises the alarm.

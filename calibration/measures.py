@@ -67,9 +67,7 @@ class Measures:
         """
         confidence, predicted = metrics.top_label(probabilities)
         sums = BinSums.from_predictions(confidence, predicted == np.asarray(labels), bin_count)
-        return cls.from_sums(
-            sums, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels)
-        )
+        return cls.from_sums(sums, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels))
 
     def as_dict(self) -> dict[str, float | None]:
         """Return plain data for JSON; what is not a number becomes None."""

@@ -142,7 +142,7 @@ def _of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> Float
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
         raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
-    if y.size and not (0 <= y.min() and y.max() < p.shape[1]):
+    if y.size and not (y.min() >= 0 and y.max() < p.shape[1]):
         raise ValueError(f"labels must lie in 0..{p.shape[1] - 1}; got {y.min()}..{y.max()}")
     return np.asarray(p[np.arange(len(p)), y])
 

@@ -53,9 +53,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     if not np.isfinite(z).all():
         raise ValueError("logits must be finite; got infinity or NaN")
     # The likelihood is log-concave in 1/T, hence has a single valley in log T as well.
-    log_t = _golden_section(
-        lambda t: nll(apply_temperature(z, math.exp(t)), y), math.log(LOWEST), math.log(HIGHEST)
-    )
+    log_t = _golden_section(lambda t: nll(apply_temperature(z, math.exp(t)), y), math.log(LOWEST), math.log(HIGHEST))
     return math.exp(log_t)
 
 

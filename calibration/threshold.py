@@ -42,9 +42,7 @@ def referral_threshold(
     True
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
-    needed = math.log(delta) / math.log(
-        promised_accuracy
-    )  # fewer answers than this cannot pass even if all are right
+    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers than this cannot pass even if all are right
     certified: Threshold | None = None
     for candidate in CANDIDATES:
         above = p >= candidate

@@ -60,9 +60,7 @@ def read_bundle(folder: Path) -> Bundle:
     contents = {name: _read_file(folder, name) for name in card.files}
     for name, expected in card.files.items():
         if _sha256(contents[name]) != expected:
-            raise FileError(
-                folder, f"{name} is not the file that was published: its sha256 differs from the card's"
-            )
+            raise FileError(folder, f"{name} is not the file that was published: its sha256 differs from the card's")
     problem = check_graph(contents[MODEL_FILE], card)
     if problem:
         raise GraphError(folder, problem)

@@ -40,9 +40,7 @@ class Provenance(_Frozen):
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
     backbone: str
     loss: str
-    beta: float | None = Field(
-        default=None, description="weight of the calibration term, where the loss has one"
-    )
+    beta: float | None = Field(default=None, description="weight of the calibration term, where the loss has one")
     seed: int
     epochs: int
     libraries: dict[str, str]
@@ -71,9 +69,7 @@ class CalibrationCard(_Frozen):
     measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
 
     @classmethod
-    def from_reference(
-        cls, *, temperature: float, split: str, sums: BinSums, measures: Measures
-    ) -> "CalibrationCard":
+    def from_reference(cls, *, temperature: float, split: str, sums: BinSums, measures: Measures) -> "CalibrationCard":
         """Describe a temperature by its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
         return cls(temperature=temperature, reference_split=split, bins=rows, measures=measures.as_dict())

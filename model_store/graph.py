@@ -4,6 +4,8 @@ Division by the initializer `temperature` [1] and the softmax are inside, so eve
 numbers, and recalibrating is the edit of one float.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
@@ -62,12 +64,10 @@ def _check_temperature(graph: onnx.GraphProto, expected: float) -> str | None:
 
 
 def _check_tensor(
-    kind: str, values: "list[onnx.ValueInfoProto]", name: str, dtype: int, size: tuple[int, ...]
+    kind: str, values: Sequence[onnx.ValueInfoProto], name: str, dtype: int, size: tuple[int, ...]
 ) -> str | None:
     """Compare one input or output with what is expected; its first dimension must be free for the batch."""
-    expected = (
-        f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
-    )
+    expected = f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
     found = ", ".join(_describe(value) for value in values) or "none"
     tensor = values[0].type.tensor_type if len(values) == 1 else None
     if tensor is None or values[0].name != name or tensor.elem_type != dtype:

@@ -52,9 +52,7 @@ class Store:
         """
         chosen = self.production(name) if version is None else version
         if chosen is None:
-            raise NotInStore(
-                f"{self._found(name)}; none is in production: run `candor promote {name} VERSION`"
-            )
+            raise NotInStore(f"{self._found(name)}; none is in production: run `candor promote {name} VERSION`")
         self._require(name, chosen)
         return self._read(name, chosen)
 
@@ -98,8 +96,8 @@ class Store:
             file.write(f"{version}\n")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(path, 0o644)
-        os.replace(path, self._model(name) / ALIAS)
+        Path(path).chmod(0o644)
+        Path(path).replace(self._model(name) / ALIAS)
 
     def production(self, name: str) -> int | None:
         """Return the version that `production` points at, or None."""
@@ -131,7 +129,7 @@ class Store:
     @staticmethod
     def _settle(draft: Path, final: Path) -> bool:
         """Move a finished draft to its place in one step; False if the place is taken."""
-        os.chmod(draft, 0o755)
+        draft.chmod(0o755)
         for path in draft.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())

@@ -1,0 +1,29 @@
+# The serving image: HTTP, ledger and monitor; no torch, no root, no shell needed at run time.
+#
+#   docker build -t candor .
+#   docker run -p 8080:8080 -v ./model_store/models:/models:ro -v candor-data:/data candor
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/candor
+COPY pyproject.toml README.md LICENSE candor.py ./
+COPY calibration calibration
+COPY model_store model_store
+COPY monitoring monitoring
+COPY serving serving
+COPY training training
+COPY demo demo
+RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check .
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --no-create-home candor \
+ && mkdir /data /models && chown candor /data
+COPY --from=build /opt/candor /opt/candor
+ENV PATH=/opt/candor/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_STORE=/models CANDOR_LEDGER=sqlite:////data/candor.db
+USER candor
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+ENTRYPOINT ["candor"]
+CMD ["serve"]

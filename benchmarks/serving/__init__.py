@@ -1,0 +1,1 @@
+"""How close Candor's HTTP front comes to ONNX Runtime alone: `python -m benchmarks.serving`."""

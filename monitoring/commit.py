@@ -1,0 +1,59 @@
+"""One commit: the answers and labels of a group, their sums and their detectors, all or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from monitoring import watch
+from monitoring.feedback import pending
+from monitoring.feedback.items import FeedbackItem, FeedbackResult
+from monitoring.feedback.labeling import FeedbackPolicy, Labeling
+from monitoring.inbox import Group, Labels
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.predictions import append
+from monitoring.tally import Tally
+
+
+@dataclass(frozen=True)
+class Commit:
+    """How a group is written. `calibrations`: those known so far, by id; labels of older ones are added to it."""
+
+    calibrations: dict[int, CalibrationRow]
+    policy: FeedbackPolicy
+
+    def write(self, connection: Connection, group: Group, *, now_ns: int) -> tuple[Tally, list[list[FeedbackResult]]]:
+        """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
+        tally = Tally()
+        rows = [row for batch in group.batches for row in batch.rows]
+        waited: list[FeedbackItem] = []
+        if rows:
+            append(connection, rows, tally.changes)
+            waited = pending.release(connection, rows, self.calibrations)
+        items = waited + [item for portion in group.labels for item in portion.items]
+        results = self._label(connection, items, tally, now_ns=now_ns) if items else []
+        tally.changes.save(connection)
+        return tally, _dealt(results[len(waited) :], group.labels)
+
+    def _label(
+        self, connection: Connection, items: Sequence[FeedbackItem], tally: Tally, *, now_ns: int
+    ) -> list[FeedbackResult]:
+        labeling = Labeling(connection, self.calibrations, policy=self.policy, tally=tally, now_ns=now_ns)
+        results = labeling.apply(items)
+        for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
+            detector, raised = watch.advance(
+                connection,
+                calibration_id,
+                labeling.first_labels[calibration_id],
+                last_feedback_id=last_feedback_id,
+                now_ns=now_ns,
+            )
+            tally.detectors[calibration_id] = detector
+            tally.alarms[calibration_id] += raised
+        return results
+
+
+def _dealt(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
+    """The results again by portion."""
+    left = iter(results)
+    return [[next(left) for _ in portion.items] for portion in portions]

@@ -1,0 +1,81 @@
+"""What the monitoring room refuses, one class a reason; `routes` turns each into a status code.
+ The data flows  body -> items -> recorder -> ledger  and  ledger -> report -> page;  the errors below stand
+in that order. Each carries a sentence that says what was got, what was expected and what to do.
+"""
+
+
+class MonitoringError(Exception):
+    """Any refusal of this room."""
+
+
+class BodyTooLarge(MonitoringError, ValueError):
+    """A request body over the limit; refused before it is read to its end."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        super().__init__(f"The body is larger than {limit_bytes:,} bytes; send the labels in several requests.")
+
+
+class BodyMalformed(MonitoringError, ValueError):
+    """A body that is not JSON."""
+
+
+class FeedbackInvalid(MonitoringError, ValueError):
+    """JSON that is not feedback: a wrong type, a missing or unknown field, an id or a list that is too long."""
+
+
+class LabelUnknown(MonitoringError, ValueError):
+    """A label that is not one of the model's classes."""
+
+    def __init__(self, label: str, classes: tuple[str, ...]) -> None:
+        self.label, self.classes = label, classes
+        shown = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+        super().__init__(f"Label {brief(label)} is not a class of this model; expected one of: {shown}.")
+
+
+class PendingFull(MonitoringError, RuntimeError):
+    """Too many labels already wait for predictions that have not arrived."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"{limit:,} labels already wait for their predictions; check that request ids are spelled the same "
+            "in predictions and feedback, then send this label again."
+        )
+
+
+class ModelUnknown(MonitoringError, LookupError):
+    """A model, or a version of it, that the ledger has never seen."""
+
+    def __init__(self, model: str, version: int | None = None) -> None:
+        self.model, self.version = model, version
+        which = brief(model) if version is None else f"{brief(model)} version {version}"
+        super().__init__(f"The ledger knows no model {which}; GET /calibration lists those it knows.")
+
+
+class QueryInvalid(MonitoringError, ValueError):
+    """A query parameter (`version`, `window`) that cannot be read."""
+
+
+class LedgerError(MonitoringError, RuntimeError):
+    """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
+
+
+class RecorderClosed(MonitoringError, RuntimeError):
+    """Something was handed to a recorder that has stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("The recorder has stopped; nothing more is written to the ledger.")
+
+
+class RecalibrationRefused(MonitoringError, ValueError):
+    """Too little or unsuitable evidence for a new temperature."""
+
+
+def brief(text: str, *, limit: int = 60) -> str:
+    """Quote `text` for an error sentence, cut to `limit` characters so that no caller can fill a log.
+
+    >>> brief("pneumonia"), brief("a" * 100, limit=4)
+    ("'pneumonia'", "'aaaa...'")
+    """
+    return ascii(text if len(text) <= limit else text[:limit] + "...")

@@ -1,0 +1,52 @@
+"""A label as it comes in, and what became of it.
+
+An item names an answer either by `prediction_id` or by `model` and `request_id`, never by both.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+ID_LIMIT = 200  # characters of an id, a model's name, a label or a source
+
+
+class FeedbackItem(NamedTuple):
+    """One label. `prediction_id`: 16 bytes. `label`: a class name. Times in nanoseconds since 1970."""
+
+    label: str
+    prediction_id: bytes | None = None
+    model: str | None = None
+    request_id: str | None = None
+    source: str | None = None
+    observed_at_ns: int | None = None
+
+
+class FeedbackStatus(StrEnum):
+    """What became of a label."""
+
+    ACCEPTED = "accepted"  # the answer's first label
+    UNCHANGED = "unchanged"  # the answer had this very label
+    CORRECTED = "corrected"  # the answer had another label; the sums have moved
+    PENDING = "pending"  # no answer of that request id yet; joined when it arrives
+    UNKNOWN = "unknown"  # no such prediction in the ledger
+    EXPIRED = "expired"  # older than the ledger keeps predictions
+    REJECTED = "rejected"  # invalid; `detail` says why
+
+
+class Reason(StrEnum):
+    """Why a label was not recorded: the values of candor_feedback_rejected_total{reason}."""
+
+    UNKNOWN_PREDICTION = "unknown_prediction"
+    EXPIRED = "expired"
+    UNKNOWN_LABEL = "unknown_label"
+    UNKNOWN_MODEL = "unknown_model"
+    INVALID = "invalid"
+    PENDING_FULL = "pending_full"
+
+
+class FeedbackResult(NamedTuple):
+    """What became of one item; `reason` is set when nothing was recorded, `detail` says it in a sentence."""
+
+    status: FeedbackStatus
+    prediction_id: bytes | None = None
+    reason: Reason | None = None
+    detail: str | None = None

@@ -1,0 +1,155 @@
+"""What a label does: find its answer, judge it, write the revision, move the sums.
+ The same label again changes nothing. Another label is a revision that moves the sums by the difference, but
+never reaches the drift detector: that one sees the first label of each answer, in the order of the feedback
+ids.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
+from monitoring.feedback import pending
+from monitoring.feedback.answers import Answer, find, latest_of_request
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.ledger.calibrations import CalibrationRow, load, of_model
+from monitoring.ledger.schema import feedback, label_current
+from monitoring.ledger.statement import inserting, replacing
+from monitoring.tally import Tally
+
+_INSERT = inserting(feedback)
+_KEEP = replacing(label_current)
+
+
+@dataclass(frozen=True)
+class FeedbackPolicy:
+    """`pending_limit`: labels that may wait for their predictions; `retention_s`: how long the ledger keeps answers."""
+
+    pending_limit: int = 100_000
+    retention_s: float | None = None
+
+
+class FirstLabel(NamedTuple):
+    """What the drift detector is told of an answer's first label."""
+
+    feedback_id: int
+    confidence: float
+    correct: bool
+
+
+class Labeling:
+    """The labels of one transaction. Build it, `apply` items once, then read `first_labels` and `last_feedback_id`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        calibrations: dict[int, CalibrationRow],
+        *,
+        policy: FeedbackPolicy,
+        tally: Tally,
+        now_ns: int,
+    ) -> None:
+        self.first_labels: dict[int, list[FirstLabel]] = defaultdict(list)  # by calibration id
+        self.last_feedback_id: dict[int, int] = {}  # by calibration id
+        self._connection = connection
+        self._calibrations = calibrations
+        self._policy = policy
+        self._tally = tally
+        self._now_ns = now_ns
+        self._revisions: list[tuple[Any, ...]] = []
+        self._newest: dict[str, CalibrationRow | None] = {}  # by model
+        self._waiting: int | None = None  # labels held in all; counted when first needed
+        self._next_id = 1 + (connection.scalar(select(func.max(feedback.c.feedback_id))) or 0)
+
+    def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
+        """Judge the items in their order and write what they change; one result an item."""
+        ids = [item.prediction_id or latest_of_request(self._connection, item) for item in items]
+        answers = find(self._connection, [prediction_id for prediction_id in ids if prediction_id])
+        self._learn({answer.calibration_id for answer in answers.values()})
+        results = [
+            self._judge(item, answers.get(prediction_id) if prediction_id else None)
+            for item, prediction_id in zip(items, ids, strict=True)
+        ]
+        _INSERT.run(self._connection, self._revisions)
+        _KEEP.run(self._connection, [answer.as_current() for answer in answers.values() if answer.changed])
+        return results
+
+    def _learn(self, calibration_ids: set[int]) -> None:
+        for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
+            self._calibrations[row.calibration_id] = row
+
+    def _judge(self, item: FeedbackItem, answer: Answer | None) -> FeedbackResult:
+        if answer is None:
+            return self._missing(item) if item.prediction_id else self._early(item)
+        calibration = self._calibrations[answer.calibration_id]
+        label = calibration.class_index.get(item.label)
+        if label is None:
+            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, calibration.classes))
+        if label == answer.label:
+            self._tally.duplicates[answer.calibration_id] += 1
+            return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
+        first = answer.label is None
+        self._first(answer, label) if first else self._correct(answer, label)
+        self._revise(answer, item)
+        return FeedbackResult(FeedbackStatus.ACCEPTED if first else FeedbackStatus.CORRECTED, answer.prediction_id)
+
+    def _first(self, answer: Answer, label: int) -> None:
+        answer.label, answer.revision, answer.first_feedback_id = label, 0, self._next_id
+        self._tally.changes.label(answer.counted, answer.correct)
+        delay_s = max(0, self._now_ns - answer.served_at_ns) / 1e9
+        self._tally.delays_s.append((answer.calibration_id, delay_s))
+        first = FirstLabel(self._next_id, answer.counted.confidence, answer.correct)
+        self.first_labels[answer.calibration_id].append(first)
+
+    def _correct(self, answer: Answer, label: int) -> None:
+        was_correct = answer.correct
+        answer.label, answer.revision = label, (answer.revision or 0) + 1
+        if answer.correct != was_correct:
+            self._tally.changes.correct(answer.counted, answer.correct)
+
+    def _revise(self, answer: Answer, item: FeedbackItem) -> None:
+        moment = (item.source, item.observed_at_ns, self._now_ns)
+        what = (answer.calibration_id, answer.revision, answer.label, int(answer.correct))
+        self._revisions.append((self._next_id, answer.prediction_id, *what, *moment))
+        self.last_feedback_id[answer.calibration_id] = self._next_id
+        answer.changed = True
+        self._next_id += 1
+
+    def _missing(self, item: FeedbackItem) -> FeedbackResult:
+        served_at_ns = int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000  # UUIDv7: ms since 1970
+        kept_s = self._policy.retention_s
+        expired = kept_s is not None and served_at_ns < self._now_ns - kept_s * 1e9
+        status = FeedbackStatus.EXPIRED if expired else FeedbackStatus.UNKNOWN
+        reason = Reason.EXPIRED if expired else Reason.UNKNOWN_PREDICTION
+        self._tally.rejected[reason] += 1
+        return FeedbackResult(status, item.prediction_id, reason)
+
+    def _early(self, item: FeedbackItem) -> FeedbackResult:
+        model = item.model or ""
+        if model not in self._newest:
+            self._newest[model] = next(iter(of_model(self._connection, model)), None)
+        newest = self._newest[model]
+        if newest is None:
+            return self._reject(Reason.UNKNOWN_MODEL, ModelUnknown(model))
+        if item.label not in newest.class_index:
+            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, newest.classes))
+        if not pending.is_held(self._connection, item) and not self._has_room():
+            return self._reject(Reason.PENDING_FULL, PendingFull(self._policy.pending_limit))
+        pending.hold(self._connection, item, now_ns=self._now_ns)
+        return FeedbackResult(FeedbackStatus.PENDING)
+
+    def _has_room(self) -> bool:
+        """Whether one more label may wait; counts it if so."""
+        if self._waiting is None:
+            self._waiting = sum(pending.count(self._connection).values())
+        if self._waiting >= self._policy.pending_limit:
+            return False
+        self._waiting += 1
+        return True
+
+    def _reject(self, reason: Reason, error: Exception) -> FeedbackResult:
+        self._tally.rejected[reason] += 1
+        return FeedbackResult(FeedbackStatus.REJECTED, reason=reason, detail=str(error))

@@ -1,0 +1,57 @@
+"""Labels that came before their predictions: held by model and request id, given out when the prediction arrives."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, func, select
+
+from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import feedback_pending
+from monitoring.ledger.statement import replacing
+
+_columns = feedback_pending.columns
+_HOLD = replacing(feedback_pending)
+_CHUNK = 500  # parameters in one IN list
+
+
+def count(connection: Connection) -> dict[str, int]:
+    """How many labels wait, by model."""
+    wanted = select(_columns.model, func.count()).group_by(_columns.model)
+    return dict(connection.execute(wanted).tuples().all())
+
+
+def is_held(connection: Connection, item: FeedbackItem) -> bool:
+    """Whether a label for this model and request id waits already."""
+    same = (_columns.model == item.model) & (_columns.request_id == item.request_id)
+    return connection.scalar(select(1).where(same)) is not None
+
+
+def hold(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
+    """Keep a label until its prediction comes; a later label for the same request takes its place."""
+    row = (item.model, item.request_id, item.label, item.source, item.observed_at_ns, now_ns)
+    _HOLD.run(connection, [row])
+
+
+def release(
+    connection: Connection, rows: Sequence[PredictionRow], calibrations: dict[int, CalibrationRow]
+) -> list[FeedbackItem]:
+    """Take out the labels that waited for these predictions, as items that name the prediction."""
+    arrived: dict[tuple[str, str], bytes] = {}
+    for row in rows:
+        if row.request_id is not None:
+            arrived[calibrations[row.calibration_id].model, row.request_id] = row.prediction_id
+    if not arrived or connection.scalar(select(_columns.model).limit(1)) is None:
+        return []
+    request_ids = sorted({request_id for _, request_id in arrived})
+    released: list[FeedbackItem] = []
+    for start in range(0, len(request_ids), _CHUNK):
+        held = _columns.request_id.in_(request_ids[start : start + _CHUNK])
+        for label in connection.execute(select(feedback_pending).where(held).order_by(_columns.received_at_ns)):
+            if (prediction_id := arrived.get((label.model, label.request_id))) is not None:
+                released.append(
+                    FeedbackItem(label.label, prediction_id, source=label.source, observed_at_ns=label.observed_at_ns)
+                )
+                key = (_columns.model == label.model) & (_columns.request_id == label.request_id)
+                connection.execute(delete(feedback_pending).where(key))
+    return released

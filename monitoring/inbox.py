@@ -1,0 +1,107 @@
+"""What waits for the recorder's thread: batches of answers, labels, and rare tasks.
+ Answers go first and all together, so that whatever waits shares one commit; labels come in bounded portions,
+so that a list of ten thousand never keeps an answer waiting for long.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from monitoring.errors import RecorderClosed
+from monitoring.feedback.items import FeedbackItem, FeedbackResult
+from monitoring.ledger.predictions import PredictionRow
+
+ROWS_AT_ONCE = 4096
+LABELS_AT_ONCE = 512
+
+Done = Callable[[BaseException | None], None]
+_Piece = TypeVar("_Piece")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Answers that one inference gave; `done` hears of the commit, or of what prevented it."""
+
+    rows: Sequence[PredictionRow]
+    done: Done
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A portion of labels, at most LABELS_AT_ONCE."""
+
+    items: Sequence[FeedbackItem]
+    future: Future[list[FeedbackResult]] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Anything else that must happen in the writer's thread: `run` in a transaction, `committed` with its result."""
+
+    run: Callable[[Connection], Any]
+    committed: Callable[[Any], None]
+    future: Future[Any] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What goes into one commit."""
+
+    batches: list[Batch]
+    labels: list[Labels]
+
+    def apart(self) -> "list[Group]":
+        """The same work as groups of one, for when the whole was refused because of one."""
+        return [Group([batch], []) for batch in self.batches] + [Group([], [labels]) for labels in self.labels]
+
+
+class Inbox:
+    """Many threads put, one takes. Closing lets the taker empty it, then gives it None."""
+
+    def __init__(self) -> None:
+        self._batches: deque[Batch] = deque()
+        self._labels: deque[Labels] = deque()
+        self._tasks: deque[Task] = deque()
+        self._arrived = threading.Condition()
+        self._closed = False
+
+    def put(self, *work: Batch | Labels | Task) -> None:
+        """Hand over work. Raises RecorderClosed after `close`."""
+        queues: dict[type, deque[Any]] = {Batch: self._batches, Labels: self._labels, Task: self._tasks}
+        with self._arrived:
+            if self._closed:
+                raise RecorderClosed
+            for piece in work:
+                queues[type(piece)].append(piece)
+            self._arrived.notify()
+
+    def take(self) -> Group | Task | None:
+        """Wait for work: a task if one waits, else a group; None once closed and empty."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed)
+            if self._tasks:
+                return self._tasks.popleft()
+            batches = _portion(self._batches, ROWS_AT_ONCE, lambda batch: len(batch.rows))
+            labels = _portion(self._labels, LABELS_AT_ONCE, lambda portion: len(portion.items))
+            return Group(batches, labels) if batches or labels else None
+
+    def close(self) -> None:
+        """Refuse new work; what is here is still taken."""
+        with self._arrived:
+            self._closed = True
+            self._arrived.notify()
+
+
+def _portion(queue: deque[_Piece], limit: int, size: Callable[[_Piece], int]) -> list[_Piece]:
+    """From the front while together within `limit`, but at least one."""
+    taken: list[_Piece] = []
+    total = 0
+    while queue and (not taken or total + size(queue[0]) <= limit):
+        total += size(queue[0])
+        taken.append(queue.popleft())
+    return taken

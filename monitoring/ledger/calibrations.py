@@ -1,0 +1,95 @@
+"""The ledger's calibrations: which model, version and card an answer was given by."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from model_store.card import Card
+from monitoring.errors import ModelUnknown
+from monitoring.ledger.schema import calibration
+
+
+@dataclass(frozen=True)
+class CalibrationRow:
+    """One bundle as the ledger remembers it. `card` is the card's JSON, kept whole."""
+
+    calibration_id: int
+    model: str
+    version: int
+    card_sha256: str
+    card: dict[str, Any]
+    registered_at_ns: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the probabilities."""
+        return tuple(self.card["classes"])
+
+    @cached_property
+    def class_index(self) -> dict[str, int]:
+        """Class name -> its index in the probabilities."""
+        return {name: index for index, name in enumerate(self.classes)}
+
+
+def card_sha256(card: Card) -> str:
+    """The hash under which a card is known to the ledger."""
+    return hashlib.sha256(_plain(card).encode()).hexdigest()
+
+
+def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationRow:
+    """The row of this card, made on first sight; either way the model's most recently served one from now on."""
+    identity = {"model": card.name, "version": card.version, "card_sha256": card_sha256(card)}
+    known = connection.scalar(select(calibration.c.calibration_id).filter_by(**identity))
+    if known is None:
+        values = identity | {"card": _plain(card), "registered_at_ns": now_ns}
+        known = connection.scalar(insert(calibration).values(values).returning(calibration.c.calibration_id))
+    else:
+        connection.execute(update(calibration).filter_by(calibration_id=known).values(registered_at_ns=now_ns))
+    (row,) = load(connection, [int(known or 0)])
+    return row
+
+
+def load(connection: Connection, calibration_ids: Sequence[int]) -> list[CalibrationRow]:
+    """The rows of these ids, in the order of the ids in the table."""
+    wanted = select(calibration).where(calibration.c.calibration_id.in_(calibration_ids))
+    return [_row(row) for row in connection.execute(wanted.order_by(calibration.c.calibration_id))]
+
+
+def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
+    """Every calibration of a model, the most recently registered first; empty when the model is unknown."""
+    newest_first = (calibration.c.registered_at_ns.desc(), calibration.c.calibration_id.desc())
+    wanted = select(calibration).where(calibration.c.model == model).order_by(*newest_first)
+    return [_row(row) for row in connection.execute(wanted)]
+
+
+def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
+    """A model's calibration of this version, else its most recently registered one. Raises ModelUnknown."""
+    for row in of_model(connection, model):
+        if version is None or row.version == version:
+            return row
+    raise ModelUnknown(model, version)
+
+
+def served_since(connection: Connection, since_ns: int) -> list[CalibrationRow]:
+    """The calibrations that a server began to serve at or after `since_ns`."""
+    wanted = select(calibration).where(calibration.c.registered_at_ns >= since_ns)
+    return [_row(row) for row in connection.execute(wanted.order_by(calibration.c.calibration_id))]
+
+
+def models(connection: Connection) -> list[str]:
+    """The names of all models the ledger knows, sorted."""
+    return list(connection.scalars(select(calibration.c.model).distinct().order_by(calibration.c.model)))
+
+
+def _plain(card: Card) -> str:
+    return json.dumps(card.model_dump(mode="json"), sort_keys=True)
+
+
+def _row(row: Row[Any]) -> CalibrationRow:
+    fields = row._asdict()
+    return CalibrationRow(**(fields | {"card": json.loads(fields["card"])}))

@@ -1,0 +1,39 @@
+"""Served answers on their way into the ledger."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection
+
+from calibration.bins import bin_index
+from monitoring.ledger.schema import prediction
+from monitoring.ledger.statement import inserting
+from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges
+
+
+class PredictionRow(NamedTuple):
+    """One served answer, in the order of the table's columns.
+
+    `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`: the largest
+    probability, in [0, 1]. `probabilities`: (K,) float32, little endian. `served_at_ns`: nanoseconds since 1970.
+    """
+
+    prediction_id: bytes
+    calibration_id: int
+    request_id: str | None
+    predicted: int
+    confidence: float
+    probabilities: bytes
+    served_at_ns: int
+
+
+_INSERT = inserting(prediction)
+
+
+def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumChanges) -> None:
+    """Insert the rows and count them in `changes`."""
+    _INSERT.run(connection, rows)
+    bins = bin_index(np.array([row.confidence for row in rows])).tolist()
+    for row, bin_number in zip(rows, bins, strict=True):
+        changes.serve(Counted(Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number), row.confidence))

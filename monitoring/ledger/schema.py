@@ -1,0 +1,142 @@
+"""The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and, later, PostgreSQL.
+ Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`); everything else is derived
+from them in the same transaction and could be recounted (`label_current`, `bin_day`, `monitor_state`). Times
+are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of its table and
+an age is a range of keys.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+_serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows itself only for INTEGER
+
+ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True))
+
+# One row per bundle: a version whose card changes is another calibration. A label belongs to the one that
+# served it.
+calibration = Table(
+    "calibration",
+    metadata,
+    Column("calibration_id", _serial, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("card_sha256", Text, nullable=False),
+    Column("card", Text, nullable=False),  # JSON as the bundle had it: classes, reference measures, threshold
+    Column("registered_at_ns", BigInteger, nullable=False),  # when a server last began to serve it
+    UniqueConstraint("model", "version", "card_sha256"),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("prediction_id", LargeBinary(16), primary_key=True),
+    Column("calibration_id", BigInteger, nullable=False),
+    Column("request_id", Text),
+    Column("predicted", SmallInteger, nullable=False),  # index into the card's classes
+    Column("confidence", Double, nullable=False),  # the largest probability
+    Column("probabilities", LargeBinary, nullable=False),  # (K,) float32, little endian
+    Column("served_at_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+_by_request = prediction.c.request_id.is_not(None)
+Index("prediction_request", prediction.c.request_id, sqlite_where=_by_request, postgresql_where=_by_request)
+
+# Append-only. Revision 0 is the first label of an answer, the only one the drift detector ever sees.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("feedback_id", _serial, primary_key=True, autoincrement=False),
+    Column("prediction_id", LargeBinary(16), nullable=False),
+    Column("calibration_id", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("label", SmallInteger, nullable=False),
+    Column("correct", SmallInteger, nullable=False),
+    Column("source", Text),
+    Column("observed_at_ns", BigInteger),
+    Column("received_at_ns", BigInteger, nullable=False),
+)
+
+# The latest word on each labeled answer, and when in the stream of labels it was first heard.
+label_current = Table(
+    "label_current",
+    metadata,
+    Column("prediction_id", LargeBinary(16), primary_key=True),
+    Column("calibration_id", BigInteger, nullable=False),
+    Column("first_feedback_id", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("label", SmallInteger, nullable=False),
+    Column("correct", SmallInteger, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Index("label_current_order", "calibration_id", "first_feedback_id"),
+    sqlite_with_rowid=False,
+)
+
+# Labels that came before their predictions, by the caller's own id; bounded, the last label wins.
+feedback_pending = Table(
+    "feedback_pending",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("source", Text),
+    Column("observed_at_ns", BigInteger),
+    Column("received_at_ns", BigInteger, nullable=False),
+    Index("feedback_pending_request", "request_id"),
+)
+
+# Sums per UTC day *on which the answer was served*; they stay when rows are pruned, and make a report's cost
+# constant.
+bin_day = Table(
+    "bin_day",
+    metadata,
+    Column("calibration_id", BigInteger, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("bin", SmallInteger, primary_key=True),
+    Column("served", BigInteger, nullable=False),
+    Column("served_confidence", Double, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("correct", BigInteger, nullable=False),
+    Column("variance", Double, nullable=False),
+    Column("squared_error", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The detector after label `last_feedback_id`, saved in the transaction that recorded that label: exactly
+# once.
+monitor_state = Table(
+    "monitor_state",
+    metadata,
+    Column("calibration_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("settings", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("last_feedback_id", BigInteger, nullable=False),
+)
+
+# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honour, after which label.
+monitor_event = Table(
+    "monitor_event",
+    metadata,
+    Column("event_id", _serial, primary_key=True),
+    Column("calibration_id", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("feedback_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),  # JSON
+    Index("monitor_event_order", "calibration_id", "event_id"),
+)

@@ -1,0 +1,183 @@
+"""Recalibration: a new temperature from the labeled answers of the ledger, published as the model's next version.
+ The ledger holds whole probability vectors. Their logarithms are logits / T up to a constant a row, so a
+temperature fitted on them multiplies the one that was in the graph. Labels do not change the network: only
+confidence moves.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, select
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from calibration.metrics import top_label
+from calibration.temperature import apply_temperature, fit_temperature
+from calibration.threshold import referral_threshold
+from model_store.bundle import Bundle, write_bundle
+from model_store.card import CalibrationCard, Card, Referral
+from model_store.graph import with_temperature
+from model_store.store import Store
+from monitoring.errors import RecalibrationRefused
+from monitoring.ledger.calibrations import card_sha256, of_model
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import label_current, prediction
+
+_SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that underflowed still has a finite logarithm
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which labeled answers to fit on; all of them by default, conditions add up.
+
+    `since_ns`: served at or after this time. `last`: of what is left, the N whose first label came last.
+    `prediction_ids`: only these, 16 bytes each.
+    """
+
+    since_ns: int | None = None
+    last: int | None = None
+    prediction_ids: Collection[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class LabeledAnswers:
+    """Served answers and their labels, in the order of their first labels."""
+
+    probabilities: npt.NDArray[np.float64]  # (N, K), as served
+    labels: npt.NDArray[np.int64]  # (N,)
+
+    def logits(self) -> npt.NDArray[np.float64]:
+        """(N, K) logits / T, up to a constant a row."""
+        return np.log(np.maximum(self.probabilities, _SMALLEST))
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What was published: its card, and the measures on the same answers before and after (in sample)."""
+
+    card: Card
+    parent_version: int
+    labels: int
+    old_temperature: float
+    new_temperature: float
+    before: Measures
+    after: Measures
+
+
+def recalibrate(
+    ledger: Ledger,
+    store: Store,
+    model: str,
+    *,
+    version: int | None = None,
+    selection: Selection | None = None,
+    min_labels: int = 100,
+) -> Recalibration:
+    """Fit a temperature on labeled answers of a version (default: production) and publish the next; promotes nothing.
+
+    Raises RecalibrationRefused for an answer that the ledger lacks or fewer than `min_labels` labels, and whatever the
+    store raises for a bundle that is not there or not sound.
+    """
+    parent = store.read(model, version)
+    with ledger.read() as connection:
+        answers = labeled_answers(connection, parent.card, selection or Selection())
+    _require(answers, parent.card, min_labels)
+    old = parent.card.calibration.temperature
+    new = old * fit_temperature(answers.logits(), answers.labels)
+    probabilities = apply_temperature(answers.logits(), new / old)
+    after = Measures.from_probabilities(probabilities, answers.labels)
+    draft = _recalibrated(parent.card, new, probabilities, answers.labels, after)
+    published = store.publish(model, lambda folder, number: _build(folder, number, parent, draft))
+    return Recalibration(
+        card=store.read(model, published).card,
+        parent_version=parent.card.version,
+        labels=len(answers.labels),
+        old_temperature=old,
+        new_temperature=new,
+        before=Measures.from_probabilities(answers.probabilities, answers.labels),
+        after=after,
+    )
+
+
+def labeled_answers(connection: Connection, card: Card, selection: Selection) -> LabeledAnswers:
+    """The selected, labeled answers of a card's calibration. Raises RecalibrationRefused if it never served."""
+    sha256 = card_sha256(card)
+    known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
+    if not known:
+        raise RecalibrationRefused(
+            f"The ledger has no answers of {card.name} version {card.version} as the store has it; serve it first."
+        )
+    columns = (prediction.c.prediction_id, prediction.c.probabilities, label_current.c.label)
+    wanted = (
+        select(*columns)
+        .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+        .where(label_current.c.calibration_id == known[0].calibration_id)
+        .order_by(label_current.c.first_feedback_id)
+    )
+    if selection.since_ns is not None:
+        wanted = wanted.where(prediction.c.served_at_ns >= selection.since_ns)
+    rows = connection.execute(wanted).all()
+    if selection.prediction_ids is not None:
+        chosen = frozenset(selection.prediction_ids)
+        rows = [row for row in rows if row.prediction_id in chosen]
+    if selection.last is not None:
+        rows = rows[-selection.last :] if selection.last > 0 else []
+    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(np.float64)
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    return LabeledAnswers(flat.reshape(len(rows), len(card.classes)), labels)
+
+
+def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
+    n = len(answers.labels)
+    if n < max(min_labels, 1):
+        raise RecalibrationRefused(
+            f"{n:,} labeled answers of {card.name} version {card.version} were selected, at least {min_labels:,} "
+            "are needed; label more answers, or lower the minimum if you know why."
+        )
+
+
+def _recalibrated(
+    card: Card,
+    temperature: float,
+    probabilities: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    measures: Measures,
+) -> Card:
+    """The parent's card with the new temperature, its reference and its threshold; not yet the new version."""
+    confidence, predicted = top_label(probabilities)
+    correct = predicted == labels
+    calibration = CalibrationCard.from_reference(
+        temperature=temperature,
+        split=f"ledger: {len(labels)} labeled answers of version {card.version}",
+        sums=BinSums.from_predictions(confidence, correct),
+        measures=measures,
+    )
+    provenance = card.provenance.model_copy(update={"parent_version": card.version, "created_at": datetime.now(UTC)})
+    changes = {"calibration": calibration, "provenance": provenance, "files": {}}
+    return card.model_copy(update=changes | {"referral": _referral(card.referral, confidence, correct)})
+
+
+def _referral(
+    old: Referral | None, confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]
+) -> Referral | None:
+    """The old promise at its new threshold; None where there was none or it cannot be kept any more."""
+    if old is None:
+        return None
+    found = referral_threshold(confidence, correct, promised_accuracy=old.promised_accuracy, delta=old.delta)
+    if found is None:
+        return None
+    return Referral(
+        threshold=found.confidence,
+        promised_accuracy=found.promised_accuracy,
+        delta=found.delta,
+        coverage=found.coverage,
+    )
+
+
+def _build(folder: Path, version: int, parent: Bundle, draft: Card) -> None:
+    card = draft.model_copy(update={"version": version})
+    write_bundle(folder, card=card, onnx=with_temperature(parent.onnx, card.calibration.temperature))

@@ -1,0 +1,210 @@
+"""The recorder: the one thread that writes to the ledger.
+ Whatever waits goes into one commit, answers first, then labels; only after the commit does anybody hear of
+it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, and
+the thread goes on.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
+
+from calibration.drift import DriftSettings
+from model_store.card import Card
+from monitoring import watch
+from monitoring.commit import Commit
+from monitoring.errors import ModelUnknown, RecorderClosed
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
+from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
+from monitoring.ledger.calibrations import CalibrationRow, choose, register, served_since
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.sums import DAY_NS
+from monitoring.metrics import MonitorMetrics
+from monitoring.watch import Watched
+
+_log = logging.getLogger(__name__)
+_RECALL_NS = 90 * DAY_NS
+_ONE_IS_BAD = (IntegrityError, DataError, InterfaceError, KeyError)  # a row's own fault, not the database's
+
+
+class Recorder:
+    """Writes answers, labels and detector states. Its methods may be called from any thread.
+
+    `settings` hold for every calibration registered here, `policy` for every label. Close it to drain what waits.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        metrics: MonitorMetrics,
+        *,
+        settings: DriftSettings | None = None,
+        policy: FeedbackPolicy | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._settings = settings or DriftSettings()
+        self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
+        self._commit = Commit(self._calibrations, policy or FeedbackPolicy())
+        self._inbox = Inbox()
+        self._recall()
+        self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
+        self._thread.start()
+
+    def register(self, card: Card) -> int:
+        """Make a bundle known and watched before it serves; returns the calibration id for its rows."""
+
+        def enter(connection: Connection) -> tuple[CalibrationRow, Watched]:
+            now_ns = self._ledger.clock()
+            row = register(connection, card, now_ns=now_ns)
+            return row, watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+
+        row, _ = self._submit(enter, lambda entered: self._know(*entered)).result()
+        return int(row.calibration_id)
+
+    def record(self, rows: Sequence[PredictionRow], done: Done) -> None:
+        """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread."""
+        try:
+            self._inbox.put(Batch(rows, done))
+        except RecorderClosed as error:
+            done(error)
+
+    def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
+        """Write labels; the results come in the items' order. If it fails, sending the same again is safe."""
+        starts = range(0, len(items), LABELS_AT_ONCE)
+        portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
+        self._inbox.put(*portions)
+        return _gathered([portion.future for portion in portions])
+
+    def acknowledge(
+        self, model: str, version: int | None = None, *, note: str | None = None
+    ) -> Future[tuple[CalibrationRow, Watched]]:
+        """Reset a calibration's detector, by default that of the version registered last. Fails with ModelUnknown."""
+
+        def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
+            row = choose(connection, model, version)
+            now_ns = self._ledger.clock()
+            watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns)
+            if watched is None:
+                raise ModelUnknown(model, version)
+            return row, watched
+
+        return self._submit(reset, lambda known: self._know(*known))
+
+    def reject(self, reason: Reason, count: int = 1) -> None:
+        """Count labels that were refused before they came here."""
+        self._metrics.reject(reason, count)
+
+    def close(self) -> None:
+        """Write what waits, then stop. May be called twice."""
+        self._inbox.close()
+        self._thread.join()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(self, run: Callable[[Connection], Any], committed: Callable[[Any], None]) -> Future[Any]:
+        task = Task(run, committed)
+        self._inbox.put(task)
+        return task.future
+
+    def _recall(self) -> None:
+        """Know, and show at zero, what was served lately: its labels may come before it is served again."""
+        with self._ledger.read() as connection:
+            for row in served_since(connection, self._ledger.clock() - _RECALL_NS):
+                self._know(row, watch.load(connection, row.calibration_id))
+
+    def _know(self, row: CalibrationRow, watched: Watched | None) -> None:
+        self._calibrations[row.calibration_id] = row
+        self._metrics.birth(row)
+        if watched is not None:
+            self._metrics.show_detector(row, watched.detector)
+
+    def _work(self) -> None:
+        while (work := self._inbox.take()) is not None:
+            if isinstance(work, Task):
+                self._run(work)
+            else:
+                self._write(work)
+
+    def _run(self, task: Task) -> None:
+        try:
+            with self._ledger.write() as connection:
+                result = task.run(connection)
+            task.committed(result)
+        except Exception as error:  # noqa: BLE001 the edge of the thread: whoever waits hears of it, the thread lives on
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(result)
+
+    def _write(self, group: Group) -> None:
+        try:
+            with self._ledger.write() as connection:
+                tally, results = self._commit.write(connection, group, now_ns=self._ledger.clock())
+            self._metrics.count(tally, self._calibrations)
+        except _ONE_IS_BAD as error:
+            parts = group.apart()
+            for part in parts if len(parts) > 1 else ():
+                self._write(part)
+            if len(parts) == 1:
+                _fail(group, error)
+        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
+            _fail(group, error)
+        else:
+            _succeed(group, results)
+
+
+def _succeed(group: Group, results: list[list[FeedbackResult]]) -> None:
+    for batch in group.batches:
+        _call(batch.done, None)
+    for portion, result in zip(group.labels, results, strict=True):
+        portion.future.set_result(result)
+
+
+def _fail(group: Group, error: Exception) -> None:
+    _log.error("a commit failed: %s", error, extra={"batches": len(group.batches), "labels": len(group.labels)})
+    for batch in group.batches:
+        _call(batch.done, error)
+    for portion in group.labels:
+        portion.future.set_exception(error)
+
+
+def _call(done: Done, error: Exception | None) -> None:
+    try:
+        done(error)
+    except Exception:  # noqa: BLE001 somebody else's code: it must not stop the writer
+        _log.exception("a callback of record() failed")
+
+
+def _gathered(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
+    """One future for all portions: their results in order, or the first error once none is running."""
+    gathered: Future[list[FeedbackResult]] = Future()
+    left = [len(futures)]
+
+    def one_is_done(_: Future[list[FeedbackResult]]) -> None:  # called in the writer's thread alone
+        left[0] -= 1
+        if left[0]:
+            return
+        errors = [error for future in futures if (error := future.exception())]
+        if errors:
+            gathered.set_exception(errors[0])
+        else:
+            gathered.set_result([result for future in futures for result in future.result()])
+
+    for future in futures:
+        future.add_done_callback(one_is_done)
+    if not futures:
+        gathered.set_result([])
+    return gathered

@@ -1,0 +1,20 @@
+"""What one transaction did, kept until it is committed: only then do the process's counters move."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from calibration.drift import DriftDetector
+from monitoring.feedback.items import Reason
+from monitoring.ledger.sums import SumChanges
+
+
+@dataclass
+class Tally:
+    """One transaction's counts. Keys are calibration ids where not said otherwise."""
+
+    changes: SumChanges = field(default_factory=SumChanges)
+    delays_s: list[tuple[int, float]] = field(default_factory=list)
+    duplicates: Counter[int] = field(default_factory=Counter)
+    rejected: Counter[Reason] = field(default_factory=Counter)
+    detectors: dict[int, DriftDetector] = field(default_factory=dict)  # as saved, for the gauges
+    alarms: Counter[int] = field(default_factory=Counter)

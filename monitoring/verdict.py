@@ -1,0 +1,62 @@
+"""The report's one sentence, for somebody who never heard of calibration error."""
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from calibration.measures import Measures
+
+FEW_LABELS = 100  # below this the sentence says that it is early
+LOUD_Z = 4.0  # standard deviations of ECE above its noise floor that are not chance, even when looked at often
+
+
+class Status(StrEnum):
+    """In one word; only `alarm` is worth waking somebody."""
+
+    NO_LABELS = "no-labels"
+    EARLY = "early"
+    OK = "ok"
+    OFF = "off"
+    ALARM = "alarm"
+
+
+class Verdict(NamedTuple):
+    """A word and a sentence."""
+
+    status: Status
+    sentence: str
+
+
+def judge(measures: Measures, *, alarm_label: int | None = None) -> Verdict:
+    """Say what the labels in the window mean; `alarm_label` is set while the drift alarm stands."""
+    if measures.n == 0:
+        return Verdict(Status.NO_LABELS, "No answer has a label yet, so nothing can be said about its confidence.")
+    finding = _finding(measures)
+    if alarm_label is not None:
+        alarm = f"The drift alarm stands since label {alarm_label:,}: this is not chance. Recalibrate, or roll back."
+        return Verdict(Status.ALARM, f"{finding} {alarm}")
+    if measures.n < FEW_LABELS:
+        return Verdict(Status.EARLY, f"{finding} That is few labels; wait for {FEW_LABELS} before believing it.")
+    if _is_off(measures):
+        return Verdict(Status.OFF, f"{finding} The drift watch has not raised its alarm; keep labeling.")
+    return Verdict(Status.OK, f"{finding} That is within what chance does to a model whose confidence is true.")
+
+
+def _is_off(measures: Measures) -> bool:
+    """More than chance: in the signed gap, or, where gaps of both signs cancel, in ECE."""
+    one_sided = measures.signed_gap_lower > 0 or measures.signed_gap_upper < 0
+    return one_sided or (math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z)
+
+
+def _finding(measures: Measures) -> str:
+    gap = measures.signed_gap
+    low, high = sorted(
+        (measures.signed_gap_lower * math.copysign(1, gap), measures.signed_gap_upper * math.copysign(1, gap))
+    )
+    word = "exceeds" if gap >= 0 else "falls short of"
+    answers = "1 labeled answer" if measures.n == 1 else f"{measures.n:,} labeled answers"
+    return (
+        f"In {answers} confidence {word} accuracy by {100 * abs(gap):.1f} percentage points "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}): sure of {100 * measures.mean_confidence:.1f} %, "
+        f"right in {100 * measures.accuracy:.1f} %."
+    )

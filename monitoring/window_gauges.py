@@ -1,0 +1,96 @@
+"""Gauges that are exact because they come from the ledger: read at scrape time, recomputed only after new labels."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from calibration import metrics
+from monitoring.feedback import pending
+from monitoring.ledger.calibrations import CalibrationRow, served_since
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import monitor_state
+from monitoring.ledger.sums import DAY_NS, read_sums
+from monitoring.report import last_labeled, read_window
+
+WINDOWS = ("all", "last:500")
+SHOWN_NS = 90 * DAY_NS  # a version that no server took up for so long is not shown any more
+_GAUGES = {
+    "candor_calibration_ece_ratio": "Expected calibration error over the window.",
+    "candor_calibration_noise_floor_ratio": "ECE that a calibrated model would show on as many labels.",
+    "candor_calibration_overconfidence_ratio": "Mean confidence minus accuracy.",
+    "candor_calibration_overconfidence_lower_ratio": "Lower end of its 95 % interval.",
+    "candor_calibration_overconfidence_upper_ratio": "Upper end of its 95 % interval.",
+    "candor_calibration_labels": "Labelled answers in the window.",
+}
+_PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
+_log = logging.getLogger(__name__)
+
+
+class _Known(NamedTuple):
+    """Values computed when the calibration stood at this feedback id."""
+
+    last_feedback_id: int
+    values: dict[str, tuple[float, ...]]  # by window, in the order of _GAUGES
+
+
+class WindowGauges(Collector):
+    """Yields nothing, and says so in the log, while the ledger cannot be read."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: dict[int, _Known] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        """The families without samples, so that registering reads nothing."""
+        return self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """The families with a sample for each calibration served lately, and each window."""
+        try:
+            with self._ledger.read() as connection:
+                rows = served_since(connection, self._ledger.clock() - SHOWN_NS)
+                self._refresh(connection, rows)
+                held = pending.count(connection)
+        except SQLAlchemyError as error:
+            _log.warning("the ledger could not be read for /metrics: %s", error)
+            return
+        # Of two cards of one version the later one is shown: a series may appear only once.
+        latest = {(row.model, str(row.version)): row for row in sorted(rows, key=lambda row: row.registered_at_ns)}
+        *windows, waiting = self._families()
+        for (model, version), row in latest.items():
+            for window, values in self._known[row.calibration_id].values.items():
+                for family, value in zip(windows, values, strict=True):
+                    family.add_metric((model, version, window), value)
+        for model in sorted({model for model, _ in latest} | held.keys()):
+            waiting.add_metric((model,), held.get(model, 0))
+        yield from (*windows, waiting)
+
+    def _families(self) -> list[GaugeMetricFamily]:
+        windows = [GaugeMetricFamily(*gauge, labels=("model", "version", "window")) for gauge in _GAUGES.items()]
+        return [*windows, GaugeMetricFamily(*_PENDING, labels=("model",))]
+
+    def _refresh(self, connection: Connection, rows: Iterable[CalibrationRow]) -> None:
+        columns = monitor_state.c
+        now = dict(connection.execute(select(columns.calibration_id, columns.last_feedback_id)).tuples().all())
+        for row in rows:
+            known, stands_at = self._known.get(row.calibration_id), now.get(row.calibration_id, 0)
+            if known is None or known.last_feedback_id != stands_at:
+                self._known[row.calibration_id] = _Known(stands_at, _values(connection, row.calibration_id))
+
+
+def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:
+    values: dict[str, tuple[float, ...]] = {}
+    for window in WINDOWS:
+        last = read_window(window)
+        if last is None:
+            sums = read_sums(connection, calibration_id).labeled
+        else:
+            sums = last_labeled(connection, calibration_id, last)
+        gap = (metrics.signed_gap(sums), *metrics.signed_gap_interval(sums))
+        values[window] = (metrics.ece(sums), metrics.noise_floor(sums), *gap, float(sums.total))
+    return values

@@ -1,0 +1,53 @@
+"""The answer's JSON, written by hand: the card's part once, the request's part by one string format.
+
+A JSON library would cost more than the tiny model's inference; numbers keep nine digits, which is all that a
+float32 holds.
+"""
+
+import json
+from collections.abc import Sequence
+
+from model_store.card import Card
+from serving.errors import Failure
+
+JSON_HEADER = (b"content-type", b"application/json")
+
+
+class AnswerForm:
+    """A card's answer with blanks.
+
+    Filled in, it reads {"prediction_id", "request_id", "model", "version", "label", "confidence",
+    "probabilities", "refer"}.
+    """
+
+    def __init__(self, card: Card) -> None:
+        model = f'"model":{json.dumps(card.name)},"version":{card.version}'
+        self._head = (
+            '{"prediction_id":"%s","request_id":%s,'
+            + _literal(model)
+            + ',"label":%s,"confidence":%.9g,"probabilities":{'
+        )
+        self._probabilities = ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s}'
+        self._labels = [json.dumps(name) for name in card.classes]
+        self._threshold = None if card.referral is None else card.referral.threshold
+
+    def fill(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
+        """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
+        confidence = values[predicted]
+        identity = "null" if request_id is None else json.dumps(request_id)
+        head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
+        return (head + self._probabilities % (*values, self._refer(confidence))).encode()
+
+    def _refer(self, confidence: float) -> str:
+        if self._threshold is None:
+            return "null"
+        return "true" if confidence < self._threshold else "false"
+
+
+def error_body(failed: Failure) -> bytes:
+    """The JSON of an error: {"error": code, "detail": sentence}."""
+    return json.dumps({"error": failed.code, "detail": failed.detail}).encode()
+
+
+def _literal(text: str) -> str:
+    return text.replace("%", "%%")

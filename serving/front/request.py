@@ -1,0 +1,110 @@
+"""What a prediction request says before and in its body: head, bounds, media type, multipart."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import File, FormParser, parse_options_header
+from starlette.types import Receive
+
+from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
+
+MAX_REQUEST_ID = 200
+# What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
+CURL_DEFAULT = "application/x-www-form-urlencoded"
+ACCEPTED = ("image/*", "application/octet-stream", "multipart/form-data", "or none")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id."""
+
+    media_type: str
+    content_type: bytes
+    length_bytes: int | None
+    request_id: str | None
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Head:
+    """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
+    content_type, length_bytes, request_id = b"", None, None
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            length_bytes = int(value)
+        elif name == b"x-request-id":
+            request_id = _request_id(value)
+    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    if not _acceptable(media_type):
+        raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
+    if length_bytes is not None and length_bytes > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
+    return Head(media_type, content_type, length_bytes, request_id)
+
+
+async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:
+    """The whole body; raises BodyTooLarge while it streams in, BodyTimeout, or ClientGone."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_bounded(receive, limit_bytes)
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s.") from None
+
+
+async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit_bytes:
+        return body
+    chunks = bytearray()
+    while message["type"] == "http.request":
+        chunks += message.get("body", b"")
+        if len(chunks) > limit_bytes:
+            raise BodyTooLarge(limit_bytes=limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(chunks)
+        message = await receive()
+    raise ClientGone("the client hung up before its body was complete.")
+
+
+def single_file(body: bytes, content_type: bytes) -> bytes:
+    """The one file of a multipart/form-data body; raises MalformedRequest if there is not exactly one."""
+    _, options = parse_options_header(content_type)
+    files: list[bytes] = []
+
+    def keep(file: File) -> None:
+        file.file_object.seek(0)
+        files.append(file.file_object.read())
+
+    try:
+        parser = FormParser(
+            "multipart/form-data",
+            None,
+            keep,
+            boundary=options.get(b"boundary"),
+            # The body is in memory already and bounded; a second copy on disk would gain nothing.
+            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
+    if len(files) != 1:
+        raise MalformedRequest(f"the form holds {len(files)} files; send exactly one image per request.")
+    return files[0]
+
+
+def _acceptable(media_type: str) -> bool:
+    exact = ("", "application/octet-stream", "multipart/form-data", CURL_DEFAULT)
+    return media_type in exact or media_type.startswith("image/")
+
+
+def _request_id(value: bytes) -> str:
+    text = value.decode("utf-8", errors="replace")
+    if len(text) > MAX_REQUEST_ID or not text.isprintable() or "\ufffd" in text:
+        raise MalformedRequest(
+            f"X-Request-Id has {len(text)} characters; send at most {MAX_REQUEST_ID} printable ones in UTF-8."
+        )
+    return text

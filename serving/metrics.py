@@ -1,0 +1,70 @@
+"""The server's own Prometheus metrics, observed once a batch where possible; calibration's are monitoring's."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from serving.admission import Load
+from serving.batcher import Entry
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LABELS = ("model", "version")
+
+
+class ServingMetrics:
+    """Every metric of this room, registered in `registry` (never the library's global one)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.request_duration = Histogram(
+            "candor_request_duration_seconds",
+            "From a request's head to its answer, answered requests only.",
+            LABELS,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "candor_batch_size", "Images inferred together.", LABELS, buckets=IMAGES, registry=registry
+        )
+        self.inference = Histogram(
+            "candor_inference_seconds", "Inference of one batch.", LABELS, buckets=SECONDS, registry=registry
+        )
+        self.decode = Histogram("candor_decode_seconds", "Decoding of one image.", buckets=SECONDS, registry=registry)
+        self.queue_length = Gauge(
+            "candor_queue_length", "Requests admitted and not yet answered.", LABELS, registry=registry
+        )
+        self.rejected = Counter(
+            "candor_requests_rejected",
+            "Requests answered with an error, by its code.",
+            ("reason",),
+            registry=registry,
+        )
+        self.model_loaded = Gauge("candor_model_loaded", "1 for every version that answers.", LABELS, registry=registry)
+
+    def of_version(self, model: str, version: int, load: Load) -> "VersionMetrics":
+        """The series of one version, born now; `load` is read at scrape time."""
+        return VersionMetrics(self, (model, str(version)), load)
+
+
+class VersionMetrics:
+    """One version's series, looked up once so that observing is cheap."""
+
+    def __init__(self, metrics: ServingMetrics, labels: tuple[str, str], load: Load) -> None:
+        self._duration = metrics.request_duration.labels(*labels)
+        self._batch_size = metrics.batch_size.labels(*labels)
+        self._inference = metrics.inference.labels(*labels)
+        self._loaded = metrics.model_loaded.labels(*labels)
+        self._loaded.set(1)
+        metrics.queue_length.labels(*labels).set_function(lambda: load.waiting)
+
+    def observe(self, entries: Sequence[Entry], *, now_s: float, inference_s: float) -> None:
+        """Take in one answered batch."""
+        self._batch_size.observe(len(entries))
+        self._inference.observe(inference_s)
+        for entry in entries:
+            self._duration.observe(now_s - entry.arrived_s)
+
+    def unload(self) -> None:
+        """Say that the version answers no more."""
+        self._loaded.set(0)

@@ -1,0 +1,132 @@
+"""ONNX Runtime around one verified bundle: uint8 images in, calibrated probabilities out.
+
+Normalization, temperature and softmax are inside the graph, so there is nothing to add and nothing to get
+wrong here.
+"""
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from model_store.bundle import Bundle
+from model_store.image import decode
+from serving.errors import ModelUnusable
+from serving.settings import Device
+
+logger = logging.getLogger(__name__)
+
+Probabilities: TypeAlias = npt.NDArray[np.float32]
+
+# ONNX Runtime's exceptions share no base but Exception.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_state.EPFail,
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+    RuntimeError,
+)
+PROVIDERS: dict[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One image's answer; `refer` says whether a human should look, None where the card has no threshold."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    refer: bool | None
+
+
+class Predictor:
+    """One ONNX Runtime session. Raises ModelUnusable if the runtime cannot load or run the graph."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0, device: Device = "auto") -> None:
+        """`bundle` is verified; `threads` 0 means one per available core (CPU only)."""
+        self.card = bundle.card
+        try:
+            self._session = ort.InferenceSession(
+                bundle.onnx, session_options(threads), providers=choose_providers(device)
+            )
+        except ORT_ERRORS as error:
+            raise ModelUnusable(
+                f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"
+            ) from error
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        _report_fallback(device, self.providers)
+
+    def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
+        """Probabilities (N, K) float32 of `images` (N, C, H, W) uint8; raises ModelUnusable if the run fails."""
+        try:
+            outputs: list[Any] = self._session.run(["probabilities"], {"image": images})
+        except ORT_ERRORS as error:
+            raise ModelUnusable(f"ONNX Runtime failed on a batch of {len(images)}: {error}") from error
+        probabilities: Probabilities = outputs[0]
+        return probabilities
+
+    def warm_up(self, max_batch: int) -> float:
+        """Run the largest and the smallest batch, so that no request pays for it; returns seconds for one image."""
+        shape = self.card.input
+        blank = np.zeros((max_batch, shape.channels, shape.height, shape.width), dtype=np.uint8)
+        self.predict(blank)
+        self.predict(blank[:1])
+        started_s = time.perf_counter()
+        self.predict(blank[:1])
+        return time.perf_counter() - started_s
+
+    def classify(self, data: bytes) -> Prediction:
+        """The answer for one encoded image; raises model_store.errors for what is no image."""
+        row = self.predict(decode(data, self.card.input.spec)[np.newaxis])[0]
+        best = int(row.argmax())
+        referral = self.card.referral
+        return Prediction(
+            label=self.card.classes[best],
+            confidence=float(row[best]),
+            probabilities={name: float(p) for name, p in zip(self.card.classes, row, strict=True)},
+            refer=None if referral is None else bool(row[best] < referral.threshold),
+        )
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Options by measurement: all cores on one batch; no spinning, which would starve the HTTP thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def choose_providers(device: Device) -> list[str]:
+    """Execution providers to try, best first; the CPU is always last.
+
+    `auto` leaves TensorRT out: it builds an engine per input shape, for minutes, which nobody expects who has
+    not asked for it.
+    """
+    wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[device]
+    available = ort.get_available_providers()
+    return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available] + [PROVIDERS["cpu"]]
+
+
+def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
+    if device in ("cuda", "tensorrt") and PROVIDERS[device] not in providers:
+        logger.warning(
+            "device %s was asked for but onnxruntime offers %s; inferring with %s. Install candor[gpu] and CUDA",
+            device,
+            ", ".join(ort.get_available_providers()),
+            providers[0],
+        )

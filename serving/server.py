@@ -1,0 +1,186 @@
+"""The serving process: wires the rooms together, listens, follows the store, and ends well.
+
+SIGTERM (or Ctrl-C): readiness falls at once, the port is listened on for a moment longer so that nothing on
+its way is lost, everything admitted is answered, the ledger is closed, exit 0. A second signal ends the
+process on the spot, which the ledger survives as it survives kill -9.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+import uvloop
+from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
+
+from model_store.store import Store
+from monitoring.recorder import Recorder
+from serving.errors import ListenError, ModelUnusable
+from serving.front.app import Front
+from serving.front.routes import metrics_alone, rare_routes
+from serving.logs import configure_logging
+from serving.metrics import ServingMetrics
+from serving.monitor import Monitor, open_monitor
+from serving.predictor import Predictor
+from serving.settings import Settings
+from serving.switch import Fleet, Switch
+from serving.version import ServedVersion
+
+logger = logging.getLogger(__name__)
+
+FORCED = 1
+JOIN_S = 5.0
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code. Raises ListenError if the address is taken."""
+    configure_logging(settings.log_level)
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        return uvloop.run(_serve(settings, listener))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; raises ListenError with a sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Is another server running there? "
+            "Choose another port with --port or CANDOR_PORT."
+        ) from error
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    registry = CollectorRegistry()
+    fleet = Fleet()
+    with open_monitor(settings, registry, production=fleet.production) as monitor:
+        service = Service(settings, registry, monitor, fleet)
+        try:
+            await service.run(listener)
+        finally:
+            service.close()
+    logger.info("server stopped")
+    return 0
+
+
+class Service:
+    """The HTTP server, the fleet and the switch of one process."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, fleet: Fleet) -> None:
+        """Build everything on the running event loop; nothing is loaded or listened on yet."""
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._metrics = ServingMetrics(registry)
+        self._recorder: Recorder | None = monitor.recorder
+        self._store = Store(settings.store)
+        self._fleet = fleet
+        self._switch = Switch(self._store, self._fleet, self._load, loop=self._loop)
+        self._front = self._build_front(monitor.routes or metrics_alone(registry))
+
+    async def run(self, listener: socket.socket) -> None:
+        """Listen until a signal has come and everything admitted is answered."""
+        server = DrainingServer(_uvicorn_config(self._front, self._settings), self._drain, self._settings.drain_delay_s)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        sys.stdout.write(f"Candor serves on http://{shown}:{port}\n")
+        sys.stdout.flush()
+        self._switch.start(self._settings.poll_s)
+        # What is loaded by now lives as long as the process; the collector need not walk through it at every
+        # turn.
+        gc.freeze()
+        await server.serve(sockets=[listener])
+
+    def close(self) -> None:
+        """End the threads; whatever is in a batch is answered by now."""
+        self._switch.stop()
+        self._front.close()
+        loaded = [served for slot in self._fleet.slots().values() for served in slot.versions.values()]
+        for served in loaded:
+            served.retire()
+        for served in loaded:
+            served.join(JOIN_S)
+
+    def _drain(self) -> None:
+        self._front.draining = True
+        logger.info("draining")
+
+    def _load(self, model: str, version: int) -> ServedVersion:
+        """A version ready to answer; runs in the switch's thread."""
+        bundle = self._store.read(model, version)
+        if (bundle.card.name, bundle.card.version) != (model, version):
+            raise ModelUnusable(
+                f"the bundle in {model}/{version} says that it is {bundle.card.name} version "
+                f"{bundle.card.version}; publish it anew."
+            )
+        predictor = Predictor(bundle, threads=self._settings.threads, device=self._settings.device)
+        return ServedVersion(
+            predictor,
+            recorder=self._recorder,
+            metrics=self._metrics,
+            loop=self._loop,
+            max_batch=self._settings.max_batch,
+        )
+
+    def _build_front(self, mounted: list[BaseRoute]) -> Front:
+        rest = rare_routes(
+            fleet=self._fleet,
+            refused=lambda: self._switch.refused,
+            draining=lambda: self._front.draining,
+            mounted=mounted,
+        )
+        return Front(settings=self._settings, fleet=self._fleet, rest=rest, metrics=self._metrics)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn with our signals: the first drains and exits 0, the second ends the process."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], delay_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._delay_s = delay_s
+        self._signalled = False
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        yield
+
+    def _on_signal(self) -> None:
+        if self._signalled:
+            logger.warning("second signal: ending at once")
+            sys.stderr.flush()
+            os._exit(FORCED)
+        self._signalled = True
+        self._drain()
+        asyncio.get_running_loop().call_later(self._delay_s, self._exit)
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        front,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
+    )

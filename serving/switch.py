@@ -1,0 +1,178 @@
+"""Which versions answer: the fleet of loaded ones, and the switch that keeps it at what the store's aliases
+say.
+
+A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The
+version before stays loaded, for rollback and for requests that name it; the one before that ends when its
+last request is answered. A bundle that is refused changes nothing but the log and the list of refusals, and
+is looked at again only when its files have changed.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from model_store.errors import ModelStoreError
+from model_store.store import Store
+from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
+from serving.version import ServedVersion
+
+logger = logging.getLogger(__name__)
+
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The loaded versions of one model: the one that answers by default and, once there was one, the one before."""
+
+    production: ServedVersion
+    previous: ServedVersion | None = None
+
+    @property
+    def versions(self) -> dict[int, ServedVersion]:
+        """Loaded versions by number, production first."""
+        loaded = (self.production, self.previous)
+        return {served.card.version: served for served in loaded if served is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a version is not taken up, and the state of its files when that was found."""
+
+    version: int | None
+    reason: str
+    stamp: Stamp
+
+
+class Fleet:
+    """The loaded models: read on the event loop, changed by the switch's thread, one slot at a time, atomically."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, Slot] = {}
+
+    def find(self, model: str, version: str | None = None) -> ServedVersion:
+        """The version that answers; raises NotReady, UnknownModel or UnknownVersion."""
+        slot = self._slots.get(model)
+        if slot is None:
+            if not self._slots:
+                raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
+            raise UnknownModel(model, known=self._slots)
+        if version is None:
+            return slot.production
+        found = (
+            slot.versions.get(int(version)) if version.isascii() and version.isdigit() and len(version) < 10 else None
+        )
+        if found is None:
+            raise UnknownVersion(model, version, known=slot.versions)
+        return found
+
+    def production(self, model: str) -> int | None:
+        """The version that answers for `model` by default, None for an unknown model."""
+        slot = self._slots.get(model)
+        return None if slot is None else slot.production.card.version
+
+    def slots(self) -> dict[str, Slot]:
+        """A copy of the models by name."""
+        return dict(self._slots)
+
+    def install(self, served: ServedVersion) -> ServedVersion | None:
+        """Make `served` its model's production version; returns the version that falls out, if one does."""
+        name = served.card.name
+        old = self._slots.get(name)
+        if old is None:
+            self._slots[name] = Slot(served)
+            return None
+        self._slots[name] = Slot(served, old.production)
+        return old.previous if old.previous is not served else None
+
+
+class Switch:
+    """Follows the store's aliases in a thread; `load` turns (model, version) into a version ready to answer."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        load: Callable[[str, int], ServedVersion],
+        *,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._load = load
+        self._loop = loop
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.refused: dict[str, Refusal] = {}
+
+    def start(self, poll_s: float) -> None:
+        """Look at the store now and every `poll_s` seconds from now on."""
+        self._thread = threading.Thread(target=self._follow, args=(poll_s,), name="candor-switch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking; waits for a load that is under way."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def scan(self) -> None:
+        """One look at the store: take up what is new, refuse what is bad."""
+        for name in self._store.models():
+            try:
+                self._follow_alias(name)
+            except (ModelStoreError, OSError) as error:
+                # The alias itself cannot be read; there is no version to blame, and nothing else to wait for
+                # than the next look.
+                self._refuse(name, Refusal(None, str(error), ()))
+
+    def _follow(self, poll_s: float) -> None:
+        while True:
+            try:
+                self.scan()
+            except (
+                Exception
+            ):  # the thread's edge: whatever happened, what serves goes on serving and the next look may succeed
+                logger.exception("look at the store failed")
+            if self._stop.wait(poll_s):
+                return
+
+    def _follow_alias(self, name: str) -> None:
+        wanted = self._store.production(name)
+        slot = self._fleet.slots().get(name)
+        if wanted is None or (slot is not None and slot.production.card.version == wanted):
+            self.refused.pop(name, None)
+            return
+        stamp = self._stamp(name, wanted)
+        refusal = self.refused.get(name)
+        if refusal is None or (refusal.version, refusal.stamp) != (wanted, stamp):
+            self._take_up(name, wanted, stamp)
+
+    def _take_up(self, name: str, version: int, stamp: Stamp) -> None:
+        slot = self._fleet.slots().get(name)
+        loaded = slot.versions.get(version) if slot else None
+        try:
+            served = loaded or self._load(name, version)
+        except (ModelStoreError, ModelUnusable, OSError) as error:
+            self._refuse(name, Refusal(version, str(error), stamp))
+            return
+        self.refused.pop(name, None)
+        retired = self._fleet.install(served)
+        if retired is not None:
+            self._loop.call_soon_threadsafe(retired.retire)
+        logger.info("version in production", extra={"fields": {"model": name, "version": version}})
+
+    def _refuse(self, name: str, refusal: Refusal) -> None:
+        if self.refused.get(name) != refusal:
+            fields = {"model": name, "version": refusal.version, "reason": refusal.reason}
+            logger.error("bundle refused", extra={"fields": fields})
+        self.refused[name] = refusal
+
+    def _stamp(self, name: str, version: int) -> Stamp:
+        """Name, time and size of every file of a version: what changes when somebody mends it."""
+        folder = self._store.folder(name, version)
+        files = sorted(path for path in folder.glob("*") if path.is_file())
+        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -1,0 +1,167 @@
+"""One loaded version of one model: predictor, batcher, load, and the three stages between a queued image and
+its answer.
+
+inference thread: infer the batch, write its answers and ledger rows -> writer thread (monitoring): commit ->
+event loop: deliver. While one batch is being committed the next is inferred. Without a ledger the middle
+stage falls out.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import uuid_utils
+
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.recorder import Recorder
+from serving.admission import Load
+from serving.batcher import Batcher, Entry
+from serving.errors import InferenceFailed, LedgerFailed
+from serving.front.answer import AnswerForm
+from serving.metrics import ServingMetrics
+from serving.predictor import Predictor, Probabilities
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class FinishedBatch:
+    """A batch on its way back, with its answers: JSON bytes, or None where the model gave no number."""
+
+    entries: list[Entry]
+    answers: list[bytes | None]
+    inference_s: float
+
+
+class ServedVersion:
+    """A model version that answers. All but the two stages `_infer` and `_hand_over` runs on the event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        recorder: Recorder | None,
+        metrics: ServingMetrics,
+        loop: asyncio.AbstractEventLoop,
+        max_batch: int,
+    ) -> None:
+        """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
+        self.card = predictor.card
+        self.load = Load(service_s=predictor.warm_up(max_batch))
+        self._predictor = predictor
+        self._form = AnswerForm(self.card)
+        self._recorder = recorder
+        self._calibration_id = recorder.register(self.card) if recorder else 0
+        self._loop = loop
+        self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
+        self._retired = False
+        self._leases = 0
+        self._batcher = Batcher(
+            self._infer, self._fail, max_batch=max_batch, name=f"candor-{self.card.name}-{self.card.version}"
+        )
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Keep this version alive for the length of one request, from the moment it is found."""
+        self._leases += 1
+        try:
+            yield
+        finally:
+            self._leases -= 1
+            self._close_if_unused()
+
+    def submit(self, entry: Entry) -> None:
+        """Queue `entry`; its future gets the answer, or the error."""
+        self._batcher.submit(entry)
+
+    def retire(self) -> None:
+        """End after the requests that hold a lease."""
+        self._retired = True
+        self._metrics.unload()
+        self._close_if_unused()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the inference thread's end, after `retire`; from any thread."""
+        self._batcher.join(timeout_s)
+
+    def _close_if_unused(self) -> None:
+        if self._retired and self._leases == 0:
+            self._batcher.close()
+
+    def _infer(self, entries: list[Entry]) -> None:
+        """Stage one, in the inference thread."""
+        started_s = time.perf_counter()
+        probabilities = self._predictor.predict(np.stack([entry.image for entry in entries]))
+        inference_s = time.perf_counter() - started_s
+        answers, rows = self._describe(entries, probabilities)
+        batch = FinishedBatch(entries, answers, inference_s)
+        if self._recorder is None or not rows:
+            self._hand_over(batch, None)
+        else:
+            self._recorder.record(rows, partial(self._hand_over, batch))
+
+    def _describe(
+        self, entries: list[Entry], probabilities: Probabilities
+    ) -> tuple[list[bytes | None], list[PredictionRow]]:
+        answers: list[bytes | None] = []
+        rows: list[PredictionRow] = []
+        served_at_ns = time.time_ns()
+        best = probabilities.argmax(axis=1).tolist()
+        for entry, predicted, row, values in zip(entries, best, probabilities, probabilities.tolist(), strict=True):
+            confidence = values[predicted]
+            if not confidence <= 1.0:  # NaN, which argmax puts first
+                answers.append(None)
+                continue
+            prediction_id = uuid_utils.uuid7()
+            answers.append(self._form.fill(str(prediction_id), entry.request_id, predicted, values))
+            rows.append(
+                PredictionRow(
+                    prediction_id.bytes,
+                    self._calibration_id,
+                    entry.request_id,
+                    predicted,
+                    confidence,
+                    row.tobytes(),
+                    served_at_ns,
+                )
+            )
+        return answers, rows
+
+    def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
+        """Stage two's end, in the writer's thread: one hop to the event loop for the whole batch."""
+        if error is None:
+            self._loop.call_soon_threadsafe(self._deliver, batch)
+        else:
+            logger.error("ledger failed", extra={"fields": {"images": len(batch.entries), "reason": str(error)}})
+            refusal = LedgerFailed(
+                "the prediction could not be written to the ledger, so it is withheld; try again later."
+            )
+            self._loop.call_soon_threadsafe(self._deliver_error, batch.entries, refusal)
+
+    def _deliver(self, batch: FinishedBatch) -> None:
+        """Stage three, on the event loop."""
+        now_s = time.perf_counter()
+        for entry, answer in zip(batch.entries, batch.answers, strict=True):
+            if entry.answer.done():
+                continue
+            if answer is None:
+                entry.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
+            else:
+                entry.answer.set_result(answer)
+        self.load.delivered(len(batch.entries), arrived_s=batch.entries[0].arrived_s, now_s=now_s)
+        self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s)
+
+    def _fail(self, entries: list[Entry], _: Exception) -> None:
+        """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""
+        refusal = InferenceFailed("the model failed on this batch; the server's log says why.")
+        self._loop.call_soon_threadsafe(self._deliver_error, entries, refusal)
+
+    def _deliver_error(self, entries: list[Entry], error: Exception) -> None:
+        for entry in entries:
+            if not entry.answer.done():
+                entry.answer.set_exception(error)

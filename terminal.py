@@ -1,0 +1,142 @@
+"""What the command line shows: progress bars on stderr, tables on stdout. Silent bars where stderr is no terminal."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False)
+
+
+class Bars:
+    """Progress of named stages; a call per unit of work, as `training.progress.Progress` describes it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, figures="")
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Show progress bars on stderr while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
+        yield Bars(progress)
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as JSON on stdout, for scripts."""
+    print(json.dumps(data, indent=2, allow_nan=False, default=str))  # noqa: T201
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table whose first column is text and whose others are figures."""
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """Format a figure; what is not a number is shown as a dash."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def measures_row(name: str, measures: Mapping[str, Any]) -> list[str]:
+    """Return one line of the table whose header is MEASURES_COLUMNS."""
+    return [
+        name,
+        f"{measures['n']:.0f}",
+        figure(measures["accuracy"]),
+        figure(measures["ece"]),
+        f"[{figure(measures['ece_lower'])}, {figure(measures['ece_upper'])}]",
+        figure(measures["noise_floor"]),
+        figure(measures["mce"]),
+        f"{measures['signed_gap']:+.3f}" if measures["signed_gap"] is not None else "-",
+        figure(measures.get("nll")),
+        figure(measures.get("brier")),
+    ]
+
+
+MEASURES_COLUMNS = ("", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE", "gap", "NLL", "Brier")
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+    """Return what a run is worth: a line for each split and calibration method."""
+    rows = [
+        measures_row(f"{split}, {method}", measures)
+        for split, by_method in evaluation["splits"].items()
+        for method, measures in by_method.items()
+    ]
+    return table(f"Temperature {evaluation['temperature']:.3f}", MEASURES_COLUMNS, rows)
+
+
+def catalog_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the store's list; the version in production is marked."""
+    columns = ("model", "version", "production", "loss", "temperature", "ECE", "floor", "accuracy", "measured on")
+    rows = [
+        [
+            entry["name"],
+            str(entry["version"]),
+            "yes" if entry["production"] else "",
+            entry["loss"] or "-",
+            figure(entry["temperature"]),
+            figure(entry["ece"]),
+            figure(entry["noise_floor"]),
+            figure(entry["accuracy"]),
+            entry["problem"] or entry["reference"] or "-",
+        ]
+        for entry in entries
+    ]
+    return table("Models", columns, rows)
+
+
+def report_tables(report: Mapping[str, Any]) -> list[Any]:
+    """Return the parts of a calibration report as the terminal shows them: verdict, measures, drift, bins."""
+    drift, coverage = report["drift"], report["coverage"]
+    rows = [measures_row("live", report["measures"]), measures_row("card", report["reference"])]
+    bins = [
+        [
+            f"({row['lower']:.2f}, {row['upper']:.2f}]",
+            str(row["n"]),
+            figure(row["confidence"]),
+            figure(row["accuracy"]),
+            f"[{figure(row['accuracy_lower'])}, {figure(row['accuracy_upper'])}]",
+        ]
+        for row in report["bins"]
+        if row["n"]
+    ]
+    lines = [f"{coverage['labeled']} of {coverage['served']} answers are labeled."]
+    if drift:
+        state = f"alarm since label {drift['alarm_label']}" if drift["active"] else "no alarm"
+        evidence = "none yet" if drift["log_evalue"] is None else f"{drift['log_evalue']:.1f}"
+        lines.append(
+            f"Drift watch: {state}; evidence (log e) {evidence}, alarm at {drift['log_threshold']:.1f}; "
+            f"{drift['labels']} labels since the last reset."
+        )
+    return [
+        f"{report['model']} version {report['version']}, window {report['window']}: {report['verdict']}\n",
+        table("Measures", MEASURES_COLUMNS, rows),
+        "\n" + " ".join(lines) + "\n",
+        table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), bins),
+    ]

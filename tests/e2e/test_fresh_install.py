@@ -1,0 +1,64 @@
+"""`pip install .` in a new virtual environment, as a server has it: no torch, and it starts, answers, labels, reports."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from model_store.store import Store
+from serving.client import Client
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a virtual environment into which Candor was installed without extras."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--progress-bar", "off"]
+    subprocess.run([*pip, ROOT], check=True)
+    return folder / "bin"
+
+
+@pytest.fixture
+def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
+    command = [environment / "candor", "serve", "--port", "0", "--store", tiny_store.root]
+    command += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[-1]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+
+
+def test_no_torch_came_along(environment: Path) -> None:
+    found = subprocess.run([environment / "python", "-c", "import torch"], capture_output=True, text=True, check=False)
+    assert "No module named 'torch'" in found.stderr
+
+
+def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..., bytes], tmp_path: Path) -> None:
+    with Client(url) as client:
+        deadline = time.monotonic() + 20
+        while not client.ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        answer = client.predict(png(), model="tiny")
+        (result,) = client.feedback([{"prediction_id": answer["prediction_id"], "label": answer["label"]}])
+        assert result["status"] == "accepted"
+        assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
+    command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
+    report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "1 of 1 answers are labeled" in report.stdout
+
+
+def test_training_says_which_extra_it_needs(environment: Path, tmp_path: Path) -> None:
+    failed = subprocess.run([environment / "candor", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "[train]" in failed.stderr

@@ -1,0 +1,97 @@
+"""Bins and sums: every edge on its side in both float types, and sums that merge exactly as their parts say."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.bins import BIN_COUNT, BinSums, bin_index
+
+FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
+answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=60)
+
+
+def sums_of(pairs: list[tuple[float, bool]]) -> BinSums:
+    return BinSums.from_predictions([p for p, _ in pairs], [c for _, c in pairs])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("k", range(1, BIN_COUNT + 1))
+def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(k: int, kind: type[np.floating]) -> None:
+    edge = (np.array(k) / BIN_COUNT).astype(kind)
+    below, above = np.nextafter(edge, kind(0)), np.nextafter(edge, kind(2))
+    assert bin_index(edge) == k - 1
+    assert bin_index(below) == k - 1
+    if k < BIN_COUNT:
+        assert bin_index(above) == k
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_zero_belongs_to_the_first_bin_and_one_to_the_last(kind: type[np.floating]) -> None:
+    assert bin_index(np.array([0, 1], dtype=kind)).tolist() == [0, BIN_COUNT - 1]
+
+
+def test_edges_hold_for_python_numbers_and_keep_the_shape() -> None:
+    assert bin_index(3 / 15) == 2
+    assert bin_index(0.2).shape == ()
+    assert bin_index([[0.1, 0.9], [0.5, 1]], bin_count=10).tolist() == [[0, 8], [4, 9]]
+    assert bin_index(0.7, bin_count=1) == 0
+
+
+@pytest.mark.parametrize("wrong", [-1e-12, 1 + 1e-9, np.nan, np.inf, -np.inf])
+def test_what_is_no_probability_is_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        bin_index([0.5, wrong])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        BinSums.from_predictions([0.5, wrong], [True, True])
+
+
+def test_shapes_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(N,\)"):
+        BinSums.from_predictions([0.5, 0.6], [True])
+    with pytest.raises(ValueError, match=r"shape \(N,\)"):
+        BinSums.from_predictions([[0.5, 0.6]], [[True, False]])
+
+
+def test_sums_by_hand() -> None:
+    sums = BinSums.from_predictions([0.5, 0.75, 1.0, 0.0], [True, False, True, False], bin_count=2)
+    assert sums.n.tolist() == [2, 2]
+    assert sums.confidence.tolist() == [0.5, 1.75]
+    assert sums.correct.tolist() == [1, 1]
+    assert sums.variance.tolist() == [0.25, 0.1875]
+    assert sums.squared_error.tolist() == [0.25, 0.5625]
+    assert sums.difference.tolist() == [0.5, -0.75]
+    assert sums.total == 4
+
+
+@given(answers, answers)
+def test_sums_of_parts_are_the_sums_of_the_whole(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> None:
+    merged, whole = sums_of(first) + sums_of(second), sums_of(first + second)
+    assert merged.total == len(first) + len(second)
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+@given(answers)
+def test_nothing_added_changes_nothing(pairs: list[tuple[float, bool]]) -> None:
+    sums = sums_of(pairs)
+    same = sums + BinSums.zeros()
+    assert all(np.array_equal(getattr(sums, name), getattr(same, name)) for name in FIELDS)
+
+
+@given(answers)
+def test_rows_survive_json_exactly(pairs: list[tuple[float, bool]]) -> None:
+    sums = sums_of(pairs)
+    again = BinSums.from_rows(json.loads(json.dumps(sums.as_rows())))
+    for name in FIELDS:
+        assert np.array_equal(getattr(sums, name), getattr(again, name))
+        assert getattr(sums, name).dtype == getattr(again, name).dtype
+
+
+def test_a_row_that_lacks_a_sum_is_refused() -> None:
+    rows = BinSums.zeros().as_rows()
+    del rows[3]["variance"]
+    with pytest.raises(KeyError, match="variance"):
+        BinSums.from_rows(rows)

@@ -1,0 +1,91 @@
+"""Statistical promises of the measures, by simulation: what holds on average must hold within its standard error."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from calibration import metrics
+from calibration.bins import BinSums, bin_index
+
+Truth = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+TRUTHS: dict[str, Truth] = {
+    "calibrated": lambda p: p,
+    "slightly-overconfident": lambda p: p - 0.03,
+    "overconfident": lambda p: p - 0.12,
+    "underconfident": lambda p: p + 0.2 * (1 - p),
+    "bent": lambda p: p - 0.1 * np.sin(8 * p),
+}
+
+
+def simulate(truth: Truth, *, n: int = 1000, repeats: int, seed: int = 0) -> tuple[list[BinSums], float]:
+    """Sums of repeated outcomes on one set of confidences, and the ECE that infinitely many repeats would show."""
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0.4, 1.0, n)
+    chance = np.clip(truth(p), 0, 1)
+    ece = float(np.abs(np.bincount(bin_index(p), chance - p)).sum() / n)
+    return [BinSums.from_predictions(p, rng.random(n) < chance) for _ in range(repeats)], ece
+
+
+def test_noise_floor_is_the_mean_ece_of_a_calibrated_model() -> None:
+    trials, _ = simulate(TRUTHS["calibrated"], repeats=2000)
+    seen = np.array([metrics.ece(sums) for sums in trials])
+    error = seen.std() / math.sqrt(len(seen))
+    # 0.5 % for the normal limit of binomials; a constant of 0.75 for sqrt(2/pi) would be off by 6 %.
+    assert seen.mean() == pytest.approx(metrics.noise_floor(trials[0]), abs=4 * error, rel=0.005)
+
+
+def test_ece_z_is_standardized_on_a_calibrated_model() -> None:
+    trials, _ = simulate(TRUTHS["calibrated"], repeats=2000, seed=1)
+    z = np.array([metrics.ece_z(sums) for sums in trials])
+    assert z.mean() == pytest.approx(0, abs=4 / math.sqrt(len(z)))
+    assert z.std() == pytest.approx(1, abs=4 / math.sqrt(2 * len(z)))
+
+
+# Measured over 2000 repeats of 1000 answers: SEE BELOW
+@pytest.mark.parametrize("name", TRUTHS)
+def test_the_ece_interval_covers_the_true_value(name: str) -> None:
+    trials, truth = simulate(TRUTHS[name], repeats=300, seed=2)
+    intervals = [metrics.ece_interval(sums, draws=1000) for sums in trials]
+    covered = np.mean([lower <= truth <= upper for lower, upper in intervals])
+    assert covered >= 0.95 - 2 * math.sqrt(0.95 * 0.05 / len(trials))
+
+
+def test_the_ece_interval_is_not_vacuous() -> None:
+    """It tells a gap of .12 from none, and its half-width on a thousand answers stays below .04."""
+    trials, _ = simulate(TRUTHS["overconfident"], repeats=100, seed=3)
+    intervals = [metrics.ece_interval(sums, draws=1000) for sums in trials]
+    assert all(lower > 0.03 for lower, _ in intervals)
+    assert all(upper - lower < 0.08 for lower, upper in intervals)
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_the_signed_gap_interval_covers_as_often_as_it_says(name: str) -> None:
+    rng, covered = np.random.default_rng(4), []
+    for _ in range(1000):
+        p = rng.uniform(0.4, 1.0, 500)  # drawn anew: the interval is about the population
+        sums = BinSums.from_predictions(p, rng.random(500) < np.clip(TRUTHS[name](p), 0, 1))
+        lower, upper = metrics.signed_gap_interval(sums)
+        covered.append(lower <= POPULATION_GAP[name] <= upper)
+    assert np.mean(covered) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 1000))
+
+
+_GRID = (np.arange(100_000) + 0.5) / 100_000 * 0.6 + 0.4
+POPULATION_GAP = {name: float((_GRID - np.clip(truth(_GRID), 0, 1)).mean()) for name, truth in TRUTHS.items()}
+
+
+def test_debiased_rms_vanishes_on_a_calibrated_model() -> None:
+    trials, _ = simulate(TRUTHS["calibrated"], repeats=1000, seed=5)
+    debiased = np.array([metrics.debiased_rms(sums) for sums in trials])
+    plain = np.array([math.sqrt((s.difference[s.n > 0] ** 2 / s.n[s.n > 0]).sum() / s.total) for s in trials])
+    assert np.mean(debiased == 0) == pytest.approx(0.57, abs=0.08)  # P(chi2 of 10 bins below its mean) = .56
+    assert debiased.mean() < 0.3 * plain.mean()
+
+
+def test_debiased_rms_squared_is_unbiased_on_a_miscalibrated_model() -> None:
+    trials, _ = simulate(TRUTHS["overconfident"], repeats=1000, seed=6)
+    squares = np.array([metrics.debiased_rms(sums) ** 2 for sums in trials])
+    assert squares.mean() == pytest.approx(0.12**2, abs=4 * squares.std() / math.sqrt(len(squares)))

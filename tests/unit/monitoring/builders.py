@@ -1,0 +1,78 @@
+"""Cards, served answers and labels for the monitoring tests, made from few numbers."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger import PredictionRow
+
+CLASSES = ("normal", "pneumonia")
+NOW_NS = 1_790_000_000 * 10**9  # a fixed moment in 2026
+SECOND_NS = 10**9
+DAY_NS = 86_400 * SECOND_NS
+
+
+def make_card(
+    name: str = "pneumonia", version: int = 1, *, temperature: float = 1.0, classes: tuple[str, ...] = CLASSES
+) -> Card:
+    """A card whose reference is a perfectly calibrated hundred."""
+    confidence, correct = np.array([0.75] * 100), np.array([True] * 75 + [False] * 25)
+    sums = BinSums.from_predictions(confidence, correct)
+    return Card(
+        name=name,
+        version=version,
+        classes=classes,
+        input=InputCard(channels=1, height=8, width=8),
+        provenance=Provenance(
+            dataset="none",
+            fingerprint="0" * 64,
+            backbone="none",
+            loss="ce",
+            seed=0,
+            epochs=1,
+            libraries={},
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+        calibration=CalibrationCard.from_reference(
+            temperature=temperature, split="validation", sums=sums, measures=Measures.from_sums(sums)
+        ),
+        referral=Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5),
+    )
+
+
+def prediction_id(number: int, *, at_ns: int = NOW_NS) -> bytes:
+    """A UUIDv7 of that time whose random part is `number`."""
+    milliseconds = at_ns // 1_000_000
+    return milliseconds.to_bytes(6, "big") + b"\x70\x00\x80\x00" + number.to_bytes(6, "big")
+
+
+def make_row(
+    number: int,
+    *,
+    calibration_id: int = 1,
+    confidence: float = 0.9,
+    predicted: int = 1,
+    request_id: str | None = None,
+    served_at_ns: int = NOW_NS,
+) -> PredictionRow:
+    """An answer of a two-class model."""
+    probabilities = np.full(2, 1 - confidence, dtype="<f4")
+    probabilities[predicted] = confidence
+    return PredictionRow(
+        prediction_id(number, at_ns=served_at_ns),
+        calibration_id,
+        request_id,
+        predicted,
+        confidence,
+        probabilities.tobytes(),
+        served_at_ns,
+    )
+
+
+def label(number: int, name: str = "pneumonia", *, at_ns: int = NOW_NS, source: str | None = None) -> FeedbackItem:
+    """A label for the answer of that number."""
+    return FeedbackItem(name, prediction_id(number, at_ns=at_ns), source=source)

@@ -1,0 +1,116 @@
+"""Heads, bounded bodies and multipart, without a server."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
+from serving.front.request import read_body, read_head, single_file
+
+BOUNDARY = b"multipart/form-data; boundary=xyz"
+
+
+def body_of(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]]:
+    left = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        return left.pop(0)
+
+    return receive
+
+
+def chunk(body: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def form(*files: bytes) -> bytes:
+    parts = [
+        b'--xyz\r\nContent-Disposition: form-data; name="f%d"; filename="a.png"\r\n\r\n%s\r\n' % (number, file)
+        for number, file in enumerate(files)
+    ]
+    return b"".join(parts) + b"--xyz--\r\n"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b"", b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream", BOUNDARY, b"application/x-www-form-urlencoded"],
+)
+def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) -> None:
+    headers = [(b"content-type", content_type)] if content_type else []
+    assert read_head(headers, limit_bytes=10).content_type == content_type
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"])
+def test_anything_else_is_unsupported_and_told_what_to_send(content_type: bytes) -> None:
+    with pytest.raises(UnsupportedMedia, match=r"send image/\*"):
+        read_head([(b"content-type", content_type)], limit_bytes=10)
+
+
+def test_a_body_too_long_is_refused_by_its_announced_length() -> None:
+    with pytest.raises(BodyTooLarge, match="is 11 bytes; at most 10"):
+        read_head([(b"content-length", b"11")], limit_bytes=10)
+
+
+def test_a_request_id_is_kept() -> None:
+    assert read_head([(b"x-request-id", "é-1".encode())], limit_bytes=10).request_id == "é-1"
+
+
+@pytest.mark.parametrize("value", [b"x" * 10**6, b"x" * 201, b"a\tb", b"\xff"])
+def test_a_request_id_that_could_not_be_stored_or_logged_is_refused(value: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="X-Request-Id"):
+        read_head([(b"x-request-id", value)], limit_bytes=10)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"ab", b"", b"c"]])
+async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
+    messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
+    assert await read_body(body_of(*messages), limit_bytes=3, timeout_s=60) == b"".join(parts)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("parts", [[b"abcd"], [b"ab", b"cd", b"never read"]])
+async def test_a_body_is_bounded_while_it_streams(parts: Sequence[bytes]) -> None:
+    messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
+    with pytest.raises(BodyTooLarge, match="longer than the limit; at most 3"):
+        await read_body(body_of(*messages), limit_bytes=3, timeout_s=60)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_hangs_up_halfway_is_gone() -> None:
+    with pytest.raises(ClientGone):
+        await read_body(body_of(chunk(b"a", more=True), {"type": "http.disconnect"}), limit_bytes=3, timeout_s=60)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
+    async def never() -> dict[str, Any]:
+        import asyncio
+
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(BodyTimeout, match=r"within 0\.001 s"):
+        await read_body(never, limit_bytes=3, timeout_s=0.001)
+
+
+def test_the_one_file_of_a_form_is_found() -> None:
+    content = bytes(range(256)) * 10
+    assert single_file(form(content), BOUNDARY) == content
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (form(b"a", b"b"), BOUNDARY, "holds 2 files"),
+        (b"--xyz--\r\n", BOUNDARY, "holds 0 files"),
+        (b"not a form", BOUNDARY, "cannot be read"),
+        (form(b"a")[:40], BOUNDARY, "holds 0 files"),
+        (form(b"a"), b"multipart/form-data", "cannot be read"),
+        (b"", BOUNDARY, "holds 0 files"),
+    ],
+)
+def test_other_forms_are_malformed(body: bytes, content_type: bytes, said: str) -> None:
+    with pytest.raises(MalformedRequest, match=said):
+        single_file(body, content_type)

@@ -1,0 +1,61 @@
+"""One frozen table of settings, and no variable that goes unnoticed."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from serving.errors import SettingsError
+from serving.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.store == Path("model_store/models")
+    assert settings.ledger_url == "sqlite:///./candor.db"
+    assert (settings.max_batch, settings.deadline_s) == (16, 1.0)
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOR_PORT", "9000")
+    assert load_settings().port == 9000
+
+
+def test_an_override_comes_before_the_environment_and_none_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOR_PORT", "9000")
+    assert load_settings(port=9001, host=None).port == 9001
+    assert load_settings(port=None).port == 9000
+
+
+def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOR_MAX_BATHC", "8")
+    with pytest.raises(SettingsError, match=r"CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")])
+def test_a_bad_value_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=rf"setting {name} \(CANDOR_{name.upper()}\): got '{value}'; "):
+        load_settings()
+
+
+@pytest.mark.parametrize("word", ["off", "OFF", "none", " "])
+def test_the_ledger_can_be_switched_off(word: str) -> None:
+    assert Settings(ledger=word).ledger_url is None
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]

@@ -1,0 +1,13 @@
+"""Training: data -> network -> loss -> loop -> evaluation -> export. The only room that imports torch.
+
+    datasets/       find and read labelled images             -> Dataset
+    networks.py     frozen backbone and the paper's head       -> Classifier
+    features.py     the backbone's answers, computed once      -> memory-mapped arrays
+    losses/         what is minimized, one file a loss
+    loop.py         epochs of Adam over features               -> history
+    evaluation.py   logits -> temperature -> Measures
+    run.py          all of it, into one run folder
+    export.py       run folder -> bundle in the model store
+
+It reads no environment variable and no clock but the card's date, and never imports serving or monitoring.
+"""

@@ -1,0 +1,78 @@
+"""MedMNIST's .npz files: every 2-D set with one label an image, at any of its sizes.
+
+Source: Yang et al., *MedMNIST v2*, Scientific Data 2023; https://medmnist.com. Keys `{train,val,test}_{images,labels}`,
+images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1). Multi-label sets (ChestMNIST) and 3-D sets are refused by name.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.dataset import SPLIT_NAMES, ArrayImages, Dataset, Split, SplitName, fingerprint
+from training.errors import BadDataset
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "breastmnist": ("malignant", "normal, benign"),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "pneumoniamnist": ("normal", "pneumonia"),
+}
+
+
+def read_medmnist(path: Path) -> Dataset:
+    """The data set in `path`, an .npz of MedMNIST.
+
+    Class names come from the file's own `classes` key, else from the set's name, else `class_0`, `class_1`, ...
+    Raises BadDataset when the file is not such an archive. Nothing is unpickled.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise BadDataset(path, f"not a readable .npz archive ({error})") from error
+    splits = {name: _split(path, arrays, name) for name in SPLIT_NAMES}
+    classes = _classes(path, arrays, splits)
+    pixels = arrays["train_images"]
+    channels: Literal[1, 3] = 3 if pixels.ndim == 4 else 1
+    return Dataset(
+        name=path.stem,
+        classes=classes,
+        channels=channels,
+        size=max(pixels.shape[1:3]),
+        splits=splits,
+        fingerprint=fingerprint(classes, splits),
+    )
+
+
+def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) -> Split:
+    missing = [key for key in (f"{name}_images", f"{name}_labels") if key not in arrays]
+    if missing:
+        raise BadDataset(path, f"has no {' or '.join(missing)}; a MedMNIST file has images and labels for every split")
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        found = f"{images.dtype} {images.shape}"
+        raise BadDataset(path, f"{name}_images are {found}; expected uint8 (N, H, W) or (N, H, W, 3)")
+    if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        found = f"{labels.dtype} {labels.shape}"
+        raise BadDataset(path, f"{name}_labels are {found} for {len(images)} images; expected one integer an image")
+    return Split(ArrayImages(images.astype(np.uint8, copy=False)), labels.reshape(-1).astype(np.int64))
+
+
+def _classes(
+    path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[SplitName, Split]
+) -> tuple[str, ...]:
+    """Names for labels 0..K-1, K being one more than the largest label of any split."""
+    if any(len(split) == 0 for split in splits.values()):
+        raise BadDataset(path, "has an empty split")
+    if min(int(split.labels.min()) for split in splits.values()) < 0:
+        raise BadDataset(path, "has a negative label")
+    count = 1 + max(int(split.labels.max()) for split in splits.values())
+    set_name = path.stem.partition("_")[0]
+    names = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else CLASS_NAMES.get(set_name)
+    if names is None:
+        return tuple(f"class_{label}" for label in range(count))
+    if len(names) < count:
+        raise BadDataset(path, f"has labels up to {count - 1} but names only {len(names)} classes")
+    return names

@@ -1,0 +1,68 @@
+"""What can go wrong between a folder of images and a published bundle. Each error says got, expected, what to do."""
+
+from pathlib import Path
+
+
+class TrainingError(Exception):
+    """Base of every error that this room raises on purpose."""
+
+
+class DataNotFound(TrainingError, FileNotFoundError):
+    """No data set where one was asked for, or the download did not succeed."""
+
+
+class BadDataset(TrainingError, ValueError):
+    """Files are there, but they are not a data set that can be trained on."""
+
+    def __init__(self, path: Path | str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class UnknownName(TrainingError, ValueError):
+    """A backbone or loss that is not in its registry."""
+
+    def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"unknown {kind} {name!r}; choose one of: {', '.join(known)}")
+        self.kind = kind
+        self.name = name
+        self.known = known
+
+
+class WeightsNotFound(TrainingError, FileNotFoundError):
+    """Pretrained weights are neither in a file nor reachable on the hub."""
+
+
+class BadWeights(TrainingError, ValueError):
+    """A weights file whose tensors do not fit the backbone."""
+
+
+class TrainingDiverged(TrainingError, ArithmeticError):
+    """The loss is no longer a finite number."""
+
+    def __init__(self, *, epoch: int, loss: float, learning_rate: float) -> None:
+        super().__init__(
+            f"the training loss became {loss} in epoch {epoch} at learning rate {learning_rate:g}; "
+            "lower the learning rate (try a tenth), lower beta, or look for broken images in the data"
+        )
+        self.epoch = epoch
+
+
+class RunExists(TrainingError, FileExistsError):
+    """The run folder is already there; a run never overwrites another."""
+
+
+class BadRun(TrainingError, ValueError):
+    """A folder that is not a finished run."""
+
+
+class ExportMismatch(TrainingError, ArithmeticError):
+    """ONNX Runtime does not give the probabilities that torch gives."""
+
+    def __init__(self, *, difference: float, limit: float, images: int) -> None:
+        super().__init__(
+            f"probabilities of ONNX Runtime and torch differ by {difference:.2e} on {images} images, "
+            f"more than {limit:.0e}; nothing was published"
+        )
+        self.difference = difference
