@@ -60,7 +60,7 @@ def tell(
         found = find_dataset(source, data_folder=data_folder, cache=cache, seed=seed, progress=progress)
         weights_folder = source if source is not None and source.is_dir() else data_folder
         runs = train_both(
-            found, data_folder=weights_folder, out=out / "runs", cache=cache, seed=seed, progress=progress
+            found, weights_folder=weights_folder, out=out / "runs", cache=cache, seed=seed, progress=progress
         )
     teller = Teller(found=found, out=out, seed=seed)
     teller.introduce(runs)

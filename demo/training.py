@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.backbones import SMALL, find_weights
-from training.config import TrainConfig
+from training.backbones import find_weights
+from training.config import TrainConfig, offline_config
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.progress import Progress
 from training.run import RunResult, train
 
-METHODS = ("ce", "dca")
-
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """Both runs, and what had to be said about the network."""
+    """Both runs, and what has to be said about their network."""
 
     ce: RunResult
     dca: RunResult
@@ -23,26 +21,22 @@ class TwoRuns:
 
 
 def train_both(
-    found: FoundDataset, *, data_folder: Path | None, out: Path, cache: Path, seed: int, progress: Progress
+    found: FoundDataset, *, weights_folder: Path | None, out: Path, cache: Path, seed: int, progress: Progress
 ) -> TwoRuns:
-    """Train both; without pretrained weights on a small network from scratch, and say so."""
-    dataset = found.dataset
-    scratch = TrainConfig.from_scratch(seed=seed)
-    pretrained = TrainConfig(seed=seed)
-    if found.origin == "digits":
-        configs, note = scratch, "A small network is trained from scratch: digits need no pretrained one."
+    """Train both runs into `out`; without pretrained weights on a small network's random features, which `note` says."""
+
+    def run(config: TrainConfig) -> RunResult:
+        return train(config, found.dataset, out / config.loss, cache=cache / "features", progress=progress)
+
+    if found.origin != "digits":
+        backbone = TrainConfig().backbone
+        weights = find_weights(backbone, weights_folder)
+        ce, dca = (TrainConfig(loss=loss, seed=seed, weights=weights) for loss in ("ce", "dca"))
+        try:
+            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen, with the paper's head on top.")
+        except WeightsNotFound as error:
+            reason = f"{error}. "
     else:
-        weights = find_weights(pretrained.backbone, data_folder)
-        configs = pretrained.model_copy(update={"weights": weights})
-        note = f"Frozen features of {configs.backbone} (ImageNet), the paper's head on top."
-
-    def run(config: TrainConfig, loss: str) -> RunResult:
-        chosen = config.model_copy(update={"loss": loss})
-        return train(chosen, dataset, out / loss, cache=cache / "features", progress=progress)
-
-    try:
-        first = run(configs, METHODS[0])
-    except WeightsNotFound as error:
-        configs, note = scratch, f"{error}. So {SMALL} is trained from scratch instead."
-        first = run(configs, METHODS[0])
-    return TwoRuns(first, run(configs, METHODS[1]), note)
+        reason = ""
+    ce, dca = (offline_config(loss=loss, seed=seed) for loss in ("ce", "dca"))
+    return TwoRuns(run(ce), run(dca), f"{reason}Network: random features of {ce.backbone}, with the paper's head on top.")

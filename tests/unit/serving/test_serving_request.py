@@ -1,5 +1,6 @@
 """Heads, bounded bodies and multipart, without a server."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -86,8 +87,6 @@ async def test_a_client_that_hangs_up_halfway_is_gone() -> None:
 @pytest.mark.anyio
 async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
     async def never() -> dict[str, Any]:
-        import asyncio
-
         await asyncio.Event().wait()
         raise AssertionError
 

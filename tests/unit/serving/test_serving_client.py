@@ -1,0 +1,108 @@
+"""The client against a scripted server."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.client import Client
+from serving.errors import ServerRefused
+
+BUSY = httpx.Response(429, headers={"Retry-After": "3"}, json={"error": "overloaded", "detail": "later."})
+
+
+class Script:
+    """Answers with `responses` in turn, and keeps the requests."""
+
+    def __init__(self, responses: Sequence[httpx.Response]) -> None:
+        self.responses = list(responses)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.responses.pop(0)
+
+
+@pytest.fixture
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    taken: list[float] = []
+    monkeypatch.setattr("serving.client.time.sleep", taken.append)
+    return taken
+
+
+@pytest.fixture
+def client_of() -> Callable[..., tuple[Client, Script]]:
+    def make(*responses: httpx.Response, attempts: int = 4) -> tuple[Client, Script]:
+        script = Script(responses)
+        return Client("http://server", transport=httpx.MockTransport(script), attempts=attempts), script
+
+    return make
+
+
+def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Client, Script]], tmp_path: Path) -> None:
+    client, script = client_of(httpx.Response(200, json={"label": "a"}))
+    (tmp_path / "x.png").write_bytes(b"image")
+    assert client.predict(tmp_path / "x.png", model="a b", version=2, request_id="mine") == {"label": "a"}
+    [request] = script.requests
+    assert (request.method, request.url.raw_path) == ("POST", b"/predictions/a%20b/2")
+    assert request.content == b"image"
+    assert request.headers["X-Request-Id"] == "mine"
+
+
+def test_the_only_model_need_not_be_named(client_of: Callable[..., tuple[Client, Script]]) -> None:
+    client, script = client_of(httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={}))
+    client.predict(b"image")
+    assert script.requests[1].url.path == "/predictions/m"
+
+
+def test_of_several_models_one_must_be_named(client_of: Callable[..., tuple[Client, Script]]) -> None:
+    client, _ = client_of(httpx.Response(200, json={"models": [{"name": "m"}, {"name": "n"}]}))
+    with pytest.raises(ServerRefused, match="m, n"):
+        client.predict(b"image")
+
+
+def test_retry_after_is_honored(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
+    client, _ = client_of(BUSY, BUSY, httpx.Response(200, json={"label": "a"}))
+    assert client.predict(b"image", model="m") == {"label": "a"}
+    assert naps == [3.0, 3.0]
+
+
+def test_patience_ends(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
+    client, _ = client_of(BUSY, BUSY, attempts=2)
+    with pytest.raises(ServerRefused, match=r"later\. \(429 overloaded\)") as caught:
+        client.predict(b"image", model="m")
+    assert (caught.value.status, caught.value.code) == (429, "overloaded")
+    assert naps == [3.0]
+
+
+def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
+    client, script = client_of(httpx.Response(415, json={"error": "not_an_image", "detail": "no."}))
+    with pytest.raises(ServerRefused, match="not_an_image"):
+        client.predict(b"text", model="m")
+    assert len(script.requests) == 1
+    assert naps == []
+
+
+def test_an_error_in_no_known_form_is_still_an_error(client_of: Callable[..., tuple[Client, Script]]) -> None:
+    client, _ = client_of(httpx.Response(502, text="<html>bad gateway</html>"))
+    with pytest.raises(ServerRefused, match="bad gateway"):
+        client.models()
+
+
+def test_feedback_and_calibration_speak_the_monitors_language(client_of: Callable[..., tuple[Client, Script]]) -> None:
+    accepted = [{"status": "accepted"}]
+    client, script = client_of(httpx.Response(200, json=accepted), httpx.Response(200, json={"ece": 0.1}))
+    assert client.feedback([{"prediction_id": "i", "label": "a"}]) == accepted
+    assert json.loads(script.requests[0].content) == [{"prediction_id": "i", "label": "a"}]
+    assert client.calibration("m", window="last:500") == {"ece": 0.1}
+    assert script.requests[1].url.query == b"window=last%3A500"
+
+
+def test_ready_is_false_without_a_server() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with Client("http://server", transport=httpx.MockTransport(refuse)) as client:
+        assert client.ready() is False
