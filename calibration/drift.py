@@ -3,7 +3,7 @@
 Each label lets small bets be placed against the claim, for over- and for underconfidence, in five sizes: a bet of
 log-odds shift d multiplies by e = q/p if the answer was right and by (1-q)/(1-p) if it was wrong, with
 q = sigmoid(logit(p) -+ d) and p moved by eps in the claim's favor. While the claim holds, E[e] <= 1. The detector
-M <- e (M + 1) is kept for the whole stream and for each confidence bin (on its own clock), and their mixture E satisfies
+M <- e (M + 1) is kept for the whole stream and for each confidence bin (on its own clock), and their mixture E has
 E[E after n labels] <= n. Raising the alarm at E >= ARL therefore keeps the mean number of labels between false alarms
 at ARL or more, however often one looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
 """
@@ -100,10 +100,13 @@ class DriftDetector:
         Args:
             confidence: of the top label, in [0, 1].
             correct: whether the true label was the top label.
+
+        Raises:
+            ValueError: a confidence outside [0, 1]; the state stays as it was.
         """
         state = self.state
-        bets = _log_bets(confidence, correct, self.settings.tolerance)  # (2, 5)
         rows = [0, 1 + int(bin_index(confidence, self.settings.bin_count))]
+        bets = _log_bets(confidence, correct, self.settings.tolerance)  # (2, 5)
         state.log_m[rows] = bets + np.logaddexp(state.log_m[rows], 0.0)  # log of e (M + 1)
         state.labels += 1
         if self.active or self.log_evalue < self.log_threshold:

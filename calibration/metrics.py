@@ -68,9 +68,10 @@ def ece_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
     """Conservative interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D| + sum(+-e). The
-    lower end allows for the 97.5 % quantile of the first noise, a sum of half-normals (hence it is 0 for a calibrated
-    model 39 times of 40), the upper for that of the second, a normal. A bin's noise has variance max(V, Q - D^2/n): the
-    first is known however few the answers, the second is right where the model is not.
+    lower end allows for the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation (for
+    a calibrated model it is 0 in 96 of 100 simulated samples or more), the upper for that of the second, a normal. A
+    bin's noise has variance max(V, Q - D^2/n): the first is known however few the answers, the second is right where
+    the model is not.
 
     >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower   # two answers prove nothing
     0.0
@@ -127,7 +128,7 @@ def nll(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> round(nll([[0.25, 0.75]], [1]), 4)
     0.2877
     """
-    chosen = _of_true_class(probabilities, labels)
+    chosen = of_true_class(probabilities, labels)
     return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean()) if chosen.size else math.nan
 
 
@@ -138,11 +139,16 @@ def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     0.125
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    chosen = _of_true_class(p, labels)
+    chosen = of_true_class(p, labels)
     return float(((p**2).sum(axis=1) - 2 * chosen + 1).mean()) if chosen.size else math.nan
 
 
-def _of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
+def of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
+    """Pick each row's value of its true class: (N, K) and (N,) in 0..K-1 give (N,).
+
+    Raises:
+        ValueError: the shapes do not match, or a label lies outside 0..K-1.
+    """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
         raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.metrics import nll
+from calibration.metrics import of_true_class
 
 LOWEST, HIGHEST = 0.05, 20.0
 
@@ -52,9 +52,13 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         raise ValueError("a temperature needs at least one labeled prediction; got none")
     if not np.isfinite(z).all():
         raise ValueError("logits must be finite; got infinity or NaN")
+    margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
+
+    def loss(log_t: float) -> float:  # in log space: a probability that underflows would make the valley flat
+        return float(np.logaddexp.reduce(margins / math.exp(log_t), axis=1).mean())
+
     # The likelihood is log-concave in 1/T, hence has a single valley in log T as well.
-    log_t = _golden_section(lambda t: nll(apply_temperature(z, math.exp(t)), y), math.log(LOWEST), math.log(HIGHEST))
-    return math.exp(log_t)
+    return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
 
 
 def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:

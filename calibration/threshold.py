@@ -34,13 +34,18 @@ def referral_threshold(
         confidence: (N,) in [0, 1].
         correct: (N,) bool.
         promised_accuracy: in (0, 1).
-        delta: the probability, over samples, that the promise is false.
+        delta: in (0, 1), the probability, over samples, that the promise is false.
+
+    Raises:
+        ValueError: promised_accuracy or delta outside (0, 1).
 
     >>> referral_threshold([0.9] * 100, [True] * 100, promised_accuracy=0.95).coverage
     1.0
     >>> referral_threshold([0.9] * 10, [True] * 10, promised_accuracy=0.95) is None   # ten answers prove nothing
     True
     """
+    if not (0 < promised_accuracy < 1 and 0 < delta < 1):
+        raise ValueError(f"promised_accuracy and delta must lie in (0, 1); got {promised_accuracy} and {delta}")
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers than this cannot pass even if all are right
     certified: Threshold | None = None

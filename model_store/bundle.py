@@ -88,12 +88,13 @@ def _read_card(folder: Path) -> Card:
 
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
-    if Path(name).name != name or path.is_symlink():
-        raise FileError(folder, f"the file name {name!r} leads out of the bundle's folder")
     try:
+        if Path(name).name != name or path.is_symlink():
+            raise FileError(folder, f"the file name {name!r} leads out of the bundle's folder")
         return path.read_bytes()
-    except OSError as error:
-        raise FileError(folder, f"{name} cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: the name holds a null byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FileError(folder, f"{name!r} cannot be read ({reason})") from error
 
 
 def _sha256(data: bytes) -> str:

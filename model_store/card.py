@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
@@ -101,3 +101,10 @@ class Card(_Frozen):
     calibration: CalibrationCard
     referral: Referral | None = None
     files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes):
+            raise ValueError("each class needs a name of its own")
+        return classes

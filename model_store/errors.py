@@ -51,7 +51,7 @@ class BundleError(ModelStoreError):
 
 
 class CardError(BundleError):
-    """card.json is missing, is not JSON, or does not follow the schema of a known format version."""
+    """card.json is not JSON, or does not follow the schema of a known format version."""
 
 
 class FileError(BundleError):

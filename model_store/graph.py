@@ -4,7 +4,8 @@ Division by the initializer `temperature` [1] and the softmax are inside, so eve
 numbers, and recalibrating is the edit of one float.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -23,7 +24,8 @@ def check_graph(model: bytes, card: Card) -> str | None:
     except DecodeError:
         return "model.onnx is not an ONNX file"
     graph = proto.graph
-    if any(tensor.external_data for tensor in graph.initializer):
+    nodes = chain(graph.node, *(function.node for function in proto.functions))
+    if any(tensor.external_data for tensor in chain(graph.initializer, _constants(nodes))):
         return "model.onnx keeps weights in another file; export it with external_data=False"
     size = (card.input.channels, card.input.height, card.input.width)
     return (
@@ -37,15 +39,17 @@ def with_temperature(model: bytes, temperature: float) -> bytes:
     """Return the same graph with another temperature.
 
     Raises:
-        ValueError: the graph has no initializer of that name, or temperature is not positive and finite.
+        ValueError: the graph has no initializer of that name, or temperature is not positive and finite in float32.
     """
-    if not (np.isfinite(temperature) and temperature > 0):
+    with np.errstate(over="ignore"):
+        value = np.array([temperature], dtype=np.float32)
+    if not (np.isfinite(value[0]) and value[0] > 0):
         raise ValueError(f"a temperature is positive and finite; got {temperature}")
     proto = onnx.load_model_from_string(model)
     initializer = _find_temperature(proto.graph)
     if initializer is None:
         raise ValueError("the graph has no initializer named 'temperature'")
-    initializer.CopyFrom(numpy_helper.from_array(np.array([temperature], dtype=np.float32), TEMPERATURE))
+    initializer.CopyFrom(numpy_helper.from_array(value, TEMPERATURE))
     return bytes(proto.SerializeToString())
 
 
@@ -57,10 +61,21 @@ def _check_temperature(graph: onnx.GraphProto, expected: float) -> str | None:
     initializer = _find_temperature(graph)
     if initializer is None:
         return "model.onnx has no initializer named 'temperature'"
-    value = numpy_helper.to_array(initializer)
-    if value.shape != (1,) or not np.isclose(value[0], expected, rtol=1e-5):
-        return f"model.onnx has temperature {value.tolist()}, the card says {expected}"
+    try:
+        value = numpy_helper.to_array(initializer)
+    except (TypeError, ValueError) as error:
+        return f"model.onnx has a damaged temperature ({error})"
+    if value.dtype != np.float32 or value.shape != (1,) or not np.isclose(value[0], expected, rtol=1e-5):
+        return f"model.onnx has temperature {value.tolist()} ({value.dtype}), the card says {expected} (float32)"
     return None
+
+
+def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    """Every tensor that nodes carry as an attribute, also those inside the branches and bodies of If, Loop and Scan."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            yield from chain(inner.initializer, _constants(inner.node))
 
 
 def _check_tensor(

@@ -6,6 +6,7 @@ before a pixel is decoded. This file is copied into TorchServe archives: it may 
 """
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +56,11 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
     Raises:
         EmptyImage, UnknownImage, BrokenImage, ImageTooLarge: as their names say.
     """
-    return prepare(open_image(data, max_pixels=max_pixels), spec)
+    image = open_image(data, max_pixels=max_pixels)
+    try:
+        return prepare(image, spec)
+    except ValueError as error:  # a color space that Pillow reads and cannot convert: CIELAB
+        raise BrokenImage(str(error)) from error
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -82,6 +87,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         KeyError,
         TypeError,
         OverflowError,
+        struct.error,
     ) as error:
         raise BrokenImage(str(error) or type(error).__name__) from error
 
@@ -103,10 +109,10 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:
     """Convert to "L" or "RGB": transparency over black, 16 bits by their upper byte (Pillow alone would clip them)."""
-    if image.mode == mode:
+    if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        deep = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        deep = np.clip(np.asarray(image), 0, 65535)
         image = Image.fromarray((deep >> 8).astype(np.uint8))
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
@@ -118,5 +124,5 @@ def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, floa
     """Return the largest centered box (left, top, right, bottom) of the aspect ratio that the model expects."""
     scale = min(image.width / spec.width, image.height / spec.height)
     width, height = scale * spec.width, scale * spec.height
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return left, top, left + width, top + height
+    left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)  # rounding may leave -1e-15
+    return left, top, min(left + width, image.width), min(top + height, image.height)

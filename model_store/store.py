@@ -30,7 +30,7 @@ class Store:
         """Return the names of the models that have at least one version, sorted."""
         if not self.root.is_dir():
             return []
-        names = (path.name for path in self.root.iterdir() if re.match(NAME_PATTERN, path.name))
+        names = (path.name for path in self.root.iterdir() if re.fullmatch(NAME_PATTERN, path.name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
@@ -54,7 +54,7 @@ class Store:
         if chosen is None:
             raise NotInStore(f"{self._found(name)}; none is in production: run `candor promote {name} VERSION`")
         self._require(name, chosen)
-        return self._read(name, chosen)
+        return _verify(self.folder(name, chosen), name, chosen)
 
     def publish(self, name: str, build: Callable[[Path, int], object]) -> int:
         """Publish the next version of a model, whole or not at all.
@@ -76,7 +76,7 @@ class Store:
             while True:
                 version = max(self.versions(name), default=0) + 1
                 build(draft, version)
-                read_bundle(draft)
+                _verify(draft, name, version)
                 if self._settle(draft, self.folder(name, version)):
                     return version
                 _empty(draft)  # another process published this number meanwhile: build the next
@@ -90,7 +90,7 @@ class Store:
             NotInStore, BundleError: the version is not there or not sound. The alias stays as it was.
         """
         self._require(name, version)
-        self._read(name, version)
+        _verify(self.folder(name, version), name, version)
         descriptor, path = tempfile.mkstemp(prefix=".alias-", dir=self._model(name))
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(f"{version}\n")
@@ -105,14 +105,8 @@ class Store:
             return int((self._model(name) / ALIAS).read_text(encoding="ascii"))
         return None
 
-    def _read(self, name: str, version: int) -> Bundle:
-        bundle = read_bundle(self.folder(name, version))
-        if (bundle.card.name, bundle.card.version) != (name, version):
-            raise CardError(bundle.folder, f"its card is that of {bundle.card.name}/{bundle.card.version}")
-        return bundle
-
     def _model(self, name: str) -> Path:
-        if not re.match(NAME_PATTERN, name):
+        if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidName(name)
         return self.root / name
 
@@ -140,6 +134,13 @@ class Store:
                 return False
             raise
         return True
+
+
+def _verify(folder: Path, name: str, version: int) -> Bundle:
+    bundle = read_bundle(folder)
+    if (bundle.card.name, bundle.card.version) != (name, version):
+        raise CardError(folder, f"its card is that of {bundle.card.name}/{bundle.card.version}")
+    return bundle
 
 
 def _empty(folder: Path) -> None:

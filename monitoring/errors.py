@@ -53,6 +53,15 @@ class ModelUnknown(MonitoringError, LookupError):
         super().__init__(f"The ledger knows no model {which}; GET /calibration lists those it knows.")
 
 
+class ModelNeeded(MonitoringError, LookupError):
+    """No model was named, and the ledger knows none or several."""
+
+    def __init__(self, models: list[str]) -> None:
+        self.models = models
+        known = f"several models ({', '.join(models[:10])}); name one" if models else "no model yet; serve one first"
+        super().__init__(f"The ledger knows {known}.")
+
+
 class QueryInvalid(MonitoringError, ValueError):
     """A query parameter (`version`, `window`) that cannot be read."""
 

@@ -15,8 +15,8 @@ from calibration.bins import BinSums
 from calibration.measures import Measures
 from calibration.reliability import ReliabilityBin, reliability
 from monitoring import watch
-from monitoring.errors import QueryInvalid, brief
-from monitoring.ledger.calibrations import choose, of_model
+from monitoring.errors import ModelNeeded, QueryInvalid, brief
+from monitoring.ledger.calibrations import choose, models, of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.sums import read_sums
@@ -125,6 +125,15 @@ def calibration_report(ledger: Ledger, model: str, *, version: int | None = None
         bins=tuple(reliability(labeled)),
         served_bins=tuple(sums.served.tolist()),
     )
+
+
+def only_model(ledger: Ledger) -> str:
+    """The model that need not be named because the ledger knows no other. Raises ModelNeeded."""
+    with ledger.read() as connection:
+        known = models(connection)
+    if len(known) != 1:
+        raise ModelNeeded(known)
+    return known[0]
 
 
 def read_window(window: str) -> int | None:

@@ -80,20 +80,20 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry)
-        self._recorder: Recorder | None = monitor.recorder
+        self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
-        self._fleet = fleet
-        self._switch = Switch(self._store, self._fleet, self._load, loop=self._loop)
-        self._front = self._build_front(monitor.routes or metrics_alone(registry))
+        self.fleet = fleet
+        self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop)
+        self.front = self._build_front(monitor.routes or metrics_alone(registry))
 
     async def run(self, listener: socket.socket) -> None:
         """Listen until a signal has come and everything admitted is answered."""
-        server = DrainingServer(_uvicorn_config(self._front, self._settings), self._drain, self._settings.drain_delay_s)
+        server = DrainingServer(_uvicorn_config(self.front, self._settings), self._drain, self._settings.drain_delay_s)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         sys.stdout.write(f"Candor serves on http://{shown}:{port}\n")
         sys.stdout.flush()
-        self._switch.start(self._settings.poll_s)
+        self.switch.start(self._settings.poll_s)
         # What is loaded by now lives as long as the process; the collector need not walk through it at every
         # turn.
         gc.freeze()
@@ -101,16 +101,16 @@ class Service:
 
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
-        self._switch.stop()
-        self._front.close()
-        loaded = [served for slot in self._fleet.slots().values() for served in slot.versions.values()]
+        self.switch.stop()
+        self.front.close()
+        loaded = [served for slot in self.fleet.slots().values() for served in slot.versions.values()]
         for served in loaded:
             served.retire()
         for served in loaded:
             served.join(JOIN_S)
 
     def _drain(self) -> None:
-        self._front.draining = True
+        self.front.draining = True
         logger.info("draining")
 
     def _load(self, model: str, version: int) -> ServedVersion:
@@ -124,7 +124,7 @@ class Service:
         predictor = Predictor(bundle, threads=self._settings.threads, device=self._settings.device)
         return ServedVersion(
             predictor,
-            recorder=self._recorder,
+            recorder=self.recorder,
             metrics=self._metrics,
             loop=self._loop,
             max_batch=self._settings.max_batch,
@@ -132,12 +132,12 @@ class Service:
 
     def _build_front(self, mounted: list[BaseRoute]) -> Front:
         rest = rare_routes(
-            fleet=self._fleet,
-            refused=lambda: self._switch.refused,
-            draining=lambda: self._front.draining,
+            fleet=self.fleet,
+            refused=lambda: self.switch.refused,
+            draining=lambda: self.front.draining,
             mounted=mounted,
         )
-        return Front(settings=self._settings, fleet=self._fleet, rest=rest, metrics=self._metrics)
+        return Front(settings=self._settings, fleet=self.fleet, rest=rest, metrics=self._metrics)
 
 
 class DrainingServer(uvicorn.Server):
@@ -179,6 +179,7 @@ def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
         interface="asgi3",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         backlog=2048,
         timeout_keep_alive=75,

@@ -161,12 +161,8 @@ def build_card(
             libraries={"onnx": onnx.__version__},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         ),
-        calibration=CalibrationCard.from_reference(
-            temperature=temperature, split="val", sums=sums, measures=measures
-        ),
-        referral=threshold
-        and Referral(threshold=threshold, promised_accuracy=0.9, delta=0.05, coverage=0.7)
-        or None,
+        calibration=CalibrationCard.from_reference(temperature=temperature, split="val", sums=sums, measures=measures),
+        referral=None if threshold is None else _referral(threshold),
     )
 
 
@@ -183,6 +179,10 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
     )
     write_bundle(folder, card=card, onnx=model)
     return read_bundle(folder)
+
+
+def _referral(threshold: float) -> Referral:
+    return Referral(threshold=threshold, promised_accuracy=0.9, delta=0.05, coverage=0.7)
 
 
 def _calibrated_answers(classes: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

@@ -8,10 +8,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
-import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -30,7 +29,7 @@ class TimmTrunk(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model.forward_features(image)
@@ -89,12 +88,12 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
     if not timm.is_model(name):
         raise UnknownName("backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()"))
     try:
-        model = timm.create_model(name, pretrained=weights == "hub")
+        model: Any = timm.create_model(name, pretrained=weights == "hub")
     except (OSError, RuntimeError, ValueError) as error:
         raise _unreachable(name, error) from error
     if isinstance(weights, Path):
         _load(model, weights)
-    settings = model.pretrained_cfg
+    settings: dict[str, Any] = model.pretrained_cfg
     return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]))
 
 

@@ -6,6 +6,7 @@ validation split, which is what the card says.
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from calibration.measures import Measures
 from calibration.metrics import top_label
 from calibration.temperature import apply_temperature, fit_temperature
 from calibration.threshold import Threshold, referral_threshold
+from training.errors import BadRun
 
 Method = Literal["uncalibrated", "temperature"]
 METHODS: tuple[Method, ...] = ("uncalibrated", "temperature")
@@ -98,11 +100,13 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """The evaluation of a run, computed again from its predictions."""
-    with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-        return evaluate(
-            {split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"]) for split in EVALUATED}
-        )
+    """The evaluation of a run, computed again from its predictions. Raises BadRun."""
+    try:
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            kept = {split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"]) for split in EVALUATED}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error
+    return evaluate(kept)
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ softmax are inside. `temperature` is a buffer of shape (1,), which the exporter 
 that a recalibration is an edit of four bytes.
 """
 
-import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,9 +107,9 @@ def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:
         external_data=False,
         verbose=False,
     )
-    stream = io.BytesIO()
-    program.save(stream)
-    return stream.getvalue()
+    if program is None:  # torch types it so for its older exporter, which returns nothing
+        raise TypeError("torch.onnx.export gave no program")
+    return program.model_proto.SerializeToString()
 
 
 def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) -> float:

@@ -28,7 +28,9 @@ FORMAT = 1  # raise it when a change of code changes the numbers
 class FeatureCache:
     """Feature maps of one data set under one frozen backbone, in a folder below `root`."""
 
-    def __init__(self, root: Path, *, dataset: Dataset, backbone_name: str, backbone: Backbone, spec: InputSpec) -> None:
+    def __init__(
+        self, root: Path, *, dataset: Dataset, backbone_name: str, backbone: Backbone, spec: InputSpec
+    ) -> None:
         self.backbone = backbone
         self.dataset = dataset
         self.spec = spec
@@ -52,7 +54,7 @@ class FeatureCache:
                 rows[start:stop] = self._features(split.inputs(self.spec, start=start, stop=stop))
                 progress(stage, stop, len(split))
             rows.flush()
-            os.replace(part, path)
+            part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 

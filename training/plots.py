@@ -21,7 +21,7 @@ DPI = 144
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
-    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap to the diagonal, and where answers lie."""
+    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap between them, and where answers lie."""
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
     bins = [each for each in reliability(sums) if each.n > 0]

@@ -118,9 +118,7 @@ def _examples(
     """Cached features where the backbone is frozen, else the images themselves."""
     if not config.frozen:
         return {name: Examples(split.inputs(spec), split.labels) for name, split in dataset.splits.items()}
-    kept = FeatureCache(
-        cache, dataset=dataset, backbone_name=config.backbone, backbone=network.backbone, spec=spec
-    )
+    kept = FeatureCache(cache, dataset=dataset, backbone_name=config.backbone, backbone=network.backbone, spec=spec)
     return {name: Examples(kept.read(name, progress=progress), split.labels) for name, split in dataset.splits.items()}
 
 

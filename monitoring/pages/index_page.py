@@ -21,7 +21,7 @@ def index_page(reports: Sequence[Report]) -> str:
     )
     empty = "<p>No model has been served with this ledger yet. Start a server, and it will appear here.</p>"
     body = (
-        '<div class="top"><h1>Candor</h1><span class="muted">Is the models' confidence still true?</span></div>'
+        '<div class="top"><h1>Candor</h1><span class="muted">Is the models&rsquo; confidence still true?</span></div>'
         f'<section class="card scroll">{table if ordered else empty}</section>'
     )
     return frame("Candor: calibration of all models", body)

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model_store.errors import ImageError
 from model_store.image import InputSpec, decode, prepare
+from training.errors import BadDataset
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -67,7 +69,10 @@ class FileImages:
         return len(self.paths)
 
     def input(self, index: int, spec: InputSpec) -> NDArray[np.uint8]:
-        return decode(self.encoded(index), spec)
+        try:
+            return decode(self.encoded(index), spec)
+        except ImageError as error:
+            raise BadDataset(self.paths[index], str(error)) from error
 
     def encoded(self, index: int) -> bytes:
         return self.paths[index].read_bytes()

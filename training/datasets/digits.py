@@ -2,9 +2,9 @@
 
 Train and validation are clean. The test split is what a badly mounted, worse camera would see: every image turned by
 up to 50 degrees either way, a blur, less contrast, sensor noise. A turned digit is often taken for another with full
-confidence, so accuracy falls much further than confidence does, as with a chest X-ray model in another hospital; blur and
-noise alone would not do, as DCA answers them with fitting doubt. The corruption is drawn once from a fixed seed, so that
-the data set is the same for every training seed.
+confidence, so accuracy falls much further than confidence does, as with a chest X-ray model in another hospital. Blur
+and noise alone would not do: DCA answers them with fitting doubt. The corruption is drawn once from a fixed seed, so
+that the data set is the same for every training seed.
 """
 
 import numpy as np

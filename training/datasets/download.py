@@ -6,7 +6,6 @@ replaced file on the way, which is all that the publisher offers; it is no defen
 
 import hashlib
 import http.client
-import os
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -55,7 +54,7 @@ def download_medmnist(
             part = Path(scratch) / "part"
             _fetch(url, part, timeout_s=timeout_s, progress=progress)
             _check(part, url=url, expected=MD5[name])
-            os.replace(part, target)
+            part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise DataNotFound(f"could not download {url} ({error}); {_advice(name)}") from error
     return target

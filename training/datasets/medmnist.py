@@ -60,9 +60,7 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
     return Split(ArrayImages(images.astype(np.uint8, copy=False)), labels.reshape(-1).astype(np.int64))
 
 
-def _classes(
-    path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[SplitName, Split]
-) -> tuple[str, ...]:
+def _classes(path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[SplitName, Split]) -> tuple[str, ...]:
     """Names for labels 0..K-1, K being one more than the largest label of any split."""
     if any(len(split) == 0 for split in splits.values()):
         raise BadDataset(path, "has an empty split")

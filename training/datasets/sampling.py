@@ -13,7 +13,7 @@ def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed
     does not depend on anything but labels, shares and seed.
 
     >>> [part.tolist() for part in stratified_parts(np.array([0, 0, 0, 0, 1, 1, 1, 1]), (0.75, 0.25), seed=0)]
-    [[0, 1, 3, 4, 6, 7], [2, 5]]
+    [[0, 1, 2, 5, 6, 7], [3, 4]]
     """
     generator = np.random.default_rng(seed)
     parts: list[list[NDArray[np.int64]]] = [[] for _ in shares]

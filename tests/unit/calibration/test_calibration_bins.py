@@ -67,7 +67,9 @@ def test_sums_by_hand() -> None:
 
 
 @given(answers, answers)
-def test_sums_of_parts_are_the_sums_of_the_whole(first: list[tuple[float, bool]], second: list[tuple[float, bool]]) -> None:
+def test_sums_of_parts_are_the_sums_of_the_whole(
+    first: list[tuple[float, bool]], second: list[tuple[float, bool]]
+) -> None:
     merged, whole = sums_of(first) + sums_of(second), sums_of(first + second)
     assert merged.total == len(first) + len(second)
     for name in FIELDS:

@@ -64,7 +64,7 @@ def test_nll_and_brier_equal_scikit_learn(seed: int) -> None:
 
 
 def test_hand_numbers() -> None:
-    # Bin (.5, 1] of two: S = 3.4, C = 3, V = 3 * .16 + .09, Q = 3 * (.2)^2 ... written out; bin [0, .5]: S = .5, C = 1.
+    # Of two bins, (.5, 1] has n = 4, S = 3.4, C = 3, V = 3 * .16 and [0, .5] has n = 1, S = .5, C = 1, V = .25.
     sums = BinSums.from_predictions([0.8, 0.8, 0.8, 1.0, 0.5], [True, True, False, True, True], bin_count=2)
     q = 2 * 0.2**2 + 0.8**2
     assert metrics.ece(sums) == pytest.approx((0.4 + 0.5) / 5)
@@ -75,9 +75,20 @@ def test_hand_numbers() -> None:
     assert metrics.signed_gap(sums) == pytest.approx(-0.02)
     half = 1.959964 * math.sqrt(((q + 0.25) / 5 - 0.02**2) / 5)
     assert metrics.signed_gap_interval(sums) == pytest.approx((-0.02 - half, -0.02 + half))
+    sd = math.sqrt(q - 0.4**2 / 4 + 0.25)  # per bin the larger of V and Q - D^2/n
+    low, high = metrics.ece_interval(sums, level=0.5)
+    assert low == 0
+    assert high == pytest.approx((0.9 + 0.67449 * sd) / 5, abs=1e-6)
     assert metrics.accuracy(sums) == pytest.approx(0.8)
     assert metrics.mean_confidence(sums) == pytest.approx(0.78)
     assert metrics.debiased_rms(sums) == 0  # (.4^2 - q) / 4 + 0 < 0
+
+
+def test_the_lower_end_of_the_ece_interval_by_hand() -> None:
+    sums = BinSums.from_predictions([0.9] * 100, [True] * 50 + [False] * 50)
+    sd = math.sqrt(50 * 0.01 + 50 * 0.81 - 40**2 / 100)  # 5: that of 100 coins
+    margin = math.sqrt(2 / math.pi) * sd + 1.959964 * math.sqrt(1 - 2 / math.pi) * sd
+    assert metrics.ece_interval(sums) == pytest.approx((0.4 - margin / 100, 0.4 + 1.959964 * sd / 100), abs=1e-6)
 
 
 def test_debiased_rms_by_hand() -> None:
@@ -126,5 +137,5 @@ def test_bounds_and_order_of_the_measures(pairs: list[tuple[float, bool]]) -> No
     assert abs(gap) <= ece + 1e-12  # signed errors cancel
     assert ece <= metrics.mce(sums) + 1e-12
     assert metrics.mce(sums) <= 1
-    lower, upper = metrics.ece_interval(sums, draws=200)
+    lower, upper = metrics.ece_interval(sums)
     assert 0 <= lower <= ece <= upper <= 1

@@ -13,7 +13,7 @@ from serving.errors import Failure
 from serving.front.answer import AnswerForm, error_body
 
 awkward = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()) | st.sampled_from(
-    ['100 %s', '%', '"quoted"', "back\\slash", "ünïcode", "%(name)s"]
+    ["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"]
 )
 
 

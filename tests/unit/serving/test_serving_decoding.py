@@ -34,9 +34,7 @@ def test_what_is_no_image_is_not_small_unless_it_is_short() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("side", [32, 600])
-async def test_both_ways_decode_as_the_model_store_does(
-    decoder: Decoder, png: Callable[..., bytes], side: int
-) -> None:
+async def test_both_ways_decode_as_the_model_store_does(decoder: Decoder, png: Callable[..., bytes], side: int) -> None:
     data = png(size=(side, side))
     np.testing.assert_array_equal(await decoder.decode(data, SPEC), decode(data, SPEC))
 

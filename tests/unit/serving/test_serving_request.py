@@ -35,14 +35,23 @@ def form(*files: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "content_type",
-    [b"", b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream", BOUNDARY, b"application/x-www-form-urlencoded"],
+    [
+        b"",
+        b"image/png",
+        b"IMAGE/JPEG; q=1",
+        b"application/octet-stream",
+        BOUNDARY,
+        b"application/x-www-form-urlencoded",
+    ],
 )
 def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) -> None:
     headers = [(b"content-type", content_type)] if content_type else []
     assert read_head(headers, limit_bytes=10).content_type == content_type
 
 
-@pytest.mark.parametrize("content_type", [b"application/json", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"])
+@pytest.mark.parametrize(
+    "content_type", [b"application/json", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"]
+)
 def test_anything_else_is_unsupported_and_told_what_to_send(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match=r"send image/\*"):
         read_head([(b"content-type", content_type)], limit_bytes=10)

@@ -44,7 +44,9 @@ def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: py
         load_settings()
 
 
-@pytest.mark.parametrize(("name", "value"), [("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")]
+)
 def test_a_bad_value_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
     with pytest.raises(SettingsError, match=rf"setting {name} \(CANDOR_{name.upper()}\): got '{value}'; "):

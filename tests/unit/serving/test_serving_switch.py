@@ -160,9 +160,7 @@ def test_a_bad_bundle_is_refused_by_name_once_and_the_old_one_stays(
     assert len(caplog.records) == 1
 
 
-def test_a_mended_bundle_is_looked_at_again(
-    switch: Switch, tiny_store: Store, promote: Callable[..., int]
-) -> None:
+def test_a_mended_bundle_is_looked_at_again(switch: Switch, tiny_store: Store, promote: Callable[..., int]) -> None:
     switch.scan()
     promote()
     file = tiny_store.folder("tiny", 2) / "model.onnx"

@@ -1,0 +1,102 @@
+"""The bundle's archive in a real TorchServe gives the same numbers as Candor's own predictor."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+
+from model_store.store import Store
+from serving.predictor import Predictor
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("java") is None, reason="TorchServe needs Java 17: apt install openjdk-17-jre-headless"
+    ),
+    pytest.mark.skipif(importlib.util.find_spec("ts") is None, reason="TorchServe is missing: pip install torchserve"),
+]
+
+START_S = 90
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def torchserve(tiny_store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a TorchServe that has loaded the archive of version 1 of "tiny"."""
+    inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
+    config = tmp_path / "config.properties"
+    config.write_text(
+        f"inference_address=http://127.0.0.1:{inference}\nmanagement_address=http://127.0.0.1:{management}\n"
+        f"metrics_address=http://127.0.0.1:{metrics}\ngrpc_inference_port={grpc_inference}\n"
+        f"grpc_management_port={grpc_management}\nnumber_of_netty_threads=2\njob_queue_size=100\n"
+    )
+    start = "import sys; from ts.model_server import start; sys.argv[0] = 'torchserve'; start()"
+    options = ["--start", "--foreground", "--ncs", "--disable-token-auth", "--ts-config", str(config)]
+    models = ["--model-store", str(tiny_store.folder("tiny", 1)), "--models", "tiny=tiny.mar"]
+    log = (tmp_path / "torchserve.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *options, *models],
+        cwd=tmp_path,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with httpx.Client(base_url=f"http://127.0.0.1:{inference}", timeout=60) as client:
+        try:
+            await_worker(client, tmp_path / "torchserve.log")
+            yield client
+        finally:
+            # Java and its workers are in the group; the Python process that started them would leave them behind.
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+            log.close()
+
+
+def await_worker(client: httpx.Client, log: Path) -> None:
+    end_s = time.monotonic() + START_S
+    while time.monotonic() < end_s:
+        try:
+            if client.get("/ping").json()["status"] == "Healthy" and client.options("/predictions/tiny").is_success:
+                return
+        except (httpx.TransportError, ValueError, KeyError):
+            pass
+        time.sleep(0.3)
+    pytest.fail(f"TorchServe did not start:\n{log.read_text()[-3000:]}")
+
+
+def test_torchserve_answers_with_the_predictors_probabilities_and_refuses_rubbish_with_a_4xx(
+    torchserve: httpx.Client, tiny_store: Store, png: Callable[..., bytes], jpeg: Callable[..., bytes]
+) -> None:
+    predictor = Predictor(tiny_store.read("tiny", 1))
+    for image in (png(1), jpeg(2, size=(300, 200)), png(3, mode="L")):
+        response = torchserve.post("/predictions/tiny", content=image, headers={"X-Request-Id": "mine"})
+        answer, expected = response.json(), predictor.classify(image)
+        assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+        assert (answer["label"], answer["refer"]) == (expected.label, expected.refer)
+        assert (answer["model"], answer["version"], answer["request_id"]) == ("tiny", 1, "mine")
+        UUID(answer["prediction_id"])
+    assert refused(torchserve, png()[:-30]) == (400, "broken_image")
+    assert refused(torchserve, b"no image at all") == (415, "not_an_image")
+
+
+def refused(client: httpx.Client, body: bytes) -> tuple[int, str]:
+    response = client.post("/predictions/tiny", content=body, headers={"Content-Type": "application/octet-stream"})
+    return response.status_code, response.json()["error"]

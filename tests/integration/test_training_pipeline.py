@@ -1,0 +1,215 @@
+"""From generated images to a published bundle that ONNX Runtime runs: training, run folder, export."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from calibration.metrics import top_label
+from calibration.temperature import apply_temperature
+from model_store.image import decode
+from model_store.store import Store
+from training import export as exporting
+from training.backbones import SMALL
+from training.config import TrainConfig, offline_config, read_record
+from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
+from training.errors import BadRun, ExportMismatch, RunExists
+from training.export import export, load_classifier
+from training.run import RunResult, train
+
+CLASSES = ("dark", "middle", "bright")
+CHOICES = {
+    "backbone": SMALL,
+    "weights": "none",
+    "epochs": 4,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "head_reduction": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Noisy gray images whose class is their brightness; neighbors overlap."""
+    generator = np.random.default_rng(0)
+    splits: dict[Any, Split] = {}
+    for name, count in (("train", 150), ("val", 60), ("test", 60)):
+        labels = np.arange(count) % len(CLASSES)
+        levels = 70 + 50 * labels + generator.normal(scale=18, size=count)
+        pixels = levels[:, None, None] + generator.normal(scale=40, size=(count, 24, 24))
+        splits[name] = Split(ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64))
+    return Dataset("brightness", CLASSES, 1, 24, splits, fingerprint(CLASSES, splits))
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """One finished DCA run on frozen features."""
+    return train(TrainConfig(loss="dca", beta=2.0, **CHOICES), dataset, tmp_path_factory.mktemp("runs") / "dca")
+
+
+class TestRunFolder:
+    def test_holds_what_it_promises_and_nothing_else(self, run: RunResult) -> None:
+        found = sorted(path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file())
+        assert found == [
+            "checkpoint.safetensors",
+            "config.json",
+            "history.csv",
+            "metrics.json",
+            "plots/history.png",
+            "plots/reliability_test_temperature.png",
+            "plots/reliability_test_uncalibrated.png",
+            "plots/reliability_val_temperature.png",
+            "plots/reliability_val_uncalibrated.png",
+            "predictions.npz",
+            "samples.npy",
+        ]
+        assert [path.name for path in run.folder.parent.iterdir()] == [run.folder.name]
+
+    def test_the_record_reads_back(self, run: RunResult, dataset: Dataset) -> None:
+        record = read_record(run.folder)
+        assert record == run.record
+        assert (record.fingerprint, record.counts) == (dataset.fingerprint, dataset.counts)
+        with (run.folder / "history.csv").open() as stream:
+            assert len(list(csv.DictReader(stream))) == 4
+        metrics = json.loads((run.folder / "metrics.json").read_text())
+        assert metrics["temperature"] == run.evaluation.temperature
+
+    def test_it_learned(self, run: RunResult) -> None:
+        assert run.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
+
+    def test_the_checkpoint_is_the_network_that_was_measured(self, run: RunResult, dataset: Dataset) -> None:
+        inputs = torch.from_numpy(dataset.splits["test"].inputs(run.record.spec))
+        with torch.inference_mode():
+            logits = load_classifier(run.folder)(inputs).numpy()
+        np.testing.assert_allclose(logits, run.evaluation.predictions["test"].logits, atol=1e-4)
+
+    def test_a_second_run_is_equal_to_the_bit_with_and_without_a_cache(
+        self, run: RunResult, dataset: Dataset, tmp_path: Path
+    ) -> None:
+        again = train(run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache")
+        cached = train(run.record.config, dataset, tmp_path / "cached", cache=tmp_path / "cache")
+        for other in (again, cached):
+            for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "config.json"):
+                assert (other.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
+
+    def test_a_run_is_never_overwritten(self, run: RunResult, dataset: Dataset) -> None:
+        with pytest.raises(RunExists, match="choose another"):
+            train(run.record.config, dataset, run.folder)
+
+    def test_an_interrupted_run_leaves_nothing(self, run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
+        def interrupt(stage: str, _done: int, _total: int, /, **_: float) -> None:
+            if stage == "train dca":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(run.record.config, dataset, tmp_path / "run", progress=interrupt)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_whole_network_can_be_trained_too(self, dataset: Dataset, tmp_path: Path) -> None:
+        config = TrainConfig(loss="ce", frozen=False, class_weights="balanced", **CHOICES)
+        result = train(config, dataset, tmp_path / "run")
+        assert result.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
+        store = Store(tmp_path / "store")
+        assert export(result.folder, store, "whole").card.provenance.beta is None
+
+
+class TestExport:
+    @pytest.fixture(scope="class")
+    def store(self, tmp_path_factory: pytest.TempPathFactory) -> Store:
+        return Store(tmp_path_factory.mktemp("store"))
+
+    @pytest.fixture(scope="class")
+    def exported(self, run: RunResult, store: Store) -> exporting.ExportedModel:
+        return export(run.folder, store, "brightness")
+
+    def test_the_bundle_gives_the_calibrated_probabilities_of_the_run(
+        self, run: RunResult, store: Store, exported: exporting.ExportedModel, dataset: Dataset
+    ) -> None:
+        bundle = store.read("brightness", exported.version)
+        session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+        images, spec = dataset.splits["test"].images, bundle.card.input.spec
+        served = np.stack([decode(images.encoded(index), spec) for index in range(len(images))])
+        (probabilities,) = session.run(["probabilities"], {"image": served})
+        assert probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities, run.evaluation.probabilities("test", "temperature"), atol=1e-5)
+        (one,) = session.run(["probabilities"], {"image": served[:1]})
+        np.testing.assert_allclose(one, probabilities[:1], atol=1e-6)
+
+    def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
+        assert exported.images == 32
+        assert 0 <= exported.max_difference <= exporting.MAX_DIFFERENCE
+
+    def test_the_card_tells_where_it_comes_from(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+        card = exported.card
+        assert (card.name, card.version, card.classes) == ("brightness", 1, CLASSES)
+        assert (card.provenance.loss, card.provenance.beta, card.provenance.seed) == ("dca", 2.0, 0)
+        assert card.provenance.fingerprint == run.record.fingerprint
+        assert "torch" in card.provenance.libraries
+
+    def test_the_cards_bins_are_those_of_validation(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+        val = run.evaluation.predictions["val"]
+        confidence, top = top_label(apply_temperature(val.logits, run.evaluation.temperature))
+        sums = exported.card.calibration.sums
+        assert sums.total == 60
+        assert sums.confidence.sum() == pytest.approx(confidence.sum())
+        assert sums.correct.sum() == (top == val.labels).sum()
+        assert exported.card.calibration.measures["ece"] == run.evaluation.measures["val"]["temperature"].ece
+
+    def test_the_next_export_is_the_next_version(
+        self, run: RunResult, store: Store, exported: exporting.ExportedModel
+    ) -> None:
+        assert export(run.folder, store, "brightness").version == exported.version + 1
+
+    def test_a_graph_that_disagrees_with_torch_is_not_published(
+        self, run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        faithful = exporting.to_onnx
+
+        def other_temperature(model: exporting.CalibratedClassifier, images: Any) -> bytes:
+            other = exporting.CalibratedClassifier(model.classifier, 1.01 * float(model.temperature)).eval()
+            return faithful(other, images)
+
+        monkeypatch.setattr(exporting, "to_onnx", other_temperature)
+        with pytest.raises(ExportMismatch, match="nothing was published"):
+            export(run.folder, Store(tmp_path), "brightness")
+        assert Store(tmp_path).versions("brightness") == []
+
+    @pytest.mark.parametrize("lost", ["config.json", "checkpoint.safetensors", "samples.npy", "predictions.npz"])
+    def test_half_a_run_is_refused(self, run: RunResult, tmp_path: Path, lost: str) -> None:
+        half = tmp_path / "half"
+        half.mkdir()
+        for path in run.folder.iterdir():
+            if path.is_file() and path.name != lost:
+                (half / path.name).write_bytes(path.read_bytes())
+        with pytest.raises(BadRun):
+            export(half, Store(tmp_path / "store"), "brightness")
+
+
+def test_unknown_choices_are_refused() -> None:
+    with pytest.raises(ValueError, match="gamma"):
+        TrainConfig(gamma=2)  # type: ignore[call-arg]
+    assert offline_config(loss="ce", seed=1).weights == "none"
+
+
+def test_a_record_of_another_format_is_refused(run: RunResult, tmp_path: Path) -> None:
+    record = json.loads((run.folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(record | {"format_version": 2}))
+    with pytest.raises(BadRun, match="format 1"):
+        read_record(tmp_path)
+
+
+def test_real_images_reach_the_network_as_they_will_be_served(data_folder: Path) -> None:
+    path = data_folder / "pneumoniamnist.npz"
+    if not path.is_file():
+        pytest.skip(f"{data_folder} holds no pneumoniamnist.npz")
+    dataset = load_dataset(path)
+    spec = TrainConfig().input_spec(dataset)
+    assert (spec.channels, spec.height, spec.width) == (1, 112, 112)
+    split = dataset.splits["test"]
+    for index in range(0, len(split), 100):
+        np.testing.assert_array_equal(decode(split.images.encoded(index), spec), split.images.input(index, spec))

@@ -1,0 +1,226 @@
+"""The drift detector against a plain re-implementation of its formulas, and its promises on simulated streams."""
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.drift import LOG_ODDS_SHIFTS, DriftDetector, DriftSettings, DriftState
+
+SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
+streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
+
+
+class PlainDetector:
+    """The same evidence in ordinary numbers: for short streams only, since they overflow."""
+
+    def __init__(self, tolerance: float, bins: int = 15) -> None:
+        self.tolerance, self.bins = tolerance, bins
+        self.whole = {(side, d): 0.0 for side in (-1, 1) for d in SHIFTS}
+        self.parts = [dict(self.whole) for _ in range(bins)]
+
+    def update(self, p: float, correct: bool) -> None:
+        part = next(k for k in range(self.bins) if p <= (k + 1) / self.bins)
+        for (side, d), _ in list(self.whole.items()):
+            e = self.bet(p, correct, side, d)
+            self.whole[side, d] = e * (self.whole[side, d] + 1)
+            self.parts[part][side, d] = e * (self.parts[part][side, d] + 1)
+
+    def bet(self, p: float, correct: bool, side: int, d: float) -> float:
+        edge = p + side * self.tolerance
+        if not 1e-6 < edge < 1 - 1e-6:
+            if (side < 0 and edge <= 1e-6) or (side > 0 and edge >= 1 - 1e-6):
+                return 1.0
+            edge = min(max(edge, 1e-9), 1 - 1e-9)  # the side that can be violated, at its limit
+        q = 1 / (1 + math.exp(-(math.log(edge / (1 - edge)) + side * d)))
+        return q / edge if correct else (1 - q) / (1 - edge)
+
+    @property
+    def log_evalue(self) -> float:
+        mean = sum(self.whole.values()) / 10 + sum(sum(part.values()) for part in self.parts) / 10
+        return math.log(mean / 2)
+
+
+def calibrated_stream(seed: int, n: int, gap: float = 0.0) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Confidences of mean .82, right with probability p - gap."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(6, 1.3, n)
+    return p, rng.random(n) < p - gap
+
+
+@given(streams, st.sampled_from([0.0, 0.01, 0.1]))
+def test_evidence_is_that_of_the_plain_formulas(pairs: list[tuple[float, bool]], tolerance: float) -> None:
+    ours, plain = DriftDetector(DriftSettings(tolerance=tolerance)), PlainDetector(tolerance)
+    for p, correct in pairs:
+        ours.update(p, correct)
+        plain.update(p, correct)
+        assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-9)
+
+
+@pytest.mark.parametrize("correct", [True, False])
+@pytest.mark.parametrize("tolerance", [0.0, 0.01])
+@pytest.mark.parametrize("p", [0.0, 1.0, 0.01, 0.99, 0.005, 0.995])
+def test_the_ends_of_the_scale(p: float, tolerance: float, correct: bool) -> None:
+    ours, plain = DriftDetector(DriftSettings(tolerance=tolerance)), PlainDetector(tolerance)
+    for _ in range(5):
+        ours.update(p, correct)
+        plain.update(p, correct)
+    assert ours.log_evalue == pytest.approx(plain.log_evalue, abs=1e-6)
+    assert np.isfinite(ours.log_evalue)
+
+
+@given(st.floats(0.0, 1.0), st.sampled_from([0.0, 0.01, 0.2]), st.floats(-1.0, 1.0))
+def test_no_bet_gains_while_the_claim_holds(p: float, tolerance: float, where: float) -> None:
+    """E[M after one label] = E[e] <= 1 for each side and shift, at any accuracy within the tolerance."""
+    accuracy = min(max(p + where * tolerance, 0.0), 1.0)
+    expected = np.zeros((2, 5))
+    for correct, chance in ((True, accuracy), (False, 1 - accuracy)):
+        detector = DriftDetector(DriftSettings(tolerance=tolerance))
+        detector.update(p, correct)
+        expected += chance * np.exp(detector.state.log_m[0])
+    assert np.all(expected <= 1 + 1e-9)
+
+
+def test_there_is_no_evidence_before_the_first_label() -> None:
+    detector = DriftDetector(DriftSettings())
+    assert detector.log_evalue == -math.inf
+    assert (detector.active, detector.labels, detector.alarm_label, detector.direction) == (False, 0, None, None)
+    assert detector.log_threshold == math.log(1e5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gap", [0.0, 0.01, -0.01])
+def test_a_stream_within_the_tolerance_raises_no_alarm(seed: int, gap: float) -> None:
+    detector = DriftDetector(DriftSettings())
+    assert detector.update_many(*calibrated_stream(seed, 3000, gap)) is None
+    assert detector.labels == 3000
+
+
+def test_the_mean_run_between_false_alarms_keeps_its_promise() -> None:
+    """ARL 40 on calibrated streams without tolerance: labels per alarm, counted to the first one of each stream."""
+    runs = []
+    for seed in range(120):
+        detector = DriftDetector(DriftSettings(average_run_length=40, tolerance=0))
+        alarm = detector.update_many(*calibrated_stream(seed, 400))
+        runs.append(400 if alarm is None else alarm + 1)  # cut short, which only lowers the mean
+    assert np.mean(runs) >= 40
+
+
+def test_a_gap_of_a_tenth_is_found_about_as_fast_as_the_notes_say() -> None:
+    """Published median: 284 labels after 5000 calibrated ones, at mean confidence .82."""
+    delays = []
+    for seed in range(7):
+        detector = DriftDetector(DriftSettings())
+        detector.update_many(*calibrated_stream(seed, 1000))
+        alarm = detector.update_many(*calibrated_stream(100 + seed, 1500, gap=0.1))
+        assert alarm is not None
+        delays.append(alarm + 1)
+    assert 140 < np.median(delays) < 570
+
+
+@pytest.mark.parametrize(("gap", "direction"), [(0.15, "over"), (-0.15, "under")])
+def test_the_direction_is_that_of_the_gap(gap: float, direction: str) -> None:
+    detector = DriftDetector(DriftSettings())
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.6, 0.8, 2000)
+    alarm = detector.update_many(p, rng.random(2000) < p - gap)
+    assert alarm is not None
+    assert detector.direction == direction
+    assert detector.active
+    assert detector.alarm_label == alarm + 1
+
+
+def test_the_alarm_is_raised_once_and_stays_until_reset() -> None:
+    detector = DriftDetector(DriftSettings(average_run_length=1000))
+    raised = [detector.update(0.99, False) for _ in range(10)]
+    assert sum(raised) == 1
+    at = raised.index(True) + 1
+    assert (detector.active, detector.alarm_label, detector.labels) == (True, at, 10)
+    detector.update_many([0.7] * 500, [True, False] * 250)
+    assert (detector.active, detector.alarm_label) == (True, at)
+    detector.reset()
+    assert detector.state.as_dict() == DriftDetector(DriftSettings()).state.as_dict()
+    assert any(detector.update(0.99, False) for _ in range(10))
+
+
+def test_the_alarm_is_raised_at_the_first_label_over_the_threshold() -> None:
+    detector, plain = DriftDetector(DriftSettings(average_run_length=50)), PlainDetector(0.01)
+    for p, correct in zip(*(column.tolist() for column in calibrated_stream(1, 200, gap=0.3)), strict=True):
+        raised = detector.update(p, correct)
+        plain.update(p, correct)
+        assert raised == (plain.log_evalue >= math.log(50))
+        if raised:
+            break
+    assert detector.active
+
+
+def test_a_bin_of_its_own_betrays_what_the_whole_stream_hides() -> None:
+    """Over in one bin, under in another: the stream's bets cancel, the bins' do not."""
+    rng = np.random.default_rng(0)
+    high = rng.random(3000) < 0.5
+    right = rng.random(3000) < np.where(high, 0.97 - 0.12, 0.63 + 0.12)
+    assert DriftDetector(DriftSettings()).update_many(np.where(high, 0.97, 0.63), right) is not None
+
+
+@given(streams, streams)
+def test_a_state_through_json_goes_on_bit_by_bit(
+    first: list[tuple[float, bool]], second: list[tuple[float, bool]]
+) -> None:
+    settings = DriftSettings(average_run_length=30)
+    through = DriftDetector(settings)
+    through.update_many(*zip(*first, strict=True))
+    data = json.loads(json.dumps(through.state.as_dict(), allow_nan=False))
+    again = DriftDetector(settings, DriftState.from_dict(data))
+    assert np.array_equal(again.state.log_m, through.state.log_m)
+    assert (again.active, again.alarm_label, again.direction) == (
+        through.active,
+        through.alarm_label,
+        through.direction,
+    )
+    assert again.update_many(*zip(*second, strict=True)) == through.update_many(*zip(*second, strict=True))
+    assert again.state.as_dict() == through.state.as_dict()
+    assert again.log_evalue == through.log_evalue
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, 2.5, math.nan])
+def test_a_confidence_that_is_none_is_refused_and_leaves_no_trace(wrong: float) -> None:
+    detector = DriftDetector(DriftSettings())
+    detector.update(0.7, True)
+    before = detector.state.as_dict()
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        detector.update(wrong, True)
+    assert detector.state.as_dict() == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"average_run_length": 1}, {"average_run_length": math.nan}, {"tolerance": -0.01}, {"tolerance": 0.5}],
+)
+def test_settings_that_promise_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        DriftSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_state_of_other_bins_is_refused() -> None:
+    state = DriftDetector(DriftSettings(bin_count=10)).state
+    with pytest.raises(ValueError, match="10 bins"):
+        DriftDetector(DriftSettings(bin_count=15), state)
+
+
+def test_the_shifts_are_those_of_the_notes() -> None:
+    assert tuple(LOG_ODDS_SHIFTS) == SHIFTS
+    assert all(larger == 2 * smaller for smaller, larger in pairwise(SHIFTS))
+
+
+def test_long_streams_neither_overflow_nor_underflow() -> None:
+    detector = DriftDetector(DriftSettings())
+    detector.update_many([0.999] * 3000, [False] * 3000)
+    assert np.isfinite(detector.log_evalue)
+    detector.reset()
+    detector.update_many([0.5] * 3000, [True, False] * 1500)
+    assert np.isfinite(detector.state.log_m[0]).all()

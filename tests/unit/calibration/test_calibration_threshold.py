@@ -1,0 +1,95 @@
+"""The referral threshold: its tail is scipy's, its search is the plain one, and its promise holds in simulation."""
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from calibration.threshold import CANDIDATES, _binomial_tail, referral_threshold
+
+
+@given(st.integers(1, 400), st.floats(0, 1), st.floats(0.01, 0.99))
+def test_the_tail_is_scipys(n: int, share: float, probability: float) -> None:
+    k = round(share * n)
+    assert _binomial_tail(k, n, probability) == pytest.approx(binom.sf(k - 1, n, probability), rel=1e-9, abs=1e-300)
+
+
+def test_the_tail_stays_exact_on_many_answers() -> None:
+    assert _binomial_tail(95_100, 100_000, 0.95) == pytest.approx(binom.sf(95_099, 100_000, 0.95), rel=1e-6)
+
+
+def plain_search(p: npt.NDArray[np.float64], c: npt.NDArray[np.bool_], promised: float, delta: float) -> float | None:
+    """From the strictest candidate down until the first failure; too few answers to pass are skipped."""
+    found = None
+    for hundredths in range(99, -1, -1):
+        above = p >= hundredths / 100
+        n, right = above.sum(), c[above].sum()
+        if promised**n > delta:
+            continue
+        if binom.sf(right - 1, n, promised) > delta:
+            break
+        found = hundredths / 100
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_search_is_the_plain_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0.3, 1, 400)
+    c = rng.random(400) < p + 0.05 * rng.normal()
+    threshold = referral_threshold(p, c, promised_accuracy=0.85, delta=0.1)
+    assert (threshold and threshold.confidence) == plain_search(p, c, 0.85, 0.1)
+    if threshold:
+        assert threshold.coverage == np.mean(p >= threshold.confidence)
+        assert (threshold.promised_accuracy, threshold.delta) == (0.85, 0.1)
+
+
+def test_the_promise_holds_as_often_as_it_says() -> None:
+    """A calibrated model with p uniform on (.5, 1): accuracy above t is (1 + t) / 2, so .8 is the lowest true t."""
+    rng, broken, found = np.random.default_rng(0), 0, 0
+    for _ in range(600):
+        p = rng.uniform(0.5, 1, 400)
+        threshold = referral_threshold(p, rng.random(400) < p, promised_accuracy=0.9, delta=0.1)
+        found += threshold is not None
+        broken += threshold is not None and (1 + threshold.confidence) / 2 < 0.9 - 1e-9
+    assert broken / 600 <= 0.1  # the promise; measured .03
+    assert broken > 0
+    assert found > 300
+
+
+def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the_time() -> None:
+    rng = np.random.default_rng(1)
+    given_out = [
+        referral_threshold(rng.uniform(0.5, 1, 300), rng.random(300) < 0.895, promised_accuracy=0.9, delta=0.2)
+        for _ in range(500)
+    ]
+    assert np.mean([threshold is not None for threshold in given_out]) <= 0.2
+
+
+def test_an_answer_at_the_threshold_counts_as_above() -> None:
+    threshold = referral_threshold([0.8] * 100, [True] * 100, promised_accuracy=0.9)
+    assert threshold is not None
+    assert (threshold.confidence, threshold.coverage) == (0.0, 1.0)
+    mixed = referral_threshold([0.8] * 100 + [0.79] * 100, [True] * 100 + [False] * 100, promised_accuracy=0.9)
+    assert mixed is not None
+    assert (mixed.confidence, mixed.coverage) == (0.8, 0.5)
+
+
+def test_no_answers_give_no_promise() -> None:
+    assert referral_threshold([], [], promised_accuracy=0.9) is None
+
+
+@pytest.mark.parametrize(("promised", "delta"), [(0, 0.05), (1, 0.05), (0.9, 0), (0.9, 1), (float("nan"), 0.05)])
+def test_promises_that_mean_nothing_are_refused(promised: float, delta: float) -> None:
+    with pytest.raises(ValueError, match=r"\(0, 1\)"):
+        referral_threshold([0.9], [True], promised_accuracy=promised, delta=delta)
+
+
+def test_candidates_go_from_the_strictest_down() -> None:
+    assert CANDIDATES[0] == 0.99
+    assert CANDIDATES[-1] == 0.0
+    assert all(first > second for first, second in pairwise(CANDIDATES))

@@ -1,0 +1,334 @@
+"""Bundles: written whole, read back the same, and refused by name for each thing that can be wrong with them."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from model_store.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle, write_bundle
+from model_store.card import Card
+from model_store.errors import BundleError, CardError, FileError, GraphError
+from model_store.graph import with_temperature
+
+Edit = Callable[[onnx.ModelProto], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
+    """A sound bundle's folder."""
+    return make_bundle(tmp_path / "tiny" / "1").folder
+
+
+@pytest.fixture
+def edited(make_onnx: Callable[..., bytes]) -> Callable[[Edit], bytes]:
+    """Give the tiny model after an edit of its graph."""
+
+    def edit_model(edit: Edit) -> bytes:
+        model = onnx.load_model_from_string(make_onnx())
+        edit(model)
+        return bytes(model.SerializeToString())
+
+    return edit_model
+
+
+def edit_card(folder: Path, **changes: Any) -> None:
+    data = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    (folder / CARD_FILE).write_text(json.dumps(data | changes), encoding="utf-8")
+
+
+def temperature_of(model: onnx.ModelProto) -> onnx.TensorProto:
+    return next(tensor for tensor in model.graph.initializer if tensor.name == "temperature")
+
+
+def test_what_was_written_is_read(
+    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes]
+) -> None:
+    card = write_bundle(tmp_path, card=make_card(), onnx=make_onnx())
+    bundle = read_bundle(tmp_path)
+    assert (bundle.card, bundle.onnx, bundle.folder) == (card, make_onnx(), tmp_path)
+    assert card == make_card().model_copy(update={"files": card.files})
+    assert sorted(card.files) == ["model.onnx", "tiny.mar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "model.onnx", "tiny.mar"]
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar"])
+@pytest.mark.parametrize("place", [0, 0.5, -1])
+def test_a_flipped_bit_is_found(folder: Path, name: str, place: float) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[int(place * len(data)) if place >= 0 else -1] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(FileError, match=rf"{name}.*sha256"):
+        read_bundle(folder)
+
+
+def test_a_card_that_is_no_utf8_is_refused(folder: Path) -> None:
+    sound = (folder / CARD_FILE).read_bytes()
+    for place in range(0, len(sound), 97):
+        data = bytearray(sound)
+        data[place] ^= 0x80  # no longer ASCII, hence no UTF-8
+        (folder / CARD_FILE).write_bytes(data)
+        with pytest.raises(CardError, match="not JSON"):
+            read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(FileError, match=rf"tiny/1 is refused: '{name}' cannot be read \(No such file"):
+        read_bundle(folder)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"tiny/7 .*card\.json"):
+        read_bundle(tmp_path / "tiny" / "7")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", ".", "..", "", "x\0y", "x" * 300])
+def test_a_file_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
+    edit_card(folder, files={MODEL_FILE: "0" * 64, name: "0" * 64})
+    with pytest.raises(FileError):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])
+def test_a_symbolic_link_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileError, match="leads out"):
+        read_bundle(folder)
+
+
+def test_a_card_that_lists_no_model_is_refused(folder: Path) -> None:
+    edit_card(folder, files={})
+    with pytest.raises(CardError, match=r"lists no model\.onnx"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2", "[" * 100_000])
+def test_a_card_that_is_no_json_is_refused(folder: Path, text: str) -> None:
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(CardError, match="not JSON"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None, [1]])
+def test_a_card_of_another_format_says_to_upgrade(folder: Path, version: Any) -> None:
+    edit_card(folder, format_version=version, unheard_of=1)
+    with pytest.raises(CardError, match="this Candor reads 1: upgrade Candor"):
+        read_bundle(folder)
+    (folder / CARD_FILE).write_text("[]", encoding="utf-8")
+    with pytest.raises(CardError, match="format version None"):
+        read_bundle(folder)
+
+
+def test_a_card_against_the_schema_is_refused_with_the_place(folder: Path) -> None:
+    edit_card(folder, input={"channels": 3, "height": 8, "width": float("nan"), "resize": "stretch"})
+    with pytest.raises(CardError, match=r"card\.json: input\.width: "):
+        read_bundle(folder)
+    edit_card(folder, input={"channels": 3, "height": 8, "width": 8}, extra=1)
+    with pytest.raises(CardError, match=r"card\.json: extra: "):
+        read_bundle(folder)
+
+
+def test_a_card_of_another_size_or_temperature_is_refused(folder: Path) -> None:
+    edit_card(folder, input={"channels": 1, "height": 8, "width": 8})
+    with pytest.raises(GraphError, match=r"uint8 \[N, 1, 8, 8\]; it has 'image' uint8 \[N, 3, 8, 8\]"):
+        read_bundle(folder)
+
+
+def _rename_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = "pixels"
+
+
+def _float_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def _fixed_output_batch(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def _second_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, ["N", 1]))
+
+
+def _no_input(model: onnx.ModelProto) -> None:
+    del model.graph.input[:]
+
+
+def _scalar_input(model: onnx.ModelProto) -> None:
+    del model.graph.input[0].type.tensor_type.shape.dim[:]
+
+
+def _rename_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "logits"
+
+
+def _double_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def _fewer_classes(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 2
+
+
+def _no_temperature(model: onnx.ModelProto) -> None:
+    temperature_of(model).name = "T"
+
+
+def _other_temperature(model: onnx.ModelProto) -> None:
+    temperature_of(model).CopyFrom(numpy_helper.from_array(np.array([1.6], np.float32), "temperature"))
+
+
+def _scalar_temperature(model: onnx.ModelProto) -> None:
+    temperature_of(model).CopyFrom(numpy_helper.from_array(np.array(1.5, np.float32), "temperature"))
+
+
+def _double_temperature(model: onnx.ModelProto) -> None:
+    temperature_of(model).CopyFrom(numpy_helper.from_array(np.array([1.5]), "temperature"))
+
+
+def _cut_temperature(model: onnx.ModelProto) -> None:
+    temperature_of(model).raw_data = b"\0\0"
+
+
+def _external(tensor: onnx.TensorProto) -> None:
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+def _external_weights(model: onnx.ModelProto) -> None:
+    _external(model.graph.initializer[1])
+
+
+def _external_constant(model: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(1, np.float32), "constant")
+    _external(value)
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value=value))
+
+
+def _external_in_a_branch(model: onnx.ModelProto) -> None:
+    value = numpy_helper.from_array(np.zeros(1, np.float32), "hidden")
+    _external(value)
+    branch = helper.make_graph([], "branch", [], [], [value])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_rename_input, r"one input 'image' uint8 \[N, 3, 8, 8\]; it has 'pixels'"),
+        (_float_input, r"it has 'image' float \[N, 3, 8, 8\]"),
+        (_fixed_batch, r"it has 'image' uint8 \[1, 3, 8, 8\]"),
+        (_second_input, r"it has 'image' .*, 'age' float \[N, 1\]"),
+        (_no_input, "it has none"),
+        (_scalar_input, r"it has 'image' uint8 \[\]"),
+        (_rename_output, r"one output 'probabilities' float \[N, 3\]; it has 'logits'"),
+        (_double_output, r"'probabilities' double"),
+        (_fixed_output_batch, r"'probabilities' float \[4, 3\]"),
+        (_fewer_classes, r"'probabilities' float \[N, 2\]"),
+        (_no_temperature, "no initializer named 'temperature'"),
+        (_other_temperature, r"temperature \[1\.6.*\] \(float32\), the card says 1\.5"),
+        (_scalar_temperature, r"temperature 1\.5 \(float32\)"),
+        (_double_temperature, r"temperature \[1\.5\] \(float64\)"),
+        (_cut_temperature, "damaged temperature"),
+        (_external_weights, "another file"),
+        (_external_constant, "another file"),
+        (_external_in_a_branch, "another file"),
+    ],
+)
+def test_a_graph_against_the_contract_is_refused_and_nothing_written(
+    tmp_path: Path, make_card: Callable[..., Card], edited: Callable[[Edit], bytes], edit: Edit, message: str
+) -> None:
+    with pytest.raises(GraphError, match=message):
+        write_bundle(tmp_path, card=make_card(), onnx=edited(edit))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_with_the_right_hash_is_checked_when_read(folder: Path, edited: Callable[[Edit], bytes]) -> None:
+    import hashlib
+
+    model = edited(_external_weights)
+    (folder / MODEL_FILE).write_bytes(model)
+    edit_card(folder, files={MODEL_FILE: hashlib.sha256(model).hexdigest()})
+    with pytest.raises(GraphError, match="another file"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("data", [b"not a model", b"", b"\x80" * 50])
+def test_what_is_no_onnx_is_refused(tmp_path: Path, make_card: Callable[..., Card], data: bytes) -> None:
+    with pytest.raises(GraphError, match=r"model\.onnx"):
+        write_bundle(tmp_path, card=make_card(), onnx=data)
+
+
+def run(model: bytes, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    result: npt.NDArray[np.float32] = ort.InferenceSession(model).run(["probabilities"], {"image": images})[0]
+    return result
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.75, 20.0])
+def test_another_temperature_is_that_power_of_the_old_probabilities(
+    make_onnx: Callable[..., bytes], temperature: float
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
+    old, new = run(make_onnx(temperature=1.5), images), run(with_temperature(make_onnx(), temperature), images)
+    powers = old.astype(np.float64) ** (1.5 / temperature)
+    np.testing.assert_allclose(new, powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_the_graph_differs_in_the_temperature_alone(make_onnx: Callable[..., bytes]) -> None:
+    assert with_temperature(make_onnx(temperature=1.5), 2.5) == make_onnx(temperature=2.5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, 1e-50, 1e39])
+def test_a_temperature_that_is_none_is_refused(make_onnx: Callable[..., bytes], temperature: float) -> None:
+    with pytest.raises(ValueError, match="positive and finite"):
+        with_temperature(make_onnx(), temperature)
+
+
+def test_a_graph_without_temperature_cannot_be_given_one(edited: Callable[[Edit], bytes]) -> None:
+    with pytest.raises(ValueError, match="no initializer"):
+        with_temperature(edited(_no_temperature), 1.0)
+
+
+def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "tiny.mar") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert set(members) == {
+        "MAR-INF/MANIFEST.json",
+        "model-config.yaml",
+        "model.onnx",
+        "card.json",
+        "torchserve_handler.py",
+        "model_store/__init__.py",
+        "model_store/errors.py",
+        "model_store/image.py",
+    }
+    manifest = json.loads(members["MAR-INF/MANIFEST.json"])
+    model = manifest["model"]
+    assert (model["modelName"], model["modelVersion"]) == ("tiny", "1.0")
+    assert {model["serializedFile"], model["handler"], model["configFile"]} <= set(members)
+    assert members["model.onnx"] == (folder / MODEL_FILE).read_bytes()
+    bundle = read_bundle(folder)
+    assert Card.model_validate(json.loads(members["card.json"])) == bundle.card.model_copy(update={"files": {}})
+    code = Path(read_bundle.__code__.co_filename).parent
+    assert members["model_store/image.py"] == (code / "image.py").read_bytes()
+
+
+def test_equal_bundles_are_equal_byte_by_byte(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> None:
+    first, second = make_bundle(tmp_path / "a" / "tiny"), make_bundle(tmp_path / "b" / "tiny")
+    assert first.card == second.card
+    for name in (*first.card.files, CARD_FILE):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()

@@ -1,0 +1,96 @@
+"""The card: what it must say, what it may not, and that it survives its file."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from calibration.measures import Measures
+from model_store.card import Card
+from model_store.image import InputSpec
+
+MakeCard = Callable[..., Card]
+
+
+def changed(card: Card, path: str, value: Any) -> dict[str, Any]:
+    """The card's plain data with one value, at a dotted path, replaced or added."""
+    data: dict[str, Any] = json.loads(card.model_dump_json())
+    *parents, last = path.split(".")
+    place: Any = data
+    for key in parents:
+        place = place[int(key) if key.isdecimal() else key]
+    place[last] = value
+    return data
+
+
+def test_a_card_survives_json(make_card: MakeCard) -> None:
+    card = make_card()
+    assert Card.model_validate(json.loads(card.model_dump_json())) == card
+
+
+def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
+    card = make_card(channels=1, height=28, width=20, resize="crop")
+    assert card.input.spec == InputSpec(1, 28, 20, "crop")
+    assert card.calibration.sums.total == 500
+    again = Measures.from_sums(card.calibration.sums).as_dict()
+    assert all(again[key] == pytest.approx(card.calibration.measures[key]) for key in again if again[key] is not None)
+    assert np.array_equal(card.calibration.sums.n, [row.n for row in card.calibration.bins])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("format_version", 2),
+        ("name", ""),
+        ("name", "../etc"),
+        ("name", "a/b"),
+        ("name", "tiny\n"),
+        ("name", ".hidden"),
+        ("name", "x" * 65),
+        ("version", 0),
+        ("version", 1.5),
+        ("classes", ["only"]),
+        ("classes", ["a", ""]),
+        ("classes", ["a", "b", "a"]),
+        ("input.channels", 2),
+        ("input.height", 0),
+        ("input.width", 5000),
+        ("input.resize", "squash"),
+        ("calibration.method", "isotonic"),
+        ("calibration.temperature", 0),
+        ("calibration.temperature", -1.0),
+        ("calibration.temperature", float("nan")),
+        ("calibration.temperature", float("inf")),
+        ("calibration.bins", []),
+        ("calibration.bins.0.n", -1),
+        ("calibration.bins.0.confidence", float("nan")),
+        ("calibration.measures.ece", float("nan")),
+        ("referral.threshold", 1.5),
+        ("referral.coverage", float("nan")),
+        ("provenance.created_at", "yesterday"),
+        ("provenance.surprise", 1),
+        ("calibration.surprise", 1),
+        ("input.mean", [0.5]),
+        ("surprise", 1),
+    ],
+)
+def test_what_a_card_may_not_say(make_card: MakeCard, path: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Card.model_validate(changed(make_card(), path, value))
+    assert path.split(".")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["name", "version", "classes", "input", "provenance", "calibration"])
+def test_what_a_card_must_say(make_card: MakeCard, key: str) -> None:
+    data = json.loads(make_card().model_dump_json())
+    del data[key]
+    with pytest.raises(ValidationError, match=key):
+        Card.model_validate(data)
+
+
+def test_a_card_is_not_changed_in_place(make_card: MakeCard) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        make_card().version = 2  # type: ignore[misc]

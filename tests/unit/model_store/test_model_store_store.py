@@ -1,0 +1,218 @@
+"""The store: versions that appear whole or not at all, and an alias that is never half written."""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from model_store.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
+from model_store.errors import BundleError, CardError, FileError, InvalidName, NotInStore
+from model_store.store import Store
+
+MakeBundle = Callable[..., Bundle]
+
+
+def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nowhere")
+    assert store.models() == []
+    assert store.versions("tiny") == []
+    assert store.production("tiny") is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_versions_count_up_and_are_read_whole(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    assert tiny_store.publish("tiny", partial(make_bundle, seed=1)) == 2
+    assert tiny_store.publish("tiny", partial(make_bundle, seed=2)) == 3
+    assert tiny_store.versions("tiny") == [1, 2, 3]
+    assert tiny_store.models() == ["tiny"]
+    assert [tiny_store.read("tiny", version).card.version for version in (1, 2, 3)] == [1, 2, 3]
+    assert tiny_store.read("tiny", 2).folder == tiny_store.folder("tiny", 2)
+    assert tiny_store.folder("tiny", 2).stat().st_mode & 0o777 == 0o755
+
+
+def test_versions_sort_as_numbers_and_gaps_are_not_filled(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    make_bundle(tiny_store.folder("tiny", 10), 10)
+    assert tiny_store.versions("tiny") == [1, 10]
+    assert tiny_store.publish("tiny", make_bundle) == 11
+
+
+def test_models_are_kept_apart_and_strays_ignored(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.publish("Other.one", partial(make_bundle, name="Other.one"))
+    (tiny_store.root / ".cache").mkdir()
+    (tiny_store.root / "empty").mkdir()
+    (tiny_store.root / "README.md").write_text("a file")
+    (tiny_store.root / "tiny" / "notes").mkdir()
+    assert tiny_store.models() == ["Other.one", "tiny"]
+    assert tiny_store.versions("tiny") == tiny_store.versions("Other.one") == [1]
+
+
+def test_a_build_that_raises_leaves_nothing(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    before = sorted(tiny_store.root.rglob("*"))
+
+    def fail(folder: Path, version: int) -> None:
+        make_bundle(folder, version)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        tiny_store.publish("tiny", fail)
+    assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def _nothing(folder: Path, version: int) -> None:
+    pass
+
+
+def _half(make_bundle: MakeBundle, folder: Path, version: int) -> None:
+    make_bundle(folder, version)
+    (folder / MODEL_FILE).write_bytes(b"half")
+
+
+def test_a_build_that_is_unsound_is_not_published(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    builds = [_nothing, partial(_half, make_bundle), partial(make_bundle, name="another")]
+    builds.append(lambda folder, version: make_bundle(folder, version + 5))
+    before = sorted(tiny_store.root.rglob("*"))
+    for build in builds:
+        with pytest.raises(BundleError):
+            tiny_store.publish("tiny", build)
+        assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def test_publishers_at_the_same_time_get_versions_of_their_own(tmp_path: Path, make_bundle: MakeBundle) -> None:
+    store, barrier = Store(tmp_path), threading.Barrier(4)
+
+    def publish(seed: int) -> list[int]:
+        barrier.wait()
+        return [store.publish("tiny", partial(make_bundle, seed=seed)) for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        versions = [version for own in pool.map(publish, range(4)) for version in own]
+    assert sorted(versions) == store.versions("tiny") == list(range(1, 17))
+    assert all(store.read("tiny", version).card.version == version for version in versions)
+    assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(map(str, versions))
+
+
+def test_a_number_taken_meanwhile_is_not_overwritten(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    asked: list[int] = []
+
+    def slow(folder: Path, version: int) -> None:
+        asked.append(version)
+        if version == 2:
+            make_bundle(tiny_store.folder("tiny", 2), 2, seed=5)  # another process was faster
+        make_bundle(folder, version, seed=6)
+
+    assert tiny_store.publish("tiny", slow) == 3
+    assert asked == [2, 3]
+    assert tiny_store.read("tiny", 2).card.provenance.seed == 5
+    assert tiny_store.read("tiny", 3).card.provenance.seed == 6
+
+
+def test_a_disk_that_refuses_the_move_is_reported_and_leaves_nothing(
+    tiny_store: Store, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    before = sorted(tiny_store.root.rglob("*"))
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        tiny_store.publish("tiny", make_bundle)
+    assert sorted(tiny_store.root.rglob("*")) == before
+
+
+def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    assert tiny_store.production("tiny") == 1
+    assert tiny_store.read("tiny").card.version == 1
+    tiny_store.promote("tiny", 2)
+    assert tiny_store.production("tiny") == 2
+    assert tiny_store.read("tiny").card.version == 2
+    alias = tiny_store.root / "tiny" / "production"
+    assert alias.read_text() == "2\n"
+    assert alias.stat().st_mode & 0o777 == 0o644
+
+
+def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    (tiny_store.folder("tiny", 2) / MODEL_FILE).write_bytes(b"")
+    with pytest.raises(FileError, match="sha256"):
+        tiny_store.promote("tiny", 2)
+    with pytest.raises(NotInStore, match=r"no version 9 of 'tiny': the store has versions 1, 2 of 'tiny'"):
+        tiny_store.promote("tiny", 9)
+    with pytest.raises(NotInStore, match=r"no model 'other'; it has tiny"):
+        tiny_store.promote("other", 1)
+    assert tiny_store.production("tiny") == 1
+    assert sorted(path.name for path in (tiny_store.root / "tiny").iterdir()) == ["1", "2", "production"]
+
+
+def test_a_folder_with_the_card_of_another_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    make_bundle(tiny_store.folder("tiny", 2), 3)
+    with pytest.raises(CardError, match="that of tiny/3"):
+        tiny_store.read("tiny", 2)
+    with pytest.raises(CardError, match="that of tiny/3"):
+        tiny_store.promote("tiny", 2)
+
+
+def test_reading_without_a_version_needs_one_in_production(tmp_path: Path, make_bundle: MakeBundle) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(NotInStore, match="it has none"):
+        store.read("tiny")
+    store.publish("tiny", make_bundle)
+    with pytest.raises(NotInStore, match="candor promote tiny VERSION"):
+        store.read("tiny")
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1.5", "\u00e9"])
+def test_an_alias_that_says_nothing_is_none(tiny_store: Store, text: str) -> None:
+    (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
+    assert tiny_store.production("tiny") is None
+
+
+def test_an_alias_of_a_version_that_is_gone_is_named(tiny_store: Store) -> None:
+    (tiny_store.root / "tiny" / "production").write_text("7")
+    with pytest.raises(NotInStore, match="no version 7"):
+        tiny_store.read("tiny")
+
+
+def test_the_alias_can_be_read_while_it_is_replaced(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    done, seen = threading.Event(), []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(tiny_store.production("tiny"))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(60):
+        tiny_store.promote("tiny", 1 + turn % 2)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert set(seen) <= {1, 2}
+    assert len(seen) > 60
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc", "tiny\n", "-x", "x" * 65, "tiny model", "t\u00efny"]
+)
+def test_names_that_are_no_folder_names_are_refused(tiny_store: Store, make_bundle: MakeBundle, name: str) -> None:
+    for act in (
+        lambda: tiny_store.versions(name),
+        lambda: tiny_store.read(name, 1),
+        lambda: tiny_store.production(name),
+        lambda: tiny_store.promote(name, 1),
+        lambda: tiny_store.publish(name, make_bundle),
+    ):
+        with pytest.raises(InvalidName, match="not a model name"):
+            act()
+
+
+def test_the_published_card_is_the_one_on_disk(tiny_store: Store) -> None:
+    bundle = tiny_store.read("tiny", 1)
+    assert read_bundle(bundle.folder) == bundle
+    assert json.loads((bundle.folder / CARD_FILE).read_text())["files"] == bundle.card.files

@@ -1,0 +1,92 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from monitoring.errors import LedgerError, ModelUnknown
+from monitoring.ledger import Ledger
+from monitoring.ledger.calibrations import choose, of_model
+from tests.unit.monitoring.builders import make_card, make_row
+from tests.unit.monitoring.desk import Clock, Desk
+
+
+def test_it_survives_power_loss_and_never_blocks_readers(desk: Desk) -> None:
+    assert desk.rows("PRAGMA journal_mode") == [("wal",)]
+    assert desk.rows("PRAGMA synchronous") == [(2,)]  # FULL
+    desk.serve(make_row(1))
+    with desk.ledger.write():  # the lock is taken ...
+        assert desk.rows("SELECT count(*) FROM prediction") == [(1,)]  # ... and a reader does not wait
+
+
+def test_what_was_written_is_there_after_reopening(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        desk.serve(make_row(1))
+    with Desk(tmp_path / "ledger.db", clock) as again:
+        assert again.calibration_id == desk.calibration_id
+        assert again.sums().served.sum() == 1
+
+
+def test_a_write_that_raises_leaves_nothing(desk: Desk) -> None:
+    with pytest.raises(ZeroDivisionError), desk.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM calibration")
+        raise ZeroDivisionError
+    assert desk.rows("SELECT count(*) FROM calibration") == [(1,)]
+
+
+def test_another_schema_is_refused(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "ledger.db"
+    Desk(path, clock).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE ledger_schema SET version = 99")
+    connection.close()
+    with pytest.raises(LedgerError, match=r"has schema 99, this release reads schema 1"):
+        Ledger(f"sqlite:///{path}")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_text("patient,label\n" * 100)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("ledger.db", "not a database URL"),
+        ("postgresql://localhost/candor", "keeps its ledger in SQLite, not postgresql"),
+        ("sqlite://", "must outlive its process"),
+        ("sqlite:///:memory:", "must outlive its process"),
+        ("sqlite:////no/such/folder/ledger.db", "/no/such/folder does not exist"),
+    ],
+)
+def test_a_url_that_cannot_hold_a_ledger_is_refused(url: str, sentence: str) -> None:
+    with pytest.raises(LedgerError, match=sentence):
+        Ledger(url)
+
+
+def test_a_card_is_registered_once_and_another_card_is_another_calibration(desk: Desk, clock: Clock) -> None:
+    assert desk.recorder.register(make_card()) == desk.calibration_id
+    other = desk.recorder.register(make_card(temperature=2.0))
+    assert other != desk.calibration_id
+    with desk.ledger.read() as connection:
+        assert choose(connection, "pneumonia").calibration_id == other  # the later id, at the same moment
+    clock.now_ns += 1
+    desk.recorder.register(make_card())  # a rollback: the older one serves again
+    with desk.ledger.read() as connection:
+        assert choose(connection, "pneumonia").calibration_id == desk.calibration_id
+        assert [row.calibration_id for row in of_model(connection, "pneumonia")] == [desk.calibration_id, other]
+
+
+def test_an_unknown_model_or_version_is_named(desk: Desk) -> None:
+    with desk.ledger.read() as connection:
+        with pytest.raises(ModelUnknown, match="no model 'retina';"):
+            choose(connection, "retina")
+        with pytest.raises(ModelUnknown, match="no model 'pneumonia' version 7;"):
+            choose(connection, "pneumonia", 7)
+
+
+def test_predictions_are_kept_whole(desk: Desk) -> None:
+    row = make_row(1, confidence=0.75, request_id="scan-1")
+    desk.serve(row)
+    assert desk.rows("SELECT * FROM prediction") == [tuple(row)]

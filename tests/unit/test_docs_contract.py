@@ -1,0 +1,48 @@
+"""Every setting, metric, error code and route of the running program is documented."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from monitoring.ledger.database import Ledger
+from monitoring.metrics import MonitorMetrics
+from monitoring.routes import REFUSALS, REJECTIONS
+from monitoring.window_gauges import WindowGauges
+from serving.errors import INTERNAL, STATUS
+from serving.front.routes import CODES
+from serving.metrics import ServingMetrics
+from serving.settings import PREFIX, Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_every_setting_stands_in_operations_with_its_default() -> None:
+    page = (DOCS / "operations.md").read_text()
+    rows = dict(re.findall(r"\| `(CANDOR_\w+)` \| `(.*?)` \|", page))
+    assert rows == {f"{PREFIX}{name.upper()}": str(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_every_error_code_stands_in_the_api_page_at_its_status() -> None:
+    page = (DOCS / "api.md").read_text()
+    rows = {int(status): set(re.findall(r"`(\w+)`", codes)) for status, codes in re.findall(r"\| (\d{3}) \| (.*) \|", page)}
+    raised = {*STATUS.values(), *REFUSALS.values(), *REJECTIONS.values(), *CODES.items(), (INTERNAL.status, INTERNAL.code)}
+    missing = sorted((status, code) for status, code in raised if code not in rows.get(status, set()))
+    assert not missing
+
+
+def test_every_metric_stands_in_the_monitoring_page() -> None:
+    registry = CollectorRegistry()
+    ServingMetrics(registry)
+    MonitorMetrics(registry)
+    page = (DOCS / "monitoring.md").read_text()
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_every_gauge_of_the_ledger_stands_in_the_monitoring_page(tmp_path: Path) -> None:
+    page = (DOCS / "monitoring.md").read_text()
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        names = {family.name for family in WindowGauges(ledger).describe()}
+    assert names
+    assert {name for name in names if f"`{name}`" not in page} == set()

@@ -1,0 +1,68 @@
+"""Downloads, from file: addresses: believed only when whole and of the published sum."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from training.datasets import download
+from training.datasets.download import download_medmnist
+from training.errors import DataNotFound
+
+CONTENT = bytes(range(256)) * 3000
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address that gives CONTENT for `pneumoniamnist`, whose published sum is made to agree."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "pneumoniamnist.npz").write_bytes(CONTENT)
+    monkeypatch.setitem(download.MD5, "pneumoniamnist", hashlib.md5(CONTENT).hexdigest())
+    return served.as_uri() + "/{name}.npz"
+
+
+def test_fetches_once_with_progress(tmp_path: Path, address: str) -> None:
+    seen: list[tuple[int, int]] = []
+    path = download_medmnist(
+        "pneumoniamnist",
+        tmp_path / "cache",
+        address=address,
+        progress=lambda _, done, total: seen.append((done, total)),
+    )
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert len(seen) > 1
+    again = download_medmnist("pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}")
+    assert again == path
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, address: str) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "pneumoniamnist.npz").write_bytes(CONTENT[:100])
+    assert download_medmnist("pneumoniamnist", tmp_path / "cache", address=address).read_bytes() == CONTENT
+
+
+def test_a_wrong_sum_leaves_nothing_and_says_what_to_do(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(download.MD5, "pneumoniamnist", "0" * 32)
+    with pytest.raises(DataNotFound, match=r"MD5.*other means"):
+        download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_oversized_answer_is_cut_off(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MAX_SIZE_BYTES", 1000)
+    with pytest.raises(DataNotFound, match="more than 1000 bytes"):
+        download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
+
+
+def test_no_network_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFound, match="give its path"):
+        download_medmnist("pneumoniamnist", tmp_path / "cache", address="file:///nowhere/{name}.npz")
+
+
+def test_an_unpublished_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFound, match="no published address"):
+        download_medmnist("mnist", tmp_path)

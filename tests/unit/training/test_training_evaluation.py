@@ -1,0 +1,89 @@
+"""Evaluation, its files, and the pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from training.evaluation import EVALUATED, Evaluation, Predictions, evaluate, read_evaluation, write_evaluation
+from training.loop import Epoch
+from training.plots import plot_history, plot_reliability
+
+
+def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:
+    """Logits whose softmax is true, times `sharpness`: the right temperature is `sharpness`."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(scale=2.0, size=(count, 3))
+    odds = np.exp(logits)
+    chances = (odds / odds.sum(axis=1, keepdims=True)).cumsum(axis=1)
+    labels = (generator.random((count, 1)) > chances).sum(axis=1)
+    return Predictions((sharpness * logits).astype(np.float32), labels.astype(np.int64))
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluate({"val": predictions(4000, sharpness=2.0, seed=0), "test": predictions(4000, sharpness=4.0, seed=1)})
+
+
+def test_the_temperature_is_validations(evaluation: Evaluation) -> None:
+    assert evaluation.temperature == pytest.approx(2.0, rel=0.1)
+    val, test = evaluation.measures["val"], evaluation.measures["test"]
+    assert val["uncalibrated"].ece > 0.05
+    assert val["temperature"].ece < 0.03
+    assert test["temperature"].signed_gap > 0.05  # test is sharper: validation's temperature does not suffice
+    assert test["temperature"].accuracy == test["uncalibrated"].accuracy
+
+
+def test_test_labels_have_no_say(evaluation: Evaluation) -> None:
+    test = evaluation.predictions["test"]
+    other = evaluate({"val": evaluation.predictions["val"], "test": Predictions(test.logits, 2 - test.labels)})
+    assert (other.temperature, other.referral) == (evaluation.temperature, evaluation.referral)
+
+
+def test_measures_agree_with_sums_and_probabilities(evaluation: Evaluation) -> None:
+    for split in EVALUATED:
+        sums = evaluation.sums(split, "temperature")
+        assert Measures.from_sums(sums).ece == pytest.approx(evaluation.measures[split]["temperature"].ece)
+        np.testing.assert_allclose(evaluation.probabilities(split, "temperature").sum(axis=1), 1)
+
+
+def test_the_referral_threshold_keeps_its_promise_on_validation(evaluation: Evaluation) -> None:
+    assert evaluation.referral is not None
+    probabilities, val = evaluation.probabilities("val", "temperature"), evaluation.predictions["val"]
+    kept = probabilities.max(axis=1) >= evaluation.referral.confidence
+    assert kept.mean() == pytest.approx(evaluation.referral.coverage)
+    assert (probabilities.argmax(axis=1) == val.labels)[kept].mean() >= evaluation.referral.promised_accuracy
+
+
+def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
+    write_evaluation(tmp_path, evaluation)
+    assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["splits"]["test"]["temperature"]["n"] == 4000
+    assert set(written) == {"temperature", "splits", "referral"}
+
+
+def test_a_model_that_can_promise_nothing_refers_nothing() -> None:
+    guesses = Predictions(np.zeros((40, 3), np.float32), np.arange(40) % 3)
+    assert evaluate({"val": guesses, "test": guesses}).as_dict()["referral"] is None
+
+
+def test_reliability_diagram_is_a_picture(tmp_path: Path, evaluation: Evaluation) -> None:
+    plot_reliability(tmp_path / "all.png", evaluation.sums("test", "temperature"), title="t")
+    plot_reliability(tmp_path / "one.png", BinSums.from_predictions([0.9], [True]), title="one answer")
+    plot_reliability(tmp_path / "sure.png", BinSums.from_predictions([1.0] * 3, [True] * 3), title="one bin")
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+            assert image.width > 500
+
+
+def test_history_is_a_picture_and_the_same_each_time(tmp_path: Path) -> None:
+    history = [Epoch(n, 1 / n, 0.5, 0.1, 1 / n, 0.6, -0.1) for n in range(1, 5)]
+    for name in ("first.png", "second.png"):
+        plot_history(tmp_path / name, history, title="t")
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()

@@ -1,0 +1,195 @@
+"""Backbones, the paper's head, and the features kept from a frozen backbone; no pretrained weights needed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from model_store.image import InputSpec
+from training import backbones, features
+from training.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
+from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.errors import BadWeights, UnknownName, WeightsNotFound
+from training.features import FeatureCache
+from training.networks import Backbone, Classifier, Head, build_classifier
+
+SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
+TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
+
+
+def classifier(*, seed: int = 0, frozen: bool = True) -> Classifier:
+    return build_classifier(SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=frozen, seed=seed)
+
+
+def images(count: int, *, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8)
+
+
+class TestBackbone:
+    def test_normalizes_inside(self) -> None:
+        trunk = Trunk(nn.Identity(), 1, (0.5,), (0.25,))
+        found = Backbone(trunk, frozen=True)(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2))
+        torch.testing.assert_close(found.flatten(), torch.tensor([-2.0, 2.0]))
+
+    def test_gray_is_the_same_as_gray_in_color(self) -> None:
+        trunk = Trunk(nn.Conv2d(3, 4, 3), 3, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+        backbone = Backbone(trunk, frozen=True)
+        gray = images(2)
+        torch.testing.assert_close(backbone(gray), backbone(gray.repeat(1, 3, 1, 1)))
+
+    def test_frozen_it_never_trains_nor_drifts(self) -> None:
+        network = classifier()
+        network.train()
+        assert network.head.training
+        assert not any(module.training for module in network.backbone.modules())
+        before = weights_digest(network.backbone)
+        network(images(4)).sum().backward()
+        assert weights_digest(network.backbone) == before
+        assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+    def test_unfrozen_it_does(self) -> None:
+        network = classifier(frozen=False)
+        network.train()
+        assert network.backbone.training
+        network(images(4)).sum().backward()
+        assert all(parameter.grad is not None for parameter in network.backbone.parameters())
+
+
+class TestHead:
+    @pytest.mark.parametrize("reduction", [2, 4])
+    def test_is_the_papers(self, reduction: int) -> None:
+        head = Head((16, 4, 5), class_count=3, reduction=reduction)
+        assert head(torch.zeros(2, 16, 4, 5)).shape == (2, 3)
+        conv, pool = head[0], head[3]
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(pool, nn.MaxPool2d)
+        assert (conv.kernel_size, conv.out_channels) == ((1, 1), 16 // reduction)
+        assert (pool.kernel_size, pool.stride) == (2, 1)
+        assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+
+    def test_too_small_an_image_says_so(self) -> None:
+        with pytest.raises(ValueError, match="larger image size"):
+            Head((16, 1, 1), class_count=3, reduction=2)
+
+
+class TestSeeds:
+    def test_the_same_seed_gives_the_same_classifier_whatever_came_before(self) -> None:
+        first = classifier(seed=3)
+        torch.rand(17)
+        assert weights_digest(first) == weights_digest(classifier(seed=3))
+        assert weights_digest(first) != weights_digest(classifier(seed=4))
+
+    def test_building_leaves_the_callers_random_state_alone(self) -> None:
+        state = torch.random.get_rng_state()
+        classifier()
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class TestWeights:
+    def test_a_timm_file_is_loaded(self, tmp_path: Path) -> None:
+        source: Any = timm.create_model(TINY_TIMM)
+        save_file(source.state_dict(), tmp_path / "weights.safetensors")
+        trunk = load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
+        image = torch.rand(1, 3, 64, 64)
+        torch.testing.assert_close(trunk.module.eval()(image), source.eval().forward_features(image))
+
+    def test_a_torchvision_trunk_keeps_the_feature_map(self) -> None:
+        for name, channels in (("torchvision/resnet18", 512), ("torchvision/squeezenet1_1", 512)):
+            assert load_trunk(name, "none").module(torch.rand(1, 3, 64, 64)).shape[1] == channels
+
+    def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
+        save_file({"alien.weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
+        with pytest.raises(BadWeights, match=r"missing .* and \d+ more; unexpected alien\.weight"):
+            load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
+
+    def test_a_file_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "weights.safetensors").write_text("<html>")
+        with pytest.raises(BadWeights):
+            load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
+
+    def test_a_missing_file_is_an_error_and_never_random_weights(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsNotFound, match="nowhere"):
+            load_trunk(TINY_TIMM, tmp_path / "nowhere.safetensors")
+
+    @pytest.mark.parametrize("name", [TINY_TIMM, "torchvision/resnet18"])
+    def test_an_unreachable_hub_says_what_to_do(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unreachable(*_: object, **__: object) -> None:
+            raise OSError("no route to host")
+
+        monkeypatch.setattr(backbones.timm, "create_model", unreachable)
+        monkeypatch.setattr(backbones.torchvision.models, "get_model", unreachable)
+        with pytest.raises(WeightsNotFound, match=r"no route to host.*\.safetensors"):
+            load_trunk(name, "hub")
+
+    def test_the_small_network_has_none_on_the_hub(self) -> None:
+        with pytest.raises(WeightsNotFound, match="none"):
+            load_trunk(SMALL, "hub")
+
+    @pytest.mark.parametrize("name", ["resnet9000", "torchvision/resnet9000"])
+    def test_unknown_names(self, name: str) -> None:
+        with pytest.raises(UnknownName, match="resnet9000"):
+            load_trunk(name, "none")
+
+    def test_finding_them(self, tmp_path: Path) -> None:
+        file = tmp_path / "weights" / "resnet18.safetensors"
+        file.parent.mkdir()
+        file.touch()
+        assert find_weights("torchvision/resnet18", tmp_path) == file
+        assert find_weights("torchvision/resnet50", tmp_path) == "hub"
+        assert find_weights("resnet18", None) == "hub"
+        assert find_weights(SMALL, tmp_path) == "none"
+
+
+class TestFeatureCache:
+    @pytest.fixture
+    def dataset(self) -> Dataset:
+        split = Split(ArrayImages(images(70)[:, 0].numpy()), np.arange(70) % 3)
+        splits: dict[Any, Split] = {"train": split, "val": split, "test": split}
+        classes = ("a", "b", "c")
+        return Dataset("random", classes, 1, 32, splits, fingerprint(classes, splits))
+
+    def cache(self, root: Path, dataset: Dataset, *, seed: int = 0, spec: InputSpec = SPEC) -> FeatureCache:
+        backbone = classifier(seed=seed).backbone
+        return FeatureCache(root, dataset=dataset, backbone_name=SMALL, backbone=backbone, spec=spec)
+
+    def test_holds_what_the_backbone_gives_and_computes_it_once(
+        self, tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[str, int, int]] = []
+        cache = self.cache(tmp_path, dataset)
+        kept = cache.read("val", progress=lambda stage, done, total, **_: seen.append((stage, done, total)))
+        assert isinstance(kept, np.memmap)
+        torch.testing.assert_close(torch.from_numpy(np.array(kept)), cache.backbone(images(70)), rtol=1e-5, atol=1e-5)
+        assert seen == [("features val", 64, 70), ("features val", 70, 70)]
+
+        again = self.cache(tmp_path, dataset)
+        monkeypatch.setattr(again, "_compute", lambda *_, **__: pytest.fail("computed twice"))
+        np.testing.assert_array_equal(again.read("val"), kept)
+
+    def test_weights_images_and_size_each_have_their_own(self, tmp_path: Path, dataset: Dataset) -> None:
+        other_size = InputSpec(channels=1, height=40, width=40, resize="stretch")
+        other_data = Dataset("other", dataset.classes, 1, 32, dataset.splits, "0" * 64)
+        folders = {
+            self.cache(tmp_path, dataset).folder,
+            self.cache(tmp_path, dataset, seed=1).folder,
+            self.cache(tmp_path, dataset, spec=other_size).folder,
+            self.cache(tmp_path, other_data).folder,
+        }
+        assert len(folders) == 4
+
+    def test_an_interruption_leaves_nothing_that_looks_whole(self, tmp_path: Path, dataset: Dataset) -> None:
+        def interrupt(_stage: str, _done: int, _total: int, /, **_: float) -> None:
+            raise KeyboardInterrupt
+
+        cache = self.cache(tmp_path, dataset)
+        with pytest.raises(KeyboardInterrupt):
+            cache.read("train", progress=interrupt)
+        assert list(cache.folder.iterdir()) == []
+        assert len(cache.read("train")) == 70
+        assert features.BATCH_SIZE < 70
