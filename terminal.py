@@ -10,7 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+TABLE_WIDTH = 120  # a table that is cut is worse than one that a narrow window wraps
+
 stdout = Console(highlight=False, soft_wrap=True)
+stdout.width = max(stdout.width, TABLE_WIDTH)
 stderr = Console(stderr=True, highlight=False)
 
 

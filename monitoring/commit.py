@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring import watch
+from monitoring.errors import NotRegistered
 from monitoring.feedback import pending
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
@@ -28,12 +29,17 @@ class Commit:
         rows = [row for batch in group.batches for row in batch.rows]
         waited: list[FeedbackItem] = []
         if rows:
+            self._require_registered({row.calibration_id for row in rows})
             append(connection, rows, tally.changes)
             waited = pending.release(connection, rows, self.calibrations)
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, tally, now_ns=now_ns) if items else []
         tally.changes.save(connection)
         return tally, _dealt(results[len(waited) :], group.labels)
+
+    def _require_registered(self, calibration_ids: set[int]) -> None:
+        for calibration_id in calibration_ids - self.calibrations.keys():
+            raise NotRegistered(calibration_id)
 
     def _label(
         self, connection: Connection, items: Sequence[FeedbackItem], tally: Tally, *, now_ns: int

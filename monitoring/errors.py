@@ -70,6 +70,14 @@ class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
 
 
+class NotRegistered(MonitoringError, LookupError):
+    """An answer of a calibration that the recorder was never told of."""
+
+    def __init__(self, calibration_id: int) -> None:
+        self.calibration_id = calibration_id
+        super().__init__(f"Calibration {calibration_id} is not registered; call Recorder.register(card) first.")
+
+
 class RecorderClosed(MonitoringError, RuntimeError):
     """Something was handed to a recorder that has stopped."""
 

@@ -29,7 +29,7 @@ def bin_label(bin_number: int) -> str:
 
 
 class MonitorMetrics:
-    """The counters and gauges, in the registry given; used by the recorder's thread alone."""
+    """The counters and gauges, in the registry given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

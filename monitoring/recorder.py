@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError
+from sqlalchemy.exc import OperationalError
 
 from calibration.drift import DriftSettings
 from model_store.card import Card
@@ -31,7 +31,6 @@ from monitoring.watch import Watched
 
 _log = logging.getLogger(__name__)
 _RECALL_NS = 90 * DAY_NS
-_ONE_IS_BAD = (IntegrityError, DataError, InterfaceError, KeyError)  # a row's own fault, not the database's
 
 
 class Recorder:
@@ -134,10 +133,10 @@ class Recorder:
 
     def _work(self) -> None:
         while (work := self._inbox.take()) is not None:
-            if isinstance(work, Task):
-                self._run(work)
-            else:
-                self._write(work)
+            try:
+                self._run(work) if isinstance(work, Task) else self._write(work)
+            except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
+                _log.exception("the recorder failed after a commit")
 
     def _run(self, task: Task) -> None:
         try:
@@ -153,16 +152,17 @@ class Recorder:
         try:
             with self._ledger.write() as connection:
                 tally, results = self._commit.write(connection, group, now_ns=self._ledger.clock())
-            self._metrics.count(tally, self._calibrations)
-        except _ONE_IS_BAD as error:
-            parts = group.apart()
-            for part in parts if len(parts) > 1 else ():
-                self._write(part)
-            if len(parts) == 1:
-                _fail(group, error)
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
-            _fail(group, error)
-        else:
+            parts = group.apart()
+            if isinstance(error, OperationalError) or len(parts) == 1:
+                _fail(group, error)
+                return
+            for part in parts:  # one of them is at fault, not the database: the others must not suffer
+                self._write(part)
+            return
+        try:
+            self._metrics.count(tally, self._calibrations)
+        finally:
             _succeed(group, results)
 
 

@@ -76,7 +76,8 @@ class WindowGauges(Collector):
 
     def _refresh(self, connection: Connection, rows: Iterable[CalibrationRow]) -> None:
         columns = monitor_state.c
-        now = dict(connection.execute(select(columns.calibration_id, columns.last_feedback_id)).tuples().all())
+        stands = select(columns.calibration_id, columns.last_feedback_id)
+        now = dict(connection.execute(stands).all())
         for row in rows:
             known, stands_at = self._known.get(row.calibration_id), now.get(row.calibration_id, 0)
             if known is None or known.last_feedback_id != stands_at:

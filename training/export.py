@@ -5,6 +5,7 @@ softmax are inside. `temperature` is a buffer of shape (1,), which the exporter 
 that a recalibration is an edit of four bytes.
 """
 
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,17 +97,19 @@ def load_classifier(run: Path) -> Classifier:
 
 def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:
     """The graph of `model` as one self-contained file; `images` uint8 (n, C, H, W) are for tracing."""
-    program = torch.onnx.export(
-        model,
-        (torch.from_numpy(images),),
-        input_names=["image"],
-        output_names=["probabilities"],
-        dynamic_shapes={"image": {0: "batch"}},
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():  # torch's exporter deprecates parts of torch
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            (torch.from_numpy(images),),
+            input_names=["image"],
+            output_names=["probabilities"],
+            dynamic_shapes={"image": {0: "batch"}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     if program is None:  # torch types it so for its older exporter, which returns nothing
         raise TypeError("torch.onnx.export gave no program")
     return program.model_proto.SerializeToString()

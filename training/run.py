@@ -12,6 +12,8 @@ The folder is built under another name and renamed when it is whole, so an inter
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,9 @@ from training.plots import plot_history, plot_reliability
 from training.progress import Progress, silent
 
 SAMPLES = 32
+# A head's steps take milliseconds: two threads gain little, and on a machine with other load they wait for each other
+# ten times as long as they work. One thread also gives the same bits whatever the number of cores.
+HEAD_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -76,22 +81,34 @@ def _train_into(
     record = _record(config, dataset, spec, network)
     examples = _examples(config, dataset, network, spec=spec, cache=cache, progress=progress)
     trained = network.head if config.frozen else network
-    history = fit(
-        trained,
-        examples["train"],
-        examples["val"],
-        objective=_objective(config, dataset),
-        schedule=Schedule(config.epochs, config.batch_size, config.learning_rate, config.decay),
-        seed=config.seed,
-        stage=f"train {config.loss}",
-        progress=progress,
-    )
+    with _threads(HEAD_THREADS if config.frozen else torch.get_num_threads()):
+        history = fit(
+            trained,
+            examples["train"],
+            examples["val"],
+            objective=_objective(config, dataset),
+            schedule=Schedule(config.epochs, config.batch_size, config.learning_rate, config.decay),
+            seed=config.seed,
+            stage=f"train {config.loss}",
+            progress=progress,
+        )
     evaluation = evaluate(
         {split: Predictions(predict(trained, examples[split].inputs), examples[split].labels) for split in EVALUATED}
     )
     _write(folder, record, network, history=history, evaluation=evaluation)
     np.save(folder / "samples.npy", _samples(dataset.splits["val"], spec))
     return record, history, evaluation
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch computes with `count` threads within, and with as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _network(config: TrainConfig, spec: InputSpec, *, class_count: int) -> Classifier:

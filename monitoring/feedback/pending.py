@@ -18,7 +18,7 @@ _CHUNK = 500  # parameters in one IN list
 def count(connection: Connection) -> dict[str, int]:
     """How many labels wait, by model."""
     wanted = select(_columns.model, func.count()).group_by(_columns.model)
-    return dict(connection.execute(wanted).tuples().all())
+    return dict(connection.execute(wanted).all())
 
 
 def is_held(connection: Connection, item: FeedbackItem) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ CHOICES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only lose by several threads, and much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
     """Noisy gray images whose class is their brightness; neighbors overlap."""
@@ -50,6 +60,16 @@ def dataset() -> Dataset:
 def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """One finished DCA run on frozen features."""
     return train(TrainConfig(loss="dca", beta=2.0, **CHOICES), dataset, tmp_path_factory.mktemp("runs") / "dca")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def exported(run: RunResult, store: Store) -> exporting.ExportedModel:
+    return export(run.folder, store, "brightness")
 
 
 class TestRunFolder:
@@ -119,14 +139,6 @@ class TestRunFolder:
 
 
 class TestExport:
-    @pytest.fixture(scope="class")
-    def store(self, tmp_path_factory: pytest.TempPathFactory) -> Store:
-        return Store(tmp_path_factory.mktemp("store"))
-
-    @pytest.fixture(scope="class")
-    def exported(self, run: RunResult, store: Store) -> exporting.ExportedModel:
-        return export(run.folder, store, "brightness")
-
     def test_the_bundle_gives_the_calibrated_probabilities_of_the_run(
         self, run: RunResult, store: Store, exported: exporting.ExportedModel, dataset: Dataset
     ) -> None:

@@ -12,6 +12,7 @@ from training.datasets.medmnist import read_medmnist
 from training.errors import DataNotFound
 from training.progress import Progress, silent
 
+Origin = Literal["source", "data folder", "download", "digits"]
 DIGITS = "digits"
 DEFAULT_NAME = "pneumoniamnist"
 
@@ -21,7 +22,7 @@ class FoundDataset:
     """A data set and how it was come by; `note` is a sentence for the user."""
 
     dataset: Dataset
-    origin: Literal["source", "data folder", "download", "digits"]
+    origin: Origin
     note: str
 
 
@@ -66,7 +67,8 @@ def find_dataset(
     """
     if source is not None:
         dataset = load_dataset(source, cache=cache, seed=seed, progress=progress)
-        return FoundDataset(dataset, "source", f"data from {source}")
+        origin: Origin = "digits" if str(source) == DIGITS else "source"
+        return FoundDataset(dataset, origin, f"data from {source}")
     if data_folder is not None and not data_folder.is_dir():
         raise DataNotFound(f"the data folder {data_folder} does not exist; correct it or leave it unset")
     held = data_folder / f"{DEFAULT_NAME}.npz" if data_folder else None

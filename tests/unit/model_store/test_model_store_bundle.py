@@ -1,5 +1,6 @@
 """Bundles: written whole, read back the same, and refused by name for each thing that can be wrong with them."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -37,6 +38,10 @@ def edited(make_onnx: Callable[..., bytes]) -> Callable[[Edit], bytes]:
         return bytes(model.SerializeToString())
 
     return edit_model
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def edit_card(folder: Path, **changes: Any) -> None:
@@ -91,8 +96,19 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
         read_bundle(tmp_path / "tiny" / "7")
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", ".", "..", "", "x\0y", "x" * 300])
-def test_a_file_name_that_leads_elsewhere_is_refused(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../x", "below/x", "{root}/x"])
+def test_a_file_elsewhere_is_refused_even_with_the_right_hash(folder: Path, name: str) -> None:
+    for place in (folder.parent, folder / "below"):
+        place.mkdir(exist_ok=True)
+        (place / "x").write_bytes(b"secret")
+    files = {MODEL_FILE: _sha256((folder / MODEL_FILE).read_bytes())}
+    edit_card(folder, files=files | {name.format(root=folder.parent): _sha256(b"secret")})
+    with pytest.raises(FileError, match="leads out"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [".", "..", "", "x\0y", "x" * 300])
+def test_a_name_that_is_no_files_is_refused(folder: Path, name: str) -> None:
     edit_card(folder, files={MODEL_FILE: "0" * 64, name: "0" * 64})
     with pytest.raises(FileError):
         read_bundle(folder)
@@ -258,11 +274,9 @@ def test_a_graph_against_the_contract_is_refused_and_nothing_written(
 
 
 def test_a_graph_with_the_right_hash_is_checked_when_read(folder: Path, edited: Callable[[Edit], bytes]) -> None:
-    import hashlib
-
     model = edited(_external_weights)
     (folder / MODEL_FILE).write_bytes(model)
-    edit_card(folder, files={MODEL_FILE: hashlib.sha256(model).hexdigest()})
+    edit_card(folder, files={MODEL_FILE: _sha256(model)})
     with pytest.raises(GraphError, match="another file"):
         read_bundle(folder)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingDiverged
-from training.losses import LossSettings, Objective, Term, build_objective
 from training.loop import Epoch, Examples, Schedule, fit, predict, write_history
+from training.losses import LossSettings, Objective, Term, build_objective
 
 SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
 

@@ -1,0 +1,147 @@
+"""The command line, verb by verb, on real bundles and a real ledger; servers and training are in tests/e2e."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uuid_utils
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner, Result
+
+import candor
+from model_store.bundle import Bundle
+from model_store.store import Store
+from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.metrics import MonitorMetrics
+from monitoring.recorder import Recorder
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(candor.app, [str(each) for each in arguments])
+
+
+def test_every_verb_has_a_help_text() -> None:
+    for command in candor.app.registered_commands:
+        assert command.callback is not None
+        result = run(command.callback.__name__, "--help")
+        assert result.exit_code == 0
+        assert command.callback.__doc__ is not None
+
+
+def test_models_marks_the_version_in_production(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    listed = json.loads(run("models", "--store", tiny_store.root, "--json").stdout)
+    assert [(entry["version"], entry["production"]) for entry in listed] == [(1, True), (2, False)]
+    assert "tiny" in run("models", "--store", tiny_store.root).stdout
+
+
+def test_models_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
+    assert "candor export" in run("models", "--store", tmp_path / "none").stdout
+
+
+def test_promote_moves_the_alias_and_back(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    assert run("promote", "tiny", "2", "--store", tiny_store.root).exit_code == 0
+    assert tiny_store.production("tiny") == 2
+    assert run("promote", "tiny", "1", "--store", tiny_store.root).exit_code == 0
+    assert tiny_store.production("tiny") == 1
+
+
+def test_a_refusal_is_one_sentence_and_exit_code_1(
+    tiny_store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["candor", "promote", "tiny", "7", "--store", str(tiny_store.root)])
+    with pytest.raises(SystemExit) as ended:
+        candor.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.strip() == (
+        "candor: there is no version 7 of 'tiny': the store has versions 1 of 'tiny'"
+    )
+
+
+def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
+    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(png())
+    (images / "b.png").write_bytes(b"this is text")
+    result = run("predict", images, "--model", tiny_store.folder("tiny", 1), "--json")
+    good, bad = json.loads(result.stdout)
+    assert good["confidence"] == max(good["probabilities"].values())
+    assert "not an image" in bad["error"]
+    assert result.exit_code == 1
+    (images / "b.png").unlink()
+    assert run("predict", images, "--model", tiny_store.folder("tiny", 1)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", "x.png"),
+        ("predict", "."),
+        ("feedback",),
+        ("feedback", "--prediction-id", "x"),
+        ("report", "--ledger", "off"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments).exit_code == 2
+
+
+def test_labels_are_read_from_a_csv_without_empty_fields(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("prediction_id,label,source\nabc,normal,\ndef,benign,audit\n", encoding="utf-8-sig")
+    assert candor._read_labels(file) == [
+        {"prediction_id": "abc", "label": "normal"},
+        {"prediction_id": "def", "label": "benign", "source": "audit"},
+    ]
+
+
+@pytest.fixture
+def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
+    """A ledger with 150 answers of version 1 and their labels, all of which are the first class."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    card = tiny_store.read("tiny").card
+    probabilities = np.random.default_rng(0).dirichlet([3, 1, 1], 150).astype("<f4")
+    ids = [uuid_utils.uuid7().bytes for _ in probabilities]
+    with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
+        calibration = recorder.register(card)
+        rows = [
+            PredictionRow(
+                prediction_id=key,
+                calibration_id=calibration,
+                request_id=None,
+                predicted=int(row.argmax()),
+                confidence=float(row.max()),
+                probabilities=row.tobytes(),
+                served_at_ns=ledger.clock(),
+            )
+            for key, row in zip(ids, probabilities, strict=True)
+        ]
+        recorder.record(rows, lambda error: None)
+        recorder.feedback([FeedbackItem(label=card.classes[0], prediction_id=key) for key in ids]).result()
+    return url
+
+
+def test_report_reads_the_ledger(labeled_ledger: str) -> None:
+    report = json.loads(run("report", "--ledger", labeled_ledger, "--json").stdout)
+    assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
+    assert "150 of 150 answers are labeled" in run("report", "tiny", "--ledger", labeled_ledger).stdout
+
+
+def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_ledger: str, tiny_store: Store) -> None:
+    result = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root, "--json")
+    done = json.loads(result.stdout)
+    assert done["card"]["version"] == 2
+    assert done["new_temperature"] != done["old_temperature"]
+    assert tiny_store.production("tiny") == 1
+    again = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
+    assert "fitted on 150 labels of version 1" in again.stdout

@@ -1,0 +1,129 @@
+import math
+
+import pytest
+from prometheus_client import generate_latest
+from sqlalchemy.exc import OperationalError
+
+from calibration import metrics
+from calibration.bins import BinSums
+from monitoring.feedback import FeedbackItem
+from monitoring.metrics import MonitorMetrics
+from monitoring.window_gauges import WindowGauges
+from tests.unit.monitoring.builders import DAY_NS, label, make_card, make_row
+from tests.unit.monitoring.desk import Clock, Desk
+
+PER_BIN = (
+    *("predictions_total", "prediction_confidence_total", "feedback_total", "feedback_confidence_total"),
+    *("feedback_correct_total", "feedback_variance_total", "feedback_squared_error_total"),
+)
+
+
+def test_every_series_is_born_at_zero(desk: Desk) -> None:
+    for bin_label in (f"{number:02d}" for number in range(15)):
+        for name in PER_BIN:
+            assert desk.metric(name, bin=bin_label) == 0, name
+        for to in ("correct", "incorrect"):
+            assert desk.metric("feedback_corrections_total", bin=bin_label, to=to) == 0
+    for name in ("feedback_duplicates_total", "calibration_drift_alarms_total", "feedback_delay_seconds_count"):
+        assert desk.metric(name) == 0
+    for reason in ("unknown_prediction", "expired", "unknown_label", "unknown_model", "invalid", "pending_full"):
+        assert desk.registry.get_sample_value("candor_feedback_rejected_total", {"reason": reason}) == 0
+    assert desk.metric("calibration_drift_active") == 0
+    assert desk.metric("calibration_drift_log_threshold") == pytest.approx(math.log(1e5))
+    assert desk.metric("calibration_drift_log_evalue") == -math.inf
+
+
+def test_the_reference_is_that_of_the_card(desk: Desk) -> None:
+    shares = [desk.metric("reference_confidence_bin_ratio", bin=f"{number:02d}") for number in range(15)]
+    assert shares == [1.0 if number == 11 else 0.0 for number in range(15)]  # 0.75 lies in (11/15, 12/15]
+
+
+def test_the_counters_are_the_bin_sums(desk: Desk) -> None:
+    confidences = [0.91, 0.92, 0.55]
+    desk.serve(*(make_row(number, confidence=confidence) for number, confidence in enumerate(confidences)))
+    desk.label(label(0), label(1, "normal"), label(2))
+    sums = BinSums.from_predictions(confidences, [True, False, True])
+    columns = (sums.n, sums.confidence, sums.n, sums.confidence, sums.correct, sums.variance, sums.squared_error)
+    for name, column in zip(PER_BIN, columns, strict=True):
+        for number in range(15):
+            assert desk.metric(name, bin=f"{number:02d}") == pytest.approx(column[number]), name
+
+
+def test_window_gauges_are_exact_and_follow_the_labels(desk: Desk) -> None:
+    desk.registry.register(WindowGauges(desk.ledger))
+    assert desk.metric("calibration_labels", window="all") == 0
+    assert math.isnan(desk.metric("calibration_ece_ratio", window="all") or 0)
+    confidence = [0.6 + 0.3 * (number % 7) / 7 for number in range(600)]
+    desk.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
+    correct = [number % 3 > 0 for number in range(600)]
+    desk.label(*(label(number, "pneumonia" if right else "normal") for number, right in enumerate(correct)))
+    for window, start in (("all", 0), ("last:500", 100)):
+        sums = BinSums.from_predictions(confidence[start:], correct[start:])
+        interval = metrics.signed_gap_interval(sums)
+        expected = {
+            "ece_ratio": metrics.ece(sums),
+            "noise_floor_ratio": metrics.noise_floor(sums),
+            "overconfidence_ratio": metrics.signed_gap(sums),
+            "overconfidence_lower_ratio": interval.lower,
+            "overconfidence_upper_ratio": interval.upper,
+            "labels": 600 - start,
+        }
+        for name, value in expected.items():
+            assert desk.metric(f"calibration_{name}", window=window) == pytest.approx(value), name
+    desk.label(label(599, "normal"))  # a correction counts as well
+    before = metrics.signed_gap(BinSums.from_predictions(confidence, correct))
+    assert desk.metric("calibration_overconfidence_ratio", window="all") != pytest.approx(before)
+
+
+def test_a_scrape_without_new_labels_reads_no_sums(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges = WindowGauges(desk.ledger)
+    assert list(gauges.collect())
+    monkeypatch.setattr("monitoring.window_gauges.read_sums", lambda *_: 1 / 0)
+    assert list(gauges.collect())
+    desk.serve(make_row(1))
+    desk.label(label(1))
+    with pytest.raises(ZeroDivisionError):
+        list(gauges.collect())
+
+
+def test_held_labels_are_shown(desk: Desk) -> None:
+    desk.registry.register(WindowGauges(desk.ledger))
+    assert desk.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 0
+    desk.label(FeedbackItem("normal", None, "pneumonia", "scan-1"))
+    assert desk.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 1
+
+
+def test_of_two_cards_of_a_version_the_later_is_shown_once(desk: Desk, clock: Clock) -> None:
+    clock.now_ns += 1
+    second = desk.recorder.register(make_card(temperature=2.0))
+    desk.serve(make_row(1, calibration_id=second))
+    desk.label(label(1))
+    desk.registry.register(WindowGauges(desk.ledger))
+    text = generate_latest(desk.registry).decode()
+    assert text.count('candor_calibration_labels{model="pneumonia",version="1",window="all"} 1.0') == 1
+
+
+def test_versions_of_long_ago_are_not_shown(desk: Desk, clock: Clock) -> None:
+    clock.now_ns += 91 * DAY_NS
+    desk.registry.register(WindowGauges(desk.ledger))
+    assert desk.metric("calibration_labels", window="all") is None
+
+
+def test_an_unreadable_ledger_costs_its_gauges_only(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.registry.register(WindowGauges(desk.ledger))
+
+    def locked() -> None:
+        raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(desk.ledger, "read", locked)
+    text = generate_latest(desk.registry).decode()
+    assert "candor_predictions_total" in text
+    assert "candor_calibration_ece_ratio{" not in text
+    assert "could not be read for /metrics" in caplog.text
+
+
+def test_two_sets_of_metrics_do_not_share_a_registry(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="Duplicated"):
+        MonitorMetrics(desk.registry)

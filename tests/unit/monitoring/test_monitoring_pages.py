@@ -1,0 +1,127 @@
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.bins import BinSums
+from calibration.drift import DriftSettings
+from calibration.reliability import reliability
+from monitoring.pages.diagram import reliability_diagram
+from monitoring.pages.index_page import index_page
+from monitoring.pages.model_page import model_page
+from monitoring.report import Report, calibration_report
+from monitoring.verdict import Status
+from tests.unit.monitoring.builders import label, make_row
+from tests.unit.monitoring.desk import Clock, Desk
+
+
+class Checker(HTMLParser):
+    """Every tag is closed in its turn."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attributes if name in {"src", "href"}]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert all(link.startswith(("/", "data:")) for link in checker.links)  # nothing from elsewhere
+    assert "<script" not in page
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S).lower()
+    return checker
+
+
+@pytest.fixture
+def report(desk: Desk) -> Report:
+    desk.serve(*(make_row(number, confidence=0.5 + number / 250) for number in range(120)))
+    desk.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(120)))
+    return calibration_report(desk.ledger, "pneumonia")
+
+
+def test_the_page_leads_with_the_verdict_and_explains_every_number(report: Report) -> None:
+    page = model_page(report)
+    check(page)
+    assert report.verdict in page
+    assert f"{100 * report.measures.ece:.1f} %" in page
+    assert "the ECE that chance alone gives" in page
+    assert 'http-equiv="refresh"' in page
+    assert "light-dark(" in page
+
+
+def test_the_page_of_a_model_without_labels(desk: Desk) -> None:
+    page = model_page(calibration_report(desk.ledger, "pneumonia", window="last:100"))
+    check(page)
+    assert "No labels yet" in page
+    assert "<b>last 100</b>" in page
+
+
+def test_the_page_of_an_alarm(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as desk:
+        desk.serve(*(make_row(number, confidence=0.95) for number in range(40)))
+        desk.label(*(label(number, "normal") for number in range(40)))
+        over = calibration_report(desk.ledger, "pneumonia")
+    check(model_page(over))
+    assert "too sure. It stands until acknowledged" in model_page(over)
+    assert 'class="card verdict alarm"' in model_page(over)
+
+
+def test_a_page_without_a_watch(desk: Desk) -> None:
+    with desk.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM monitor_state")
+    assert "Drift watch" not in model_page(calibration_report(desk.ledger, "pneumonia"))
+
+
+def test_names_cannot_break_the_page(report: Report) -> None:
+    object.__setattr__(report, "model", "<script>alert(1)</script>")
+    check(model_page(report))
+    check(index_page([report]))
+
+
+def test_the_index_shows_the_loudest_first(report: Report, tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "other.db", clock) as desk:
+        quiet = calibration_report(desk.ledger, "pneumonia")
+    object.__setattr__(quiet, "model", "aaa")
+    object.__setattr__(report, "status", Status.ALARM)
+    page = index_page([quiet, report])
+    check(page)
+    assert page.index(">pneumonia<") < page.index(">aaa<")
+    assert "No model has been served" in index_page([])
+    check(index_page([]))
+
+
+def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
+    sums = BinSums.from_predictions(np.repeat([0.5, 0.9], 100), np.arange(200) % 2 == 0)
+    svg = ET.fromstring(reliability_diagram(reliability(sums)))
+    first, second = (
+        (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle")
+    )
+    assert second[0] - first[0] == pytest.approx(0.4 * 400)  # the plot is 400 wide
+    assert first[1] == second[1] == pytest.approx(10 + 200)  # half of both were right
+    bands = [float(rect.attrib["height"]) for rect in svg.iter("rect") if rect.attrib["class"] == "chance"]
+    assert bands[0] == pytest.approx(400 * 2 * 1.96 * 0.05, abs=0.1)
+    titles = [title.text for title in svg.iter("title")]
+    assert titles[1] is not None
+    assert titles[1].startswith("sure of 90.0 %, right in 50.0 % (40 to 60) of 100 answers")
+
+
+def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
+    many = BinSums.from_predictions([0.9], [True])
+    many = BinSums(many.n * 25_000, *(getattr(many, name) * 25_000 for name in ("confidence", "correct", "variance", "squared_error")))
+    assert ">25k<" in reliability_diagram(reliability(many))
+    assert "circle" not in reliability_diagram(reliability(BinSums.zeros()))

@@ -1,0 +1,304 @@
+import logging
+import sqlite3
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from monitoring.errors import ModelUnknown, NotRegistered, RecorderClosed
+from monitoring.feedback import FeedbackItem, FeedbackPolicy
+from monitoring.inbox import LABELS_AT_ONCE
+from tests.unit.monitoring.builders import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
+from tests.unit.monitoring.desk import Clock, Desk, assert_same_state, assert_same_sums
+
+
+def by_request(request_id: str, name: str = "pneumonia", model: str = "pneumonia") -> FeedbackItem:
+    return FeedbackItem(name, None, model, request_id)
+
+
+def test_a_first_label_is_accepted_and_moves_the_sums(desk: Desk) -> None:
+    desk.serve(make_row(1, confidence=0.9), make_row(2, confidence=0.6))
+    assert desk.label(label(1), label(2, "normal")) == ["accepted", "accepted"]
+    assert_same_sums(desk.sums().labeled, [(0.9, True), (0.6, False)])
+    assert desk.sums().served.sum() == 2
+    assert desk.sums().served_confidence.sum() == pytest.approx(1.5)
+
+
+def test_the_same_label_again_changes_nothing(desk: Desk) -> None:
+    desk.serve(make_row(1))
+    desk.label(label(1))
+    before = desk.detectors()[0]
+    assert desk.label(label(1), label(1, source="audit")) == ["unchanged", "unchanged"]
+    assert_same_sums(desk.sums().labeled, [(0.9, True)])
+    assert_same_state(desk.detectors()[0], before)
+    assert desk.rows("SELECT count(*) FROM feedback") == [(1,)]
+    assert desk.metric("feedback_duplicates_total") == 2
+
+
+def test_another_label_moves_the_sums_but_not_the_detector(desk: Desk) -> None:
+    desk.serve(make_row(1, confidence=0.8))
+    desk.label(label(1))
+    before = desk.detectors()[0]
+    assert desk.label(label(1, "normal")) == ["corrected"]
+    assert_same_sums(desk.sums().labeled, [(0.8, False)])
+    assert_same_state(desk.detectors()[0], before)
+    assert desk.label(label(1)) == ["corrected"]  # and back
+    assert_same_sums(desk.sums().labeled, [(0.8, True)])
+    assert desk.rows("SELECT revision, label, correct FROM feedback") == [(0, 1, 1), (1, 0, 0), (2, 1, 1)]
+    assert desk.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
+    assert desk.metric("feedback_corrections_total", bin="11", to="correct") == 1
+
+
+def test_a_correction_between_two_wrong_classes_leaves_the_sums(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock, card=make_card(classes=("a", "b", "c"))) as desk:
+        desk.serve(make_row(1, predicted=0))
+        assert desk.label(label(1, "b"), label(1, "c")) == ["accepted", "corrected"]
+        assert_same_sums(desk.sums().labeled, [(0.9, False)])
+        assert desk.metric("feedback_corrections_total", bin="13", to="incorrect") == 0
+
+
+def test_several_words_on_one_answer_in_one_list(desk: Desk) -> None:
+    desk.serve(make_row(1))
+    statuses = desk.label(label(1), label(1), label(1, "normal"), label(1, "normal"))
+    assert statuses == ["accepted", "unchanged", "corrected", "unchanged"]
+    assert_same_sums(desk.sums().labeled, [(0.9, False)])
+
+
+def test_a_label_counts_on_the_day_its_answer_was_served(desk: Desk, clock: Clock) -> None:
+    desk.serve(make_row(1, served_at_ns=NOW_NS - 3 * DAY_NS))
+    desk.label(label(1, at_ns=NOW_NS - 3 * DAY_NS))
+    assert desk.rows("SELECT day, n FROM bin_day") == [((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)]
+    assert desk.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
+
+
+def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock, policy=FeedbackPolicy(retention_s=86_400)) as desk:
+        old = label(1, at_ns=NOW_NS - DAY_NS - SECOND_NS)
+        assert desk.label(label(1), old) == ["unknown", "expired"]
+        rejected = "candor_feedback_rejected_total"
+        assert desk.registry.get_sample_value(rejected, {"reason": "unknown_prediction"}) == 1
+        assert desk.registry.get_sample_value(rejected, {"reason": "expired"}) == 1
+
+
+def test_an_unknown_label_names_the_classes(desk: Desk) -> None:
+    desk.serve(make_row(1, request_id="scan-1"))
+    wrong = [label(1, "cat"), by_request("scan-1", "cat"), by_request("scan-2", "cat")]
+    for result in desk.recorder.feedback(wrong).result():
+        assert result.status == "rejected"
+        assert result.detail == "Label 'cat' is not a class of this model; expected one of: normal, pneumonia."
+
+
+def test_a_label_by_request_id_means_the_latest_answer(desk: Desk) -> None:
+    desk.serve(make_row(1, request_id="scan-1"), make_row(2, request_id="scan-1"))
+    (result,) = desk.recorder.feedback([by_request("scan-1")]).result()
+    assert (result.status, result.prediction_id) == ("accepted", prediction_id(2))
+
+
+def test_request_ids_of_another_model_are_another_matter(desk: Desk) -> None:
+    desk.recorder.register(make_card("retina"))
+    desk.serve(make_row(1, request_id="scan-1"))
+    assert desk.label(by_request("scan-1", model="retina")) == ["pending"]
+    assert desk.label(by_request("scan-1", model="skin")) == ["rejected"]
+
+
+def test_a_label_that_came_first_is_joined_when_its_answer_arrives(desk: Desk) -> None:
+    assert desk.label(by_request("scan-1", "normal"), by_request("scan-1"), by_request("scan-2")) == ["pending"] * 3
+    assert desk.rows("SELECT request_id, label FROM feedback_pending ORDER BY 1") == [
+        ("scan-1", "pneumonia"),  # the last word
+        ("scan-2", "pneumonia"),
+    ]
+    desk.serve(make_row(1, request_id="scan-1"), make_row(2))
+    assert_same_sums(desk.sums().labeled, [(0.9, True)])
+    assert desk.rows("SELECT request_id FROM feedback_pending") == [("scan-2",)]
+    assert desk.label(by_request("scan-1")) == ["unchanged"]
+    assert desk.metric("feedback_total", bin="13") == 1
+
+
+def test_a_held_label_waits_for_its_own_model(desk: Desk) -> None:
+    retina = desk.recorder.register(make_card("retina"))
+    desk.label(by_request("scan-1", model="retina"))
+    desk.serve(make_row(1, request_id="scan-1"))
+    assert desk.sums().labeled.total == 0
+    desk.serve(make_row(2, request_id="scan-1", calibration_id=retina))
+    assert desk.sums(retina).labeled.total == 1
+
+
+def test_a_held_label_that_its_version_does_not_know_is_dropped(desk: Desk, clock: Clock) -> None:
+    clock.now_ns += 1
+    desk.recorder.register(make_card(version=2, classes=("normal", "pneumonia", "covid")))
+    assert desk.label(by_request("scan-1", "covid")) == ["pending"]
+    desk.serve(make_row(1, request_id="scan-1"))  # by version 1, which has two classes
+    assert desk.sums().labeled.total == 0
+    assert desk.rows("SELECT count(*) FROM feedback_pending") == [(0,)]
+
+
+def test_held_labels_are_bounded(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock, policy=FeedbackPolicy(pending_limit=2)) as desk:
+        assert desk.label(*map(by_request, "abc")) == ["pending", "pending", "rejected"]
+        (again, full) = desk.recorder.feedback([by_request("a"), by_request("d")]).result()
+        assert again.status == "pending"
+        assert "2 labels already wait" in (full.detail or "")
+
+
+def test_a_long_list_is_recorded_in_portions_and_answered_in_order(desk: Desk) -> None:
+    n = 2 * LABELS_AT_ONCE + 10
+    desk.serve(*(make_row(number) for number in range(0, n, 2)))
+    assert desk.label(*map(label, range(n))) == ["accepted", "unknown"] * (n // 2)
+    assert desk.recorder.feedback([]).result() == []
+
+
+def test_labels_of_versions_served_before_this_process(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        desk.serve(make_row(1))
+    clock.now_ns += 200 * DAY_NS  # too long ago to be remembered at the start
+    with Desk(tmp_path / "ledger.db", clock, card=make_card(version=2)) as desk:
+        assert desk.label(label(1)) == ["accepted"]
+        assert desk.sums(1).labeled.total == 1
+        assert desk.registry.get_sample_value(
+            "candor_feedback_total", {"model": "pneumonia", "version": "1", "bin": "13"}
+        )
+
+
+def test_a_bad_batch_does_not_harm_its_neighbors(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.serve(make_row(1))
+    heard: SimpleQueue[tuple[str, BaseException | None]] = SimpleQueue()
+    batches = {
+        "good": [make_row(2)],
+        "twice": [make_row(1)],
+        "stranger": [make_row(3, calibration_id=77)],
+        "impossible": [make_row(5)._replace(confidence=1.5)],
+        "fine": [make_row(4)],
+    }
+    with desk.ledger.write():  # keep the writer waiting, so that all of them share one commit
+        for name, rows in batches.items():
+            desk.recorder.record(rows, lambda error, name=name: heard.put((name, error)))
+        future = desk.recorder.feedback([label(1)])
+    got = dict(heard.get(timeout=30) for _ in batches)
+    assert future.result(timeout=30)[0].status == "accepted"
+    kinds = {name: type(error) for name, error in got.items()}
+    assert kinds == {
+        "good": type(None),
+        "twice": IntegrityError,
+        "stranger": NotRegistered,
+        "impossible": ValueError,
+        "fine": type(None),
+    }
+    assert desk.sums().served.sum() == 3
+    assert desk.metric("predictions_total", bin="13") == 3
+
+
+def test_a_full_disk_fails_those_who_wait_and_no_one_later(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.serve(make_row(1))
+    with desk.ledger.write() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")  # this holds for the pooled connection
+    many = [make_row(number)._replace(probabilities=bytes(4_000)) for number in range(10, 60)]
+    with pytest.raises(OperationalError, match="full"):
+        desk.serve(*many)
+    with desk.ledger.write() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    desk.serve(*many)
+    assert desk.rows("SELECT count(*) FROM prediction") == [(51,)]
+    assert desk.sums().served.sum() == 51
+
+
+def test_a_locked_database_fails_those_who_wait_and_no_one_later(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock, busy_timeout_s=0.02) as desk:
+        desk.serve(make_row(1))
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            desk.serve(make_row(2))
+        with pytest.raises(OperationalError, match="locked"):
+            desk.label(label(1))
+        other.execute("ROLLBACK")
+        other.close()
+        desk.serve(make_row(2))
+        assert desk.label(label(1), label(2)) == ["accepted", "accepted"]
+        assert_same_state(*desk.detectors())
+
+
+def test_a_callback_that_raises_does_not_stop_the_writer(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    def explode(error: BaseException | None) -> None:
+        raise ZeroDivisionError
+
+    desk.recorder.record([make_row(1)], explode)
+    desk.serve(make_row(2))
+    assert "a callback of record() failed" in caplog.text
+    assert desk.sums().served.sum() == 2
+
+
+def test_a_fault_in_counting_neither_hides_the_commit_nor_stops_the_writer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(type(desk.metrics), "count", lambda *_: 1 / 0)
+        desk.serve(make_row(1))
+        assert desk.label(label(1)) == ["accepted"]
+    desk.serve(make_row(2))
+    assert "the recorder failed after a commit" in caplog.text
+
+
+def test_nothing_is_counted_before_it_is_committed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.ledger.sums.SumChanges.save", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        desk.serve(make_row(1))
+    assert desk.rows("SELECT count(*) FROM prediction") == [(0,)]
+    assert desk.metric("predictions_total", bin="13") == 0
+
+
+def test_many_threads_label_the_same_answers_exactly_once(desk: Desk) -> None:
+    desk.serve(*(make_row(number) for number in range(50)))
+    statuses: SimpleQueue[str] = SimpleQueue()
+
+    def send() -> None:
+        for number in range(50):
+            for status in desk.label(label(number)):
+                statuses.put(status)
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    got = [statuses.get() for _ in range(200)]
+    assert (got.count("accepted"), got.count("unchanged")) == (50, 150)
+    assert desk.sums().labeled.total == 50
+    assert_same_state(*desk.detectors())
+
+
+def test_closing_writes_what_waits_and_then_refuses(tmp_path: Path, clock: Clock) -> None:
+    desk = Desk(tmp_path / "ledger.db", clock)
+    heard: SimpleQueue[BaseException | None] = SimpleQueue()
+    for number in range(100):
+        desk.recorder.record([make_row(number)], heard.put)
+    desk.recorder.close()
+    assert [heard.get_nowait() for _ in range(100)] == [None] * 100
+    assert desk.sums().served.sum() == 100
+    with pytest.raises(RecorderClosed):
+        desk.serve(make_row(200))
+    with pytest.raises(RecorderClosed):
+        desk.recorder.feedback([label(1)])
+    desk.close()
+
+
+def test_the_recorder_is_a_context(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk, desk.recorder as recorder:
+        assert recorder is desk.recorder
+    with pytest.raises(RecorderClosed):
+        recorder.register(make_card())
+
+
+def test_acknowledging_an_unknown_model_is_refused(desk: Desk) -> None:
+    with pytest.raises(ModelUnknown):
+        desk.recorder.acknowledge("retina").result()
+
+
+def test_a_failed_commit_is_one_line_in_the_log(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        desk.serve(make_row(1))
+        with caplog.at_level(logging.INFO), pytest.raises(IntegrityError):
+            desk.serve(make_row(1))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from calibration.drift import DriftDetector, DriftSettings
+from monitoring import watch
+from tests.unit.monitoring.builders import label, make_row
+from tests.unit.monitoring.desk import Clock, Desk, assert_same_state
+
+QUICK = DriftSettings(average_run_length=1_000)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def drift(desk: Desk, numbers: range) -> None:
+    """Sure, and wrong every time."""
+    desk.serve(*(make_row(number, confidence=0.95) for number in numbers))
+    desk.label(*(label(number, "normal") for number in numbers))
+
+
+def events(desk: Desk) -> list[tuple[str, int]]:
+    with desk.ledger.read() as connection:
+        return [(event.kind, event.feedback_id) for event in watch.events(connection, desk.calibration_id)]
+
+
+def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(desk: Desk) -> None:
+    desk.serve(*(make_row(number, confidence=0.5 + number / 50) for number in range(20)))
+    names = ["normal" if number % 3 else "pneumonia" for number in range(20)]
+    desk.label(*(label(number, name) for number, name in enumerate(names)))
+    expected = DriftDetector(DriftSettings())
+    for number, name in enumerate(names):
+        expected.update(0.5 + number / 50, name == "pneumonia")
+    for detector in desk.detectors():
+        assert_same_state(detector, expected)
+
+
+def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(20))
+        expected = DriftDetector(QUICK)
+        raised_at = expected.update_many([0.95] * 20, [False] * 20)
+        assert raised_at is not None
+        assert events(desk) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
+        assert desk.metric("calibration_drift_alarms_total") == 1
+        assert desk.metric("calibration_drift_active") == 1
+        drift(desk, range(20, 30))  # latched: no second alarm
+        assert len(events(desk)) == 2
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.active, stored.direction, stored.alarm_label) == (True, "over", raised_at + 1)
+
+
+def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(20))
+        row, watched = desk.recorder.acknowledge("pneumonia", note="scanner replaced").result()
+        assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
+        assert desk.metric("calibration_drift_active") == 0
+        drift(desk, range(20, 22))
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.labels == 2
+        with desk.ledger.read() as connection:
+            acknowledged = watch.events(connection, desk.calibration_id)[-1]
+        assert acknowledged.detail == {"note": "scanner replaced", "was_active": True, "labels": 20}
+
+
+def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(20))
+        before = desk.detectors()[0]
+    with Desk(path, clock, settings=QUICK) as desk:
+        assert_same_state(desk.detectors()[0], before)
+        assert desk.metric("calibration_drift_active") == 1
+        assert desk.metric("calibration_drift_alarms_total") == 0  # this process's own increments
+        assert desk.metric("calibration_drift_log_evalue") == before.log_evalue
+
+
+def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=DriftSettings(tolerance=0.05)) as desk:
+        drift(desk, range(3))
+    with Desk(path, clock, settings=DriftSettings(tolerance=0.0)) as desk:
+        drift(desk, range(3, 5))
+        assert events(desk) == [("started", 0), ("settings", 3)]
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.labels == 5
+        desk.recorder.acknowledge("pneumonia", 1).result()
+        drift(desk, range(5, 7))
+        assert_same_state(*desk.detectors())
+
+
+def test_corrections_are_no_evidence_but_are_known_to_have_come(desk: Desk) -> None:
+    drift(desk, range(3))
+    desk.label(label(0), label(1))
+    stored, replayed = desk.detectors()
+    assert_same_state(stored, replayed)
+    assert stored.labels == 3
+    assert desk.rows("SELECT last_feedback_id FROM monitor_state") == [(5,)]
+
+
+def test_what_was_never_watched_cannot_be_replayed(desk: Desk) -> None:
+    with desk.ledger.read() as connection, pytest.raises(LookupError, match="never watched"):
+        watch.replay(connection, 77)
+
+
+def test_a_calibration_without_a_watch_gets_one_with_its_first_label(desk: Desk) -> None:
+    desk.serve(make_row(1))
+    with desk.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM monitor_state")
+        connection.exec_driver_sql("DELETE FROM monitor_event")
+    with pytest.raises(LookupError, match="no model 'pneumonia'"):
+        desk.recorder.acknowledge("pneumonia").result()
+    desk.label(label(1))
+    assert_same_state(*desk.detectors())
