@@ -22,6 +22,7 @@ app = typer.Typer(
 DEFAULT_URL = "http://127.0.0.1:8080"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 FEEDBACK_CHUNK = 1000
+KEYWORDS = ("hub", "none", None)  # what --weights may be besides a path
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store [default: model_store/models].")]
@@ -54,20 +55,28 @@ def train(
     json_out: JsonOption = False,
 ) -> None:
     """Train a classifier on images and measure how calibrated it is; writes a run folder."""
+    from pydantic import ValidationError
+
     from terminal import bars, evaluation_table, print_json, stdout
     from training.backbones import find_weights
-    from training.config import TrainConfig
+    from training.config import TrainConfig, offline_config
     from training.datasets import find_dataset
     from training.run import train as run_training
 
     settings = _settings()
-    chosen = {"epochs": epochs, "backbone": backbone}
-    config = TrainConfig.model_validate(
-        {"loss": loss, "beta": beta, "class_weights": class_weights, "seed": seed}
-        | {name: value for name, value in chosen.items() if value is not None}
-    )
-    known = {"hub": "hub", "none": "none", None: find_weights(config.backbone, settings.data)}
-    config = config.model_copy(update={"weights": known.get(weights) or Path(str(weights))})
+    # Digits come with a network of their own size; it needs no weights from anywhere.
+    base = offline_config(loss=loss, seed=seed) if data == "digits" and backbone is None else TrainConfig()
+    given = {"backbone": backbone, "epochs": epochs} | {
+        "weights": Path(weights) if weights not in KEYWORDS else weights
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen |= {"loss": loss, "beta": beta, "class_weights": class_weights, "seed": seed}
+    try:
+        config = TrainConfig.model_validate(base.model_dump() | chosen)
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(f"{each['loc'][0]}: {each['msg']}" for each in error.errors())) from error
+    if weights is None:
+        config = config.model_copy(update={"weights": find_weights(config.backbone, settings.data)})
     with bars() as progress:
         found = find_dataset(data, data_folder=settings.data, cache=_cache(), seed=seed, progress=progress)
         folder = out or Path("runs") / f"{loss}-seed-{seed}"

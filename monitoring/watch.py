@@ -1,6 +1,6 @@
 """The drift watch: one detector a calibration, whose state is saved in the transaction that records the labels.
  State and labels are therefore never apart: after a crash the detector stands where the ledger stands, and a
-`replay` of the ledger's first labels since the last start or acknowledgement gives the very same state.
+`replay` of the ledger's first labels since the last start or acknowledgment gives the very same state.
 """
 
 import json
@@ -111,7 +111,7 @@ def events(connection: Connection, calibration_id: int) -> list[Event]:
 
 
 def replay(connection: Connection, calibration_id: int) -> DriftDetector:
-    """Rebuild the detector from the ledger alone: first labels since the last start or acknowledgement.
+    """Rebuild the detector from the ledger alone: first labels since the last start or acknowledgment.
 
     Raises LookupError when the calibration was never watched.
     """

@@ -91,11 +91,11 @@ class Service:
         server = DrainingServer(_uvicorn_config(self.front, self._settings), self._drain, self._settings.drain_delay_s)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
+        server.catch_signals()
         sys.stdout.write(f"Candor serves on http://{shown}:{port}\n")
         sys.stdout.flush()
         self.switch.start(self._settings.poll_s)
-        # What is loaded by now lives as long as the process; the collector need not walk through it at every
-        # turn.
+        # What is loaded by now lives as long as the process; the collector need not walk through it every time.
         gc.freeze()
         await server.serve(sockets=[listener])
 
@@ -133,7 +133,7 @@ class Service:
     def _build_front(self, mounted: list[BaseRoute]) -> Front:
         rest = rare_routes(
             fleet=self.fleet,
-            refused=lambda: self.switch.refused,
+            refused=lambda: dict(self.switch.refused),
             draining=lambda: self.front.draining,
             mounted=mounted,
         )
@@ -149,12 +149,15 @@ class DrainingServer(uvicorn.Server):
         self._delay_s = delay_s
         self._signalled = False
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and Ctrl-C drain; called before the address is told to anybody."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
         yield
 
     def _on_signal(self) -> None:

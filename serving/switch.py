@@ -1,5 +1,4 @@
-"""Which versions answer: the fleet of loaded ones, and the switch that keeps it at what the store's aliases
-say.
+"""Which versions answer: the fleet of loaded ones, and the switch that follows the store's aliases.
 
 A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The
 version before stays loaded, for rollback and for requests that name it; the one before that ends when its

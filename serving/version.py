@@ -1,5 +1,4 @@
-"""One loaded version of one model: predictor, batcher, load, and the three stages between a queued image and
-its answer.
+"""One loaded version of one model, and the three stages between a queued image and its answer.
 
 inference thread: infer the batch, write its answers and ledger rows -> writer thread (monitoring): commit ->
 event loop: deliver. While one batch is being committed the next is inferred. Without a ledger the middle

@@ -1,5 +1,4 @@
-"""A load generator in a process of its own: keep-alive connections that each send the next request when the
-last is answered.
+"""A load generator in a process of its own: keep-alive connections in a closed loop.
 
 Raw sockets on uvloop, since a client library would need more processor than the server under test. `python -m
 benchmarks.serving.load HOST PORT PATH FOLDER CONNECTIONS SECONDS` prints one JSON object.

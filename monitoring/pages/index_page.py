@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
-from monitoring.pages.layout import WORDS, frame, percent
+from monitoring.pages.layout import SHORT_WORDS, frame, percent
 from monitoring.report import Report
 from monitoring.verdict import Status
 
@@ -40,5 +40,5 @@ def _row(report: Report) -> str:
     cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)
     return (
         f'<tr class="{report.status}"><td>{name} <span class="muted">version {report.version}</span></td>'
-        f'<td><span class="pill">{WORDS[report.status]}</span></td>{cells}</tr>'
+        f'<td><span class="pill">{SHORT_WORDS[report.status]}</span></td>{cells}</tr>'
     )

@@ -16,6 +16,13 @@ WORDS = {
     Status.OFF: "Confidence is off",
     Status.ALARM: "Alarm: confidence no longer matches accuracy",
 }
+SHORT_WORDS = {
+    Status.OK: "believable",
+    Status.EARLY: "too early",
+    Status.NO_LABELS: "no labels",
+    Status.OFF: "off",
+    Status.ALARM: "alarm",
+}
 
 
 def frame(title: str, body: str) -> str:
@@ -36,12 +43,13 @@ def _style() -> str:
 def percent(ratio: float | None, *, signed: bool = False) -> str:
     """A ratio with one decimal, a dash when there is none.
 
-    >>> percent(0.1234), percent(0.05, signed=True), percent(None)
-    ('12.3 %', '+5.0 %', '-')
+    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
+    ('12.3 %', '+5.0 %', '0.0 %', '-')
     """
     if ratio is None or not math.isfinite(ratio):
         return "-"
-    return f"{100 * ratio:{'+' if signed else ''}.1f} %"
+    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
+    return f"{rounded:{'+' if signed else ''}.1f} %"
 
 
 def span(seconds: float) -> str:

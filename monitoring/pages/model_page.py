@@ -21,7 +21,7 @@ _ROWS = (
 
 def model_page(report: Report) -> str:
     """The page of a report."""
-    beside = f'<div class="stack">{_tiles(report)}{_watch(report.drift)}</div>'
+    beside = f'<div class="stack">{_tiles(report)}{_against_chance(report)}{_watch(report.drift)}</div>'
     columns = f'<div class="columns">{_picture(report)}{beside}</div>'
     body = _head(report) + _verdict(report) + columns + _table(report) + _foot(report)
     return frame(f"{report.model} {report.version}: calibration", body)
@@ -83,6 +83,30 @@ def _tiles(report: Report) -> str:
     return f'<section class="card tiles">{"".join(cells)}</section>'
 
 
+def _against_chance(report: Report) -> str:
+    """ECE, its noise floor and the card's ECE on one axis."""
+    bars = (
+        ("now", report.measures.ece, "var(--accent)"),
+        ("chance alone", report.measures.noise_floor, "var(--muted)"),
+        ("as promised", report.reference.get("ece"), "var(--good)"),
+    )
+    known = [ece for _, ece, _ in bars if ece is not None and math.isfinite(ece)]
+    full = max([0.1, *known])
+    rows = (
+        f'<div class="bar"><span>{name}</span><div class="meter"><div style="width:{_share(ece, full)}%;'
+        f'background:{color}"></div></div><b>{percent(ece)}</b></div>'
+        for name, ece, color in bars
+    )
+    return (
+        f'<section class="card"><h2>Calibration error against chance</h2>{"".join(rows)}'
+        '<p class="explain">Even a perfect model shows some: on this many labels, as much as the gray bar.</p></section>'
+    )
+
+
+def _share(ratio: float | None, full: float) -> int:
+    return round(100 * ratio / full) if ratio is not None and math.isfinite(ratio) else 0
+
+
 def _watch(drift: Drift | None) -> str:
     if drift is None:
         return ""
@@ -114,7 +138,7 @@ def _table(report: Report) -> str:
     return (
         '<section class="card scroll" style="margin-top:18px"><h2>Now, and as promised</h2>'
         f'<p class="explain">95 % interval of the ECE now: {interval}. The promise is what the card measured before '
-        'this version was served.</p><table>'
+        "this version was served.</p><table>"
         '<thead><tr><th></th><th class="n">now</th><th class="n">card</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></section>"
     )

@@ -1,5 +1,4 @@
-"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI endpoint; every other path goes to the
-rare routes.
+"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI endpoint before the rare routes.
 
 No framework, no validation library and one future per request, because at tiny models those are what an
 answer costs.

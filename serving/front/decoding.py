@@ -1,4 +1,4 @@
-"""Encoded image to model input, each image on its own, before any batch: a bad one harms no neighbour.
+"""Encoded image to model input, each image on its own, before any batch: a bad one harms no neighbor.
 
 A small image is decoded where it stands, on the event loop; handing it to a thread would cost more than
 decoding it. A large one goes to a small pool, whose own queue is bounded by time as the model's is.

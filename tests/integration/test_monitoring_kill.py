@@ -1,4 +1,4 @@
-"""kill -9 while answers and labels are written: what was acknowledged is there, and everything derived agrees with it."""
+"""kill -9 while answers and labels are written: what was acknowledged is there, and all that is derived agrees."""
 
 import os
 import signal

@@ -172,9 +172,7 @@ async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, desk: Desk) -
         ("/calibration/pneumonia/acknowledge", b'{"note": 7}', 422),
     ],
 )
-async def test_a_bad_acknowledgment_is_refused(
-    client: httpx.AsyncClient, path: str, body: bytes, status: int
-) -> None:
+async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:
     assert (await client.post(path, content=body)).status_code == status
 
 

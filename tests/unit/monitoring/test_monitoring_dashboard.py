@@ -69,7 +69,9 @@ def test_panels_are_placed_apart_and_say_what_they_mean() -> None:
     for panel in DASHBOARD["panels"]:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24
-        for cell in ((x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])):
+        for cell in (
+            (x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])
+        ):
             assert taken.setdefault(cell, panel["title"]) == panel["title"]
         assert panel["type"] == "row" or panel["description"]
     ids = [panel["id"] for panel in DASHBOARD["panels"]]

@@ -18,6 +18,11 @@ def test_it_survives_power_loss_and_never_blocks_readers(desk: Desk) -> None:
         assert desk.rows("SELECT count(*) FROM prediction") == [(1,)]  # ... and a reader does not wait
 
 
+def test_it_is_a_context(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        assert of_model(connection, "pneumonia") == []
+
+
 def test_what_was_written_is_there_after_reopening(tmp_path: Path, clock: Clock) -> None:
     with Desk(tmp_path / "ledger.db", clock) as desk:
         desk.serve(make_row(1))
@@ -27,9 +32,13 @@ def test_what_was_written_is_there_after_reopening(tmp_path: Path, clock: Clock)
 
 
 def test_a_write_that_raises_leaves_nothing(desk: Desk) -> None:
-    with pytest.raises(ZeroDivisionError), desk.ledger.write() as connection:
-        connection.exec_driver_sql("DELETE FROM calibration")
-        raise ZeroDivisionError
+    def forget_then_fail() -> None:
+        with desk.ledger.write() as connection:
+            connection.exec_driver_sql("DELETE FROM calibration")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        forget_then_fail()
     assert desk.rows("SELECT count(*) FROM calibration") == [(1,)]
 
 

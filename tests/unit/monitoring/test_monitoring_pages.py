@@ -108,9 +108,7 @@ def test_the_index_shows_the_loudest_first(report: Report, tmp_path: Path, clock
 def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     sums = BinSums.from_predictions(np.repeat([0.5, 0.9], 100), np.arange(200) % 2 == 0)
     svg = ET.fromstring(reliability_diagram(reliability(sums)))
-    first, second = (
-        (float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle")
-    )
+    first, second = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle"))
     assert second[0] - first[0] == pytest.approx(0.4 * 400)  # the plot is 400 wide
     assert first[1] == second[1] == pytest.approx(10 + 200)  # half of both were right
     bands = [float(rect.attrib["height"]) for rect in svg.iter("rect") if rect.attrib["class"] == "chance"]
@@ -122,6 +120,9 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
 
 def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
     many = BinSums.from_predictions([0.9], [True])
-    many = BinSums(many.n * 25_000, *(getattr(many, name) * 25_000 for name in ("confidence", "correct", "variance", "squared_error")))
+    many = BinSums(
+        many.n * 25_000,
+        *(getattr(many, name) * 25_000 for name in ("confidence", "correct", "variance", "squared_error")),
+    )
     assert ">25k<" in reliability_diagram(reliability(many))
     assert "circle" not in reliability_diagram(reliability(BinSums.zeros()))

@@ -1,8 +1,9 @@
-"""Any interleaving of answers, labels, corrections, repeats, acknowledgements and restarts ends where a recount ends."""
+"""Any interleaving of answers, labels, corrections, repeats, acknowledgments and restarts ends where a recount does."""
 
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ _steps = st.lists(
 
 @settings(max_examples=60)
 @given(_steps)
-def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, object, object]]) -> None:
+def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, Any, Any]]) -> None:
     model = Model()
     with tempfile.TemporaryDirectory() as folder:
         path, clock = Path(folder) / "ledger.db", Clock()

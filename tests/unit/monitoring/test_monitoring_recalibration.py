@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
 
 
 @pytest.fixture
-def served(tmp_path: Path, clock: Clock, store: Store) -> Desk:
+def served(tmp_path: Path, clock: Clock, store: Store) -> Iterator[Desk]:
     """1,500 labeled answers of version 1, whose logits would have been honest at twice its temperature."""
     desk = Desk(tmp_path / "ledger.db", clock, card=store.read("tiny").card)
     rng = np.random.default_rng(0)
@@ -78,9 +78,7 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped(served: Desk
     assert few.card.referral is None  # twenty answers certify nothing
 
 
-def test_a_card_without_a_threshold_gets_none(
-    tmp_path: Path, clock: Clock, make_bundle: Callable[..., Bundle]
-) -> None:
+def test_a_card_without_a_threshold_gets_none(tmp_path: Path, clock: Clock, make_bundle: Callable[..., Bundle]) -> None:
     store = Store(tmp_path / "bare")
     store.publish("bare", lambda folder, version: make_bundle(folder, version, name="bare", threshold=None))
     with Desk(tmp_path / "bare.db", clock, card=store.read("bare", 1).card) as desk:

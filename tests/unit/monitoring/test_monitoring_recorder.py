@@ -1,6 +1,7 @@
 import logging
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -171,9 +172,13 @@ def test_a_bad_batch_does_not_harm_its_neighbors(desk: Desk, caplog: pytest.LogC
         "impossible": [make_row(5)._replace(confidence=1.5)],
         "fine": [make_row(4)],
     }
+
+    def hear(name: str, error: BaseException | None) -> None:
+        heard.put((name, error))
+
     with desk.ledger.write():  # keep the writer waiting, so that all of them share one commit
         for name, rows in batches.items():
-            desk.recorder.record(rows, lambda error, name=name: heard.put((name, error)))
+            desk.recorder.record(rows, partial(hear, name))
         future = desk.recorder.feedback([label(1)])
     got = dict(heard.get(timeout=30) for _ in batches)
     assert future.result(timeout=30)[0].status == "accepted"

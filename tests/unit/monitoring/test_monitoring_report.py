@@ -94,7 +94,9 @@ def test_the_only_model_need_not_be_named(desk: Desk) -> None:
         only_model(desk.ledger)
 
 
-@pytest.mark.parametrize("window", ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"])
+@pytest.mark.parametrize(
+    "window", ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"]
+)
 def test_other_windows_are_refused(window: str) -> None:
     with pytest.raises(QueryInvalid, match="'all' or 'last:N'"):
         read_window(window)
@@ -113,7 +115,9 @@ def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
 def test_the_verdict_says_how_much_and_which_way() -> None:
     status, sentence = judge(measures(624, 0.75, 0.85))
     assert status is Status.OFF
-    assert sentence.startswith("In 624 labeled answers confidence exceeds accuracy by 10.0 percentage points (95 % interval ")
+    assert sentence.startswith(
+        "In 624 labeled answers confidence exceeds accuracy by 10.0 percentage points (95 % interval "
+    )
     assert "sure of 85.0 %, right in 75.0 %" in sentence
     status, sentence = judge(measures(1000, 0.9, 0.8))
     assert status is Status.OFF

@@ -1,0 +1,98 @@
+"""The predictor on a real bundle, and which hardware it chooses."""
+
+import dataclasses
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from model_store.bundle import Bundle
+from model_store.errors import UnknownImage
+from model_store.image import decode
+from serving.errors import ListenError, ModelUnusable
+from serving.predictor import Predictor, choose_providers, session_options
+from serving.server import listen
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Bundle:
+    return make_bundle(tmp_path / "bundle")
+
+
+def test_a_batch_gives_what_each_image_gives_alone(bundle: Bundle, png: Callable[..., bytes]) -> None:
+    predictor = Predictor(bundle, threads=1)
+    images = np.stack([decode(png(seed), bundle.card.input.spec) for seed in range(5)])
+    together = predictor.predict(images)
+    assert (together.shape, together.dtype) == ((5, 3), np.float32)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
+    for image, row in zip(images, together, strict=True):
+        np.testing.assert_allclose(predictor.predict(image[np.newaxis])[0], row, atol=1e-6)
+
+
+def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundle, png: Callable[..., bytes]) -> None:
+    predictor = Predictor(bundle)
+    for seed in range(10):
+        prediction = predictor.classify(png(seed))
+        assert prediction.confidence == max(prediction.probabilities.values())
+        assert prediction.probabilities[prediction.label] == prediction.confidence
+        assert prediction.refer is (prediction.confidence < 0.6)
+    with pytest.raises(UnknownImage):
+        predictor.classify(b"text")
+
+
+def test_warming_up_measures_one_image(bundle: Bundle) -> None:
+    assert 0 < Predictor(bundle).warm_up(4) < 5
+
+
+def test_a_graph_that_the_runtime_refuses_is_unusable(bundle: Bundle) -> None:
+    with pytest.raises(ModelUnusable, match="cannot load tiny version 1"):
+        Predictor(dataclasses.replace(bundle, onnx=bundle.onnx[:-40]))
+
+
+def test_a_batch_of_the_wrong_shape_is_unusable(bundle: Bundle) -> None:
+    with pytest.raises(ModelUnusable, match="failed on a batch of 2"):
+        Predictor(bundle).predict(np.zeros((2, 1, 8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("device", "offered", "chosen"),
+    [
+        ("auto", [CPU], [CPU]),
+        ("auto", [TENSORRT, CUDA, CPU], [CUDA, CPU]),
+        ("cpu", [TENSORRT, CUDA, CPU], [CPU]),
+        ("cuda", [CPU], [CPU]),
+        ("tensorrt", [TENSORRT, CUDA, CPU], [TENSORRT, CUDA, CPU]),
+        ("tensorrt", [CUDA, CPU], [CUDA, CPU]),
+    ],
+)
+def test_the_best_provider_that_is_offered_is_tried_first(
+    monkeypatch: pytest.MonkeyPatch, device: str, offered: list[str], chosen: list[str]
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: offered)
+    assert choose_providers(device) == chosen  # type: ignore[arg-type]
+
+
+def test_a_fallback_is_told(bundle: Bundle, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CPU])
+    with caplog.at_level(logging.WARNING):
+        predictor = Predictor(bundle, device="cuda")
+    assert predictor.providers == (CPU,)
+    assert "device cuda was asked for" in caplog.text
+
+
+def test_threads_are_as_asked() -> None:
+    assert session_options(3).intra_op_num_threads == 3
+    assert session_options(0).intra_op_num_threads >= 1
+
+
+def test_a_taken_port_is_said_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .* CANDOR_PORT"):
+            listen("127.0.0.1", port)
