@@ -3,7 +3,6 @@
 Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 """
 
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ app = typer.Typer(
 )
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 FEEDBACK_CHUNK = 1000
 KEYWORDS = ("hub", "none", None)  # what --weights may be besides a path
 
@@ -142,11 +140,12 @@ def predict(
     """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
     from model_store.errors import ImageError
     from serving.errors import ServerRefused
+    from serving.files import image_files
     from terminal import print_json, stderr, stdout
 
     classify = _local_classifier(model) if url is None else _remote_classifier(url, model)
     answers, refused = [], 0
-    for path in _image_files(images):
+    for path in image_files(images):
         try:
             answer = {"image": str(path)} | classify(path)
         except (ImageError, ServerRefused, OSError) as error:
@@ -179,11 +178,12 @@ def feedback(
     from collections import Counter
 
     from serving.client import Client
+    from serving.files import read_labels
     from terminal import bars, print_json, stdout
 
     if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
         raise typer.BadParameter("give either a CSV file, or --prediction-id with --label")
-    items = _read_labels(file) if file else [{"prediction_id": prediction_id, "label": label}]
+    items = read_labels(file) if file else [{"prediction_id": prediction_id, "label": label}]
     results: list[dict[str, Any]] = []
     with Client(url) as client, bars() as progress:
         for start in range(0, len(items), FEEDBACK_CHUNK):
@@ -373,28 +373,6 @@ def _remote_classifier(url: str, model: str | None) -> Any:
 
     client = Client(url)
     return lambda path: client.predict(path, model=model)
-
-
-def _image_files(paths: list[Path]) -> list[Path]:
-    """Files as they are given, folders by the images below them."""
-    found: list[Path] = []
-    for path in paths:
-        inside = (
-            sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else []
-        )
-        if path.is_dir() and not inside:
-            raise typer.BadParameter(f"no images in {path}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-        found += inside or [path]
-    return found
-
-
-def _read_labels(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV, empty fields left out."""
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(lines)]
-    if not rows or "label" not in rows[0]:
-        raise typer.BadParameter(f"{file} needs a header line with the column 'label', and at least one row")
-    return rows
 
 
 if __name__ == "__main__":

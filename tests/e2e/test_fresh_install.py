@@ -1,4 +1,4 @@
-"""`pip install .` in a new virtual environment, as a server has it: no torch, and it starts, answers, labels, reports."""
+"""`pip install .` in a new virtual environment, as a server has it: no torch, and yet it answers and reports."""
 
 import signal
 import subprocess

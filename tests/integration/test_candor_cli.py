@@ -83,7 +83,6 @@ def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
     "arguments",
     [
         ("predict", "x.png"),
-        ("predict", "."),
         ("feedback",),
         ("feedback", "--prediction-id", "x"),
         ("report", "--ledger", "off"),
@@ -94,15 +93,6 @@ def test_wrong_usage_is_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*arguments).exit_code == 2
-
-
-def test_labels_are_read_from_a_csv_without_empty_fields(tmp_path: Path) -> None:
-    file = tmp_path / "labels.csv"
-    file.write_text("prediction_id,label,source\nabc,normal,\ndef,benign,audit\n", encoding="utf-8-sig")
-    assert candor._read_labels(file) == [
-        {"prediction_id": "abc", "label": "normal"},
-        {"prediction_id": "def", "label": "benign", "source": "audit"},
-    ]
 
 
 @pytest.fixture

@@ -25,8 +25,16 @@ def test_every_setting_stands_in_operations_with_its_default() -> None:
 
 def test_every_error_code_stands_in_the_api_page_at_its_status() -> None:
     page = (DOCS / "api.md").read_text()
-    rows = {int(status): set(re.findall(r"`(\w+)`", codes)) for status, codes in re.findall(r"\| (\d{3}) \| (.*) \|", page)}
-    raised = {*STATUS.values(), *REFUSALS.values(), *REJECTIONS.values(), *CODES.items(), (INTERNAL.status, INTERNAL.code)}
+    rows = {
+        int(status): set(re.findall(r"`(\w+)`", codes)) for status, codes in re.findall(r"\| (\d{3}) \| (.*) \|", page)
+    }
+    raised = {
+        *STATUS.values(),
+        *REFUSALS.values(),
+        *REJECTIONS.values(),
+        *CODES.items(),
+        (INTERNAL.status, INTERNAL.code),
+    }
     missing = sorted((status, code) for status, code in raised if code not in rows.get(status, set()))
     assert not missing
 

@@ -240,7 +240,7 @@ class TestSources:
     def test_an_explicit_source_comes_first_and_is_never_replaced(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "pneumoniamnist.npz", **arrays())
         found = sources.find_dataset("digits", data_folder=tmp_path, cache=tmp_path / "cache")
-        assert (found.origin, found.dataset.name) == ("source", "digits-corrupted")
+        assert (found.origin, found.dataset.name) == ("digits", "digits-corrupted")
         with pytest.raises(DataNotFound):
             sources.find_dataset(tmp_path / "nowhere", data_folder=tmp_path, cache=tmp_path / "cache")
 
