@@ -64,7 +64,7 @@ def train(
     settings = _settings()
     # Digits come with a network of their own size; it needs no weights from anywhere.
     base = offline_config(loss=loss, seed=seed) if data == "digits" and backbone is None else TrainConfig()
-    given = {"backbone": backbone, "epochs": epochs} | {
+    given: dict[str, Any] = {"backbone": backbone, "epochs": epochs} | {
         "weights": Path(weights) if weights not in KEYWORDS else weights
     }
     chosen = {name: value for name, value in given.items() if value is not None}

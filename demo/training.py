@@ -23,7 +23,7 @@ class TwoRuns:
 def train_both(
     found: FoundDataset, *, weights_folder: Path | None, out: Path, cache: Path, seed: int, progress: Progress
 ) -> TwoRuns:
-    """Train both runs into `out`; without pretrained weights on a small network's random features, which `note` says."""
+    """Train both runs into `out`; without pretrained weights on a small network's random features, as `note` says."""
 
     def run(config: TrainConfig) -> RunResult:
         return train(config, found.dataset, out / config.loss, cache=cache / "features", progress=progress)
@@ -33,10 +33,10 @@ def train_both(
         weights = find_weights(backbone, weights_folder)
         ce, dca = (TrainConfig(loss=loss, seed=seed, weights=weights) for loss in ("ce", "dca"))
         try:
-            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen, with the paper's head on top.")
+            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen; on it the paper's head.")
         except WeightsNotFound as error:
             reason = f"{error}. "
     else:
         reason = ""
     ce, dca = (offline_config(loss=loss, seed=seed) for loss in ("ce", "dca"))
-    return TwoRuns(run(ce), run(dca), f"{reason}Network: random features of {ce.backbone}, with the paper's head on top.")
+    return TwoRuns(run(ce), run(dca), f"{reason}Network: random features of {ce.backbone}; on it the paper's head.")

@@ -274,6 +274,27 @@ def test_many_threads_label_the_same_answers_exactly_once(desk: Desk) -> None:
     assert_same_state(*desk.detectors())
 
 
+def test_a_joined_label_and_another_in_one_commit_are_not_confused(desk: Desk) -> None:
+    desk.label(by_request("scan-1"))
+    heard: SimpleQueue[BaseException | None] = SimpleQueue()
+    with desk.ledger.write():  # keep the writer waiting, so that both share one commit
+        desk.recorder.record([make_row(1, request_id="scan-1")], heard.put)
+        future = desk.recorder.feedback([label(77)])
+    assert heard.get(timeout=30) is None
+    assert [result.status.value for result in future.result(timeout=30)] == ["unknown"]
+    assert desk.sums().labeled.total == 1
+
+
+def test_two_recorders_on_one_ledger_count_every_label_once(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as one, Desk(tmp_path / "ledger.db", clock) as other:
+        one.serve(*(make_row(number) for number in range(60)))
+        futures = [desk.recorder.feedback([label(number)]) for number in range(60) for desk in (one, other)]
+        statuses = [future.result(timeout=30)[0].status.value for future in futures]
+        assert (statuses.count("accepted"), statuses.count("unchanged")) == (60, 60)
+        assert one.sums().labeled.total == 60
+        assert_same_state(*one.detectors())
+
+
 def test_closing_writes_what_waits_and_then_refuses(tmp_path: Path, clock: Clock) -> None:
     desk = Desk(tmp_path / "ledger.db", clock)
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
