@@ -195,7 +195,7 @@ def test_kill_9_under_load_loses_no_answer_and_no_label(
 ) -> None:
     server = start(tiny_store)
     answered: list[dict[str, str]] = []
-    labelled: list[dict[str, str]] = []
+    labeled: list[dict[str, str]] = []
     image = png()
 
     def once(client: httpx.Client) -> None:
@@ -203,16 +203,16 @@ def test_kill_9_under_load_loses_no_answer_and_no_label(
         item = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
         answered.append(item)
         if client.post("/feedback", json=item).status_code == 200:
-            labelled.append(item)
+            labeled.append(item)
 
     with Load(server, once):
-        wait_until(lambda: len(labelled) > 200)
+        wait_until(lambda: len(labeled) > 200)
         server.signal(signal.SIGKILL)
     again = start(tiny_store)
     statuses = [result["status"] for result in feedback(again, answered)]
     assert set(statuses) <= {"accepted", "unchanged"}
-    assert {result["status"] for result in feedback(again, labelled)} == {"unchanged"}
-    assert statuses.count("unchanged") >= len(labelled)
+    assert {result["status"] for result in feedback(again, labeled)} == {"unchanged"}
+    assert statuses.count("unchanged") >= len(labeled)
 
 
 def feedback(server: Server, items: list[dict[str, str]]) -> list[dict[str, Any]]:
