@@ -34,18 +34,31 @@ def judge(measures: Measures, *, alarm_label: int | None = None) -> Verdict:
     finding = _finding(measures)
     if alarm_label is not None:
         alarm = f"The drift alarm stands since label {alarm_label:,}: this is not chance. Recalibrate, or roll back."
-        return Verdict(Status.ALARM, f"{finding} {alarm}")
+        return Verdict(Status.ALARM, f"{finding}{_cancellation(measures)} {alarm}")
     if measures.n < FEW_LABELS:
         return Verdict(Status.EARLY, f"{finding} That is few labels; wait for {FEW_LABELS} before believing it.")
-    if _is_off(measures):
-        return Verdict(Status.OFF, f"{finding} The drift watch has not raised its alarm; keep labeling.")
+    if _is_one_sided(measures) or _is_loud(measures):
+        advice = "The drift watch has not raised its alarm; keep labeling."
+        return Verdict(Status.OFF, f"{finding}{_cancellation(measures)} {advice}")
     return Verdict(Status.OK, f"{finding} That is within what chance does to a model whose confidence is true.")
 
 
-def _is_off(measures: Measures) -> bool:
-    """More than chance: in the signed gap, or, where gaps of both signs cancel, in ECE."""
-    one_sided = measures.signed_gap_lower > 0 or measures.signed_gap_upper < 0
-    return one_sided or (math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z)
+def _is_one_sided(measures: Measures) -> bool:
+    """The signed gap is more than chance."""
+    return measures.signed_gap_lower > 0 or measures.signed_gap_upper < 0
+
+
+def _is_loud(measures: Measures) -> bool:
+    """ECE is more than chance, also where gaps of both signs cancel."""
+    return math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z
+
+
+def _cancellation(measures: Measures) -> str:
+    """What to add when the signed gap looks harmless and the bins do not."""
+    if _is_one_sided(measures) or not _is_loud(measures):
+        return ""
+    apart = f"{100 * measures.ece:.1f} points apart (ECE), where chance would make it {100 * measures.noise_floor:.1f}"
+    return f" Gaps of both signs cancel in that figure: bin by bin, confidence and accuracy are {apart}."
 
 
 def _finding(measures: Measures) -> str:

@@ -99,7 +99,7 @@ def _against_chance(report: Report) -> str:
     )
     return (
         f'<section class="card"><h2>Calibration error against chance</h2>{"".join(rows)}'
-        '<p class="explain">Even a perfect model shows some: with so many labels, what the gray bar shows.</p></section>'
+        '<p class="explain">Even a perfect model shows some: on so many labels, what the gray bar shows.</p></section>'
     )
 
 

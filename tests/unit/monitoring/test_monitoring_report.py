@@ -135,4 +135,7 @@ def test_gaps_that_cancel_are_found_by_ece() -> None:
     correct = np.concatenate([np.arange(500) < 400, np.arange(500) < 350])  # +0.2 and -0.2
     found = Measures.from_sums(BinSums.from_predictions(confidence, correct))
     assert found.signed_gap == pytest.approx(0)
-    assert judge(found).status is Status.OFF
+    status, sentence = judge(found)
+    assert status is Status.OFF
+    assert "bin by bin, confidence and accuracy are 20.0 points apart (ECE), where chance would make it 1.4" in sentence
+    assert "cancel" not in judge(measures(624, 0.75, 0.85)).sentence
