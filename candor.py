@@ -206,12 +206,12 @@ def report(
 ) -> None:
     """Say from the ledger how calibrated a model is on what it really served."""
     from monitoring.ledger.database import Ledger
-    from monitoring.report import calibration_report
+    from monitoring.report import calibration_report, only_model
     from terminal import print_json, stdout
     from terminal import report_tables as tables
 
     with Ledger(_ledger_url(ledger)) as opened:
-        found = calibration_report(opened, model or _only_model(opened), version=version, window=window)
+        found = calibration_report(opened, model or only_model(opened), version=version, window=window)
     if json_out:
         print_json(found.as_dict())
         return
@@ -346,16 +346,6 @@ def _ledger_url(override: str | None) -> str:
     if url is None:
         raise typer.BadParameter("the ledger is off; give --ledger or set CANDOR_LEDGER")
     return url
-
-
-def _only_model(ledger: Any) -> str:
-    from monitoring.ledger.calibrations import models as known_models
-
-    with ledger.read() as connection:
-        names: list[str] = known_models(connection)
-    if len(names) != 1:
-        raise typer.BadParameter(f"name the model; the ledger knows: {', '.join(names) or 'none'}")
-    return names[0]
 
 
 def _local_classifier(folder: str | None) -> Any:

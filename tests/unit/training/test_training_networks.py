@@ -127,6 +127,18 @@ class TestWeights:
         with pytest.raises(WeightsNotFound, match=r"no route to host.*\.safetensors"):
             load_trunk(name, "hub")
 
+    def test_the_hub_is_asked_only_when_it_is_meant(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[bool] = []
+
+        def create(name: str, *, pretrained: bool) -> Any:
+            asked.append(pretrained)
+            return timm.models.create_model(name)
+
+        monkeypatch.setattr(backbones.timm, "create_model", create)
+        for weights in ("hub", "none"):
+            load_trunk(TINY_TIMM, weights)
+        assert asked == [True, False]
+
     def test_the_small_network_has_none_on_the_hub(self) -> None:
         with pytest.raises(WeightsNotFound, match="none"):
             load_trunk(SMALL, "hub")
