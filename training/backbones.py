@@ -5,6 +5,7 @@ only where the caller asks for it by the word `none`, from the seed: never silen
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ Weights = Path | Literal["hub", "none"]
 SMALL = "small_conv"
 TORCHVISION = "torchvision/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# The hub's client logs every retry; that it failed is said once, by WeightsNotFound.
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 class TimmTrunk(nn.Module):

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-
 SPINNING = (True, False)
 
 
