@@ -33,7 +33,7 @@ class Bars:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Show progress bars on stderr while the block runs."""
+    """Show progress bars on stderr while the block runs; print nothing to stdout in it, which the bars would catch."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -41,7 +41,7 @@ def bars() -> Iterator[Bars]:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[figures]}"),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
         yield Bars(progress)
 
 

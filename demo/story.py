@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +25,6 @@ from training.datasets import FoundDataset, SplitName, find_dataset
 from training.evaluation import EVALUATED
 from training.export import ExportedModel, export
 from training.plots import plot_reliability
-from training.progress import Progress
 
 OWN_ENTRIES = ("runs", "models", "pictures", "ledger.db", "ledger.db-wal", "ledger.db-shm", "server.log")
 VALIDATION_LIMIT = 600
@@ -54,6 +55,7 @@ def tell(
         once: stop the server at the end.
         json_file: where to write every figure.
     """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is ended too
     started = time.monotonic()
     _clear(out)
     with bars() as progress:
@@ -66,10 +68,11 @@ def tell(
     teller.introduce(runs)
     exported = teller.publish(runs)
     with ServerProcess(store=out / "models", ledger=teller.ledger_url, log=out / "server.log") as server:
-        with Client(server.url) as client, bars() as progress:
-            teller.live(server, client, exported, progress)
+        with Client(server.url) as client:
+            teller.live(server, client, exported)
         teller.finish(server, seconds=time.monotonic() - started, json_file=json_file)
         if not once:
+            stdout.print("The server stays up to be tried; Ctrl-C ends it.")
             server.wait()
 
 
@@ -127,14 +130,14 @@ class Teller:
         self._figures["export"] = {"max_difference": exported.max_difference, "images": exported.images}
         return exported
 
-    def live(self, server: ServerProcess, client: Client, exported: ExportedModel, progress: Progress) -> None:
+    def live(self, server: ServerProcess, client: Client, exported: ExportedModel) -> None:
         """Steps 3 to 7: over HTTP, against the server's own process."""
-        validation = self._serve(server, client, progress)
-        self._confirm(client, validation, exported, progress)
-        shifted = self._drift(client, exported, progress)
+        validation = self._serve(server, client)
+        self._confirm(client, validation, exported)
+        shifted = self._drift(client, exported)
         first, second = shifted.halves()
         done = self._recalibrate(server, first)
-        self._prove(client, second, done, progress)
+        self._prove(client, second, done)
 
     def finish(self, server: ServerProcess, *, seconds: float, json_file: Path | None) -> None:
         """Say where everything lies, and write the figures."""
@@ -145,14 +148,14 @@ class Teller:
             json_file.parent.mkdir(parents=True, exist_ok=True)
             json_file.write_text(json.dumps(self._figures, indent=2, allow_nan=False) + "\n")
 
-    def _serve(self, server: ServerProcess, client: Client, progress: Progress) -> Sent:
+    def _serve(self, server: ServerProcess, client: Client) -> Sent:
         stdout.print(
             f"[bold]3. Serve[/] it from a process without torch: {server.url}, ready in {server.ready_s:.1f} s."
         )
         count = len(self._dataset.splits["val"].labels)
         started = time.monotonic()
         indices = self._order.permutation(count)[:VALIDATION_LIMIT].tolist()
-        sent = self._send(client, "val", indices, progress=progress)
+        sent = self._send(client, "val", indices)
         elapsed = time.monotonic() - started
         stdout.print(
             f"   {len(indices)} validation images answered over HTTP in {elapsed:.1f} s. Three answers in full:"
@@ -162,8 +165,8 @@ class Teller:
         self._figures["serve"] = {"ready_s": server.ready_s, "images": len(indices), "seconds": elapsed}
         return sent
 
-    def _confirm(self, client: Client, sent: Sent, exported: ExportedModel, progress: Progress) -> None:
-        statuses = label(client, sent, progress=progress, stage="labels of validation images")
+    def _confirm(self, client: Client, sent: Sent, exported: ExportedModel) -> None:
+        statuses = self._label(client, sent, stage="labels of validation images")
         report = client.calibration(self._model)
         card = exported.card.calibration.measures
         stdout.print(f"\n[bold]4. Label[/] them ({_counts(statuses)}). The monitor beside the card:\n")
@@ -171,11 +174,11 @@ class Teller:
         stdout.print(f"   {_drift_sentence(report['drift'])}\n")
         self._figures["label"] = {"card": card, "report": report}
 
-    def _drift(self, client: Client, exported: ExportedModel, progress: Progress) -> Sent:
+    def _drift(self, client: Client, exported: ExportedModel) -> Sent:
         count = len(self._dataset.splits["test"].labels)
         before = client.calibration(self._model)["drift"]["labels"]
-        sent = self._send(client, "test", self._order.permutation(count).tolist(), progress=progress)
-        label(client, sent, progress=progress, stage="labels of test images")
+        sent = self._send(client, "test", self._order.permutation(count).tolist())
+        self._label(client, sent, stage="labels of test images")
         report = client.calibration(self._model, window=f"last:{count}")
         drift = report["drift"]
         alarm = drift["alarm_label"] - before if drift["active"] else None
@@ -222,10 +225,10 @@ class Teller:
         }
         return done
 
-    def _prove(self, client: Client, second: Sent, done: Recalibration, progress: Progress) -> None:
+    def _prove(self, client: Client, second: Sent, done: Recalibration) -> None:
         """Send again the images that the new temperature never saw, and compare what the monitor says of both."""
-        after = self._send(client, "test", second.indices, progress=progress)
-        label(client, after, progress=progress, stage="labels of test images, again")
+        after = self._send(client, "test", second.indices)
+        self._label(client, after, stage="labels of test images, again")
         window = f"last:{len(second.indices)}"  # the second half was labeled last, of either version
         versions = {"before": done.parent_version, "after": done.card.version}
         reports = {
@@ -246,16 +249,22 @@ class Teller:
         stdout.print(f"   {_outcome(reports)} Pictures: {pictures}/before.png, after.png\n")
         self._figures["prove"] = reports
 
-    def _send(self, client: Client, split: SplitName, indices: list[int], *, progress: Progress) -> Sent:
-        return send(
-            client,
-            self._model,
-            self._dataset.splits[split],
-            indices,
-            classes=self._dataset.classes,
-            progress=progress,
-            stage=f"{split} images",
-        )
+    def _send(self, client: Client, name: SplitName, indices: list[int]) -> Sent:
+        split = self._dataset.splits[name]
+        with bars() as progress:
+            return send(
+                client,
+                self._model,
+                split,
+                indices,
+                classes=self._dataset.classes,
+                progress=progress,
+                stage=f"{name} images",
+            )
+
+    def _label(self, client: Client, sent: Sent, *, stage: str) -> Mapping[str, int]:
+        with bars() as progress:
+            return label(client, sent, progress=progress, stage=stage)
 
 
 def _side_by_side(measures: Mapping[str, Mapping[str, Any]]) -> Table:

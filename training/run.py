@@ -56,8 +56,8 @@ def train(
     """Train on `dataset` as `config` says and write the run folder `out`, which must not exist.
 
     `cache` keeps frozen features between runs; without it they are computed again. Progress stages are
-    "features SPLIT" (images) and "train LOSS" (epochs). Raises RunExists, WeightsNotFound, BadWeights, UnknownName,
-    BadDataset, TrainingDiverged; none of them leaves a folder behind.
+    "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs). Raises RunExists, WeightsNotFound,
+    BadWeights, UnknownName, BadDataset, TrainingDiverged; none of them leaves a folder behind.
     """
     if out.exists():
         raise RunExists(f"{out} already exists; choose another folder or remove it")
@@ -77,6 +77,8 @@ def _train_into(
     folder: Path, config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progress
 ) -> tuple[RunRecord, list[Epoch], Evaluation]:
     spec = config.input_spec(dataset)
+    if config.weights == "hub":
+        progress("weights from the hub", 0, 1)  # silent otherwise, and without a network it takes long to give up
     network = _network(config, spec, class_count=len(dataset.classes))
     record = _record(config, dataset, spec, network)
     examples = _examples(config, dataset, network, spec=spec, cache=cache, progress=progress)
