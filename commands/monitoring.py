@@ -1,0 +1,100 @@
+"""`candor feedback`, `candor report` and `candor recalibrate`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.options import DEFAULT_URL, JsonOption, LedgerOption, StoreOption, UrlOption, ledger_url, settings
+
+FEEDBACK_CHUNK = 1000
+
+
+def feedback(
+    file: Annotated[
+        Path | None, typer.Argument(help="CSV with a header: prediction_id (or model, request_id), label[, source].")
+    ] = None,
+    prediction_id: Annotated[str | None, typer.Option(help="One answer's prediction_id, in place of a file.")] = None,
+    label: Annotated[str | None, typer.Option(help="The true class of that answer.")] = None,
+    url: UrlOption = DEFAULT_URL,
+    json_out: JsonOption = False,
+) -> None:
+    """Send the true labels of answers, once they are known; sending the same again changes nothing."""
+    from collections import Counter
+
+    from serving.client import Client
+    from serving.files import read_labels
+    from terminal import bars, print_json, stdout
+
+    if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
+        raise typer.BadParameter("give either a CSV file, or --prediction-id with --label")
+    items = read_labels(file) if file else [{"prediction_id": prediction_id, "label": label}]
+    results: list[dict[str, Any]] = []
+    with Client(url) as client, bars() as progress:
+        for start in range(0, len(items), FEEDBACK_CHUNK):
+            results += client.feedback(items[start : start + FEEDBACK_CHUNK])
+            progress("labels", len(results), len(items))
+    if json_out:
+        print_json(results)
+        return
+    for status, count in sorted(Counter(result["status"] for result in results).items()):
+        stdout.print(f"{status}: {count}")
+
+
+def report(
+    model: Annotated[str | None, typer.Argument(help="The model [default: the only one in the ledger].")] = None,
+    version: Annotated[int | None, typer.Option(help="Version [default: the one registered last].")] = None,
+    window: Annotated[str, typer.Option(help="'all', or 'last:N' for the latest N labels.")] = "all",
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Say from the ledger how calibrated a model is on what it really served."""
+    from monitoring.ledger.database import Ledger
+    from monitoring.report import calibration_report, only_model
+    from terminal import print_json, stdout
+    from terminal import report_tables as tables
+
+    with Ledger(ledger_url(ledger)) as opened:
+        found = calibration_report(opened, model or only_model(opened), version=version, window=window)
+    if json_out:
+        print_json(found.as_dict())
+        return
+    for part in tables(found.as_dict()):
+        stdout.print(part)
+
+
+def recalibrate(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[int | None, typer.Option(help="Version to start from [default: production].")] = None,
+    last: Annotated[int | None, typer.Option(help="Use the latest N labels only [default: all].")] = None,
+    min_labels: Annotated[int, typer.Option(help="Refuse with fewer labels than this.")] = 100,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Fit a new temperature on labeled answers in the ledger and publish it as the next version (not promoted)."""
+    from model_store.store import Store
+    from monitoring.ledger.database import Ledger
+    from monitoring.recalibration import Selection
+    from monitoring.recalibration import recalibrate as fit
+    from terminal import print_json, stdout
+
+    with Ledger(ledger_url(ledger)) as opened:
+        done = fit(
+            opened,
+            Store(settings(store=store).store),
+            model,
+            version=version,
+            selection=Selection(last=last),
+            min_labels=min_labels,
+        )
+    if json_out:
+        print_json(dataclasses.asdict(done) | {"card": done.card.model_dump(mode="json")})
+        return
+    stdout.print(
+        f"{model} version {done.card.version}: temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, "
+        f"fitted on {done.labels} labels of version {done.parent_version}"
+    )
+    stdout.print(f"ECE on those labels {done.before.ece:.3f} -> {done.after.ece:.3f} (in sample: wait for new labels)")
+    stdout.print(f"Next: candor promote {model} {done.card.version}")

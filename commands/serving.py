@@ -1,0 +1,73 @@
+"""`candor serve` and `candor predict`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.options import JsonOption, StoreOption, settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [default: 8080].")] = None,
+    store: StoreOption = None,
+    ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' [default: sqlite:///./candor.db].")] = None,
+) -> None:
+    """Serve the production version of every model over HTTP, with ledger and monitor; settings: docs/operations.md."""
+    from serving.server import serve as run_server
+
+    raise typer.Exit(run_server(settings(host=host, port=port, store=store, ledger=ledger)))
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    model: Annotated[
+        str | None, typer.Option(help="Bundle folder (without --url), or a model's name (with it).")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask a running server instead of loading a bundle.")] = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
+    from model_store.errors import ImageError
+    from serving.errors import ServerRefused
+    from serving.files import image_files
+    from terminal import print_json, stderr, stdout
+
+    classify = _local_classifier(model) if url is None else _remote_classifier(url, model)
+    answers, refused = [], 0
+    for path in image_files(images):
+        try:
+            answer = {"image": str(path)} | classify(path)
+        except (ImageError, ServerRefused, OSError) as error:
+            refused += 1
+            answer = {"image": str(path), "error": str(error)}
+        answers.append(answer)
+        if json_out:
+            continue
+        if "error" in answer:
+            stderr.print(f"{path}: {answer['error']}", style="red", markup=False)
+        else:
+            note = "  refer to a person" if answer["refer"] else ""
+            stdout.print(f"{path}: {answer['label']} {answer['confidence']:.3f}{note}", markup=False)
+    if json_out:
+        print_json(answers)
+    raise typer.Exit(1 if refused else 0)
+
+
+def _local_classifier(folder: str | None) -> Any:
+    from model_store.bundle import read_bundle
+    from serving.predictor import Predictor
+
+    if folder is None:
+        raise typer.BadParameter("give --model FOLDER (a bundle) or --url ADDRESS (a running server)")
+    predictor = Predictor(read_bundle(Path(folder)))
+    return lambda path: dataclasses.asdict(predictor.classify(path.read_bytes()))
+
+
+def _remote_classifier(url: str, model: str | None) -> Any:
+    from serving.client import Client
+
+    client = Client(url)
+    return lambda path: client.predict(path, model=model)
