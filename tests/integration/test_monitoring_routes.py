@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
-from monitoring.routes import BODY_LIMIT_BYTES, routes
+from monitoring.routes import routes
+from monitoring.routes.request import BODY_LIMIT_BYTES
 from tests.unit.monitoring.builders import make_card, make_row, prediction_id
 from tests.unit.monitoring.desk import Clock, Desk
 

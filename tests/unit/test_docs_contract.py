@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
-from monitoring.routes import REFUSALS, REJECTIONS
+from monitoring.routes.refusals import REFUSALS, REJECTIONS
 from monitoring.window_gauges import WindowGauges
 from serving.errors import INTERNAL, STATUS
 from serving.front.routes import CODES

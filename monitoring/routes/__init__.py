@@ -1,0 +1,40 @@
+"""The monitoring room over HTTP: labels in; reports, metrics and pages out.
+
+Bad input gets a 4xx of its own with a sentence (`refusals`). The ledger is read, and bodies are parsed, off the
+event loop.
+"""
+
+from starlette.routing import Route
+
+from monitoring.ledger.database import Ledger
+from monitoring.metrics import MonitorMetrics
+from monitoring.recorder import Recorder
+from monitoring.routes.alarms import AlarmRoutes
+from monitoring.routes.exposition import MetricsRoute
+from monitoring.routes.feedback import FeedbackRoutes
+from monitoring.routes.refusals import answering
+from monitoring.routes.reports import Production, ReportRoutes
+from monitoring.window_gauges import WindowGauges
+
+__all__ = ["Production", "routes"]
+
+
+def routes(
+    recorder: Recorder, ledger: Ledger, metrics: MonitorMetrics, *, production: Production | None = None
+) -> list[Route]:
+    """The routes to mount; also registers the ledger's gauges with the metrics' registry, so call it once.
+
+    `production` says which version of a model a report is about when the caller names none; without it, or when it says
+    None, that is the version registered last.
+    """
+    metrics.registry.register(WindowGauges(ledger))
+    reports = ReportRoutes(ledger, production or (lambda model: None))
+    return [
+        Route("/feedback", answering(FeedbackRoutes(recorder).post), methods=["POST"]),
+        Route("/calibration", answering(reports.summaries), methods=["GET"]),
+        Route("/calibration/{model}", answering(reports.report), methods=["GET"]),
+        Route("/calibration/{model}/acknowledge", answering(AlarmRoutes(recorder).acknowledge), methods=["POST"]),
+        Route("/calibration/{model}/page", answering(reports.page), methods=["GET"]),
+        Route("/metrics", answering(MetricsRoute(metrics.registry).get), methods=["GET"]),
+        Route("/", answering(reports.index), methods=["GET"]),
+    ]

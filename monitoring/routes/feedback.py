@@ -1,0 +1,60 @@
+"""Labels in: POST /feedback."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from monitoring.errors import FeedbackInvalid
+from monitoring.feedback.body import read_items
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.recorder import Recorder
+from monitoring.routes.refusals import REJECTIONS, refused
+from monitoring.routes.request import read_json_body
+
+
+class FeedbackRoutes:
+    """POST /feedback."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def post(self, request: Request) -> Response:
+        """One label as an object, or a list of them; answered in kind."""
+        data = await read_json_body(request)
+        try:
+            read = await to_thread.run_sync(read_items, data)
+        except FeedbackInvalid:
+            self._recorder.reject(Reason.INVALID)
+            raise
+        results = await self._record(read)
+        refusal = REJECTIONS[results[0].reason] if _all_rejected(results) and results[0].reason else None
+        if refusal and isinstance(data, dict):
+            return refused(*refusal, results[0].detail or "")
+        answers = [_answer(result) for result in results]
+        if refusal:
+            detail = f"All {len(answers):,} items were rejected; the first: {results[0].detail}"
+            return JSONResponse({"error": refusal[1], "detail": detail, "results": answers}, 422)
+        return JSONResponse(answers[0] if isinstance(data, dict) else answers)
+
+    async def _record(self, read: Sequence[FeedbackItem | FeedbackResult]) -> list[FeedbackResult]:
+        """Record the valid ones, keep the others' rejections at their places."""
+        items = [entry for entry in read if isinstance(entry, FeedbackItem)]
+        if invalid := len(read) - len(items):
+            self._recorder.reject(Reason.INVALID, invalid)
+        results: list[FeedbackResult] = await asyncio.wrap_future(self._recorder.feedback(items))
+        recorded = iter(results)
+        return [next(recorded) if isinstance(entry, FeedbackItem) else entry for entry in read]
+
+
+def _all_rejected(results: Sequence[FeedbackResult]) -> bool:
+    return all(result.status is FeedbackStatus.REJECTED for result in results)
+
+
+def _answer(result: FeedbackResult) -> dict[str, Any]:
+    named = {"prediction_id": str(UUID(bytes=result.prediction_id))} if result.prediction_id else {}
+    return {"status": result.status.value} | named | ({"detail": result.detail} if result.detail else {})

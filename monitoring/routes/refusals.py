@@ -1,0 +1,58 @@
+"""This room's refusals as JSON answers `{"error", "detail"}`: two tables say which status and code belongs to what."""
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from monitoring.errors import (
+    BodyMalformed,
+    BodyTooLarge,
+    FeedbackInvalid,
+    ModelUnknown,
+    MonitoringError,
+    QueryInvalid,
+    RecorderClosed,
+)
+from monitoring.feedback.items import Reason
+
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    BodyMalformed: (400, "malformed_body"),
+    BodyTooLarge: (413, "body_too_large"),
+    FeedbackInvalid: (422, "invalid_feedback"),
+    ModelUnknown: (404, "unknown_model"),
+    QueryInvalid: (422, "invalid_query"),
+    RecorderClosed: (503, "recorder_closed"),
+    SQLAlchemyError: (503, "ledger_unavailable"),
+}
+REJECTIONS: dict[Reason, tuple[int, str]] = {
+    Reason.INVALID: (422, "invalid_feedback"),
+    Reason.UNKNOWN_LABEL: (422, "unknown_label"),
+    Reason.UNKNOWN_MODEL: (404, "unknown_model"),
+    Reason.PENDING_FULL: (503, "too_many_pending"),
+}
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def answering(endpoint: Endpoint) -> Endpoint:
+    """Turn this room's refusals into JSON answers."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except MonitoringError as error:
+            return refused(*_refusal(error), str(error))
+        except SQLAlchemyError as error:
+            return refused(*_refusal(error), "The ledger cannot be read or written now; try again later.")
+
+    return answer
+
+
+def _refusal(error: Exception) -> tuple[int, str]:
+    return next(REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS)
+
+
+def refused(status: int, code: str, detail: str) -> Response:
+    """The answer to what was refused."""
+    return JSONResponse({"error": code, "detail": detail}, status)

@@ -1,0 +1,64 @@
+"""What the ledger says of a model, as JSON and as pages for people."""
+
+from collections.abc import Callable
+
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from monitoring.ledger import calibrations
+from monitoring.ledger.database import Ledger
+from monitoring.pages.index_page import index_page
+from monitoring.pages.model_page import model_page
+from monitoring.report import ALL, Report, calibration_report
+from monitoring.routes.request import read_version
+
+Production = Callable[[str], int | None]
+
+
+class ReportRoutes:
+    """GET /, /calibration, /calibration/{model} and /calibration/{model}/page."""
+
+    def __init__(self, ledger: Ledger, production: Production) -> None:
+        self._ledger = ledger
+        self._production = production
+
+    async def report(self, request: Request) -> Response:
+        """One model's report as JSON."""
+        return JSONResponse((await self._of(request)).as_dict())
+
+    async def page(self, request: Request) -> Response:
+        """The same for people."""
+        return HTMLResponse(model_page(await self._of(request)))
+
+    async def summaries(self, request: Request) -> Response:
+        """Every model's report without its bins."""
+        reports = [report.as_dict() for report in await to_thread.run_sync(self._all)]
+        for report in reports:
+            del report["bins"], report["served_bins"]
+        return JSONResponse({"models": reports})
+
+    async def index(self, request: Request) -> Response:
+        """All models at a glance."""
+        return HTMLResponse(index_page(await to_thread.run_sync(self._all)))
+
+    async def _of(self, request: Request) -> Report:
+        model, version = request.path_params["model"], read_version(request)
+        window = request.query_params.get("window", ALL)
+        return await to_thread.run_sync(self._one, model, version, window)
+
+    def _one(self, model: str, version: int | None, window: str) -> Report:
+        chosen = self._in_production(model) if version is None else version
+        return calibration_report(self._ledger, model, version=chosen, window=window)
+
+    def _all(self) -> list[Report]:
+        with self._ledger.read() as connection:
+            models = calibrations.models(connection)
+        return [self._one(model, None, ALL) for model in models]
+
+    def _in_production(self, model: str) -> int | None:
+        """The production version, unless the ledger has not met it yet."""
+        with self._ledger.read() as connection:
+            known = {row.version for row in calibrations.of_model(connection, model)}
+        version = self._production(model) if known else None
+        return version if version in known else None
