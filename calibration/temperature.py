@@ -5,7 +5,9 @@ probabilities serves as well as the network's own logits: fitted on those, the n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,21 @@ def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
     return softmax(np.asarray(logits, dtype=np.float64) / temperature)
 
 
+def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.integer]]:
+    """Return logits (N, K) in float64 and labels (N,), fit to learn a calibrator from.
+
+    Raises:
+        ValueError: no rows, shapes that do not match, labels outside 0..K-1, logits that are not finite.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if not z.size:
+        raise ValueError("a calibrator needs at least one labeled prediction; got none")
+    if not np.isfinite(z).all():
+        raise ValueError("logits must be finite; got infinity or NaN")
+    of_true_class(z, y)  # refuses labels that do not fit
+    return z, y
+
+
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
 
@@ -47,11 +64,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
     0.75
     """
-    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    if not z.size:
-        raise ValueError("a temperature needs at least one labeled prediction; got none")
-    if not np.isfinite(z).all():
-        raise ValueError("logits must be finite; got infinity or NaN")
+    z, y = check_answers(logits, labels)
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
 
     def loss(log_t: float) -> float:  # in log space: a probability that underflows would make the valley flat
@@ -59,6 +72,36 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     # The likelihood is log-concave in 1/T, hence has a single valley in log T as well.
     return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """Temperature scaling as a `calibration.calibrators.Calibrator`.
+
+    >>> Temperature(2.0)([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    name: ClassVar[str] = "temperature"
+    keeps_argmax: ClassVar[bool] = True
+    temperature: float
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
+        """Fit as `fit_temperature` does."""
+        return cls(fit_temperature(logits, labels))
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        return apply_temperature(logits, self.temperature)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name and temperature."""
+        return {"name": self.name, "temperature": self.temperature}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls(float(data["temperature"]))
 
 
 def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:

@@ -1,0 +1,72 @@
+"""Histogram binning: a probability becomes the frequency seen among the validation answers of its bin.
+
+Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either kind, and equal counts
+leave no bin to chance). Several classes: `calibration.one_vs_rest`. It may change the predicted class, and says 0 or 1
+where a bin was pure: one surprise then costs hundreds of nats of negative log-likelihood, so compare it by Brier score.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, FloatArray
+from calibration.one_vs_rest import apply_each, fit_each
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], the outer edges being 0 and 1."""
+
+    edges: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
+        """Place the edges at quantiles of p (N,), fewer where p repeats, and average the truth (N,) between them.
+
+        >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
+        Steps(edges=(0.2,), values=(0.0, 0.5))
+        """
+        inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
+        edges = np.unique(inner[inner < p.max()])  # so that each bin holds an answer
+        index = np.searchsorted(edges, p, side="left")
+        right = np.bincount(index, weights=truth, minlength=len(edges) + 1)
+        values = right / np.bincount(index, minlength=len(edges) + 1)
+        return cls(tuple(edges.tolist()), tuple(values.tolist()))
+
+    def __call__(self, p: FloatArray) -> FloatArray:
+        return np.asarray(np.array(self.values)[np.searchsorted(np.array(self.edges), p, side="left")])
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Histogram binning of each class.
+
+    >>> logits = np.log([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.2, 0.8]])
+    >>> Histogram.fit(logits, [0, 1, 1, 1], bin_count=2)(logits)[:, 1]
+    array([0.5, 0.5, 1. , 1. ])
+    """
+
+    name: ClassVar[str] = "histogram"
+    keeps_argmax: ClassVar[bool] = False
+    classes: tuple[Steps, ...]
+
+    @classmethod
+    def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike, *, bin_count: int = BIN_COUNT) -> Self:
+        """Fit on logits (N, K) and labels (N,). Raises ValueError as `calibration.one_vs_rest.fit_each`."""
+        return cls(fit_each(lambda p, truth: Steps.fit(p, truth, bin_count), logits, labels))
+
+    def __call__(self, logits: npt.ArrayLike) -> FloatArray:
+        return apply_each(self.classes, logits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name, and edges and values of each calibrated class."""
+        return {"name": self.name, "classes": [{"edges": [*s.edges], "values": [*s.values]} for s in self.classes]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from `as_dict`."""
+        return cls(tuple(Steps(tuple(row["edges"]), tuple(row["values"])) for row in data["classes"]))
