@@ -8,10 +8,10 @@ a whole batch back (see version.py).
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,25 @@ logger = logging.getLogger(__name__)
 Image: TypeAlias = npt.NDArray[np.uint8]
 
 
+class Form(Protocol):
+    """How an answer is written, in the inference thread."""
+
+    def fill(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> Any:
+        """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One decoded image on its way: (C, H, W), its arrival on the perf_counter clock, a future of JSON bytes."""
+    """One decoded image on its way: (C, H, W), its arrival on the perf_counter clock, and the future of its answer.
+
+    The answer is what `form` makes of it; without one it is the JSON of POST /predictions.
+    """
 
     image: Image
     request_id: str | None
     arrived_s: float
-    answer: "asyncio.Future[bytes]"
+    answer: "asyncio.Future[Any]"
+    form: Form | None = None
 
     @property
     def gone(self) -> bool:

@@ -25,6 +25,7 @@ from model_store.store import Store
 from monitoring.recorder import Recorder
 from serving.errors import ListenError, ModelUnusable
 from serving.front.app import Front
+from serving.front.inference import Inference
 from serving.front.routes import metrics_alone, rare_routes
 from serving.logs import configure_logging
 from serving.metrics import ServingMetrics
@@ -84,6 +85,7 @@ class Service:
         self._store = Store(settings.store)
         self.fleet = fleet
         self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop)
+        self.inference = Inference(settings=settings, metrics=self._metrics)
         self.front = self._build_front(monitor.routes or metrics_alone(registry))
 
     async def run(self, listener: socket.socket) -> None:
@@ -102,7 +104,7 @@ class Service:
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
         self.switch.stop()
-        self.front.close()
+        self.inference.close()
         loaded = [served for slot in self.fleet.slots().values() for served in slot.versions.values()]
         for served in loaded:
             served.retire()
@@ -137,7 +139,9 @@ class Service:
             draining=lambda: self.front.draining,
             mounted=mounted,
         )
-        return Front(settings=self._settings, fleet=self.fleet, rest=rest, metrics=self._metrics)
+        return Front(
+            settings=self._settings, fleet=self.fleet, inference=self.inference, rest=rest, metrics=self._metrics
+        )
 
 
 class DrainingServer(uvicorn.Server):

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     )
     refusal_limit: int = Field(1024, ge=0, description="Most 429s held back at once; beyond, the connection is closed.")
     max_body_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body.")
+    max_items: int = Field(256, ge=1, le=10_000, description="Most images in one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels after decoding.")
     body_timeout_s: float = Field(10.0, gt=0, description="Seconds a client has to send its body.")
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import uuid_utils
@@ -30,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class FinishedBatch:
-    """A batch on its way back, with its answers: JSON bytes, or None where the model gave no number."""
+    """A batch on its way back, with its answers as their forms wrote them, or None where the model gave no number."""
 
     entries: list[Entry]
-    answers: list[bytes | None]
+    answers: list[Any | None]
     inference_s: float
 
 
@@ -106,8 +107,8 @@ class ServedVersion:
 
     def _describe(
         self, entries: list[Entry], probabilities: Probabilities
-    ) -> tuple[list[bytes | None], list[PredictionRow]]:
-        answers: list[bytes | None] = []
+    ) -> tuple[list[Any | None], list[PredictionRow]]:
+        answers: list[Any | None] = []
         rows: list[PredictionRow] = []
         served_at_ns = time.time_ns()
         best = probabilities.argmax(axis=1).tolist()
@@ -117,7 +118,8 @@ class ServedVersion:
                 answers.append(None)
                 continue
             prediction_id = uuid_utils.uuid7()
-            answers.append(self._form.fill(str(prediction_id), entry.request_id, predicted, values))
+            form = entry.form or self._form
+            answers.append(form.fill(str(prediction_id), entry.request_id, predicted, values))
             rows.append(
                 PredictionRow(
                     prediction_id.bytes,

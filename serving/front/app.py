@@ -4,7 +4,6 @@ No framework, no validation library and one future per request, because at tiny 
 answer costs.
 """
 
-import asyncio
 import logging
 import time
 from urllib.parse import unquote
@@ -12,11 +11,11 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.admission import Pace
-from serving.batcher import Entry
 from serving.errors import ClientGone, Failure, Overloaded, failure
 from serving.front.answer import JSON_HEADER, error_body
-from serving.front.decoding import Decoder
-from serving.front.request import Head, read_body, read_head, single_file
+from serving.front.inference import Inference
+from serving.front.items import NDJSON, Item, read_items, write_answers
+from serving.front.request import Head, read_body, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.switch import Fleet
@@ -25,22 +24,22 @@ from serving.version import ServedVersion
 logger = logging.getLogger(__name__)
 
 PREFIX = "/predictions/"
-# A wait worth a task that listens for the client's hanging up; below it the answer is there before the task
-# has paid for itself.
-WATCHED_WAIT_S = 0.05
 CLOSE = (b"connection", b"close")
+NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
 
 class Front:
     """The ASGI application. `draining` makes every answer the last of its connection."""
 
-    def __init__(self, *, settings: Settings, fleet: Fleet, rest: ASGIApp, metrics: ServingMetrics) -> None:
+    def __init__(
+        self, *, settings: Settings, fleet: Fleet, inference: Inference, rest: ASGIApp, metrics: ServingMetrics
+    ) -> None:
         self._settings = settings
         self._fleet = fleet
+        self._inference = inference
         self._rest = rest
         self._metrics = metrics
         self._pace = Pace(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
-        self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,47 +49,51 @@ class Front:
         else:
             await self._rest(scope, receive, send)
 
-    def close(self) -> None:
-        """End the decoding threads."""
-        self._decoder.close()
-
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived_s = time.perf_counter()
         try:
-            answer = await self._answer(scope, receive, arrived_s)
+            head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
+            answer = await self._answer(scope, head, receive, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
         except Exception as error:  # noqa: BLE001  the request's edge: errors.py knows what to say, and says no more
             await self._refuse(scope, send, error)
         else:
-            await self._send(send, 200, answer, close=self.draining)
+            header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
+            await self._send(send, 200, answer, headers=[header], close=self.draining)
 
-    async def _answer(self, scope: Scope, receive: Receive, arrived_s: float) -> bytes:
+    async def _answer(self, scope: Scope, head: Head, receive: Receive, arrived_s: float) -> bytes:
         settings = self._settings
-        head = read_head(scope["headers"], limit_bytes=settings.max_body_bytes)
         served = self._fleet.find(*split_path(scope["path"]))
         with served.lease():
+            # Before the body is read, and again when it has been, since others have come meanwhile.
             served.load.admit(settings.deadline_s)
             data = await read_body(receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-            if head.media_type == "multipart/form-data":
-                data = single_file(data, head.content_type)
-            # Again, and this time it counts: others have come while the body did.
-            served.load.admit(settings.deadline_s)
-            with served.load:
-                return await self._infer(served, data, head, receive, arrived_s)
+            items = read_items(data, head, limit=settings.max_items)
+            if items is not None:
+                return await self._list(served, items, head, receive, arrived_s)
+            return await self._inference.one(
+                served, data, request_id=head.request_id, arrived_s=arrived_s, receive=receive
+            )
 
-    async def _infer(self, served: ServedVersion, data: bytes, head: Head, receive: Receive, arrived_s: float) -> bytes:
-        image = await self._decoder.decode(data, served.card.input.spec)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        served.submit(Entry(image, head.request_id, arrived_s, answer))
-        if served.load.wait_s < WATCHED_WAIT_S:
-            return await answer
-        return await answer_or_gone(answer, receive)
+    async def _list(
+        self, served: ServedVersion, items: list[Item], head: Head, receive: Receive, arrived_s: float
+    ) -> bytes:
+        """Answers to several images; a form with one file is answered as that one image."""
+        if len(items) == 1 and items[0].name is not None and isinstance(items[0].data, bytes):
+            one = items[0].data
+            return await self._inference.one(
+                served, one, request_id=head.request_id, arrived_s=arrived_s, receive=receive
+            )
+        answers = await self._inference.many(
+            served, [item.data for item in items], request_ids=[item.request_id for item in items], receive=receive
+        )
+        return write_answers(answers, items, media_type=head.media_type)
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         failed = failure(error)
         self._metrics.rejected.labels(failed.code).inc()
-        headers: list[tuple[bytes, bytes]] = []
+        headers = [JSON_HEADER]
         close = self.draining
         if isinstance(error, Overloaded):
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
@@ -100,18 +103,12 @@ class Front:
         await self._send(send, failed.status, error_body(failed), headers=headers, close=close)
 
     async def _send(
-        self,
-        send: Send,
-        status: int,
-        body: bytes,
-        *,
-        headers: list[tuple[bytes, bytes]] | None = None,
-        close: bool = False,
+        self, send: Send, status: int, body: bytes, *, headers: list[tuple[bytes, bytes]], close: bool
     ) -> None:
-        sent = [JSON_HEADER, (b"content-length", str(len(body)).encode()), *(headers or ())]
+        headers.append((b"content-length", str(len(body)).encode()))
         if close:
-            sent.append(CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": sent})
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
@@ -119,24 +116,6 @@ def split_path(path: str) -> tuple[str, str | None]:
     """Model and version of a path that begins with PREFIX; the version is None where the path names none."""
     model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
     return unquote(model), version if slash else None
-
-
-async def answer_or_gone(answer: "asyncio.Future[bytes]", receive: Receive) -> bytes:
-    """Await `answer`; when the client hangs up first, cancel it (the batcher then drops it) and raise ClientGone."""
-    watch = asyncio.ensure_future(_hung_up(receive))
-    try:
-        await asyncio.wait((answer, watch), return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        answer.cancel()
-        raise ClientGone("the client hung up before its answer was ready.")
-    finally:
-        watch.cancel()
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _log(scope: Scope, failed: Failure, error: Exception) -> None:

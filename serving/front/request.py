@@ -13,7 +13,10 @@ from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedReque
 MAX_REQUEST_ID = 200
 # What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
-ACCEPTED = ("image/*", "application/octet-stream", "multipart/form-data", "or none")
+LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies of several images
+DICOM = ("application/dicom", "application/dicom+octet-stream")
+EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
+ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
         elif name == b"content-length":
             length_bytes = int(value)
         elif name == b"x-request-id":
-            request_id = _request_id(value)
+            request_id = request_id_of(value.decode("utf-8", errors="replace"))
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
@@ -69,14 +72,23 @@ async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
     raise ClientGone("the client hung up before its body was complete.")
 
 
-def single_file(body: bytes, content_type: bytes) -> bytes:
-    """The one file of a multipart/form-data body; raises MalformedRequest if there is not exactly one."""
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form: its name, where the client gave one, and its bytes."""
+
+    name: str | None
+    data: bytes
+
+
+def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
+    """The files of a multipart/form-data body, in order; other fields are left out. Raises MalformedRequest."""
     _, options = parse_options_header(content_type)
-    files: list[bytes] = []
+    files: list[FormFile] = []
 
     def keep(file: File) -> None:
         file.file_object.seek(0)
-        files.append(file.file_object.read())
+        name = file.file_name.decode("utf-8", errors="replace") if file.file_name else None
+        files.append(FormFile(name, file.file_object.read()))
 
     try:
         parser = FormParser(
@@ -91,20 +103,19 @@ def single_file(body: bytes, content_type: bytes) -> bytes:
         parser.finalize()
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
-    if len(files) != 1:
-        raise MalformedRequest(f"the form holds {len(files)} files; send exactly one image per request.")
-    return files[0]
+    return files
+
+
+def request_id_of(value: object) -> str | None:
+    """The caller's own id, or None where there is none. Raises MalformedRequest for what cannot be one."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_REQUEST_ID or not value.isprintable() or "\ufffd" in value:
+        raise MalformedRequest(
+            f"X-Request-Id (or request_id) takes a text of at most {MAX_REQUEST_ID} printable characters in UTF-8."
+        )
+    return value
 
 
 def _acceptable(media_type: str) -> bool:
-    exact = ("", "application/octet-stream", "multipart/form-data", CURL_DEFAULT)
-    return media_type in exact or media_type.startswith("image/")
-
-
-def _request_id(value: bytes) -> str:
-    text = value.decode("utf-8", errors="replace")
-    if len(text) > MAX_REQUEST_ID or not text.isprintable() or "\ufffd" in text:
-        raise MalformedRequest(
-            f"X-Request-Id has {len(text)} characters; send at most {MAX_REQUEST_ID} printable ones in UTF-8."
-        )
-    return text
+    return media_type in EXACT or media_type.startswith("image/") or media_type in DICOM

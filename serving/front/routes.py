@@ -135,11 +135,6 @@ def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
     )
 
 
-def _loaded(name: str, slot: Slot, *, paged: bool) -> str:
-    page = f': <a href="/calibration/{html.escape(name)}/page">how calibrated it is</a>' if paged else ""
-    return f"<li>{html.escape(name)}, version {slot.production.card.version}{page}</li>"
-
-
 def _address(method: str, path: str) -> str:
     shown = html.escape(path)
     linked = f'<a href="{shown}">{shown}</a>' if method == "GET" and "{" not in path else shown

@@ -1,6 +1,7 @@
 """The whole server but its socket: real bundle, real ONNX Runtime, real ledger, requests through ASGI."""
 
 import asyncio
+import base64
 import io
 import json
 import zlib
@@ -31,8 +32,8 @@ pytestmark = pytest.mark.anyio
 class Running:
     """A client of a running service, the service, and its registry."""
 
-    def __init__(self, client: httpx.AsyncClient, service: Service, registry: CollectorRegistry) -> None:
-        self.client, self.service, self.registry = client, service, registry
+    def __init__(self, client: httpx.AsyncClient, service: Service, registry: CollectorRegistry, folder: Path) -> None:
+        self.client, self.service, self.registry, self.folder = client, service, registry, folder
 
     async def predict(self, content: bytes, path: str = "/predictions/tiny", **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -51,7 +52,7 @@ async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[R
         await asyncio.to_thread(service.switch.scan)
         transport = httpx.ASGITransport(service.front)
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
-            yield Running(client, service, registry)
+            yield Running(client, service, registry, folder)
         service.close()
 
 
@@ -92,6 +93,33 @@ async def test_many_at_once_each_get_their_own_answer(
     assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
 
 
+async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Running, png: Callable[..., bytes]) -> None:
+    images = [png(seed=number) for number in range(40)]  # more than two batches
+    alone = [(await server.predict(image)).json()["probabilities"] for image in images]
+    bodies: list[str | dict[str, str]] = [base64.b64encode(image).decode() for image in images]
+    bodies[3] = base64.b64encode(b"no image").decode()
+    bodies[7] = {"image": bodies[7], "request_id": "seven"}
+    answer = await server.client.post("/predictions/tiny", json=bodies)
+    assert answer.status_code == 200
+    together = answer.json()
+    assert together[3]["error"] == "not_an_image"
+    assert together[7]["request_id"] == "seven"
+    for number in set(range(40)) - {3}:
+        assert together[number]["probabilities"] == pytest.approx(alone[number], abs=1e-6)
+    with Ledger(f"sqlite:///{server.folder / 'ledger.db'}") as ledger, ledger.read() as connection:
+        assert connection.scalar(text("select count(*) from prediction")) == 40 + 39
+
+
+async def test_a_form_of_several_files_and_ndjson_are_lists_too(server: Running, png: Callable[..., bytes]) -> None:
+    files = [("image", ("a.png", png(), "image/png")), ("image", ("b.png", b"no image", "image/png"))]
+    first, second = (await server.client.post("/predictions/tiny", files=files)).json()
+    assert (first["file"], second["file"], second["error"]) == ("a.png", "b.png", "not_an_image")
+    line = json.dumps(base64.b64encode(png()).decode())
+    answer = await server.predict(f"{line}\n{line}\n".encode(), Content_Type="application/x-ndjson")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(each)["probabilities"] for each in answer.text.splitlines()] == [first["probabilities"]] * 2
+
+
 async def test_a_form_and_every_media_type_give_the_same(server: Running, png: Callable[..., bytes]) -> None:
     form = await server.client.post("/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")})
     raw = await server.predict(png(), Content_Type="application/octet-stream")
@@ -114,7 +142,8 @@ def bomb() -> bytes:
 BAD: list[tuple[str, int, str]] = [
     ("empty", 400, "empty_body"),
     ("text", 415, "not_an_image"),
-    ("json", 415, "unsupported_media_type"),
+    ("xml", 415, "unsupported_media_type"),
+    ("object", 400, "malformed_request"),
     ("truncated", 400, "broken_image"),
     ("bomb", 413, "image_too_large"),
     ("huge", 413, "body_too_large"),
@@ -137,7 +166,9 @@ async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
             return await server.predict(b"")
         case "text":
             return await server.predict(b"this is no image, however long it may be")
-        case "json":
+        case "xml":
+            return await server.predict(b"<a/>", Content_Type="application/xml")
+        case "object":
             return await server.predict(b"{}", Content_Type="application/json")
         case "truncated":
             return await server.predict(sound[: len(sound) // 2])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
-from serving.front.request import read_body, read_head, single_file
+from serving.front.request import form_files, read_body, read_head
 
 BOUNDARY = b"multipart/form-data; boundary=xyz"
 
@@ -50,7 +50,7 @@ def test_images_raw_bytes_forms_and_silence_are_accepted(content_type: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "content_type", [b"application/json", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"]
+    "content_type", [b"application/xml", b"text/plain; charset=utf-8", b"application/pdf", b"\xff/x"]
 )
 def test_anything_else_is_unsupported_and_told_what_to_send(content_type: bytes) -> None:
     with pytest.raises(UnsupportedMedia, match=r"send image/\*"):
@@ -103,22 +103,17 @@ async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
         await read_body(never, limit_bytes=3, timeout_s=0.001)
 
 
-def test_the_one_file_of_a_form_is_found() -> None:
-    content = bytes(range(256)) * 10
-    assert single_file(form(content), BOUNDARY) == content
+def test_the_files_of_a_form_are_found_in_order() -> None:
+    first, second = bytes(range(256)) * 10, b"second"
+    assert [file.data for file in form_files(form(first, second), BOUNDARY)] == [first, second]
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "said"),
-    [
-        (form(b"a", b"b"), BOUNDARY, "holds 2 files"),
-        (b"--xyz--\r\n", BOUNDARY, "holds 0 files"),
-        (b"not a form", BOUNDARY, "cannot be read"),
-        (form(b"a")[:40], BOUNDARY, "holds 0 files"),
-        (form(b"a"), b"multipart/form-data", "cannot be read"),
-        (b"", BOUNDARY, "holds 0 files"),
-    ],
-)
-def test_other_forms_are_malformed(body: bytes, content_type: bytes, said: str) -> None:
-    with pytest.raises(MalformedRequest, match=said):
-        single_file(body, content_type)
+@pytest.mark.parametrize("body", [b"--xyz--\r\n", form(b"a")[:40], b""])
+def test_a_form_without_a_whole_file_has_none(body: bytes) -> None:
+    assert form_files(body, BOUNDARY) == []
+
+
+@pytest.mark.parametrize(("body", "content_type"), [(b"not a form", BOUNDARY), (form(b"a"), b"multipart/form-data")])
+def test_what_is_no_form_is_malformed(body: bytes, content_type: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="cannot be read"):
+        form_files(body, content_type)

@@ -1,0 +1,130 @@
+"""From images, encoded or not, to a version's answers: decoding, queue, and the client's hanging up.
+
+Every way in (the hot route, lists of images, the Open Inference Protocol) comes through here, so that admission,
+ledger and metrics are the same for all of them.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any
+
+from starlette.types import Receive
+
+from serving.batcher import Entry, Form, Image
+from serving.errors import ClientGone
+from serving.front.decoding import Decoder
+from serving.metrics import ServingMetrics
+from serving.settings import Settings
+from serving.version import ServedVersion
+
+# A wait worth a task that listens for the client's hanging up; below it the answer is there before the task
+# has paid for itself.
+WATCHED_WAIT_S = 0.05
+
+
+class Inference:
+    """Takes images through a version. Its methods run on the event loop."""
+
+    def __init__(self, *, settings: Settings, metrics: ServingMetrics) -> None:
+        self._deadline_s = settings.deadline_s
+        self._window = settings.max_batch
+        self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
+
+    def close(self) -> None:
+        """End the decoding threads."""
+        self._decoder.close()
+
+    async def one(
+        self, served: ServedVersion, data: bytes, *, request_id: str | None, arrived_s: float, receive: Receive
+    ) -> bytes:
+        """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
+        served.load.admit(self._deadline_s)
+        with served.load:
+            image = await self._decoder.decode(data, served.card.input.spec)
+            answer = _submit(served, image, request_id=request_id, arrived_s=arrived_s)
+            if served.load.wait_s < WATCHED_WAIT_S:
+                return await answer  # type: ignore[no-any-return]
+            return await unless_gone(answer, receive)  # type: ignore[no-any-return]
+
+    async def many(
+        self,
+        served: ServedVersion,
+        images: Sequence[bytes | Image | Exception],
+        *,
+        request_ids: Sequence[str | None],
+        receive: Receive,
+        form: Form | None = None,
+    ) -> list[Any]:
+        """The answers for `images`, encoded or (C, H, W) uint8, in their order; an exception stands for its image.
+
+        The list is admitted as a whole, then goes through by windows of one batch, so that it takes the bounded
+        memory and leaves single requests their turn. Raises Overloaded, or ClientGone.
+        """
+        served.load.admit(self._deadline_s)
+        return await unless_gone(self._by_windows(served, images, request_ids, form), receive)  # type: ignore[no-any-return]
+
+    async def _by_windows(
+        self,
+        served: ServedVersion,
+        images: Sequence[bytes | Image | Exception],
+        request_ids: Sequence[str | None],
+        form: Form | None,
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for start in range(0, len(images), self._window):
+            window = slice(start, start + self._window)
+            with _waiting(served, len(images[window])):
+                each = [
+                    self._answer(served, image, request_id=request_id, form=form)
+                    for image, request_id in zip(images[window], request_ids[window], strict=True)
+                ]
+                answers += await asyncio.gather(*each, return_exceptions=True)
+        return answers
+
+    async def _answer(
+        self, served: ServedVersion, image: bytes | Image | Exception, *, request_id: str | None, form: Form | None
+    ) -> Any:
+        if isinstance(image, Exception):
+            raise image
+        arrived_s = time.perf_counter()
+        pixels = await self._decoder.decode(image, served.card.input.spec) if isinstance(image, bytes) else image
+        return await _submit(served, pixels, request_id=request_id, arrived_s=arrived_s, form=form)
+
+
+def _submit(
+    served: ServedVersion, image: Image, *, request_id: str | None, arrived_s: float, form: Form | None = None
+) -> "asyncio.Future[Any]":
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    served.submit(Entry(image, request_id, arrived_s, answer, form))
+    return answer
+
+
+@contextlib.contextmanager
+def _waiting(served: ServedVersion, images: int) -> Iterator[None]:
+    """Count `images` as waiting."""
+    served.load.waiting += images
+    try:
+        yield
+    finally:
+        served.load.waiting -= images
+
+
+async def unless_gone(answer: Awaitable[Any], receive: Receive) -> Any:
+    """Await `answer`; when the client hangs up first, cancel it (the batcher then drops it) and raise ClientGone."""
+    task = asyncio.ensure_future(answer)
+    watch = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        raise ClientGone("the client hung up before its answer was ready.")
+    finally:
+        watch.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
