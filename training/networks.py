@@ -2,8 +2,11 @@
 
 Source of the head: Liang et al. 2020, section 5.1, with the readings of docs/training.md where the paper is silent:
 conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two FC layers with dropout 0.5, output.
+On one frozen backbone several heads cost next to nothing when served: HeadEnsemble is their mean.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -81,28 +84,81 @@ class Head(nn.Sequential):
         )
 
 
+class HeadEnsemble(nn.Module):
+    """Several heads on one feature map (N, C, h, w): the logarithm of the mean of their probabilities, (N, K).
+
+    Those are logits as any other: their softmax is the mean itself, and a temperature can divide them. Each head is
+    trained by itself, from a seed and an order of batches of its own (`Classifier.parts`).
+
+    >>> def always(*probabilities):
+    ...     head = nn.Linear(1, 2)
+    ...     head.load_state_dict({"weight": torch.zeros(2, 1), "bias": torch.tensor(probabilities).log()})
+    ...     return head
+    >>> HeadEnsemble([always(0.5, 0.5), always(0.9, 0.1)])(torch.ones(1, 1)).exp().detach()  # 1.4 / 2, 0.6 / 2
+    tensor([[0.7000, 0.3000]])
+    """
+
+    def __init__(self, heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logs = torch.stack([head(features).log_softmax(dim=1) for head in self.heads])  # (n, N, K)
+        return logs.logsumexp(dim=0) - math.log(len(self.heads))
+
+
 class Classifier(nn.Module):
     """uint8 (N, C, H, W) -> logits (N, K)."""
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    def __init__(self, backbone: Backbone, head: Head | HeadEnsemble) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """What is trained, one fit each: the heads on a frozen backbone, else the classifier itself."""
+        if not self.backbone.frozen:
+            return (self,)
+        return tuple(self.head.heads) if isinstance(self.head, HeadEnsemble) else (self.head,)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.backbone(image))
 
 
 def build_classifier(
-    backbone: str, weights: Weights, *, spec: InputSpec, class_count: int, reduction: int, frozen: bool, seed: int
+    backbone: str,
+    weights: Weights,
+    *,
+    spec: InputSpec,
+    class_count: int,
+    reduction: int,
+    frozen: bool,
+    seed: int,
+    heads: int = 1,
 ) -> Classifier:
     """A classifier whose unlearnt parts are drawn from `seed` alone: two of one seed are equal, whatever came before.
 
-    Raises what `load_trunk` raises, and ValueError for an image size that leaves no 2 x 2 feature map.
+    Raises what `load_trunk` raises, and ValueError for an image size that leaves no 2 x 2 feature map, or for several
+    heads on a backbone that is not frozen.
     """
+    if heads > 1 and not frozen:
+        raise ValueError(f"{heads} heads need a frozen backbone, which they share; train one head, or freeze it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = Backbone(load_trunk(backbone, weights), frozen=frozen)
-        torch.manual_seed(seed)  # again: how much a trunk draws must not change the head
-        head = Head(body.feature_shape(spec), class_count=class_count, reduction=reduction)
-    return Classifier(body, head)
+        shape = body.feature_shape(spec)
+        drawn: list[Head] = []
+        for head_seed in head_seeds(seed, heads):
+            torch.manual_seed(head_seed)  # again: how much a trunk draws must not change the head
+            drawn.append(Head(shape, class_count=class_count, reduction=reduction))
+    return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))
+
+
+def head_seeds(seed: int, heads: int) -> tuple[int, ...]:
+    """The seed of each head's weights and batches: `seed` itself for one head, 1000 `seed` + i for several.
+
+    >>> head_seeds(7, 1), head_seeds(7, 3)
+    ((7,), (7000, 7001, 7002))
+    """
+    return (seed,) if heads == 1 else tuple(1000 * seed + number for number in range(heads))

@@ -16,7 +16,7 @@ from training.backbones import SMALL, Trunk, find_weights, load_trunk, weights_d
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadWeights, UnknownName, WeightsNotFound
 from training.features import FeatureCache
-from training.networks import Backbone, Classifier, Head, build_classifier
+from training.networks import Backbone, Classifier, Head, build_classifier, head_seeds
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
 TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
@@ -76,6 +76,33 @@ class TestHead:
     def test_too_small_an_image_says_so(self) -> None:
         with pytest.raises(ValueError, match="larger image size"):
             Head((16, 1, 1), class_count=3, reduction=2)
+
+
+class TestHeadEnsemble:
+    def build(self, heads: int, *, seed: int = 2) -> Classifier:
+        return build_classifier(
+            SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=seed, heads=heads
+        ).eval()
+
+    def test_its_probabilities_are_the_mean_of_its_heads(self) -> None:
+        network = self.build(3)
+        maps = network.backbone(images(5))
+        mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.parts]).mean(dim=0)
+        torch.testing.assert_close(network(images(5)).double().softmax(dim=1), mean, rtol=1e-5, atol=1e-6)
+
+    def test_each_head_is_that_of_its_seed(self) -> None:
+        alone = {seed: weights_digest(self.build(1, seed=seed).head) for seed in head_seeds(2, 2)}
+        assert [weights_digest(part) for part in self.build(2).parts] == list(alone.values())
+        assert len(set(alone.values())) == 2
+
+    def test_what_is_trained(self) -> None:
+        one, whole = self.build(1), classifier(frozen=False)
+        assert one.parts == (one.head,)
+        assert whole.parts == (whole,)
+
+    def test_several_heads_need_a_frozen_backbone(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            build_classifier(SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=False, seed=0, heads=2)
 
 
 class TestSeeds:
