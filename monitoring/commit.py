@@ -13,6 +13,7 @@ from monitoring.feedback.labeling import FeedbackPolicy, Labeling
 from monitoring.inbox import Group, Labels
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.predictions import append
+from monitoring.ledger.slices import Slices
 from monitoring.tally import Tally
 
 
@@ -22,6 +23,7 @@ class Commit:
 
     calibrations: dict[int, CalibrationRow]
     policy: FeedbackPolicy
+    slices: Slices
 
     def write(self, connection: Connection, group: Group, *, now_ns: int) -> tuple[Tally, list[list[FeedbackResult]]]:
         """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
@@ -34,7 +36,7 @@ class Commit:
             waited = pending.release(connection, rows, self.calibrations)
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, tally, now_ns=now_ns) if items else []
-        tally.changes.save(connection)
+        tally.changes.save(connection, self.slices)
         return tally, _dealt(results[len(waited) :], group.labels)
 
     def _require_registered(self, calibration_ids: set[int]) -> None:

@@ -22,9 +22,10 @@ from monitoring.errors import ModelUnknown, RecorderClosed
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
-from monitoring.ledger.calibrations import CalibrationRow, choose, register, served_since
+from monitoring.ledger.calibrations import CalibrationRow, choose, note_promotion, register, served_since
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.slices import Slices
 from monitoring.ledger.sums import DAY_NS
 from monitoring.metrics import MonitorMetrics
 from monitoring.watch import Watched
@@ -51,7 +52,7 @@ class Recorder:
         self._metrics = metrics
         self._settings = settings or DriftSettings()
         self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
-        self._commit = Commit(self._calibrations, policy or FeedbackPolicy())
+        self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), Slices(self._calibrations))
         self._inbox = Inbox()
         self._recall()
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
@@ -67,6 +68,14 @@ class Recorder:
 
         row, _ = self._submit(enter, lambda entered: self._know(*entered)).result()
         return int(row.calibration_id)
+
+    def promote(self, calibration_id: int) -> Future[None]:
+        """Note that a server serves this calibration as production from now on; of many replicas one note is kept."""
+
+        def note(connection: Connection) -> None:
+            note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
 
     def record(self, rows: Sequence[PredictionRow], done: Done) -> None:
         """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread."""
@@ -153,6 +162,7 @@ class Recorder:
             with self._ledger.write() as connection:
                 tally, results = self._commit.write(connection, group, now_ns=self._ledger.clock())
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
+            self._commit.slices.forget()
             parts = group.apart()
             if isinstance(error, OperationalError) or len(parts) == 1:
                 _fail(group, error)

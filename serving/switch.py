@@ -162,6 +162,7 @@ class Switch:
         retired = self._fleet.install(served)
         if retired is not None:
             self._loop.call_soon_threadsafe(retired.retire)
+        served.note_production()
         logger.info("version in production", extra={"fields": {"model": name, "version": version}})
 
     def _refuse(self, name: str, refusal: Refusal) -> None:

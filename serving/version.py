@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -74,6 +75,13 @@ class ServedVersion:
         finally:
             self._leases -= 1
             self._close_if_unused()
+
+    def note_production(self) -> None:
+        """Tell the ledger that this version answers by default from now on; a ledger that is away is only logged."""
+        if self._recorder is None:
+            return
+        noted = self._recorder.promote(self._calibration_id)
+        noted.add_done_callback(_log_failure)
 
     def submit(self, entry: Entry) -> None:
         """Queue `entry`; its future gets the answer, or the error."""
@@ -166,3 +174,8 @@ class ServedVersion:
         for entry in entries:
             if not entry.answer.done():
                 entry.answer.set_exception(error)
+
+
+def _log_failure(noted: Future[None]) -> None:
+    if (error := noted.exception()) is not None:
+        logger.warning("the promotion is not in the ledger's history", extra={"fields": {"reason": str(error)}})

@@ -10,11 +10,13 @@ from sqlalchemy import Connection, select
 from calibration.bins import bin_index
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.schema import calibration, label_current, prediction
+from monitoring.ledger.slices import Traits
 from monitoring.ledger.sums import DAY_NS, Cell, Counted
 
 _CHUNK = 500  # parameters in one IN list
 _WANTED = select(
     *(prediction.c[name] for name in ("prediction_id", "calibration_id", "predicted", "confidence", "served_at_ns")),
+    *(prediction.c[name] for name in ("tags", "audit")),
     *(label_current.c[name] for name in ("label", "revision", "first_feedback_id")),
 ).select_from(prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id))
 
@@ -61,7 +63,7 @@ def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes,
             found[row.prediction_id] = Answer(
                 row.prediction_id,
                 row.predicted,
-                Counted(cell, row.confidence),
+                Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None)),
                 row.served_at_ns,
                 row.label,
                 row.revision,

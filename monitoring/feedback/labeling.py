@@ -92,23 +92,21 @@ class Labeling:
             self._tally.duplicates[answer.calibration_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
         first = answer.label is None
-        self._first(answer, label) if first else self._correct(answer, label)
+        self._first(answer, label) if answer.label is None else self._correct(answer, answer.label, label)
         self._revise(answer, item)
         return FeedbackResult(FeedbackStatus.ACCEPTED if first else FeedbackStatus.CORRECTED, answer.prediction_id)
 
     def _first(self, answer: Answer, label: int) -> None:
         answer.label, answer.revision, answer.first_feedback_id = label, 0, self._next_id
-        self._tally.changes.label(answer.counted, answer.correct)
+        self._tally.changes.label(answer.counted, label)
         delay_s = max(0, self._now_ns - answer.served_at_ns) / 1e9
         self._tally.delays_s.append((answer.calibration_id, delay_s))
         first = FirstLabel(self._next_id, answer.counted.confidence, answer.correct)
         self.first_labels[answer.calibration_id].append(first)
 
-    def _correct(self, answer: Answer, label: int) -> None:
-        was_correct = answer.correct
+    def _correct(self, answer: Answer, old: int, label: int) -> None:
+        self._tally.changes.correct(answer.counted, old, label)
         answer.label, answer.revision = label, (answer.revision or 0) + 1
-        if answer.correct != was_correct:
-            self._tally.changes.correct(answer.counted, answer.correct)
 
     def _revise(self, answer: Answer, item: FeedbackItem) -> None:
         moment = (item.source, item.observed_at_ns, self._now_ns)

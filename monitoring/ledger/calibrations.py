@@ -11,7 +11,9 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from model_store.card import Card
 from monitoring.errors import ModelUnknown
-from monitoring.ledger.schema import calibration
+from monitoring.ledger.schema import calibration, monitor_event, monitor_state
+
+PROMOTED = "promoted"  # kind of the event
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,21 @@ def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationR
         connection.execute(update(calibration).filter_by(calibration_id=known).values(registered_at_ns=now_ns))
     (row,) = load(connection, [int(known or 0)])
     return row
+
+
+def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) -> None:
+    """Keep in the history that this calibration is now its model's production, unless it is the last so noted."""
+    (row,) = load(connection, [calibration_id])
+    of_this_model = select(calibration.c.calibration_id).where(calibration.c.model == row.model)
+    noted = select(monitor_event.c.calibration_id).where(
+        monitor_event.c.kind == PROMOTED, monitor_event.c.calibration_id.in_(of_this_model)
+    )
+    if connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1)) == calibration_id:
+        return
+    stands_at = select(monitor_state.c.last_feedback_id).filter_by(calibration_id=calibration_id)
+    values = {"calibration_id": calibration_id, "feedback_id": connection.scalar(stands_at) or 0}
+    values |= {"kind": PROMOTED, "at_ns": now_ns, "detail": json.dumps({"version": row.version})}
+    connection.execute(insert(monitor_event).values(values))
 
 
 def load(connection: Connection, calibration_ids: Sequence[int]) -> list[CalibrationRow]:

@@ -3,6 +3,7 @@
 for the writer, and two processes that write wait for each other instead of failing.
 """
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from monitoring.errors import LedgerError
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata
 
 _WRITES = "candor_writes"
+_log = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -69,16 +71,32 @@ class Ledger:
         self.close()
 
     def _prepare(self) -> None:
+        """Make the tables, or bring those of an older release up to date; all of it or nothing."""
         with self.write() as connection:
-            metadata.create_all(connection)
-            found = connection.scalar(select(ledger_schema.c.version))
-            if found is None:
+            if not inspect(connection).has_table(ledger_schema.name):
+                metadata.create_all(connection)
                 connection.execute(insert(ledger_schema).values(version=SCHEMA_VERSION))
-            elif found != SCHEMA_VERSION:
+                return
+            found = connection.scalar(select(ledger_schema.c.version))
+            if found is None or found > SCHEMA_VERSION:
                 raise LedgerError(
-                    f"The ledger {self.url.database} has schema {found}, this release reads schema {SCHEMA_VERSION}; "
-                    "open it with the release that wrote it, or start a new ledger file."
+                    f"The ledger {self.url.database} has schema {found}, this release reads schemas up to "
+                    f"{SCHEMA_VERSION}; open it with the release that wrote it, or a newer one."
                 )
+            if found < SCHEMA_VERSION:
+                self._upgrade(connection, found)
+
+    def _upgrade(self, connection: Connection, found: int) -> None:
+        from monitoring.ledger import migrations  # Alembic is only loaded when there is something to do
+
+        where = {"ledger": self.url.database, "found": found, "becomes": SCHEMA_VERSION}
+        _log.warning(
+            "the ledger %(ledger)s is upgraded from schema %(found)s to %(becomes)s in one transaction; an older "
+            "release cannot open it afterwards, only a copy made before",
+            where,
+        )
+        migrations.upgrade(connection, found)
+        _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
 
 def _checked(url: str) -> URL:

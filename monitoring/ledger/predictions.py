@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from calibration.bins import bin_index
 from monitoring.ledger.schema import prediction
+from monitoring.ledger.slices import Traits
 from monitoring.ledger.statement import inserting
 from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges
 
@@ -17,6 +18,7 @@ class PredictionRow(NamedTuple):
 
     `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`: the largest
     probability, in [0, 1]. `probabilities`: (K,) float32, little endian. `served_at_ns`: nanoseconds since 1970.
+    `tags`: a canonical JSON object of texts. `audit`: the probability with which it was drawn for an audit, if it was.
     """
 
     prediction_id: bytes
@@ -26,6 +28,8 @@ class PredictionRow(NamedTuple):
     confidence: float
     probabilities: bytes
     served_at_ns: int
+    tags: str | None = None
+    audit: float | None = None
 
 
 _INSERT = inserting(prediction)
@@ -36,4 +40,5 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
     _INSERT.run(connection, rows)
     bins = bin_index(np.array([row.confidence for row in rows])).tolist()
     for row, bin_number in zip(rows, bins, strict=True):
-        changes.serve(Counted(Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number), row.confidence))
+        cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+        changes.serve(Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None)))

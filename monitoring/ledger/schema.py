@@ -1,6 +1,6 @@
-"""The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and, later, PostgreSQL.
- Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`); everything else is derived
-from them in the same transaction and could be recounted (`label_current`, `bin_day`, `monitor_state`). Times
+"""The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and PostgreSQL.
+ Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`); everything else is
+derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `monitor_state`). Times
 are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of its table and
 an age is a range of keys.
 """
@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows itself only for INTEGER
@@ -51,6 +51,8 @@ prediction = Table(
     Column("confidence", Double, nullable=False),  # the largest probability
     Column("probabilities", LargeBinary, nullable=False),  # (K,) float32, little endian
     Column("served_at_ns", BigInteger, nullable=False),
+    Column("tags", Text),  # canonical JSON object of at most three short texts that the caller sent
+    Column("audit", Double),  # the known probability with which it was drawn for an audit; NULL: not drawn
     sqlite_with_rowid=False,
 )
 _by_request = prediction.c.request_id.is_not(None)
@@ -100,13 +102,16 @@ feedback_pending = Table(
 )
 
 # Sums per UTC day *on which the answer was served*; they stay when rows are pruned, and make a report's cost
-# constant.
+# constant. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to different shards, so that
+# they need not wait for each other's commit; who reads adds the shards up.
 bin_day = Table(
     "bin_day",
     metadata,
     Column("calibration_id", BigInteger, primary_key=True),
+    Column("slice", Text, primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("bin", SmallInteger, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
     Column("served", BigInteger, nullable=False),
     Column("served_confidence", Double, nullable=False),
     Column("n", BigInteger, nullable=False),
@@ -115,6 +120,24 @@ bin_day = Table(
     Column("variance", Double, nullable=False),
     Column("squared_error", Double, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# The values of a tag that have a slice of their own: the first ones that came, a bounded number.
+tag_value = Table(
+    "tag_value",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# How far the ledger has been pruned: answers served before `at_ns` are gone, their day sums are not.
+watermark = Table(
+    "watermark",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
 )
 
 # The detector after label `last_feedback_id`, saved in the transaction that recorded that label: exactly
@@ -128,7 +151,8 @@ monitor_state = Table(
     Column("last_feedback_id", BigInteger, nullable=False),
 )
 
-# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honour, after which label.
+# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honour, after which label; and
+# `promoted`: a server began to serve this version as production.
 monitor_event = Table(
     "monitor_event",
     metadata,

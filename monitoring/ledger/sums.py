@@ -1,21 +1,25 @@
-"""The sums per day and confidence bin: what one transaction adds to them, and how they are read back.
- Everything a report says follows from these sums, so it costs the same over ten thousand answers as over ten
-million.
+"""The sums per slice, day and confidence bin: what one transaction adds to them, and how they are read back.
+
+Everything a report says follows from these sums, so it costs the same over ten thousand answers as over ten million.
+Every term is a multiple of 2^-32: float64 adds two million of them without rounding, so sums do not depend on the order
+of answers, on how they shared commits, or on which process wrote them, and a recount equals them to the bit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import bin_day
+from monitoring.ledger.slices import EVERYTHING, Slices, Traits
 from monitoring.ledger.statement import adding
 
 DAY_NS = 86_400_000_000_000
+GRID = 2.0**32
 
 
 class Cell(NamedTuple):
@@ -31,74 +35,155 @@ class Counted(NamedTuple):
 
     cell: Cell
     confidence: float
+    traits: Traits
+
+
+def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, float, float]:
+    """What one labeled answer adds: n, confidence, correct, variance, squared_error.
+
+    >>> label_terms(0.75, True)
+    (1, 0.75, 1, 0.1875, 0.0625)
+    """
+    p = on_grid(confidence)
+    return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) ** 2)
+
+
+def on_grid(value: float) -> float:
+    """The multiple of 2^-32 nearest to `value`."""
+    return round(value * GRID) / GRID
 
 
 @dataclass
 class SumChanges:
-    """What one transaction adds. Values are lists to add up in place, in the order that their names say."""
+    """What one transaction adds. Values are lists to add up in place, in the order that their names say.
 
-    served: dict[Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
-    labeled: dict[Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0]))
+    `corrected`: to correct, to incorrect, squared_error.
+    """
+
     corrected: dict[Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
+    _served: dict[tuple[Cell, Traits], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
+    _labeled: dict[tuple[Cell, Traits, int], list[float]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
+    )
+    _moved: list[tuple[Counted, int, int]] = field(default_factory=list)
+
+    @property
+    def served(self) -> dict[Cell, list[float]]:
+        """By cell, whatever the slice: served, served_confidence."""
+        return _merged((cell, sums) for (cell, _), sums in self._served.items())
+
+    @property
+    def labeled(self) -> dict[Cell, list[float]]:
+        """By cell, whatever the slice: n, confidence, correct, variance, squared_error of first labels."""
+        return _merged((cell, sums) for (cell, _, _), sums in self._labeled.items())
 
     def serve(self, answer: Counted) -> None:
-        """An answer was given: served, served_confidence."""
-        sums = self.served[answer.cell]
-        sums[0] += 1
-        sums[1] += answer.confidence
+        """An answer was given."""
+        _add(self._served[answer.cell, answer.traits], (1, on_grid(answer.confidence)))
 
-    def label(self, answer: Counted, correct: bool) -> None:
-        """An answer got its first label: n, confidence, correct, variance, squared_error."""
-        sums, p = self.labeled[answer.cell], answer.confidence
-        sums[0] += 1
-        sums[1] += p
-        sums[2] += correct
-        sums[3] += p * (1 - p)
-        sums[4] += (correct - p) ** 2
+    def label(self, answer: Counted, label: int) -> None:
+        """An answer got its first label, the index of a class."""
+        _add(self._labeled[answer.cell, answer.traits, label], _terms(answer, label))
 
-    def correct(self, answer: Counted, correct: bool) -> None:
-        """A label changed its mind so that the answer is now (in)correct: to correct, to incorrect, squared_error."""
-        sums, p = self.corrected[answer.cell], answer.confidence
-        sums[0 if correct else 1] += 1
-        sums[2] += (1 - 2 * p) if correct else (2 * p - 1)
+    def correct(self, answer: Counted, old: int, new: int) -> None:
+        """A label changed its mind, from class `old` to class `new`."""
+        self._moved.append((answer, old, new))
+        was, now = _terms(answer, old), _terms(answer, new)
+        if was != now:
+            _add(self.corrected[answer.cell], (now[2], was[2], now[4] - was[4]))
 
-    def save(self, connection: Connection) -> None:
-        """Add all of it to the ledger."""
-        rows = []
-        for cell in self.served.keys() | self.labeled.keys() | self.corrected.keys():
-            served = self.served.get(cell, (0, 0.0))
-            n, confidence, correct, variance, squared_error = self.labeled.get(cell, (0, 0.0, 0, 0.0, 0.0))
-            to_correct, to_incorrect, moved = self.corrected.get(cell, (0, 0, 0.0))
-            correct += to_correct - to_incorrect
-            rows.append((*cell, *served, n, confidence, correct, variance, squared_error + moved))
-        _ADD.run(connection, rows)
+    def save(self, connection: Connection, slices: Slices, *, shard: int = 0) -> None:
+        """Add all of it to the ledger, in the order of the table's key: concurrent writers meet in one order."""
+        rows: dict[tuple[int, str, int, int], list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
+        for cell, names, sums in self._by_slice(connection, slices):
+            for name in names:
+                _add(rows[cell.calibration_id, name, cell.day, cell.bin], sums)
+        _ADD.run(connection, [(*key, shard, *rows[key]) for key in sorted(rows)])
+
+    def _by_slice(
+        self, connection: Connection, slices: Slices
+    ) -> Iterator[tuple[Cell, tuple[str, ...], tuple[float, ...]]]:
+        """(cell, slices, all seven sums) of everything that is to be added."""
+        for (cell, traits), served in self._served.items():
+            yield cell, slices.of(connection, cell.calibration_id, traits), (*served, *_NO_LABELS)
+        for (cell, traits, label), labeled in self._labeled.items():
+            names = (*slices.of(connection, cell.calibration_id, traits), slices.true(cell.calibration_id, label))
+            yield cell, names, (*_NO_ANSWERS, *labeled)
+        for answer, old, new in self._moved:
+            cell, was, now = answer.cell, _terms(answer, old), _terms(answer, new)
+            moved = tuple(after - before for before, after in zip(was, now, strict=True))
+            yield cell, slices.of(connection, cell.calibration_id, answer.traits), (*_NO_ANSWERS, *moved)
+            left = tuple(-term for term in was)
+            yield cell, (slices.true(cell.calibration_id, old),), (*_NO_ANSWERS, *left)
+            yield cell, (slices.true(cell.calibration_id, new),), (*_NO_ANSWERS, *now)
 
 
 _ADD = adding(bin_day)
+_NO_ANSWERS = (0, 0.0)
+_NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class CalibrationSums:
-    """All days of one calibration: sums of the labeled answers, and of all that were served ((M,) arrays)."""
+class LedgerSums:
+    """Days of one calibration added up: sums of the labeled answers, and of all that were served ((M,) arrays)."""
 
     labeled: BinSums
     served: np.ndarray
     served_confidence: np.ndarray
 
 
-def read_sums(connection: Connection, calibration_id: int) -> CalibrationSums:
-    """Add up the days of a calibration."""
-    added = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
-    wanted = select(bin_day.c.bin, *added).where(bin_day.c.calibration_id == calibration_id).group_by(bin_day.c.bin)
+def read_sums(
+    connection: Connection,
+    calibration_id: int,
+    *,
+    slice: str = EVERYTHING,  # noqa: A002 the column's name
+    since_day: int | None = None,
+) -> LedgerSums:
+    """Add up the days of a calibration, or of a slice of it; `since_day` is the first to count, in days since 1970."""
+    wanted = _summed(bin_day.c.bin, calibration_id).where(bin_day.c.slice == slice)
+    if since_day is not None:
+        wanted = wanted.where(bin_day.c.day >= since_day)
     return _as_arrays(row._asdict() for row in connection.execute(wanted))
 
 
-def _as_arrays(rows: Iterable[dict[str, Any]]) -> CalibrationSums:
+def read_slices(connection: Connection, calibration_id: int) -> dict[str, LedgerSums]:
+    """Add up the days of every slice of a calibration; the slice '' of everything is among them."""
+    by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in connection.execute(_summed(bin_day.c.slice, calibration_id, bin_day.c.bin)):
+        by_slice[row.slice].append(row._asdict())
+    return {name: _as_arrays(rows) for name, rows in sorted(by_slice.items())}
+
+
+def _summed(group: ColumnElement[Any], calibration_id: int, *more: ColumnElement[Any]) -> Select[Any]:
+    sums = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
+    return select(group, *more, *sums).where(bin_day.c.calibration_id == calibration_id).group_by(group, *more)
+
+
+def _as_arrays(rows: Iterable[dict[str, Any]]) -> LedgerSums:
     found = {row["bin"]: row for row in rows}
     empty = {column.name: 0 for column in bin_day.columns}
     filled = [found.get(bin_number, empty) for bin_number in range(BIN_COUNT)]
-    return CalibrationSums(
+    return LedgerSums(
         labeled=BinSums.from_rows(filled),
         served=np.array([row["served"] for row in filled], dtype=np.int64),
         served_confidence=np.array([row["served_confidence"] for row in filled], dtype=np.float64),
     )
+
+
+def _terms(answer: Counted, label: int) -> tuple[int, float, int, float, float]:
+    return label_terms(answer.confidence, label == answer.traits.predicted)
+
+
+def _add(sums: list[float], terms: Iterable[float]) -> None:
+    for index, term in enumerate(terms):
+        sums[index] += term
+
+
+def _merged(pairs: Iterable[tuple[Cell, list[float]]]) -> dict[Cell, list[float]]:
+    merged: dict[Cell, list[float]] = {}
+    for cell, sums in pairs:
+        if cell in merged:
+            _add(merged[cell], sums)
+        else:
+            merged[cell] = list(sums)
+    return merged

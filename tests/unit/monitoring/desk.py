@@ -15,7 +15,7 @@ from model_store.card import Card
 from monitoring import watch
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.ledger import Ledger, PredictionRow
-from monitoring.ledger.sums import CalibrationSums, read_sums
+from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
 from tests.unit.monitoring.builders import NOW_NS, make_card
@@ -62,7 +62,7 @@ class Desk:
         """Record labels; returns the status of each."""
         return [result.status.value for result in self.recorder.feedback(items).result(timeout=30)]
 
-    def sums(self, calibration_id: int | None = None) -> CalibrationSums:
+    def sums(self, calibration_id: int | None = None) -> LedgerSums:
         """The stored day sums."""
         with self.ledger.read() as connection:
             return read_sums(connection, calibration_id or self.calibration_id)

@@ -1,4 +1,3 @@
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -40,16 +39,6 @@ def test_a_write_that_raises_leaves_nothing(desk: Desk) -> None:
     with pytest.raises(ZeroDivisionError):
         forget_then_fail()
     assert desk.rows("SELECT count(*) FROM calibration") == [(1,)]
-
-
-def test_another_schema_is_refused(tmp_path: Path, clock: Clock) -> None:
-    path = tmp_path / "ledger.db"
-    Desk(path, clock).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE ledger_schema SET version = 99")
-    connection.close()
-    with pytest.raises(LedgerError, match=r"has schema 99, this release reads schema 1"):
-        Ledger(f"sqlite:///{path}")
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

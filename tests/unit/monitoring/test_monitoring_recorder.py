@@ -70,7 +70,7 @@ def test_several_words_on_one_answer_in_one_list(desk: Desk) -> None:
 def test_a_label_counts_on_the_day_its_answer_was_served(desk: Desk, clock: Clock) -> None:
     desk.serve(make_row(1, served_at_ns=NOW_NS - 3 * DAY_NS))
     desk.label(label(1, at_ns=NOW_NS - 3 * DAY_NS))
-    assert desk.rows("SELECT day, n FROM bin_day") == [((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)]
+    assert desk.rows("SELECT day, n FROM bin_day WHERE slice = ''") == [((NOW_NS - 3 * DAY_NS) // DAY_NS, 1)]
     assert desk.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
 
 

@@ -22,6 +22,7 @@ class Loader:
         self.store = store
         self.asked: list[tuple[str, int]] = []
         self.retired: list[int] = []
+        self.promoted: list[int] = []
         self.unusable = False
 
     def __call__(self, model: str, version: int) -> Any:
@@ -29,7 +30,11 @@ class Loader:
         bundle = self.store.read(model, version)
         if self.unusable:
             raise ModelUnusable("the runtime does not know this operator")
-        return SimpleNamespace(card=bundle.card, retire=lambda: self.retired.append(version))
+        return SimpleNamespace(
+            card=bundle.card,
+            retire=lambda: self.retired.append(version),
+            note_production=lambda: self.promoted.append(version),
+        )
 
 
 @pytest.fixture
@@ -131,6 +136,7 @@ def test_a_rollback_loads_nothing(
     assert fleet_of(switch).find("tiny", "2").card.version == 2
     assert loader.asked == [("tiny", 1), ("tiny", 2)]
     assert loader.retired == []
+    assert loader.promoted == [1, 2, 1]
 
 
 def test_a_model_published_later_is_taken_up(switch: Switch, promote: Callable[..., int]) -> None:

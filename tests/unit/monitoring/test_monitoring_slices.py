@@ -1,0 +1,137 @@
+"""Answers are counted in few slices, whatever callers send, and labels move with them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.slices import KEY_LIMIT, VALUE_LIMIT
+from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
+from tests.unit.monitoring.builders import DAY_NS, NOW_NS, label, make_card, make_row
+from tests.unit.monitoring.desk import Clock, Desk, assert_same_sums
+
+
+def tagged(number: int, *, confidence: float = 0.9, predicted: int = 1, **tags: str) -> PredictionRow:
+    return make_row(number, confidence=confidence, predicted=predicted)._replace(tags=json.dumps(tags, sort_keys=True))
+
+
+def slices(desk: Desk) -> dict[str, LedgerSums]:
+    with desk.ledger.read() as connection:
+        return read_slices(connection, desk.calibration_id)
+
+
+def test_an_answer_counts_in_everything_its_class_its_tags_and_its_audit(desk: Desk) -> None:
+    desk.serve(tagged(1, site="A", ward="3")._replace(audit=0.25), make_row(2, predicted=0))
+    served = {name: int(sums.served.sum()) for name, sums in slices(desk).items()}
+    assert served == {
+        "": 2,
+        "audit": 1,
+        "predicted:normal": 1,
+        "predicted:pneumonia": 1,
+        "tag:site=A": 1,
+        "tag:ward=3": 1,
+    }
+    assert desk.rows("SELECT tags, audit FROM prediction ORDER BY 1") == [
+        (None, None),
+        ('{"site": "A", "ward": "3"}', 0.25),
+    ]
+
+
+def test_a_label_counts_in_the_same_slices_and_in_its_true_class(desk: Desk) -> None:
+    desk.serve(tagged(1, site="A")._replace(audit=0.25), make_row(2, confidence=0.6))
+    desk.label(label(1, "normal"), label(2))
+    found = slices(desk)
+    for name in ("tag:site=A", "audit", "true:normal"):
+        assert_same_sums(found[name].labeled, [(0.9, False)])
+    assert_same_sums(found["predicted:pneumonia"].labeled, [(0.9, False), (0.6, True)])
+    assert_same_sums(found["true:pneumonia"].labeled, [(0.6, True)])
+
+
+def test_a_correction_moves_the_true_class_and_everything_else_by_the_difference(desk: Desk) -> None:
+    desk.serve(tagged(1, site="A"))
+    desk.label(label(1, "normal"))
+    desk.label(label(1))
+    found = slices(desk)
+    for name in ("", "predicted:pneumonia", "tag:site=A", "true:pneumonia"):
+        assert_same_sums(found[name].labeled, [(0.9, True)])
+    assert found["true:normal"].labeled.total == 0
+    for sums in (found["true:normal"].labeled.squared_error, found["true:normal"].labeled.confidence):
+        np.testing.assert_array_equal(sums, 0.0)  # exactly: nothing is left over
+
+
+def test_a_correction_between_wrong_classes_moves_only_the_true_class(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "three.db", clock, card=make_card(classes=("a", "b", "c"))) as desk:
+        desk.serve(make_row(1, predicted=0))
+        desk.label(label(1, "b"))
+        desk.label(label(1, "c"))
+        found = slices(desk)
+        assert (found["true:b"].labeled.total, found["true:c"].labeled.total) == (0, 1)
+        assert_same_sums(found[""].labeled, [(0.9, False)])
+
+
+def test_values_beyond_the_limit_share_a_slice_and_stay_there(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        desk.serve(*(tagged(number, site=f"s{number:03}") for number in range(VALUE_LIMIT + 5)))
+        assert slices(desk)["tag:site=(other)"].served.sum() == 5
+    with Desk(tmp_path / "ledger.db", clock) as desk:  # another process places them alike
+        desk.serve(tagged(1000, site="s000"), tagged(1001, site="s052"), tagged(1002, site="new"))
+        assert desk.label(label(VALUE_LIMIT + 1), label(1001)) == ["accepted"] * 2
+        found = slices(desk)
+        assert found["tag:site=s000"].served.sum() == 2
+        assert found["tag:site=(other)"].served.sum() == 7
+        assert found["tag:site=(other)"].labeled.total == 2
+        assert len([name for name in found if name.startswith("tag:site=")]) == VALUE_LIMIT + 1
+
+
+def test_keys_beyond_the_limit_have_no_slice_but_stay_with_the_answer(desk: Desk) -> None:
+    desk.serve(*(tagged(number, **{f"k{number:02}": "x"}) for number in range(KEY_LIMIT + 2)))
+    assert len([name for name in slices(desk) if name.startswith("tag:")]) == KEY_LIMIT
+    assert desk.rows(f"SELECT count(*) FROM prediction WHERE tags LIKE '%k{KEY_LIMIT + 1}%'") == [(1,)]
+
+
+def test_a_value_admitted_in_an_undone_commit_is_admitted_again(desk: Desk) -> None:
+    bad = tagged(2, site="A")._replace(calibration_id=desk.calibration_id, confidence=0.9)
+    desk.serve(make_row(2))
+    with pytest.raises(IntegrityError):
+        desk.serve(tagged(1, site="A"), bad)  # the second id is taken: all of it is undone
+    desk.serve(tagged(1, site="A"))
+    assert desk.rows("SELECT key, value FROM tag_value") == [("site", "A")]
+    assert slices(desk)["tag:site=A"].served.sum() == 1
+
+
+def test_days_can_be_chosen(desk: Desk) -> None:
+    desk.serve(make_row(1, served_at_ns=NOW_NS - 3 * DAY_NS), make_row(2))
+    today = NOW_NS // DAY_NS
+    with desk.ledger.read() as connection:
+        for since, served in ((None, 2), (today - 3, 2), (today - 2, 1), (today + 1, 0)):
+            assert read_sums(connection, desk.calibration_id, since_day=since).served.sum() == served
+        assert read_sums(connection, desk.calibration_id, slice="predicted:pneumonia").served.sum() == 2
+        assert read_sums(connection, desk.calibration_id, slice="predicted:nothing").served.sum() == 0
+
+
+def test_sums_do_not_depend_on_how_answers_shared_commits(tmp_path: Path, clock: Clock) -> None:
+    rows = [make_row(number, confidence=0.5 + (number * 37 % 500) / 1001) for number in range(200)]
+    with Desk(tmp_path / "one.db", clock) as one, Desk(tmp_path / "other.db", clock) as other:
+        one.serve(*rows)
+        one.label(*(label(number) for number in range(200)))
+        for row in reversed(rows):
+            other.serve(row)
+        for start in range(0, 200, 7):
+            other.label(*(label(number) for number in range(start, min(start + 7, 200))))
+        everything = "SELECT * FROM bin_day ORDER BY 1, 2, 3, 4"
+        assert one.rows(everything) == other.rows(everything)  # to the bit
+
+
+def test_a_promotion_is_noted_once_for_all_replicas(desk: Desk, clock: Clock) -> None:
+    other = desk.recorder.register(make_card(version=2))
+    for calibration_id in (desk.calibration_id, desk.calibration_id, other, other, desk.calibration_id):
+        desk.recorder.promote(calibration_id).result()
+    noted = "SELECT calibration_id, detail FROM monitor_event WHERE kind = 'promoted' ORDER BY event_id"
+    assert desk.rows(noted) == [
+        (desk.calibration_id, '{"version": 1}'),
+        (other, '{"version": 2}'),
+        (desk.calibration_id, '{"version": 1}'),
+    ]
