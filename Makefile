@@ -41,5 +41,5 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[train,torchserve,dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[train,torchserve,grpc,dev]"
 	@touch $@

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
@@ -33,7 +34,12 @@ from serving.monitor import Monitor, open_monitor
 from serving.predictor import Predictor
 from serving.settings import Settings
 from serving.switch import Fleet, Switch
+from serving.v2.rest import v2_routes
+from serving.v2.service import InferenceService
 from serving.version import ServedVersion
+
+if TYPE_CHECKING:
+    import grpc
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +92,7 @@ class Service:
         self.fleet = fleet
         self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop)
         self.inference = Inference(settings=settings, metrics=self._metrics)
+        self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
         self.front = self._build_front(monitor.routes or metrics_alone(registry))
 
     async def run(self, listener: socket.socket) -> None:
@@ -97,9 +104,12 @@ class Service:
         sys.stdout.write(f"Candor serves on http://{shown}:{port}\n")
         sys.stdout.flush()
         self.switch.start(self._settings.poll_s)
+        rpc = await self._start_grpc()
         # What is loaded by now lives as long as the process; the collector need not walk through it every time.
         gc.freeze()
         await server.serve(sockets=[listener])
+        if rpc is not None:
+            await rpc.stop(self._settings.drain_s)
 
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
@@ -110,6 +120,10 @@ class Service:
             served.retire()
         for served in loaded:
             served.join(JOIN_S)
+
+    def ready(self) -> bool:
+        """Whether a model is loaded and requests are taken."""
+        return bool(self.fleet.slots()) and not self.front.draining
 
     def _drain(self) -> None:
         self.front.draining = True
@@ -132,12 +146,30 @@ class Service:
             max_batch=self._settings.max_batch,
         )
 
+    async def _start_grpc(self) -> "grpc.aio.Server | None":
+        """The gRPC server, where a port is set. Raises ListenError, also where the extra is not installed."""
+        if self._settings.grpc_port is None:
+            return None
+        try:
+            from serving.v2.rpc import Servicer, start_grpc
+        except ModuleNotFoundError as error:
+            raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
+        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        server, port = await start_grpc(servicer, self._settings)
+        sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
+        sys.stdout.flush()
+        return server
+
+    def _v2_routes(self) -> list[BaseRoute]:
+        return v2_routes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+
     def _build_front(self, mounted: list[BaseRoute]) -> Front:
         rest = rare_routes(
             fleet=self.fleet,
             refused=lambda: dict(self.switch.refused),
             draining=lambda: self.front.draining,
-            mounted=mounted,
+            ready=self.ready,
+            mounted=[*mounted, *self._v2_routes()],
         )
         return Front(
             settings=self._settings, fleet=self.fleet, inference=self.inference, rest=rest, metrics=self._metrics

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of the Open Inference Protocol's gRPC service; unset: none."
+    )
     store: Path = Field(Path("model_store/models"), description="Folder of the model store.")
     ledger: str = Field("sqlite:///./candor.db", description="Database of predictions and labels; 'off' keeps none.")
     data: Path | None = Field(

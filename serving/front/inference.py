@@ -12,8 +12,10 @@ from typing import Any
 
 from starlette.types import Receive
 
+from model_store.errors import ImageError
+from model_store.image import InputSpec
 from serving.batcher import Entry, Form, Image
-from serving.errors import ClientGone
+from serving.errors import ClientGone, MalformedRequest
 from serving.front.decoding import Decoder
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -65,6 +67,19 @@ class Inference:
         served.load.admit(self._deadline_s)
         return await unless_gone(self._by_windows(served, images, request_ids, form), receive)  # type: ignore[no-any-return]
 
+    async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
+        """All of `images` as (C, H, W) uint8. Raises the ImageError of a lone image, else MalformedRequest for one."""
+        found: list[Image | BaseException] = []
+        for start in range(0, len(images), self._window):
+            each = [self._pixels(image, spec) for image in images[start : start + self._window]]
+            found += await asyncio.gather(*each, return_exceptions=True)
+        for index, image in enumerate(found):
+            if isinstance(image, ImageError) and len(images) > 1:
+                raise MalformedRequest(f"image {index}: {image}") from image
+            if isinstance(image, BaseException):
+                raise image
+        return [image for image in found if not isinstance(image, BaseException)]
+
     async def _by_windows(
         self,
         served: ServedVersion,
@@ -89,8 +104,11 @@ class Inference:
         if isinstance(image, Exception):
             raise image
         arrived_s = time.perf_counter()
-        pixels = await self._decoder.decode(image, served.card.input.spec) if isinstance(image, bytes) else image
+        pixels = await self._pixels(image, served.card.input.spec)
         return await _submit(served, pixels, request_id=request_id, arrived_s=arrived_s, form=form)
+
+    async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
+        return await self._decoder.decode(image, spec) if isinstance(image, bytes) else image
 
 
 def _submit(

@@ -26,12 +26,10 @@ def rare_routes(
     fleet: Fleet,
     refused: Callable[[], dict[str, Refusal]],
     draining: Callable[[], bool],
+    ready: Callable[[], bool],
     mounted: Sequence[BaseRoute],
 ) -> Starlette:
     """The Starlette application behind the hot route; `mounted` are monitoring's routes (or `metrics_alone`)."""
-
-    def ready() -> bool:
-        return bool(fleet.slots()) and not draining()
 
     async def ping(_: Request) -> Response:
         return JSONResponse({"status": "Healthy" if ready() else "Unhealthy"}, 200 if ready() else 503)

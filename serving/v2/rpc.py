@@ -1,0 +1,162 @@
+"""The protocol's gRPC service on a port of its own; needs the extra `grpc` (stubs: open-inference-grpc)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+import grpc
+import numpy as np
+from grpc import StatusCode
+from open_inference.grpc import protocol, service
+
+from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
+from serving.front.request import request_id_of
+from serving.metrics import ServingMetrics
+from serving.settings import Settings
+from serving.v2.body import raw, split_bytes
+from serving.v2.rest import server_metadata
+from serving.v2.service import InferenceService
+from serving.v2.tensors import InputTensor, OutputTensor
+
+logger = logging.getLogger(__name__)
+
+CODES: Final = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
+    404: StatusCode.NOT_FOUND,
+    408: StatusCode.DEADLINE_EXCEEDED,
+    413: StatusCode.INVALID_ARGUMENT,
+    415: StatusCode.INVALID_ARGUMENT,
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    503: StatusCode.UNAVAILABLE,
+}
+Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
+
+
+class Servicer(service.GRPCInferenceServiceServicer):
+    """Answers the protocol's calls by the same service as REST. Method names are the protocol's."""
+
+    def __init__(
+        self, inference: InferenceService, *, settings: Settings, metrics: ServingMetrics, ready: Callable[[], bool]
+    ) -> None:
+        self._inference = inference
+        self._deadline_s = settings.deadline_s
+        self._metrics = metrics
+        self._ready = ready
+
+    async def ServerLive(self, _request: Any, _context: Context) -> Any:  # noqa: N802
+        return protocol.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _request: Any, _context: Context) -> Any:  # noqa: N802
+        return protocol.ServerReadyResponse(ready=self._ready())
+
+    async def ServerMetadata(self, _request: Any, _context: Context) -> Any:  # noqa: N802
+        return protocol.ServerMetadataResponse(**server_metadata())
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
+        async def answer() -> Any:
+            self._inference.find(request.name, request.version)
+            return protocol.ModelReadyResponse(ready=self._ready())
+
+        return await self._guarded(answer, context)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
+        async def answer() -> Any:
+            return protocol.ModelMetadataResponse(**self._inference.metadata(request.name, request.version))
+
+        return await self._guarded(answer, context)
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
+        async def answer() -> Any:
+            served = self._inference.find(request.model_name, request.model_version)
+            identity = request_id_of(request.id or None)
+            with served.lease():
+                served.load.admit(self._deadline_s)
+                found = await self._inference.infer(
+                    served,
+                    read_inputs(request),
+                    [output.name for output in request.outputs],
+                    identity=identity,
+                    receive=_never,  # gRPC cancels the call itself when its client has gone
+                )
+            return write_response(served.card.name, served.card.version, request.id, found)
+
+        return await self._guarded(answer, context)
+
+    async def _guarded(self, answer: Callable[[], Awaitable[Any]], context: Context) -> Any:
+        try:
+            return await answer()
+        except Exception as error:  # the call's edge: errors.py knows what to say
+            failed = failure(error)
+            self._metrics.rejected.labels(failed.code).inc()
+            if failed is INTERNAL:
+                logger.error("call failed", exc_info=error)
+        return await context.abort(CODES.get(failed.status, StatusCode.INTERNAL), failed.detail)
+
+
+async def start_grpc(servicer: Servicer, settings: Settings) -> tuple[grpc.aio.Server, int]:
+    """A running server on `settings.grpc_port`, and its port. Raises ListenError."""
+    limit = settings.max_body_bytes
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    service.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise ListenError(
+            f"cannot listen on {host}:{settings.grpc_port} for gRPC: {error}. Choose another CANDOR_GRPC_PORT."
+        ) from error
+    await server.start()
+    return server, port
+
+
+def read_inputs(request: Any) -> list[InputTensor]:
+    """The inputs of a ModelInferRequest. Raises MalformedRequest."""
+    raws = request.raw_input_contents
+    if raws and len(raws) != len(request.inputs):
+        raise MalformedRequest(
+            f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or none."
+        )
+    return [_input(each, raws[index] if raws else None) for index, each in enumerate(request.inputs)]
+
+
+def write_response(model: str, version: int, identity: str, outputs: list[OutputTensor]) -> Any:
+    """A ModelInferResponse with raw contents."""
+    return protocol.ModelInferResponse(
+        model_name=model,
+        model_version=str(version),
+        id=identity,
+        outputs=[
+            protocol.ModelInferResponse.InferOutputTensor(
+                name=output.name, datatype=output.datatype, shape=output.array.shape
+            )
+            for output in outputs
+        ],
+        raw_output_contents=[raw(output) for output in outputs],
+    )
+
+
+def _input(tensor: Any, content: bytes | None) -> InputTensor:
+    is_bytes = tensor.datatype == "BYTES"
+    if content is not None:
+        elements = split_bytes(content) if is_bytes else np.frombuffer(content, np.uint8)
+    elif is_bytes:
+        elements = list(tensor.contents.bytes_contents)
+    else:
+        values = np.array(tensor.contents.uint_contents, np.int64)
+        if np.any(values > 255):
+            raise MalformedRequest(f"the values of {tensor.name[:50]!r} are not all from 0 to 255.")
+        elements = values.astype(np.uint8)
+    return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)
+
+
+async def _never() -> Any:
+    await asyncio.Event().wait()

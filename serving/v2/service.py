@@ -1,0 +1,76 @@
+"""What both transports ask: find a model, describe it, infer. Raises what serving/errors.py lists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.types import Receive
+
+from serving.front.inference import Inference
+from serving.settings import Settings
+from serving.switch import Fleet
+from serving.v2.tensors import (
+    INPUT,
+    OUTPUTS,
+    InputTensor,
+    OutcomeForm,
+    OutputTensor,
+    output_shape,
+    outputs,
+    read_images,
+    request_ids,
+)
+from serving.version import ServedVersion
+
+PLATFORM = "candor_onnxruntime"
+
+
+class InferenceService:
+    """The protocol's verbs over the loaded fleet."""
+
+    def __init__(self, *, fleet: Fleet, inference: Inference, settings: Settings) -> None:
+        self._fleet = fleet
+        self._inference = inference
+        self._limit = settings.max_items
+
+    def find(self, model: str, version: str | None) -> ServedVersion:
+        """The version that answers; an empty version is production, as gRPC has it."""
+        return self._fleet.find(model, version or None)
+
+    def metadata(self, model: str, version: str | None) -> dict[str, Any]:
+        """The model's metadata."""
+        card = self.find(model, version).card
+        spec = card.input
+        return {
+            "name": card.name,
+            "versions": [str(number) for number in self._fleet.slots()[model].versions],
+            "platform": PLATFORM,
+            "inputs": [
+                {"name": INPUT, "datatype": "UINT8", "shape": [-1, spec.channels, spec.height, spec.width]},
+            ],
+            "outputs": [
+                {"name": name, "datatype": datatype, "shape": output_shape(name, card)}
+                for name, datatype in OUTPUTS.items()
+            ],
+        }
+
+    async def infer(
+        self,
+        served: ServedVersion,
+        inputs: Sequence[InputTensor],
+        wanted: Sequence[str],
+        *,
+        identity: str | None,
+        receive: Receive,
+    ) -> list[OutputTensor]:
+        """The outputs for a request's images. All or nothing: the protocol knows no errors of single images."""
+        card = served.card
+        images = read_images(inputs, card, limit=self._limit)
+        outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
+        pixels = await self._inference.decoded(images, card.input.spec)
+        outcomes = await self._inference.many(
+            served, pixels, request_ids=request_ids(identity, len(pixels)), receive=receive, form=OutcomeForm()
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return outputs(outcomes, card, wanted=wanted)

@@ -1,0 +1,131 @@
+"""The protocol's nouns, whichever transport they came by: an inference request's images, and the outputs of a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.card import Card
+from serving.batcher import Image
+from serving.errors import MalformedRequest
+
+INPUT: Final = "image"
+Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTensor:
+    """An input as it came: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES tensor."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    elements: npt.NDArray[np.uint8] | list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """An output: FP32 float32 or BYTES objects, of `array.shape`."""
+
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one image: `probabilities` (K)."""
+
+    prediction_id: str
+    predicted: int
+    probabilities: Sequence[float]
+
+
+class OutcomeForm:
+    """Answers as Outcomes, for transports that write tensors."""
+
+    def fill(self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]) -> Outcome:
+        """See batcher.Form."""
+        return Outcome(prediction_id, predicted, values)
+
+
+OUTPUTS: Final[dict[str, str]] = {
+    "probabilities": "FP32",
+    "confidence": "FP32",
+    "label": "BYTES",
+    "prediction_id": "BYTES",
+}
+
+
+def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> list[bytes | Image]:
+    """The images of a request, at most `limit`, encoded or as (C, H, W). Raises MalformedRequest."""
+    if len(inputs) != 1 or inputs[0].name != INPUT:
+        names = ", ".join(each.name[:50] for each in inputs[:5]) or "none"
+        raise MalformedRequest(f"the inputs are: {names}; send exactly one, named {INPUT!r}.")
+    tensor = inputs[0]
+    if not tensor.shape or not 1 <= tensor.shape[0] <= limit:
+        raise MalformedRequest(f"the shape is {list(tensor.shape)}; send 1 to {limit} images in one request.")
+    if tensor.datatype == "BYTES":
+        return _encoded(tensor)
+    if tensor.datatype == "UINT8":
+        return _pixels(tensor, card)
+    raise MalformedRequest(
+        f"the datatype of {INPUT!r} is {tensor.datatype[:20]!r}; send UINT8 (pixels) or BYTES (encoded images)."
+    )
+
+
+def request_ids(identity: str | None, count: int) -> list[str | None]:
+    """The request ids of `count` images of the request `identity`: itself for one image, else numbered.
+
+    >>> request_ids("a", 1), request_ids("a", 2), request_ids(None, 2)
+    (['a'], ['a/0', 'a/1'], [None, None])
+    """
+    if not identity or count == 1:
+        return [identity or None] * count
+    return [f"{identity}/{index}" for index in range(count)]
+
+
+def outputs(outcomes: Sequence[Outcome], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:
+    """The `wanted` outputs of a batch, or all for none; raises MalformedRequest for one that there is not."""
+    unknown = [name for name in wanted if name not in OUTPUTS]
+    if unknown:
+        raise MalformedRequest(f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}.")
+    return [OutputTensor(name, OUTPUTS[name], _array(name, outcomes, card)) for name in wanted or OUTPUTS]
+
+
+def output_shape(name: str, card: Card) -> list[int]:
+    """The shape of an output in the model's metadata, -1 for the batch."""
+    return [-1, len(card.classes)] if name == "probabilities" else [-1]
+
+
+def _array(name: str, outcomes: Sequence[Outcome], card: Card) -> Array:
+    if name == "probabilities":
+        return np.array([outcome.probabilities for outcome in outcomes], np.float32)
+    if name == "confidence":
+        return np.array([outcome.probabilities[outcome.predicted] for outcome in outcomes], np.float32)
+    texts = [card.classes[each.predicted] if name == "label" else each.prediction_id for each in outcomes]
+    return np.array([text.encode() for text in texts], np.object_)
+
+
+def _encoded(tensor: InputTensor) -> list[bytes | Image]:
+    count = int(np.prod(tensor.shape, dtype=np.int64))
+    if count != tensor.shape[0] or not isinstance(tensor.elements, list) or len(tensor.elements) != count:
+        raise MalformedRequest(
+            f"the shape {list(tensor.shape)} does not fit {len(tensor.elements)} encoded images; send [N] or [N, 1]."
+        )
+    return list(tensor.elements)
+
+
+def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
+    spec = card.input
+    expected = (tensor.shape[0], spec.channels, spec.height, spec.width)
+    if tensor.shape != expected:
+        raise MalformedRequest(
+            f"the shape is {list(tensor.shape)}; {card.name} takes [N, {spec.channels}, {spec.height}, {spec.width}]."
+        )
+    values = tensor.elements
+    if not isinstance(values, np.ndarray) or values.size != np.prod(expected, dtype=np.int64):
+        raise MalformedRequest(f"the tensor has {len(values)} values; its shape {list(expected)} needs another number.")
+    return list(values.reshape(expected))

@@ -1,0 +1,101 @@
+"""Triton's own clients, unchanged, against a real server over HTTP and gRPC.
+
+Each client runs in a process of its own, as its generated messages and those of the server would meet in one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from model_store.store import Store
+
+pytestmark = pytest.mark.e2e
+
+CLIENT = """
+import importlib, json, sys
+import numpy as np
+transport, address, image, shape = sys.argv[1], sys.argv[2], open(sys.argv[3], "rb").read(), json.loads(sys.argv[4])
+triton = importlib.import_module("tritonclient." + transport)
+client = triton.InferenceServerClient(address)
+from tritonclient.utils import InferenceServerException
+assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("tiny")
+assert not client.is_model_ready("unknown") if transport == "http" else True
+metadata = client.get_model_metadata("tiny", **({} if transport == "http" else {"as_json": True}))
+encoded = triton.InferInput("image", [1], "BYTES")
+encoded.set_data_from_numpy(np.array([image], np.object_))
+first = client.infer("tiny", [encoded], request_id="triton")
+pixels = triton.InferInput("image", [2, *shape], "UINT8")
+pixels.set_data_from_numpy(np.zeros((2, *shape), np.uint8))
+wanted = [triton.InferRequestedOutput(name) for name in ("probabilities", "label")]
+second = client.infer("tiny", [pixels], model_version="1", outputs=wanted)
+refused = []
+for bad in (b"no image", b""):
+    encoded.set_data_from_numpy(np.array([bad], np.object_))
+    try:
+        client.infer("tiny", [encoded])
+    except InferenceServerException as error:
+        refused.append([error.status(), error.message()])
+print(json.dumps({
+    "name": metadata["name"],
+    "probabilities": first.as_numpy("probabilities").tolist(),
+    "label": first.as_numpy("label").tolist()[0].decode(),
+    "prediction_id": first.as_numpy("prediction_id").tolist()[0].decode(),
+    "batch": list(second.as_numpy("probabilities").shape),
+    "unasked": second.as_numpy("confidence") is None,
+    "refused": refused,
+}))
+"""
+
+
+@pytest.fixture
+def server(tiny_store: Store, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Addresses of a server by transport."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
+        "CANDOR_PORT": "0",
+        "CANDOR_GRPC_PORT": "0",
+        "CANDOR_STORE": str(tiny_store.root),
+        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    ports = [process.stdout.readline().strip().rsplit(":", 1)[1] for _ in range(2)]
+    yield {transport: f"127.0.0.1:{port}" for transport, port in zip(("http", "grpc"), ports, strict=True)}
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def test_tritons_clients_run_unchanged(
+    server: dict[str, str], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    (tmp_path / "image.png").write_bytes(png())
+    spec = tiny_store.read("tiny", 1).card.input
+    shape = json.dumps([spec.channels, spec.height, spec.width])
+    found = {}
+    for transport, address in server.items():
+        done = subprocess.run(
+            [sys.executable, "-c", CLIENT, transport, address, str(tmp_path / "image.png"), shape],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        found[transport] = json.loads(done.stdout)
+    for transport, answer in found.items():
+        assert answer["name"] == "tiny"
+        assert answer["batch"] == [2, 3]
+        assert answer["unasked"], transport
+        assert len(answer["prediction_id"]) == 36
+        (status, said), (_, empty) = answer["refused"]
+        assert status == {"http": "415", "grpc": "StatusCode.INVALID_ARGUMENT"}[transport]
+        assert "not an image" in said
+        assert "empty" in empty
+    assert found["http"]["probabilities"] == found["grpc"]["probabilities"]
+    assert found["http"]["label"] == found["grpc"]["label"]

@@ -1,0 +1,168 @@
+"""The Open Inference Protocol through its own rules: health, metadata, tensors in JSON and in binary, errors."""
+
+import base64
+import json
+import re
+import struct
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import text
+
+from model_store.image import decode
+from model_store.store import Store
+from monitoring.ledger.database import Ledger
+from serving.monitor import open_monitor
+from serving.server import Service
+from serving.settings import Settings
+from serving.switch import Fleet
+
+pytestmark = pytest.mark.anyio
+INFER = "/v2/models/tiny/infer"
+
+
+@pytest.fixture
+async def client(tiny_store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}", threads=1, max_items=20)
+    registry, fleet = CollectorRegistry(), Fleet()
+    with open_monitor(settings, registry, production=fleet.production) as monitor:
+        service = Service(settings, registry, monitor, fleet)
+        service.switch.scan()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.front), base_url="http://candor") as http:
+            yield http
+        service.close()
+
+
+def pixels(store: Store, *images: bytes) -> Any:
+    spec = store.read("tiny", 1).card.input.spec
+    return np.stack([decode(image, spec) for image in images])
+
+
+def tensor(array: Any) -> dict[str, Any]:
+    return {"name": "image", "datatype": "UINT8", "shape": list(array.shape), "data": array.ravel().tolist()}
+
+
+async def post(client: httpx.AsyncClient, body: object) -> httpx.Response:
+    return await client.post(INFER, content=json.dumps(body).encode())
+
+
+def by_name(answer: httpx.Response) -> dict[str, Any]:
+    return {output["name"]: output for output in answer.json()["outputs"]}
+
+
+async def test_health_and_metadata(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+    assert (await client.get("/v2/health/ready")).status_code == 200
+    assert (await client.get("/v2/models/tiny/ready")).status_code == 200
+    assert (await client.get("/v2")).json()["extensions"] == ["binary_tensor_data"]
+    found = (await client.get("/v2/models/tiny/versions/1")).json()
+    assert found["versions"] == ["1"]
+    assert [each["name"] for each in found["inputs"]] == ["image"]
+    assert found["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
+
+
+async def test_pixels_and_encoded_images_give_what_predictions_gives(
+    client: httpx.AsyncClient, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    images = [png(seed=number) for number in range(18)]  # more than one batch
+    alone = [(await client.post("/predictions/tiny", content=image)).json() for image in images]
+    from_pixels = by_name(await post(client, {"id": "scan", "inputs": [tensor(pixels(tiny_store, *images))]}))
+    encoded = [base64.b64encode(image).decode() for image in images]
+    as_bytes = {"name": "image", "datatype": "BYTES", "shape": [18], "data": encoded}
+    from_bytes = by_name(await post(client, {"inputs": [as_bytes]}))
+    for found in (from_pixels, from_bytes):
+        assert found["probabilities"]["shape"] == [18, 3]
+        expected = [list(answer["probabilities"].values()) for answer in alone]
+        assert np.reshape(found["probabilities"]["data"], (18, 3)) == pytest.approx(np.array(expected), abs=1e-6)
+        assert found["label"]["data"] == [answer["label"] for answer in alone]
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        known = connection.execute(text("select request_id from prediction where request_id is not null"))
+        assert sorted(known.scalars()) == sorted(f"scan/{number}" for number in range(18))
+
+
+async def test_binary_tensors_both_ways(
+    client: httpx.AsyncClient, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    image = pixels(tiny_store, png())
+    head = {
+        "id": "b",
+        "inputs": [
+            {"name": "image", "datatype": "UINT8", "shape": list(image.shape)}
+            | {"parameters": {"binary_data_size": image.nbytes}}
+        ],
+        "outputs": [{"name": "label", "parameters": {"binary_data": True}}, {"name": "probabilities"}],
+    }
+    encoded = json.dumps(head).encode()
+    answer = await client.post(
+        INFER,
+        content=encoded + image.tobytes(),
+        headers={"Inference-Header-Content-Length": str(len(encoded)), "Content-Type": "application/octet-stream"},
+    )
+    size = int(answer.headers["inference-header-content-length"])
+    found = json.loads(answer.content[:size])
+    label, probabilities = found["outputs"]
+    assert found["id"] == "b"
+    assert label["parameters"] == {"binary_data_size": len(answer.content) - size}
+    assert struct.unpack("<I", answer.content[size : size + 4])[0] == len(answer.content) - size - 4
+    expected = (await client.post("/predictions/tiny", content=png())).json()
+    assert answer.content[size + 4 :].decode() == expected["label"]
+    assert probabilities["data"] == pytest.approx(list(expected["probabilities"].values()), abs=1e-6)
+
+
+SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0, 0, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("no json", "not an inference request"),
+        ({"inputs": 3}, "inputs"),
+        ({"inputs": []}, "the inputs are: none"),
+        ({"inputs": [SMALL | {"name": "x"}]}, "the inputs are: x"),
+        ({"inputs": [SMALL]}, r"tiny takes \[N, "),
+        ({"inputs": [SMALL | {"datatype": "FP32"}]}, "send UINT8"),
+        ({"inputs": [SMALL | {"shape": []}]}, "send 1 to 20"),
+        ({"inputs": [SMALL | {"shape": [21, 1, 2, 2]}]}, "send 1 to 20"),
+        ({"inputs": [SMALL | {"shape": [-1, 1, 2, 2]}]}, "send 1 to 20"),
+        ({"inputs": [SMALL | {"data": [0.5, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [SMALL | {"data": [256, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [SMALL | {"data": [[0], [0, 1]]}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [SMALL | {"data": None}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [SMALL | {"parameters": {"binary_data_size": 4}}]}, "0 bytes are left"),
+        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": ["!"]}]}, "base64"),
+        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA"]}]}, "does not fit"),
+        (
+            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [2], "data": ["AAAA", "AAAA"]}]},
+            "image 0: .*not an image",
+        ),
+        ({"inputs": [SMALL], "outputs": [{"name": "logits"}]}, "there is no output 'logits'|tiny takes"),
+        ({"inputs": [SMALL], "id": "x" * 300}, "at most 200"),
+    ],
+)
+async def test_a_bad_request_is_told_in_the_protocols_form(client: httpx.AsyncClient, body: object, said: str) -> None:
+    answer = await post(client, body)
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["error"]
+    assert re.search(said, answer.json()["error"])
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "999999", "1e3"])
+async def test_a_wrong_header_length_is_told(client: httpx.AsyncClient, length: str) -> None:
+    answer = await client.post(INFER, content=b"{}", headers={"Inference-Header-Content-Length": length})
+    assert (answer.status_code, "the body has 2 bytes" in answer.json()["error"]) == (400, True)
+
+
+async def test_an_unknown_model_is_404_everywhere(client: httpx.AsyncClient) -> None:
+    for answer in (
+        await client.get("/v2/models/x"),
+        await client.get("/v2/models/x/ready"),
+        await client.post("/v2/models/x/infer", content=b"{}"),
+        await client.get("/v2/models/tiny/versions/9"),
+    ):
+        assert answer.status_code == 404
+        assert "loaded" in answer.json()["error"]
