@@ -30,6 +30,14 @@ class UnknownName(TrainingError, ValueError):
         self.known = known
 
 
+class BadLoss(TrainingError, ValueError):
+    """Losses that do not go together, or an option that is not theirs or out of its range."""
+
+
+class BadGroup(TrainingError, RuntimeError):
+    """The environment names processes that training cannot join."""
+
+
 class WeightsNotFound(TrainingError, FileNotFoundError):
     """Pretrained weights are neither in a file nor reachable on the hub."""
 

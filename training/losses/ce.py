@@ -1,16 +1,16 @@
-"""Cross-entropy, weighted by class: the baseline, and the main term of every other method.
+"""Cross-entropy, weighted by class: the baseline, and the main term where no other is named.
 
 Source: Liang et al. 2020, section 5.1, which weights the cross-entropy by class and nothing else.
 """
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from training.losses.loss import LossSettings, Term, precise
+from training.losses.loss import MainTerm
+from training.losses.recipe import Recipe
 
 
-class CrossEntropy(Term):
+class CrossEntropy(MainTerm):
     """sum_i w[y_i] * -log softmax(z_i)[y_i] / sum_i w[y_i].
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
@@ -21,21 +21,8 @@ class CrossEntropy(Term):
     0.5756
     """
 
-    def __init__(self, class_weights: Tensor | None = None) -> None:
-        self.class_weights = class_weights
-
-    def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum of the weights, (1,)."""
-        return self._weights(logits, labels).sum().reshape(1)
-
-    def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        losses = functional.cross_entropy(precise(logits), labels, reduction="none")  # (N,)
-        return (self._weights(logits, labels) * losses).sum() / statistics[0]
-
-    def _weights(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Weight of each image, (N,)."""
-        weights = precise(logits).new_ones(logits.shape[1]) if self.class_weights is None else self.class_weights
-        return weights.to(device=logits.device, dtype=precise(logits).dtype)[labels]
+    def costs(self, logits: Tensor) -> Tensor:
+        return -logits.log_softmax(dim=1)
 
 
 def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
@@ -50,6 +37,10 @@ def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
     return torch.where(counts > 0, len(labels) / (class_count * counts.clamp(min=1)), 0.0)
 
 
-def ce(settings: LossSettings) -> tuple[Term, ...]:
-    """The recipe `ce`: cross-entropy alone."""
-    return (CrossEntropy(settings.class_weights),)
+RECIPE = Recipe(
+    title="cross-entropy",
+    source="Liang et al. 2020, 5.1",
+    formula="sum w[y] * -log p[y] / sum w[y]",
+    role="main",
+    build=CrossEntropy,
+)

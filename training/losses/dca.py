@@ -1,18 +1,20 @@
-"""DCA: the difference between confidence and accuracy, as an auxiliary loss.
+"""DCA: the difference between confidence and accuracy, as an auxiliary loss, in four forms.
 
 Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch, p_i the top-label
 confidence and c_i 1 where the top label is right. The accuracy term has no gradient; the term is not weighted by class.
-The batch size is a hyper-parameter of it: a calibrated model still shows about sqrt(2/pi) sigma / sqrt(N).
+The batch size is a hyper-parameter of it: a calibrated model still shows about sqrt(2/pi) sigma / sqrt(N), and the sign
+of that noise steers. The other forms are ours, against that noise: squared and Huber push less where the gap is small,
+the running mean takes the sign from many batches.
 """
 
 import torch
 from torch import Tensor
 
-from training.losses.ce import CrossEntropy
-from training.losses.loss import LossSettings, Term, precise
+from training.losses.loss import SumTerm, Term, top
+from training.losses.recipe import Option, Recipe
 
 
-class ConfidenceGap(Term):
+class ConfidenceGap(SumTerm):
     """beta * |G| with G = mean_i (p_i - c_i).
 
     Its gradient is beta * sign(G) / N * p_i * (1[j = top_i] - softmax(z_i)_j) for logit z_ij.
@@ -25,22 +27,107 @@ class ConfidenceGap(Term):
     def __init__(self, *, beta: float) -> None:
         self.beta = beta
 
-    def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Sum of (confidence - correctness), and the number of images, (2,)."""
-        excess = _excess(logits.detach(), labels)
-        return torch.stack([excess.sum(), excess.new_tensor(len(excess))])
+    def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of (confidence - correctness), (1,)."""
+        confidence, correct = top(logits, labels)
+        return (confidence - correct).sum().reshape(1)
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        return self.beta * (sums[0] / count).abs()
+
+
+class SquaredGap(ConfidenceGap):
+    """beta * G^2; with beta 150 its slope equals that of 15 |G| at a gap of .05.
+
+    >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
+    >>> round(SquaredGap(beta=100.0)(logits, torch.tensor([1, 1])).item(), 4)  # 100 * 0.15 ** 2
+    2.25
+    """
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        return self.beta * (sums[0] / count).square()
+
+
+class HuberGap(ConfidenceGap):
+    """beta * (G^2 / (2 delta) where |G| < delta, else |G| - delta / 2).
+
+    >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
+    >>> labels = torch.tensor([1, 1])  # G = 0.15
+    >>> [round(HuberGap(beta=10.0, delta=delta)(logits, labels).item(), 4) for delta in (0.1, 0.3)]
+    [1.0, 0.375]
+    """
+
+    def __init__(self, *, beta: float, delta: float) -> None:
+        super().__init__(beta=beta)
+        self.delta = delta
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        gap = (sums[0] / count).abs()
+        return self.beta * torch.where(gap < self.delta, gap.square() / (2 * self.delta), gap - self.delta / 2)
+
+
+class RunningGap(ConfidenceGap):
+    """beta * |R|, R the running mean of G over batches; its gradient is beta * sign(R) * gradient of G.
+
+    R = sum_s momentum^s G_(t-s) / sum_s momentum^s, so the first batch's R is its G. Differentiating R itself would
+    scale the gradient down by 1 - momentum; only the noise of the sign is to be lowered, so it is not.
+
+    >>> logits, gap = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]])), RunningGap(beta=10.0, momentum=0.5)
+    >>> [round(gap(logits, torch.tensor([label, 1])).item(), 4) for label in (1, 0)]  # G = .15 where the tie is 0, -.35
+    [1.5, 1.8333]
+    """
+
+    def __init__(self, *, beta: float, momentum: float) -> None:
+        super().__init__(beta=beta)
+        self.momentum = momentum
+        self.memory = torch.zeros(2, dtype=torch.float64)  # sums of momentum^s G and of momentum^s
+
+    def observe(self, statistics: Tensor) -> None:
+        gap = float(statistics[0] / statistics[1])
+        self.memory = self.momentum * self.memory + torch.tensor([gap, 1.0], dtype=torch.float64)
 
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        total, count = statistics
-        return self.beta * total.sign() * _excess(logits, labels).sum() / count
+        running, count = self.memory[0] / self.memory[1], statistics[-1]
+        own = self.sums(logits, labels)[0]
+        steered = float(running.sign()) * (own - own.detach())
+        return self.beta * (float(running.abs()) * len(logits) + steered) / count
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return Term.__call__(self, logits, labels)
 
 
-def _excess(logits: Tensor, labels: Tensor) -> Tensor:
-    """Confidence minus correctness of each image, (N,)."""
-    confidence, predicted = precise(logits).softmax(dim=1).max(dim=1)
-    return confidence - (predicted == labels).to(confidence.dtype)
+BETA = Option(15.0, "strength; the paper uses 10 to 15")
+SOURCE = "Liang et al. 2020, eq. 5 and 6"
 
-
-def dca(settings: LossSettings) -> tuple[Term, ...]:
-    """The recipe `dca`: cross-entropy and the gap."""
-    return CrossEntropy(settings.class_weights), ConfidenceGap(beta=settings.beta)
+RECIPE = Recipe(
+    title="DCA",
+    source=SOURCE,
+    formula="beta |G|, G = mean p - mean c over the batch",
+    role="auxiliary",
+    build=ConfidenceGap,
+    options={"beta": BETA},
+)
+SQUARED = Recipe(
+    title="DCA squared",
+    source=f"after {SOURCE}",
+    formula="beta G^2",
+    role="auxiliary",
+    build=SquaredGap,
+    options={"beta": Option(150.0, "strength; 150 has the slope of dca's 15 at a gap of .05")},
+)
+HUBER = Recipe(
+    title="DCA Huber",
+    source=f"after {SOURCE}",
+    formula="beta (G^2 / 2 delta below delta, else |G| - delta / 2)",
+    role="auxiliary",
+    build=HuberGap,
+    options={"beta": BETA, "delta": Option(0.05, "gap at which the push is full", low=1e-6, high=1.0)},
+)
+RUNNING = Recipe(
+    title="DCA running",
+    source=f"after {SOURCE}",
+    formula="beta |R|, R the running mean of G; gradient beta sign(R) dG",
+    role="auxiliary",
+    build=RunningGap,
+    options={"beta": BETA, "momentum": Option(0.9, "weight of the past", high=0.999)},
+)
