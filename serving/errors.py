@@ -1,7 +1,8 @@
 """What can go wrong between an image and its answer, and what the client is told.
 
-An image walks: head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
+An image walks: gate -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
 
+    gate        Unauthorized, Forbidden
     head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest, BodyTooLarge
     admission   Overloaded
     body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
@@ -50,6 +51,14 @@ class UnknownVersion(ServingError, LookupError):
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         loaded = ", ".join(str(number) for number in known)
         super().__init__(f"version {version[:100]!r} of model {model!r} is not loaded; loaded versions: {loaded}.")
+
+
+class Unauthorized(ServingError, PermissionError):
+    """No token, or one that is not known."""
+
+
+class Forbidden(ServingError, PermissionError):
+    """A token that does not grant what the request needs."""
 
 
 class NotReady(ServingError, RuntimeError):
@@ -120,6 +129,8 @@ STATUS: Final[dict[type[Exception], tuple[int, str]]] = {
     MalformedRequest: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
+    Unauthorized: (401, "unauthorized"),
+    Forbidden: (403, "forbidden"),
     UnknownModel: (404, "unknown_model"),
     UnknownVersion: (404, "unknown_version"),
     BodyTimeout: (408, "body_timeout"),

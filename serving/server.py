@@ -26,8 +26,10 @@ from model_store.store import Store
 from monitoring.recorder import Recorder
 from serving.errors import ListenError, ModelUnusable
 from serving.front.app import Front
+from serving.front.gate import read_gate
 from serving.front.inference import Inference
 from serving.front.routes import metrics_alone, rare_routes
+from serving.front.shell import wrapped
 from serving.logs import configure_logging
 from serving.metrics import ServingMetrics
 from serving.monitor import Monitor, open_monitor
@@ -87,6 +89,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry)
+        self._gate = read_gate(_secret(settings), settings.tokens_file)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
         self.fleet = fleet
@@ -101,7 +104,8 @@ class Service:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         server.catch_signals()
-        sys.stdout.write(f"Candor serves on http://{shown}:{port}\n")
+        scheme = "http" if self._settings.tls_certificate is None else "https"
+        sys.stdout.write(f"Candor serves on {scheme}://{shown}:{port}\n")
         sys.stdout.flush()
         self.switch.start(self._settings.poll_s)
         rpc = await self._start_grpc()
@@ -154,7 +158,7 @@ class Service:
             from serving.v2.rpc import Servicer, start_grpc
         except ModuleNotFoundError as error:
             raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
-        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, gate=self._gate)
         server, port = await start_grpc(servicer, self._settings)
         sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
         sys.stdout.flush()
@@ -172,7 +176,12 @@ class Service:
             mounted=[*mounted, *self._v2_routes()],
         )
         return Front(
-            settings=self._settings, fleet=self.fleet, inference=self.inference, rest=rest, metrics=self._metrics
+            settings=self._settings,
+            gate=self._gate,
+            fleet=self.fleet,
+            inference=self.inference,
+            rest=rest,
+            metrics=self._metrics,
         )
 
 
@@ -209,9 +218,13 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
+def _secret(settings: Settings) -> str | None:
+    return None if settings.tokens is None else settings.tokens.get_secret_value()
+
+
 def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        front,
+        wrapped(front, settings),
         http="httptools",
         ws="none",
         lifespan="off",
@@ -221,6 +234,8 @@ def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         backlog=2048,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )

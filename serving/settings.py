@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.errors import SettingsError
@@ -57,6 +57,15 @@ class Settings(BaseSettings):
 
     drain_delay_s: float = Field(0.2, ge=0, description="Seconds of listening on, not ready, after SIGTERM.")
     drain_s: float = Field(25.0, gt=0, description="Seconds that admitted requests have to be answered after SIGTERM.")
+
+    tokens: SecretStr | None = Field(
+        None, description="Bearer tokens, `TOKEN scope[,scope]` between semicolons; unset (and no file): all is open."
+    )
+    tokens_file: Path | None = Field(None, description="File of tokens, a line each, in the same form.")
+    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), to serve HTTPS.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may ask, as a JSON list.")
+    traces: bool = Field(False, description="OpenTelemetry traces of requests (extra `traces`).")
 
     drift_average_run_length: float = Field(
         1e5, gt=1, description="Labels between false drift alarms, on average, at least."

@@ -11,8 +11,9 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.admission import Pace
-from serving.errors import ClientGone, Failure, Overloaded, failure
+from serving.errors import ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
 from serving.front.answer import JSON_HEADER, error_body
+from serving.front.gate import Gate
 from serving.front.inference import Inference
 from serving.front.items import NDJSON, Item, read_items, write_answers
 from serving.front.request import Head, read_body, read_head
@@ -32,9 +33,17 @@ class Front:
     """The ASGI application. `draining` makes every answer the last of its connection."""
 
     def __init__(
-        self, *, settings: Settings, fleet: Fleet, inference: Inference, rest: ASGIApp, metrics: ServingMetrics
+        self,
+        *,
+        settings: Settings,
+        gate: Gate,
+        fleet: Fleet,
+        inference: Inference,
+        rest: ASGIApp,
+        metrics: ServingMetrics,
     ) -> None:
         self._settings = settings
+        self._gate = gate
         self._fleet = fleet
         self._inference = inference
         self._rest = rest
@@ -47,11 +56,20 @@ class Front:
         if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
             await self._predict(scope, receive, send)
         else:
+            await self._other(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._gate.check(scope)
+        except ServingError as error:
+            await self._refuse(scope, send, error)
+        else:
             await self._rest(scope, receive, send)
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived_s = time.perf_counter()
         try:
+            self._gate.check(scope)
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
             answer = await self._answer(scope, head, receive, arrived_s)
         except ClientGone:
@@ -95,6 +113,8 @@ class Front:
         self._metrics.rejected.labels(failed.code).inc()
         headers = [JSON_HEADER]
         close = self.draining
+        if isinstance(error, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, Overloaded):
             headers.append((b"retry-after", str(error.retry_after_s).encode()))
             close = not await self._pace.hold() or close

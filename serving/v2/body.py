@@ -112,7 +112,7 @@ def write_response(
 def raw(output: OutputTensor) -> bytes:
     """An output's bytes as the protocol has them: row major, little endian, byte strings behind their lengths."""
     if output.datatype == "BYTES":
-        texts: list[bytes] = output.array.ravel().tolist()
+        texts: Any = output.array.ravel().tolist()
         return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
     return output.array.astype("<f4").tobytes()
 

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
+from serving.front.gate import Gate
 from serving.front.request import request_id_of
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -39,9 +40,16 @@ class Servicer(service.GRPCInferenceServiceServicer):
     """Answers the protocol's calls by the same service as REST. Method names are the protocol's."""
 
     def __init__(
-        self, inference: InferenceService, *, settings: Settings, metrics: ServingMetrics, ready: Callable[[], bool]
+        self,
+        inference: InferenceService,
+        *,
+        settings: Settings,
+        gate: Gate,
+        metrics: ServingMetrics,
+        ready: Callable[[], bool],
     ) -> None:
         self._inference = inference
+        self._gate = gate
         self._deadline_s = settings.deadline_s
         self._metrics = metrics
         self._ready = ready
@@ -57,6 +65,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
 
     async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
+            self._gate.check_token(_authorization(context), "read")
             self._inference.find(request.name, request.version)
             return protocol.ModelReadyResponse(ready=self._ready())
 
@@ -64,12 +73,14 @@ class Servicer(service.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
+            self._gate.check_token(_authorization(context), "read")
             return protocol.ModelMetadataResponse(**self._inference.metadata(request.name, request.version))
 
         return await self._guarded(answer, context)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
+            self._gate.check_token(_authorization(context), "predict")
             served = self._inference.find(request.model_name, request.model_version)
             identity = request_id_of(request.id or None)
             with served.lease():
@@ -109,13 +120,20 @@ async def start_grpc(servicer: Servicer, settings: Settings) -> tuple[grpc.aio.S
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
-    except RuntimeError as error:
+        port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
+    except (RuntimeError, OSError) as error:
         raise ListenError(
             f"cannot listen on {host}:{settings.grpc_port} for gRPC: {error}. Choose another CANDOR_GRPC_PORT."
         ) from error
     await server.start()
     return server, port
+
+
+def _add_port(server: Any, address: str, settings: Settings) -> int:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return int(server.add_insecure_port(address))
+    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
 
 def read_inputs(request: Any) -> list[InputTensor]:
@@ -156,6 +174,10 @@ def _input(tensor: Any, content: bytes | None) -> InputTensor:
             raise MalformedRequest(f"the values of {tensor.name[:50]!r} are not all from 0 to 255.")
         elements = values.astype(np.uint8)
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)
+
+
+def _authorization(context: Context) -> bytes:
+    return next((value.encode() for name, value in context.invocation_metadata() or () if name == "authorization"), b"")
 
 
 async def _never() -> Any:

@@ -380,3 +380,17 @@ async def test_sixteen_bit_and_palette_images_are_answered(server: Running) -> N
         file = io.BytesIO()
         Image.new(mode, (20, 20)).save(file, "TIFF")
         assert (await server.predict(file.getvalue())).status_code == 200
+
+
+async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]) -> None:
+    token = "t" * 32
+    async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
+        refused = await server.predict(png())
+        assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert (await server.predict(png(), Authorization=f"Bearer {token}")).status_code == 200
+        metrics = await server.client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+        assert (metrics.status_code, metrics.json()["error"]) == (403, "forbidden")
+        assert (await server.client.get("/v2")).status_code == 401
+        assert (await server.client.get("/healthz")).status_code == 200
+        assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
