@@ -52,10 +52,11 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError
+    from serving.client import ServerRefused
     from serving.errors import ServingError
     from training.errors import TrainingError
 
-    return ModelStoreError, MonitoringError, ServingError, TrainingError, HTTPError, DBAPIError, OSError
+    return ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError, HTTPError, DBAPIError, OSError
 
 
 if __name__ == "__main__":

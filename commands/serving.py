@@ -31,7 +31,7 @@ def predict(
 ) -> None:
     """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
     from model_store.errors import ImageError
-    from serving.errors import ServerRefused
+    from serving.client import ServerRefused
     from serving.files import image_files
     from terminal import print_json, stderr, stdout
 

@@ -108,14 +108,6 @@ class LedgerFailed(ServingError, RuntimeError):
     """The prediction could not be recorded, so it is not given."""
 
 
-class ServerRefused(ServingError):
-    """Raised by the client when a server answers with an error: `status`, `code` and the server's sentence."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(f"{detail} ({status} {code})")
-        self.status, self.code, self.detail = status, code, detail
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error as the client sees it: HTTP status, stable code, a sentence."""

@@ -1,16 +1,19 @@
 """The client against a scripted server."""
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from serving.client import Client
-from serving.errors import ServerRefused
+from serving.client import AsyncClient, Client, Patience, ServerRefused
 
-BUSY = httpx.Response(429, headers={"Retry-After": "3"}, json={"error": "overloaded", "detail": "later."})
+
+def busy() -> httpx.Response:
+    return httpx.Response(429, headers={"Retry-After": "3"}, json={"error": "overloaded", "detail": "later."})
 
 
 class Script:
@@ -28,20 +31,46 @@ class Script:
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        taken.append(seconds)
+
     monkeypatch.setattr("serving.client.time.sleep", taken.append)
+    monkeypatch.setattr("serving.client.asyncio.sleep", nap)
     return taken
 
 
-@pytest.fixture
-def client_of() -> Callable[..., tuple[Client, Script]]:
-    def make(*responses: httpx.Response, attempts: int = 4) -> tuple[Client, Script]:
+class Awaited:
+    """An AsyncClient whose calls block, so that one set of tests holds for both."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        if name == "predict_many":
+            return lambda *args, **options: asyncio.run(_listed(method(*args, **options)))
+        return lambda *args, **options: asyncio.run(method(*args, **options))
+
+
+async def _listed(answers: AsyncIterator[Any]) -> list[Any]:
+    return [answer async for answer in answers]
+
+
+@pytest.fixture(params=["sync", "async"])
+def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script]]:
+    def make(*responses: httpx.Response, attempts: int = 4, token: str | None = None) -> tuple[Any, Script]:
         script = Script(responses)
-        return Client("http://server", transport=httpx.MockTransport(script), attempts=attempts), script
+        options: dict[str, Any] = {"patience": Patience(attempts), "token": token}
+        options["transport"] = httpx.MockTransport(script)
+        if request.param == "sync":
+            return Client("http://server", **options), script
+        return Awaited(AsyncClient("http://server", **options)), script
 
     return make
 
 
-def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Client, Script]], tmp_path: Path) -> None:
+def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Any, Script]], tmp_path: Path) -> None:
     client, script = client_of(httpx.Response(200, json={"label": "a"}))
     (tmp_path / "x.png").write_bytes(b"image")
     assert client.predict(tmp_path / "x.png", model="a b", version=2, request_id="mine") == {"label": "a"}
@@ -51,33 +80,33 @@ def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Client, Script]]
     assert request.headers["X-Request-Id"] == "mine"
 
 
-def test_the_only_model_need_not_be_named(client_of: Callable[..., tuple[Client, Script]]) -> None:
+def test_the_only_model_need_not_be_named(client_of: Callable[..., tuple[Any, Script]]) -> None:
     client, script = client_of(httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={}))
     client.predict(b"image")
     assert script.requests[1].url.path == "/predictions/m"
 
 
-def test_of_several_models_one_must_be_named(client_of: Callable[..., tuple[Client, Script]]) -> None:
+def test_of_several_models_one_must_be_named(client_of: Callable[..., tuple[Any, Script]]) -> None:
     client, _ = client_of(httpx.Response(200, json={"models": [{"name": "m"}, {"name": "n"}]}))
     with pytest.raises(ServerRefused, match="m, n"):
         client.predict(b"image")
 
 
-def test_retry_after_is_honored(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
-    client, _ = client_of(BUSY, BUSY, httpx.Response(200, json={"label": "a"}))
+def test_retry_after_is_honored(client_of: Callable[..., tuple[Any, Script]], naps: list[float]) -> None:
+    client, _ = client_of(busy(), busy(), httpx.Response(200, json={"label": "a"}))
     assert client.predict(b"image", model="m") == {"label": "a"}
     assert naps == [3.0, 3.0]
 
 
-def test_patience_ends(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
-    client, _ = client_of(BUSY, BUSY, attempts=2)
+def test_patience_ends(client_of: Callable[..., tuple[Any, Script]], naps: list[float]) -> None:
+    client, _ = client_of(busy(), busy(), attempts=2)
     with pytest.raises(ServerRefused, match=r"later\. \(429 overloaded\)") as caught:
         client.predict(b"image", model="m")
     assert (caught.value.status, caught.value.code) == (429, "overloaded")
     assert naps == [3.0]
 
 
-def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Client, Script]], naps: list[float]) -> None:
+def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Any, Script]], naps: list[float]) -> None:
     client, script = client_of(httpx.Response(415, json={"error": "not_an_image", "detail": "no."}))
     with pytest.raises(ServerRefused, match="not_an_image"):
         client.predict(b"text", model="m")
@@ -85,13 +114,13 @@ def test_a_bad_image_is_not_sent_twice(client_of: Callable[..., tuple[Client, Sc
     assert naps == []
 
 
-def test_an_error_in_no_known_form_is_still_an_error(client_of: Callable[..., tuple[Client, Script]]) -> None:
+def test_an_error_in_no_known_form_is_still_an_error(client_of: Callable[..., tuple[Any, Script]]) -> None:
     client, _ = client_of(httpx.Response(502, text="<html>bad gateway</html>"))
     with pytest.raises(ServerRefused, match="bad gateway"):
         client.models()
 
 
-def test_feedback_and_calibration_speak_the_monitors_language(client_of: Callable[..., tuple[Client, Script]]) -> None:
+def test_feedback_and_calibration_speak_the_monitors_language(client_of: Callable[..., tuple[Any, Script]]) -> None:
     accepted = [{"status": "accepted"}]
     client, script = client_of(httpx.Response(200, json=accepted), httpx.Response(200, json={"ece": 0.1}))
     assert client.feedback([{"prediction_id": "i", "label": "a"}]) == accepted
@@ -106,3 +135,26 @@ def test_ready_is_false_without_a_server() -> None:
 
     with Client("http://server", transport=httpx.MockTransport(refuse)) as client:
         assert client.ready() is False
+
+
+def test_many_are_answered_in_order_with_refusals_in_their_places(
+    client_of: Callable[..., tuple[Any, Script]], naps: list[float]
+) -> None:
+    refused = httpx.Response(415, json={"error": "not_an_image", "detail": "no."})
+    client, script = client_of(
+        httpx.Response(200, json={"models": [{"name": "m"}]}), httpx.Response(200, json={"label": "a"}), refused
+    )
+    heard: list[tuple[int, int]] = []
+    first, second = client.predict_many(
+        [b"1", b"2"], connections=1, progress=lambda done, total: heard.append((done, total))
+    )
+    assert first == {"label": "a"}
+    assert isinstance(second, ServerRefused)
+    assert heard == [(1, 2), (2, 2)]
+    assert [request.content for request in script.requests[1:]] == [b"1", b"2"]
+
+
+def test_a_token_is_sent(client_of: Callable[..., tuple[Any, Script]]) -> None:
+    client, script = client_of(httpx.Response(200, json={"models": []}), token="secret")
+    client.models()
+    assert script.requests[0].headers["Authorization"] == "Bearer secret"
