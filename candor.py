@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import demo, monitoring, serving, store, training
+from commands import data, demo, monitoring, serving, store, training
 
 app = typer.Typer(
     name="candor",
@@ -30,6 +30,8 @@ for verb in (
     demo.demo,
 ):
     app.command()(verb)
+
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

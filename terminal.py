@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+EXCLUDED_SHOWN = 20  # files that a data set is without; the run's excluded.csv has them all
 TABLE_WIDTH = 120  # a table that is cut is worse than one that a narrow window wraps
 
 stdout = Console(highlight=False, soft_wrap=True)
@@ -92,6 +93,22 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
         for method, measures in by_method.items()
     ]
     return table(f"Temperature {evaluation['temperature']:.3f}", MEASURES_COLUMNS, rows)
+
+
+def data_tables(found: Mapping[str, Any]) -> list[Any]:
+    """Return the parts of a data set's description: what it is, images by class and split, defects, notes."""
+    splits = found["counts"]
+    rows = [[name, *(str(counts[label]) for counts in splits.values())] for label, name in enumerate(found["classes"])]
+    rows.append(["all", *(str(sum(counts)) for counts in splits.values())])
+    if any(found["groups"].values()):
+        rows.append(["patients or groups", *(str(count or "-") for count in found["groups"].values())])
+    rows.append(["repeated inside", *(str(found["duplicates"][name]) for name in splits)])
+    color = "gray" if found["channels"] == 1 else "color"
+    title = f"{found['name']} (layout {found['layout']}): {color}, usually {found['size']} pixels on the longer side"
+    lines = [f"{len(found['excluded'])} files are left out."] if found["excluded"] else []
+    lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
+    lines += [f"Note: {note}." for note in found["notes"]]
+    return [table(title, ("class", *splits), rows), *(f"\n{line}" if not at else line for at, line in enumerate(lines))]
 
 
 def catalog_table(entries: Sequence[Mapping[str, Any]]) -> Table:

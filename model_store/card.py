@@ -26,11 +26,13 @@ class InputCard(_Frozen):
     height: int = Field(gt=0, le=4096)
     width: int = Field(gt=0, le=4096)
     resize: Literal["stretch", "crop"] = "stretch"
+    window: tuple[float, Annotated[float, Field(ge=1)]] | None = None
+    frames: Literal["one", "first"] = "one"
 
     @property
     def spec(self) -> InputSpec:
         """The same as a plain dataclass for `model_store.image`."""
-        return InputSpec(self.channels, self.height, self.width, self.resize)
+        return InputSpec(self.channels, self.height, self.width, self.resize, self.window, self.frames)
 
 
 class Provenance(_Frozen):

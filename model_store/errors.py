@@ -41,6 +41,13 @@ class ImageTooLarge(ImageError):
         )
 
 
+class UnsupportedImage(ImageError):
+    """An image of a kind that Candor does not read: a compression, several frames, no pixels."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"the image is {found}: send {expected}")
+
+
 class BundleError(ModelStoreError):
     """A bundle is not what its card says."""
 

@@ -1,8 +1,8 @@
 """How an image becomes the model's input: decode, color, resize. Training and serving both call this and nothing else.
 
 The result is uint8; casting and normalization are in the ONNX graph. The size is read from the header and checked
-before a pixel is decoded. This file is copied into TorchServe archives: it may import NumPy, Pillow and
-`model_store.errors`, no more.
+before a pixel is decoded. This file is copied into TorchServe archives, with `dicom.py`: it may import NumPy, Pillow
+and those two rooms' files, no more.
 """
 
 import io
@@ -13,17 +13,24 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from model_store.dicom import is_dicom, open_dicom
 from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # those that Pillow reads; DICOM comes beside them
+KNOWN = (*FORMATS, "DICOM")
 MAX_PIXELS = 50_000_000
+TILE_WIDTH, TILE_LENGTH, PHOTOMETRIC = 322, 323, 262  # TIFF tags
+WHITE_IS_ZERO = 0
 
 Pixels = npt.NDArray[np.uint8]
 
 # Pillow's own bomb guard stands in the way of ours, which knows the configured limit and is checked first.
 Image.MAX_IMAGE_PIXELS = None
+# Both libraries warn of harmless oddities in metadata; the pixels decide. Once for the process and not around each
+# call: the filters are global, and images are decoded in several threads at a time.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
 
 
 @dataclass(frozen=True)
@@ -34,19 +41,25 @@ class InputSpec:
         channels: 1 (gray) or 3 (RGB).
         height, width: in pixels.
         resize: "stretch" scales both sides to fit; "crop" scales the shorter side and keeps the center of the longer.
+        window: center and width by which gray DICOM is shown, in the units after its rescale (Hounsfield for CT);
+            None: the file's own. Other formats are not touched by it.
+        frames: of a DICOM file with several frames, "one" refuses it and "first" takes the first.
     """
 
     channels: Literal[1, 3]
     height: int
     width: int
     resize: Literal["stretch", "crop"] = "stretch"
+    window: tuple[float, float] | None = None
+    frames: Literal["one", "first"] = "one"
 
 
 def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode one encoded image into the model's input.
 
     Args:
-        data: the bytes of a JPEG, PNG, TIFF, BMP or WebP file; of several frames the first is taken.
+        data: the bytes of a JPEG, PNG, TIFF, BMP, WebP or DICOM file; of several frames the first is taken, but for
+            DICOM, where `spec.frames` says so.
         spec: what the model expects.
         max_pixels: the largest width times height that is decoded.
 
@@ -54,42 +67,67 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
         (C, H, W) uint8.
 
     Raises:
-        EmptyImage, UnknownImage, BrokenImage, ImageTooLarge: as their names say.
+        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge: as their names say.
     """
-    image = open_image(data, max_pixels=max_pixels)
+    image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames)
     try:
         return prepare(image, spec)
-    except ValueError as error:  # a color space that Pillow reads and cannot convert: CIELAB
+    except (ValueError, MemoryError) as error:  # a color space that Pillow reads and cannot convert: CIELAB
         raise BrokenImage(str(error)) from error
 
 
-def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    window: tuple[float, float] | None = None,
+    frames: Literal["one", "first"] = "one",
+) -> Image.Image:
     """Decode one encoded image, at its own size, upright as its EXIF orientation says; errors as `decode`."""
     if not data:
         raise EmptyImage
+    if is_dicom(data):
+        return open_dicom(data, max_pixels=max_pixels, window=window, frames=frames)
     try:
-        with warnings.catch_warnings():  # Pillow warns of harmless oddities in metadata; the pixels decide
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                raise ImageTooLarge(image.width, image.height, max_pixels)
-            image.load()
-            return ImageOps.exif_transpose(image)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            raise ImageTooLarge(image.width, image.height, max_pixels)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            _check_tiles(image, max_pixels)
+        image.load()
+        return ImageOps.exif_transpose(_dark_is_low(image))
     except UnidentifiedImageError as error:
-        raise UnknownImage(FORMATS) from error
+        raise UnknownImage(KNOWN) from error
     # Pillow's decoders signal damaged data with whatever their parsers happen to raise.
     except (
         OSError,
         ValueError,
         SyntaxError,
         EOFError,
-        IndexError,
-        KeyError,
+        LookupError,
         TypeError,
-        OverflowError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        MemoryError,
         struct.error,
     ) as error:
-        raise BrokenImage(str(error) or type(error).__name__) from error
+        raise BrokenImage(str(error)[:200] or type(error).__name__) from error
+
+
+def _check_tiles(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
+    """Refuse tiles beyond the limit: each is decoded whole, however small the image that is cut from it."""
+    width, height = (int(image.tag_v2.get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH))
+    if width * height > max_pixels:
+        raise ImageTooLarge(width, height, max_pixels)
+
+
+def _dark_is_low(image: Image.Image) -> Image.Image:
+    """Invert 16-bit TIFF that stores white as 0, as Pillow itself does for 8 bits and not for 16."""
+    tags = getattr(image, "tag_v2", {})
+    if not image.mode.startswith("I;16") or tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
+        return image
+    return Image.fromarray(0xFFFF - np.asarray(image, np.uint16))
 
 
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:

@@ -1,9 +1,9 @@
 """TorchServe's way into a bundle: the same graph, preprocessing and answer as Candor's own server, without
 ledger and monitor.
 
-Travels inside the archive, beside `model.onnx`, `card.json` and the `model_store` files that it imports, so
-it may need NumPy, Pillow and onnxruntime and nothing else; not even TorchServe, which only calls it. A bad
-image gets its own 4xx and harms no batch-mate.
+Travels inside the archive, beside `model.onnx`, `card.json` and the `model_store` files that it imports, so it may need
+NumPy, Pillow and onnxruntime (and pydicom, if it is to read DICOM) and nothing else; not even TorchServe, which only
+calls it. A bad image gets its own 4xx and harms no batch-mate.
 """
 
 import json
@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage
-from model_store.image import FORMATS, InputSpec, decode
+from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage, UnsupportedImage
+from model_store.image import KNOWN, InputSpec, decode
 
 STATUS: dict[type[ImageError], tuple[int, str]] = {
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
     ImageTooLarge: (413, "image_too_large"),
     UnknownImage: (415, "not_an_image"),
+    UnsupportedImage: (415, "unsupported_image"),
 }
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
@@ -78,5 +79,5 @@ def _body(request: Mapping[str, Any]) -> bytes:
     """The encoded image of one request; TorchServe has parsed JSON and text already, and those are no images."""
     body = request.get("body") or request.get("data") or b""
     if not isinstance(body, bytes | bytearray):
-        raise UnknownImage(FORMATS)
+        raise UnknownImage(KNOWN)
     return bytes(body)

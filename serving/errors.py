@@ -6,7 +6,7 @@ An image walks: gate -> head -> admission -> body -> decoding -> queue -> infere
     head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest, BodyTooLarge
     admission   Overloaded
     body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
-    decoding    model_store.errors: EmptyImage, BrokenImage, UnknownImage, ImageTooLarge; Overloaded
+    decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
     inference   InferenceFailed: the only 500, and a bug of the model or of ours, never of the image
     ledger      LedgerFailed: no answer leaves that is not in the ledger
 
@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
+from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage, UnsupportedImage
 
 
 class ServingError(Exception):
@@ -129,6 +129,7 @@ STATUS: Final[dict[type[Exception], tuple[int, str]]] = {
     BodyTooLarge: (413, "body_too_large"),
     ImageTooLarge: (413, "image_too_large"),
     UnknownImage: (415, "not_an_image"),
+    UnsupportedImage: (415, "unsupported_image"),
     UnsupportedMedia: (415, "unsupported_media_type"),
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from serving.errors import ServingError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 
 
 class NothingToSend(ServingError, ValueError):

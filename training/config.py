@@ -54,7 +54,9 @@ class TrainConfig(BaseModel):
         """The input that the network takes, for images like those of `dataset`."""
         side = self.image_size or default_image_size(dataset.size, backbone=self.backbone)
         channels = 1 if self.backbone == SMALL else dataset.channels
-        return InputSpec(channels=channels, height=side, width=side, resize=self.resize)
+        return InputSpec(
+            channels=channels, height=side, width=side, resize=self.resize, window=dataset.window, frames=dataset.frames
+        )
 
 
 def offline_config(*, loss: str, seed: int) -> TrainConfig:
@@ -104,6 +106,8 @@ class RunRecord(BaseModel):
     height: PositiveInt
     width: PositiveInt
     resize: Literal["stretch", "crop"]
+    window: tuple[float, float] | None = None
+    frames: Literal["one", "first"] = "one"
     backbone_sha256: str
     libraries: dict[str, str]
     git_commit: str | None
@@ -111,7 +115,14 @@ class RunRecord(BaseModel):
     @property
     def spec(self) -> InputSpec:
         """The network's input."""
-        return InputSpec(channels=self.channels, height=self.height, width=self.width, resize=self.resize)
+        return InputSpec(
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            resize=self.resize,
+            window=self.window,
+            frames=self.frames,
+        )
 
 
 def read_record(folder: Path) -> RunRecord:

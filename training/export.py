@@ -137,7 +137,14 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, name: str, version:
         name=name,
         version=version,
         classes=record.classes,
-        input=InputCard(channels=record.channels, height=record.height, width=record.width, resize=record.resize),
+        input=InputCard(
+            channels=record.channels,
+            height=record.height,
+            width=record.width,
+            resize=record.resize,
+            window=record.window,
+            frames=record.frames,
+        ),
         provenance=Provenance(
             dataset=record.dataset,
             fingerprint=record.fingerprint,

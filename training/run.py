@@ -158,6 +158,8 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
         height=spec.height,
         width=spec.width,
         resize=spec.resize,
+        window=spec.window,
+        frames=spec.frames,
         backbone_sha256=weights_digest(network.backbone),
         libraries=library_versions(),
         git_commit=source_commit(),

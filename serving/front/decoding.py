@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image as Pillow
 
+from model_store.dicom import is_dicom
 from model_store.image import FORMATS, InputSpec, decode
 from serving.admission import Load
 from serving.batcher import Image
@@ -60,7 +61,12 @@ class Decoder:
 
 
 def is_small(data: bytes) -> bool:
-    """Whether decoding takes so little time that it may hold up the event loop. Reads the image's header at most."""
+    """Whether decoding takes so little time that it may hold up the event loop. Reads the image's header at most.
+
+    DICOM never does: its header alone takes a millisecond to read, and the first file brings pydicom with it.
+    """
+    if is_dicom(data):
+        return False
     if len(data) <= TINY_BYTES:
         return True
     try:

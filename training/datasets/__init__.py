@@ -1,27 +1,25 @@
 """Labelled images: finding them, reading them, and the nouns they come as."""
 
-from training.datasets.dataset import (
-    SPLIT_NAMES,
-    ArrayImages,
-    Dataset,
-    FileImages,
-    ImageSource,
-    Split,
-    SplitName,
-    fingerprint,
-)
+from training.datasets.dataset import ArrayImages, Dataset, FileImages, ImageSource, Split, fingerprint
+from training.datasets.layouts import LAYOUTS
+from training.datasets.records import SPLIT_NAMES, Excluded, SplitName
+from training.datasets.report import describe, write_report
 from training.datasets.sources import FoundDataset, find_dataset, load_dataset
 
 __all__ = [
+    "LAYOUTS",
     "SPLIT_NAMES",
     "ArrayImages",
     "Dataset",
+    "Excluded",
     "FileImages",
     "FoundDataset",
     "ImageSource",
     "Split",
     "SplitName",
+    "describe",
     "find_dataset",
     "fingerprint",
     "load_dataset",
+    "write_report",
 ]

@@ -8,6 +8,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,10 +18,8 @@ from PIL import Image
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec, decode, prepare
+from training.datasets.records import SPLIT_NAMES, Excluded, Frames, SplitName, Window
 from training.errors import BadDataset
-
-SplitName = Literal["train", "val", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 class ImageSource(Protocol):
@@ -61,9 +60,10 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images in files of their own, opened when asked for."""
+    """Images in files of their own, opened when asked for; `digests` are their SHA-256, where already known."""
 
     paths: Sequence[Path]
+    digests: Sequence[bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,22 +78,36 @@ class FileImages:
         return self.paths[index].read_bytes()
 
     def digest(self, index: int) -> bytes:
-        return hashlib.sha256(self.encoded(index)).digest()
+        return self.digests[index] if self.digests is not None else hashlib.sha256(self.encoded(index)).digest()
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and their labels, int64 (N,), indices into the data set's classes."""
+    """Images and their labels, int64 (N,), indices into the data set's classes.
+
+    `groups`, int64 (N,), numbers each image's patient or slide, alike in all splits of a data set; None if unknown.
+    `names` are the images' paths below the data set's folder; None if the images are no files.
+    """
 
     images: ImageSource
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
             raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
+        for noun, each in (("groups", self.groups), ("names", self.names)):
+            if each is not None and len(each) != len(self.labels):
+                raise ValueError(f"{len(self.labels)} images but {len(each)} {noun}")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def digests(self) -> tuple[bytes, ...]:
+        """Hash of each image's content, in order."""
+        return tuple(self.images.digest(index) for index in range(len(self)))
 
     def inputs(self, spec: InputSpec, *, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         """Images [start, stop) as network input, uint8 (n, C, H, W)."""
@@ -109,7 +123,9 @@ class Dataset:
     """Splits of labelled images that share their classes.
 
     `channels` is what the images carry (1 gray, 3 colour); `size` their usual longest side in pixels, from which a
-    network's input size can be chosen; `fingerprint` a SHA-256 over classes, labels and image content.
+    network's input size can be chosen; `fingerprint` a SHA-256 over classes, labels and image content. `window` and
+    `frames` belong to the model's input where the images are DICOM. `excluded` are the images left out, `notes` what
+    whoever trains on the data should know, in sentences.
     """
 
     name: str
@@ -118,6 +134,11 @@ class Dataset:
     size: int
     splits: Mapping[SplitName, Split]
     fingerprint: str
+    layout: str = "arrays"
+    window: Window | None = None
+    frames: Frames = "one"
+    excluded: tuple[Excluded, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[SplitName, list[int]]:
@@ -132,6 +153,6 @@ def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> st
     for name in SPLIT_NAMES:
         split = splits[name]
         digest.update(name.encode() + split.labels.astype("<i8").tobytes())
-        for index in range(len(split)):
-            digest.update(split.images.digest(index))
+        for each in split.digests:
+            digest.update(each)
     return digest.hexdigest()

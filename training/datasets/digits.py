@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, rotate
 from sklearn.datasets import load_digits
 
-from training.datasets.dataset import ArrayImages, Dataset, Split, SplitName, fingerprint
+from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
+from training.datasets.records import SplitName
 from training.datasets.sampling import stratified_parts
 
 NAME = "digits-corrupted"

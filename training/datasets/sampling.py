@@ -1,6 +1,6 @@
-"""Random partitions of labelled images that keep the share of each class."""
+"""Random partitions of labelled images that keep the share of each class, and keep together what belongs together."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,3 +23,56 @@ def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed
         for part, chosen in zip(parts, np.split(members, edges), strict=True):
             part.append(chosen)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def grouped_parts(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
+) -> list[NDArray[np.int64]]:
+    """As `stratified_parts`, but images (N,) of one group never part; shares are met as closely as groups allow.
+
+    Groups come in random order, not by size, which would put the large patients on one side; each goes to the part that
+    is emptiest, relative to its share, in the classes that the group brings, unless it would overfill that part by more
+    than half of itself. Where no two images share a group, this is `stratified_parts`, with the same outcome.
+
+    >>> labels, groups = np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.array([5, 5, 5, 5, 7, 7, 7, 7])
+    >>> [part.tolist() for part in grouped_parts(labels, groups, (0.5, 0.5), seed=0)]
+    [[0, 1, 2, 3], [4, 5, 6, 7]]
+    """
+    _, unit, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if sizes.max(initial=0) <= 1:
+        return stratified_parts(labels, shares, seed=seed)
+    brought = np.zeros((len(sizes), int(labels.max()) + 1))  # (groups, classes)
+    np.add.at(brought, (unit, labels), 1.0)
+    target = np.outer(shares, brought.sum(axis=0))  # (parts, classes)
+    room, total = target.copy(), target.sum(axis=1)
+    part_of = np.empty(len(sizes), np.int64)
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        fits = room.sum(axis=1) >= sizes[group] / 2
+        emptiness = (brought[group] * room / np.maximum(target, 1e-12)).sum(axis=1)
+        chosen = np.argmax(np.where(fits, emptiness, -np.inf)) if fits.any() else np.argmax(room.sum(axis=1) / total)
+        part_of[group] = chosen
+        room[chosen] -= brought[group]
+    return [np.flatnonzero(part_of[unit] == part) for part in range(len(shares))]
+
+
+def joined(*keys: Sequence[Hashable | None]) -> NDArray[np.int64]:
+    """Number of the set that each item belongs to, int64 (N,): items that share any key that is not None are one set.
+
+    >>> joined(["a", "a", None, "b"], [1, 2, 3, 2]).tolist()
+    [0, 0, 2, 0]
+    """
+    parent = list(range(len(keys[0])))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    for values in keys:
+        first: dict[Hashable, int] = {}
+        for item, value in enumerate(values):
+            if value is not None:
+                low, high = sorted((root(first.setdefault(value, item)), root(item)))
+                parent[high] = low
+    return np.array([root(item) for item in range(len(parent))], np.int64)

@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from training.datasets.assembly import assemble, watertight
 from training.datasets.dataset import Dataset
 from training.datasets.digits import read_digits
-from training.datasets.download import MD5, download_medmnist
-from training.datasets.folder import read_folder
-from training.datasets.medmnist import read_medmnist
-from training.errors import DataNotFound
+from training.datasets.layouts import LAYOUTS, Layout
+from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
+from training.datasets.medmnist.published import published_set
+from training.datasets.records import Loading, Window
+from training.errors import BadDataset, DataNotFound, UnknownName
 from training.progress import Progress, silent
 
 Origin = Literal["source", "data folder", "download", "digits"]
-DIGITS = "digits"
+DIGITS, MEDMNIST = "digits", "medmnist"
 DEFAULT_NAME = "pneumoniamnist"
 
 
@@ -27,28 +29,77 @@ class FoundDataset:
 
 
 def load_dataset(
-    source: str | Path, *, cache: Path | None = None, seed: int = 0, progress: Progress = silent
+    source: str | Path,
+    *,
+    layout: str | None = None,
+    group_pattern: str | None = None,
+    allow_leakage: bool = False,
+    max_corrupt: float = 0.01,
+    window: Window | None = None,
+    first_frame: bool = False,
+    cache: Path | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Dataset:
-    """The data set that `source` names.
+    """The data set that `source` names, its files checked and its splits free of leakage.
 
-    `source` is the path of a MedMNIST .npz or of an image folder, or a folder that holds `pneumoniamnist.npz`; or the
-    word `digits`; or the name of a published MedMNIST set, which is downloaded into `cache`. `seed` draws the splits
-    that a plain folder lacks. Raises DataNotFound or BadDataset.
+    Args:
+        source: a folder, a CSV file or a MedMNIST .npz; the word `digits`; or the name of a published MedMNIST set
+            (`pneumoniamnist`, `pathmnist_64`), which is downloaded into `cache`.
+        layout: one of `medmnist` and LAYOUTS; None recognizes it.
+        group_pattern: regular expression whose first group, in the file name (in the path below the data set's folder,
+            if the pattern has a slash), names the patient or slide; its images stay in one split.
+        allow_leakage: go on where splits share images or groups; the data set's notes then tell it.
+        max_corrupt: share of image files, 0..1, that may be missing or damaged; they are left out and listed.
+        window: center and width by which gray DICOM is shown; None: the layout's, else each file's own.
+        first_frame: take the first frame of a DICOM file with several, instead of counting it as corrupt.
+        cache: folder that keeps downloads, and what was found in files, so that the next look is quick.
+        seed: draws the splits that the data lacks.
+        progress: told of the stages "download" and "check images".
+
+    Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
+    loading = Loading(group_pattern, allow_leakage, max_corrupt, window, first_frame, seed)
     path = Path(source)
-    if path.is_file():
-        return read_medmnist(path)
-    if path.is_dir():
-        held = path / f"{DEFAULT_NAME}.npz"
-        return read_medmnist(held) if held.is_file() else read_folder(path, seed=seed)
-    if str(source) == DIGITS:
+    if not path.exists():
+        return _published(str(source), loading, cache=cache, progress=progress)
+    held = path if path.is_file() else path / f"{DEFAULT_NAME}.npz"
+    if layout == MEDMNIST or (layout is None and held.suffix == ".npz" and held.is_file()):
+        return _archive(held, loading)
+    chosen, root = _recognize(path, layout)
+    checks = cache / "checks" if cache is not None else None
+    return assemble(chosen.read(root), loading, cache=checks, progress=progress)
+
+
+def _published(name: str, loading: Loading, *, cache: Path | None, progress: Progress) -> Dataset:
+    if name == DIGITS:
         return read_digits()
-    if str(source) in MD5 and cache is not None:
-        return read_medmnist(download_medmnist(str(source), cache, progress=progress))
+    if published_set(name) is not None and cache is not None:
+        return _archive(download_medmnist(name, cache, progress=progress), loading)
     raise DataNotFound(
-        f"no data at {source}: not a file, not a folder, not `{DIGITS}`, not a published MedMNIST name "
+        f"no data at {name}: not a file, not a folder, not `{DIGITS}`, not a published MedMNIST name "
         f"({', '.join(sorted(MD5))})"
     )
+
+
+def _archive(path: Path, loading: Loading) -> Dataset:
+    """A MedMNIST file. Raises BadDataset for a group pattern, since its images have no names."""
+    if loading.group_pattern is not None:
+        raise BadDataset(path, "has no file names to which a group pattern could apply")
+    dataset = read_medmnist(path)
+    return watertight(dataset, path, published=is_published(dataset), allow=loading.allow_leakage)
+
+
+def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
+    """The layout and its root. Raises UnknownName for a layout that does not exist, BadDataset if it is not there."""
+    if layout is not None and layout not in LAYOUTS:
+        raise UnknownName("layout", layout, (MEDMNIST, *LAYOUTS))
+    for each in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):
+        root = each.find(path)
+        if root is not None:
+            return each, root
+    trees = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
+    raise BadDataset(path, f"is not in the layout {layout or 'of any kind'}; expected {trees}")
 
 
 def find_dataset(
@@ -59,25 +110,26 @@ def find_dataset(
     download: bool = True,
     seed: int = 0,
     progress: Progress = silent,
+    **loading: Any,
 ) -> FoundDataset:
     """The demo's data: `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
 
-    An explicit source or a data folder that does not exist is an error, never silently replaced. Only a failed
-    download falls back to digits, and `note` says so.
+    `loading` are further arguments of `load_dataset`, for an explicit source. An explicit source or a data folder that
+    does not exist is an error, never silently replaced. Only a failed download falls back to digits, as `note` tells.
     """
     if source is not None:
-        dataset = load_dataset(source, cache=cache, seed=seed, progress=progress)
+        dataset = load_dataset(source, cache=cache, seed=seed, progress=progress, **loading)
         origin: Origin = "digits" if str(source) == DIGITS else "source"
         return FoundDataset(dataset, origin, f"data from {source}")
     if data_folder is not None and not data_folder.is_dir():
         raise DataNotFound(f"the data folder {data_folder} does not exist; correct it or leave it unset")
     held = data_folder / f"{DEFAULT_NAME}.npz" if data_folder else None
     if held is not None and held.is_file():
-        return FoundDataset(read_medmnist(held), "data folder", f"data from {held}")
+        return FoundDataset(load_dataset(held), "data folder", f"data from {held}")
     if not download:
         return FoundDataset(read_digits(), "digits", "no data given: using scikit-learn's digits, corrupted in test")
     try:
         path = download_medmnist(DEFAULT_NAME, cache, progress=progress)
     except DataNotFound as error:
         return FoundDataset(read_digits(), "digits", f"{error}. Using scikit-learn's digits, corrupted in test")
-    return FoundDataset(read_medmnist(path), "download", f"data downloaded to {path}")
+    return FoundDataset(load_dataset(path), "download", f"data downloaded to {path}")

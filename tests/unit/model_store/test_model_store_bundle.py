@@ -327,6 +327,7 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "card.json",
         "torchserve_handler.py",
         "model_store/__init__.py",
+        "model_store/dicom.py",
         "model_store/errors.py",
         "model_store/image.py",
     }

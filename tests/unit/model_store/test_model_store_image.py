@@ -19,7 +19,7 @@ from PIL import Image
 
 import model_store.image
 from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage
-from model_store.image import FORMATS, InputSpec, decode, prepare
+from model_store.image import KNOWN, InputSpec, decode, prepare
 
 GRAY, RGB = InputSpec(1, 24, 32), InputSpec(3, 24, 32)
 ORIENTATION = 0x0112
@@ -199,7 +199,7 @@ GIF = encode(Image.new("P", (4, 4)), "GIF")
 
 @pytest.mark.parametrize("data", [b"not an image", b'{"image": 1}', b"\0" * 100, b"%PDF-1.7", b"\xff\xd8", GIF])
 def test_what_is_no_image_is_refused_with_the_formats_that_are_read(data: bytes) -> None:
-    with pytest.raises(UnknownImage, match=", ".join(FORMATS)):
+    with pytest.raises(UnknownImage, match=", ".join(KNOWN)):
         decode(data, GRAY)
 
 
@@ -310,6 +310,7 @@ def test_the_file_that_travels_into_archives_imports_what_is_there() -> None:
         "io",
         "struct",
         "warnings",
+        "model_store.dicom",
         "dataclasses",
         "typing",
         "numpy",

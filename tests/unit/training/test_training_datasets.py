@@ -13,9 +13,7 @@ from PIL import Image
 from model_store.image import InputSpec, decode
 from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
 from training.datasets.digits import read_digits
-from training.datasets.download import MD5
-from training.datasets.folder import read_folder
-from training.datasets.medmnist import read_medmnist
+from training.datasets.medmnist import MD5, read_medmnist
 from training.datasets.sampling import stratified_parts
 from training.errors import BadDataset, DataNotFound
 
@@ -71,7 +69,7 @@ class TestMedMnist:
             (lambda c: c.pop("val_labels"), "val_labels"),
             (lambda c: c.update(train_images=c["train_images"].astype(float)), "uint8"),
             (lambda c: c.update(train_images=np.zeros((12, 8, 8, 8), np.uint8)), "uint8"),
-            (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "one integer an image"),
+            (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "multi-label"),
             (lambda c: c.update(test_labels=np.full(6, -1)), "negative"),
             (lambda c: c.update(test_images=c["test_images"][:0], test_labels=c["test_labels"][:0]), "empty"),
             (lambda c: c.update(classes=np.array(["only"])), "names only 1"),
@@ -102,7 +100,7 @@ class TestFolder:
         for split, count in (("train", 4), ("val", 2), ("test", 3)):
             for name in ("cat", "dog"):
                 write_images(tmp_path / split / name, count)
-        dataset = read_folder(tmp_path, seed=0)
+        dataset = load_dataset(tmp_path)
         assert dataset.classes == ("cat", "dog")
         assert dataset.counts == {"train": [4, 4], "val": [2, 2], "test": [3, 3]}
         assert (dataset.channels, dataset.size) == (1, 13)
@@ -111,17 +109,17 @@ class TestFolder:
         for split, count in (("train", 10), ("test", 3)):
             write_images(tmp_path / split / "cat", count)
             write_images(tmp_path / split / "dog", 2 * count, mode="RGB")
-        dataset = read_folder(tmp_path, seed=0)
+        dataset = load_dataset(tmp_path)
         assert dataset.counts == {"train": [8, 16], "val": [2, 4], "test": [3, 6]}
         assert dataset.channels == 3
         assert not set(paths(dataset.splits["train"])) & set(paths(dataset.splits["val"]))
-        assert read_folder(tmp_path, seed=0).fingerprint == dataset.fingerprint
-        assert read_folder(tmp_path, seed=1).fingerprint != dataset.fingerprint
+        assert load_dataset(tmp_path).fingerprint == dataset.fingerprint
+        assert load_dataset(tmp_path, seed=1).fingerprint != dataset.fingerprint
 
     def test_without_splits_all_three_are_drawn(self, tmp_path: Path) -> None:
         write_images(tmp_path / "cat", 25)
         write_images(tmp_path / "dog", 50)
-        dataset = read_folder(tmp_path, seed=0)
+        dataset = load_dataset(tmp_path)
         assert dataset.counts == {"train": [16, 32], "val": [4, 8], "test": [5, 10]}
         assert len({path for split in dataset.splits.values() for path in paths(split)}) == 75
 
@@ -130,18 +128,18 @@ class TestFolder:
             for name in names:
                 write_images(tmp_path / split / name, 2)
         with pytest.raises(BadDataset, match="cow"):
-            read_folder(tmp_path, seed=0)
+            load_dataset(tmp_path)
 
     def test_one_class_is_not_enough(self, tmp_path: Path) -> None:
         write_images(tmp_path / "cat", 2)
         with pytest.raises(BadDataset, match="1 class"):
-            read_folder(tmp_path, seed=0)
+            load_dataset(tmp_path)
 
     def test_an_empty_class_is_named(self, tmp_path: Path) -> None:
         write_images(tmp_path / "cat", 2)
         write_images(tmp_path / "dog", 0)
         with pytest.raises(BadDataset, match=r"dog: has no images"):
-            read_folder(tmp_path, seed=0)
+            load_dataset(tmp_path)
 
     def test_a_broken_image_is_named_when_it_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "broken.jpg"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training.datasets import download
-from training.datasets.download import download_medmnist
+from training.datasets.medmnist import download
+from training.datasets.medmnist.download import download_medmnist
 from training.errors import DataNotFound
 
 CONTENT = bytes(range(256)) * 3000

@@ -1,7 +1,8 @@
 """MedMNIST's .npz files: every 2-D set with one label an image, at any of its sizes.
 
 Source: Yang et al., *MedMNIST v2*, Scientific Data 2023; https://medmnist.com. Keys `{train,val,test}_{images,labels}`,
-images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1). Multi-label sets (ChestMNIST) and 3-D sets are refused by name.
+images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1). Multi-label sets (ChestMNIST) and 3-D sets are refused, by name
+and by shape. RetinaMNIST, published for ordinal regression, is read as five classes.
 """
 
 import zipfile
@@ -11,14 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.datasets.dataset import SPLIT_NAMES, ArrayImages, Dataset, Split, SplitName, fingerprint
+from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
+from training.datasets.medmnist.published import published_set
+from training.datasets.records import SPLIT_NAMES, SplitName
 from training.errors import BadDataset
-
-CLASS_NAMES: dict[str, tuple[str, ...]] = {
-    "breastmnist": ("malignant", "normal, benign"),
-    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
-    "pneumoniamnist": ("normal", "pneumonia"),
-}
 
 
 def read_medmnist(path: Path) -> Dataset:
@@ -27,6 +24,9 @@ def read_medmnist(path: Path) -> Dataset:
     Class names come from the file's own `classes` key, else from the set's name, else `class_0`, `class_1`, ...
     Raises BadDataset when the file is not such an archive. Nothing is unpickled.
     """
+    published = published_set(path.stem)
+    if published is not None and published.refusal is not None:
+        raise BadDataset(path, f"cannot be used: {published.refusal}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -43,7 +43,14 @@ def read_medmnist(path: Path) -> Dataset:
         size=max(pixels.shape[1:3]),
         splits=splits,
         fingerprint=fingerprint(classes, splits),
+        layout="medmnist",
     )
+
+
+def is_published(dataset: Dataset) -> bool:
+    """Whether a data set is a published one, by its name and the images of each of its splits."""
+    published = published_set(dataset.name)
+    return published is not None and published.counts == tuple(len(dataset.splits[name]) for name in SPLIT_NAMES)
 
 
 def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) -> Split:
@@ -54,6 +61,11 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         found = f"{images.dtype} {images.shape}"
         raise BadDataset(path, f"{name}_images are {found}; expected uint8 (N, H, W) or (N, H, W, 3)")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        found = f"{labels.shape[1]} labels an image"
+        raise BadDataset(
+            path, f"{name}_labels has {found}; a multi-label set cannot be used, expected one integer an image"
+        )
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         found = f"{labels.dtype} {labels.shape}"
         raise BadDataset(path, f"{name}_labels are {found} for {len(images)} images; expected one integer an image")
@@ -67,8 +79,10 @@ def _classes(path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[Sp
     if min(int(split.labels.min()) for split in splits.values()) < 0:
         raise BadDataset(path, "has a negative label")
     count = 1 + max(int(split.labels.max()) for split in splits.values())
-    set_name = path.stem.partition("_")[0]
-    names = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else CLASS_NAMES.get(set_name)
+    published = published_set(path.stem)
+    names = published.classes if published is not None else None
+    if "classes" in arrays:
+        names = tuple(str(name) for name in arrays["classes"])
     if names is None:
         return tuple(f"class_{label}" for label in range(count))
     if len(names) < count:

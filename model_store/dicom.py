@@ -1,0 +1,286 @@
+"""A DICOM file to an 8-bit image: gray by rescale and window, inverted where white is low; colour as RGB.
+
+Everything that costs memory or time is bounded before a pixel is decoded: rows and columns by the caller's limit, the
+sizes inside compressed frames by the header. A deflated file, which may unpack to any size, is refused. pydicom is
+imported with the first DICOM file, not before, so that a server without DICOM starts as fast as ever. This file travels
+into TorchServe archives as `image.py` does; without pydicom there, DICOM is refused by name.
+
+Source of the formulas: DICOM PS3.3 C.11.1 (rescale), C.11.2.1.2 (window), C.7.6.3.1.2 (photometric interpretation).
+"""
+
+import io
+import logging
+import zlib
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model_store.errors import BrokenImage, ImageTooLarge, UnsupportedImage
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Window = tuple[float, float]
+Frames = Literal["one", "first"]
+Gray = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
+
+NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})  # baseline, and extended with 8 bits
+JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
+RLE: Final = "1.2.840.10008.1.2.5"
+READ: Final = "uncompressed, RLE, 8-bit JPEG or JPEG 2000"
+
+# What pydicom lets out when a file is not what it says. Its parsers are many, and they read strangers' bytes.
+DAMAGE: Final = (
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    zlib.error,
+)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file does: 128 bytes of anything, then "DICM"."""
+    return data[128:132] == b"DICM"
+
+
+def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: Frames) -> Image.Image:
+    """Decode the image of a DICOM file at its own size, mode "L" or "RGB".
+
+    Args:
+        data: a whole file.
+        max_pixels: the largest rows times columns that is decoded.
+        window: center and width in the units after the rescale (Hounsfield for CT). None takes the file's own: its VOI
+            lookup table, else the first of its windows, else from the smallest to the largest value, padding aside.
+        frames: "one" refuses a file with several frames, "first" takes the first.
+
+    Raises:
+        UnsupportedImage: a compression, or a kind of object, that is not read.
+        ImageTooLarge, BrokenImage: as their names say.
+    """
+    try:
+        import pydicom
+        import pydicom.config
+    except ImportError as error:
+        raise UnsupportedImage("DICOM, and pydicom is not installed here", "a JPEG or PNG") from error
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # oddities in metadata; the pixels decide
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    try:
+        _refuse_deflated(data)
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        _check(dataset, max_pixels=max_pixels, frames=frames)
+        return Image.fromarray(_render(dataset, window))
+    except DAMAGE as error:
+        raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _refuse_deflated(data: bytes) -> None:
+    """Read the file meta group alone; what follows would be unpacked to any size in the reading."""
+    from pydicom.filereader import read_dataset, read_preamble
+
+    stream = io.BytesIO(data)
+    read_preamble(stream, force=False)
+    meta = read_dataset(stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+    _check_syntax(str(meta.get("TransferSyntaxUID") or ""))
+
+
+def _check_syntax(syntax: str) -> None:
+    if syntax and syntax not in NATIVE | JPEG | JPEG_2000 | {RLE}:
+        from pydicom.uid import UID
+
+        raise UnsupportedImage(f"DICOM compressed as {UID(syntax).name[:80]}", READ)
+
+
+def _check(dataset: "Dataset", *, max_pixels: int, frames: Frames) -> None:
+    """Refuse by the header what is no image, too large, or has too many frames."""
+    if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
+        kind = getattr(dataset.get("SOPClassUID"), "name", "unknown kind")
+        raise UnsupportedImage(f"a DICOM object without integer pixels ({str(kind)[:80]})", "an image")
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if rows < 1 or columns < 1:
+        raise ValueError(f"{rows} rows and {columns} columns")
+    if rows * columns > max_pixels:
+        raise ImageTooLarge(columns, rows, max_pixels)
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count != 1 and frames == "one":
+        raise UnsupportedImage(f"a DICOM file of {count} frames", "a single frame")
+
+
+def _render(dataset: "Dataset", window: Window | None) -> Gray:
+    """The pixels as uint8, (H, W) or (H, W, 3)."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    pixels = _pixels(dataset)
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    if photometric == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+        return _upper_byte(pixels, 8 * pixels.dtype.itemsize)
+    if pixels.ndim == 3:
+        return _upper_byte(pixels, int(dataset.BitsStored))
+    if not photometric.startswith("MONOCHROME"):
+        raise UnsupportedImage(f"DICOM with photometric interpretation {photometric[:40]!r}", "MONOCHROME or RGB")
+    gray = _gray(pixels, dataset, window)
+    return 255 - gray if photometric == "MONOCHROME1" else gray
+
+
+def _upper_byte(pixels: npt.NDArray[Any], bits: int) -> Gray:
+    return (pixels >> max(0, bits - 8)).astype(np.uint8)
+
+
+def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
+    """The first frame as stored: integers (H, W), or RGB (H, W, 3); bits above those that are used are removed."""
+    from pydicom.pixels.utils import pixel_array
+
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    if syntax == RLE:
+        pixels = _unpacked(dataset)
+    else:
+        if syntax in JPEG | JPEG_2000:
+            _check_frame(dataset, extended=syntax in JPEG)
+        pixels = pixel_array(dataset, index=0, raw=False)
+    if pixels.dtype.kind not in "ui":
+        raise UnsupportedImage("a DICOM file with floating-point pixels", "integer pixels")
+    allocated, stored = 8 * pixels.dtype.itemsize, int(dataset.BitsStored)
+    if syntax in NATIVE | {""} and 1 < stored < allocated:
+        left = allocated - stored  # shifted out and back in, which also extends the sign
+        return (pixels << left) >> left
+    return pixels
+
+
+def _frame(dataset: "Dataset") -> bytes:
+    from pydicom.encaps import get_frame
+
+    frame: bytes = get_frame(dataset.PixelData, 0, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    return frame
+
+
+def _check_frame(dataset: "Dataset", *, extended: bool) -> None:
+    """Hold the compressed image's own header to the file's, before either is believed."""
+    if extended and int(dataset.BitsStored) > 8:
+        raise UnsupportedImage(f"DICOM with a JPEG of {dataset.BitsStored} bits", READ)
+    with Image.open(io.BytesIO(_frame(dataset)), formats=("JPEG", "JPEG2000")) as image:
+        if image.size != (int(dataset.Columns), int(dataset.Rows)):
+            raise ValueError(f"holds {image.size}, announces {dataset.Columns} x {dataset.Rows}")
+
+
+def _unpacked(dataset: "Dataset") -> npt.NDArray[Any]:
+    """Decode RLE (PS3.5 annex G): byte planes, most significant first, each packed by itself.
+
+    By Pillow's PackBits, which is fast and never unpacks more than the plane that is expected; pydicom's own decoder
+    is Python, byte by byte, and believes what it reads.
+    """
+    rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
+    width = int(dataset.BitsAllocated) // 8
+    if samples not in (1, 3) or width not in (1, 2, 4) or (samples == 3 and width > 1):
+        raise UnsupportedImage(f"RLE with {samples} samples of {dataset.BitsAllocated} bits", READ)
+    frame = _frame(dataset)
+    header = np.frombuffer(frame[:64], "<u4")
+    if header[0] != samples * width:
+        raise ValueError(f"{header[0]} RLE segments, expected {samples * width}")
+    ends = [*header[2 : 1 + header[0]].tolist(), len(frame)]
+    planes = [
+        np.asarray(Image.frombytes("L", (rows * columns, 1), frame[start:end], "packbits", "L")).reshape(rows, columns)
+        for start, end in zip(header[1 : 1 + header[0]].tolist(), ends, strict=True)
+    ]
+    if samples == 3:
+        return _rgb(np.stack(planes, axis=-1), str(dataset.PhotometricInterpretation))
+    kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
+    return np.stack(planes, axis=-1).view(f">{kind}{width}")[..., 0].astype(f"{kind}{width}")
+
+
+def _rgb(pixels: npt.NDArray[np.uint8], photometric: str) -> npt.NDArray[Any]:
+    from pydicom.pixels.processing import convert_color_space
+
+    return pixels if photometric == "RGB" else convert_color_space(pixels, photometric, "RGB")
+
+
+def _gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
+    """Stored integers (H, W) to what a viewer shows, 0..255.
+
+    Up to 16 bits, the curve is computed once for each value and looked up for each pixel.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    padding = _number(dataset, "PixelPaddingValue")
+    inside = pixels[pixels != padding] if padding is not None else pixels
+    ends = (int(inside.min()), int(inside.max())) if inside.size else (low, high)
+    if high - low > 0xFFFF:
+        return _curve(pixels.astype(np.float64), ends, dataset, window)
+    table = _curve(np.arange(low, high + 1, dtype=np.float64), ends, dataset, window)
+    return table[pixels.astype(np.int64) - low]
+
+
+def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
+    """Gray of each stored value; `ends` are the stored values that become black and white where no window is known."""
+    values = _rescaled(stored, dataset)
+    if window is not None:
+        return _windowed(values, *window, "LINEAR")
+    if "VOILUTSequence" in dataset:
+        return _looked_up(values, dataset)
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-12):
+        return _windowed(values, center, width, function)
+    low, high = sorted(_rescaled(np.array(ends, np.float64), dataset).tolist())
+    return _bytes((values - low) / (high - low) if high > low else np.zeros_like(values))
+
+
+def _rescaled(stored: Values, dataset: "Dataset") -> Values:
+    if "ModalityLUTSequence" in dataset:
+        from pydicom.pixels.processing import apply_modality_lut
+
+        return np.asarray(apply_modality_lut(stored.astype(np.int64), dataset), np.float64)
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    return stored * (1.0 if slope is None else slope) + (0.0 if intercept is None else intercept)
+
+
+def _windowed(values: Values, center: float, width: float, function: str) -> Gray:
+    """PS3.3 C.11.2.1.2.1 (LINEAR), .3.2 (LINEAR_EXACT), .3.1 (SIGMOID), for output 0..255.
+
+    >>> _windowed(np.array([-1.0, 0.0, 40.0, 79.0, 80.0]), 40.0, 80.0, "LINEAR").tolist()
+    [0, 0, 129, 255, 255]
+    """
+    if function == "SIGMOID":
+        return _bytes(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700))))
+    if function == "LINEAR_EXACT":
+        return _bytes((values - center) / width + 0.5)
+    if width == 1:
+        return np.where(values > center - 0.5, 255, 0).astype(np.uint8)
+    return _bytes((values - (center - 0.5)) / (width - 1) + 0.5)
+
+
+def _looked_up(values: Values, dataset: "Dataset") -> Gray:
+    from pydicom.pixels.processing import apply_voi
+
+    bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+    return _bytes(np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset), np.float64) / (2**bits - 1))
+
+
+def _bytes(shares: Values) -> Gray:
+    """0..1 to 0..255, clipped and rounded."""
+    return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+
+
+def _number(dataset: "Dataset", keyword: str) -> float | None:
+    """The first value of an element, None if it is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) and hasattr(value, "__iter__"):
+        value = next(iter(value), None)
+        if value is None:
+            return None
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{keyword} is {number}")
+    return number

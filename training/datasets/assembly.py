@@ -1,0 +1,176 @@
+"""From a layout's listing to a data set: check the files, draw the splits that are missing, refuse leakage."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
+from training.datasets.inspection import Facts, inspect
+from training.datasets.leakage import overlaps
+from training.datasets.records import SPLIT_NAMES, Excluded, Listing, Loading, Record, SplitName
+from training.datasets.sampling import grouped_parts, joined
+from training.errors import BadDataset, CorruptDataset, LeakingSplits
+from training.progress import Progress, silent
+
+VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
+TEST_SHARE = 0.2
+
+
+def assemble(listing: Listing, loading: Loading, *, cache: Path | None, progress: Progress = silent) -> Dataset:
+    """The data set that `listing` describes. `cache` is a folder that keeps what was found in the files.
+
+    Raises CorruptDataset, LeakingSplits, or BadDataset for splits that cannot be used or drawn.
+    """
+    store = cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db" if cache else None
+    facts = inspect([each.path for each in listing.records], frames=loading.frames, cache=store, progress=progress)
+    records, corrupt = _usable(listing, facts, limit=loading.max_corrupt)
+    records, notes = _grouped(listing, records, facts, pattern=loading.group_pattern)
+    records = _drawn(
+        listing, records, facts, by_group=listing.split_by_group or bool(loading.group_pattern), loading=loading
+    )
+    splits = _splits(listing.root, records, facts)
+    notes += _missing_classes(listing, splits)
+    dataset = Dataset(
+        name=listing.name,
+        classes=listing.classes,
+        channels=_channels(records, facts),
+        size=int(np.median([max(facts[each.path].width, facts[each.path].height) for each in records])),
+        splits=splits,
+        fingerprint=fingerprint(listing.classes, splits),
+        layout=listing.layout,
+        window=loading.window or listing.window,
+        frames=loading.frames,
+        excluded=(*listing.excluded, *corrupt),
+        notes=(*listing.notes, *notes),
+    )
+    return watertight(dataset, listing.root, published=listing.published, allow=loading.allow_leakage)
+
+
+def watertight(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
+    """The same data set, with a note of what its splits share if they are published or sharing is allowed.
+
+    Raises LeakingSplits otherwise.
+    """
+    found = overlaps(dataset.splits)
+    if not found:
+        return dataset
+    if not published and not allow:
+        raise LeakingSplits(source, found)
+    why = "the published splits share images; figures on them are too good by that" if published else "allowed leakage"
+    return replace(dataset, notes=(*dataset.notes, *(f"{why}: {each}" for each in found)))
+
+
+def _usable(listing: Listing, facts: dict[Path, Facts], *, limit: float) -> tuple[list[Record], tuple[Excluded, ...]]:
+    """Records whose file can be read, and the others. Raises CorruptDataset if those exceed their share."""
+    if not listing.records:
+        raise BadDataset(listing.root, f"holds no labelled images in the layout {listing.layout!r}")
+    reasons = {each.path: facts[each.path].reason for each in listing.records}
+    corrupt = tuple(Excluded(path, reason) for path, reason in reasons.items() if reason is not None)
+    if len(corrupt) > limit * len(reasons):
+        raise CorruptDataset(listing.root, corrupt, total=len(reasons), limit=limit)
+    return [each for each in listing.records if reasons[each.path] is None], corrupt
+
+
+def _grouped(
+    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, pattern: str | None
+) -> tuple[list[Record], list[str]]:
+    """Records with their group by `pattern`, else by the layout, else by the DICOM PatientID."""
+    if pattern is not None:
+        return [replace(each, group=_match(listing.root, each.path, pattern)) for each in records], []
+    if any(each.group is not None for each in records):
+        return records, []
+    patients = {facts[each.path].patient for each in records} - {None}
+    if len(patients) == 1:
+        return records, [
+            "every DICOM file names the same patient: not used as a group; give a group pattern if need be"
+        ]
+    return [replace(each, group=facts[each.path].patient) for each in records], []
+
+
+def _match(root: Path, path: Path, pattern: str) -> str:
+    """The part of the file name (of the path below `root`, if the pattern has a slash) that names the group.
+
+    >>> _match(Path("d"), Path("d/cat/p12_3.png"), "(p[0-9]+)_")
+    'p12'
+    >>> _match(Path("d"), Path("d/cat/7/3.png"), "[^/]+/([^/]+)/")
+    '7'
+    """
+    text = path.relative_to(root).as_posix() if "/" in pattern else path.name
+    try:
+        found = re.search(pattern, text)
+    except re.error as error:
+        raise BadDataset(root, f"the group pattern {pattern!r} is not a regular expression: {error}") from error
+    if found is None:
+        raise BadDataset(path, f"the group pattern {pattern!r} matches nothing in {text!r}; every image needs a group")
+    return found[1] if found.re.groups else found[0]
+
+
+def _drawn(
+    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, by_group: bool, loading: Loading
+) -> list[Record]:
+    """Records with a split each: those they came with, a val drawn from train if there is none, or all three drawn."""
+    given = {each.split for each in records}
+    if given == {"train", "val", "test"}:
+        return records
+    if given not in ({None}, {"train", "test"}):
+        names = ", ".join(sorted(each or "(none)" for each in given))
+        raise BadDataset(listing.root, f"has the splits {names}; expected train and test, or with val, or none at all")
+    groups = [each.group if by_group else None for each in records]
+    units = joined(groups, [facts[each.path].digest for each in records])
+    splits = np.array([each.split or "train" for each in records], dtype=object)
+    for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+        if name not in given:
+            pool = np.flatnonzero(splits == "train")
+            splits[pool[_part(records, pool, units, share=share, seed=loading.seed)]] = name
+    return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
+
+
+def _part(
+    records: list[Record], pool: NDArray[np.int64], units: NDArray[np.int64], *, share: float, seed: int
+) -> NDArray[np.int64]:
+    labels = np.array([records[index].label for index in pool], np.int64)
+    return grouped_parts(labels, units[pool], (1 - share, share), seed=seed)[1]
+
+
+def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
+    names = {
+        name: number for number, name in enumerate(sorted({each.group for each in records if each.group is not None}))
+    }
+    return {name: _split(root, [each for each in records if each.split == name], facts, names) for name in SPLIT_NAMES}
+
+
+def _split(root: Path, records: Sequence[Record], facts: dict[Path, Facts], groups: dict[str, int]) -> Split:
+    """One split; an image of no known group has the number -1."""
+    paths = [each.path for each in records]
+    numbers = [-1 if each.group is None else groups[each.group] for each in records]
+    return Split(
+        FileImages(paths, [facts[path].digest for path in paths]),
+        np.array([each.label for each in records], np.int64),
+        np.array(numbers, np.int64) if groups else None,
+        tuple(path.relative_to(root).as_posix() for path in paths),
+    )
+
+
+def _missing_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
+    """Notes of classes without an image in val or test. Raises BadDataset for an empty split, or a gap in train."""
+    notes: list[str] = []
+    for name, split in splits.items():
+        absent = [each for label, each in enumerate(listing.classes) if not (split.labels == label).any()]
+        if len(absent) == len(listing.classes) or (absent and name == "train"):
+            raise BadDataset(
+                listing.root,
+                f"{name} has no image of {', '.join(absent)}; give more images or groups, or a split of your own",
+            )
+        if absent:
+            notes.append(f"{name} has no image of {', '.join(absent)}: nothing is measured for that there")
+    return notes
+
+
+def _channels(records: Sequence[Record], facts: dict[Path, Facts]) -> Literal[1, 3]:
+    return 3 if any(facts[each.path].channels == 3 for each in records) else 1

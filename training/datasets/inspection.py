@@ -1,0 +1,133 @@
+"""Every image file is opened once, before training: is it whole, how large, what content, which patient?
+
+What was found is kept in a small SQLite file of the cache folder, by path, size and time of change, so that the second
+look at a data set costs a `stat` a file. A DICOM PatientID is kept as a hash only.
+"""
+
+import hashlib
+import io
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pydicom
+
+from model_store.dicom import is_dicom
+from model_store.errors import ImageError
+from model_store.image import open_image
+from training.datasets.records import Frames
+from training.progress import Progress, silent
+
+STAGE = "check images"
+DECODER = 1  # raise it when files that were refused are now read, or the other way round
+BATCH = 256  # files between two writes to the cache
+GRAY_MODES = ("1", "L", "I", "F")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one file is. `reason` says why it cannot be used, None if it can; sides are in pixels.
+
+    `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one.
+    """
+
+    digest: bytes = b""
+    width: int = 0
+    height: int = 0
+    channels: Literal[1, 3] = 1
+    patient: str | None = None
+    reason: str | None = None
+
+
+def inspect(
+    paths: Sequence[Path], *, frames: Frames, cache: Path | None, progress: Progress = silent
+) -> dict[Path, Facts]:
+    """Facts of each file; opens those whose facts are not in the file `cache` yet."""
+    stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
+    found = {path: Facts(reason="there is no such file") for path in paths if path not in stamps}
+    with closing(_open(cache)) as kept:
+        found |= _recall(kept, stamps, frames)
+        missing = [path for path in stamps if path not in found]
+        with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="candor-check") as pool:
+            for start in range(0, len(missing), BATCH):
+                batch = missing[start : start + BATCH]
+                facts = dict(zip(batch, pool.map(lambda path: look(path, frames=frames), batch), strict=True))
+                _keep(kept, facts, stamps, frames)
+                found |= facts
+                progress(STAGE, start + len(batch), len(missing))
+    return found
+
+
+def look(path: Path, *, frames: Frames) -> Facts:
+    """Open and decode one file; what is wrong with it is in the answer's `reason`."""
+    try:
+        data = path.read_bytes()
+        image = open_image(data, frames=frames)
+    except (ImageError, OSError) as error:
+        return Facts(reason=str(error))
+    channels: Literal[1, 3] = 1 if image.mode.startswith(GRAY_MODES) else 3
+    patient = _patient(data) if is_dicom(data) else None
+    return Facts(hashlib.sha256(data).digest(), image.width, image.height, channels, patient)
+
+
+def _patient(data: bytes) -> str | None:
+    header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=["PatientID"])
+    name = str(header.get("PatientID") or "").strip()
+    return hashlib.sha256(name.encode()).hexdigest()[:16] if name else None
+
+
+Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds
+
+SCHEMA = """CREATE TABLE IF NOT EXISTS facts (
+    path TEXT, decoder INTEGER, frames TEXT, size INTEGER, changed_ns INTEGER,
+    digest BLOB, width INTEGER, height INTEGER, channels INTEGER, patient TEXT, reason TEXT,
+    PRIMARY KEY (path, frames)) WITHOUT ROWID"""
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _open(cache: Path | None) -> sqlite3.Connection:
+    """The cache, begun anew if it is not readable: it holds nothing that cannot be found again."""
+    if cache is None:
+        connection = sqlite3.connect(":memory:")
+        connection.execute(SCHEMA)
+        return connection
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(cache, timeout=60)
+        connection.execute(SCHEMA)
+    except sqlite3.DatabaseError:
+        connection.close()
+        cache.unlink()
+        connection = sqlite3.connect(cache, timeout=60)
+        connection.execute(SCHEMA)
+    return connection
+
+
+def _recall(kept: sqlite3.Connection, stamps: dict[Path, Stamp], frames: Frames) -> dict[Path, Facts]:
+    rows = kept.execute(
+        "SELECT path, size, changed_ns, digest, width, height, channels, patient, reason FROM facts"
+        " WHERE decoder = ? AND frames = ?",
+        (DECODER, frames),
+    )
+    known = {Path(path): ((size, changed_ns), facts) for path, size, changed_ns, *facts in rows}
+    return {path: Facts(*known[path][1]) for path, stamp in stamps.items() if path in known and known[path][0] == stamp}
+
+
+def _keep(kept: sqlite3.Connection, facts: dict[Path, Facts], stamps: dict[Path, Stamp], frames: Frames) -> None:
+    rows: Iterable[tuple[object, ...]] = (
+        (str(path), DECODER, frames, *stamps[path], *astuple(each)) for path, each in facts.items()
+    )
+    with kept:
+        kept.executemany(f"INSERT OR REPLACE INTO facts VALUES ({', '.join('?' * 11)})", rows)

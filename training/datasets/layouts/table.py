@@ -1,0 +1,57 @@
+"""A CSV file with the columns path, label and, if known, group and split; paths are relative to the file's folder.
+
+`split` is train, val or test, for every row or for none. Classes are the labels, sorted; by number if all are numbers.
+"""
+
+from pathlib import Path
+
+from training.datasets.layouts.folder import SPLIT_FOLDERS
+from training.datasets.layouts.layout import Layout, read_table
+from training.datasets.records import Listing, Record, SplitName
+from training.errors import BadDataset
+
+NAME = "labels.csv"
+
+
+def find(path: Path) -> Path | None:
+    """`path` itself if it is a CSV file, else its labels.csv."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".csv" else None
+    return path / NAME if (path / NAME).is_file() else None
+
+
+def read(table: Path) -> Listing:
+    """The listing of the table. Raises BadDataset for a missing value, an unknown split, or rows that disagree."""
+    rows = read_table(table, ("path", "label"))
+    classes = _classes(table, {row["label"] for row in rows})
+    records: dict[Path, Record] = {}
+    for row in rows:
+        record = _record(table, row, classes)
+        if records.setdefault(record.path, record) != record:
+            raise BadDataset(table, f"two rows of {row['path']} disagree")
+    repeated = len(rows) - len(records)
+    notes = (f"{repeated} rows repeat another and are dropped",) if repeated else ()
+    return Listing(table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes)
+
+
+def _classes(table: Path, labels: set[str]) -> tuple[str, ...]:
+    if len(labels) < 2:
+        raise BadDataset(table, f"has {len(labels)} labels; expected two or more")
+    return tuple(sorted(labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label))
+
+
+def _is_number(label: str) -> bool:
+    return label.lstrip("-").isdecimal()
+
+
+def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
+    if not row["path"] or not row["label"]:
+        raise BadDataset(table, f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both")
+    name = row.get("split", "").lower()
+    if name and name not in SPLIT_FOLDERS:
+        raise BadDataset(table, f"the split {name!r} is none of train, val, test")
+    split: SplitName | None = SPLIT_FOLDERS[name] if name else None
+    return Record(table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split)
+
+
+CSV = Layout("csv", "a CSV file, or a folder's labels.csv: path,label[,group][,split]", find, read)

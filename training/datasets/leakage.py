@@ -1,0 +1,86 @@
+"""Images that stand on both sides of a split: the same content, or the same patient or slide. Near-duplicates are not
+looked for.
+
+A model that has seen a test image, or its patient, is measured on what it remembers: accuracy and calibration come out
+too good. So Candor refuses such splits, but for published ones, which everybody's figures share: there it says how
+many.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from training.datasets.dataset import Split
+from training.datasets.records import SPLIT_NAMES, SplitName
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two splits share.
+
+    `count` contents or groups stand in both; they are `images[0]` images of the one and `images[1]` of the other.
+    `examples` name pairs of images, "x.png = y.png".
+    """
+
+    kind: Literal["content", "group"]
+    splits: tuple[SplitName, SplitName]
+    count: int
+    images: tuple[int, int]
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        noun = {"content": "image content", "group": "patient or group"}[self.kind]
+        first, second = self.splits
+        found = f"{self.count} {noun}{'s' if self.count > 1 else ''} in both {first} and {second}"
+        inside = f"{self.images[0]} images of {first}, {self.images[1]} of {second}"
+        return f"{found} ({inside}; e.g. {', '.join(self.examples)})"
+
+
+def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:
+    """Everything that any two of the splits share, by content and, where groups are known, by group."""
+    found: list[Overlap] = []
+    for first, second in combinations(SPLIT_NAMES, 2):
+        one, two = splits[first], splits[second]
+        found += _overlap("content", (first, second), (one, two), (one.digests, two.digests))
+        if one.groups is not None and two.groups is not None:
+            known = tuple([key if key >= 0 else None for key in each.tolist()] for each in (one.groups, two.groups))
+            found += _overlap("group", (first, second), (one, two), (known[0], known[1]))
+    return tuple(found)
+
+
+def duplicates(splits: Mapping[SplitName, Split]) -> dict[SplitName, int]:
+    """Images of each split whose content came before in the same split."""
+    return {name: len(split) - len(set(split.digests)) for name, split in splits.items()}
+
+
+def _overlap(
+    kind: Literal["content", "group"],
+    names: tuple[SplitName, SplitName],
+    splits: tuple[Split, Split],
+    keys: tuple[Sequence[Hashable], Sequence[Hashable]],
+) -> list[Overlap]:
+    first, second = _places(keys[0]), _places(keys[1])
+    shared = [key for key in first if key in second]
+    if not shared:
+        return []
+    images = sum(len(first[key]) for key in shared), sum(len(second[key]) for key in shared)
+    examples = tuple(
+        f"{_name(names[0], splits[0], first[key][0])} = {_name(names[1], splits[1], second[key][0])}"
+        for key in shared[:EXAMPLES]
+    )
+    return [Overlap(kind, names, len(shared), images, examples)]
+
+
+def _places(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    places: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        if key is not None:
+            places.setdefault(key, []).append(index)
+    return places
+
+
+def _name(name: SplitName, split: Split, index: int) -> str:
+    return split.names[index] if split.names is not None else f"{name}[{index}]"

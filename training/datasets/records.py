@@ -1,0 +1,71 @@
+"""What a layout finds on disk before any image is opened: records, and the listing that holds them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SplitName = Literal["train", "val", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
+
+Window = tuple[float, float]  # DICOM window: center and width, in the units after the rescale (Hounsfield for CT)
+Frames = Literal["one", "first"]  # of a DICOM file with several frames: refuse it, or take the first
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled image file.
+
+    `label` indexes the listing's classes. `group` names what must not be torn apart between splits, a patient or a
+    slide; None if the layout does not know it. `split` is the publisher's or the user's own; None if it is to be drawn.
+    """
+
+    path: Path
+    label: int
+    group: str | None = None
+    split: SplitName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """An image that the data set does without, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything that a layout knows of a data set.
+
+    `published` says that the splits are a publisher's: images that stand on both sides of them are then told, not
+    refused, since everybody's figures on this data contain them. `split_by_group` False draws image by image even where
+    groups are known, as a paper may have done. `excluded` are known defects, which do not count as corrupt files.
+    """
+
+    name: str
+    layout: str
+    root: Path
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    published: bool = False
+    split_by_group: bool = True
+    window: Window | None = None
+    excluded: tuple[Excluded, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a data set is to be loaded; the arguments of `load_dataset` by their names."""
+
+    group_pattern: str | None = None
+    allow_leakage: bool = False
+    max_corrupt: float = 0.01
+    window: Window | None = None
+    first_frame: bool = False
+    seed: int = 0
+
+    @property
+    def frames(self) -> Frames:
+        """What the decoder does with several frames."""
+        return "first" if self.first_frame else "one"

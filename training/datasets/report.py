@@ -1,0 +1,47 @@
+"""A data set in figures and sentences: what was found, what was left out, what stands twice."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.datasets.dataset import Dataset, Split
+from training.datasets.leakage import duplicates, overlaps
+
+REPORT_FILE, EXCLUDED_FILE = "data.json", "excluded.csv"
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Plain data about a data set, fit for JSON."""
+    return {
+        "name": dataset.name,
+        "layout": dataset.layout,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "counts": dataset.counts,
+        "groups": {name: _groups(split) for name, split in dataset.splits.items()},
+        "channels": dataset.channels,
+        "size": dataset.size,
+        "window": dataset.window,
+        "excluded": [{"path": str(each.path), "reason": each.reason} for each in dataset.excluded],
+        "duplicates": duplicates(dataset.splits),
+        "overlaps": [str(each) for each in overlaps(dataset.splits)],
+        "notes": list(dataset.notes),
+    }
+
+
+def write_report(dataset: Dataset, folder: Path) -> None:
+    """Write data.json into a run's folder and, if images were left out, excluded.csv (path, reason)."""
+    (folder / REPORT_FILE).write_text(json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8")
+    if dataset.excluded:
+        with (folder / EXCLUDED_FILE).open("w", newline="", encoding="utf-8") as lines:
+            rows = csv.writer(lines)
+            rows.writerow(("path", "reason"))
+            rows.writerows((each.path, each.reason) for each in dataset.excluded)
+
+
+def _groups(split: Split) -> int | None:
+    """Different patients or slides in a split; None if they are not known."""
+    return None if split.groups is None else len(np.unique(split.groups[split.groups >= 0]))
