@@ -49,14 +49,13 @@ class Commit:
         labeling = Labeling(connection, self.calibrations, policy=self.policy, tally=tally, now_ns=now_ns)
         results = labeling.apply(items)
         for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
-            detector, raised = watch.advance(
+            _, raised = watch.advance(
                 connection,
                 calibration_id,
                 labeling.first_labels[calibration_id],
                 last_feedback_id=last_feedback_id,
                 now_ns=now_ns,
             )
-            tally.detectors[calibration_id] = detector
             tally.alarms[calibration_id] += raised
         return results
 

@@ -22,16 +22,15 @@ from monitoring.errors import ModelUnknown, RecorderClosed
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
-from monitoring.ledger.calibrations import CalibrationRow, choose, note_promotion, register, served_since
+from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.shown import shown
 from monitoring.ledger.slices import Slices
-from monitoring.ledger.sums import DAY_NS
 from monitoring.metrics import MonitorMetrics
 from monitoring.watch import Watched
 
 _log = logging.getLogger(__name__)
-_RECALL_NS = 90 * DAY_NS
 
 
 class Recorder:
@@ -61,12 +60,13 @@ class Recorder:
     def register(self, card: Card) -> int:
         """Make a bundle known and watched before it serves; returns the calibration id for its rows."""
 
-        def enter(connection: Connection) -> tuple[CalibrationRow, Watched]:
+        def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
             row = register(connection, card, now_ns=now_ns)
-            return row, watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            return row
 
-        row, _ = self._submit(enter, lambda entered: self._know(*entered)).result()
+        row = self._submit(enter, self._know).result()
         return int(row.calibration_id)
 
     def promote(self, calibration_id: int) -> Future[None]:
@@ -104,7 +104,7 @@ class Recorder:
                 raise ModelUnknown(model, version)
             return row, watched
 
-        return self._submit(reset, lambda known: self._know(*known))
+        return self._submit(reset, lambda known: self._know(known[0]))
 
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were refused before they came here."""
@@ -131,14 +131,13 @@ class Recorder:
     def _recall(self) -> None:
         """Know, and show at zero, what was served lately: its labels may come before it is served again."""
         with self._ledger.read() as connection:
-            for row in served_since(connection, self._ledger.clock() - _RECALL_NS):
-                self._know(row, watch.load(connection, row.calibration_id))
+            lately = [version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())]
+            for row in load(connection, lately):
+                self._know(row)
 
-    def _know(self, row: CalibrationRow, watched: Watched | None) -> None:
+    def _know(self, row: CalibrationRow) -> None:
         self._calibrations[row.calibration_id] = row
         self._metrics.birth(row)
-        if watched is not None:
-            self._metrics.show_detector(row, watched.detector)
 
     def _work(self) -> None:
         while (work := self._inbox.take()) is not None:

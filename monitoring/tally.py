@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from calibration.drift import DriftDetector
 from monitoring.feedback.items import Reason
 from monitoring.ledger.sums import SumChanges
 
@@ -16,5 +15,4 @@ class Tally:
     delays_s: list[tuple[int, float]] = field(default_factory=list)
     duplicates: Counter[int] = field(default_factory=Counter)
     rejected: Counter[Reason] = field(default_factory=Counter)
-    detectors: dict[int, DriftDetector] = field(default_factory=dict)  # as saved, for the gauges
     alarms: Counter[int] = field(default_factory=Counter)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
 from calibration.drift import DriftDetector, DriftSettings, DriftState
 from monitoring.feedback.labeling import FirstLabel
@@ -64,11 +64,14 @@ def start(connection: Connection, calibration_id: int, settings: DriftSettings, 
 def load(connection: Connection, calibration_id: int) -> Watched | None:
     """The detector as it was saved; None when the calibration is not watched."""
     row = connection.execute(select(monitor_state).filter_by(calibration_id=calibration_id)).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else decode(row)
+
+
+def decode(row: Row[Any]) -> Watched:
+    """The detector that a row of monitor_state holds."""
     settings = DriftSettings(**json.loads(row.settings))
     detector = DriftDetector(settings, DriftState.from_dict(json.loads(row.state)))
-    return Watched(calibration_id, detector, settings, row.last_feedback_id)
+    return Watched(row.calibration_id, detector, settings, row.last_feedback_id)
 
 
 def advance(

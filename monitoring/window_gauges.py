@@ -11,14 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration import metrics
 from monitoring.feedback import pending
-from monitoring.ledger.calibrations import CalibrationRow, served_since
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import monitor_state
-from monitoring.ledger.sums import DAY_NS, read_sums
+from monitoring.ledger.shown import Shown, shown
+from monitoring.ledger.sums import read_sums
 from monitoring.report import last_labeled, read_window
 
 WINDOWS = ("all", "last:500")
-SHOWN_NS = 90 * DAY_NS  # a version that no server took up for so long is not shown any more
 _GAUGES = {
     "candor_calibration_ece_ratio": "Expected calibration error over the window.",
     "candor_calibration_noise_floor_ratio": "ECE that a calibrated model would show on as many labels.",
@@ -53,20 +52,18 @@ class WindowGauges(Collector):
         """The families with a sample for each calibration served lately, and each window."""
         try:
             with self._ledger.read() as connection:
-                rows = served_since(connection, self._ledger.clock() - SHOWN_NS)
-                self._refresh(connection, rows)
+                versions = shown(connection, now_ns=self._ledger.clock())
+                self._refresh(connection, versions)
                 held = pending.count(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
-        # Of two cards of one version the later one is shown: a series may appear only once.
-        latest = {(row.model, str(row.version)): row for row in sorted(rows, key=lambda row: row.registered_at_ns)}
         *windows, waiting = self._families()
-        for (model, version), row in latest.items():
-            for window, values in self._known[row.calibration_id].values.items():
+        for version in versions:
+            for window, values in self._known[version.calibration_id].values.items():
                 for family, value in zip(windows, values, strict=True):
-                    family.add_metric((model, version, window), value)
-        for model in sorted({model for model, _ in latest} | held.keys()):
+                    family.add_metric((version.model, version.version, window), value)
+        for model in sorted({version.model for version in versions} | held.keys()):
             waiting.add_metric((model,), held.get(model, 0))
         yield from (*windows, waiting)
 
@@ -74,14 +71,14 @@ class WindowGauges(Collector):
         windows = [GaugeMetricFamily(*gauge, labels=("model", "version", "window")) for gauge in _GAUGES.items()]
         return [*windows, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
-    def _refresh(self, connection: Connection, rows: Iterable[CalibrationRow]) -> None:
+    def _refresh(self, connection: Connection, versions: Iterable[Shown]) -> None:
         columns = monitor_state.c
         stands = select(columns.calibration_id, columns.last_feedback_id)
         now = dict(connection.execute(stands).all())
-        for row in rows:
-            known, stands_at = self._known.get(row.calibration_id), now.get(row.calibration_id, 0)
+        for version in versions:
+            known, stands_at = self._known.get(version.calibration_id), now.get(version.calibration_id, 0)
             if known is None or known.last_feedback_id != stands_at:
-                self._known[row.calibration_id] = _Known(stands_at, _values(connection, row.calibration_id))
+                self._known[version.calibration_id] = _Known(stands_at, _values(connection, version.calibration_id))
 
 
 def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:

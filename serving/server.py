@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.routing import BaseRoute
 
 from model_store.store import Store
@@ -70,6 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     fleet = Fleet()
     with open_monitor(settings, registry, production=fleet.production) as monitor:
         service = Service(settings, registry, monitor, fleet)
@@ -88,7 +89,7 @@ class Service:
         """Build everything on the running event loop; nothing is loaded or listened on yet."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._metrics = ServingMetrics(registry)
+        self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
         self._gate = read_gate(_secret(settings), settings.tokens_file)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)

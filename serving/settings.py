@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         1e5, gt=1, description="Labels between false drift alarms, on average, at least."
     )
     drift_tolerance: float = Field(0.01, ge=0, lt=0.5, description="Miscalibration that is not worth an alarm.")
+    exemplars: bool = Field(
+        False, description="Request durations in OpenMetrics name a prediction_id each (what Grafana calls exemplars)."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
     )

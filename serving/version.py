@@ -37,6 +37,7 @@ class FinishedBatch:
     entries: list[Entry]
     answers: list[Any | None]
     inference_s: float
+    first_id: bytes | None  # of the first entry's answer
 
 
 class ServedVersion:
@@ -107,7 +108,8 @@ class ServedVersion:
         probabilities = self._predictor.predict(np.stack([entry.image for entry in entries]))
         inference_s = time.perf_counter() - started_s
         answers, rows = self._describe(entries, probabilities)
-        batch = FinishedBatch(entries, answers, inference_s)
+        first_id = rows[0].prediction_id if answers[0] is not None else None
+        batch = FinishedBatch(entries, answers, inference_s, first_id)
         if self._recorder is None or not rows:
             self._hand_over(batch, None)
         else:
@@ -163,7 +165,7 @@ class ServedVersion:
             else:
                 entry.answer.set_result(answer)
         self.load.delivered(len(batch.entries), arrived_s=batch.entries[0].arrived_s, now_s=now_s)
-        self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s)
+        self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
 
     def _fail(self, entries: list[Entry], _: Exception) -> None:
         """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""

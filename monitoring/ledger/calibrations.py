@@ -92,12 +92,6 @@ def choose(connection: Connection, model: str, version: int | None = None) -> Ca
     raise ModelUnknown(model, version)
 
 
-def served_since(connection: Connection, since_ns: int) -> list[CalibrationRow]:
-    """The calibrations that a server began to serve at or after `since_ns`."""
-    wanted = select(calibration).where(calibration.c.registered_at_ns >= since_ns)
-    return [_row(row) for row in connection.execute(wanted.order_by(calibration.c.calibration_id))]
-
-
 def models(connection: Connection) -> list[str]:
     """The names of all models the ledger knows, sorted."""
     return list(connection.scalars(select(calibration.c.model).distinct().order_by(calibration.c.model)))

@@ -6,6 +6,7 @@ event loop.
 
 from starlette.routing import Route
 
+from monitoring.drift_gauges import DriftGauges
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
@@ -27,6 +28,7 @@ def routes(
     `production` says which version of a model a report is about when the caller names none; without it, or when it says
     None, that is the version registered last.
     """
+    metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
     reports = ReportRoutes(ledger, production or (lambda model: None))
     return [

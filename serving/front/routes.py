@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from monitoring.routes.exposition import MetricsRoute
 from serving.errors import INTERNAL, Failure, failure
 from serving.switch import Fleet, Refusal, Slot
 
@@ -69,12 +69,8 @@ def rare_routes(
 
 
 def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
-    """GET /metrics, for a server without a ledger, where monitoring has nothing to mount."""
-
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return [Route("/metrics", metrics)]
+    """GET /metrics, for a server without a ledger, where monitoring has nothing else to mount."""
+    return [Route("/metrics", MetricsRoute(registry).get)]
 
 
 async def _post_only(_: Request) -> Response:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from monitoring.drift_gauges import DriftGauges
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
 from monitoring.routes.refusals import REFUSALS, REJECTIONS
@@ -51,6 +52,7 @@ def test_every_metric_stands_in_the_monitoring_page() -> None:
 def test_every_gauge_of_the_ledger_stands_in_the_monitoring_page(tmp_path: Path) -> None:
     page = (DOCS / "monitoring.md").read_text()
     with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
-        names = {family.name for family in WindowGauges(ledger).describe()}
+        families = [*WindowGauges(ledger).describe(), *DriftGauges(ledger).describe()]
+        names = {family.name for family in families}
     assert names
     assert {name for name in names if f"`{name}`" not in page} == set()

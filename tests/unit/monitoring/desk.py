@@ -13,6 +13,7 @@ from calibration.bins import BinSums
 from calibration.drift import DriftDetector, DriftSettings
 from model_store.card import Card
 from monitoring import watch
+from monitoring.drift_gauges import DriftGauges, ledger_name
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
@@ -77,6 +78,12 @@ class Desk:
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample's value, None if there is no such series."""
         where = {"model": self.card.name, "version": str(self.card.version)} | labels
+        if name.startswith("calibration_drift") and not name.endswith("_total"):
+            with self.ledger.read() as connection:
+                where["ledger"] = ledger_name(connection)
+            drift = CollectorRegistry()
+            drift.register(DriftGauges(self.ledger))
+            return drift.get_sample_value(f"candor_{name}", where)
         return self.registry.get_sample_value(f"candor_{name}", where)
 
     def rows(self, sql: str) -> list[Any]:

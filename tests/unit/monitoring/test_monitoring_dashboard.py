@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 
 import monitoring
+from monitoring.drift_gauges import DriftGauges
 from monitoring.window_gauges import WindowGauges
 from tests.unit.monitoring.desk import Desk
 
@@ -43,6 +44,7 @@ def rule_expressions() -> list[str]:
 @pytest.fixture
 def exported(desk: Desk) -> set[str]:
     desk.registry.register(WindowGauges(desk.ledger))
+    desk.registry.register(DriftGauges(desk.ledger))
     return {sample.name for family in desk.registry.collect() for sample in family.samples}
 
 

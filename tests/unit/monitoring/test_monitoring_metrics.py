@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -7,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.feedback import FeedbackItem
+from monitoring.ledger.shown import VERSIONS_SHOWN
 from monitoring.metrics import MonitorMetrics
 from monitoring.window_gauges import WindowGauges
 from tests.unit.monitoring.builders import DAY_NS, label, make_card, make_row
@@ -107,6 +109,41 @@ def test_versions_of_long_ago_are_not_shown(desk: Desk, clock: Clock) -> None:
     clock.now_ns += 91 * DAY_NS
     desk.registry.register(WindowGauges(desk.ledger))
     assert desk.metric("calibration_labels", window="all") is None
+
+
+def test_a_version_registered_long_ago_that_still_answers_is_shown(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        clock.now_ns += 100 * DAY_NS
+        later = clock.now_ns
+        desk.serve(make_row(1, served_at_ns=later))
+        desk.label(label(1, at_ns=later))
+        desk.registry.register(WindowGauges(desk.ledger))
+        assert desk.metric("calibration_labels", window="all") == 1
+        assert desk.metric("calibration_drift_active") == 0
+    with Desk(tmp_path / "ledger.db", clock, card=make_card(version=2)) as desk:  # a new process knows of it at once
+        where = {"model": "pneumonia", "version": "1", "bin": "13"}
+        assert desk.registry.get_sample_value("candor_feedback_total", where) == 0
+
+
+def test_of_a_model_only_so_many_versions_are_shown(desk: Desk, clock: Clock) -> None:
+    for version in range(2, VERSIONS_SHOWN + 3):
+        clock.now_ns += 1
+        desk.recorder.register(make_card(version=version))
+    desk.registry.register(WindowGauges(desk.ledger))
+    assert desk.metric("feedback_duplicates_total") is None
+    assert desk.metric("calibration_labels", window="all") is None
+    versions = {
+        sample.labels["version"]
+        for family in desk.registry.collect()
+        for sample in family.samples
+        if "version" in sample.labels
+    }
+    assert versions == {str(version) for version in range(3, VERSIONS_SHOWN + 3)}
+    desk.serve(make_row(1))
+    desk.label(label(1), label(1))  # a late label brings its version back, at the cost of the one unused longest
+    assert desk.metric("feedback_duplicates_total") == 1
+    assert desk.metric("feedback_total", bin="13") == 1
+    assert desk.metric("reference_confidence_bin_ratio", bin="11") == 1
 
 
 def test_an_unreadable_ledger_costs_its_gauges_only(

@@ -1,0 +1,148 @@
+"""`python -m benchmarks.exposition`: what a scrape of /metrics costs, beside the client library's own encoders.
+
+A ledger with twenty versions of one model, each with answers and labels, and the serving metrics of all twenty: every
+series that a server has. Between two scrapes one version gets a label, so that something is new each time. A scrape is
+one thread's work; its processor time is judged, which others on the machine leave alone.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from queue import SimpleQueue
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import uuid_utils
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from model_store.card import CalibrationCard, Card, InputCard, Provenance
+from monitoring.exposition import Exposition
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger import Ledger, PredictionRow
+from monitoring.metrics import MonitorMetrics
+from monitoring.recorder import Recorder
+from monitoring.routes import routes
+from serving.admission import Load
+from serving.metrics import ServingMetrics
+
+VERSIONS, ANSWERS, SCRAPES = 20, 500, 50
+REQUIRED_MS = 20.0
+OPENMETRICS = "application/openmetrics-text"
+
+
+def main() -> int:
+    """Measure, print, return 1 if a scrape takes longer than it may."""
+    with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
+        registry = CollectorRegistry()
+        serving, metrics = ServingMetrics(registry), MonitorMetrics(registry)
+        with Recorder(ledger, metrics) as recorder:
+            routes(recorder, ledger, metrics)  # registers what is read from the ledger
+            desk = Traffic(recorder)
+            for version in range(1, VERSIONS + 1):
+                desk.serve(recorder.register(card(version)), ANSWERS)
+                serving.of_version("model", version, Load(service_s=0.1))
+            exposition = Exposition(registry)
+            lines = len(exposition.render("")[0].splitlines())
+            print(f"{VERSIONS} versions, {lines:,} lines; median of {SCRAPES} scrapes: processor ms (wall ms)")
+            ours = {
+                "text": median_cost(lambda: exposition.render(""), desk),
+                "OpenMetrics": median_cost(lambda: exposition.render(OPENMETRICS), desk),
+            }
+            theirs = {
+                "text": median_cost(lambda: generate_latest(registry), desk),
+                "OpenMetrics": median_cost(lambda: generate_openmetrics(registry), desk),
+            }
+    for name in ours:
+        print(f"{name:12} {told(ours[name])}   prometheus_client's encoder {told(theirs[name])}")
+    return int(max(cost.cpu_ms for cost in ours.values()) > REQUIRED_MS)
+
+
+class Traffic:
+    """Answers and labels, through the recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._random = np.random.default_rng(0)
+        self._unlabeled: list[bytes] = []
+
+    def serve(self, calibration_id: int, answers: int) -> None:
+        """Answer so many images and label all but the last fifty."""
+        rows = [self._row(calibration_id) for _ in range(answers)]
+        heard: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._recorder.record(rows, heard.put)
+        heard.get()
+        ids = [row.prediction_id for row in rows]
+        self._recorder.feedback([FeedbackItem("b", prediction_id) for prediction_id in ids[:-50]]).result()
+        self._unlabeled += ids[-50:]
+
+    def label(self) -> None:
+        """One more label."""
+        self._recorder.feedback([FeedbackItem("a", self._unlabeled.pop())]).result()
+
+    def _row(self, calibration_id: int) -> PredictionRow:
+        confidence = float(self._random.uniform(0.5, 1.0))
+        probabilities = np.array([1 - confidence, confidence], dtype="<f4").tobytes()
+        return PredictionRow(
+            uuid_utils.uuid7().bytes, calibration_id, None, 1, confidence, probabilities, time.time_ns()
+        )
+
+
+class Cost(NamedTuple):
+    """Of a scrape, in milliseconds."""
+
+    cpu_ms: float
+    wall_ms: float
+
+
+def median_cost(scrape: Callable[[], Any], traffic: Traffic) -> Cost:
+    """What a scrape takes, each after a new label."""
+    cpu, wall = [], []
+    for _ in range(SCRAPES):
+        traffic.label()
+        cpu_s, wall_s = time.thread_time(), time.perf_counter()
+        scrape()
+        cpu.append(1e3 * (time.thread_time() - cpu_s))
+        wall.append(1e3 * (time.perf_counter() - wall_s))
+    return Cost(median(cpu), median(wall))
+
+
+def told(cost: Cost) -> str:
+    """The two figures in a column."""
+    return f"{cost.cpu_ms:6.1f} ({cost.wall_ms:.1f})"
+
+
+def card(version: int) -> Card:
+    """A card with some reference."""
+    sums = BinSums.from_predictions(np.linspace(0.5, 1, 100), np.arange(100) % 4 > 0)
+    reference = CalibrationCard.from_reference(
+        temperature=1.0, split="validation", sums=sums, measures=Measures.from_sums(sums)
+    )
+    provenance = Provenance(
+        dataset="none",
+        fingerprint="0" * 64,
+        backbone="none",
+        loss="ce",
+        seed=version,
+        epochs=0,
+        libraries={},
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return Card(
+        name="model",
+        version=version,
+        classes=("a", "b"),
+        input=InputCard(channels=1, height=8, width=8),
+        provenance=provenance,
+        calibration=reference,
+        referral=None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

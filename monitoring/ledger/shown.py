@@ -1,0 +1,50 @@
+"""The versions that metrics show: those whose labels may still come, so many and no more.
+
+A version is shown that a server took up in the last 90 days, or that answered in them: a server that has been up for a
+year serves a version that was registered a year ago.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, exists, or_, select
+
+from monitoring.ledger.schema import bin_day, calibration
+from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.sums import DAY_NS
+
+SHOWN_NS = 90 * DAY_NS
+VERSIONS_SHOWN = 20  # of a model: what bounds the number of series
+
+
+class Shown(NamedTuple):
+    """A calibration without its card."""
+
+    calibration_id: int
+    model: str
+    version: str
+
+
+def shown(connection: Connection, *, now_ns: int) -> list[Shown]:
+    """Of each version the card registered last, of each model the versions registered last, oldest first."""
+    columns = calibration.c
+    wanted = select(columns.calibration_id, columns.model, columns.version).where(lately(now_ns))
+    newest_first = wanted.order_by(columns.registered_at_ns.desc(), columns.calibration_id.desc())
+    found: dict[str, dict[int, Shown]] = {}
+    for calibration_id, model, version in connection.execute(newest_first):
+        versions = found.setdefault(model, {})
+        if version not in versions and len(versions) < VERSIONS_SHOWN:
+            versions[version] = Shown(calibration_id, model, str(version))
+    return [each for model in sorted(found) for each in reversed(found[model].values())]
+
+
+def lately(now_ns: int) -> ColumnElement[bool]:
+    """The condition: taken up, or answering, since `SHOWN_NS` before now."""
+    since_ns = now_ns - SHOWN_NS
+    columns = bin_day.c
+    answered = exists().where(
+        columns.calibration_id == calibration.c.calibration_id,
+        columns.slice == EVERYTHING,
+        columns.day >= since_ns // DAY_NS,
+        columns.served > 0,
+    )
+    return or_(calibration.c.registered_at_ns >= since_ns, answered)
