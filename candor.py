@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import data, demo, monitoring, serving, store, training
+from commands import canary, data, demo, monitoring, serving, store, training
 
 app = typer.Typer(
     name="candor",
@@ -31,6 +31,7 @@ for verb in (
 ):
     app.command()(verb)
 
+app.add_typer(canary.app, name="canary")
 app.add_typer(data.app, name="data")
 
 

@@ -160,3 +160,18 @@ def report_tables(report: Mapping[str, Any]) -> list[Any]:
         "\n" + " ".join(lines) + "\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), bins),
     ]
+
+
+def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Any]) -> Table:
+    """Return the reports of versions side by side; `reports` by role, None where the ledger knows nothing."""
+    rows = []
+    for role, version in versions.items():
+        report = reports.get(role)
+        if version is None or report is None:
+            rows.append([role, "-" if version is None else str(version), "0", "0", "-", "-", "-", "-"])
+            continue
+        measures, coverage, drift = report["measures"], report["coverage"], report["drift"]
+        figures = [figure(measures[name]) for name in ("accuracy", "ece", "noise_floor")]
+        alarm = "alarm" if drift and drift["active"] else "quiet"
+        rows.append([role, str(version), str(coverage["served"]), str(coverage["labeled"]), *figures, alarm])
+    return table("", ["", "version", "answers", "labels", "accuracy", "ECE", "floor", "detector"], rows)

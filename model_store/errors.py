@@ -73,6 +73,10 @@ class NotInStore(ModelStoreError):
     """No such model, or no such version."""
 
 
+class CanaryError(ModelStoreError):
+    """No canary can be started, ended or read as things are."""
+
+
 class InvalidName(ModelStoreError):
     """A model's name that could not be a folder's name and a part of a URL."""
 

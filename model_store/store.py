@@ -36,12 +36,12 @@ class Store:
     def versions(self, name: str) -> list[int]:
         """Return the published versions of a model, ascending; none for an unknown model."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(int(path.name) for path in self._model(name).iterdir() if path.name.isdecimal())
+            return sorted(int(path.name) for path in self.model(name).iterdir() if path.name.isdecimal())
         return []
 
     def folder(self, name: str, version: int) -> Path:
         """Return the folder of one version, whether or not it exists."""
-        return self._model(name) / str(version)
+        return self.model(name) / str(version)
 
     def read(self, name: str, version: int | None = None) -> Bundle:
         """Return a verified bundle; without a version the one in production.
@@ -69,7 +69,7 @@ class Store:
         Raises:
             BundleError: what was built does not verify. Nothing is published then.
         """
-        model = self._model(name)
+        model = self.model(name)
         model.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=model))
         try:
@@ -91,21 +91,26 @@ class Store:
         """
         self._require(name, version)
         _verify(self.folder(name, version), name, version)
-        descriptor, path = tempfile.mkstemp(prefix=".alias-", dir=self._model(name))
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{version}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(path).chmod(0o644)
-        Path(path).replace(self._model(name) / ALIAS)
+        self.replace_file(name, ALIAS, f"{version}\n")
 
     def production(self, name: str) -> int | None:
         """Return the version that `production` points at, or None."""
         with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            return int((self._model(name) / ALIAS).read_text(encoding="ascii"))
+            return int((self.model(name) / ALIAS).read_text(encoding="ascii"))
         return None
 
-    def _model(self, name: str) -> Path:
+    def replace_file(self, name: str, file_name: str, text: str) -> None:
+        """Write a small file beside a model's versions, whole or not at all."""
+        descriptor, path = tempfile.mkstemp(prefix=".part-", dir=self.model(name))
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(path).chmod(0o644)
+        Path(path).replace(self.model(name) / file_name)
+
+    def model(self, name: str) -> Path:
+        """Return the folder of a model. Raises InvalidName."""
         if not re.fullmatch(NAME_PATTERN, name):
             raise InvalidName(name)
         return self.root / name

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from calibration.drift import DriftSettings
+from monitoring import watch
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
@@ -17,10 +19,11 @@ from serving.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """What the server needs of monitoring: where to record, and the routes to mount."""
+    """What the server needs of monitoring: where to record, the routes to mount, and whose detector has alarmed."""
 
     recorder: Recorder | None
     routes: list[BaseRoute]
+    alarmed: Callable[[int], bool] = lambda _calibration_id: False
 
 
 @contextmanager
@@ -35,4 +38,11 @@ def open_monitor(
     metrics = MonitorMetrics(registry)
     drift = DriftSettings(average_run_length=settings.drift_average_run_length, tolerance=settings.drift_tolerance)
     with Ledger(url) as ledger, Recorder(ledger, metrics, settings=drift) as recorder:
-        yield Monitor(recorder=recorder, routes=list(routes(recorder, ledger, metrics, production=production)))
+        mounted: list[BaseRoute] = list(routes(recorder, ledger, metrics, production=production))
+        yield Monitor(recorder=recorder, routes=mounted, alarmed=partial(_alarmed, ledger))
+
+
+def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
+    with ledger.read() as connection:
+        watched = watch.load(connection, calibration_id)
+    return watched is not None and watched.detector.active

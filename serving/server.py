@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute
 from model_store.store import Store
 from monitoring.recorder import Recorder
 from serving.errors import ListenError, ModelUnusable
+from serving.fleet import Fleet
 from serving.front.app import Front
 from serving.front.gate import read_gate
 from serving.front.inference import Inference
@@ -35,7 +36,7 @@ from serving.metrics import ServingMetrics
 from serving.monitor import Monitor, open_monitor
 from serving.predictor import Predictor
 from serving.settings import Settings
-from serving.switch import Fleet, Switch
+from serving.switch import Switch
 from serving.v2.rest import v2_routes
 from serving.v2.service import InferenceService
 from serving.version import ServedVersion
@@ -94,7 +95,7 @@ class Service:
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
         self.fleet = fleet
-        self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop)
+        self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop, alarmed=monitor.alarmed)
         self.inference = Inference(settings=settings, metrics=self._metrics)
         self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
         self.front = self._build_front(monitor.routes or metrics_alone(registry))

@@ -1,4 +1,4 @@
-"""Which versions answer: the fleet of loaded ones, and the switch that follows the store's aliases.
+"""The switch: it follows the store's aliases and canaries, and changes the fleet accordingly.
 
 A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The
 version before stays loaded, for rollback and for requests that name it; the one before that ends when its
@@ -9,32 +9,20 @@ is looked at again only when its files have changed.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from model_store.errors import ModelStoreError
 from model_store.store import Store
-from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
+from serving.errors import ModelUnusable
+from serving.fleet import Fleet
+from serving.trials import Trials
 from serving.version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
 Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """The loaded versions of one model: the one that answers by default and, once there was one, the one before."""
-
-    production: ServedVersion
-    previous: ServedVersion | None = None
-
-    @property
-    def versions(self) -> dict[int, ServedVersion]:
-        """Loaded versions by number, production first."""
-        loaded = (self.production, self.previous)
-        return {served.card.version: served for served in loaded if served is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +32,6 @@ class Refusal:
     version: int | None
     reason: str
     stamp: Stamp
-
-
-class Fleet:
-    """The loaded models: read on the event loop, changed by the switch's thread, one slot at a time, atomically."""
-
-    def __init__(self) -> None:
-        self._slots: dict[str, Slot] = {}
-
-    def find(self, model: str, version: str | None = None) -> ServedVersion:
-        """The version that answers; raises NotReady, UnknownModel or UnknownVersion."""
-        slot = self._slots.get(model)
-        if slot is None:
-            if not self._slots:
-                raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
-            raise UnknownModel(model, known=self._slots)
-        if version is None:
-            return slot.production
-        found = (
-            slot.versions.get(int(version)) if version.isascii() and version.isdigit() and len(version) < 10 else None
-        )
-        if found is None:
-            raise UnknownVersion(model, version, known=slot.versions)
-        return found
-
-    def production(self, model: str) -> int | None:
-        """The version that answers for `model` by default, None for an unknown model."""
-        slot = self._slots.get(model)
-        return None if slot is None else slot.production.card.version
-
-    def slots(self) -> dict[str, Slot]:
-        """A copy of the models by name."""
-        return dict(self._slots)
-
-    def install(self, served: ServedVersion) -> ServedVersion | None:
-        """Make `served` its model's production version; returns the version that falls out, if one does."""
-        name = served.card.name
-        old = self._slots.get(name)
-        if old is None:
-            self._slots[name] = Slot(served)
-            return None
-        self._slots[name] = Slot(served, old.production)
-        return old.previous if old.previous is not served else None
 
 
 class Switch:
@@ -98,11 +44,13 @@ class Switch:
         load: Callable[[str, int], ServedVersion],
         *,
         loop: asyncio.AbstractEventLoop,
+        alarmed: Callable[[int], bool] = lambda _calibration_id: False,
     ) -> None:
         self._store = store
         self._fleet = fleet
         self._load = load
         self._loop = loop
+        self._trials = Trials(store, fleet, load, retire=self._retire, alarmed=alarmed)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
@@ -123,6 +71,7 @@ class Switch:
         for name in self._store.models():
             try:
                 self._follow_alias(name)
+                self._trials.follow(name)
             except (ModelStoreError, OSError) as error:
                 # The alias itself cannot be read; there is no version to blame, and nothing else to wait for
                 # than the next look.
@@ -159,11 +108,13 @@ class Switch:
             self._refuse(name, Refusal(version, str(error), stamp))
             return
         self.refused.pop(name, None)
-        retired = self._fleet.install(served)
-        if retired is not None:
-            self._loop.call_soon_threadsafe(retired.retire)
+        self._retire(self._fleet.install(served))
         served.note_production()
         logger.info("version in production", extra={"fields": {"model": name, "version": version}})
+
+    def _retire(self, fallen: Iterable[ServedVersion]) -> None:
+        for served in fallen:
+            self._loop.call_soon_threadsafe(served.retire)
 
     def _refuse(self, name: str, refusal: Refusal) -> None:
         if self.refused.get(name) != refusal:

@@ -40,6 +40,19 @@ class FinishedBatch:
     first_id: bytes | None  # of the first entry's answer
 
 
+@dataclass(slots=True)
+class Outcomes:
+    """How many images of a version were answered, and on how many its inference failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+    @property
+    def failed_ratio(self) -> float:
+        """The share that failed, 0 before the first."""
+        return self.failed / max(1, self.answered + self.failed)
+
+
 class ServedVersion:
     """A model version that answers. All but the two stages `_infer` and `_hand_over` runs on the event loop."""
 
@@ -58,7 +71,8 @@ class ServedVersion:
         self._predictor = predictor
         self._form = AnswerForm(self.card)
         self._recorder = recorder
-        self._calibration_id = recorder.register(self.card) if recorder else 0
+        self.outcomes = Outcomes()
+        self.calibration_id = recorder.register(self.card) if recorder else 0
         self._loop = loop
         self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
         self._retired = False
@@ -81,7 +95,7 @@ class ServedVersion:
         """Tell the ledger that this version answers by default from now on; a ledger that is away is only logged."""
         if self._recorder is None:
             return
-        noted = self._recorder.promote(self._calibration_id)
+        noted = self._recorder.promote(self.calibration_id)
         noted.add_done_callback(_log_failure)
 
     def submit(self, entry: Entry) -> None:
@@ -133,7 +147,7 @@ class ServedVersion:
             rows.append(
                 PredictionRow(
                     prediction_id.bytes,
-                    self._calibration_id,
+                    self.calibration_id,
                     entry.request_id,
                     predicted,
                     confidence,
@@ -161,8 +175,10 @@ class ServedVersion:
             if entry.answer.done():
                 continue
             if answer is None:
+                self.outcomes.failed += 1
                 entry.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
             else:
+                self.outcomes.answered += 1
                 entry.answer.set_result(answer)
         self.load.delivered(len(batch.entries), arrived_s=batch.entries[0].arrived_s, now_s=now_s)
         self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
@@ -170,6 +186,7 @@ class ServedVersion:
     def _fail(self, entries: list[Entry], _: Exception) -> None:
         """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""
         refusal = InferenceFailed("the model failed on this batch; the server's log says why.")
+        self.outcomes.failed += len(entries)
         self._loop.call_soon_threadsafe(self._deliver_error, entries, refusal)
 
     def _deliver_error(self, entries: list[Entry], error: Exception) -> None:

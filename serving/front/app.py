@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.admission import Pace
 from serving.errors import ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
+from serving.fleet import Fleet
 from serving.front.answer import JSON_HEADER, error_body
 from serving.front.gate import Gate
 from serving.front.inference import Inference
@@ -19,7 +20,6 @@ from serving.front.items import NDJSON, Item, read_items, write_answers
 from serving.front.request import Head, read_body, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
-from serving.switch import Fleet
 from serving.version import ServedVersion
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Front:
 
     async def _answer(self, scope: Scope, head: Head, receive: Receive, arrived_s: float) -> bytes:
         settings = self._settings
-        served = self._fleet.find(*split_path(scope["path"]))
+        served = self._fleet.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Before the body is read, and again when it has been, since others have come meanwhile.
             served.load.admit(settings.deadline_s)

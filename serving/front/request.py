@@ -21,17 +21,21 @@ ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id."""
+    """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id.
+
+    `canary` is whether the caller asks for the version on trial (True), against it (False), or neither.
+    """
 
     media_type: str
     content_type: bytes
     length_bytes: int | None
     request_id: str | None
+    canary: bool | None = None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Head:
     """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
-    content_type, length_bytes, request_id = b"", None, None
+    content_type, length_bytes, request_id, canary = b"", None, None, None
     for name, value in headers:
         if name == b"content-type":
             content_type = value
@@ -39,12 +43,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
             length_bytes = int(value)
         elif name == b"x-request-id":
             request_id = request_id_of(value.decode("utf-8", errors="replace"))
+        elif name == b"x-candor-canary":
+            canary = _yes_or_no(value)
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
-    return Head(media_type, content_type, length_bytes, request_id)
+    return Head(media_type, content_type, length_bytes, request_id, canary)
 
 
 async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:
@@ -115,6 +121,13 @@ def request_id_of(value: object) -> str | None:
             f"X-Request-Id (or request_id) takes a text of at most {MAX_REQUEST_ID} printable characters in UTF-8."
         )
     return value
+
+
+def _yes_or_no(value: bytes) -> bool:
+    known = {b"true": True, b"1": True, b"false": False, b"0": False}
+    if value.lower() not in known:
+        raise MalformedRequest("X-Candor-Canary is to be true or false.")
+    return known[value.lower()]
 
 
 def _acceptable(media_type: str) -> bool:

@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Route
 
 from monitoring.routes.exposition import MetricsRoute
 from serving.errors import INTERNAL, Failure, failure
-from serving.switch import Fleet, Refusal, Slot
+from serving.fleet import Fleet, Slot
+from serving.switch import Refusal
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from starlette.types import Receive
 
+from serving.fleet import Fleet
 from serving.front.inference import Inference
 from serving.settings import Settings
-from serving.switch import Fleet
 from serving.v2.tensors import (
     INPUT,
     OUTPUTS,

@@ -20,11 +20,11 @@ from sqlalchemy import text
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from serving.errors import ModelUnusable
+from serving.fleet import Fleet
 from serving.monitor import open_monitor
 from serving.predictor import Predictor
 from serving.server import Service
 from serving.settings import Settings
-from serving.switch import Fleet
 
 pytestmark = pytest.mark.anyio
 

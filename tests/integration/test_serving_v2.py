@@ -17,10 +17,10 @@ from sqlalchemy import text
 from model_store.image import decode
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
+from serving.fleet import Fleet
 from serving.monitor import open_monitor
 from serving.server import Service
 from serving.settings import Settings
-from serving.switch import Fleet
 
 pytestmark = pytest.mark.anyio
 INFER = "/v2/models/tiny/infer"

@@ -12,7 +12,8 @@ import pytest
 from model_store.bundle import Bundle
 from model_store.store import Store
 from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
-from serving.switch import Fleet, Switch
+from serving.fleet import Fleet
+from serving.switch import Switch
 
 
 class Loader:

@@ -1,0 +1,200 @@
+"""Canaries on a real service: who is answered by which version, and the abort that nobody has to ask for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+import candor
+from model_store.bundle import Bundle
+from model_store.canary import end_canary, read_canary, start_canary
+from model_store.errors import CanaryError, NotInStore
+from model_store.store import Store
+from serving.fleet import Fleet
+from serving.monitor import open_monitor
+from serving.server import Service
+from serving.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Running:
+    """A service on a store with versions 1 (production), 2 and 3, and its client."""
+
+    client: httpx.AsyncClient
+    service: Service
+    store: Store
+    ledger: str
+
+    async def look(self) -> None:
+        """Look at the store, as the switch does all the time."""
+        await asyncio.to_thread(self.service.switch.scan)
+        await asyncio.sleep(0)
+
+    async def versions(self, image: bytes, count: int = 8, **headers: str) -> set[int]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        answers = [await self.client.post("/predictions/tiny", content=image, headers=named) for _ in range(count)]
+        return {answer.json()["version"] for answer in answers}
+
+    async def label(self, image: bytes, count: int) -> None:
+        """Have the canary answer `count` times, and label each answer as wrong."""
+        for _ in range(count):
+            answer = await self.client.post("/predictions/tiny", content=image, headers={"X-Candor-Canary": "true"})
+            given = answer.json()
+            wrong = next(name for name in given["probabilities"] if name != given["label"])
+            sent = await self.client.post("/feedback", json={"prediction_id": given["prediction_id"], "label": wrong})
+            assert sent.status_code == 200
+
+
+@pytest.fixture
+async def server(tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]) -> AsyncIterator[Running]:
+    for seed in (2, 3):
+        tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=seed))
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    settings = Settings(store=tiny_store.root, ledger=ledger, threads=1)
+    registry, fleet = CollectorRegistry(), Fleet()
+    with open_monitor(settings, registry, production=fleet.production) as monitor:
+        service = Service(settings, registry, monitor, fleet)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.front), base_url="http://candor") as client:
+            started = Running(client, service, tiny_store, ledger)
+            await started.look()
+            yield started
+        service.close()
+
+
+async def test_a_share_goes_to_the_canary_and_a_header_decides(server: Running, png: Callable[..., bytes]) -> None:
+    start_canary(server.store, "tiny", 2, mode="share", share=0.5)
+    await server.look()
+    assert await server.versions(png(), 40) == {1, 2}
+    assert await server.versions(png(), X_Candor_Canary="true") == {2}
+    assert await server.versions(png(), X_Candor_Canary="false") == {1}
+    refused = await server.client.post("/predictions/tiny", content=png(), headers={"X-Candor-Canary": "perhaps"})
+    assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+
+
+async def test_by_header_only_those_who_ask_get_it(server: Running, png: Callable[..., bytes]) -> None:
+    start_canary(server.store, "tiny", 2, mode="header")
+    await server.look()
+    assert await server.versions(png()) == {1}
+    assert await server.versions(png(), X_Candor_Canary="true") == {2}
+
+
+async def test_promoting_and_aborting_end_the_trial(server: Running, png: Callable[..., bytes]) -> None:
+    start_canary(server.store, "tiny", 2, mode="share", share=1.0)
+    await server.look()
+    assert await server.versions(png()) == {2}
+    end_canary(server.store, "tiny", "aborted")
+    await server.look()
+    assert await server.versions(png(), X_Candor_Canary="true") == {1}
+    start_canary(server.store, "tiny", 3, mode="header")
+    await server.look()
+    end_canary(server.store, "tiny", "promoted")
+    await server.look()
+    assert await server.versions(png()) == {3}
+    assert server.service.fleet.slots()["tiny"].trial is None
+    with pytest.raises(CanaryError, match="no canary running"):
+        end_canary(server.store, "tiny", "aborted")
+
+
+async def test_a_canary_whose_detector_alarms_is_aborted(server: Running, png: Callable[..., bytes]) -> None:
+    start_canary(server.store, "tiny", 2, mode="header")
+    await server.look()
+    await server.label(png(), 3)
+    await server.look()
+    assert await server.versions(png(), 1, X_Candor_Canary="true") == {2}
+    await server.label(png(), 60)
+    await server.look()
+    ended = read_canary(server.store, "tiny")
+    assert ended is not None
+    assert (ended.ended, "detector of version 2" in (ended.reason or "")) == ("aborted", True)
+    assert await server.versions(png(), 1, X_Candor_Canary="true") == {1}
+
+
+async def test_a_canary_that_fails_more_than_production_is_aborted(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_canary(server.store, "tiny", 2, mode="header")
+    await server.look()
+    trial = server.service.fleet.slots()["tiny"].trial
+    assert trial is not None
+    monkeypatch.setattr(trial.served._predictor, "predict", lambda images: images / 0)
+    for count in range(1, 6):
+        answer = await server.client.post("/predictions/tiny", content=png(), headers={"X-Candor-Canary": "true"})
+        assert (answer.status_code, answer.json()["error"]) == (500, "inference_failed")
+        await server.look()
+        assert (server.service.fleet.slots()["tiny"].trial is None) == (count == 5)
+    assert "failed 5 times" in (read_canary(server.store, "tiny") or ended_never()).reason  # type: ignore[operator]
+
+
+async def test_an_abort_holds_where_the_store_cannot_be_written(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_canary(server.store, "tiny", 2, mode="header")
+    await server.look()
+
+    def full(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Store, "replace_file", full)
+    await server.label(png(), 63)
+    for _ in range(2):
+        await server.look()
+        assert server.service.fleet.slots()["tiny"].trial is None
+    running = read_canary(server.store, "tiny")
+    assert running is not None
+    assert running.ended is None
+
+
+async def test_a_canary_that_is_not_sound_never_answers(server: Running, png: Callable[..., bytes]) -> None:
+    start_canary(server.store, "tiny", 2, mode="share", share=1.0)
+    (server.store.folder("tiny", 2) / "model.onnx").write_bytes(b"")
+    await server.look()
+    assert await server.versions(png()) == {1}
+    ended = read_canary(server.store, "tiny")
+    assert ended is not None
+    assert "cannot be loaded" in (ended.reason or "")
+
+
+def ended_never() -> object:
+    raise AssertionError
+
+
+def test_what_cannot_be_tried_out_is_refused(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    with pytest.raises(CanaryError, match="in production already"):
+        start_canary(tiny_store, "tiny", 1, mode="header")
+    with pytest.raises(NotInStore):
+        start_canary(tiny_store, "tiny", 9, mode="header")
+    tiny_store.publish("other", partial(make_bundle, name="other"))
+    with pytest.raises(CanaryError, match="no version in production"):
+        start_canary(tiny_store, "other", 1, mode="header")
+    (tiny_store.model("tiny") / "canary.json").write_text("{")
+    with pytest.raises(CanaryError, match="cannot be read"):
+        read_canary(tiny_store, "tiny")
+
+
+def test_the_command_line_starts_shows_and_ends(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(candor.app, ["canary", *arguments, "--store", str(tiny_store.root)])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert "no canary" in run("status", "tiny", *ledger)
+    assert "answers 20% of the requests" in run("start", "tiny", "2", "--share", "0.2")
+    assert "share 0.2, running" in run("status", "tiny", *ledger)
+    assert "has ended" in run("abort", "tiny", "--reason", "worse")
+    assert "aborted: worse" in run("status", "tiny", *ledger)
+    run("start", "tiny", "2", "--shadow")
+    assert "version 2 is in production" in run("promote", "tiny")
+    assert tiny_store.production("tiny") == 2
