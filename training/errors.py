@@ -69,6 +69,10 @@ class BadGroup(TrainingError, RuntimeError):
     """The environment names processes that training cannot join."""
 
 
+class BadChoice(TrainingError, ValueError):
+    """A choice of an experiment that cannot be understood, or that no training run can have."""
+
+
 class WeightsNotFound(TrainingError, FileNotFoundError):
     """Pretrained weights are neither in a file nor reachable on the hub."""
 

@@ -101,12 +101,16 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 def read_evaluation(folder: Path) -> Evaluation:
     """The evaluation of a run, computed again from its predictions. Raises BadRun."""
+    return evaluate(read_predictions(folder))
+
+
+def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
+    """The predictions of a run by split. Raises BadRun."""
     try:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            kept = {split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"]) for split in EVALUATED}
+            return {split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"]) for split in EVALUATED}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error
-    return evaluate(kept)
 
 
 def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:

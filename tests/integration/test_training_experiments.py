@@ -1,0 +1,210 @@
+"""A small comparison from images to tables: computed once, resumed, told whole."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import candor
+from training.backbones import SMALL
+from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.errors import BadChoice, TrainingDiverged, WeightsNotFound
+from training.experiments import cell as cells
+from training.experiments.cell import Cell, read_cell
+from training.experiments.compare import Comparison, compare
+from training.experiments.grid import Grid, Workshop
+from training.experiments.presets import network_variant
+from training.experiments.summary import summarize
+from training.experiments.variant import Variant, changed, parse_variant
+
+CLASSES = ("dark", "bright")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Noisy gray images whose class is their brightness."""
+    generator = np.random.default_rng(0)
+    splits: dict[Any, Split] = {}
+    for name, count in (("train", 64), ("val", 40), ("test", 40)):
+        labels = np.arange(count) % 2
+        pixels = 100 + 40 * labels[:, None, None] + generator.normal(scale=60, size=(count, 16, 16))
+        splits[name] = Split(ArrayImages(pixels.clip(0, 255).astype(np.uint8)), labels.astype(np.int64))
+    return Dataset("brightness", CLASSES, 1, 16, splits, fingerprint(CLASSES, splits))
+
+
+def small_grid(*methods: str, seeds: int = 2) -> Grid:
+    return Grid(
+        data=(Variant("brightness", "brightness"),),
+        networks=(network_variant(f"{SMALL} epochs=2"),),
+        methods=tuple(map(parse_variant, methods)),
+        seeds=tuple(range(seeds)),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiment")
+
+
+@pytest.fixture(scope="module")
+def compared(dataset: Dataset, folder: Path) -> Comparison:
+    workshop = Workshop(folder / "cells", folder / "cache", jobs=2)
+    return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
+
+
+def test_every_method_and_calibrator_has_a_line(compared: Comparison) -> None:
+    lines = {(line.method, line.calibrator) for line in compared.summaries}
+    assert {("ce", "none"), ("dca beta=5", "temperature"), ("dca beta=5", "isotonic")} <= lines
+    assert all(line.figures["ece"].count == 2 for line in compared.summaries)
+
+
+def test_the_figures_are_those_of_the_runs(compared: Comparison, folder: Path) -> None:
+    """Against metrics.json, which each run wrote itself."""
+    known = {}
+    for path in (folder / "cells").glob("*/metrics.json"):
+        about = json.loads((path.parent / "cell.json").read_text())
+        splits = json.loads(path.read_text())["splits"]
+        known.setdefault(about["method"], []).append(next(iter(splits["test"].values()))["ece"])
+    for line in compared.summaries:
+        if line.calibrator == "none":
+            assert line.figures["ece"].mean == pytest.approx(np.mean(known[line.method]))
+
+
+def test_a_second_call_computes_nothing(
+    compared: Comparison, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "train", lambda *_, **__: pytest.fail("computed again"))
+    workshop = Workshop(folder / "cells", folder / "cache")
+    again = compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
+    assert again.as_rows() == compared.as_rows()
+
+
+def test_an_interrupted_grid_keeps_what_is_done(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, real = small_grid("ce", seeds=3), cells.train
+    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    wanted = grid.cells({"brightness": dataset}, None)
+
+    def interrupted(config: Any, *rest: Any, **others: Any) -> Any:
+        if config.seed == 1:
+            raise KeyboardInterrupt
+        return real(config, *rest, **others)
+
+    monkeypatch.setattr(cells, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.run(wanted, {"brightness": dataset})
+    assert sorted(path.name for path in workshop.root.iterdir()) == [wanted[0].key]
+    monkeypatch.setattr(cells, "train", real)
+    assert len(workshop.run(wanted, {"brightness": dataset})[0]) == 3
+
+
+def test_what_diverges_is_told_and_not_tried_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def diverging(config: Any, *_: Any, **__: Any) -> None:
+        tried.append(config.loss)
+        raise TrainingDiverged(epoch=1, loss=float("nan"), learning_rate=1.0)
+
+    monkeypatch.setattr(cells, "train", diverging)
+    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    for _ in range(2):
+        found = compare(small_grid("dca", seeds=1), {"brightness": dataset}, workshop, data_folder=None)
+    assert tried == ["dca"]
+    (first, *_) = found.tables()
+    assert "dca (1 failed)" in first.rows[0][0]
+    assert "failed" in first.rows[0][2]
+    assert any("lower the learning rate" in note for note in first.notes)
+
+
+def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_path: Path) -> None:
+    grid = small_grid("ce", seeds=1)
+    lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
+    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    both = Grid(data=grid.data, networks=(*grid.networks, lost), methods=grid.methods, seeds=(0,))
+    outcomes, notes = workshop.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
+    assert [outcome.cell.network for outcome in outcomes] == [SMALL]
+    assert len(notes) == 1
+    assert "brightness with lost" in notes[0]
+    alone = Grid(data=grid.data, networks=(lost,), methods=grid.methods, seeds=(0,))
+    with pytest.raises(WeightsNotFound):
+        workshop.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
+
+
+def test_a_cell_of_another_default_is_run_again(compared: Comparison, folder: Path) -> None:
+    cell = compared.outcomes[0].cell
+    path = folder / "cells" / cell.key / "cell.json"
+    kept = path.read_text()
+    assert read_cell(cell, folder / "cells") is not None
+    record = json.loads(kept)
+    record["config"]["learning_rate"] = 1.0
+    path.write_text(json.dumps(record))
+    moved = path.parent.with_name("kept")
+    path.parent.rename(moved)
+    moved.rename(path.parent)
+    assert read_cell(cell, folder / "cells") is None
+    assert not path.exists()
+
+
+def test_a_key_depends_on_data_choices_and_seed(dataset: Dataset) -> None:
+    def keys(grid: Grid, **changes: str) -> set[str]:
+        return {Cell(**(each.__dict__ | changes)).key for each in grid.cells({"brightness": dataset}, None)}
+
+    one = keys(small_grid("ce", seeds=1))
+    assert one < keys(small_grid("ce", seeds=2))
+    assert one.isdisjoint(keys(small_grid("ce batch_size=16", seeds=1)))
+    assert one.isdisjoint(keys(small_grid("ce", seeds=1), fingerprint="other"))
+    assert one == keys(small_grid("ce", seeds=1), method="by another name")
+
+
+def test_the_files(compared: Comparison, tmp_path: Path) -> None:
+    compared.write(tmp_path)
+    text = (tmp_path / "tables.md").read_text()
+    assert "| ce |" in text
+    assert "| dca beta=5 |" in text
+    assert "65.7³" in text
+    with (tmp_path / "summary.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == len(compared.summaries)
+    with (tmp_path / "cells.csv").open() as stream:
+        assert {row["seed"] for row in csv.DictReader(stream)} == {"0", "1"}
+
+
+def test_the_cut_against_cross_entropy(compared: Comparison) -> None:
+    """By hand, from the summaries."""
+    means = {(line.method, line.calibrator): line.figures["ece"].mean for line in compared.summaries}
+    cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])
+    rows = {row[0]: row for row in compared.tables()[-1].rows}
+    assert rows["dca beta=5, temperature"][2] == f"{cut:.1f}"
+
+
+def test_choices_that_cannot_be() -> None:
+    base = small_grid("ce").base
+    for text in ("", "beta=3", "dca quickly"):
+        with pytest.raises(BadChoice, match=r"expected|name"):
+            parse_variant(text)
+    with pytest.raises(BadChoice, match="epochs"):
+        changed(base, {"epochs": 0})
+    assert changed(base, {"epochs": 3}, {"epochs": 4}).epochs == 4
+
+
+def test_summaries_of_nothing_are_nothing() -> None:
+    assert summarize([]) == []
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    arguments = ["experiment", "compare", "--preset", "smoke", "--method", "ce", "--network", f"{SMALL} epochs=1"]
+    run: Callable[..., Any] = CliRunner().invoke
+    shown = run(candor.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
+    assert shown.exit_code == 0, shown.output
+    assert "**Table 1, ECE: digits, small_conv, 1 seed**" in shown.stdout
+    rows = json.loads(run(candor.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]).stdout)
+    assert {row["method"] for row in rows} == {"ce"}
+    assert run(candor.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2

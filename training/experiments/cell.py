@@ -1,0 +1,126 @@
+"""One training run of an experiment, kept on disk under a name made of everything its numbers depend on.
+
+    CELLS/KEY/cell.json        what was asked for, how long it took, or why it failed
+    CELLS/KEY/config.json      and history.csv, metrics.json, predictions.npz of the run (training.run)
+
+A cell's folder is there whole or not at all, so an experiment that was stopped goes on with the cells that it lacks. A
+loss that diverges does so every time: that is kept as well, and told in the tables.
+"""
+
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.backbones import Weights
+from training.config import TrainConfig
+from training.datasets import Dataset
+from training.errors import TrainingDiverged
+from training.evaluation import EvaluatedSplit, Predictions, read_predictions
+from training.run import train
+
+FORMAT = 1  # raise it when a change of code changes the numbers
+KEPT = ("config.json", "history.csv", "metrics.json", "predictions.npz")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked for: `config` on the data of `fingerprint`; the titles are those of the grid's variants."""
+
+    data: str
+    network: str
+    method: str
+    config: TrainConfig
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """The name of its folder. A field of TrainConfig that is added with a neutral default changes no key."""
+        choices = self.config.model_dump(mode="json", exclude_defaults=True) | {
+            "weights": weights_key(self.config.weights)
+        }
+        parts = [FORMAT, self.fingerprint, dict(sorted(choices.items()))]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: predictions by split, or the sentence that says why there are none."""
+
+    cell: Cell
+    seconds: float
+    predictions: Mapping[EvaluatedSplit, Predictions]
+    failure: str | None = None
+
+
+def weights_key(weights: Weights) -> str:
+    """What stands for weights in a key: a file's content, not its path. A file that is not there is found out later."""
+    if not isinstance(weights, Path) or not weights.is_file():
+        return str(weights)
+    known = weights.stat()
+    return _file_digest(weights, known.st_mtime_ns, known.st_size)
+
+
+@functools.cache
+def _file_digest(path: Path, _changed_ns: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
+    """Train `cell` and put its folder below `root`. Raises what `training.run.train` raises but TrainingDiverged."""
+    root.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=root, prefix=f".{cell.key}-"))
+    try:
+        started, failure = time.monotonic(), None
+        try:
+            train(cell.config, dataset, part / "run", cache=cache)
+        except TrainingDiverged as error:
+            failure = str(error)
+        else:
+            for name in KEPT:
+                (part / "run" / name).rename(part / name)
+        shutil.rmtree(part / "run", ignore_errors=True)
+        (part / "cell.json").write_text(json.dumps(_record(cell, time.monotonic() - started, failure), indent=2) + "\n")
+        part.chmod(0o755)
+        part.replace(root / cell.key)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def read_cell(cell: Cell, root: Path) -> Outcome | None:
+    """What came out of `cell`; None if it has not been run, or was run when a default had another value."""
+    folder = root / cell.key
+    try:
+        record = json.loads((folder / "cell.json").read_text())
+    except FileNotFoundError:
+        return None
+    if not _same_choices(record["config"], cell.config):
+        shutil.rmtree(folder)
+        return None
+    predictions = {} if record["failure"] else read_predictions(folder)
+    return Outcome(cell, record["seconds"], predictions, record["failure"])
+
+
+def _same_choices(kept: dict[str, Any], config: TrainConfig) -> bool:
+    """Whether the fields that were kept have the values asked for now; weights are compared by the key."""
+    asked = config.model_dump(mode="json")
+    return all(asked.get(name) == value for name, value in kept.items() if name != "weights")
+
+
+def _record(cell: Cell, seconds: float, failure: str | None) -> dict[str, Any]:
+    return {
+        "data": cell.data,
+        "network": cell.network,
+        "method": cell.method,
+        "seed": cell.config.seed,
+        "seconds": round(seconds, 2),
+        "failure": failure,
+        "fingerprint": cell.fingerprint,
+        "config": cell.config.model_dump(mode="json"),
+    }

@@ -1,0 +1,145 @@
+"""Grids with a name. Where their data lie below the data folder stands here; what is absent is left out, and told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.backbones import SMALL
+from training.config import offline_config
+from training.datasets import Dataset, load_dataset
+from training.errors import DataNotFound
+from training.experiments.grid import Grid
+from training.experiments.variant import Variant, parse_variant
+from training.losses import LOSSES
+from training.progress import Progress, silent
+
+NETWORK = "tf_efficientnet_lite0"
+# Where a preset looks for a data set below the data folder: the first that is there.
+PLACES = {
+    "pneumoniamnist": ("pneumoniamnist.npz",),
+    "chest_xray3": ("chest_xray3",),
+    "Mendeley": ("chest_xray", "mendeley", "mendeley/chest_xray"),
+    "Kather": ("Kather_texture_2016_image_tiles_5000", "kather"),
+    "RSNA": ("rsna", "rsna-intracranial-hemorrhage-detection"),
+    "DDSM": ("CBIS-DDSM", "cbis-ddsm", "ddsm"),
+}
+PAPER_NETWORKS = {
+    "AlexNet": "torchvision/alexnet",
+    "ResNet": "torchvision/resnet50",
+    "DenseNet": "torchvision/densenet121",
+    "SqueezeNet": "torchvision/squeezenet1_1",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The data sets that are there by title, and a sentence for each that is not."""
+
+    datasets: dict[str, Dataset]
+    absent: tuple[str, ...]
+
+
+def every_method() -> tuple[Variant, ...]:
+    """Every loss of the registry, as its paper has it."""
+    return tuple(parse_variant(name) for name in LOSSES)
+
+
+def smoke() -> Grid:
+    """Every method once, on digits, in a minute or two."""
+    return Grid(
+        data=(Variant("digits", "digits"),),
+        networks=(network_variant(f"{SMALL} epochs=20"),),
+        methods=every_method(),
+        seeds=(0,),
+    )
+
+
+def results() -> Grid:
+    """What docs/results.md shows: two real data sets, the frozen EfficientNet-Lite0, every method, five seeds."""
+    return Grid(
+        data=(Variant("pneumoniamnist", "pneumoniamnist"), Variant("chest_xray3", "chest_xray3", {"epochs": 40})),
+        networks=(network_variant(NETWORK),),
+        methods=every_method(),
+        seeds=tuple(range(5)),
+    )
+
+
+def paper() -> Grid:
+    """The paper's Tables 1 to 3: four data sets, four networks, its three columns, each cell trained twice.
+
+    Its readings: cross-entropy balanced by class, Adam at 1e-4, batch 64 for AlexNet (512 on RSNA), half for the
+    others, beta 15, a head of C/2 channels (C/4 for ResNet). The number of epochs is not printed: 50 here.
+    """
+    protocol = {"class_weights": "balanced", "learning_rate": 1e-4, "decay": "none", "image_size": 224, "epochs": 50}
+    sizes = {name: 64 if name == "AlexNet" else 32 for name in PAPER_NETWORKS}
+    networks = tuple(
+        Variant(
+            name,
+            backbone,
+            protocol | {"batch_size": sizes[name], "head_reduction": 4 if name == "ResNet" else 2},
+        )
+        for name, backbone in PAPER_NETWORKS.items()
+    )
+    return Grid(
+        data=tuple(Variant(name, name) for name in ("RSNA", "DDSM", "Mendeley", "Kather")),
+        networks=networks,
+        methods=(parse_variant("ce"), parse_variant("dca beta=15", title="dca")),
+        seeds=(0, 1),
+        exceptions={("RSNA", name): {"batch_size": 8 * size} for name, size in sizes.items()},
+    )
+
+
+PRESETS: dict[str, Callable[[], Grid]] = {"smoke": smoke, "results": results, "paper": paper}
+
+
+def data_variant(text: str) -> Variant:
+    """A data set of the command line, its title the last part of its path.
+
+    >>> data_variant("data/pneumoniamnist.npz epochs=3")
+    Variant(title='pneumoniamnist', subject='data/pneumoniamnist.npz', changes={'epochs': 3})
+    """
+    parsed = parse_variant(text)
+    return Variant(Path(parsed.subject).stem or parsed.subject, parsed.subject, parsed.changes)
+
+
+def network_variant(text: str) -> Variant:
+    """A network of the command line; the small one comes with the choices that were made for it."""
+    parsed = parse_variant(text)
+    subject = PAPER_NETWORKS.get(parsed.subject, parsed.subject)
+    if subject != SMALL:
+        return Variant(parsed.title, subject, parsed.changes)
+    made_for_it = offline_config(loss="ce", seed=0).model_dump(exclude_unset=True, exclude={"loss", "seed"})
+    return Variant(SMALL, SMALL, made_for_it | dict(parsed.changes))
+
+
+def open_data(
+    variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
+) -> Opened:
+    """Read every data set that can be found, in `folder` or where its subject says."""
+    datasets: dict[str, Dataset] = {}
+    absent: list[str] = []
+    for variant in variants:
+        try:
+            datasets[variant.title] = load_dataset(_place(variant.subject, folder), cache=cache, progress=progress)
+        except DataNotFound as error:
+            absent.append(f"{variant.title} is left out: {error}")
+    return Opened(datasets, tuple(absent))
+
+
+def require_data(opened: Opened) -> None:
+    """Raises DataNotFound if no data set is there."""
+    if not opened.datasets:
+        raise DataNotFound("; ".join(opened.absent) or "no data set was named")
+
+
+def _place(subject: str, folder: Path | None) -> str | Path:
+    """Where the data lie. Raises DataNotFound for a known set that is not in the data folder."""
+    if subject not in PLACES:
+        return subject
+    for place in PLACES[subject]:
+        if folder is not None and (folder / place).exists():
+            return folder / place
+    where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
+    if subject == "pneumoniamnist":
+        return subject  # MedMNIST can be downloaded
+    raise DataNotFound(f"none of {', '.join(PLACES[subject])} {where}; get the data set and put it there")

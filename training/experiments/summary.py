@@ -1,0 +1,91 @@
+"""From cells to figures: each outcome through each post-hoc calibrator, then mean and interval over seeds.
+
+Calibrators are fitted on validation and measured on test; nothing here chooses anything.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from calibration.measures import Measures
+from training.evaluation import EvaluatedSplit
+from training.experiments.cell import Outcome
+from training.isotonic import ALL_CALIBRATORS
+
+FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over seeds and half the width of its 95 % t interval; `half` is None where there is one seed."""
+
+    mean: float
+    half: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A line: how one method with one calibrator did on one data set with one network, over seeds."""
+
+    data: str
+    network: str
+    method: str
+    calibrator: str
+    keeps_argmax: bool
+    figures: Mapping[str, Estimate]
+    failures: tuple[str, ...] = ()
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Data set and network."""
+        return self.data, self.network
+
+
+def estimate(values: Iterable[float]) -> Estimate:
+    """Mean and t interval of a few independent values.
+
+    >>> estimate([1.0, 2.0, 3.0])  # sd 1, t 4.303 at two degrees of freedom: 4.303 / sqrt(3)
+    Estimate(mean=2.0, half=2.484, count=3)
+    """
+    known = np.array(list(values), dtype=np.float64)
+    count = len(known)
+    if count < 2:
+        return Estimate(float(known.mean()) if count else math.nan, None, count)
+    half = student.ppf(0.975, count - 1) * known.std(ddof=1) / math.sqrt(count)
+    return Estimate(float(known.mean()), round(float(half), 3), count)
+
+
+def measure(outcome: Outcome, split: EvaluatedSplit = "test") -> dict[str, Measures]:
+    """Measures of `split` by calibrator, each fitted on validation."""
+    val, known = outcome.predictions["val"], outcome.predictions[split]
+    return {
+        name: Measures.from_probabilities(kind.fit(val.logits, val.labels)(known.logits), known.labels)
+        for name, kind in ALL_CALIBRATORS.items()
+    }
+
+
+def summarize(outcomes: Sequence[Outcome], split: EvaluatedSplit = "test") -> list[Summary]:
+    """A line for each data set, network, method and calibrator, in the order in which they come."""
+    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.cell.data, outcome.cell.network, outcome.cell.method), []).append(outcome)
+    return [line for key, group in groups.items() for line in _lines(key, group, split)]
+
+
+def _lines(key: tuple[str, str, str], group: Sequence[Outcome], split: EvaluatedSplit) -> list[Summary]:
+    failures = tuple(outcome.failure for outcome in group if outcome.failure)
+    measured = [measure(outcome, split) for outcome in group if not outcome.failure]
+    return [
+        Summary(
+            *key,
+            calibrator=name,
+            keeps_argmax=kind.keeps_argmax,
+            figures={figure: estimate(getattr(each[name], figure) for each in measured) for figure in FIGURES},
+            failures=failures,
+        )
+        for name, kind in ALL_CALIBRATORS.items()
+    ]
