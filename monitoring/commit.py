@@ -12,7 +12,8 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
 from monitoring.inbox import Group, Labels
 from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.predictions import append
+from monitoring.ledger.locks import Lock, lock, share
+from monitoring.ledger.predictions import PredictionRow, append
 from monitoring.ledger.slices import Slices
 from monitoring.tally import Tally
 
@@ -24,19 +25,22 @@ class Commit:
     calibrations: dict[int, CalibrationRow]
     policy: FeedbackPolicy
     slices: Slices
+    shard: int = 0
 
     def write(self, connection: Connection, group: Group, *, now_ns: int) -> tuple[Tally, list[list[FeedbackResult]]]:
         """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
         tally = Tally()
+        self.slices.begin()
         rows = [row for batch in group.batches for row in batch.rows]
         waited: list[FeedbackItem] = []
+        _await_requests(connection, group, rows)
         if rows:
             self._require_registered({row.calibration_id for row in rows})
             append(connection, rows, tally.changes)
             waited = pending.release(connection, rows, self.calibrations)
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, tally, now_ns=now_ns) if items else []
-        tally.changes.save(connection, self.slices)
+        tally.changes.save(connection, self.slices, shard=self.shard)
         return tally, _dealt(results[len(waited) :], group.labels)
 
     def _require_registered(self, calibration_ids: set[int]) -> None:
@@ -58,6 +62,14 @@ class Commit:
             )
             tally.alarms[calibration_id] += raised
         return results
+
+
+def _await_requests(connection: Connection, group: Group, rows: Sequence[PredictionRow]) -> None:
+    """See that a label by request id and its answer, in two processes at once, cannot miss each other."""
+    if any(item.request_id is not None for portion in group.labels for item in portion.items):
+        lock(connection, Lock.REQUESTS)
+    elif any(row.request_id is not None for row in rows):
+        share(connection, Lock.REQUESTS)
 
 
 def _dealt(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:

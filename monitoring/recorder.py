@@ -24,6 +24,7 @@ from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
 from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shown import shown
 from monitoring.ledger.slices import Slices
@@ -51,8 +52,10 @@ class Recorder:
         self._metrics = metrics
         self._settings = settings or DriftSettings()
         self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
-        self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), Slices(self._calibrations))
+        slices = Slices(self._calibrations)
+        self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
         self._inbox = Inbox()
+        self._writer = ledger.writer()
         self._recall()
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
@@ -63,6 +66,7 @@ class Recorder:
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
             row = register(connection, card, now_ns=now_ns)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
             watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
             return row
 
@@ -98,6 +102,7 @@ class Recorder:
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
             row = choose(connection, model, version)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
             now_ns = self._ledger.clock()
             watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns)
             if watched is None:
@@ -145,11 +150,11 @@ class Recorder:
                 self._run(work) if isinstance(work, Task) else self._write(work)
             except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
                 _log.exception("the recorder failed after a commit")
+        self._writer.close()
 
     def _run(self, task: Task) -> None:
         try:
-            with self._ledger.write() as connection:
-                result = task.run(connection)
+            result = self._writer.run(task.run)
             task.committed(result)
         except Exception as error:  # noqa: BLE001 the edge of the thread: whoever waits hears of it, the thread lives on
             task.future.set_exception(error)
@@ -157,11 +162,10 @@ class Recorder:
             task.future.set_result(result)
 
     def _write(self, group: Group) -> None:
+        now_ns = self._ledger.clock()
         try:
-            with self._ledger.write() as connection:
-                tally, results = self._commit.write(connection, group, now_ns=self._ledger.clock())
+            tally, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
-            self._commit.slices.forget()
             parts = group.apart()
             if isinstance(error, OperationalError) or len(parts) == 1:
                 _fail(group, error)

@@ -5,7 +5,7 @@ All factories are session fixtures that keep no state, so hypothesis tests may u
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from calibration.measures import Measures
 from model_store.bundle import Bundle, read_bundle, write_bundle
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
 from model_store.store import Store
+from tests.postgres import Cluster, find_programs
 
 # No deadline: machines are shared. The same examples each time: a red build is never luck.
 settings.register_profile("candor", deadline=None, derandomize=True)
@@ -43,6 +44,32 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("set CANDOR_DATA to a folder with the MedMNIST files to run tests on real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server of our own, where the machine has the programs."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql) to test ledgers in it")
+    cluster = Cluster(programs)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a ledger that is not there yet; a module that sets DATABASES = BOTH_DATABASES gets one of each."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    cluster: Cluster = request.getfixturevalue("postgres")
+    return cluster.make_database()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    databases = getattr(metafunc.module, "DATABASES", None)
+    if databases is not None and "ledger_url" in metafunc.fixturenames:
+        metafunc.parametrize("ledger_url", databases, indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Served answers as a label finds them: by id, with the label they have already."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,21 @@ def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes,
     return found
 
 
-def latest_of_request(connection: Connection, item: FeedbackItem) -> bytes | None:
-    """The id of the model's latest answer to this request id."""
-    of_model = select(calibration.c.calibration_id).where(calibration.c.model == item.model)
-    same = (prediction.c.request_id == item.request_id) & prediction.c.calibration_id.in_(of_model)
-    latest_first = select(prediction.c.prediction_id).where(same).order_by(prediction.c.prediction_id.desc())
-    return connection.scalar(latest_first.limit(1))
+def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) -> dict[tuple[str, str], bytes]:
+    """The id of each model's latest answer to each request id, for the items that name one."""
+    by_model: dict[str, set[str]] = defaultdict(set)
+    for item in items:
+        if item.model is not None and item.request_id is not None:
+            by_model[item.model].add(item.request_id)
+    latest: dict[tuple[str, str], bytes] = {}
+    for model, request_ids in by_model.items():
+        wanted = sorted(request_ids)
+        of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
+        for start in range(0, len(wanted), _CHUNK):
+            named = prediction.c.request_id.in_(wanted[start : start + _CHUNK])
+            answers = select(prediction.c.request_id, prediction.c.prediction_id).where(
+                named, prediction.c.calibration_id.in_(of_model)
+            )
+            for request_id, prediction_id in connection.execute(answers.order_by(prediction.c.prediction_id)):
+                latest[model, request_id] = prediction_id  # the last one stays
+    return latest

@@ -4,8 +4,9 @@ never reaches the drift detector: that one sees the first label of each answer, 
 ids.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,15 +14,17 @@ from sqlalchemy import Connection, func, select
 
 from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
 from monitoring.feedback import pending
-from monitoring.feedback.answers import Answer, find, latest_of_request
+from monitoring.feedback.answers import Answer, find, latest_of_requests
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
-from monitoring.ledger.schema import feedback, label_current
+from monitoring.ledger.locks import is_shared, lock_calibrations
+from monitoring.ledger.schema import feedback, feedback_number, label_current, monitor_state
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.tally import Tally
 
 _INSERT = inserting(feedback)
 _KEEP = replacing(label_current)
+_GIVEN = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ class Labeling:
         self._revisions: list[tuple[Any, ...]] = []
         self._newest: dict[str, CalibrationRow | None] = {}  # by model
         self._waiting: int | None = None  # labels held in all; counted when first needed
-        self._next_id = 1 + (connection.scalar(select(func.max(feedback.c.feedback_id))) or 0)
+        self._numbers: Iterator[int] = iter(())
 
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         """Judge the items in their order and write what they change; one result an item."""
-        ids = [item.prediction_id or latest_of_request(self._connection, item) for item in items]
-        answers = find(self._connection, [prediction_id for prediction_id in ids if prediction_id])
+        latest = latest_of_requests(self._connection, items)
+        ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
+        answers = self._find_alone([prediction_id for prediction_id in ids if prediction_id])
         self._learn({answer.calibration_id for answer in answers.values()})
+        self._numbers = _numbers(self._connection, len(items))
         results = [
             self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
@@ -76,6 +81,13 @@ class Labeling:
         _INSERT.run(self._connection, self._revisions)
         _KEEP.run(self._connection, [answer.as_current() for answer in answers.values() if answer.changed])
         return results
+
+    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, Answer]:
+        """The answers, with nobody else labeling answers of the same calibrations until the transaction ends."""
+        answers = find(self._connection, ids)
+        if lock_calibrations(self._connection, {answer.calibration_id for answer in answers.values()}):
+            answers = find(self._connection, ids)  # as they are now that it is our turn
+        return answers
 
     def _learn(self, calibration_ids: set[int]) -> None:
         for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
@@ -92,29 +104,29 @@ class Labeling:
             self._tally.duplicates[answer.calibration_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
         first = answer.label is None
-        self._first(answer, label) if answer.label is None else self._correct(answer, answer.label, label)
-        self._revise(answer, item)
+        number = next(self._numbers)
+        self._first(answer, label, number) if answer.label is None else self._correct(answer, answer.label, label)
+        self._revise(answer, item, number)
         return FeedbackResult(FeedbackStatus.ACCEPTED if first else FeedbackStatus.CORRECTED, answer.prediction_id)
 
-    def _first(self, answer: Answer, label: int) -> None:
-        answer.label, answer.revision, answer.first_feedback_id = label, 0, self._next_id
+    def _first(self, answer: Answer, label: int, number: int) -> None:
+        answer.label, answer.revision, answer.first_feedback_id = label, 0, number
         self._tally.changes.label(answer.counted, label)
         delay_s = max(0, self._now_ns - answer.served_at_ns) / 1e9
         self._tally.delays_s.append((answer.calibration_id, delay_s))
-        first = FirstLabel(self._next_id, answer.counted.confidence, answer.correct)
+        first = FirstLabel(number, answer.counted.confidence, answer.correct)
         self.first_labels[answer.calibration_id].append(first)
 
     def _correct(self, answer: Answer, old: int, label: int) -> None:
         self._tally.changes.correct(answer.counted, old, label)
         answer.label, answer.revision = label, (answer.revision or 0) + 1
 
-    def _revise(self, answer: Answer, item: FeedbackItem) -> None:
+    def _revise(self, answer: Answer, item: FeedbackItem, number: int) -> None:
         moment = (item.source, item.observed_at_ns, self._now_ns)
         what = (answer.calibration_id, answer.revision, answer.label, int(answer.correct))
-        self._revisions.append((self._next_id, answer.prediction_id, *what, *moment))
-        self.last_feedback_id[answer.calibration_id] = self._next_id
+        self._revisions.append((number, answer.prediction_id, *what, *moment))
+        self.last_feedback_id[answer.calibration_id] = number
         answer.changed = True
-        self._next_id += 1
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns = int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000  # UUIDv7: ms since 1970
@@ -151,3 +163,14 @@ class Labeling:
     def _reject(self, reason: Reason, error: Exception) -> FeedbackResult:
         self._tally.rejected[reason] += 1
         return FeedbackResult(FeedbackStatus.REJECTED, reason=reason, detail=str(error))
+
+
+def _numbers(connection: Connection, count: int) -> Iterator[int]:
+    """So many numbers for labels, each larger than any number of a label committed to these calibrations."""
+    if is_shared(connection):
+        series = func.generate_series(1, count).table_valued("position")
+        return iter(sorted(connection.scalars(select(feedback_number.next_value()).select_from(series))))
+    # A detector may remember a label that was erased since: its number is not given out again.
+    given = (select(func.max(column)).scalar_subquery() for column in _GIVEN)
+    last = max((number or 0 for number in connection.execute(select(*given)).one()), default=0)
+    return itertools.count(last + 1)

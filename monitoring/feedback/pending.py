@@ -1,6 +1,8 @@
 """Labels that came before their predictions: held by model and request id, given out when the prediction arrives."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 
@@ -43,15 +45,21 @@ def release(
             arrived[calibrations[row.calibration_id].model, row.request_id] = row.prediction_id
     if not arrived or connection.scalar(select(_columns.model).limit(1)) is None:
         return []
-    request_ids = sorted({request_id for _, request_id in arrived})
-    released: list[FeedbackItem] = []
-    for start in range(0, len(request_ids), _CHUNK):
-        held = _columns.request_id.in_(request_ids[start : start + _CHUNK])
-        for label in connection.execute(select(feedback_pending).where(held).order_by(_columns.received_at_ns)):
-            if (prediction_id := arrived.get((label.model, label.request_id))) is not None:
-                released.append(
-                    FeedbackItem(label.label, prediction_id, source=label.source, observed_at_ns=label.observed_at_ns)
-                )
-                key = (_columns.model == label.model) & (_columns.request_id == label.request_id)
-                connection.execute(delete(feedback_pending).where(key))
-    return released
+    released: list[Any] = []
+    for model, request_ids in _by_model(arrived).items():
+        for start in range(0, len(request_ids), _CHUNK):
+            held = (_columns.model == model) & _columns.request_id.in_(request_ids[start : start + _CHUNK])
+            released += connection.execute(delete(feedback_pending).where(held).returning(*_columns)).all()
+    return [
+        FeedbackItem(
+            row.label, arrived[row.model, row.request_id], source=row.source, observed_at_ns=row.observed_at_ns
+        )
+        for row in sorted(released, key=lambda row: (row.received_at_ns, row.request_id))
+    ]
+
+
+def _by_model(arrived: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    by_model: dict[str, list[str]] = defaultdict(list)
+    for model, request_id in arrived:
+        by_model[model].append(request_id)
+    return by_model

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select
 
 from model_store.card import Card
 from monitoring.errors import ModelUnknown
+from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
+from monitoring.ledger.statement import insert_into
 
 PROMOTED = "promoted"  # kind of the event
 
@@ -45,19 +47,19 @@ def card_sha256(card: Card) -> str:
 
 def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationRow:
     """The row of this card, made on first sight; either way the model's most recently served one from now on."""
-    identity = {"model": card.name, "version": card.version, "card_sha256": card_sha256(card)}
-    known = connection.scalar(select(calibration.c.calibration_id).filter_by(**identity))
-    if known is None:
-        values = identity | {"card": _plain(card), "registered_at_ns": now_ns}
-        known = connection.scalar(insert(calibration).values(values).returning(calibration.c.calibration_id))
-    else:
-        connection.execute(update(calibration).filter_by(calibration_id=known).values(registered_at_ns=now_ns))
-    (row,) = load(connection, [int(known or 0)])
+    new = {"model": card.name, "version": card.version, "card_sha256": card_sha256(card), "card": _plain(card)}
+    enter = insert_into(connection, calibration).values(new | {"registered_at_ns": now_ns})
+    enter = enter.on_conflict_do_update(
+        index_elements=["model", "version", "card_sha256"], set_={"registered_at_ns": now_ns}
+    )
+    known = connection.scalar(enter.returning(calibration.c.calibration_id))
+    (row,) = load(connection, [known])
     return row
 
 
 def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) -> None:
     """Keep in the history that this calibration is now its model's production, unless it is the last so noted."""
+    lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [calibration_id])
     of_this_model = select(calibration.c.calibration_id).where(calibration.c.model == row.model)
     noted = select(monitor_event.c.calibration_id).where(

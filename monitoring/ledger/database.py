@@ -1,50 +1,56 @@
-"""The ledger's database: opening it safely, and transactions that read or write.
- SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk before it returns, readers never wait
-for the writer, and two processes that write wait for each other instead of failing.
-"""
+"""The ledger's database: opening it, making or upgrading its tables, and transactions that read or write."""
 
 import logging
-import sqlite3
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy.exc import DatabaseError
 
 from monitoring.errors import LedgerError
+from monitoring.ledger.engine import WRITES, open_engine, read_url
+from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata
+from monitoring.ledger.writer import Writer
 
-_WRITES = "candor_writes"
+_SHARDS = 16
 _log = logging.getLogger(__name__)
 
 
 class Ledger:
     """The predictions, labels and detector states of every model, in one database.
 
-    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db`; the file is made if it is not there, its folder is not.
-    `clock` gives nanoseconds since 1970. Safe to share between threads; by convention only the recorder's thread
-    writes. Raises LedgerError when the database cannot be opened or was written by another release.
+    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is made if it is not there, its folder is
+    not) or `postgresql+psycopg://user@host/database`. `clock` gives nanoseconds since 1970. Safe to share between
+    threads; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
+    LedgerError when the database cannot be opened or was written by a newer release.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], int] = time.time_ns, busy_timeout_s: float = 5.0) -> None:
         self.clock = clock
-        self.url = _checked(url)
-        self._readers = _engine(self.url, busy_timeout_s)
-        self._writers = self._readers.execution_options(**{_WRITES: True})
+        self.url = read_url(url)
+        self._engine = open_engine(self.url, busy_timeout_s=busy_timeout_s)
+        self._readers, self._writers = self._engine, self._engine.execution_options(**{WRITES: True})
+        self.is_sqlite = self._engine.dialect.name == "sqlite"
+        if not self.is_sqlite:
+            self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self.shard = 0 if self.is_sqlite else secrets.randbelow(_SHARDS)  # of the day sums, for this process
         try:
             self._prepare()
         except DatabaseError as error:
             self.close()
-            raise LedgerError(
-                f"The ledger {self.url.database} cannot be opened ({error.orig}); give CANDOR_LEDGER a file "
-                "that is a Candor ledger or does not exist yet, in a folder that can be written."
-            ) from error
-        except LedgerError:
+            raise LedgerError(self._unusable(error)) from error
+        except BaseException:
             self.close()
             raise
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence: the file, or the URL without its password."""
+        return str(self.url.database) if self.is_sqlite else self.url.render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -58,9 +64,13 @@ class Ledger:
         with self._writers.begin() as connection:
             yield connection
 
+    def writer(self) -> Writer:
+        """For a thread that writes all the time: transactions on one connection; close it before the ledger."""
+        return Writer(self._writers)
+
     def close(self) -> None:
         """Close every connection; the ledger cannot be used afterwards."""
-        self._readers.dispose()
+        self._engine.dispose()
 
     def __enter__(self) -> "Ledger":
         return self
@@ -73,6 +83,7 @@ class Ledger:
     def _prepare(self) -> None:
         """Make the tables, or bring those of an older release up to date; all of it or nothing."""
         with self.write() as connection:
+            lock(connection, Lock.SCHEMA)
             if not inspect(connection).has_table(ledger_schema.name):
                 metadata.create_all(connection)
                 connection.execute(insert(ledger_schema).values(version=SCHEMA_VERSION))
@@ -80,7 +91,7 @@ class Ledger:
             found = connection.scalar(select(ledger_schema.c.version))
             if found is None or found > SCHEMA_VERSION:
                 raise LedgerError(
-                    f"The ledger {self.url.database} has schema {found}, this release reads schemas up to "
+                    f"The ledger {self.name} has schema {found}, this release reads schemas up to "
                     f"{SCHEMA_VERSION}; open it with the release that wrote it, or a newer one."
                 )
             if found < SCHEMA_VERSION:
@@ -89,7 +100,7 @@ class Ledger:
     def _upgrade(self, connection: Connection, found: int) -> None:
         from monitoring.ledger import migrations  # Alembic is only loaded when there is something to do
 
-        where = {"ledger": self.url.database, "found": found, "becomes": SCHEMA_VERSION}
+        where = {"ledger": self.name, "found": found, "becomes": SCHEMA_VERSION}
         _log.warning(
             "the ledger %(ledger)s is upgraded from schema %(found)s to %(becomes)s in one transaction; an older "
             "release cannot open it afterwards, only a copy made before",
@@ -98,37 +109,10 @@ class Ledger:
         migrations.upgrade(connection, found)
         _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
-
-def _checked(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise LedgerError(f"{url!r} is not a database URL; expected such as sqlite:///./candor.db.") from error
-    if parsed.get_backend_name() != "sqlite":
-        raise LedgerError(
-            f"This release keeps its ledger in SQLite, not {parsed.get_backend_name()}; give sqlite:///path."
+    def _unusable(self, error: DatabaseError) -> str:
+        expected = (
+            "give CANDOR_LEDGER a file that is a Candor ledger or does not exist yet, in a folder that can be written"
+            if self.is_sqlite
+            else "see that the server runs, and that this user may create tables in this database"
         )
-    if not parsed.database or parsed.database == ":memory:":
-        raise LedgerError("A ledger must outlive its process: give a file, such as sqlite:///./candor.db.")
-    folder = Path(parsed.database).parent
-    if not folder.is_dir():
-        raise LedgerError(f"The ledger's folder {folder} does not exist; make it first.")
-    return parsed
-
-
-def _engine(url: URL, busy_timeout_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver must not open transactions of its own: `_begin` does
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A writer takes the lock at once; upgrading a snapshot later could fail however long it waited.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+        return f"The ledger {self.name} cannot be opened ({str(error.orig).strip()}); {expected}."

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Sequence,
     SmallInteger,
     Table,
     Text,
@@ -57,6 +58,9 @@ prediction = Table(
 )
 _by_request = prediction.c.request_id.is_not(None)
 Index("prediction_request", prediction.c.request_id, sqlite_where=_by_request, postgresql_where=_by_request)
+
+# Numbers for labels on PostgreSQL, where several processes take them; within a calibration they follow the commits.
+feedback_number = Sequence("feedback_number", metadata=metadata)
 
 # Append-only. Revision 0 is the first label of an answer, the only one the drift detector ever sees.
 feedback = Table(

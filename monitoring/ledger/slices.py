@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, insert, select
 
 from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import tag_value
 
 EVERYTHING = ""
@@ -36,6 +37,7 @@ class Slices:
     def __init__(self, calibrations: dict[int, CalibrationRow]) -> None:
         self._calibrations = calibrations
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
+        self._admitting = False
 
     def of(self, connection: Connection, calibration_id: int, traits: Traits) -> tuple[str, ...]:
         """The slices that count this answer, served or labeled; a new tag value may be admitted by this."""
@@ -49,31 +51,57 @@ class Slices:
         """The slice of the answers that have this label."""
         return f"true:{self._calibrations[calibration_id].classes[label]}"
 
-    def forget(self) -> None:
-        """Call after a transaction was undone: what it admitted is not there."""
-        self._placed.clear()
+    def begin(self) -> None:
+        """Call at the start of a transaction: what the last one admitted may be undone, so it was not remembered."""
+        self._admitting = False
 
     def _of_tags(self, connection: Connection, model: str, tags: str) -> tuple[str, ...]:
         known = self._placed.get((model, tags))
-        if known is None:
+        if known is not None:
+            return known
+        found, admitted = place(connection, model, tags)
+        self._admitting |= admitted
+        if not self._admitting:
             if len(self._placed) >= _MEMORY:
                 self._placed.clear()
-            known = self._placed[model, tags] = place(connection, model, tags)
-        return known
+            self._placed[model, tags] = found
+        return found
 
 
-def place(connection: Connection, model: str, tags: str) -> tuple[str, ...]:
-    """The slices of these tags; values for which there is room are admitted."""
+def place(connection: Connection, model: str, tags: str) -> tuple[tuple[str, ...], bool]:
+    """The slices of these tags, and whether a value was admitted, which happens while there is room."""
     values: dict[str, str] = json.loads(tags)
-    admitted: dict[str, set[str]] = defaultdict(set)
-    for key, value in connection.execute(select(tag_value.c.key, tag_value.c.value).filter_by(model=model)):
-        admitted[key].add(value)
-    slices = []
-    for key, value in sorted(values.items()):
-        if key not in admitted and len(admitted) >= KEY_LIMIT:
-            continue
-        if value not in admitted[key] and len(admitted[key]) < VALUE_LIMIT:
+    known = _admitted(connection, model)
+    new = _new(known, values)
+    if new:
+        lock(connection, Lock.TAGS)
+        known = _admitted(connection, model)  # another process may have been quicker
+        new = _new(known, values)
+        for key, value in new:
             connection.execute(insert(tag_value).values(model=model, key=key, value=value))
-            admitted[key].add(value)
-        slices.append(f"tag:{key}={value if value in admitted[key] else OTHER}")
-    return tuple(slices)
+            known[key].add(value)
+    slices = (
+        f"tag:{key}={value if value in known[key] else OTHER}" for key, value in sorted(values.items()) if key in known
+    )
+    return tuple(slices), bool(new)
+
+
+def _admitted(connection: Connection, model: str) -> dict[str, set[str]]:
+    known: dict[str, set[str]] = defaultdict(set)
+    for key, value in connection.execute(select(tag_value.c.key, tag_value.c.value).filter_by(model=model)):
+        known[key].add(value)
+    return known
+
+
+def _new(known: dict[str, set[str]], values: dict[str, str]) -> list[tuple[str, str]]:
+    """The values that have no slice yet and for which there is room."""
+    room_for_keys = KEY_LIMIT - len(known)
+    new = []
+    for key, value in sorted(values.items()):
+        if key not in known:
+            room_for_keys -= 1
+            if room_for_keys >= 0:
+                new.append((key, value))
+        elif value not in known[key] and len(known[key]) < VALUE_LIMIT:
+            new.append((key, value))
+    return new

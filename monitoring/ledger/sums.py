@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, cast, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import bin_day
@@ -155,7 +155,8 @@ def read_slices(connection: Connection, calibration_id: int) -> dict[str, Ledger
 
 
 def _summed(group: ColumnElement[Any], calibration_id: int, *more: ColumnElement[Any]) -> Select[Any]:
-    sums = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
+    columns = [column for column in bin_day.columns if not column.primary_key]
+    sums = [cast(func.sum(column), column.type).label(column.name) for column in columns]
     return select(group, *more, *sums).where(bin_day.c.calibration_id == calibration_id).group_by(group, *more)
 
 

@@ -1,7 +1,6 @@
-"""A ledger in a temporary folder with a clock that stands still until told otherwise, and a recorder on it."""
+"""An empty ledger with a clock that stands still until told otherwise, and a recorder on it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
-    with Desk(tmp_path / "ledger.db", clock) as opened:
+def desk(ledger_url: str, clock: Clock) -> Iterator[Desk]:
+    with Desk(ledger_url, clock) as opened:
         yield opened

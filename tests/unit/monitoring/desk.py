@@ -32,12 +32,15 @@ class Clock:
         return self.now_ns
 
 
+BOTH_DATABASES = ("sqlite", "postgresql")
+
+
 class Desk:
-    """`calibration_id` is that of `card`, registered at the start."""
+    """`where` is a URL, or the path of a SQLite file. `calibration_id` is that of `card`, registered at the start."""
 
     def __init__(
         self,
-        path: Path,
+        where: str | Path,
         clock: Clock,
         *,
         settings: DriftSettings | None = None,
@@ -46,7 +49,8 @@ class Desk:
         busy_timeout_s: float = 5.0,
     ) -> None:
         self.card = card or make_card()
-        self.ledger = Ledger(f"sqlite:///{path}", clock=clock, busy_timeout_s=busy_timeout_s)
+        url = where if isinstance(where, str) else f"sqlite:///{where}"
+        self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
         self.recorder = Recorder(self.ledger, self.metrics, settings=settings, policy=policy)
@@ -90,6 +94,10 @@ class Desk:
         """What the database holds."""
         with self.ledger.read() as connection:
             return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+    def in_writer(self, sql: str) -> Any:
+        """Run SQL on the connection of the recorder's thread; returns the first value."""
+        return self.recorder._submit(lambda connection: connection.exec_driver_sql(sql).scalar(), id).result(timeout=30)
 
     def close(self) -> None:
         self.recorder.close()

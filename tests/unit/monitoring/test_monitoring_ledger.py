@@ -52,7 +52,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     ("url", "sentence"),
     [
         ("ledger.db", "not a database URL"),
-        ("postgresql://localhost/candor", "keeps its ledger in SQLite, not postgresql"),
+        ("mysql://localhost/candor", "kept in SQLite or PostgreSQL, not mysql"),
         ("sqlite://", "must outlive its process"),
         ("sqlite:///:memory:", "must outlive its process"),
         ("sqlite:////no/such/folder/ledger.db", "/no/such/folder does not exist"),

@@ -12,7 +12,9 @@ from monitoring.errors import ModelUnknown, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.inbox import LABELS_AT_ONCE
 from tests.unit.monitoring.builders import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
-from tests.unit.monitoring.desk import Clock, Desk, assert_same_state, assert_same_sums
+from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state, assert_same_sums
+
+DATABASES = BOTH_DATABASES
 
 
 def by_request(request_id: str, name: str = "pneumonia", model: str = "pneumonia") -> FeedbackItem:
@@ -52,8 +54,8 @@ def test_another_label_moves_the_sums_but_not_the_detector(desk: Desk) -> None:
     assert desk.metric("feedback_corrections_total", bin="11", to="correct") == 1
 
 
-def test_a_correction_between_two_wrong_classes_leaves_the_sums(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock, card=make_card(classes=("a", "b", "c"))) as desk:
+def test_a_correction_between_two_wrong_classes_leaves_the_sums(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock, card=make_card(classes=("a", "b", "c"))) as desk:
         desk.serve(make_row(1, predicted=0))
         assert desk.label(label(1, "b"), label(1, "c")) == ["accepted", "corrected"]
         assert_same_sums(desk.sums().labeled, [(0.9, False)])
@@ -74,8 +76,8 @@ def test_a_label_counts_on_the_day_its_answer_was_served(desk: Desk, clock: Cloc
     assert desk.metric("feedback_delay_seconds_sum") == pytest.approx(3 * 86_400)
 
 
-def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock, policy=FeedbackPolicy(retention_s=86_400)) as desk:
+def test_an_unknown_prediction_is_unknown_and_an_old_one_expired(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock, policy=FeedbackPolicy(retention_s=86_400)) as desk:
         old = label(1, at_ns=NOW_NS - DAY_NS - SECOND_NS)
         assert desk.label(label(1), old) == ["unknown", "expired"]
         rejected = "candor_feedback_rejected_total"
@@ -135,8 +137,8 @@ def test_a_held_label_that_its_version_does_not_know_is_dropped(desk: Desk, cloc
     assert desk.rows("SELECT count(*) FROM feedback_pending") == [(0,)]
 
 
-def test_held_labels_are_bounded(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock, policy=FeedbackPolicy(pending_limit=2)) as desk:
+def test_held_labels_are_bounded(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock, policy=FeedbackPolicy(pending_limit=2)) as desk:
         assert desk.label(*map(by_request, "abc")) == ["pending", "pending", "rejected"]
         (again, full) = desk.recorder.feedback([by_request("a"), by_request("d")]).result()
         assert again.status == "pending"
@@ -150,11 +152,11 @@ def test_a_long_list_is_recorded_in_portions_and_answered_in_order(desk: Desk) -
     assert desk.recorder.feedback([]).result() == []
 
 
-def test_labels_of_versions_served_before_this_process(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock) as desk:
+def test_labels_of_versions_served_before_this_process(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock) as desk:
         desk.serve(make_row(1))
     clock.now_ns += 200 * DAY_NS  # too long ago to be remembered at the start
-    with Desk(tmp_path / "ledger.db", clock, card=make_card(version=2)) as desk:
+    with Desk(ledger_url, clock, card=make_card(version=2)) as desk:
         assert desk.label(label(1)) == ["accepted"]
         assert desk.sums(1).labeled.total == 1
         assert desk.registry.get_sample_value(
@@ -194,16 +196,18 @@ def test_a_bad_batch_does_not_harm_its_neighbors(desk: Desk, caplog: pytest.LogC
     assert desk.metric("predictions_total", bin="13") == 3
 
 
-def test_a_full_disk_fails_those_who_wait_and_no_one_later(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_fails_those_who_wait_and_no_one_later(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        fill_the_disk(desk)
+
+
+def fill_the_disk(desk: Desk) -> None:
     desk.serve(make_row(1))
-    with desk.ledger.write() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")  # this holds for the pooled connection
+    desk.in_writer(f"PRAGMA max_page_count = {desk.in_writer('PRAGMA page_count')}")
     many = [make_row(number)._replace(probabilities=bytes(4_000)) for number in range(10, 60)]
     with pytest.raises(OperationalError, match="full"):
         desk.serve(*many)
-    with desk.ledger.write() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
+    desk.in_writer("PRAGMA max_page_count = 1000000")
     desk.serve(*many)
     assert desk.rows("SELECT count(*) FROM prediction") == [(51,)]
     assert desk.sums().served.sum() == 51
@@ -247,7 +251,7 @@ def test_a_fault_in_counting_neither_hides_the_commit_nor_stops_the_writer(
 
 
 def test_nothing_is_counted_before_it_is_committed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.ledger.sums.SumChanges.save", lambda *_: 1 / 0)
+    monkeypatch.setattr("monitoring.ledger.sums.SumChanges.save", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         desk.serve(make_row(1))
     assert desk.rows("SELECT count(*) FROM prediction") == [(0,)]
@@ -285,8 +289,8 @@ def test_a_joined_label_and_another_in_one_commit_are_not_confused(desk: Desk) -
     assert desk.sums().labeled.total == 1
 
 
-def test_two_recorders_on_one_ledger_count_every_label_once(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock) as one, Desk(tmp_path / "ledger.db", clock) as other:
+def test_two_recorders_on_one_ledger_count_every_label_once(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock) as one, Desk(ledger_url, clock) as other:
         one.serve(*(make_row(number) for number in range(60)))
         futures = [desk.recorder.feedback([label(number)]) for number in range(60) for desk in (one, other)]
         statuses = [future.result(timeout=30)[0].status.value for future in futures]
@@ -295,8 +299,8 @@ def test_two_recorders_on_one_ledger_count_every_label_once(tmp_path: Path, cloc
         assert_same_state(*one.detectors())
 
 
-def test_closing_writes_what_waits_and_then_refuses(tmp_path: Path, clock: Clock) -> None:
-    desk = Desk(tmp_path / "ledger.db", clock)
+def test_closing_writes_what_waits_and_then_refuses(ledger_url: str, clock: Clock) -> None:
+    desk = Desk(ledger_url, clock)
     heard: SimpleQueue[BaseException | None] = SimpleQueue()
     for number in range(100):
         desk.recorder.record([make_row(number)], heard.put)
@@ -310,8 +314,8 @@ def test_closing_writes_what_waits_and_then_refuses(tmp_path: Path, clock: Clock
     desk.close()
 
 
-def test_the_recorder_is_a_context(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock) as desk, desk.recorder as recorder:
+def test_the_recorder_is_a_context(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock) as desk, desk.recorder as recorder:
         assert recorder is desk.recorder
     with pytest.raises(RecorderClosed):
         recorder.register(make_card())
@@ -322,8 +326,10 @@ def test_acknowledging_an_unknown_model_is_refused(desk: Desk) -> None:
         desk.recorder.acknowledge("retina").result()
 
 
-def test_a_failed_commit_is_one_line_in_the_log(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    with Desk(tmp_path / "ledger.db", clock) as desk:
+def test_a_failed_commit_is_one_line_in_the_log(
+    ledger_url: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Desk(ledger_url, clock) as desk:
         desk.serve(make_row(1))
         with caplog.at_level(logging.INFO), pytest.raises(IntegrityError):
             desk.serve(make_row(1))

@@ -5,9 +5,11 @@ import pytest
 from calibration.drift import DriftDetector, DriftSettings
 from monitoring import watch
 from tests.unit.monitoring.builders import label, make_row
-from tests.unit.monitoring.desk import Clock, Desk, assert_same_state
+from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 
 QUICK = DriftSettings(average_run_length=1_000)
+
+DATABASES = BOTH_DATABASES
 
 
 @pytest.fixture

@@ -1,0 +1,49 @@
+"""What writers of one PostgreSQL ledger must not do at once; on SQLite, where one writes at a time, nothing happens.
+
+Locks are advisory and end with the transaction. Whoever takes several takes them in the order of `Lock`, calibrations
+in the order of their ids, and changes day sums last, in the order of their key: so nobody waits in a circle.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from sqlalchemy import Connection
+
+_NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
+
+
+class Lock(IntEnum):
+    """In the order in which they may be taken."""
+
+    SCHEMA = 0  # making and upgrading the tables
+    REQUESTS = 1  # shared: answers with request ids arrive; alone: labels look for such answers, and may be held
+    CALIBRATION = 2  # one a calibration: its labels, and the detector that follows from them
+    PROMOTIONS = 3
+    TAGS = 4  # admitting tag values
+
+
+def lock(connection: Connection, which: Lock, key: int = 0) -> None:
+    """Wait until nobody else holds this lock, and hold it."""
+    _take(connection, "pg_advisory_xact_lock", which, key)
+
+
+def share(connection: Connection, which: Lock) -> None:
+    """Hold this lock with others that share it; wait for one who wants it alone."""
+    _take(connection, "pg_advisory_xact_lock_shared", which, 0)
+
+
+def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) -> bool:
+    """Lock each; False where locks are not needed and what was read before stays true."""
+    for calibration_id in sorted(calibration_ids):
+        lock(connection, Lock.CALIBRATION, calibration_id)
+    return is_shared(connection)
+
+
+def is_shared(connection: Connection) -> bool:
+    """Whether others may write to this database during this transaction."""
+    return connection.dialect.name == "postgresql"
+
+
+def _take(connection: Connection, function: str, which: Lock, key: int) -> None:
+    if is_shared(connection):
+        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (_NAMESPACE + which, key))

@@ -1,0 +1,66 @@
+"""One connection for one thread that writes all day: nothing is checked out, reset or returned between commits."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+_Result = TypeVar("_Result")
+
+
+class Writer:
+    """Runs transactions on a connection that it keeps, and on a new one after a failure. For one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Connection], _Result]) -> _Result:
+        """The result of `work`, durable when this returns; undone when it raises.
+
+        A connection that turns out to be lost before the commit (the database was restarted) is replaced and `work`
+        run again, once: nothing of it was written. If it is lost during the commit nobody knows, and that is an error.
+        """
+        kept = self._connection is not None
+        try:
+            return self._attempt(work)
+        except _LostBeforeCommit as lost:
+            if not kept:
+                raise lost.error from lost
+        try:
+            return self._attempt(work)
+        except _LostBeforeCommit as lost:
+            raise lost.error from lost
+
+    def close(self) -> None:
+        """Give the connection up; the next `run` opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate() if connection.in_transaction() else connection.close()
+
+    def _attempt(self, work: Callable[[Connection], _Result]) -> _Result:
+        committing = False
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            transaction = self._connection.begin()
+            try:
+                result = work(self._connection)
+            except BaseException:
+                transaction.rollback()
+                raise
+            committing = True
+            transaction.commit()
+        except DBAPIError as error:
+            self.close()
+            if error.connection_invalidated and not committing:
+                raise _LostBeforeCommit(error) from error
+            raise
+        return result
+
+
+class _LostBeforeCommit(Exception):
+    def __init__(self, error: DBAPIError) -> None:
+        self.error = error
+        super().__init__(str(error))

@@ -1,0 +1,104 @@
+"""A PostgreSQL server of the tests' own: made in a temporary folder, durable as in production, killed at will."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+
+def find_programs() -> Path | None:
+    """The folder of initdb and postgres, None where PostgreSQL is not installed."""
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+class Cluster:
+    """One server on a free port of this machine. Does not run as root: there the account `postgres` is taken."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="candor-postgres-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases: set[str] = set()
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+        options = ["-D", str(self._folder / "data"), "-U", "candor", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
+        self._run([str(programs / "initdb"), *options])
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again after a kill; returns when it takes connections."""
+        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self._folder}
+        settings |= {"fsync": "on", "shared_buffers": "64MB", "max_connections": 60, "logging_collector": "off"}
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data")]
+        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        log = (self._folder / "log").open("ab")
+        self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
+        log.close()
+        self._await_connections()
+
+    def kill(self) -> None:
+        """kill -9 of the server and all its processes, as a power cut would do but for the disk's own cache."""
+        assert self._process is not None
+        children = _children(self._process.pid)
+        for pid in (self._process.pid, *children):
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def make_database(self, name: str = "ledger") -> str:
+        """The URL of an empty database; one of the same name is emptied, which is quicker than a new one."""
+        with psycopg.connect(self._where("postgres"), autocommit=True) as connection:
+            if name not in self._databases:
+                self._databases.add(name)
+                connection.execute(f"CREATE DATABASE {name}".encode())
+        with psycopg.connect(self._where(name), autocommit=True) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return f"postgresql+psycopg://candor@127.0.0.1:{self.port}/{name}"
+
+    def close(self) -> None:
+        """Stop it and remove everything."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _where(self, database: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user=candor dbname={database}"
+
+    def _await_connections(self, timeout_s: float = 60.0) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + timeout_s
+        while self._process.poll() is None and time.monotonic() < give_up:
+            try:
+                psycopg.connect(self._where("postgres")).close()
+            except psycopg.OperationalError:  # starting, or recovering from a kill
+                time.sleep(0.05)
+            else:
+                return
+        log = (self._folder / "log").read_text()
+        self.close()
+        raise RuntimeError(f"PostgreSQL did not start: {log[-2000:]}")
+
+    def _run(self, command: list[str]) -> None:
+        done = subprocess.run(command, user=self._user, cwd=self._folder, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stderr.decode()}")
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in tasks.read_text().split()] if tasks.exists() else []
