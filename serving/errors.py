@@ -8,6 +8,7 @@ An image walks: gate -> head -> admission -> body -> decoding -> queue -> infere
     body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
     inference   InferenceFailed: the only 500, and a bug of the model or of ours, never of the image
+    explaining  ExplanationsBusy
     ledger      LedgerFailed: no answer leaves that is not in the ledger
 
 `failure` is the one table that turns an error into status, code and sentence.
@@ -76,6 +77,13 @@ class Overloaded(ServingError, RuntimeError):
         self.retry_after_s: int = max(1, math.ceil(wait_s - deadline_s))
 
 
+class ExplanationsBusy(ServingError, RuntimeError):
+    """Too many explanations wait already."""
+
+    def __init__(self) -> None:
+        super().__init__("too many explanations wait already; ask again later, or without ?explain.")
+
+
 class MalformedRequest(ServingError, ValueError):
     """The request cannot be understood."""
 
@@ -131,6 +139,7 @@ STATUS: Final[dict[type[Exception], tuple[int, str]]] = {
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
     UnsupportedMedia: (415, "unsupported_media_type"),
+    ExplanationsBusy: (429, "explanations_busy"),
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),
     NotReady: (503, "not_ready"),

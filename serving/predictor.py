@@ -57,6 +57,7 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, *, threads: int = 0, device: Device = "auto") -> None:
         """`bundle` is verified; `threads` 0 means one per available core (CPU only)."""
+        self.bundle = bundle
         self.card = bundle.card
         try:
             self._session = ort.InferenceSession(

@@ -67,6 +67,7 @@ class ServedVersion:
     ) -> None:
         """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
         self.card = predictor.card
+        self.bundle = predictor.bundle
         self.load = Load(service_s=predictor.warm_up(max_batch))
         self._predictor = predictor
         self._form = AnswerForm(self.card)

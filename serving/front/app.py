@@ -16,8 +16,8 @@ from serving.fleet import Fleet
 from serving.front.answer import JSON_HEADER, error_body
 from serving.front.gate import Gate
 from serving.front.inference import Inference
-from serving.front.items import NDJSON, Item, read_items, write_answers
-from serving.front.request import Head, read_body, read_head
+from serving.front.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
+from serving.front.request import Head, read_body, read_explain, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.version import ServedVersion
@@ -82,27 +82,21 @@ class Front:
 
     async def _answer(self, scope: Scope, head: Head, receive: Receive, arrived_s: float) -> bytes:
         settings = self._settings
+        explain = read_explain(scope["query_string"])
         served = self._fleet.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Before the body is read, and again when it has been, since others have come meanwhile.
             served.load.admit(settings.deadline_s)
             data = await read_body(receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
             items = read_items(data, head, limit=settings.max_items)
-            if items is not None:
-                return await self._list(served, items, head, receive, arrived_s)
-            return await self._inference.one(
-                served, data, request_id=head.request_id, arrived_s=arrived_s, receive=receive
-            )
+            if items is not None and not is_single(items):
+                return await self._list(served, items, head, receive)
+            answer = self._inference.explained if explain else self._inference.one
+            image = data if items is None else sole_image(items)
+            return await answer(served, image, request_id=head.request_id, arrived_s=arrived_s, receive=receive)
 
-    async def _list(
-        self, served: ServedVersion, items: list[Item], head: Head, receive: Receive, arrived_s: float
-    ) -> bytes:
-        """Answers to several images; a form with one file is answered as that one image."""
-        if len(items) == 1 and items[0].name is not None and isinstance(items[0].data, bytes):
-            one = items[0].data
-            return await self._inference.one(
-                served, one, request_id=head.request_id, arrived_s=arrived_s, receive=receive
-            )
+    async def _list(self, served: ServedVersion, items: list[Item], head: Head, receive: Receive) -> bytes:
+        """Answers to several images."""
         answers = await self._inference.many(
             served, [item.data for item in items], request_ids=[item.request_id for item in items], receive=receive
         )

@@ -31,7 +31,6 @@ class Item:
 def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
     """The items of a body that holds several, at most `limit`; None for a body that is one image by itself.
 
-    A form with one file is one image, as curl's -F sends it: `data` of a list of one is then what the caller takes.
     Raises MalformedRequest for a body that is not a list at all.
     """
     if head.media_type == "multipart/form-data":
@@ -45,6 +44,19 @@ def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
     if not 1 <= len(items) <= limit:
         raise MalformedRequest(f"the body holds {len(items)} images; send 1 to {limit} in one request.")
     return items
+
+
+def is_single(items: Sequence[Item]) -> bool:
+    """Whether this is a form with one file, as curl's -F sends one image; it is answered as that image."""
+    return len(items) == 1 and items[0].name is not None
+
+
+def sole_image(items: Sequence[Item]) -> bytes:
+    """The bytes of a list of one; raises what stands in their place."""
+    data = items[0].data
+    if isinstance(data, Exception):
+        raise data
+    return data
 
 
 def write_answers(answers: Sequence[bytes | Exception], items: Sequence[Item], *, media_type: str) -> bytes:

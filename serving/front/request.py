@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, FormParser, parse_options_header
@@ -51,6 +52,16 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
     return Head(media_type, content_type, length_bytes, request_id, canary)
+
+
+def read_explain(query: bytes) -> bool:
+    """Whether the query string asks for an explanation; raises MalformedRequest for anything else that it says."""
+    if not query:
+        return False
+    asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    if len(asked) != 1 or asked[0][0] != "explain" or asked[0][1] not in ("occlusion", "none"):
+        raise MalformedRequest("the query may be ?explain=occlusion or ?explain=none.")
+    return asked[0][1] == "occlusion"
 
 
 async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:

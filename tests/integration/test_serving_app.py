@@ -273,7 +273,7 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/predictions/tiny", "headers": []}
+    scope = {"type": "http", "method": "POST", "query_string": b"", "path": "/predictions/tiny", "headers": []}
     await server.service.front(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
@@ -394,3 +394,15 @@ async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png:
         assert (await server.client.get("/v2")).status_code == 401
         assert (await server.client.get("/healthz")).status_code == 200
         assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
+
+
+async def test_an_explanation_comes_with_the_same_answer(server: Running, png: Callable[..., bytes]) -> None:
+    plain, explained = await server.predict(png()), await server.predict(png(), "/predictions/tiny?explain=occlusion")
+    assert explained.json()["probabilities"] == plain.json()["probabilities"]
+    picture = Image.open(io.BytesIO(base64.b64decode(explained.json()["explanation"]["png"])))
+    spec = server.service.fleet.find("tiny").card.input
+    assert (picture.mode, picture.size) == ("RGBA", (spec.width, spec.height))
+    assert "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
+    for query in ("?explain=magic", "?explain", "?other=1"):
+        refused = await server.predict(png(), f"/predictions/tiny{query}")
+        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")

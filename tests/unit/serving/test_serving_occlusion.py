@@ -1,0 +1,77 @@
+"""Occlusion on a model whose dependence on the image is known: one that looks at its upper left quarter alone."""
+
+import asyncio
+import io
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.errors import ExplanationsBusy
+from serving.occlusion import Occluder, draw, importance
+
+
+class Corner:
+    """Probability of class 1 is the mean of the upper left quarter."""
+
+    def predict(self, images: Any) -> Any:
+        half = images.shape[2] // 2
+        second = images[:, 0, :half, :half].mean(axis=(1, 2)) / 255
+        return np.stack([1 - second, second], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def bright_corner() -> Any:
+    image = np.zeros((1, 32, 32), np.uint8)
+    image[:, :16, :16] = 255
+    return image
+
+
+def test_what_the_model_looks_at_is_important_and_nothing_else(bright_corner: Any) -> None:
+    found = importance(Corner(), bright_corner, 1)  # type: ignore[arg-type]
+    assert found.shape == (8, 8)
+    assert found[:3, :3].min() > 0.01
+    assert np.abs(found[5:, 5:]).max() == 0
+    assert importance(Corner(), bright_corner, 0) == pytest.approx(-found)  # type: ignore[arg-type]
+
+
+def test_the_picture_is_red_for_blue_against_and_clear_elsewhere() -> None:
+    values = np.zeros((8, 8))
+    values[0, 0], values[7, 7] = 0.5, -0.25
+    picture = np.asarray(Image.open(io.BytesIO(draw(values, height=64, width=96))))
+    assert picture.shape == (64, 96, 4)
+    assert picture[0, 0].tolist() == pytest.approx([220, 0, 0, 200], abs=2)
+    assert picture[-1, -1].tolist() == pytest.approx([0, 0, 220, 100], abs=2)
+    assert picture[32, 48, 3] == 0
+
+
+def test_an_image_that_nothing_matters_for_is_clear() -> None:
+    assert np.asarray(Image.open(io.BytesIO(draw(np.zeros((8, 8)), height=8, width=8))))[..., 3].max() == 0
+
+
+def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, bright_corner: Any) -> None:
+    go = threading.Event()
+
+    class Slow(Corner):
+        def predict(self, images: Any) -> Any:
+            go.wait()
+            return super().predict(images)
+
+    monkeypatch.setattr("serving.occlusion.Predictor", lambda *_, **__: Slow())
+    bundle: Any = SimpleNamespace(card=SimpleNamespace(name="m", version=1))
+
+    async def crowd() -> None:
+        occluder = Occluder(waiting=1)
+        first, second = (asyncio.ensure_future(occluder.explain(bundle, bright_corner, 1)) for _ in range(2))
+        await asyncio.sleep(0)
+        with pytest.raises(ExplanationsBusy):
+            await occluder.explain(bundle, bright_corner, 1)
+        go.set()
+        assert await first == await second
+        await occluder.explain(bundle, bright_corner, 1)
+        occluder.close()
+
+    asyncio.run(crowd())
