@@ -2,10 +2,12 @@
 
 Replicas that share a ledger share its detectors: each shows the same state, also right after another one took in a
 label or an acknowledgment. The label `ledger` tells equal states of one ledger, of which one counts, from those of
-several ledgers, whose evidence adds up (a sum of e-detectors is one).
+several ledgers, whose evidence adds up (a sum of e-detectors is one). A version that another one has replaced in
+production calls nobody any more: it is shown as one that was reset. Put into production again, it is as it was.
 """
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -47,7 +49,7 @@ class DriftGauges(Collector):
             with self._ledger.read() as connection:
                 versions = shown(connection, now_ns=self._ledger.clock())
                 detectors = self._detectors(connection, [version.calibration_id for version in versions])
-                answered = _answered_by_promotion(connection)
+                superseded = _superseded(connection)
                 name = ledger_name(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
@@ -55,8 +57,9 @@ class DriftGauges(Collector):
         families = self._families()
         for version in versions:
             if (detector := detectors.get(version.calibration_id)) is not None:
-                active = detector.active and version.calibration_id not in answered
-                values = (detector.log_evalue, detector.log_threshold, float(active))
+                past = version.calibration_id in superseded
+                evidence = -math.inf if past else detector.log_evalue
+                values = (evidence, detector.log_threshold, float(detector.active and not past))
                 for family, value in zip(families, values, strict=True):
                     family.add_metric((version.model, version.version, name), value)
         yield from families
@@ -81,26 +84,17 @@ def ledger_name(connection: Connection) -> str:
     return "" if first_ns is None else f"{first_ns:x}"
 
 
-def _answered_by_promotion(connection: Connection) -> set[int]:
-    """The calibrations after whose last alarm another one of their model went into production."""
-    alarms = _latest(connection, watch.ALARM)
-    promotions = _latest(connection, PROMOTED)
-    if not alarms or not promotions:
-        return set()
-    rows = connection.execute(select(calibration.c.calibration_id, calibration.c.model))
-    models: dict[int, str] = dict(rows.all())
-    serving: dict[str, int] = {}  # model -> the event that put its production version there
-    for calibration_id, event_id in promotions.items():
-        serving[models[calibration_id]] = max(event_id, serving.get(models[calibration_id], 0))
-    return {
-        calibration_id
-        for calibration_id, event_id in alarms.items()
-        if (latest := serving.get(models[calibration_id], 0)) > event_id and latest != promotions.get(calibration_id)
-    }
-
-
-def _latest(connection: Connection, kind: str) -> dict[int, int]:
-    """Calibration id -> the id of its last event of this kind."""
+def _superseded(connection: Connection) -> set[int]:
+    """The calibrations that were in production until another one of their model took their place."""
     columns = monitor_event.c
-    last = select(columns.calibration_id, func.max(columns.event_id)).where(columns.kind == kind)
-    return dict(connection.execute(last.group_by(columns.calibration_id)).all())
+    last = func.max(columns.event_id)
+    promotions = (
+        select(columns.calibration_id, calibration.c.model, last)
+        .join(calibration, calibration.c.calibration_id == columns.calibration_id)
+        .where(columns.kind == PROMOTED)
+        .group_by(columns.calibration_id, calibration.c.model)
+        .order_by(last)
+    )
+    rows = connection.execute(promotions).all()
+    serving = {model: calibration_id for calibration_id, model, _ in rows}
+    return {calibration_id for calibration_id, model, _ in rows if serving[model] != calibration_id}

@@ -41,7 +41,7 @@ def names(desk: Desk) -> set[str]:
     return {sample.labels["ledger"] for family in DriftGauges(desk.ledger).collect() for sample in family.samples}
 
 
-def test_an_alarm_is_answered_when_another_version_goes_into_production(tmp_path: Path, clock: Clock) -> None:
+def test_a_version_that_another_one_replaced_calls_nobody(tmp_path: Path, clock: Clock) -> None:
     with Desk(tmp_path / "ledger.db", clock, settings=SOON) as desk:
         desk.recorder.promote(desk.calibration_id).result()
         alarm(desk)
@@ -51,11 +51,12 @@ def test_an_alarm_is_answered_when_another_version_goes_into_production(tmp_path
         assert desk.metric("calibration_drift_active") == 1
         desk.recorder.promote(second).result()
         assert desk.metric("calibration_drift_active") == 0
+        assert desk.metric("calibration_drift_log_evalue") == -math.inf
         desk.recorder.promote(desk.calibration_id).result()  # rolled back: the alarm was never acknowledged
         assert desk.metric("calibration_drift_active") == 1
 
 
-def test_an_alarm_after_the_promotion_of_another_version_is_shown(tmp_path: Path, clock: Clock) -> None:
+def test_a_canary_that_was_never_in_production_does_call(tmp_path: Path, clock: Clock) -> None:
     with Desk(tmp_path / "ledger.db", clock, settings=SOON) as desk:
         desk.recorder.promote(desk.recorder.register(make_card(version=2))).result()
         alarm(desk)
