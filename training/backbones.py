@@ -1,23 +1,23 @@
 """Pretrained image networks without pooling and classifier: timm's, torchvision's, and one small one of our own.
 
-A name is `small_conv`, `torchvision/NAME`, or a name of timm. Weights come from a safetensors file, from the hub, or,
-only where the caller asks for it by the word `none`, from the seed: never silently.
+A name is `small_conv`, `torchvision/NAME`, or a name of timm. Weights come from a file, from the hub, or, only where
+the caller asks for it by the word `none`, from the seed: never silently.
 """
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from training.errors import BadWeights, UnknownName, WeightsNotFound
+from training.blocks import Block, find_blocks
+from training.cutting import CLASSIFIERS, cut_classifier
+from training.errors import UnknownName, WeightsNotFound
+from training.weight_files import find_file, load_weights
 
 Weights = Path | Literal["hub", "none"]
 SMALL = "small_conv"
@@ -29,24 +29,34 @@ logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 class TimmTrunk(nn.Module):
-    """A timm model up to its last feature map."""
+    """A timm model up to its last feature map, (N, C, h, w) whatever the model's own form."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.model.forward_features(image)
+        features = self.model.forward_features(image)
+        if features.dim() == 3:  # a transformer's tokens, (N, prefix + h w, C)
+            across, down = self.model.patch_embed.patch_size
+            height, width = image.shape[2] // across, image.shape[3] // down
+            features = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
+            return features.reshape(image.shape[0], -1, height, width)
+        return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w)."""
+    """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w).
+
+    `blocks` are its parts with weights in order, of which the last can be trained alone.
+    """
 
     module: nn.Module
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    blocks: tuple[Block, ...] = ()
 
 
 def load_trunk(name: str, weights: Weights) -> Trunk:
@@ -57,7 +67,8 @@ def load_trunk(name: str, weights: Weights) -> Trunk:
     if name == SMALL:
         if weights != "none":
             raise WeightsNotFound(f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch")
-        return Trunk(small_conv(), 1, (0.5,), (0.5,))
+        small = small_conv()
+        return Trunk(small, 1, (0.5,), (0.5,), find_blocks(small))
     if name.startswith(TORCHVISION):
         return _torchvision_trunk(name.removeprefix(TORCHVISION), weights)
     return _timm_trunk(name, weights)
@@ -81,11 +92,11 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def find_weights(backbone: str, folder: Path | None) -> Weights:
-    """`folder`/weights/BACKBONE.safetensors if it is there, `none` for the small network, else the hub."""
+    """The backbone's file in `folder`/weights if there is one, `none` for the small network, else the hub."""
     if backbone == SMALL:
         return "none"
-    file = folder / "weights" / f"{backbone.removeprefix(TORCHVISION)}.safetensors" if folder else None
-    return file if file is not None and file.is_file() else "hub"
+    found = find_file(backbone.removeprefix(TORCHVISION), folder / "weights") if folder else None
+    return found or "hub"
 
 
 def _timm_trunk(name: str, weights: Weights) -> Trunk:
@@ -96,9 +107,10 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
     except (OSError, RuntimeError, ValueError) as error:
         raise _unreachable(name, error) from error
     if isinstance(weights, Path):
-        _load(model, weights)
+        load_weights(model, weights)
     settings: dict[str, Any] = model.pretrained_cfg
-    return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]))
+    blocks = find_blocks(model, without=(model.get_classifier(),))
+    return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]), blocks)
 
 
 def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
@@ -106,33 +118,27 @@ def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
         known = ("resnet18", "resnet50", "densenet121", "alexnet", "squeezenet1_1", "...")
         raise UnknownName("torchvision backbone", name, tuple(TORCHVISION + each for each in known))
     try:
-        model = torchvision.models.get_model(name, weights="DEFAULT" if weights == "hub" else None)
+        model = torchvision.models.get_model(name, weights=_published(name) if weights == "hub" else None)
     except (OSError, RuntimeError) as error:
         raise _unreachable(name, error) from error
     if isinstance(weights, Path):
-        _load(model, weights)
-    # Those without `features` are the ResNets and their kin: all but the average pool and the classifier.
-    module = model.features if hasattr(model, "features") else nn.Sequential(*list(model.children())[:-2])
-    return Trunk(module, 3, IMAGENET_MEAN, IMAGENET_STD)
+        load_weights(model, weights)
+    blocks = find_blocks(model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)])
+    return Trunk(cut_classifier(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
 
 
-def _load(model: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise WeightsNotFound(f"no weights file at {path}; give the path of a .safetensors file, or `hub`")
-    try:
-        missing, unexpected = model.load_state_dict(load_file(path), strict=False)
-    except (SafetensorError, RuntimeError) as error:
-        raise BadWeights(f"{path} does not hold the tensors of this backbone ({error})") from error
-    if missing or unexpected:
-        raise BadWeights(f"{path} does not fit: missing {_some(missing)}; unexpected {_some(unexpected)}")
+def _published(name: str) -> str:
+    """Which published weights: the first, as the paper had them, where there are several.
 
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
+    Later ones are trained with label smoothing and mixup, which makes better classifiers but worse frozen features
+    (Kornblith et al. 2021).
+    """
+    first = "IMAGENET1K_V1"
+    return first if first in torchvision.models.get_model_weights(name).__members__ else "DEFAULT"
 
 
 def _unreachable(name: str, error: Exception) -> WeightsNotFound:
     return WeightsNotFound(
-        f"the hub did not give weights for {name} ({error}); save them as {name}.safetensors and give that path, "
-        "or put the file into the data folder's weights/"
+        f"the hub did not give weights for {name} ({error}); save them as {name}.safetensors or .pth and give that "
+        "path, or put the file into the data folder's weights/"
     )

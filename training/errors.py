@@ -81,6 +81,10 @@ class BadWeights(TrainingError, ValueError):
     """A weights file whose tensors do not fit the backbone."""
 
 
+class BadBackbone(TrainingError, ValueError):
+    """A network that cannot serve as a backbone, or not for images of this size."""
+
+
 class TrainingDiverged(TrainingError, ArithmeticError):
     """The loss is no longer a finite number."""
 

@@ -1,8 +1,9 @@
 """A frozen backbone's feature maps, computed once and kept on disk.
 
 One memory-mapped .npy a split, in a folder named by everything the numbers depend on: data fingerprint, backbone,
-hash of its weights, and input spec. A file is there whole or not at all. Random augmentation and this cache exclude
-each other: what is kept is the answer to one fixed image.
+hash of its weights, and input spec. A file is there whole or not at all. Augmentation that is drawn anew each epoch and
+this cache exclude each other: what is kept is the answer to a fixed image. A few fixed views of each image
+(`training.augmentation`), drawn once, can be kept instead; each costs as much time and disk as the images themselves.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.image import InputSpec
+from training.augmentation import augmented
 from training.backbones import weights_digest
 from training.datasets import Dataset, Split, SplitName
 from training.networks import Backbone
@@ -36,14 +38,19 @@ class FeatureCache:
         self.spec = spec
         self.folder = root / _key(dataset.fingerprint, backbone_name, weights_digest(backbone), spec)
 
-    def read(self, name: SplitName, *, progress: Progress = silent) -> NDArray[np.float32]:
-        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not kept yet."""
-        path = self.folder / f"{name}.npy"
+    def read(self, name: SplitName, *, view: int = 0, progress: Progress = silent) -> NDArray[np.float32]:
+        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not kept yet.
+
+        `view` 0 is of the images as they are, each other number of an augmented view of them.
+        """
+        suffix = f" view {view}" if view else ""
+        path = self.folder / f"{name}{suffix.replace(' ', '-')}.npy"
         if not path.is_file():
-            self._compute(path, self.dataset.splits[name], stage=f"features {name}", progress=progress)
+            stage = f"features {name}{suffix}"
+            self._compute(path, self.dataset.splits[name], view=view, stage=stage, progress=progress)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
-    def _compute(self, path: Path, split: Split, *, stage: str, progress: Progress) -> None:
+    def _compute(self, path: Path, split: Split, *, view: int, stage: str, progress: Progress) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.stem}-{os.getpid()}.part")
         shape = (len(split), *self.backbone.feature_shape(self.spec))
@@ -51,7 +58,8 @@ class FeatureCache:
             rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
             for start in range(0, len(split), BATCH_SIZE):
                 stop = min(start + BATCH_SIZE, len(split))
-                rows[start:stop] = self._features(split.inputs(self.spec, start=start, stop=stop))
+                inputs = split.inputs(self.spec, start=start, stop=stop)
+                rows[start:stop] = self._features(augmented(inputs, view=view, start=start))
                 progress(stage, stop, len(split))
             rows.flush()
             part.replace(path)

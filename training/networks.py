@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from model_store.image import InputSpec
 from training.backbones import Trunk, Weights, load_trunk
+from training.blocks import last_blocks
+from training.errors import BadBackbone
 
 HIDDEN = (256, 64)
 DROPOUT = 0.5
@@ -23,25 +25,36 @@ class Backbone(nn.Module):
     """uint8 (N, C, H, W) -> feature map (N, C', h, w) in float32.
 
     Cast, gray to colour, and normalization are inside, so that the exported graph has them. A frozen backbone stays in
-    evaluation mode whatever its parent does: batch norm in training mode would drift although no weight is learnt.
+    evaluation mode whatever its parent does: batch norm in training mode would drift although no weight is learnt. Of
+    one that is frozen but for `trainable`, that holds for all but the last blocks (training.blocks); `frozen` is False
+    then, as its features change in training.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: Trunk, *, frozen: bool) -> None:
+    def __init__(self, trunk: Trunk, *, frozen: bool, trainable: int | float = 0) -> None:
         super().__init__()
+        learnt = last_blocks(trunk.blocks, trainable) if frozen else ()
         self.trunk = trunk.module
         self.channels = trunk.channels
-        self.frozen = frozen
+        self.frozen = frozen and not learnt
+        self._learnt = learnt if frozen else None  # None: all of it
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).reshape(1, -1, 1, 1))
         if frozen:
             self.requires_grad_(False)
+            for block in learnt:
+                block.requires_grad_(True)
             self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        return super().train(mode and not self.frozen)
+        if self._learnt is None:
+            return super().train(mode)
+        super().train(False)
+        for block in self._learnt:
+            block.train(mode)
+        return self
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = image.float()
@@ -50,11 +63,16 @@ class Backbone(nn.Module):
         return self.trunk((pixels - self.mean) / self.std)
 
     def feature_shape(self, spec: InputSpec) -> tuple[int, int, int]:
-        """(C', h, w) for images of `spec`, found by running one."""
+        """(C', h, w) for images of `spec`, found by running one. Raises BadBackbone if they do not fit."""
         training = self.training
         self.eval()
-        with torch.inference_mode():
-            shape = self(torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)).shape
+        try:
+            with torch.inference_mode():
+                shape = self(torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)).shape
+        except (AssertionError, RuntimeError) as error:
+            raise BadBackbone(
+                f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose another image size"
+            ) from error
         self.train(training)
         return int(shape[1]), int(shape[2]), int(shape[3])
 
@@ -136,17 +154,21 @@ def build_classifier(
     frozen: bool,
     seed: int,
     heads: int = 1,
+    trainable: int | float = 0,
 ) -> Classifier:
     """A classifier whose unlearnt parts are drawn from `seed` alone: two of one seed are equal, whatever came before.
 
-    Raises what `load_trunk` raises, and ValueError for an image size that leaves no 2 x 2 feature map, or for several
-    heads on a backbone that is not frozen.
+    `trainable` are the last blocks of a frozen backbone that are trained after all: so many (int), or the share of its
+    weights that they hold (float).
+
+    Raises what `load_trunk` raises, BadBackbone for an image size that it does not take, and ValueError for one that
+    leaves no 2 x 2 feature map, for several heads on a backbone that is not frozen, and for blocks that are not there.
     """
-    if heads > 1 and not frozen:
+    if heads > 1 and (trainable or not frozen):
         raise ValueError(f"{heads} heads need a frozen backbone, which they share; train one head, or freeze it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = Backbone(load_trunk(backbone, weights), frozen=frozen)
+        body = Backbone(load_trunk(backbone, weights), frozen=frozen, trainable=trainable)
         shape = body.feature_shape(spec)
         drawn: list[Head] = []
         for head_seed in head_seeds(seed, heads):

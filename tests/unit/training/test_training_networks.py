@@ -1,5 +1,6 @@
 """Backbones, the paper's head, and the features kept from a frozen backbone; no pretrained weights needed."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,20 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
 from model_store.image import InputSpec
 from training import backbones, features
+from training.augmentation import augmented
 from training.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
+from training.cutting import cut_classifier
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
-from training.errors import BadWeights, UnknownName, WeightsNotFound
+from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFound
 from training.features import FeatureCache
 from training.networks import Backbone, Classifier, Head, build_classifier, head_seeds
+from training.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
 TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests
@@ -52,6 +57,44 @@ class TestBackbone:
         network(images(4)).sum().backward()
         assert weights_digest(network.backbone) == before
         assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+    def test_its_last_blocks_train_if_asked_to(self) -> None:
+        network = build_classifier(
+            SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=1
+        ).train()
+        assert [each.training for each in network.backbone.trunk] == [False] * 6 + [True, True, False]
+        before = network.backbone.trunk.state_dict() | {}
+        before = {name: each.clone() for name, each in before.items()}
+        network(images(4)).sum().backward()
+        learnt = {name for name, each in network.backbone.trunk.named_parameters() if each.grad is not None}
+        assert learnt == {"6.weight", "7.weight", "7.bias"}
+        drifted = {
+            name for name, each in network.backbone.trunk.state_dict().items() if not torch.equal(each, before[name])
+        }
+        assert drifted == {"7.running_mean", "7.running_var", "7.num_batches_tracked"}
+        assert not network.backbone.frozen
+        assert network.parts == (network,)
+        assert not any(each.training for each in network.eval().modules())
+
+    def test_blocks_that_are_not_there(self) -> None:
+        for trainable in (4, 1.5):
+            with pytest.raises(ValueError, match=r"expected 0 to 1|has 3"):
+                build_classifier(
+                    SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=trainable
+                )
+
+    def test_the_classifier_is_no_block(self) -> None:
+        for name in (TINY_TIMM, "torchvision/resnet18"):
+            sizes = [
+                sum(p.numel() for each in block for p in each.parameters()) for block in load_trunk(name, "none").blocks
+            ]
+            network = Backbone(load_trunk(name, "none"), frozen=True, trainable=1.0)
+            assert sum(sizes) == sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+    def test_an_image_size_that_it_does_not_take(self) -> None:
+        backbone = Backbone(load_trunk("test_vit", "none"), frozen=True)
+        with pytest.raises(BadBackbone, match="choose another image size"):
+            backbone.feature_shape(InputSpec(channels=3, height=90, width=90, resize="stretch"))
 
     def test_unfrozen_it_does(self) -> None:
         network = classifier(frozen=False)
@@ -126,9 +169,74 @@ class TestWeights:
         image = torch.rand(1, 3, 64, 64)
         torch.testing.assert_close(trunk.module.eval()(image), source.eval().forward_features(image))
 
-    def test_a_torchvision_trunk_keeps_the_feature_map(self) -> None:
-        for name, channels in (("torchvision/resnet18", 512), ("torchvision/squeezenet1_1", 512)):
-            assert load_trunk(name, "none").module(torch.rand(1, 3, 64, 64)).shape[1] == channels
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [("alexnet", (256, 6, 6)), ("squeezenet1_1", (512, 13, 13)), ("resnet18", (512, 7, 7))],
+    )
+    def test_a_torchvision_trunk_ends_at_the_feature_map(self, name: str, shape: tuple[int, ...]) -> None:
+        module = load_trunk(f"torchvision/{name}", "none").module
+        assert module(torch.rand(1, 3, 224, 224)).shape[1:] == shape
+
+    def test_densenets_last_relu_is_part_of_its_features(self) -> None:
+        trunk = load_trunk("torchvision/densenet121", "none")
+        assert trunk.module(torch.rand(1, 3, 64, 64)).min() == 0
+
+    def test_a_trunk_gives_what_the_whole_network_pools(self) -> None:
+        torch.manual_seed(0)
+        whole = torchvision.models.resnet18(weights=None).eval()
+        image = torch.rand(2, 3, 96, 96)
+        pooled = whole.fc(cut_classifier(whole, "resnet18")(image).mean(dim=(2, 3)))
+        torch.testing.assert_close(pooled, whole(image))
+
+    def test_tokens_become_a_map(self) -> None:
+        trunk = load_trunk("test_vit", "none").module
+        tokens = trunk.model.forward_features(torch.ones(1, 3, 160, 160))
+        found = trunk(torch.ones(1, 3, 160, 160))
+        side = found.shape[-1]
+        assert found.shape == (1, tokens.shape[2], side, side)
+        torch.testing.assert_close(found[0, :, 1, 2], tokens[0, trunk.model.num_prefix_tokens + side + 2])
+
+    def test_a_network_without_a_feature_map_is_refused(self) -> None:
+        with pytest.raises(BadBackbone, match="timm"):
+            load_trunk("torchvision/vit_b_16", "none")
+
+    def test_published_files_are_found_and_old_names_understood(self, tmp_path: Path) -> None:
+        source: Any = torchvision.models.densenet121(weights=None)
+        old = {
+            re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): each
+            for key, each in source.state_dict().items()
+            if "num_batches_tracked" not in key  # older than that
+        }
+        assert any(".norm.1." in key for key in old)
+        (tmp_path / "weights").mkdir()
+        torch.save(old, tmp_path / "weights" / "densenet121-a639ec97.pth")
+        path = find_weights("torchvision/densenet121", tmp_path)
+        assert isinstance(path, Path)
+        image = torch.rand(1, 3, 64, 64)
+        expected = torch.relu(source.eval().features(image))
+        torch.testing.assert_close(load_trunk("torchvision/densenet121", path).module(image), expected)
+
+    @pytest.mark.parametrize("content", [{"a": len}, [1, 2], {"model": 3}])
+    def test_a_pickle_of_more_than_tensors_is_refused(self, tmp_path: Path, content: object) -> None:
+        torch.save(content, tmp_path / "alexnet.pth")
+        with pytest.raises(BadWeights):
+            load_trunk("torchvision/squeezenet1_1", tmp_path / "alexnet.pth")
+
+    def test_a_checkpoint_that_wraps_them_is_opened(self, tmp_path: Path) -> None:
+        torch.save({"epoch": 3, "state_dict": {"a": torch.ones(2)}}, tmp_path / "wrapped.pth")
+        assert read_tensors(tmp_path / "wrapped.pth")["a"].tolist() == [1, 1]
+
+    def test_the_first_published_weights_are_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+
+        def get_model(_name: str, *, weights: object) -> nn.Module:
+            asked.append(weights)
+            return torchvision.models.squeezenet1_1(weights=None)
+
+        monkeypatch.setattr(backbones.torchvision.models, "get_model", get_model)
+        for name in ("resnet50", "regnet_y_128gf"):
+            load_trunk(f"torchvision/{name}", "hub")
+        assert asked == ["IMAGENET1K_V1", "DEFAULT"]
 
     def test_a_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
         save_file({"alien.weight": torch.zeros(2)}, tmp_path / "weights.safetensors")
@@ -221,6 +329,26 @@ class TestFeatureCache:
             self.cache(tmp_path, other_data).folder,
         }
         assert len(folders) == 4
+
+    def test_views_are_kept_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
+        cache = self.cache(tmp_path, dataset)
+        plain, first, second = (cache.read("train", view=view) for view in range(3))
+        assert sorted(path.name for path in cache.folder.iterdir()) == [
+            "train-view-1.npy",
+            "train-view-2.npy",
+            "train.npy",
+        ]
+        assert plain.shape == first.shape
+        assert not any(np.allclose(one, other) for one, other in ((plain, first), (first, second)))
+        seen = torch.from_numpy(augmented(images(70).numpy(), view=2, start=0))
+        torch.testing.assert_close(torch.from_numpy(np.array(second)), cache.backbone(seen), rtol=1e-5, atol=1e-5)
+
+    def test_a_view_depends_on_its_image_alone(self) -> None:
+        whole = augmented(images(9).numpy(), view=3, start=0)
+        np.testing.assert_array_equal(whole[4:7], augmented(images(9).numpy()[4:7], view=3, start=4))
+        gradient = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (1, 1, 32, 1))
+        changed = augmented(gradient, view=1, start=0)
+        assert 2 < np.abs(changed.astype(int) - gradient).mean() < 60
 
     def test_an_interruption_leaves_nothing_that_looks_whole(self, tmp_path: Path, dataset: Dataset) -> None:
         def interrupt(_stage: str, _done: int, _total: int, /, **_: float) -> None:

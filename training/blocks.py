@@ -1,0 +1,63 @@
+"""The blocks of a network in order, so that its last ones can be trained while the others stay as they are."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+Block = tuple[nn.Module, ...]
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple[Block, ...]:
+    """Blocks with weights, first to last: what lies in sequences counts by itself, a norm with what it follows.
+
+    Modules in `without`, such as the classifier, are left out.
+
+    >>> body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3))
+    >>> [len(block) for block in find_blocks(nn.Sequential(body, nn.Linear(2, 2)))]
+    [2, 1, 1]
+    """
+    found: list[list[nn.Module]] = []
+    for module in _opened(model, without):
+        if found and isinstance(module, NORMS):
+            found[-1].append(module)
+        elif any(True for _ in module.parameters()):
+            found.append([module])
+    return tuple(map(tuple, found))
+
+
+def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Module, ...]:
+    """The modules of the last blocks: so many of them (int), or the fewest that hold this share of all weights (float).
+
+    Raises ValueError for more blocks than there are, or a share outside 0..1.
+
+    >>> blocks = [(nn.Linear(1, 1, bias=False),), (nn.Linear(1, 2, bias=False),), (nn.Linear(1, 1, bias=False),)]
+    >>> [len(last_blocks(blocks, asked)) for asked in (0, 1, 0.25, 0.3, 1.0)]
+    [0, 1, 1, 2, 3]
+    """
+    count = trainable if isinstance(trainable, int) else _count_of_share(blocks, trainable)
+    if not 0 <= count <= len(blocks):
+        raise ValueError(f"{count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
+    return tuple(module for block in blocks[len(blocks) - count :] for module in block)
+
+
+def _count_of_share(blocks: Sequence[Block], share: float) -> int:
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of weights to train is {share}; expected 0 to 1, or a whole number of blocks")
+    sizes = [sum(each.numel() for module in block for each in module.parameters()) for block in reversed(blocks)]
+    held = 0
+    for count, size in enumerate([0, *sizes]):
+        held += size
+        if held >= share * sum(sizes):
+            return count
+    return len(blocks)
+
+
+def _opened(module: nn.Module, without: Sequence[nn.Module]) -> list[nn.Module]:
+    """`module`'s children, with sequences in their place opened."""
+    parts: list[nn.Module] = []
+    for child in module.children():
+        if any(child is each for each in without):
+            continue
+        parts += _opened(child, without) if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+    return parts

@@ -1,0 +1,59 @@
+"""Weights in files: timm's and our own .safetensors, torchvision's .pth. Nothing but tensors is ever unpickled."""
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from training.errors import BadWeights, WeightsNotFound
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+# DenseNet's published files still have the names of an older torchvision: `norm.1` for `norm1`.
+_OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$")
+
+
+def find_file(name: str, folder: Path) -> Path | None:
+    """The weights file of model `name` in `folder`: NAME.safetensors, or as torchvision publishes it, NAME-HASH.pth."""
+    for suffix in SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    published = sorted(folder.glob(f"{name}-????????.pth"))
+    return published[0] if published else None
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill `model` from the file at `path`, every tensor of it.
+
+    Raises WeightsNotFound for no file, BadWeights for one that does not fit or holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsNotFound(f"no weights file at {path}; give the path of a .safetensors or .pth file, or `hub`")
+    try:
+        tensors = read_tensors(path)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise BadWeights(f"{path} does not hold the tensors of this backbone ({error})") from error
+    if missing or unexpected:
+        raise BadWeights(f"{path} does not fit: missing {_some(missing)}; unexpected {_some(unexpected)}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name. A checkpoint that wraps them in `state_dict` or `model` is opened."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(each, Tensor) for each in content.values()):
+        raise ValueError("expected a dictionary of tensors")
+    return {_OLD_NAME.sub(r"\1\2", name): tensor for name, tensor in content.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "none"
