@@ -86,13 +86,21 @@ MEASURES_COLUMNS = ("", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE",
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Return what a run is worth: a line for each split and calibration method."""
+    """Return what a run is worth: a line for each split and calibrator, marked where a figure needs a warning."""
     rows = [
-        measures_row(f"{split}, {method}", measures)
+        measures_row(f"{split}, {method}{_marks(evaluation['calibrators'][method], split)}", measures)
         for split, by_method in evaluation["splits"].items()
         for method, measures in by_method.items()
     ]
-    return table(f"Temperature {evaluation['temperature']:.3f}", MEASURES_COLUMNS, rows)
+    grid = table(f"Temperature {evaluation['temperature']:.3f}", MEASURES_COLUMNS, rows)
+    grid.caption = "* fitted on these very answers, so its figures flatter it; ~ may change the predicted class"
+    grid.caption_justify = "left"
+    return grid
+
+
+def _marks(calibrator: Mapping[str, Any], split: str) -> str:
+    marks = ("*" if calibrator["fitted_on"] == split else "") + ("" if calibrator["keeps_argmax"] else "~")
+    return f" {marks}" if marks else ""
 
 
 def data_tables(found: Mapping[str, Any]) -> list[Any]:

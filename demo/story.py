@@ -22,7 +22,7 @@ from monitoring.recalibration import Recalibration, Selection, recalibrate
 from serving.client import Client
 from terminal import MEASURES_COLUMNS, bars, figure, measures_row, stdout, table
 from training.datasets import FoundDataset, SplitName, find_dataset
-from training.evaluation import EVALUATED
+from training.evaluation import EVALUATED, Method
 from training.export import ExportedModel, export
 from training.plots import plot_reliability
 
@@ -30,7 +30,7 @@ OWN_ENTRIES = ("runs", "models", "pictures", "ledger.db", "ledger.db-wal", "ledg
 VALIDATION_LIMIT = 600
 STREAM_S = 1.5
 SWITCH_S = 20.0
-NAMES = {"uncalibrated": "", "temperature": " + temperature"}
+NAMES: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
 TITLES = {"ce": "cross-entropy", "dca": "DCA"}
 
 
@@ -101,7 +101,8 @@ class Teller:
         for split in EVALUATED:
             rows, figures = [], {}
             for run, loss in ((runs.ce, "ce"), (runs.dca, "dca")):
-                for method, measures in run.evaluation.measures[split].items():
+                for method in NAMES:
+                    measures = run.evaluation.measures[split][method]
                     temperature = run.evaluation.temperature if method == "temperature" else 1.0
                     row = measures_row(TITLES[loss] + NAMES[method], measures.as_dict())
                     rows.append([*row, figure(temperature)])

@@ -2,20 +2,31 @@
 
 import platform
 import subprocess
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from model_store.image import InputSpec
 from training.backbones import SMALL, Weights
 from training.datasets import Dataset, SplitName
+from training.device import DeviceChoice
 from training.errors import BadRun
-from training.loop import Decay
+from training.losses import LossSettings, loss_title
+from training.schedule import Averaging, Decay, Schedule, Select
 
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
-LOSS_TITLES = {"ce": "cross-entropy", "dca": "DCA"}
 
 
 class TrainConfig(BaseModel):
@@ -30,25 +41,63 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: str = "dca"
-    beta: Annotated[float, Field(ge=0, description="strength of the auxiliary loss; the paper uses 10 to 15")] = 15.0
+    beta: Annotated[float | None, Field(ge=0, description="strength of the auxiliary loss; None: the method's own")] = (
+        None
+    )
+    loss_options: Annotated[dict[str, float], Field(description="further numbers of the method, by name")] = {}
     class_weights: Literal["natural", "balanced"] = "natural"
     epochs: PositiveInt = 12
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-4
+    weight_decay: NonNegativeFloat = 0.0
     decay: Decay = "cosine"
+    decay_rate: Annotated[float, Field(gt=0, le=1, description="of the exponential decay, an epoch")] = 0.985
+    averaging: Averaging = "none"
+    ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the running mean of weights, a step")] = 0.99
+    select: Select = "last"
+    patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     backbone: str = "tf_efficientnet_lite0"
     weights: Weights = "hub"
     frozen: bool = True
+    heads: Annotated[
+        PositiveInt, Field(description="heads on one frozen backbone; their probabilities are averaged")
+    ] = 1
+    views: Annotated[
+        PositiveInt, Field(description="views of each image in the feature cache, all but one augmented")
+    ] = 1
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
     resize: Literal["stretch", "crop"] = "stretch"
+    micro_batch: Annotated[PositiveInt | None, Field(description="images in the network at a time; None: all")] = None
+    amp: bool = False
+    device: DeviceChoice = "auto"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.patience is not None and self.select == "last":
+            raise ValueError("patience needs a figure to watch: give select val_nll or val_ece with it")
+        if self.heads > 1 and not self.frozen:
+            raise ValueError(f"{self.heads} heads need a frozen backbone, which they share; train one, or freeze it")
+        if self.views > 1 and not self.frozen:
+            raise ValueError("views are kept features of a frozen backbone; train with one view, or freeze it")
+        return self
 
     @property
     def title(self) -> str:
         """The method as a picture's title names it."""
-        name = LOSS_TITLES.get(self.loss, self.loss)
-        return name if self.loss == "ce" else f"{name} (beta {self.beta:g})"
+        strength = "" if self.beta is None else f" (beta {self.beta:g})"
+        return f"{loss_title(self.loss)}{strength}" + (f", {self.heads} heads" if self.heads > 1 else "")
+
+    @property
+    def schedule(self) -> Schedule:
+        """What each fit does."""
+        return Schedule(**{each.name: getattr(self, each.name) for each in fields(Schedule)})
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        """What the loss is built from, but for class weights, which the data decides."""
+        return LossSettings(beta=self.beta, options=self.loss_options)
 
     def input_spec(self, dataset: Dataset) -> InputSpec:
         """The input that the network takes, for images like those of `dataset`."""

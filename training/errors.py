@@ -1,8 +1,8 @@
 """What can go wrong between a folder of images and a published bundle. Each error says got, expected, what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from training.datasets.leakage import Overlap
@@ -98,6 +98,53 @@ class TrainingDiverged(TrainingError, ArithmeticError):
 
 class RunExists(TrainingError, FileExistsError):
     """The run folder is already there; a run never overwrites another."""
+
+
+class RunBusy(TrainingError, FileExistsError):
+    """Another process is training into the same run folder."""
+
+
+class RunDiffers(TrainingError, ValueError):
+    """The run was begun with other choices, so it cannot be continued with these."""
+
+    def __init__(self, out: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        said = "; ".join(f"{name} {before!r} then, {now!r} now" for name, (before, now) in differences.items())
+        super().__init__(
+            f"{out} was begun with other choices and interrupted ({said}); "
+            "repeat those to continue it, or give --restart to begin anew"
+        )
+        self.differences = differences
+
+
+class OutOfMemory(TrainingError, MemoryError):
+    """A step needs more memory than there is."""
+
+    def __init__(self, *, batch_size: int, micro_batch: int | None) -> None:
+        held = micro_batch or batch_size
+        super().__init__(
+            f"out of memory with {held} images at a time: give --micro-batch {max(held // 2, 1)} (the batch and its "
+            f"loss stay those of {batch_size}, but batch norm sees less), or a smaller --batch-size or --image-size"
+        )
+
+
+class DeviceNotFound(TrainingError, ValueError):
+    """The device that was asked for is not there."""
+
+
+class ProcessFailed(TrainingError, RuntimeError):
+    """One of several processes ended with an error, which ended the others."""
+
+    def __init__(self, *, rank: int, exit_code: int) -> None:
+        ended = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        super().__init__(
+            f"process {rank} ended with {ended}, so all were stopped; its error stands above. "
+            "Repeat the command to continue after the last whole epoch"
+        )
+        self.rank = rank
+
+
+class TensorBoardMissing(TrainingError, ImportError):
+    """TensorBoard logs were asked for, and its package is not installed."""
 
 
 class BadRun(TrainingError, ValueError):

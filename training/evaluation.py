@@ -1,7 +1,8 @@
-"""What a trained network is worth: logits of validation and test -> temperature -> measures.
+"""What a trained network is worth: logits of validation and test -> every calibrator -> measures.
 
-The temperature is fitted on validation alone. The referral threshold too: with it, the promise is about data like the
-validation split, which is what the card says.
+Calibrators are fitted on validation alone, and the referral threshold too: its promise is about data like the
+validation split, which is what the card says. So the measures of a fitted calibrator on validation are in-sample, and
+flatter it the more the more it can bend; what it is worth, test tells.
 """
 
 import dataclasses
@@ -16,14 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.bins import BinSums
+from calibration.calibrators import Calibrator, Uncalibrated
+from calibration.histogram import Histogram
 from calibration.measures import Measures
 from calibration.metrics import top_label
-from calibration.temperature import apply_temperature, fit_temperature
+from calibration.temperature import Temperature
 from calibration.threshold import Threshold, referral_threshold
+from calibration.vector import Vector
 from training.errors import BadRun
+from training.isotonic import Isotonic
 
-Method = Literal["uncalibrated", "temperature"]
-METHODS: tuple[Method, ...] = ("uncalibrated", "temperature")
+Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
+KINDS: dict[Method, type[Calibrator]] = {
+    "uncalibrated": Uncalibrated,
+    "temperature": Temperature,
+    "vector": Vector,
+    "histogram": Histogram,
+    "isotonic": Isotonic,
+}
+METHODS: tuple[Method, ...] = tuple(KINDS)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 EvaluatedSplit = Literal["val", "test"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
@@ -31,72 +43,99 @@ EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K) of a split and its labels int64 (N,)."""
+    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64 (N,) where known."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions of both splits, the temperature that validation asks for, and the measures of each method."""
+    """Predictions of both splits, the calibrators that validation asks for, and the measures of each method."""
 
-    temperature: float
+    calibrators: Mapping[Method, Calibrator]
     predictions: Mapping[EvaluatedSplit, Predictions]
     measures: Mapping[EvaluatedSplit, Mapping[Method, Measures]]
-    referral: Threshold | None
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that validation asks for."""
+        return temperature_of(self.calibrators["temperature"])
 
     def probabilities(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
         """(N, K) of `split`, rows summing to 1."""
-        return _probabilities(self.predictions[split].logits, self._temperature(method))
+        return _probabilities(self.calibrators[method], self.predictions[split])
+
+    def answers(self, split: EvaluatedSplit, method: Method) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Confidence (N,) and correctness (N,) of `split`."""
+        confidence, predicted = top_label(self.probabilities(split, method))
+        return confidence, predicted == self.predictions[split].labels
 
     def sums(self, split: EvaluatedSplit, method: Method) -> BinSums:
         """The confidence bins of `split`, for a diagram or a card."""
-        confidence, predicted = top_label(self.probabilities(split, method))
-        return BinSums.from_predictions(confidence, predicted == self.predictions[split].labels)
+        return BinSums.from_predictions(*self.answers(split, method))
+
+    def referral(self, method: Method) -> Threshold | None:
+        """The threshold below which an answer goes to a person, as validation allows to promise; None: nothing."""
+        return referral_threshold(*self.answers("val", method), promised_accuracy=PROMISED_ACCURACY)
+
+    def changed(self, split: EvaluatedSplit, method: Method) -> float:
+        """The share of answers whose label `method` changes."""
+        predicted = self.probabilities(split, method).argmax(axis=1)
+        return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON: temperature, measures by split and method, referral."""
+        """Plain JSON: temperature and its referral, what each calibrator does to labels, measures by split."""
+        referral = self.referral("temperature")
         return {
             "temperature": self.temperature,
+            "calibrators": {
+                method: {
+                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else "val",
+                    "keeps_argmax": calibrator.keeps_argmax,
+                    "changed_labels": {split: self.changed(split, method) for split in self.predictions},
+                }
+                for method, calibrator in self.calibrators.items()
+            },
             "splits": {
                 split: {method: measures.as_dict() for method, measures in by_method.items()}
                 for split, by_method in self.measures.items()
             },
-            "referral": dataclasses.asdict(self.referral) if self.referral else None,
+            "referral": dataclasses.asdict(referral) if referral else None,
         }
-
-    def _temperature(self, method: Method) -> float:
-        return self.temperature if method == "temperature" else 1.0
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
     """Fit on `val`, measure on both."""
     val = predictions["val"]
-    temperature = fit_temperature(val.logits, val.labels)
-    by_method: dict[Method, float] = {"uncalibrated": 1.0, "temperature": temperature}
+    calibrators = {method: kind.fit(val.logits, val.labels) for method, kind in KINDS.items()}
     measures = {
         split: {
-            method: Measures.from_probabilities(_probabilities(known.logits, divisor), known.labels)
-            for method, divisor in by_method.items()
+            method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
+            for method, calibrator in calibrators.items()
         }
         for split, known in predictions.items()
     }
-    confidence, predicted = top_label(_probabilities(val.logits, temperature))
-    referral = referral_threshold(confidence, predicted == val.labels, promised_accuracy=PROMISED_ACCURACY)
-    return Evaluation(temperature, dict(predictions), measures, referral)
+    return Evaluation(calibrators, dict(predictions), measures)
+
+
+def temperature_of(calibrator: Calibrator) -> float:
+    """The number by which `calibrator` divides logits; 1 for any that is not temperature scaling."""
+    return calibrator.temperature if isinstance(calibrator, Temperature) else 1.0
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """metrics.json for people and programs, predictions.npz to compute anything else from."""
-    text = json.dumps(evaluation.as_dict(), indent=2, allow_nan=False)
-    (folder / "metrics.json").write_text(text + "\n")
+    """metrics.json and calibrators.json for people and programs, predictions.npz to compute anything else from."""
+    _write_json(folder / "metrics.json", evaluation.as_dict())
+    fitted: dict[str, Any] = {method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()}
+    _write_json(folder / "calibrators.json", fitted)
     arrays = {
         f"{split}_{field.name}": getattr(known, field.name)
         for split, known in evaluation.predictions.items()
         for field in dataclasses.fields(known)
     }
-    np.savez(folder / "predictions.npz", **arrays)
+    np.savez(folder / "predictions.npz", **{name: array for name, array in arrays.items() if array is not None})
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -108,10 +147,17 @@ def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
     """The predictions of a run by split. Raises BadRun."""
     try:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            return {split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"]) for split in EVALUATED}
+            return {
+                split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], arrays.get(f"{split}_groups"))
+                for split in EVALUATED
+            }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error
 
 
-def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    return apply_temperature(logits.astype(np.float64), temperature)
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def _probabilities(calibrator: Calibrator, known: Predictions) -> NDArray[np.float64]:
+    return calibrator(known.logits.astype(np.float64))

@@ -1,8 +1,10 @@
 """From a run folder to a published bundle: one self-contained ONNX file, verified against torch before it is written.
 
-The graph takes uint8 images and gives calibrated probabilities; normalization, network, division by `temperature` and
-softmax are inside. `temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so
-that a recalibration is an edit of four bytes.
+The graph takes uint8 images and gives calibrated probabilities; normalization, network, calibrator and softmax are
+inside. `temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so that a
+recalibration is an edit of four bytes. With vector scaling the logits are scaled and shifted first and `temperature` is
+1: what a recalibration fits on served answers divides the scaled logits. Histogram and isotonic have no place in the
+graph: what they give are no logits that a temperature could divide.
 """
 
 import warnings
@@ -18,16 +20,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from calibration.calibrators import Calibrator
+from calibration.vector import Vector
 from model_store.bundle import write_bundle
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
 from model_store.store import Store
 from training.config import RunRecord, read_record
 from training.errors import BadRun, ExportMismatch
-from training.evaluation import Evaluation, read_evaluation
+from training.evaluation import Evaluation, Method, read_evaluation, temperature_of
 from training.networks import Classifier, build_classifier
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4
+
+
+# What --calibrator may say, and which method of the evaluation that is.
+EXPORTABLE: dict[str, Method] = {"temperature": "temperature", "vector": "vector", "none": "uncalibrated"}
 
 
 class CalibratedClassifier(nn.Module):
@@ -35,13 +43,29 @@ class CalibratedClassifier(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, classifier: Classifier, temperature: float) -> None:
+    def __init__(self, classifier: Classifier, calibrator: Calibrator) -> None:
         super().__init__()
         self.classifier = classifier
-        self.register_buffer("temperature", torch.tensor([temperature], dtype=torch.float32))
+        self.scaling = Scaling(calibrator) if isinstance(calibrator, Vector) else nn.Identity()
+        self.register_buffer("temperature", torch.tensor([temperature_of(calibrator)], dtype=torch.float32))
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.classifier(image) / self.temperature, dim=1)
+        return torch.softmax(self.scaling(self.classifier(image)) / self.temperature, dim=1)
+
+
+class Scaling(nn.Module):
+    """Vector scaling: logits (N, K) times a weight plus a bias a class."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, vector: Vector) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(vector.weight, dtype=torch.float32))
+        self.register_buffer("bias", torch.tensor(vector.bias, dtype=torch.float32))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits * self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -54,22 +78,22 @@ class ExportedModel:
     images: int
 
 
-def export(run: Path, store: Store, name: str) -> ExportedModel:
-    """Publish the run in folder `run` as the next version of model `name`.
+def export(run: Path, store: Store, name: str, *, calibrator: Method = "temperature") -> ExportedModel:
+    """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE in the graph.
 
     The largest difference of a probability between torch and ONNX Runtime, on the run's own sample images, must be at
     most 1e-4. Raises BadRun or ExportMismatch, or what the store raises; nothing is published then.
     """
     record = read_record(run)
     evaluation = read_evaluation(run)
-    model = CalibratedClassifier(load_classifier(run), evaluation.temperature).eval()
+    model = CalibratedClassifier(load_classifier(run), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)
     difference = verify(onnx, model, samples)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
-        card = build_card(record, evaluation, name=name, version=version)
+        card = build_card(record, evaluation, calibrator=calibrator, name=name, version=version)
         cards.append(write_bundle(folder, card=card, onnx=onnx))
 
     version = store.publish(name, build)
@@ -87,6 +111,7 @@ def load_classifier(run: Path) -> Classifier:
         reduction=record.config.head_reduction,
         frozen=record.config.frozen,
         seed=record.config.seed,
+        heads=record.config.heads,
     )
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
@@ -130,9 +155,9 @@ def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) 
     return difference
 
 
-def build_card(record: RunRecord, evaluation: Evaluation, *, name: str, version: int) -> Card:
+def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str, version: int) -> Card:
     """The bundle's card, without the file hashes that writing it fills in. Its reference is the validation split."""
-    config, referral = record.config, evaluation.referral
+    config, referral = record.config, evaluation.referral(calibrator)
     return Card(
         name=name,
         version=version,
@@ -150,7 +175,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, name: str, version:
             fingerprint=record.fingerprint,
             backbone=config.backbone,
             loss=config.loss,
-            beta=None if config.loss == "ce" else config.beta,
+            beta=config.beta,
             seed=config.seed,
             epochs=config.epochs,
             libraries=record.libraries,
@@ -159,10 +184,10 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, name: str, version:
             parent_version=None,
         ),
         calibration=CalibrationCard.from_reference(
-            temperature=float(np.float32(evaluation.temperature)),  # as the graph holds it
+            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
             split="val",
-            sums=evaluation.sums("val", "temperature"),
-            measures=evaluation.measures["val"]["temperature"],
+            sums=evaluation.sums("val", calibrator),
+            measures=evaluation.measures["val"][calibrator],
         ),
         referral=Referral(
             threshold=referral.confidence,

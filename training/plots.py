@@ -1,4 +1,4 @@
-"""Pictures of a run: the reliability diagram with its confidence histogram, and the training curves.
+"""Pictures of a run: reliability diagrams with their confidence histograms, risk against coverage, training curves.
 
 Drawn with matplotlib's Agg canvas directly, so that no global state, display or style file plays a part.
 """
@@ -10,14 +10,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from calibration.bins import BinSums
 from calibration.metrics import ece, noise_floor, signed_gap
 from calibration.reliability import ReliabilityBin, reliability
-from training.loop import Epoch
+from training.evaluation import EVALUATED, METHODS, EvaluatedSplit, Evaluation, Method
+from training.history import Epoch
 
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
+COLORS = {"val": BLUE, "test": RED}
 DPI = 144
+DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}  # the others share one picture
+
+
+def write_plots(folder: Path, evaluation: Evaluation, history: Sequence[Epoch], *, title: str) -> None:
+    """Every picture of a run, into the new folder `folder`."""
+    folder.mkdir()
+    plot_history(folder / "history.png", history, title=title)
+    plot_calibrators(folder / "calibrators_test.png", evaluation, "test", title=f"{title}: test")
+    plot_risk(folder / "risk_coverage.png", evaluation, title=title)
+    for split in EVALUATED:
+        for method, suffix in DRAWN_ALONE.items():
+            path = folder / f"reliability_{split}_{method}.png"
+            plot_reliability(path, evaluation.sums(split, method), title=f"{title}{suffix}: {split}")
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
@@ -39,15 +55,59 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
     _save(figure, path)
 
 
+def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str) -> None:
+    """The reliability of every calibrator on `split`, side by side, as a PNG."""
+    figure = Figure(figsize=(3.0 * len(METHODS), 3.9), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    panels = figure.subplots(1, len(METHODS), sharey=True)
+    bins = {m: [each for each in reliability(evaluation.sums(split, m)) if each.n > 0] for m in METHODS}
+    for axes, method in zip(panels, METHODS, strict=True):
+        _draw_accuracy(axes, bins[method])
+        axes.get_legend().remove()
+        axes.set_ylabel("accuracy" if axes is panels[0] else "")
+        measures = evaluation.measures[split][method]
+        axes.set_title(f"{method}\nECE {measures.ece:.3f} (floor {measures.noise_floor:.3f})", fontsize=10, color=INK)
+        axes.set_xlim(min(map(_first_confidence, bins.values())), 1.0)
+        axes.set_xlabel("confidence")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
+    _save(figure, path)
+
+
+def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
+    """Error rate among the surest answers against their share, temperature scaled, both splits, as a PNG."""
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    axes = figure.subplots()
+    for split in EVALUATED:
+        coverage, risk = _risk_coverage(*evaluation.answers(split, "temperature"))
+        axes.plot(coverage, risk, color=COLORS[split], label=split, drawstyle="steps-post")
+    referral = evaluation.referral("temperature")
+    if referral:
+        label = f"referral: {1 - referral.coverage:.0%} of val go to a person"
+        axes.axvline(referral.coverage, color=INK, linewidth=0.8, linestyle=":", label=label)
+    axes.set(xlabel="coverage: share of answers kept, the surest first", ylabel="risk: errors among them", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9)
+    _tidy(axes)
+    _save(figure, path)
+
+
 def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
     """Loss, accuracy and gap by epoch, training and validation, as a PNG."""
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    epochs = [epoch.epoch for epoch in history]
+    heads = [[epoch for epoch in history if epoch.head == head] for head in sorted({each.head for each in history})]
     for axes, quantity in zip(figure.subplots(1, 3), ("loss", "accuracy", "gap"), strict=True):
         for split, color in (("train", GRAY), ("val", BLUE)):
-            values = [getattr(epoch, f"{split}_{quantity}") for epoch in history]
-            axes.plot(epochs, values, color=color, marker="o", markersize=3, label=split)
+            for number, lines in enumerate(heads):
+                values = [getattr(epoch, f"{split}_{quantity}") for epoch in lines]
+                label = split if number == 0 else None
+                axes.plot([each.epoch for each in lines], values, color=color, marker="o", markersize=3, label=label)
+        kept = [epoch for epoch in history if epoch.kept]
+        values = [getattr(epoch, f"val_{quantity}") for epoch in kept]
+        axes.plot([each.epoch for each in kept], values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
         axes.set_title({"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK)
         axes.set_xlabel("epoch")
         _tidy(axes)
@@ -55,6 +115,15 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
             axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, fontsize=9)
     _save(figure, path)
+
+
+def _risk_coverage(
+    confidence: NDArray[np.float64], correct: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Coverage (N,) and risk (N,): of the n surest answers, the share of all and the share that is wrong."""
+    wrong = ~correct[np.argsort(-confidence, kind="stable")]
+    kept = np.arange(1, len(wrong) + 1)
+    return kept / len(wrong), wrong.cumsum() / kept
 
 
 def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:

@@ -76,15 +76,18 @@ class TestRunFolder:
     def test_holds_what_it_promises_and_nothing_else(self, run: RunResult) -> None:
         found = sorted(path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file())
         assert found == [
+            "calibrators.json",
             "checkpoint.safetensors",
             "config.json",
             "history.csv",
             "metrics.json",
+            "plots/calibrators_test.png",
             "plots/history.png",
             "plots/reliability_test_temperature.png",
             "plots/reliability_test_uncalibrated.png",
             "plots/reliability_val_temperature.png",
             "plots/reliability_val_uncalibrated.png",
+            "plots/risk_coverage.png",
             "predictions.npz",
             "samples.npy",
         ]

@@ -32,6 +32,19 @@ def loss_title(name: str) -> str:
     return composition.title(name, LOSSES)
 
 
+def strength(name: str, settings: LossSettings) -> float | None:
+    """The beta that `name` will have: of `settings`, or the method's own; None where no part, or more than one, has it.
+
+    Raises UnknownName and BadLoss, as building the objective would.
+
+    >>> strength("dca", LossSettings()), strength("ce", LossSettings(beta=3.0))
+    (15.0, None)
+    """
+    options = composition.chosen_options(composition.split_name(name, LOSSES), settings, LOSSES)
+    found = [values["beta"] for values in options.values() if "beta" in values]
+    return found[0] if len(found) == 1 else None
+
+
 __all__ = [
     "LOSSES",
     "ConfidenceGap",
@@ -50,4 +63,5 @@ __all__ = [
     "balanced_weights",
     "build_objective",
     "loss_title",
+    "strength",
 ]

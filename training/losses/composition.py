@@ -19,7 +19,7 @@ DEFAULT_MAIN = "ce"
 def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
     """The objective of `name`. Raises UnknownName and BadLoss."""
     parts = split_name(name, registry)
-    options = _options(parts, settings, registry)
+    options = chosen_options(parts, settings, registry)
     mains, extras, mixings = (
         [part for part in parts if registry[part].role == role] for role in ("main", "auxiliary", "mixing")
     )
@@ -61,8 +61,8 @@ def _only(parts: tuple[str, ...], role: Role, *, name: str, registry: Registry) 
     return found
 
 
-def _options(parts: tuple[str, ...], settings: LossSettings, registry: Registry) -> dict[str, dict[str, float]]:
-    """Every option of every part: its default, or what the settings say."""
+def chosen_options(parts: tuple[str, ...], settings: LossSettings, registry: Registry) -> dict[str, dict[str, float]]:
+    """Every option of every part: its default, or what the settings say. Raises BadLoss."""
     chosen = {part: {key: option.default for key, option in registry[part].options.items()} for part in parts}
     given = dict(settings.options)
     if settings.beta is not None and "beta" not in given and any("beta" in known for known in chosen.values()):

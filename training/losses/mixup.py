@@ -36,7 +36,7 @@ class Mixed:
     def split(self, count: int) -> "list[Mixed]":
         """The same in `count` pieces of nearly equal size."""
         parts = [part.tensor_split(count) for part in (self.inputs, self.first, self.second)]
-        return [Mixed(*piece, weight=self.weight) for piece in zip(*parts, strict=True)]
+        return [Mixed(mixed, first, second, self.weight) for mixed, first, second in zip(*parts, strict=True)]
 
 
 class Mixup:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
-from training.evaluation import EVALUATED, Evaluation, Predictions, evaluate, read_evaluation, write_evaluation
-from training.loop import Epoch
+from training.evaluation import EVALUATED, METHODS, Evaluation, Predictions, evaluate, read_evaluation, write_evaluation
+from training.history import Epoch
 from training.plots import plot_history, plot_reliability
 
 
@@ -41,7 +41,10 @@ def test_the_temperature_is_validations(evaluation: Evaluation) -> None:
 def test_test_labels_have_no_say(evaluation: Evaluation) -> None:
     test = evaluation.predictions["test"]
     other = evaluate({"val": evaluation.predictions["val"], "test": Predictions(test.logits, 2 - test.labels)})
-    assert (other.temperature, other.referral) == (evaluation.temperature, evaluation.referral)
+    assert other.temperature == evaluation.temperature
+    for method in METHODS:
+        assert other.calibrators[method].as_dict() == evaluation.calibrators[method].as_dict()
+        assert other.referral(method) == evaluation.referral(method)
 
 
 def test_measures_agree_with_sums_and_probabilities(evaluation: Evaluation) -> None:
@@ -52,11 +55,12 @@ def test_measures_agree_with_sums_and_probabilities(evaluation: Evaluation) -> N
 
 
 def test_the_referral_threshold_keeps_its_promise_on_validation(evaluation: Evaluation) -> None:
-    assert evaluation.referral is not None
+    referral = evaluation.referral("temperature")
+    assert referral is not None
     probabilities, val = evaluation.probabilities("val", "temperature"), evaluation.predictions["val"]
-    kept = probabilities.max(axis=1) >= evaluation.referral.confidence
-    assert kept.mean() == pytest.approx(evaluation.referral.coverage)
-    assert (probabilities.argmax(axis=1) == val.labels)[kept].mean() >= evaluation.referral.promised_accuracy
+    kept = probabilities.max(axis=1) >= referral.confidence
+    assert kept.mean() == pytest.approx(referral.coverage)
+    assert (probabilities.argmax(axis=1) == val.labels)[kept].mean() >= referral.promised_accuracy
 
 
 def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
@@ -64,7 +68,7 @@ def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {"temperature", "splits", "referral"}
+    assert set(written) == {"temperature", "calibrators", "splits", "referral"}
 
 
 def test_a_model_that_can_promise_nothing_refers_nothing() -> None:
@@ -83,7 +87,7 @@ def test_reliability_diagram_is_a_picture(tmp_path: Path, evaluation: Evaluation
 
 
 def test_history_is_a_picture_and_the_same_each_time(tmp_path: Path) -> None:
-    history = [Epoch(n, 1 / n, 0.5, 0.1, 1 / n, 0.6, -0.1) for n in range(1, 5)]
+    history = [Epoch(n, 1 / n, 0.5, 0.1, 1 / n, 0.6, -0.1, 0.1) for n in range(1, 5)]
     for name in ("first.png", "second.png"):
         plot_history(tmp_path / name, history, title="t")
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingDiverged
-from training.loop import Epoch, Examples, Schedule, fit, predict, write_history
+from training.examples import Examples
+from training.history import Epoch, write_history
+from training.loop import fit
 from training.losses import LossSettings, Objective, Term, build_objective
+from training.prediction import predict
+from training.schedule import Schedule
 
 SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
 

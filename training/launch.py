@@ -1,0 +1,60 @@
+"""Several processes for one run, started by torchrun (`torch.distributed.run`) on one machine or on each of several.
+
+Every process runs the same command line and learns from its environment which it is; the first writes.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.errors import ProcessFailed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """`nproc` processes on each of `nnodes` machines, of which this is number `node_rank`, from 0.
+
+    `master` is HOST:PORT on machine 0, which all machines must reach; one machine alone needs none.
+    """
+
+    nproc: int = 1
+    nnodes: int = 1
+    node_rank: int = 0
+    master: str | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to start."""
+        return self.nproc * self.nnodes > 1
+
+
+def inside_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
+    """Run `python -m module arguments` in all of `processes` of this machine, until they end.
+
+    Raises ProcessFailed; what went wrong, the process that failed has said on stderr.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # torchrun would set one thread with a warning; a share of the cores each is what it advises.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes.nproc)))
+    where = [f"--nnodes={processes.nnodes}", f"--node-rank={processes.node_rank}"]
+    if processes.master is None:
+        where = ["--standalone"]
+    else:
+        host, _, port = processes.master.rpartition(":")
+        where += [f"--master-addr={host}", f"--master-port={port}"]
+    started = run.parse_args([*where, f"--nproc-per-node={processes.nproc}", "-m", module])
+    started.training_script_args = [*arguments]  # not parsed: torchrun would take some for abbreviations of its own
+    sys.stdout.flush()
+    try:
+        run.run(started)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise ProcessFailed(rank=rank, exit_code=failure.exitcode) from error

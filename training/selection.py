@@ -1,0 +1,44 @@
+"""Which epoch's weights are kept, and when to stop: by a figure of validation alone."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from training.history import Epoch
+from training.schedule import Schedule, Select
+
+
+class Selection:
+    """The best epoch so far and its weights. With "last" there is nothing to remember: the module has them."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.tensors: dict[str, Tensor] = {}
+
+    def offer(self, history: Sequence[Epoch], module: nn.Module) -> None:
+        """Remember the weights of `module` if the last epoch of `history` is the best of it."""
+        if self._schedule.select != "last" and best(history, self._schedule.select) == len(history) - 1:
+            self.tensors = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+    def exhausted(self, history: Sequence[Epoch]) -> bool:
+        """Whether patience has run out."""
+        patience = self._schedule.patience
+        return patience is not None and len(history) - 1 - best(history, self._schedule.select) >= patience
+
+    def keep(self, module: nn.Module) -> None:
+        """Give `module` the weights that were remembered."""
+        if self.tensors:
+            module.load_state_dict(self.tensors)
+
+
+def best(history: Sequence[Epoch], select: Select) -> int:
+    """Index of the epoch to keep, the first of the best; -1 for no history.
+
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
+    >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
+    [2, 1, 0]
+    """
+    if select == "last" or not history:
+        return len(history) - 1
+    figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
+    return figures.index(min(figures))
