@@ -3,11 +3,17 @@
 Each label lets small bets be placed against the claim, for over- and for underconfidence, in five sizes: a bet of
 log-odds shift d multiplies by e = q/p if the answer was right and by (1-q)/(1-p) if it was wrong, with
 q = sigmoid(logit(p) -+ d) and p moved by eps in the claim's favor. While the claim holds, E[e] <= 1. The detector
-M <- e (M + 1) is kept for the whole stream and for each confidence bin (on its own clock), and their mixture E has
-E[E after n labels] <= n. Raising the alarm at E >= ARL therefore keeps the mean number of labels between false alarms
-at ARL or more, however often one looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
+M <- e (M + 1) is kept for the whole stream, for each confidence bin and for each predicted class (each on its own
+clock). Every group (stream, bins, classes) has E[sum of M after n labels] <= n, and so has E, their mixture: half for
+the stream, a quarter each for bins and classes (half and half without classes), equal over sides and shifts.
+Raising the alarm at E >= ARL therefore keeps the mean number of labels between false alarms at ARL or more, however
+often one looks (Shin, Ramdas and Rinaldo 2024, "E-detectors"). When and where it began: `calibration.onset`.
+
+Bets use + - * / alone, which IEEE arithmetic rounds alike for one label and for a million: labels in bulk and one by
+one end in the same state, bit for bit.
 """
 
+import base64
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,12 +21,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BIN_COUNT, FloatArray, bin_index
+from calibration.bins import BIN_COUNT, FloatArray, IntArray, bin_index
 
 LOG_ODDS_SHIFTS = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+FORMAT = 2  # of a saved state; one of another format is rebuilt from its labels
 _CLIP = 1e-6
+_CAP = 1e280  # evidence beyond all alarms; below the largest float with room for one more bet
+_CHUNK = 2048  # labels taken up together, which bounds memory
+_BETS = 2 * len(LOG_ODDS_SHIFTS)  # bets a stream: side 0 (over) in the first half, side 1 (under) in the second
+_ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
 
 Direction = Literal["over", "under"]
+DIRECTIONS: tuple[Direction, Direction] = ("over", "under")
+
+
+class StateOutdated(ValueError):
+    """A saved state of another format: show the labels again to a new detector."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +47,50 @@ class DriftSettings:
         average_run_length: labels between false alarms, on average at least this many.
         tolerance: eps, the miscalibration in probability that is not worth an alarm, in [0, 0.5).
         bin_count: confidence bins with a detector of their own.
+        class_count: predicted classes with a detector of their own; 0 for none.
+        audit: whether only labels of answers drawn at random for an audit are to be shown to the detector. The draw
+            does not depend on the outcome, so the claim holds for them as it does for all, at any probability of the
+            draw: the bets need no weights.
     """
 
     average_run_length: float = 1e5
     tolerance: float = 0.01
     bin_count: int = BIN_COUNT
+    class_count: int = 0
+    audit: bool = False
 
     def __post_init__(self) -> None:
         if not self.average_run_length > 1:
             raise ValueError(f"average_run_length must exceed 1; got {self.average_run_length}")
         if not 0 <= self.tolerance < 0.5:
             raise ValueError(f"tolerance must lie in [0, 0.5); got {self.tolerance}")
+        if self.class_count < 0:
+            raise ValueError(f"class_count must be 0 or more; got {self.class_count}")
+
+    @property
+    def rows(self) -> int:
+        """Streams: the whole, the bins, the classes."""
+        return 1 + self.bin_count + self.class_count
+
+    @property
+    def shares(self) -> FloatArray:
+        """(rows,) each stream's share of the evidence, in units of 1 / `parts`: whole numbers, so that it is exact."""
+        shares = np.ones(self.rows)
+        shares[0] = self.parts - (2 if self.class_count else 1)
+        return shares
+
+    @property
+    def parts(self) -> int:
+        """What the shares of the groups (whole, bins, classes) add up to."""
+        return 4 if self.class_count else 2
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of labels: all of them, or those of a confidence bin or of a predicted class (`index`)."""
+
+    kind: Literal["all", "bin", "class"]
+    index: int | None = None
 
 
 @dataclass
@@ -49,33 +98,39 @@ class DriftState:
     """Everything the detector remembers, as plain data.
 
     Attributes:
-        log_m: (1 + bins, 2 sides, 5 shifts) log M; row 0 is the whole stream; side 0 is over-, 1 underconfidence.
+        m: (rows, 2 sides, 5 shifts) M, in [0, 1e280]; row 0 is the whole stream, then bins, then classes; side 0 is
+            over-, 1 underconfidence.
         labels: labels seen since the last reset.
         alarm_label: how many labels had been seen when the alarm was raised; None while there is none.
-        direction: the side with the most evidence when the alarm was raised.
+        direction: the side with the most evidence in the stream with the most, when the alarm was raised.
+        row: that stream's row.
     """
 
-    log_m: FloatArray = field(default_factory=lambda: _no_evidence(BIN_COUNT))
+    m: FloatArray = field(default_factory=lambda: _no_evidence(DriftSettings().rows))
     labels: int = 0
     alarm_label: int | None = None
     direction: Direction | None = None
+    row: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON. Floats survive exactly; minus infinity (no evidence) is written as None."""
-        flat = [None if value == -math.inf else value for value in self.log_m.ravel().tolist()]
+        """Return plain data for JSON. `m` is base64 of little-endian float64, so that it survives exactly."""
         return {
-            "log_m": flat,
+            "format": FORMAT,
+            "m": base64.b64encode(self.m.astype("<f8").tobytes()).decode("ascii"),
             "labels": self.labels,
             "alarm_label": self.alarm_label,
             "direction": self.direction,
+            "row": self.row,
         }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "DriftState":
-        """Rebuild a state from `as_dict`, bit by bit."""
-        flat = np.array([-math.inf if value is None else value for value in data["log_m"]], dtype=np.float64)
-        shape = (-1, 2, len(LOG_ODDS_SHIFTS))
-        return cls(flat.reshape(shape), data["labels"], data["alarm_label"], data["direction"])
+        """Rebuild a state from `as_dict`, bit by bit. Raises StateOutdated for one of another format."""
+        if data.get("format") != FORMAT:
+            raise StateOutdated(f"the state has format {data.get('format', 1)}, this release reads format {FORMAT}")
+        flat = np.frombuffer(base64.b64decode(data["m"]), dtype="<f8").astype(np.float64)
+        m = flat.reshape(-1, 2, len(LOG_ODDS_SHIFTS))
+        return cls(m, data["labels"], data["alarm_label"], data["direction"], data["row"])
 
 
 class DriftDetector:
@@ -90,47 +145,77 @@ class DriftDetector:
 
     def __init__(self, settings: DriftSettings, state: DriftState | None = None) -> None:
         self.settings = settings
-        self.state = state or DriftState(_no_evidence(settings.bin_count))
-        if self.state.log_m.shape[0] != settings.bin_count + 1:
-            raise ValueError(f"the state has {self.state.log_m.shape[0] - 1} bins, the settings {settings.bin_count}")
+        self.state = state or DriftState(_no_evidence(settings.rows))
+        if len(self.state.m) != settings.rows:
+            raise ValueError(
+                f"the state has {len(self.state.m)} streams, the settings {settings.rows}: 1, {settings.bin_count} "
+                f"bins and {settings.class_count} classes"
+            )
 
-    def update(self, confidence: float, correct: bool) -> bool:
-        """Take one label into account; return True if it is the one that raises the alarm.
+    def update(self, confidence: float, correct: bool, predicted: int | None = None) -> bool:
+        """Take one label into account; return True if it is the one that raises the alarm. As `update_many`."""
+        return self.update_many([confidence], [correct], None if predicted is None else [predicted]) is not None
+
+    def update_many(
+        self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None = None
+    ) -> int | None:
+        """Take labels into account in their order.
 
         Args:
-            confidence: of the top label, in [0, 1].
-            correct: whether the true label was the top label.
+            confidence: (N,) of the top label, in [0, 1].
+            correct: (N,) bool, whether the true label was the top label.
+            predicted: (N,) index of the predicted class; needed if the settings have classes, else ignored.
+
+        Returns:
+            The index of the label that raised the alarm, or None.
 
         Raises:
-            ValueError: a confidence outside [0, 1]; the state stays as it was.
+            ValueError: a confidence outside [0, 1], a class outside the settings' or none given, or shapes that differ;
+                the state stays as it was.
         """
-        state = self.state
-        rows = [0, 1 + int(bin_index(confidence, self.settings.bin_count))]
-        bets = _log_bets(confidence, correct, self.settings.tolerance)  # (2, 5)
-        state.log_m[rows] = bets + np.logaddexp(state.log_m[rows], 0.0)  # log of e (M + 1)
-        state.labels += 1
-        if self.active or self.log_evalue < self.log_threshold:
-            return False
-        state.alarm_label, state.direction = state.labels, self._heavier_side()
-        return True
-
-    def update_many(self, confidence: npt.ArrayLike, correct: npt.ArrayLike) -> int | None:
-        """Take labels in order; return the index of the one that raised the alarm, or None."""
-        alarm = None
-        pairs = zip(np.asarray(confidence).tolist(), np.asarray(correct).tolist(), strict=True)
-        for index, (p, c) in enumerate(pairs):
-            if self.update(p, bool(c)):
-                alarm = index
+        p = np.asarray(confidence, dtype=np.float64)
+        right = np.asarray(correct, dtype=bool)
+        if p.ndim != 1 or p.shape != right.shape:
+            raise ValueError(f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)")
+        streams = self._streams(p, predicted)
+        alarm: int | None = None
+        for start in range(0, len(p), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            raised = self._take(_bets(p[part], right[part], self.settings.tolerance), streams[part])
+            alarm = start + raised if raised is not None else alarm
         return alarm
 
     def reset(self) -> None:
         """Forget all evidence and the alarm: after an acknowledgment, or for a new calibrator."""
-        self.state = DriftState(_no_evidence(self.settings.bin_count))
+        self.state = DriftState(_no_evidence(self.settings.rows))
+
+    def with_settings(self, settings: DriftSettings) -> "DriftDetector":
+        """A detector with other settings for the labels to come.
+
+        What is known of the whole and the bins is kept, of the classes if their number is the same. If the labels that
+        will be shown are others than before (`audit`), all evidence is forgotten. An alarm stays raised.
+
+        Raises:
+            ValueError: another number of bins.
+        """
+        if settings.bin_count != self.settings.bin_count:
+            raise ValueError(f"the state has {self.settings.bin_count} bins, the settings {settings.bin_count}")
+        m, old = _no_evidence(settings.rows), self.state
+        if settings.audit == self.settings.audit:
+            kept = settings.rows if settings.class_count == self.settings.class_count else 1 + settings.bin_count
+            m[:kept] = old.m[:kept]
+        return DriftDetector(settings, DriftState(m, old.labels, old.alarm_label, old.direction, old.row))
+
+    @property
+    def evidence(self) -> FloatArray:
+        """(rows, 2) each stream's and side's part of E."""
+        return _evidence(self.state.m, self.settings)
 
     @property
     def log_evalue(self) -> float:
         """log E, the evidence against calibration; minus infinity before the first label."""
-        return float(np.logaddexp.reduce(self._weighted().ravel()))
+        total = float(self.evidence.sum())
+        return math.log(total) if total > 0 else -math.inf
 
     @property
     def log_threshold(self) -> float:
@@ -153,36 +238,138 @@ class DriftDetector:
         return self.state.direction
 
     @property
+    def stream(self) -> Stream | None:
+        """Which stream had the most evidence when the alarm was raised."""
+        return None if self.state.row is None else self.stream_of(self.state.row)
+
+    @property
     def labels(self) -> int:
         """Labels seen since the last reset."""
         return self.state.labels
 
-    def _weighted(self) -> FloatArray:
-        """log of each component's share of E: half for the stream, half for the bins, equal over sides and shifts."""
-        log_m = self.state.log_m
-        return log_m - math.log(2 * log_m[0].size)
+    def stream_of(self, row: int) -> Stream:
+        """What a row of the state watches."""
+        if row == 0:
+            return Stream("all")
+        bins = self.settings.bin_count
+        return Stream("bin", row - 1) if row <= bins else Stream("class", row - 1 - bins)
 
-    def _heavier_side(self) -> Direction:
-        over, under = (np.logaddexp.reduce(self._weighted()[:, side].ravel()) for side in (0, 1))
-        return "over" if over >= under else "under"
+    def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:
+        """(N, groups) the rows that each label belongs to."""
+        rows = [np.zeros(len(confidence), dtype=np.int64), 1 + bin_index(confidence, self.settings.bin_count)]
+        if self.settings.class_count:
+            rows.append(1 + self.settings.bin_count + self._classes(predicted, len(confidence)))
+        return np.stack(rows, axis=1)
+
+    def _classes(self, predicted: npt.ArrayLike | None, count: int) -> IntArray:
+        classes = np.asarray([] if predicted is None else predicted, dtype=np.int64)
+        known = self.settings.class_count
+        if classes.shape != (count,) or (count and not (classes.min() >= 0 and classes.max() < known)):
+            raise ValueError(f"predicted must hold {count} classes in 0..{known - 1}; got shape {classes.shape}")
+        return classes
+
+    def _take(self, bets: FloatArray, streams: IntArray) -> int | None:
+        """Take at most _CHUNK labels: (n, 10) bets and (n, groups) rows; the index of the one that raised the alarm."""
+        before = self.state.m.reshape(-1, _BETS)
+        trace, after = _run(before, bets, streams)
+        raised = None if self.active else self._first_over(before, trace, streams)
+        if raised is not None:
+            self.state.alarm_label = self.state.labels + raised + 1
+            m = _state_at(before, trace, streams, raised).reshape(self.state.m.shape)
+            self.state.row, self.state.direction = _heaviest(_evidence(m, self.settings))
+        self.state.m = after.reshape(self.state.m.shape)
+        self.state.labels += len(bets)
+        return raised
+
+    def _first_over(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> int | None:
+        """The first label after which E >= ARL."""
+        (n, groups), shares = streams.shape, self.settings.shares
+        row_sums = np.empty((n + 1, len(before)))
+        row_sums[0] = shares * _ordered_sum(before)
+        latest = np.zeros((n + 1, len(before)), dtype=np.int64)  # since which label a row's sum has stood
+        number = np.arange(1, n + 1)
+        sums = _ordered_sum(trace).reshape(n, groups)
+        for group in range(groups):
+            row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
+            latest[number, streams[:, group]] = number
+        standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
+        over = _ordered_sum(standing[1:]) >= self.settings.average_run_length * (self.settings.parts * _BETS)
+        return int(over.argmax()) if over.any() else None
 
 
-def _no_evidence(bin_count: int) -> FloatArray:
-    return np.full((bin_count + 1, 2, len(LOG_ODDS_SHIFTS)), -math.inf)
+def _no_evidence(rows: int) -> FloatArray:
+    return np.zeros((rows, 2, len(LOG_ODDS_SHIFTS)))
 
 
-def _log_bets(confidence: float, correct: bool, tolerance: float) -> FloatArray:
-    """(2, 5) log e of the bets on one label; a side that the claim's tolerance leaves no room on bets nothing."""
-    bets = np.zeros((2, len(LOG_ODDS_SHIFTS)))
-    low, high = max(confidence - tolerance, _CLIP), min(confidence + tolerance, 1 - _CLIP)
-    if confidence - tolerance > _CLIP:
-        bets[0] = _log_ratio(low, -LOG_ODDS_SHIFTS, correct)
-    if confidence + tolerance < 1 - _CLIP:
-        bets[1] = _log_ratio(high, LOG_ODDS_SHIFTS, correct)
-    return bets
+def _bets(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
+    """(n, 10) the bets e of labels (n,); 1 on a side that the claim's tolerance leaves no room on.
+
+    With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 + p (o - 1)).
+    """
+    edges = np.stack([np.maximum(p - tolerance, _CLIP), np.minimum(p + tolerance, 1 - _CLIP)], axis=1)[:, :, None]
+    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + edges * (_ODDS - 1.0))  # (n, 2, 5)
+    bets[~(p - tolerance > _CLIP), 0] = 1.0
+    bets[~(p + tolerance < 1 - _CLIP), 1] = 1.0
+    return bets.reshape(len(p), _BETS)
 
 
-def _log_ratio(p: float, shift: FloatArray, correct: bool) -> FloatArray:
-    """log of q/p if correct, else of (1-q)/(1-p), where q = sigmoid(logit(p) + shift)."""
-    normalizer = np.log1p(p * np.expm1(shift))  # q = p e^shift / (1 - p + p e^shift)
-    return shift - normalizer if correct else -normalizer
+def _run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatArray, FloatArray]:
+    """M <- e (M + 1) along every stream at once: its k-th label of this chunk at step k.
+
+    Args:
+        before: (rows, 10) M so far.
+        bets: (n, 10).
+        streams: (n, groups) the rows that each label belongs to, all different.
+
+    Returns:
+        (n groups, 10) M after each label in each of its streams, and (rows, 10) M after all.
+    """
+    flat = streams.ravel()
+    counts = np.bincount(flat, minlength=len(before))
+    longest_first = np.argsort(-counts, kind="stable")
+    place = np.empty_like(longest_first)
+    place[longest_first] = np.arange(len(before))
+    # How many streams have a step k: the first `width[k]` of longest_first.
+    steps = int(counts.max(initial=0))
+    width = len(before) - np.searchsorted(np.sort(counts), np.arange(steps), side="right")
+    offset = np.concatenate([[0], np.cumsum(width)])
+    by_stream = np.argsort(flat, kind="stable")
+    step = np.empty_like(flat)
+    step[by_stream] = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = offset[step] + place[flat]
+    factor = np.empty((len(flat), _BETS))
+    factor[position] = np.repeat(bets, streams.shape[1], axis=0)
+    trace, previous = np.empty_like(factor), before[longest_first]
+    for begin, wide in zip(offset.tolist(), width.tolist(), strict=False):
+        current = trace[begin : begin + wide]
+        np.add(previous[:wide], 1.0, out=current)
+        np.multiply(current, factor[begin : begin + wide], out=current)
+        np.minimum(current, _CAP, out=current)
+        previous = current
+    after, seen = before.copy(), counts > 0
+    after[seen] = trace[offset[counts[seen] - 1] + place[seen]]
+    return trace[position], after
+
+
+def _state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: int) -> FloatArray:
+    """(rows, 10) M as it stood after that label."""
+    m, groups = before.copy(), streams.shape[1]
+    for row, values in zip(streams[: label + 1].ravel(), trace[: groups * (label + 1)], strict=True):
+        m[row] = values
+    return m
+
+
+def _evidence(m: FloatArray, settings: DriftSettings) -> FloatArray:
+    """(rows, 2) each stream's and side's part of E, from (rows, 2, 5) M."""
+    return np.asarray(settings.shares[:, None] * m.sum(axis=2) / (settings.parts * _BETS))
+
+
+def _heaviest(evidence: FloatArray) -> tuple[int, Direction]:
+    """The row and the side with the most evidence."""
+    row, side = divmod(int(evidence.argmax()), 2)
+    return row, DIRECTIONS[side]
+
+
+def _ordered_sum(values: FloatArray) -> FloatArray:
+    """(n,) sums of rows, added from left to right: NumPy's `sum` picks an order by the array's shape."""
+    return np.asarray(np.add.accumulate(values, axis=1)[:, -1])

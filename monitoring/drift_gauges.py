@@ -70,7 +70,7 @@ class DriftGauges(Collector):
         before, self._known = self._known, {}
         for row in saved:
             known = before.get(row.calibration_id)
-            detector = known[1] if known and known[0] == row else watch.decode(row).detector
+            detector = known[1] if known and known[0] == row else watch.decode(connection, row).detector
             self._known[row.calibration_id] = (row, detector)
         return {calibration_id: detector for calibration_id, (_, detector) in self._known.items()}
 

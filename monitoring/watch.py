@@ -1,22 +1,24 @@
 """The drift watch: one detector a calibration, whose state is saved in the transaction that records the labels.
- State and labels are therefore never apart: after a crash the detector stands where the ledger stands, and a
+
+State and labels are therefore never apart: after a crash the detector stands where the ledger stands, and a
 `replay` of the ledger's first labels since the last start or acknowledgment gives the very same state.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, select
 
-from calibration.drift import DriftDetector, DriftSettings, DriftState
+from calibration.drift import DriftDetector, DriftSettings, DriftState, StateOutdated
+from monitoring import alarm
 from monitoring.feedback.labeling import FirstLabel
-from monitoring.ledger.schema import feedback, label_current, monitor_event, monitor_state
+from monitoring.history import ACKNOWLEDGED, ALARM, SETTINGS, STARTED, events, last_chapter, record
+from monitoring.ledger import calibrations
+from monitoring.ledger.schema import feedback, label_current, monitor_state, prediction
 from monitoring.ledger.statement import replacing
 
-STARTED, SETTINGS, ALARM, ACKNOWLEDGED = "started", "settings", "alarm", "acknowledged"
 _KEEP = replacing(monitor_state)
 
 
@@ -26,8 +28,12 @@ class Watched:
 
     calibration_id: int
     detector: DriftDetector
-    settings: DriftSettings
     last_feedback_id: int
+
+    @property
+    def settings(self) -> DriftSettings:
+        """What the detector's alarm promises."""
+        return self.detector.settings
 
     def save(self, connection: Connection) -> None:
         """Write the state; the caller's transaction also holds the labels that led to it."""
@@ -36,42 +42,41 @@ class Watched:
         _KEEP.run(connection, [row])
 
 
-@dataclass(frozen=True)
-class Event:
-    """One entry of a calibration's history."""
-
-    kind: str
-    feedback_id: int
-    at_ns: int
-    detail: dict[str, Any]
-
-
 def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
-    """Begin to watch, or go on watching. Other settings than before hold for the labels to come, and are an event."""
+    """Begin to watch, or go on watching, each of the card's classes too.
+
+    Other settings than before hold for the labels to come, and are an event.
+    """
+    settings = replace(settings, class_count=_class_count(connection, calibration_id))
     known = load(connection, calibration_id)
     if known is not None and known.settings == settings:
         return known
     if known is None:
-        watched = Watched(calibration_id, DriftDetector(settings), settings, 0)
+        watched = Watched(calibration_id, DriftDetector(settings), 0)
     else:
-        detector = DriftDetector(settings, known.detector.state)
-        watched = Watched(calibration_id, detector, settings, known.last_feedback_id)
+        watched = Watched(calibration_id, known.detector.with_settings(settings), known.last_feedback_id)
     watched.save(connection)
-    _record(connection, watched, STARTED if known is None else SETTINGS, asdict(settings), now_ns=now_ns)
+    kind = STARTED if known is None else SETTINGS
+    _note(connection, watched, kind, asdict(settings), now_ns=now_ns)
     return watched
 
 
 def load(connection: Connection, calibration_id: int) -> Watched | None:
-    """The detector as it was saved; None when the calibration is not watched."""
+    """The detector as it was saved, or replayed if an older release saved it; None when it is not watched."""
     row = connection.execute(select(monitor_state).filter_by(calibration_id=calibration_id)).one_or_none()
-    return None if row is None else decode(row)
+    return None if row is None else decode(connection, row)
 
 
-def decode(row: Row[Any]) -> Watched:
+def decode(connection: Connection, row: Row[Any]) -> Watched:
     """The detector that a row of monitor_state holds."""
-    settings = DriftSettings(**json.loads(row.settings))
-    detector = DriftDetector(settings, DriftState.from_dict(json.loads(row.state)))
-    return Watched(row.calibration_id, detector, settings, row.last_feedback_id)
+    try:
+        state = DriftState.from_dict(json.loads(row.state))
+    except StateOutdated:
+        # Labels of this very transaction are in the ledger already: they are to be shown afterwards.
+        detector = replay(connection, row.calibration_id, until=row.last_feedback_id)
+    else:
+        detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
+    return Watched(row.calibration_id, detector, row.last_feedback_id)
 
 
 def advance(
@@ -86,88 +91,92 @@ def advance(
     known = load(connection, calibration_id)
     if known is None:
         known = start(connection, calibration_id, DriftSettings(), now_ns=now_ns)
-    alarm = _show(known.detector, [(label.confidence, label.correct) for label in labels])
-    watched = Watched(calibration_id, known.detector, known.settings, last_feedback_id)
+    raised_at = _show(known.detector, labels)
+    watched = Watched(calibration_id, known.detector, last_feedback_id)
     watched.save(connection)
-    if alarm is not None:
-        raised = Watched(calibration_id, known.detector, known.settings, labels[alarm].feedback_id)
-        detail = {"labels": known.detector.alarm_label, "direction": known.detector.direction}
-        _record(connection, raised, ALARM, detail, now_ns=now_ns)
-    return known.detector, alarm is not None
+    if raised_at is not None:
+        raised = Watched(calibration_id, known.detector, raised_at)
+        shown = _shown_since_reset(connection, calibration_id, known.settings, until=raised_at)
+        detail = alarm.describe(connection, calibration_id, known.detector, shown)
+        _note(connection, raised, ALARM, detail, now_ns=now_ns)
+    return known.detector, raised_at is not None
 
 
-def acknowledge(connection: Connection, calibration_id: int, *, note: str | None, now_ns: int) -> Watched | None:
-    """Forget the evidence so far and begin anew, alarm or not; None when the calibration is not watched."""
+def acknowledge(
+    connection: Connection, calibration_id: int, *, note: str | None, now_ns: int, kind: str = ACKNOWLEDGED
+) -> Watched | None:
+    """Forget the evidence so far and begin anew, alarm or not; None when the calibration is not watched.
+
+    `kind` is ACKNOWLEDGED, or RESET where no alarm is answered: a repaired device, a changed ward.
+    """
     watched = load(connection, calibration_id)
     if watched is not None:
         detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
         watched.detector.reset()
         watched.save(connection)
-        _record(connection, watched, ACKNOWLEDGED, detail, now_ns=now_ns)
+        _note(connection, watched, kind, detail, now_ns=now_ns)
     return watched
 
 
-def events(connection: Connection, calibration_id: int) -> list[Event]:
-    """The history of a calibration, oldest first."""
-    wanted = select(monitor_event).filter_by(calibration_id=calibration_id).order_by(monitor_event.c.event_id)
-    return [Event(row.kind, row.feedback_id, row.at_ns, json.loads(row.detail)) for row in connection.execute(wanted)]
-
-
-def replay(connection: Connection, calibration_id: int) -> DriftDetector:
+def replay(connection: Connection, calibration_id: int, *, until: int | None = None) -> DriftDetector:
     """Rebuild the detector from the ledger alone: first labels since the last start or acknowledgment.
 
-    Raises LookupError when the calibration was never watched.
+    `until` is the last feedback id to know of, all by default. Raises LookupError for what was never watched.
     """
-    settings, since, changes = _last_chapter(events(connection, calibration_id))
-    detector = DriftDetector(settings)
-    for changed_at, changed in changes:
+    chapter = last_chapter(events(connection, calibration_id))
+    detector, since = DriftDetector(chapter.settings), chapter.since
+    for changed_at, changed in chapter.changes:
         _show(detector, _first_labels(connection, calibration_id, since, changed_at))
-        detector, since = DriftDetector(changed, detector.state), changed_at
-    _show(detector, _first_labels(connection, calibration_id, since, None))
+        detector, since = detector.with_settings(changed), changed_at
+    _show(detector, _first_labels(connection, calibration_id, since, until))
     return detector
 
 
-def _last_chapter(history: Sequence[Event]) -> tuple[DriftSettings, int, list[tuple[int, DriftSettings]]]:
-    """The settings and feedback id at the last reset, and the (feedback id, settings) of each change since."""
-    settings: DriftSettings | None = None
-    since, changes = 0, list[tuple[int, DriftSettings]]()
-    for event in history:
-        if event.kind == STARTED:
-            settings, since = DriftSettings(**event.detail), event.feedback_id
-        elif event.kind == SETTINGS:
-            changes.append((event.feedback_id, DriftSettings(**event.detail)))
-        elif event.kind == ACKNOWLEDGED:
-            settings, since, changes = (changes[-1][1] if changes else settings), event.feedback_id, []
-    if settings is None:
-        raise LookupError("This calibration was never watched: its history has no start.")
-    return settings, since, changes
+def _class_count(connection: Connection, calibration_id: int) -> int:
+    return sum(len(row.classes) for row in calibrations.load(connection, [calibration_id]))
+
+
+def _shown_since_reset(
+    connection: Connection, calibration_id: int, settings: DriftSettings, *, until: int
+) -> list[FirstLabel]:
+    since = last_chapter(events(connection, calibration_id)).since
+    labels = _first_labels(connection, calibration_id, since, until, latest=alarm.LABELS_LIMIT)
+    return [label for label in labels if label.audited or not settings.audit]
 
 
 def _first_labels(
-    connection: Connection, calibration_id: int, after: int, until: int | None
-) -> list[tuple[float, bool]]:
-    """(confidence, correct when first labeled) for feedback ids in (after, until]."""
+    connection: Connection, calibration_id: int, after: int, until: int | None, *, latest: int | None = None
+) -> list[FirstLabel]:
+    """Labels as they first came, for feedback ids in (after, until], in their order; at most the `latest`."""
     first_id = label_current.c.first_feedback_id
+    columns = (label_current.c.confidence, feedback.c.correct, prediction.c.predicted, prediction.c.audit)
     wanted = (
-        select(label_current.c.confidence, feedback.c.correct)
+        select(first_id, *columns)
         .join(feedback, feedback.c.feedback_id == first_id)
+        .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
         .where(label_current.c.calibration_id == calibration_id, first_id > after)
-        .order_by(first_id)
+        .order_by(first_id.desc())
     )
     if until is not None:
         wanted = wanted.where(first_id <= until)
-    return [(row.confidence, bool(row.correct)) for row in connection.execute(wanted)]
+    rows = connection.execute(wanted.limit(latest)).all()
+    return [
+        FirstLabel(feedback_id, confidence, bool(correct), predicted, audit is not None)
+        for feedback_id, confidence, correct, predicted, audit in reversed(rows)
+    ]
 
 
-def _show(detector: DriftDetector, labels: Sequence[tuple[float, bool]]) -> int | None:
-    """Update the detector; the index of the label that raised the alarm, if one did."""
+def _show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
+    """Update the detector; the feedback id of the label that raised the alarm, if one did."""
+    if detector.settings.audit:
+        labels = [label for label in labels if label.audited]
     if not labels:
         return None
-    confidence, correct = zip(*labels, strict=True)
-    return detector.update_many(np.array(confidence, dtype=np.float64), np.array(correct, dtype=bool))
+    ids, confidence, correct, predicted, _ = zip(*labels, strict=True)
+    raised = detector.update_many(confidence, correct, predicted)
+    return None if raised is None else int(ids[raised])
 
 
-def _record(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
-    values = {"kind": kind, "at_ns": now_ns, "detail": json.dumps(detail)}
-    ids = {"calibration_id": watched.calibration_id, "feedback_id": watched.last_feedback_id}
-    connection.execute(insert(monitor_event).values(values | ids))
+def _note(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
+    ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
+    record(connection, watched.calibration_id, kind, detail, **ids)

@@ -36,11 +36,13 @@ class FeedbackPolicy:
 
 
 class FirstLabel(NamedTuple):
-    """What the drift detector is told of an answer's first label."""
+    """What the drift detector is told of an answer's first label; `audited`: the answer was drawn for an audit."""
 
     feedback_id: int
     confidence: float
     correct: bool
+    predicted: int
+    audited: bool
 
 
 class Labeling:
@@ -114,7 +116,8 @@ class Labeling:
         self._tally.changes.label(answer.counted, label)
         delay_s = max(0, self._now_ns - answer.served_at_ns) / 1e9
         self._tally.delays_s.append((answer.calibration_id, delay_s))
-        first = FirstLabel(number, answer.counted.confidence, answer.correct)
+        what = (answer.counted.confidence, answer.correct, answer.predicted, answer.counted.traits.audited)
+        first = FirstLabel(number, *what)
         self.first_labels[answer.calibration_id].append(first)
 
     def _correct(self, answer: Answer, old: int, label: int) -> None:

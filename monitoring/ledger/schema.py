@@ -155,7 +155,7 @@ monitor_state = Table(
     Column("last_feedback_id", BigInteger, nullable=False),
 )
 
-# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honour, after which label; and
+# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honor, after which label; and
 # `promoted`: a server began to serve this version as production.
 monitor_event = Table(
     "monitor_event",

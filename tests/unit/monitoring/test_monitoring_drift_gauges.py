@@ -66,7 +66,7 @@ def test_a_canary_that_was_never_in_production_does_call(tmp_path: Path, clock: 
 def test_a_state_that_stayed_is_not_decoded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gauges = DriftGauges(desk.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.watch.decode", lambda row: 1 / 0)
+    monkeypatch.setattr("monitoring.watch.decode", lambda connection, row: 1 / 0)
     assert list(gauges.collect())
     desk.serve(make_row(1))
     with desk.ledger.write() as connection:

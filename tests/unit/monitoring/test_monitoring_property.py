@@ -13,7 +13,7 @@ from monitoring.feedback import FeedbackItem
 from tests.unit.monitoring.builders import CLASSES, make_row, prediction_id
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state, assert_same_sums
 
-SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0)  # so quick that alarms happen
+SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0, class_count=2)  # so quick that alarms happen
 NUMBERS = st.integers(0, 7)
 CONFIDENCES = st.sampled_from([0.5, 8 / 15, 0.6, 0.9, 14 / 15, 1.0])
 
@@ -40,7 +40,7 @@ class Model:
             return "pending"
         known, self.labels[number] = self.labels.get(number), name
         if known is None:
-            self.detector.update(self.served[number], name == CLASSES[1])
+            self.detector.update(self.served[number], name == CLASSES[1], 1)
         return "accepted" if known is None else "unchanged" if known == name else "corrected"
 
 

@@ -1,10 +1,12 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from calibration.drift import DriftDetector, DriftSettings
-from monitoring import watch
-from tests.unit.monitoring.builders import label, make_row
+from monitoring import history, watch
+from tests.unit.monitoring.builders import CLASSES, NOW_NS, SECOND_NS, label, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 
 QUICK = DriftSettings(average_run_length=1_000)
@@ -25,16 +27,16 @@ def drift(desk: Desk, numbers: range) -> None:
 
 def events(desk: Desk) -> list[tuple[str, int]]:
     with desk.ledger.read() as connection:
-        return [(event.kind, event.feedback_id) for event in watch.events(connection, desk.calibration_id)]
+        return [(event.kind, event.feedback_id) for event in history.events(connection, desk.calibration_id)]
 
 
 def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(desk: Desk) -> None:
     desk.serve(*(make_row(number, confidence=0.5 + number / 50) for number in range(20)))
     names = ["normal" if number % 3 else "pneumonia" for number in range(20)]
     desk.label(*(label(number, name) for number, name in enumerate(names)))
-    expected = DriftDetector(DriftSettings())
+    expected = DriftDetector(DriftSettings(class_count=2))
     for number, name in enumerate(names):
-        expected.update(0.5 + number / 50, name == "pneumonia")
+        expected.update(0.5 + number / 50, name == "pneumonia", 1)
     for detector in desk.detectors():
         assert_same_state(detector, expected)
 
@@ -42,8 +44,8 @@ def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(des
 def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Clock) -> None:
     with Desk(path, clock, settings=QUICK) as desk:
         drift(desk, range(20))
-        expected = DriftDetector(QUICK)
-        raised_at = expected.update_many([0.95] * 20, [False] * 20)
+        expected = DriftDetector(replace(QUICK, class_count=2))
+        raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
         assert raised_at is not None
         assert events(desk) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
         assert desk.metric("calibration_drift_alarms_total") == 1
@@ -66,7 +68,7 @@ def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: C
         assert_same_state(stored, replayed)
         assert stored.labels == 2
         with desk.ledger.read() as connection:
-            acknowledged = watch.events(connection, desk.calibration_id)[-1]
+            acknowledged = history.events(connection, desk.calibration_id)[-1]
         assert acknowledged.detail == {"note": "scanner replaced", "was_active": True, "labels": 20}
 
 
@@ -118,3 +120,85 @@ def test_a_calibration_without_a_watch_gets_one_with_its_first_label(desk: Desk)
         desk.recorder.acknowledge("pneumonia").result()
     desk.label(label(1))
     assert_same_state(*desk.detectors())
+
+
+def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clock: Clock) -> None:
+    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right; nothing else tells them apart."""
+    with Desk(path, clock, settings=QUICK) as desk:
+        for number in range(200):
+            clock.now_ns += SECOND_NS
+            said = number % 2
+            desk.serve(make_row(number, confidence=0.9, predicted=said, served_at_ns=NOW_NS + number))
+            wrong = number % 20 in (10, 11) or (number > 60 and said == 1 and number % 3 > 0)
+            desk.label(label(number, CLASSES[said != wrong], at_ns=NOW_NS + number))
+        with desk.ledger.read() as connection:
+            raised = history.latest(history.events(connection, desk.calibration_id), history.ALARM)
+        assert raised is not None
+        detail = raised.detail
+        assert (detail["stream"], detail["index"], detail["name"]) == ("class", 1, "pneumonia")
+        assert (detail["direction"], detail["labels"]) == ("over", raised.feedback_id)
+        since = detail["since"]
+        assert since["lower"] <= 62 <= since["upper"]
+        assert since["label"] == since["feedback_id"]  # nothing was reset, nothing corrected
+        assert since["served_at_ns"] == NOW_NS + since["label"] - 1
+
+
+def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(5))
+        with desk.ledger.write() as connection:
+            watch.acknowledge(connection, 1, note="lens cleaned", now_ns=7, kind=history.RESET)
+        drift(desk, range(5, 40))
+        assert [kind for kind, _ in events(desk)] == ["started", "reset", "alarm"]
+        with desk.ledger.read() as connection:
+            detail = history.events(connection, 1)[-1].detail
+        assert detail["since"]["label"] == 1
+        assert detail["since"]["feedback_id"] == 6
+        assert_same_state(*desk.detectors())
+
+
+def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=replace(QUICK, audit=True)) as desk:
+        drift(desk, range(30))
+        assert desk.detectors()[0].labels == 0
+        desk.serve(*(make_row(number, confidence=0.95)._replace(audit=0.1) for number in range(100, 130)))
+        desk.label(*(label(number, "normal") for number in range(100, 130)))
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.labels, stored.active) == (30, True)
+        with desk.ledger.read() as connection:
+            detail = history.events(connection, desk.calibration_id)[-1].detail
+        assert detail["since"]["feedback_id"] == 31  # the first audited one
+    with Desk(path, clock, settings=QUICK) as desk:  # draws are switched off: other labels count from here on
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.log_evalue < 0
+        assert stored.active
+
+
+def test_a_state_of_an_older_release_is_replayed(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(3))
+        before = desk.detectors()[0]
+        old = {"log_m": [None] * 160, "labels": 3, "alarm_label": None, "direction": None}
+        with desk.ledger.write() as connection:
+            connection.exec_driver_sql("UPDATE monitor_state SET state = ?", (json.dumps(old),))
+        assert_same_state(*desk.detectors())
+        assert_same_state(desk.detectors()[0], before)
+        drift(desk, range(3, 5))
+        assert json.loads(desk.rows("SELECT state FROM monitor_state")[0][0])["format"] == 2
+        assert_same_state(*desk.detectors())
+
+
+def test_a_history_of_an_older_release_goes_on_with_classes(path: Path, clock: Clock) -> None:
+    with Desk(path, clock, settings=QUICK) as desk:
+        drift(desk, range(3))
+        old = json.dumps({"average_run_length": 1000, "tolerance": 0.01, "bin_count": 15})
+        with desk.ledger.write() as connection:
+            connection.exec_driver_sql("UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,))
+            connection.exec_driver_sql("UPDATE monitor_state SET settings = ?, state = '{}'", (old,))
+    with Desk(path, clock, settings=QUICK) as desk:
+        assert [kind for kind, _ in events(desk)] == ["started", "settings"]
+        stored, replayed = desk.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.labels, stored.settings.class_count) == (3, 2)

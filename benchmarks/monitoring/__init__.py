@@ -1,0 +1,1 @@
+"""Simulation of the drift watch against other detectors, and of what selective labels do to every figure."""

@@ -1,0 +1,36 @@
+"""Simulated labels of a model whose confidence is true, or is not from some label on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+# Distributions of confidence: lower end, and the beta distribution of what lies between it and 1.
+SHAPES = {
+    ".82, narrow: beta(6, 1.3)": (0.0, 6.0, 1.3),
+    ".82, of two classes: 1/2 + beta(1, .56)/2": (0.5, 1.0, 0.56),
+    ".957: beta(22, 1)": (0.0, 22.0, 1.0),
+}
+NARROW, TWO_CLASSES, SURE = SHAPES
+
+
+@dataclass(frozen=True)
+class Labels:
+    """(N,) each: confidence, whether the answer was right, the class it said (0 or 1)."""
+
+    confidence: FloatArray
+    correct: npt.NDArray[np.bool_]
+    predicted: npt.NDArray[np.int64]
+
+    def __getitem__(self, part: slice) -> "Labels":
+        return Labels(self.confidence[part], self.correct[part], self.predicted[part])
+
+
+def labels(seed: int, n: int, *, shape: str, gap: float = 0.0, after: int = 0, only_class: int | None = None) -> Labels:
+    """Draw n labels; from label `after` on, confidence exceeds accuracy by `gap`, in one class only if one is given."""
+    rng = np.random.default_rng(seed)
+    lowest, a, b = SHAPES[shape]
+    confidence, predicted = lowest + (1 - lowest) * rng.beta(a, b, n), rng.integers(0, 2, n)
+    hit = (np.arange(n) >= after) & ((predicted == only_class) if only_class is not None else True)
+    return Labels(confidence, rng.random(n) < confidence - gap * hit, predicted)
