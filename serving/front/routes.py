@@ -3,6 +3,7 @@
 import html
 import logging
 from collections.abc import Callable, Sequence
+from importlib.metadata import version as installed_version
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,8 @@ from starlette.routing import BaseRoute, Route
 from monitoring.routes.exposition import MetricsRoute
 from serving.errors import INTERNAL, Failure, failure
 from serving.fleet import Fleet, Slot
+from serving.openapi.document import document
+from serving.openapi.page import page
 from serving.switch import Refusal
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,17 @@ def rare_routes(
     async def index(request: Request) -> Response:
         return HTMLResponse(_index_page(request.app.routes, fleet.slots()))
 
+    described = document(installed_version("candor"))
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(page(described))
+
     routes: list[BaseRoute] = [
+        Route("/docs", docs),
+        Route("/openapi.json", openapi),
         Route("/", index),
         Route("/ping", ping),
         Route("/healthz", healthz),

@@ -1,0 +1,99 @@
+"""JSON schemas of what goes in and out, by name: `components/schemas` of the document."""
+
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema below."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array(items: Schema, **limits: int) -> Schema:
+    """A list of `items`."""
+    return {"type": "array", "items": items} | limits
+
+
+def record(required: str, /, **properties: Schema) -> Schema:
+    """An object; `required` names the properties that it always has, separated by spaces."""
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+TEXT: Final[Schema] = {"type": "string"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+NUMBER: Final[Schema] = {"type": "number"}
+FRACTION: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
+FLAG: Final[Schema] = {"type": "boolean"}
+ANYTHING: Final[Schema] = {"type": "object"}
+MAYBE_TEXT: Final[Schema] = {"type": ["string", "null"]}
+MAYBE_NUMBER: Final[Schema] = {"type": ["number", "null"]}
+MAYBE_FLAG: Final[Schema] = {"type": ["boolean", "null"]}
+BASE64: Final[Schema] = {"type": "string", "contentEncoding": "base64"}
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Error": record("error detail", error=TEXT, detail=TEXT),
+    "Answer": record(
+        "prediction_id request_id model version label confidence probabilities refer",
+        prediction_id={"type": "string", "format": "uuid"},
+        request_id=MAYBE_TEXT,
+        model=TEXT,
+        version={"type": "integer", "minimum": 1},
+        label=TEXT,
+        confidence=FRACTION,
+        probabilities={"type": "object", "additionalProperties": FRACTION},
+        refer=MAYBE_FLAG,
+        explanation=record("method png", method={"const": "occlusion"}, png=BASE64),
+    ),
+    "ItemAnswer": {"anyOf": [ref("Answer"), ref("Error")]},
+    "Item": {
+        "anyOf": [BASE64, record("image", image=BASE64, request_id={"type": ["string", "null"], "maxLength": 200})]
+    },
+    "Label": {
+        "description": "Names an answer by prediction_id, or by model and request_id.",
+        **record(
+            "label",
+            prediction_id={"type": "string", "format": "uuid"},
+            model={"type": "string", "maxLength": 200},
+            request_id={"type": "string", "maxLength": 200},
+            label={"type": "string", "maxLength": 200},
+            source={"type": "string", "maxLength": 200},
+            observed_at={"type": "string", "format": "date-time"},
+        ),
+    },
+    "LabelResult": record(
+        "status",
+        status={"enum": ["accepted", "unchanged", "corrected", "pending", "unknown", "expired", "rejected"]},
+        prediction_id=MAYBE_TEXT,
+        detail=MAYBE_TEXT,
+    ),
+    "Report": {
+        "description": "One model version's calibration as the ledger has it: docs/monitoring.md explains each figure.",
+        **record(
+            "model version versions window status verdict measures reference coverage bins",
+            model=TEXT,
+            version=COUNT,
+            versions=array(COUNT),
+            window=TEXT,
+            status=TEXT,
+            verdict=TEXT,
+            temperature=NUMBER,
+            measures={"type": "object", "additionalProperties": MAYBE_NUMBER},
+            reference={"type": "object"},
+            expected_accuracy=MAYBE_NUMBER,
+            coverage=record("served labeled ratio", served=COUNT, labeled=COUNT, ratio=MAYBE_NUMBER),
+            drift={"type": ["object", "null"]},
+            bins=array(ANYTHING),
+        ),
+    },
+    "Tensor": record(
+        "name shape datatype", name=TEXT, shape=array(COUNT), datatype=TEXT, parameters=ANYTHING, data=array({})
+    ),
+    "InferRequest": record(
+        "inputs", id=TEXT, parameters=ANYTHING, inputs=array(ref("Tensor")), outputs=array(record("name", name=TEXT))
+    ),
+    "InferResponse": record(
+        "model_name model_version outputs", model_name=TEXT, model_version=TEXT, id=TEXT, outputs=array(ref("Tensor"))
+    ),
+    "InferError": record("error", error=TEXT),
+}

@@ -1,0 +1,73 @@
+"""The API's description is complete: every route is in it, and everything in it is a route."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from model_store.store import Store
+from serving.errors import STATUS
+from serving.fleet import Fleet
+from serving.monitor import open_monitor
+from serving.openapi.document import document
+from serving.openapi.operations import OPERATIONS
+from serving.server import Service
+from serving.settings import Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+
+
+@pytest.fixture
+def rare(tiny_store: Store, tmp_path: Path) -> Iterator[Starlette]:
+    """The application of the rare routes of a whole service."""
+
+    async def build() -> Service:
+        return Service(chosen, registry, monitor, fleet)
+
+    chosen = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    registry, fleet = CollectorRegistry(), Fleet()
+    with open_monitor(chosen, registry, production=fleet.production) as monitor:
+        service = asyncio.run(build())
+        assert isinstance(service.front._rest, Starlette)
+        yield service.front._rest
+        service.close()
+
+
+def test_every_route_is_described_and_everything_described_is_a_route(rare: Starlette) -> None:
+    mounted = {
+        (method, route.path)
+        for route in rare.routes
+        if isinstance(route, Route) and route.include_in_schema
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    hot = {("POST", "/predictions/{model}"), ("POST", "/predictions/{model}/{version}")}
+    assert set(OPERATIONS) == mounted | hot
+
+
+def test_every_route_stands_in_the_api_page() -> None:
+    text = PAGE.read_text()
+    for _, path in OPERATIONS:
+        known = path if not path.startswith("/v2/") else "/v2/..."
+        short = re.sub(r"/\{version\}$", "[/{version}]", known) if path.startswith("/predictions") else known
+        assert short in text, path
+
+
+def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
+    described = set(OPERATIONS["POST", "/predictions/{model}"].refuses) | {401, 403}
+    assert described == {status for status, _ in STATUS.values()}
+
+
+def test_the_document_and_the_page_are_served(rare: Starlette) -> None:
+    client = TestClient(rare)
+    served = client.get("/openapi.json").json()
+    assert served == document(served["info"]["version"])
+    page = client.get("/docs").text
+    for _, path in OPERATIONS:
+        assert f"<code>{path}</code>" in page
+    assert "src=" not in page
