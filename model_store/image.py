@@ -6,6 +6,7 @@ and those two rooms' files, no more.
 """
 
 import io
+import logging
 import struct
 import warnings
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ Pixels = npt.NDArray[np.uint8]
 
 # Pillow's own bomb guard stands in the way of ours, which knows the configured limit and is checked first.
 Image.MAX_IMAGE_PIXELS = None
-# Both libraries warn of harmless oddities in metadata; the pixels decide. Once for the process and not around each
-# call: the filters are global, and images are decoded in several threads at a time.
+# Both libraries warn and log of oddities in metadata, as much as a sender likes; the pixels decide. Once for the
+# process and not around each call: the filters are global, and images are decoded in several threads at a time.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
 
 

@@ -15,6 +15,7 @@ from training.datasets.dataset import Split
 from training.datasets.records import SPLIT_NAMES, SplitName
 
 EXAMPLES = 3
+NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Overlap:
     examples: tuple[str, ...]
 
     def __str__(self) -> str:
-        noun = {"content": "image content", "group": "patient or group"}[self.kind]
+        one, several = NOUNS[self.kind]
         first, second = self.splits
-        found = f"{self.count} {noun}{'s' if self.count > 1 else ''} in both {first} and {second}"
+        found = f"{self.count} {one if self.count == 1 else several} in both {first} and {second}"
         inside = f"{self.images[0]} images of {first}, {self.images[1]} of {second}"
         return f"{found} ({inside}; e.g. {', '.join(self.examples)})"
 

@@ -145,6 +145,58 @@ def test_sixteen_bits_keep_their_upper_byte(spec: InputSpec, image_format: str) 
     assert all(np.array_equal(channel, deep >> 8) for channel in decoded)
 
 
+def png_of_sixteen_bits(pixels: npt.NDArray[np.uint16], color_type: int) -> bytes:
+    """A PNG (H, W, samples), which Pillow cannot write; color type 2 is RGB, 4 gray with alpha, 6 RGB with it."""
+    height, width = pixels.shape[:2]
+    rows = pixels.astype(">u2").reshape(height, -1)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
+    return png_of([(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")])
+
+
+def tiff_of_sixteen_bits(pixels: npt.NDArray[np.uint16], photometric: int, *more: tuple[int, int]) -> bytes:
+    """An uncompressed TIFF (H, W) or (H, W, 3); photometric 0 stores white as 0, 1 black as 0, 2 is RGB."""
+    height, width, samples = (*pixels.shape, 1)[:3]
+    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, photometric), (273, 8), (277, samples)]
+    tags += [(278, height), (279, pixels.nbytes), *more]
+    body = struct.pack("<2sHI", b"II", 42, 8 + pixels.nbytes) + pixels.astype("<u2").tobytes()
+    at = len(body) + 2 + 12 * len(tags) + 4  # where the three bit depths of RGB go
+    entries = b"".join(
+        struct.pack("<HHII", tag, 3, 3, at) if (tag, samples) == (258, 3) else struct.pack("<HHII", tag, 4, 1, value)
+        for tag, value in tags
+    )
+    return body + struct.pack("<H", len(tags)) + entries + struct.pack("<I3H", 0, 16, 16, 16)
+
+
+@pytest.mark.parametrize("color_type", [2, 4, 6])
+def test_sixteen_bits_in_color_and_with_alpha_keep_their_upper_byte(color_type: int) -> None:
+    samples = {2: 3, 4: 2, 6: 4}[color_type]
+    deep = np.random.default_rng(0).integers(0, 65536, (24, 32, samples), dtype=np.uint16)
+    if color_type > 2:
+        deep[..., -1] = 65535
+    decoded = decode(png_of_sixteen_bits(deep, color_type), RGB)
+    expected = (deep >> 8).astype(np.uint8)[..., : samples - (color_type > 2)]
+    assert np.array_equal(decoded.transpose(1, 2, 0), np.broadcast_to(expected, (24, 32, 3)))
+
+
+def test_a_tiff_of_three_times_sixteen_bits_keeps_its_upper_bytes() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (24, 32, 3), dtype=np.uint16)
+    assert np.array_equal(decode(tiff_of_sixteen_bits(deep, 2), RGB).transpose(1, 2, 0), deep >> 8)
+
+
+def test_a_tiff_that_stores_white_as_zero_is_turned_dark_side_low() -> None:
+    """X-ray scanners write it so. Pillow inverts 8 bits by itself, and leaves 16 as they are."""
+    deep = (np.arange(24 * 32, dtype=np.uint16) * 85).reshape(24, 32)
+    assert np.array_equal(decode(tiff_of_sixteen_bits(deep, 1), GRAY)[0], deep >> 8)
+    assert np.array_equal(decode(tiff_of_sixteen_bits(deep, 0), GRAY)[0], (65535 - deep) >> 8)
+
+
+def test_a_tile_larger_than_the_limit_is_refused_however_small_the_image() -> None:
+    data = tiff_of_sixteen_bits(np.zeros((24, 32), np.uint16), 1, (322, 20_000), (323, 20_000))
+    with pytest.raises(ImageTooLarge, match="20000 x 20000"):
+        decode(data, GRAY)
+
+
 def test_wider_integers_are_clipped_to_sixteen_bits() -> None:
     deep = np.array([[-5, 0, 256, 65535, 70_000]], dtype=np.int32)
     decoded = decode(encode(Image.fromarray(deep), "TIFF"), InputSpec(1, 1, 5))
@@ -236,6 +288,11 @@ def bomb(side: int) -> bytes:
     data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    return png_of(parts)
+
+
+def png_of(parts: list[tuple[bytes, bytes]]) -> bytes:
+    """A PNG of chunks (kind, body)."""
     chunks = (
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
     )
@@ -308,6 +365,7 @@ def test_the_file_that_travels_into_archives_imports_what_is_there() -> None:
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     allowed = {
         "io",
+        "logging",
         "struct",
         "warnings",
         "model_store.dicom",

@@ -23,6 +23,9 @@ def find(path: Path) -> Path | None:
 def read(table: Path) -> Listing:
     """The listing of the table. Raises BadDataset for a missing value, an unknown split, or rows that disagree."""
     rows = read_table(table, ("path", "label"))
+    for row in rows:
+        if not row["path"] or not row["label"]:
+            raise BadDataset(table, f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both")
     classes = _classes(table, {row["label"] for row in rows})
     records: dict[Path, Record] = {}
     for row in rows:
@@ -45,8 +48,6 @@ def _is_number(label: str) -> bool:
 
 
 def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
-    if not row["path"] or not row["label"]:
-        raise BadDataset(table, f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both")
     name = row.get("split", "").lower()
     if name and name not in SPLIT_FOLDERS:
         raise BadDataset(table, f"the split {name!r} is none of train, val, test")
