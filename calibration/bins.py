@@ -4,8 +4,9 @@ A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums m
 and replicas, which is why a report on ten million labels costs what it costs on ten.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ IntArray = npt.NDArray[np.int64]
 
 
 def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray:
-    """Return the bin of each confidence, right-closed.
+    """Return the bin of each confidence, right-closed: the only way in Candor from a confidence to its bin.
+
+    One number has one bin, whatever type carries it: both the float64 and the float32 number nearest to k/M count as
+    k/M, so a float32 confidence keeps its bin when it comes back from a ledger or from JSON as a double.
 
     Args:
-        confidence: any shape, values in [0, 1]. float32 edges are honored as float32: the float32 number nearest to
-            k/15 counts as k/15.
+        confidence: any shape, values in [0, 1].
         bin_count: M, at least 1.
 
     Returns:
@@ -36,12 +39,34 @@ def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray
     """
     values = np.asarray(confidence)
     if values.dtype != np.float32:
-        values = values.astype(np.float64)
-    if not np.all((values >= 0) & (values <= 1)):
+        values = values.astype(np.float64, copy=False)
+    if not (values.size == 0 or (values.min() >= 0 and values.max() <= 1)):  # NaN fails both
         raise ValueError("confidence must lie in [0, 1]; got a value outside it, or NaN")
-    # An edge is k/M correctly rounded in the type of the data; ceil(p * M) would misplace some of them.
-    edges = (np.arange(1, bin_count) / bin_count).astype(values.dtype)
-    return np.asarray(np.searchsorted(edges, values, side="left"), dtype=np.int64)
+    edges = _edges(bin_count)
+    if values.size < _MANY or bin_count > _FEW_EDGES:
+        return np.asarray(np.searchsorted(edges.astype(values.dtype), values, side="left"), dtype=np.int64)
+    below = np.zeros(values.shape, dtype=np.uint8)  # a few passes over bytes are quicker than many searches
+    for edge in edges.astype(values.dtype):
+        below += values > edge
+    return below.astype(np.int64)
+
+
+_MANY, _FEW_EDGES = 200, 40
+
+
+@lru_cache(maxsize=64)
+def _edges(bin_count: int) -> FloatArray:
+    """k/M for k = 1..M-1, or the float32 number nearest to it where that is larger; ceil(p M) would misplace some."""
+    exact = np.arange(1, bin_count) / bin_count
+    return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
+
+
+def chunks(n: int) -> Iterator[slice]:
+    """Cut n rows into slices that fit a processor's cache: work on ten million rows is bound by memory otherwise."""
+    return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
+
+
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +109,24 @@ class BinSums:
         >>> BinSums.from_predictions([0.9, 0.8, 0.3], [True, False, True], bin_count=2).correct
         array([1., 1.])
         """
-        index = bin_index(confidence, bin_count)
-        p = np.asarray(confidence, dtype=np.float64)
-        c = np.asarray(correct, dtype=np.float64)
+        p, c = np.asarray(confidence), np.asarray(correct)
         if p.shape != c.shape or p.ndim != 1:
             raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+        parts = (cls.from_index(bin_index(p[rows], bin_count), p[rows], c[rows], bin_count) for rows in chunks(len(p)))
+        return sum(parts, start=cls.zeros(bin_count))
 
-        def total(weights: FloatArray) -> FloatArray:
-            return np.bincount(index, weights=weights, minlength=bin_count).astype(np.float64)
-
-        n = np.bincount(index, minlength=bin_count).astype(np.int64)
-        return cls(n, total(p), total(c), total(p * (1 - p)), total((c - p) ** 2))
+    @classmethod
+    def from_index(
+        cls, index: IntArray, confidence: npt.NDArray[Any], correct: npt.NDArray[Any], bin_count: int
+    ) -> "BinSums":
+        """Sum up answers whose bins (N,) in 0..M-1 are known, for other bins than those of equal width."""
+        p, c = confidence.astype(np.float64), correct.astype(np.float64)
+        error = c - p
+        n = np.bincount(index, minlength=bin_count)
+        return cls(
+            n.astype(np.int64),
+            *(_total(index, each, bin_count) for each in (p, c, p * (1 - p), error * error)),
+        )
 
     def __add__(self, other: "BinSums") -> "BinSums":
         return BinSums(
@@ -129,6 +161,10 @@ class BinSums:
         """
         n, *sums = zip(*([row[key] for key in _KEYS] for row in rows), strict=True)
         return cls(np.array(n, dtype=np.int64), *(np.array(column, dtype=np.float64) for column in sums))
+
+
+def _total(index: IntArray, values: FloatArray, bin_count: int) -> FloatArray:
+    return np.asarray(np.bincount(index, weights=values, minlength=bin_count), dtype=np.float64)
 
 
 _KEYS = ("n", "confidence", "correct", "variance", "squared_error")

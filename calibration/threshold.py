@@ -1,13 +1,17 @@
 """The referral threshold: below it an answer goes to a person; above it an accuracy is promised.
 
-Learn-then-Test (Angelopoulos et al. 2021) with fixed-sequence testing: thresholds are tested from the strictest down,
-each by an exact binomial tail, and testing stops at the first that fails. So with probability 1 - delta over the
-labeled sample, answers at or above the returned threshold are right at least as often as promised, as long as new
-answers come from the distribution of the sample.
+Learn-then-Test (Angelopoulos et al. 2021) with fixed-sequence testing: thresholds are tested downward, each by an exact
+binomial tail, and testing stops at the first that fails. So with probability 1 - delta over the labeled sample, answers
+at or above the returned threshold are right at least as often as promised, as long as new answers come from the
+distribution of the sample.
+
+The strictest thresholds have few answers above them and fail by chance, so testing starts where it would most likely
+pass if the confidences were true. That is known from the confidences alone, hence costs nothing of delta.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +51,12 @@ def referral_threshold(
     if not (0 < promised_accuracy < 1 and 0 < delta < 1):
         raise ValueError(f"promised_accuracy and delta must lie in (0, 1); got {promised_accuracy} and {delta}")
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
-    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers than this cannot pass even if all are right
     certified: Threshold | None = None
-    for candidate in CANDIDATES:
+    for candidate in CANDIDATES[_start(p, promised_accuracy, delta) :]:
         above = p >= candidate
         n = int(above.sum())
-        if n < needed:  # depends on confidences alone, so skipping costs no error probability
+        if certified and n == round(certified.coverage * len(p)):  # the same answers, so the same verdict
+            certified = replace(certified, confidence=candidate)
             continue
         if _binomial_tail(int(c[above].sum()), n, promised_accuracy) > delta:
             break
@@ -60,8 +64,44 @@ def referral_threshold(
     return certified
 
 
+def _start(p: npt.NDArray[np.float64], promised_accuracy: float, delta: float) -> int:
+    """Index of the candidate whose test has most power if the confidences p (N,) are true; the strictest of equals."""
+    falling = np.sort(p)[::-1]
+    kept = np.searchsorted(-falling, -np.array(CANDIDATES), side="right")  # answers at or above each candidate
+    sums, powers = np.append(0.0, np.cumsum(falling)), np.zeros(len(CANDIDATES))
+    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers than this cannot pass even if all are right
+    for i in np.flatnonzero((np.diff(kept, prepend=0) > 0) & (kept >= needed)):
+        powers[i] = _power(int(kept[i]), float(sums[kept[i]] / kept[i]), promised_accuracy, delta)
+    return int(np.argmax(powers))
+
+
+def _power(n: int, accuracy: float, promised_accuracy: float, delta: float) -> float:
+    """P(the test of n answers passes) if this is their accuracy."""
+    successes = np.arange(math.floor(n * promised_accuracy) if delta < 0.5 else 0, n + 1)
+    tail = _pmf(successes, n, promised_accuracy)[::-1].cumsum()[::-1]
+    passing = successes[tail <= delta]
+    return float(_pmf(passing, n, accuracy).sum())
+
+
 def _binomial_tail(successes: int, n: int, probability: float) -> float:
     """P(X >= successes) for X ~ Binomial(n, probability), 0 < probability < 1."""
-    k = np.arange(successes, n + 1)
-    log_choose = np.array([math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in k])
-    return float(np.exp(log_choose + k * math.log(probability) + (n - k) * math.log1p(-probability)).sum())
+    return float(_pmf(np.arange(successes, n + 1), n, probability).sum())
+
+
+def _pmf(successes: npt.NDArray[np.integer], n: int, probability: float) -> npt.NDArray[np.float64]:
+    """P(X = k) for each k in `successes`, X ~ Binomial(n, probability)."""
+    if not 0 < probability < 1:
+        return np.asarray(successes == round(n * probability), dtype=np.float64)
+    log = _log_factorials(n)
+    choose = log[n] - log[successes] - log[n - successes]
+    return np.asarray(np.exp(choose + successes * math.log(probability) + (n - successes) * math.log1p(-probability)))
+
+
+@lru_cache(maxsize=1)
+def _many_log_factorials(size: int) -> npt.NDArray[np.float64]:
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, size)))])
+
+
+def _log_factorials(n: int) -> npt.NDArray[np.float64]:
+    """log k! for k = 0..n at least; a power of two of them is kept."""
+    return _many_log_factorials(1 << max(n + 1, 2).bit_length())

@@ -62,19 +62,36 @@ class BinRow(_Frozen):
 
 
 class CalibrationCard(_Frozen):
-    """The calibrator inside the graph and what it achieved on the labeled answers it is to be held to."""
+    """The calibrator inside the graph and what it achieved on the labeled answers it is to be held to.
 
-    method: Literal["temperature"] = "temperature"
+    With `vector` the graph scales each logit by a weight and a bias before it divides by the temperature.
+    """
+
+    method: Literal["temperature", "vector"] = "temperature"
     temperature: float = Field(gt=0)
     reference_split: str
     bins: tuple[BinRow, ...] = Field(min_length=1)
     measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
 
     @classmethod
-    def from_reference(cls, *, temperature: float, split: str, sums: BinSums, measures: Measures) -> "CalibrationCard":
-        """Describe a temperature by its reference answers."""
+    def from_reference(
+        cls,
+        *,
+        temperature: float,
+        split: str,
+        sums: BinSums,
+        measures: Measures,
+        method: Literal["temperature", "vector"] = "temperature",
+    ) -> "CalibrationCard":
+        """Describe a calibrator by its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
-        return cls(temperature=temperature, reference_split=split, bins=rows, measures=measures.as_dict())
+        return cls(
+            method=method,
+            temperature=temperature,
+            reference_split=split,
+            bins=rows,
+            measures=measures.as_dict(),
+        )
 
     @property
     def sums(self) -> BinSums:
@@ -91,8 +108,18 @@ class Referral(_Frozen):
     coverage: Fraction
 
 
+class ConformalCard(_Frozen):
+    """Prediction sets, as in `calibration.conformal.Conformal`: the classes with probability >= threshold."""
+
+    alpha: Fraction
+    threshold: Fraction
+    method: Literal["lac"] = "lac"
+    mean_set_size: float = Field(ge=0)
+    coverage_reference: Fraction
+
+
 class Card(_Frozen):
-    """card.json."""
+    """card.json. Fields that came later are optional: a card without them stays valid."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(pattern=NAME_PATTERN)
@@ -102,6 +129,7 @@ class Card(_Frozen):
     provenance: Provenance
     calibration: CalibrationCard
     referral: Referral | None = None
+    conformal: ConformalCard | None = None
     files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
 
     @field_validator("classes")

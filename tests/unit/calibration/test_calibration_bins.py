@@ -17,15 +17,49 @@ def sums_of(pairs: list[tuple[float, bool]]) -> BinSums:
     return BinSums.from_predictions([p for p, _ in pairs], [c for _, c in pairs])
 
 
+@pytest.mark.parametrize("many", [1, 1000], ids=["one", "many"])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("k", range(1, BIN_COUNT + 1))
-def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(k: int, kind: type[np.floating]) -> None:
+def test_an_edge_belongs_to_the_bin_below_and_its_neighbors_to_their_own(
+    k: int, kind: type[np.floating], many: int
+) -> None:
     edge = (np.array(k) / BIN_COUNT).astype(kind)
     below, above = np.nextafter(edge, kind(0)), np.nextafter(edge, kind(2))
-    assert bin_index(edge) == k - 1
-    assert bin_index(below) == k - 1
+    if kind is np.float64:  # the nearest float32 number counts as the edge too
+        above = np.nextafter(max(edge, np.float64(np.float32(edge))), 2)
+    assert (bin_index(np.full(many, edge)) == k - 1).all()
+    assert (bin_index(np.full(many, below)) == k - 1).all()
     if k < BIN_COUNT:
-        assert bin_index(above) == k
+        assert (bin_index(np.full(many, above)) == k).all()
+
+
+@pytest.mark.parametrize("bin_count", [1, 2, 7, 10, 15, 20, 40, 41, 100])
+def test_a_confidence_keeps_its_bin_when_a_double_carries_it(bin_count: int) -> None:
+    edges = (np.arange(bin_count + 1) / bin_count).astype(np.float32)
+    near = np.clip([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(2))], 0, 1)
+    values = np.tile(near.astype(np.float32).ravel(), 100)
+    expected = bin_index(values, bin_count)
+    assert np.array_equal(bin_index(values.astype(np.float64), bin_count), expected)
+    assert [int(bin_index(float(value), bin_count)) for value in values[: 3 * (bin_count + 1)]] == expected[
+        : 3 * (bin_count + 1)
+    ].tolist()
+    assert expected[1 : bin_count + 1].tolist() == list(range(bin_count))
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=5))
+def test_bins_of_many_are_the_bins_of_each(values: list[float]) -> None:
+    many = np.tile(values, 100)
+    assert bin_index(many).tolist() == [int(bin_index(value)) for value in values] * 100
+
+
+def test_sums_of_many_chunks_are_the_plain_sums() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random(100_000)
+    c = rng.random(100_000) < p
+    sums, index = BinSums.from_predictions(p, c), np.ceil(p * 15).astype(int) - 1
+    for name, weight in (("confidence", p), ("correct", c), ("variance", p * (1 - p)), ("squared_error", (c - p) ** 2)):
+        np.testing.assert_allclose(getattr(sums, name), np.bincount(index, weights=weight), rtol=1e-12)
+    assert sums.n.tolist() == np.bincount(index).tolist()
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])

@@ -23,20 +23,23 @@ def test_the_tail_stays_exact_on_many_answers() -> None:
 
 
 def plain_search(p: npt.NDArray[np.float64], c: npt.NDArray[np.bool_], promised: float, delta: float) -> float | None:
-    """From the strictest candidate down until the first failure; too few answers to pass are skipped."""
+    """Down from the candidate of greatest power under true confidences, until the first failure."""
+    candidates = [hundredths / 100 for hundredths in range(99, -1, -1)]
+    powers = []
+    for candidate in candidates:
+        above = p[p >= candidate]
+        passing = np.flatnonzero(binom.sf(np.arange(-1, len(above)), len(above), promised) <= delta)
+        powers.append(binom.sf(passing[0] - 1, len(above), above.mean()) if passing.size else 0)
     found = None
-    for hundredths in range(99, -1, -1):
-        above = p >= hundredths / 100
-        n, right = above.sum(), c[above].sum()
-        if promised**n > delta:
-            continue
-        if binom.sf(right - 1, n, promised) > delta:
+    for candidate in candidates[int(np.argmax(np.round(powers, 12))) :]:
+        above = p >= candidate
+        if binom.sf(c[above].sum() - 1, above.sum(), promised) > delta:
             break
-        found = hundredths / 100
+        found = candidate
     return found
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_the_search_is_the_plain_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.3, 1, 400)
@@ -56,7 +59,7 @@ def test_the_promise_holds_as_often_as_it_says() -> None:
         threshold = referral_threshold(p, rng.random(400) < p, promised_accuracy=0.9, delta=0.1)
         found += threshold is not None
         broken += threshold is not None and (1 + threshold.confidence) / 2 < 0.9 - 1e-9
-    assert broken / 600 <= 0.1  # the promise; measured .03
+    assert broken / 600 <= 0.1  # the promise; measured .06
     assert broken > 0
     assert found > 300
 
@@ -68,6 +71,35 @@ def test_a_model_that_is_never_good_enough_gets_a_threshold_at_most_delta_of_the
         for _ in range(500)
     ]
     assert np.mean([threshold is not None for threshold in given_out]) <= 0.2
+
+
+def test_the_promise_holds_where_every_test_is_at_its_limit() -> None:
+    """Accuracy just below the promise whatever the confidence: any threshold is false, and delta is all it may cost."""
+    rng, delta = np.random.default_rng(3), 0.2
+    found = 0
+    for _ in range(500):
+        p = 0.5 + 0.5 * rng.beta(8, 1, 500)
+        found += referral_threshold(p, rng.random(500) < 0.9499, promised_accuracy=0.95, delta=delta) is not None
+    assert found / 500 <= delta + 2.6 * np.sqrt(delta * (1 - delta) / 500)
+    assert found / 500 > delta / 3  # the binomial is discrete, but not idle
+
+
+def test_the_start_has_power() -> None:
+    """524 answers, the size of a small validation split, of a calibrated model: from the strictest down, .66 pass."""
+    rng, coverage = np.random.default_rng(4), []
+    for _ in range(300):
+        p = 0.5 + 0.5 * rng.beta(8, 1, 524)
+        threshold = referral_threshold(p, rng.random(524) < p, promised_accuracy=0.95)
+        coverage.append(threshold.coverage if threshold else 0.0)
+    assert np.mean(np.array(coverage) > 0) > 0.85
+    assert np.mean(coverage) > 0.55
+
+
+def test_many_answers_are_no_burden() -> None:
+    p = np.linspace(0.5, 1, 200_000)
+    threshold = referral_threshold(p, np.random.default_rng(5).random(len(p)) < p, promised_accuracy=0.95)
+    assert threshold is not None
+    assert threshold.confidence == pytest.approx(0.9, abs=0.011)  # mean confidence above .9 is .95
 
 
 def test_an_answer_at_the_threshold_counts_as_above() -> None:

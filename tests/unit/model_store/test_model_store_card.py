@@ -1,5 +1,6 @@
 """The card: what it must say, what it may not, and that it survives its file."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from calibration.conformal import conformal
 from calibration.measures import Measures
-from model_store.card import Card
+from model_store.card import Card, ConformalCard
 from model_store.image import InputSpec
 
 MakeCard = Callable[..., Card]
@@ -94,3 +96,17 @@ def test_what_a_card_must_say(make_card: MakeCard, key: str) -> None:
 def test_a_card_is_not_changed_in_place(make_card: MakeCard) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make_card().version = 2  # type: ignore[misc]
+
+
+def test_a_card_may_promise_prediction_sets_and_an_older_one_need_not(make_card: MakeCard) -> None:
+    found = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
+    card = make_card().model_copy(update={"conformal": ConformalCard(**dataclasses.asdict(found))})
+    assert Card.model_validate_json(card.model_dump_json()).conformal == card.conformal
+    older = json.loads(card.model_dump_json())
+    del older["conformal"]
+    assert Card.model_validate(older).conformal is None
+
+
+def test_measures_of_an_older_card_are_read(make_card: MakeCard) -> None:
+    known = {"n": 500.0, "ece": 0.1}
+    assert Card.model_validate(changed(make_card(), "calibration.measures", known)).calibration.measures == known

@@ -1,0 +1,36 @@
+"""Bins that hold equally many answers: the adaptive relative of the ECE (Nguyen and O'Connor 2015; Nixon et al. 2019).
+
+Where most confidences are near 1, equal widths put nearly all answers in one bin and hide opposite errors in it. The
+edges depend on the answers, so these sums do not merge with others; every measure of `calibration.metrics` (ECE, noise
+floor, z, MCE) applies to them.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BIN_COUNT, BinSums, bin_index
+
+
+def equal_mass_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count: int = BIN_COUNT) -> BinSums:
+    """Sum up answers in bins (e[m-1], e[m]] whose edges are quantiles of the confidences.
+
+    Args:
+        confidence: (N,) in [0, 1].
+        correct: (N,) bool, or 0 and 1.
+        bin_count: M. Equal confidences stay together, so there may be fewer bins, and N bins at most.
+
+    Raises:
+        ValueError: as `BinSums.from_predictions`.
+
+    >>> equal_mass_sums([0.9, 0.92, 0.94, 0.96], [True] * 4, bin_count=2).n
+    array([2, 2])
+    """
+    p, c = np.asarray(confidence), np.asarray(correct)
+    if p.shape != c.shape or p.ndim != 1:
+        raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+    if not p.size:
+        return BinSums.zeros(bin_count)
+    bin_index(p, 1)  # refuses what is no probability
+    inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
+    edges = np.unique(inner[inner < p.max()])
+    return BinSums.from_index(np.searchsorted(edges, p, side="left").astype(np.int64), p, c, len(edges) + 1)

@@ -1,0 +1,131 @@
+"""Smooth ECE: the calibration error without bins (Blasiok and Nakkiran 2023, "Smooth ECE").
+
+The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel reflected at 0 and 1; smECE_s is the
+integral of the absolute value, and the smooth ECE is the s at which smECE_s = s. It moves little when confidences move
+little, where the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so that they merge by addition.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray, bin_index, chunks
+
+GRID = 4096
+_NARROWEST = 2 / GRID
+# Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): how long |smoothed noise| remembers itself.
+_MEMORY = 1.3621282
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothSums:
+    """Sums on the grid points k/4096: each answer is shared between its two neighbors.
+
+    Attributes:
+        n: answers.
+        residual: (4097,) sum of p - c.
+        variance: (4097,) sum of p (1 - p).
+    """
+
+    n: int
+    residual: FloatArray
+    variance: FloatArray
+
+    @classmethod
+    def from_predictions(cls, confidence: npt.ArrayLike, correct: npt.ArrayLike) -> "SmoothSums":
+        """Sum up confidences (N,) in [0, 1] and correctness (N,). Raises ValueError as `BinSums` does."""
+        p, c = np.asarray(confidence), np.asarray(correct)
+        if p.shape != c.shape or p.ndim != 1:
+            raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
+        parts = (cls._of_chunk(p[rows].astype(np.float64), c[rows].astype(np.float64)) for rows in chunks(len(p)))
+        return sum(parts, start=cls(0, np.zeros(GRID + 1), np.zeros(GRID + 1)))
+
+    @classmethod
+    def _of_chunk(cls, p: FloatArray, c: FloatArray) -> "SmoothSums":
+        bin_index(p, 1)  # refuses what is no probability
+        left = np.minimum((p * GRID).astype(np.int64), GRID - 1)
+        share = p * GRID - left  # of the right neighbor
+
+        def spread(values: FloatArray) -> FloatArray:
+            own, right = (
+                np.bincount(left, values * (1 - share), GRID + 1),
+                np.bincount(left + 1, values * share, GRID + 1),
+            )
+            return np.asarray(own + right, dtype=np.float64)
+
+        return cls(len(p), spread(p - c), spread(p * (1 - p)))
+
+    def __add__(self, other: "SmoothSums") -> "SmoothSums":
+        return SmoothSums(self.n + other.n, self.residual + other.residual, self.variance + other.variance)
+
+
+def smooth_ece(sums: SmoothSums) -> float:
+    """The smooth ECE, in [0, 1]; NaN of no data.
+
+    >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, [True] * 500 + [False] * 500)), 2)
+    0.4
+    """
+    return _fixed_point(lambda width: _area(np.abs(_blur(sums.residual, width))) / sums.n) if sums.n else math.nan
+
+
+def smooth_noise_floor(sums: SmoothSums) -> float:
+    """The smooth ECE that a model whose confidences are true would show on these answers, about E[smECE].
+
+    The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed residual.
+    """
+    return _fixed_point(lambda width: _floor(sums, width)) if sums.n else math.nan
+
+
+def smooth_z(sums: SmoothSums) -> float:
+    """How many standard deviations the smooth ECE lies above its noise floor.
+
+    At fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, since the smoothed noise at two
+    points correlates as exp(-u^2 / 4 s^2); that of the fixed point is (2/3)^2 of it, as the floor falls like s^(-1/2).
+    """
+    floor = smooth_noise_floor(sums)
+    if not floor > 0:
+        return math.nan
+    variance = _area(_variance(sums.variance, floor)) / GRID
+    spread = math.sqrt(2 / math.pi * _MEMORY * floor * variance) / sums.n / 1.5
+    return (smooth_ece(sums) - floor) / spread
+
+
+def _floor(sums: SmoothSums, width: float) -> float:
+    return math.sqrt(2 / math.pi) * _area(np.sqrt(_variance(sums.variance, width))) / GRID / sums.n
+
+
+def _fixed_point(error: Callable[[float], float]) -> float:
+    """The width that equals its error, which falls as the width grows; the error at 2/4096 if it is less than that."""
+    low, high = math.log(_NARROWEST), 0.0
+    if error(_NARROWEST) <= _NARROWEST:
+        return error(_NARROWEST)
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if error(math.exp(middle)) <= math.exp(middle) else (middle, high)
+    return math.exp(high)
+
+
+def _blur(mass: FloatArray, width: float) -> FloatArray:
+    """Masses (4097,) smoothed by the reflected Gaussian of standard deviation `width`: a product of cosine series."""
+    mirrored = np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]])  # one period, length 2
+    decay = np.exp(-((math.pi * width * np.arange(GRID + 1)) ** 2) / 2)
+    return np.fft.irfft(np.fft.rfft(mirrored) * decay, 2 * GRID)[: GRID + 1]
+
+
+def _variance(variance: FloatArray, width: float) -> FloatArray:
+    """Variance (4097,) of the smoothed residual as a density: sum of p (1 - p) K(t, p)^2.
+
+    K is the Gaussian and its image behind 0 or 1; its square is the two squares and twice their product.
+    """
+    squares = np.maximum(_blur(variance, width / math.sqrt(2)), 0) * GRID / (2 * width * math.sqrt(math.pi))
+    falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (math.sqrt(2 * math.pi) * width)
+    left, right = falloff @ variance, falloff[::-1] @ variance
+    return np.asarray(squares + 2 * falloff * left + 2 * falloff[::-1] * right)
+
+
+def _area(values: FloatArray) -> float:
+    """Sum by the trapezoidal rule in units of a grid step."""
+    return float(values.sum() - (values[0] + values[-1]) / 2)
