@@ -14,11 +14,15 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [default: 8080].")] = None,
     store: StoreOption = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' [default: sqlite:///./candor.db].")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="First measure this machine for ten seconds, say and use what is best.")
+    ] = False,
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitor; settings: docs/operations.md."""
     from serving.server import serve as run_server
 
-    raise typer.Exit(run_server(settings(host=host, port=port, store=store, ledger=ledger)))
+    chosen = settings(host=host, port=port, store=store, ledger=ledger)
+    raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
 
 
 def predict(
@@ -71,3 +75,29 @@ def _remote_classifier(url: str, model: str | None) -> Any:
 
     client = Client(url)
     return lambda path: client.predict(path, model=model)
+
+
+def _tuned(known: Any) -> Any:
+    """The settings with what suits the largest model in production best; prints what was tried."""
+    from model_store.store import Store
+    from serving.tuning import tune, tuned
+    from terminal import stderr, table
+
+    store = Store(known.store)
+    bundles = [store.read(name) for name in store.models() if store.production(name) is not None]
+    if not bundles:
+        raise typer.BadParameter(f"nothing is in production in {store.root}, so there is nothing to tune for")
+    largest = max(bundles, key=lambda bundle: len(bundle.onnx))
+    stderr.print(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
+    trials = tune(largest, device=known.device)
+    rows = [
+        [str(each.threads), "yes" if each.spinning else "no", str(each.batch), f"{each.images_per_s:.1f}"]
+        for each in sorted(trials, key=lambda each: -each.images_per_s)
+    ]
+    stderr.print(table("", ["threads", "spinning", "batch", "images/s"], rows))
+    best = trials[0]
+    stderr.print(
+        f"chosen: CANDOR_THREADS={best.threads} CANDOR_SPINNING={str(best.spinning).lower()} "
+        f"CANDOR_MAX_BATCH={best.batch}; set them to start without measuring"
+    )
+    return tuned(known, best)

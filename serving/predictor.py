@@ -55,13 +55,13 @@ class Prediction:
 class Predictor:
     """One ONNX Runtime session. Raises ModelUnusable if the runtime cannot load or run the graph."""
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0, device: Device = "auto") -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> None:
         """`bundle` is verified; `threads` 0 means one per available core (CPU only)."""
         self.bundle = bundle
         self.card = bundle.card
         try:
             self._session = ort.InferenceSession(
-                bundle.onnx, session_options(threads), providers=choose_providers(device)
+                bundle.onnx, session_options(threads, spinning=spinning), providers=choose_providers(device)
             )
         except ORT_ERRORS as error:
             raise ModelUnusable(
@@ -102,12 +102,12 @@ class Predictor:
         )
 
 
-def session_options(threads: int) -> ort.SessionOptions:
-    """Options by measurement: all cores on one batch; no spinning, which would starve the HTTP thread."""
+def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
+    """Options by measurement: all cores on one batch; by default no spinning, which would starve the HTTP thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.log_severity_level = 3
     return options
 

@@ -143,7 +143,12 @@ class Service:
                 f"the bundle in {model}/{version} says that it is {bundle.card.name} version "
                 f"{bundle.card.version}; publish it anew."
             )
-        predictor = Predictor(bundle, threads=self._settings.threads, device=self._settings.device)
+        predictor = Predictor(
+            bundle,
+            threads=self._settings.threads,
+            spinning=self._settings.spinning,
+            device=self._settings.device,
+        )
         return ServedVersion(
             predictor,
             recorder=self.recorder,

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         "auto", description="Where to infer: auto (CUDA if it is there, else CPU), cpu, cuda or tensorrt."
     )
     threads: int = Field(0, ge=0, le=1024, description="Inference threads on the CPU; 0 takes one per available core.")
+    spinning: bool = Field(
+        False, description="Inference threads wait for work in a loop: faster alone, slower beside others."
+    )
     max_batch: int = Field(16, ge=1, le=256, description="Most images inferred together.")
     poll_s: float = Field(
         0.5, gt=0, le=3600, description="Seconds between looks at the store for a new production version."
