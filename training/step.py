@@ -168,11 +168,9 @@ class Step:
         merged = self.objective.merge(own) if own else [nothing] * len(self.objective.terms)
         if self.group.size == 1:
             return merged
-        shards = [self.group.gather(part) for part in merged]  # by term, then by process
-        return [
-            term.merge([part for part in parts if len(part)])
-            for term, parts in zip(self.objective.terms, shards, strict=True)
-        ]
+        lengths = merged[0].new_tensor([len(part) for part in merged])
+        messages = self.group.gather(torch.cat([lengths, *merged]))
+        return self.objective.merge([parts for message in messages if len((parts := _unpack(message, len(merged)))[0])])
 
     def _backward(self, share: Tensor) -> Tensor:
         self.scaler.scale(share).backward()
@@ -206,6 +204,12 @@ def _kept_buffers(module: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, kept in zip(module.buffers(), before, strict=True):
                 buffer.copy_(kept)
+
+
+def _unpack(message: Tensor, count: int) -> list[Tensor]:
+    """The `count` tensors whose lengths stand in front of them."""
+    lengths = [int(length) for length in message[:count]]
+    return list(message[count:].split(lengths))
 
 
 def _half(device: torch.device) -> torch.dtype:

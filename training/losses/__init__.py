@@ -1,6 +1,20 @@
 """What training minimizes. To add a loss, write its file, and its recipe into LOSSES."""
 
-from training.losses import ce, composition, dca, mixup
+from training.losses import (
+    acls,
+    bsce_gra,
+    ce,
+    composition,
+    dca,
+    entropy,
+    focal,
+    label_smoothing,
+    mbls,
+    mdca,
+    mixup,
+    mmce,
+    soft_ece,
+)
 from training.losses.ce import CrossEntropy, balanced_weights
 from training.losses.dca import ConfidenceGap
 from training.losses.loss import MainTerm, MeanTerm, SumTerm, Term
@@ -14,6 +28,17 @@ LOSSES: dict[str, Recipe] = {
     "dca-squared": dca.SQUARED,
     "dca-huber": dca.HUBER,
     "dca-running": dca.RUNNING,
+    "mdca": mdca.RECIPE,
+    "mmce": mmce.RECIPE,
+    "mmce-weighted": mmce.WEIGHTED,
+    "soft-ece": soft_ece.RECIPE,
+    "entropy": entropy.RECIPE,
+    "mbls": mbls.RECIPE,
+    "acls": acls.RECIPE,
+    "label-smoothing": label_smoothing.RECIPE,
+    "focal": focal.RECIPE,
+    "flsd": focal.FLSD,
+    "bsce-gra": bsce_gra.RECIPE,
     "mixup": mixup.RECIPE,
 }
 
@@ -21,6 +46,15 @@ LOSSES: dict[str, Recipe] = {
 def build_objective(name: str, settings: LossSettings) -> Objective:
     """The objective that `name` stands for, such as `dca` or `dca+mixup`. Raises UnknownName and BadLoss."""
     return composition.compose(name, settings, LOSSES)
+
+
+def loss_table() -> list[tuple[str, str, str, str]]:
+    """Every loss as help lists it: name, title, source, and options with their defaults.
+
+    >>> [row for row in loss_table() if row[0] == "dca-huber"]
+    [('dca-huber', 'DCA Huber', 'after Liang et al. 2020, eq. 5 and 6', 'beta=15 delta=0.05')]
+    """
+    return [(name, recipe.title, recipe.source, recipe.defaults) for name, recipe in LOSSES.items()]
 
 
 def loss_title(name: str) -> str:
@@ -62,6 +96,7 @@ __all__ = [
     "View",
     "balanced_weights",
     "build_objective",
+    "loss_table",
     "loss_title",
     "strength",
 ]

@@ -38,6 +38,11 @@ class Recipe:
     build: Callable[..., Any]
     options: Mapping[str, Option] = field(default_factory=dict)
 
+    @property
+    def defaults(self) -> str:
+        """The options and their defaults, such as `beta=15 delta=0.05`; empty where there are none."""
+        return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
+
 
 @dataclass(frozen=True)
 class LossSettings:

@@ -1,0 +1,1 @@
+"""What a loss costs, as a share of a training step."""

@@ -1,0 +1,118 @@
+"""What a loss adds to a training step, against cross-entropy in the same run.
+
+Two steps are measured: a head on cached features, as `candor train` does by default, and a whole ResNet-18. Each loss
+has its own copy of the network; they take turns on one batch, in an order that changes with every turn, and medians
+count. A difference of two medians carries the machine's noise, so the loss is also timed alone, forward and backward on
+logits: `alone` is what it takes longer than cross-entropy, as a share of cross-entropy's step.
+
+    python -m benchmarks.training
+    python -m benchmarks.training --losses dca mdca mmce soft-ece --subjects head --turns 400 --json FILE
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from training.distributed import Group
+from training.losses import LossSettings, build_objective
+from training.networks import Head
+from training.step import Step
+
+CLASSES = 2
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A kind of step: the network, its inputs, and how many turns are enough."""
+
+    network: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    turns: int
+
+
+SUBJECTS = {
+    "head": Subject(lambda: Head((1280, 4, 4), class_count=CLASSES, reduction=4), (64, 1280, 4, 4), turns=100),
+    "resnet18": Subject(lambda: resnet18(num_classes=CLASSES), (16, 3, 64, 64), turns=30),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians in milliseconds, and what the loss adds to the step of cross-entropy, as shares of that."""
+
+    subject: str
+    loss: str
+    step_ms: float
+    added: float
+    alone: float
+
+
+def measure(subject: Subject, losses: list[str], *, turns: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of a step, and of the loss alone, for each loss."""
+    inputs, labels = torch.randn(subject.shape), torch.randint(CLASSES, subject.shape[:1])
+    steps, alone = {}, {}
+    for name in losses:
+        torch.manual_seed(0)
+        network, objective = subject.network(), build_objective(name, LossSettings())
+        steps[name] = Step(network, objective, optimizer=torch.optim.Adam(network.parameters(), lr=1e-5), group=Group())
+        alone[name] = objective
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in losses}
+    for turn in range(WARM_UP + turns):
+        for name in losses[turn % len(losses) :] + losses[: turn % len(losses)]:
+            step_s = timed(lambda name=name: steps[name](inputs, labels))  # type: ignore[misc]
+            loss_s = timed(lambda name=name: differentiate(alone[name], labels))  # type: ignore[misc]
+            if turn >= WARM_UP:
+                times[name].append((step_s, loss_s))
+    return {name: (median(s for s, _ in pairs), median(a for _, a in pairs)) for name, pairs in times.items()}
+
+
+def differentiate(objective: Callable[[Tensor, Tensor], Tensor], labels: Tensor) -> None:
+    """The loss of random logits, and its gradient."""
+    objective(torch.randn(len(labels), CLASSES, requires_grad=True), labels).backward()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def rows(name: str, losses: list[str], *, turns: int | None) -> list[Row]:
+    """The rows of one subject; cross-entropy is always among them, first."""
+    subject = SUBJECTS[name]
+    found = measure(subject, ["ce", *(loss for loss in losses if loss != "ce")], turns=turns or subject.turns)
+    step_s, loss_s = found["ce"]
+    return [
+        Row(name, loss, 1000 * own, (own - step_s) / step_s, (alone - loss_s) / step_s)
+        for loss, (own, alone) in found.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--losses", nargs="+", default=["dca"])
+    parser.add_argument("--subjects", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--turns", type=int, help="steps per loss; by default enough for each subject")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # as a head is trained
+    table = [row for name in options.subjects for row in rows(name, options.losses, turns=options.turns)]
+    print("| step | loss | median ms | added | alone |\n|---|---|---|---|---|")
+    for row in table:
+        print(f"| {row.subject} | {row.loss} | {row.step_ms:.2f} | {row.added:+.1%} | {row.alone:+.1%} |")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in table], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

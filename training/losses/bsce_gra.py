@@ -1,0 +1,41 @@
+"""BSCE-GRA: the gradient of cross-entropy, larger for images whose whole distribution is far from the truth.
+
+Source: Lin et al. 2025, "Uncertainty Weighted Gradients for Model Calibration". Where focal loss multiplies the loss by
+a factor and so differentiates the factor too, this multiplies the gradient: the factor, the Brier score to the power
+gamma, is held still. Gamma 1 is the Brier score itself; they tune gamma and the norm for each data set.
+"""
+
+from torch import Tensor
+
+from training.losses.loss import MainTerm
+from training.losses.recipe import Option, Recipe
+
+
+class BrierCrossEntropy(MainTerm):
+    """Cost of label k: [sum_j (p_j - 1[j = k])^2]^gamma * -log p_k, no gradient through [].
+
+    >>> import torch
+    >>> logits = torch.log(torch.tensor([[0.8, 0.2]]))
+    >>> round(BrierCrossEntropy(gamma=1.0)(logits, torch.tensor([0])).item(), 5)  # (.04 + .04) ln 1.25
+    0.01785
+    """
+
+    def __init__(self, class_weights: Tensor | None = None, *, gamma: float) -> None:
+        super().__init__(class_weights)
+        self.gamma = gamma
+
+    def costs(self, logits: Tensor) -> Tensor:
+        logs = logits.log_softmax(dim=1)
+        p = logs.detach().exp()
+        brier = p.square().sum(dim=1, keepdim=True) - 2 * p + 1  # |p - e_k|^2 for every k
+        return -(brier.clamp(min=0) ** self.gamma) * logs
+
+
+RECIPE = Recipe(
+    title="BSCE-GRA",
+    source="Lin et al. 2025",
+    formula="[Brier score]^gamma * -log p[y], [] held still",
+    role="main",
+    build=BrierCrossEntropy,
+    options={"gamma": Option(1.0, "power of the Brier score")},
+)
