@@ -45,8 +45,8 @@ def compare(
     """Compare methods and calibrators: Tables 1, 2 and 3, mean and interval over seeds, beside the paper's figures."""
     from terminal import bars, print_json, stderr
     from training.experiments.compare import compare as run_comparison
-    from training.experiments.grid import Workshop
     from training.experiments.presets import open_data, require_data
+    from training.experiments.workshop import Workshop
 
     grid = _grid(preset, data=data, network=network, method=method, seeds=seeds)
     folder = out or Path("experiments") / preset
@@ -54,7 +54,7 @@ def compare(
     with bars() as progress:
         opened = open_data(grid.data, folder=known.data, cache=cache_folder(), progress=progress)
         require_data(opened)
-        workshop = Workshop(folder / "cells", cache_folder() / "features", jobs, progress)
+        workshop = Workshop(folder, cache_folder() / "features", jobs, progress)
         found = run_comparison(grid, opened.datasets, workshop, data_folder=known.data)
     for sentence in (*opened.absent, *found.notes):
         stderr.print(sentence, markup=False)

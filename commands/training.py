@@ -66,6 +66,9 @@ def train(
     frozen: Annotated[
         bool | None, _option(NETWORK, "Train the head alone, or the whole network (frozen).", "--frozen/--whole")
     ] = None,
+    trainable: Annotated[
+        str | None, _option(NETWORK, "Last blocks of a frozen backbone to train: how many, or a share like 0.3 (0).")
+    ] = None,
     heads: Annotated[int | None, _option(NETWORK, "Heads on one frozen backbone, averaged when served (1).")] = None,
     views: Annotated[int | None, _option(NETWORK, "Views of each image in the feature cache (1).")] = None,
     head_reduction: Annotated[

@@ -60,6 +60,12 @@ class TrainConfig(BaseModel):
     backbone: str = "tf_efficientnet_lite0"
     weights: Weights = "hub"
     frozen: bool = True
+    trainable: Annotated[
+        int | float,
+        Field(
+            ge=0, description="last blocks of a frozen backbone to train: how many (2), or what share of weights (0.3)"
+        ),
+    ] = 0
     heads: Annotated[
         PositiveInt, Field(description="heads on one frozen backbone; their probabilities are averaged")
     ] = 1
@@ -77,11 +83,16 @@ class TrainConfig(BaseModel):
     def _agree(self) -> Self:
         if self.patience is not None and self.select == "last":
             raise ValueError("patience needs a figure to watch: give select val_nll or val_ece with it")
-        if self.heads > 1 and not self.frozen:
+        if self.heads > 1 and not self.cached:
             raise ValueError(f"{self.heads} heads need a frozen backbone, which they share; train one, or freeze it")
-        if self.views > 1 and not self.frozen:
+        if self.views > 1 and not self.cached:
             raise ValueError("views are kept features of a frozen backbone; train with one view, or freeze it")
         return self
+
+    @property
+    def cached(self) -> bool:
+        """Whether the backbone never changes, so that its features are computed once."""
+        return self.frozen and not self.trainable
 
     @property
     def title(self) -> str:

@@ -112,6 +112,7 @@ def load_classifier(run: Path) -> Classifier:
         frozen=record.config.frozen,
         seed=record.config.seed,
         heads=record.config.heads,
+        trainable=record.config.trainable,
     )
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))

@@ -17,10 +17,11 @@ from training.errors import BadChoice, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
 from training.experiments.cell import Cell, read_cell
 from training.experiments.compare import Comparison, compare
-from training.experiments.grid import Grid, Workshop
+from training.experiments.grid import Grid
 from training.experiments.presets import network_variant
 from training.experiments.summary import summarize
 from training.experiments.variant import Variant, changed, parse_variant
+from training.experiments.workshop import Workshop
 
 CLASSES = ("dark", "bright")
 
@@ -53,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compared(dataset: Dataset, folder: Path) -> Comparison:
-    workshop = Workshop(folder / "cells", folder / "cache", jobs=2)
+    workshop = Workshop(folder, folder / "cache", jobs=2)
     return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
 
 
@@ -78,8 +79,8 @@ def test_the_figures_are_those_of_the_runs(compared: Comparison, folder: Path) -
 def test_a_second_call_computes_nothing(
     compared: Comparison, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cells, "train", lambda *_, **__: pytest.fail("computed again"))
-    workshop = Workshop(folder / "cells", folder / "cache")
+    monkeypatch.setattr(cells, "train_cell", lambda *_, **__: pytest.fail("computed again"))
+    workshop = Workshop(folder, folder / "cache")
     again = compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
     assert again.as_rows() == compared.as_rows()
 
@@ -87,20 +88,20 @@ def test_a_second_call_computes_nothing(
 def test_an_interrupted_grid_keeps_what_is_done(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid, real = small_grid("ce", seeds=3), cells.train
-    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    grid, real = small_grid("ce", seeds=3), cells.train_cell
+    workshop = Workshop(tmp_path, tmp_path / "cache")
     wanted = grid.cells({"brightness": dataset}, None)
 
-    def interrupted(config: Any, *rest: Any, **others: Any) -> Any:
-        if config.seed == 1:
+    def interrupted(cell: Cell, dataset: Dataset, *, cache: Path) -> Any:
+        if cell.config.seed == 1:
             raise KeyboardInterrupt
-        return real(config, *rest, **others)
+        return real(cell, dataset, cache=cache)
 
-    monkeypatch.setattr(cells, "train", interrupted)
+    monkeypatch.setattr(cells, "train_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
         workshop.run(wanted, {"brightness": dataset})
-    assert sorted(path.name for path in workshop.root.iterdir()) == [wanted[0].key]
-    monkeypatch.setattr(cells, "train", real)
+    assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == [wanted[0].key]
+    monkeypatch.setattr(cells, "train_cell", real)
     assert len(workshop.run(wanted, {"brightness": dataset})[0]) == 3
 
 
@@ -109,12 +110,12 @@ def test_what_diverges_is_told_and_not_tried_again(
 ) -> None:
     tried: list[str] = []
 
-    def diverging(config: Any, *_: Any, **__: Any) -> None:
-        tried.append(config.loss)
+    def diverging(cell: Cell, *_: Any, **__: Any) -> None:
+        tried.append(cell.config.loss)
         raise TrainingDiverged(epoch=1, loss=float("nan"), learning_rate=1.0)
 
-    monkeypatch.setattr(cells, "train", diverging)
-    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    monkeypatch.setattr(cells, "train_cell", diverging)
+    workshop = Workshop(tmp_path, tmp_path / "cache")
     for _ in range(2):
         found = compare(small_grid("dca", seeds=1), {"brightness": dataset}, workshop, data_folder=None)
     assert tried == ["dca"]
@@ -127,7 +128,7 @@ def test_what_diverges_is_told_and_not_tried_again(
 def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_path: Path) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
-    workshop = Workshop(tmp_path / "cells", tmp_path / "cache")
+    workshop = Workshop(tmp_path, tmp_path / "cache")
     both = Grid(data=grid.data, networks=(*grid.networks, lost), methods=grid.methods, seeds=(0,))
     outcomes, notes = workshop.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
     assert [outcome.cell.network for outcome in outcomes] == [SMALL]

@@ -1,7 +1,7 @@
 """One training run of an experiment, kept on disk under a name made of everything its numbers depend on.
 
     CELLS/KEY/cell.json        what was asked for, how long it took, or why it failed
-    CELLS/KEY/config.json      and history.csv, metrics.json, predictions.npz of the run (training.run)
+    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in the folder of a run (training.run)
 
 A cell's folder is there whole or not at all, so an experiment that was stopped goes on with the cells that it lacks. A
 loss that diverges does so every time: that is kept as well, and told in the tables.
@@ -13,7 +13,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from training.backbones import Weights
 from training.config import TrainConfig
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
-from training.evaluation import EvaluatedSplit, Predictions, read_predictions
-from training.run import train
+from training.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
+from training.history import Epoch, write_history
+from training.work import Work
 
 FORMAT = 1  # raise it when a change of code changes the numbers
-KEPT = ("config.json", "history.csv", "metrics.json", "predictions.npz")
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,38 @@ def _file_digest(path: Path, _changed_ns: int, _size: int) -> str:
 
 
 def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` and put its folder below `root`. Raises what `training.run.train` raises but TrainingDiverged."""
-    root.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=root, prefix=f".{cell.key}-"))
-    try:
+    """Train `cell` and put its folder below `root`. Raises what training raises, but for TrainingDiverged."""
+    with new_folder(root / cell.key) as folder:
         started, failure = time.monotonic(), None
         try:
-            train(cell.config, dataset, part / "run", cache=cache)
+            history, evaluation = train_cell(cell, dataset, cache=cache)
         except TrainingDiverged as error:
             failure = str(error)
         else:
-            for name in KEPT:
-                (part / "run" / name).rename(part / name)
-        shutil.rmtree(part / "run", ignore_errors=True)
-        (part / "cell.json").write_text(json.dumps(_record(cell, time.monotonic() - started, failure), indent=2) + "\n")
-        part.chmod(0o755)
-        part.replace(root / cell.key)
+            write_history(folder / "history.csv", history)
+            write_evaluation(folder, evaluation)
+        record = _record(cell, time.monotonic() - started, failure)
+        (folder / "cell.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch], Evaluation]:
+    """Train and evaluate, in memory."""
+    work = Work(cell.config, dataset)
+    network = work.network()
+    examples = work.examples(network, cache=cache)
+    history = work.fit(network, examples)
+    return history, work.evaluation(network, examples)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name `path` when it is whole, and goes when something interrupts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        yield part
+        part.chmod(0o755)  # mkdtemp's folders are private
+        part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

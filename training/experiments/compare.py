@@ -9,10 +9,11 @@ from typing import Any
 from training.datasets import Dataset
 from training.evaluation import EVALUATED
 from training.experiments.cell import Outcome
-from training.experiments.grid import Grid, Workshop
+from training.experiments.grid import Grid
 from training.experiments.paper import MISPRINTS, ROWS, averages, paper_rows
 from training.experiments.summary import FIGURES, Summary, measure, summarize
 from training.experiments.table import Table, number, shown, write_csv
+from training.experiments.workshop import Workshop
 from training.isotonic import ALL_CALIBRATORS
 
 BASELINE = ("ce", "none")

@@ -1,0 +1,58 @@
+"""The parts of a run: what the features of its choices are, and which weights move."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from training.backbones import SMALL, weights_digest
+from training.config import TrainConfig
+from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.work import Work, fed_by_examples
+
+CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    generator = np.random.default_rng(0)
+    splits: dict[Any, Split] = {
+        name: Split(ArrayImages(generator.integers(0, 255, (32, 16, 16), dtype=np.uint8)), np.arange(32) % 2)
+        for name in ("train", "val", "test")
+    }
+    return Dataset("noise", ("a", "b"), 1, 16, splits, fingerprint(("a", "b"), splits))
+
+
+def test_views_are_of_the_training_split_alone(dataset: Dataset, tmp_path: Path) -> None:
+    work = Work(TrainConfig(views=3, **CHOICES), dataset)
+    network = work.network()
+    examples = work.examples(network, cache=tmp_path)
+    assert {name: len(each.views) for name, each in examples.items()} == {"train": 2, "val": 0, "test": 0}
+    history = work.fit(network, examples)
+    plain = Work(TrainConfig(**CHOICES), dataset)
+    other = plain.network()
+    assert plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss != history[0].train_loss
+
+
+@pytest.mark.parametrize(("trainable", "moved"), [(0, False), (1, True)])
+def test_a_backbone_moves_where_it_may(dataset: Dataset, tmp_path: Path, trainable: int, moved: bool) -> None:
+    work = Work(TrainConfig(trainable=trainable, **CHOICES), dataset)
+    network = work.network()
+    before = weights_digest(network.backbone)
+    examples = work.examples(network, cache=tmp_path)
+    assert (examples["val"].inputs.dtype == np.uint8) == moved
+    work.fit(network, examples)
+    assert (weights_digest(network.backbone) != before) == moved
+    evaluation = work.evaluation(network, examples)
+    with torch.inference_mode():
+        logits = fed_by_examples(network)(torch.from_numpy(np.array(examples["test"].inputs)))
+    np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", [{"heads": 2}, {"views": 2}])
+def test_what_needs_kept_features_excludes_a_backbone_that_moves(choice: dict[str, int]) -> None:
+    for moving in ({"frozen": False}, {"trainable": 1}):
+        with pytest.raises(ValueError, match="freeze it"):
+            TrainConfig(**CHOICES, **choice, **moving)
