@@ -1,0 +1,279 @@
+"""Two replicas, a real Prometheus, a real Alertmanager: from wrong labels to a page, from a promotion to its end."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import monitoring
+from model_store.store import Store
+from tests.unit.monitoring.boards import asked
+
+ROOM = Path(monitoring.__file__).parent
+TOOLS = ("prometheus", "prometheus-alertmanager")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        any(shutil.which(tool) is None for tool in TOOLS), reason=f"install Debian's packages {' and '.join(TOOLS)}"
+    ),
+]
+CANDOR = [sys.executable, "-c", "from candor import main; main()"]
+QUICKLY = "500ms"
+
+# The rules and the example of Alertmanager are taken as they are, but for their patience:
+SUBSTITUTIONS = (
+    (r"\binterval: \d+[smh]", f"interval: {QUICKLY}"),  # how often a group is evaluated
+    (r"\bfor: \d+[smh]", "for: 1s"),
+    (r"\bgroup_wait: \d+s", "group_wait: 0s"),
+    (r"\bgroup_interval: \d+m", "group_interval: 1s"),
+)
+
+
+def hurried(text: str) -> str:
+    for pattern, replacement in SUBSTITUTIONS:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def wait_until(true: Callable[[], Any], what: str, *, within_s: float = 45) -> Any:
+    end_s = time.monotonic() + within_s
+    while not (found := true()):
+        assert time.monotonic() < end_s, f"it did not happen in time: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+class Webhook:
+    """Hears what Alertmanager tells: (path, alert name, status), in order; `alerts` has them whole."""
+
+    def __init__(self) -> None:
+        self.alerts: list[tuple[str, dict[str, Any]]] = []
+        heard = self.alerts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                heard.extend((self.path, alert) for alert in body["alerts"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def told(self, path: str, name: str, status: str) -> list[dict[str, Any]]:
+        return [
+            alert
+            for where, alert in self.alerts
+            if where == path and alert["labels"]["alertname"] == name and alert["status"] == status
+        ]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Processes:
+    """What the test starts, in `folder`, each with a log of its own; ended in reverse order."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, name: str, command: list[str], **environment: str) -> subprocess.Popen[str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
+        with (self.folder / f"{name}.log").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=kept | environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        self._started.append(process)
+        return process
+
+    def candor(self, name: str, **settings: str) -> str:
+        """A replica; returns its address."""
+        environment = {f"CANDOR_{key.upper()}": value for key, value in settings.items()}
+        process = self.start(name, [*CANDOR, "serve", "--port", "0"], PYTHONPATH=str(ROOM.parent), **environment)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("Candor serves on"), (self.folder / f"{name}.log").read_text()
+        return line.split()[-1]
+
+    def close(self) -> None:
+        for process in reversed(self._started):
+            process.terminate()
+        for process in reversed(self._started):
+            process.wait(30)
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+class Scene:
+    """Two replicas on one store and one ledger, watched by Prometheus, which tells Alertmanager, which tells us."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
+        self.webhook, self.processes = Webhook(), Processes(folder)
+        settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
+        self.replicas = [self.processes.candor(f"candor-{name}", **settings) for name in "ab"]
+        self.alertmanager = self._alertmanager(folder)
+        self.prometheus = self._prometheus(folder)
+        for url in (*(f"{replica}/readyz" for replica in self.replicas), f"{self.prometheus}/-/ready"):
+            wait_until(lambda url=url: answers(url), url)  # type: ignore[misc]
+
+    def _alertmanager(self, folder: Path) -> str:
+        example = (ROOM / "alertmanager.yml").read_text().replace("http://127.0.0.1:9000", self.webhook.url)
+        (folder / "alertmanager.yml").write_text(hurried(example))
+        port = free_port()
+        command = ["--config.file=alertmanager.yml", "--storage.path=alerts", "--cluster.listen-address="]
+        self.processes.start("alertmanager", [TOOLS[1], *command, f"--web.listen-address=127.0.0.1:{port}"])
+        return f"127.0.0.1:{port}"
+
+    def _prometheus(self, folder: Path) -> str:
+        for rules in (ROOM / "rules").glob("*.rules.yml"):
+            (folder / rules.name).write_text(hurried(rules.read_text()))
+        config = {
+            "global": {"scrape_interval": QUICKLY, "evaluation_interval": QUICKLY},
+            "rule_files": ["*.rules.yml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager]}]}]},
+            "scrape_configs": [
+                {"job_name": "candor", "static_configs": [{"targets": [url[7:] for url in self.replicas]}]}
+            ],
+        }
+        (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+        port = free_port()
+        command = ["--config.file=prometheus.yml", "--storage.tsdb.path=series", "--enable-feature=exemplar-storage"]
+        self.processes.start("prometheus", [TOOLS[0], *command, f"--web.listen-address=127.0.0.1:{port}"])
+        return f"http://127.0.0.1:{port}"
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """What Prometheus answers now."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}).json()
+        assert answer["status"] == "success", f"{expr}: {answer}"
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def close(self) -> None:
+        self.processes.close()
+        self.webhook.close()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def scene(tmp_path: Path, make_bundle: Callable[..., Any]) -> Iterator[Scene]:
+    store = Store(tmp_path / "store")
+    store.publish("tiny", partial(make_bundle, temperature=0.2))  # far too sure of itself
+    store.promote("tiny", 1)
+    opened = Scene(tmp_path, store)
+    yield opened
+    opened.close()
+
+
+def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> None:
+    """Images to both replicas in turn, labels to either, also for the other's answers: every second one is wrong."""
+    with httpx.Client(timeout=30) as client:
+        items: list[dict[str, str]] = []
+        for number in range(images):
+            image = png(number % 40)
+            answer = client.post(f"{scene.replicas[number % 2]}/predictions/tiny", content=image).json()
+            wrong = next(name for name in ("benign", "malignant") if name != answer["label"])
+            label = answer["label"] if number % 2 else wrong
+            items.append({"prediction_id": answer["prediction_id"], "label": label})
+        for number, replica in enumerate(scene.replicas):
+            half = len(items) // 2
+            some = items[number * half : (number + 1) * half]
+            assert client.post(f"{replica}/feedback", json=some).status_code == 200
+        client.post(f"{scene.replicas[0]}/predictions/tiny", content=b"no image")
+
+
+def candor(scene: Scene, *arguments: str) -> None:
+    done = subprocess.run(
+        [*CANDOR, *arguments], env=os.environ | {"PYTHONPATH": str(ROOM.parent)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png: Callable[..., bytes]) -> None:
+    # Every series was scraped at zero before anything happens.
+    labels = "sum(candor_feedback_total)"
+    wait_until(lambda: [each["value"][1] for each in scene.query(labels)] == ["0"], "the first scrapes")
+    wait_until(lambda: len(scene.query("up == 1")) == 2, "both replicas scraped")
+    serve_and_label(scene, png, images=240)
+    (page, *_) = wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "firing"), "the page")
+    assert (page["labels"]["model"], page["labels"]["version"]) == ("tiny", "1")
+    assert page["annotations"]["runbook_url"] == "docs/runbooks/CandorCalibrationDrift.md"
+    assert {alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"} == {
+        "CandorCalibrationDrift"
+    }
+
+    # Replicas counted for themselves; together they counted everything once, and agree on what is the ledger's.
+    wait_until(lambda: scene.query("sum(candor_feedback_total) == 240"), "all labels counted")
+    assert len(scene.query("sum by (instance) (candor_predictions_total) == 120")) == 2
+    assert len(scene.query("sum by (instance) (candor_feedback_total) == 120")) == 2
+    assert len(scene.query('candor_calibration_labels{window="all"} == 240')) == 2
+    assert len(scene.query("candor_calibration_drift_active == 1")) == 2
+    wait_until(lambda: exact_and_recorded_agree(scene), "the recorded ECE")
+    wait_until(lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}")
+    end_s = time.time()
+    window = {"query": "candor_request_duration_seconds_bucket", "start": end_s - 600, "end": end_s}
+    exemplars = httpx.get(f"{scene.prometheus}/api/v1/query_exemplars", params=window).json()["data"]
+    assert all(len(each["labels"]["prediction_id"]) == 36 for series in exemplars for each in series["exemplars"])
+    assert exemplars
+
+    # A new temperature, fitted on the labels; both replicas switch, and the page is taken back.
+    candor(scene, "recalibrate", "tiny", "--store", str(scene.store.root), "--ledger", scene.ledger)
+    candor(scene, "promote", "tiny", "2", "--store", str(scene.store.root))
+    wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"), "the end of the page")
+    assert scene.query('candor_model_loaded{version="2"} == 1')
+    acknowledged = httpx.post(f"{scene.replicas[0]}/calibration/tiny/acknowledge?version=1", json={"note": "2 serves"})
+    assert acknowledged.json()["drift"]["active"] is False
+
+
+def exact_and_recorded_agree(scene: Scene) -> bool:
+    """The ECE of the rules, from counters of two processes, is that of the ledger."""
+    (exact, *_) = scene.query('candor_calibration_ece_ratio{window="all"}')
+    recorded = scene.query("model_version:candor_ece:ratio1d")
+    return bool(recorded) and float(recorded[0]["value"][1]) == pytest.approx(float(exact["value"][1]), abs=1e-6)
+
+
+def unanswered(scene: Scene) -> list[str]:
+    """The panels whose expressions return nothing."""
+    chosen = {"$model": "tiny", "$version": "1", "$window": "all", "$__rate_interval": "1m"}
+    missing = []
+    for entry in asked():
+        expr = entry.expr
+        for variable, value in chosen.items():
+            expr = expr.replace(variable, value)
+        if not scene.query(expr):
+            missing.append(f"{entry.board}: {entry.title}: {expr}")
+    return missing
