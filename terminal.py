@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-EXCLUDED_SHOWN = 20  # files that a data set is without; the run's excluded.csv has them all
+EXCLUDED_SHOWN = 20  # of the files that a data set is without
 TABLE_WIDTH = 120  # a table that is cut is worse than one that a narrow window wraps
 
 stdout = Console(highlight=False, soft_wrap=True)
@@ -115,6 +115,8 @@ def data_tables(found: Mapping[str, Any]) -> list[Any]:
     title = f"{found['name']} (layout {found['layout']}): {color}, usually {found['size']} pixels on the longer side"
     lines = [f"{len(found['excluded'])} files are left out."] if found["excluded"] else []
     lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
+    hidden = len(found["excluded"]) - EXCLUDED_SHOWN
+    lines += [f"  and {hidden} more; --json has them all."] if hidden > 0 else []
     lines += [f"Note: {note}." for note in found["notes"]]
     return [table(title, ("class", *splits), rows), *(f"\n{line}" if not at else line for at, line in enumerate(lines))]
 

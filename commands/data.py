@@ -1,5 +1,6 @@
 """`candor data check`: what a data set is, before hours go into training on it."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -67,8 +68,9 @@ def check(
     json_out: JsonOption = False,
 ) -> None:
     """Show layout, classes and splits, corrupt files and leakage; exit code 1 where training would be refused."""
-    from terminal import bars, data_tables, print_json, stdout
+    from terminal import bars, data_tables, print_json, stderr, stdout
     from training.datasets import describe, load_dataset
+    from training.errors import CorruptDataset, LeakingSplits
 
     options = loading(
         layout=layout,
@@ -79,10 +81,19 @@ def check(
         first_frame=first_frame,
     )
     with bars() as progress:
-        dataset = load_dataset(path, cache=cache_folder(), seed=seed, progress=progress, **options)
-    found = describe(dataset)
+        load = partial(load_dataset, path, cache=cache_folder(), seed=seed, progress=progress)
+        refusal = None
+        try:
+            dataset = load(**options)
+        except (CorruptDataset, LeakingSplits) as error:  # show the rest of it as well
+            refusal = str(error)
+            dataset = load(**options | {"max_corrupt": 1.0, "allow_leakage": True})
+    found = describe(dataset) | {"refused": refusal}
     if json_out:
         print_json(found)
-        return
-    for part in data_tables(found):
-        stdout.print(part)
+    else:
+        for part in data_tables(found):
+            stdout.print(part)
+    if refusal is not None:
+        stderr.print(f"candor: refused: {refusal}")
+        raise typer.Exit(1)

@@ -174,6 +174,8 @@ def _train(
                 data, data_folder=known.data, cache=cache_folder(), seed=config.seed, progress=progress, **reading
             ),
         )
+        for note in found.dataset.notes if group.leads else ():
+            stderr.print(f"Note: {note}.")
         result = run_training(
             config,
             found.dataset,

@@ -2,6 +2,7 @@
 
     RUN/config.json            what was asked for and what it was run with (RunRecord)
     RUN/checkpoint.safetensors every tensor of the classifier, frozen ones too: the folder needs no other file
+    RUN/data.json              images by class and split, what was left out, what stands twice; RUN/excluded.csv
     RUN/history.csv            a line an epoch and head
     RUN/metrics.json           temperature and measures; RUN/calibrators.json what was fitted
     RUN/predictions.npz        the logits and labels behind them, and the patients where known
@@ -24,7 +25,7 @@ from model_store.image import InputSpec
 from training.backbones import weights_digest
 from training.board import Board
 from training.config import RunRecord, TrainConfig, library_versions, source_commit
-from training.datasets import Dataset, Split
+from training.datasets import Dataset, Split, write_report
 from training.device import out_of_memory
 from training.distributed import Group
 from training.errors import OutOfMemory
@@ -90,7 +91,7 @@ def train(
                 raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
             raise
         if work.group.leads:
-            _write(place, result, board=board)
+            _write(place, result, dataset, board=board)
             place.finish()
     return RunResult(out, result.record, result.history, result.evaluation)
 
@@ -144,10 +145,11 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
     )
 
 
-def _write(place: Workplace, result: _Finished, *, board: Board | None) -> None:
+def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Board | None) -> None:
     folder = place.fresh_run()
     (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
     save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
+    write_report(dataset, folder)
     write_history(folder / "history.csv", result.history)
     write_evaluation(folder, result.evaluation)
     np.save(folder / "samples.npy", result.samples)
