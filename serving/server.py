@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ from serving.fleet import Fleet
 from serving.front.app import Front
 from serving.front.gate import read_gate
 from serving.front.inference import Inference
+from serving.front.protocol import BoundedProtocol
 from serving.front.routes import metrics_alone, rare_routes
 from serving.front.shell import wrapped
 from serving.logs import configure_logging
@@ -53,8 +55,15 @@ JOIN_S = 5.0
 def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code. Raises ListenError if the address is taken."""
     configure_logging(settings.log_level)
+    _allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return uvloop.run(_serve(settings, listener))
+
+
+def _allow_many_connections() -> None:
+    """Every connection is a file; the soft limit is often 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -232,7 +241,7 @@ def _secret(settings: Settings) -> str | None:
 def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         wrapped(front, settings),
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

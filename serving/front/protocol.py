@@ -1,0 +1,83 @@
+"""uvicorn's HTTP protocol, with bounds on what a client may hold: the size and the time of a head, and connections.
+
+uvicorn bounds neither: a client that sends its head a byte a minute, or without end, would keep its connection and its
+memory for good. Bodies are bounded in request.py, where the limit is a setting.
+"""
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+HEAD_TIMEOUT_S: Final = 10.0
+MAX_CONNECTIONS: Final = 16_384
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A head that is too long gets 431, one that takes too long 408, and both the end."""
+
+    head_timeout_s = HEAD_TIMEOUT_S
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, unless there are too many; its first head is expected from now on."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.close()
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._head_done()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of a head; bytes of bodies are counted where they are read."""
+        if self.cycle is None or self.cycle.response_complete:
+            if self._head_timer is None:
+                self._expect_head()
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large", "head_too_large", "the head is over 64 KiB")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: hand the request over."""
+        self._head_done()
+        super().on_headers_complete()
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_late)
+
+    def _head_done(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self._head_bytes == 0 and self.cycle is None:  # it never asked for anything: nothing is to be said
+            self.transport.close()
+            return
+        self._refuse(
+            b"408 Request Timeout", "head_timeout", f"the head did not arrive within {self.head_timeout_s:g} s"
+        )
+
+    def _refuse(self, status: bytes, code: str, detail: str) -> None:
+        self._head_done()
+        if self.transport.is_closing():
+            return
+        body = f'{{"error":"{code}","detail":"{detail}."}}'.encode()
+        head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (status, len(body)) + body)
+        self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is told in JSON, as everything else is."""
+        self._refuse(b"400 Bad Request", "malformed_http", "this is not a valid HTTP/1.1 request")

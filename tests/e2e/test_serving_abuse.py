@@ -1,0 +1,194 @@
+"""Clients that behave badly on purpose, over real sockets: each is bounded, and the others are answered meanwhile."""
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_store.bundle import Bundle
+from model_store.store import Store
+
+pytestmark = pytest.mark.e2e
+
+SERVE = (
+    "from serving.front.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 1.0; "
+    "from serving.server import serve; from serving.settings import load_settings; "
+    "raise SystemExit(serve(load_settings()))"
+)
+
+
+class Server:
+    """A server whose heads time out after a second, and raw connections to it."""
+
+    def __init__(self, port: int, process: "subprocess.Popen[str]", log: Path) -> None:
+        self.port, self.process, self.log = port, process, log
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def say(self, *parts: bytes, close_writing: bool = False) -> bytes:
+        """What the server answers to `parts`, sent one by one, until it closes the connection."""
+        with self.connect() as connection:
+            try:
+                for part in parts:
+                    connection.sendall(part)
+                if close_writing:
+                    connection.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
+            return read_all(connection)
+
+    def answers(self, image: bytes) -> bool:
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=20)
+        return answer.status_code == 200
+
+    @property
+    def memory_mb(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * resource.getpagesize() / 2**20
+
+
+def read_all(connection: socket.socket) -> bytes:
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., Bundle]) -> Iterator[Server]:
+    tmp_path = tmp_path_factory.mktemp("abuse")
+    store = Store(tmp_path / "store")
+    store.publish("tiny", make_bundle)
+    store.promote("tiny", 1)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
+        "CANDOR_PORT": "0",
+        "CANDOR_STORE": str(store.root),
+        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "CANDOR_BODY_TIMEOUT_S": "1",
+        "CANDOR_MAX_BODY_BYTES": "1000000",
+    }
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    assert process.stdout is not None
+    port = int(process.stdout.readline().rsplit(":", 1)[1])
+    started = Server(port, process, log)
+    while httpx.get(f"http://127.0.0.1:{port}/readyz").status_code != 200:
+        time.sleep(0.02)
+    yield started
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+    assert '"trace"' not in log.read_text()
+
+
+def post(image: bytes, *headers: bytes, length: int | None = None) -> bytes:
+    lines = [b"POST /predictions/tiny HTTP/1.1", b"Host: x", *headers]
+    lines.append(b"Content-Length: %d" % (len(image) if length is None else length))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + image
+
+
+def test_slow_heads_and_silent_connections_end_and_others_are_answered(
+    server: Server, png: Callable[..., bytes]
+) -> None:
+    with server.connect() as slow, server.connect() as silent:
+        slow.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost:")
+        assert server.answers(png())
+        assert read_all(slow).startswith(b"HTTP/1.1 408 ")
+        assert read_all(silent) == b""
+    assert server.answers(png())
+
+
+def test_a_head_without_end_is_refused(server: Server, png: Callable[..., bytes]) -> None:
+    endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
+    answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
+    assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # the answer is lost where the reset overtakes it
+    assert server.answers(png())
+
+
+def test_a_body_shorter_than_it_says_is_timed_out(server: Server, png: Callable[..., bytes]) -> None:
+    answer = server.say(post(png(), b"Connection: close", length=len(png()) + 10))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_timeout" in answer
+
+
+def test_a_body_longer_than_it_says_ends_the_connection(server: Server, png: Callable[..., bytes]) -> None:
+    answer = server.say(post(png() + b"\x00rubbish", length=len(png())))
+    assert answer.count(b"HTTP/1.1 200 ") <= 1
+    assert server.answers(png())
+
+
+def test_a_half_closed_connection_is_given_up(server: Server, png: Callable[..., bytes]) -> None:
+    server.say(post(png())[:-5], close_writing=True)
+    server.say(b"GET /ping HTTP/1.1\r\n", close_writing=True)
+    assert server.answers(png())
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server, png: Callable[..., bytes]) -> None:
+    numbered = [post(png(), b"X-Request-Id: %d" % number) for number in range(20)]
+    last = post(png(), b"X-Request-Id: 20", b"Connection: close")
+    answers = server.say(b"".join(numbered) + last).split(b"HTTP/1.1 ")[1:]
+    assert [json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] for answer in answers] == [
+        str(number) for number in range(21)
+    ]
+
+
+def test_chunked_bodies_are_read_and_bounded(server: Server, png: Callable[..., bytes]) -> None:
+    head = b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    image = png()
+    pieces = [b"%x\r\n%s\r\n" % (len(image[at : at + 7]), image[at : at + 7]) for at in range(0, len(image), 7)]
+    assert server.say(head, b"".join(pieces), b"0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    big = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    answer = server.say(head, *(big for _ in range(40)))
+    assert answer.startswith(b"HTTP/1.1 413 ") or answer == b""
+    assert server.say(head, b"zz\r\n").startswith((b"HTTP/1.1 400 ", b""))
+    assert server.answers(image)
+
+
+RUBBISH = [
+    b"\x16\x03\x01\x02\x00\x01",
+    b"GET\r\n\r\n",
+    b"\x00" * 100,
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"POST /\xff HTTP/1.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH)
+def test_what_is_no_http_is_told_so(server: Server, rubbish: bytes, png: Callable[..., bytes]) -> None:
+    answer = server.say(rubbish)
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 408 "))
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] in ("malformed_http", "head_timeout")
+
+
+def test_thousands_of_idle_connections_cost_little(server: Server, png: Callable[..., bytes]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(10_000, hard - 500)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        before_mb = server.memory_mb
+        with contextlib.ExitStack() as idle:
+            for _ in range(count):  # one that has asked once may stay silent for long
+                connection = idle.enter_context(server.connect())
+                connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+            assert server.answers(png())
+            assert server.memory_mb - before_mb < 20 * count / 1000  # 20 KB a connection
+        assert server.answers(png())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
