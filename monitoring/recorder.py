@@ -21,6 +21,7 @@ from monitoring.commit import Commit
 from monitoring.errors import ModelUnknown, RecorderClosed
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.history import ACKNOWLEDGED
 from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
 from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
 from monitoring.ledger.database import Ledger
@@ -96,7 +97,7 @@ class Recorder:
         return _gathered([portion.future for portion in portions])
 
     def acknowledge(
-        self, model: str, version: int | None = None, *, note: str | None = None
+        self, model: str, version: int | None = None, *, note: str | None = None, kind: str = ACKNOWLEDGED
     ) -> Future[tuple[CalibrationRow, Watched]]:
         """Reset a calibration's detector, by default that of the version registered last. Fails with ModelUnknown."""
 
@@ -104,7 +105,7 @@ class Recorder:
             row = choose(connection, model, version)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
             now_ns = self._ledger.clock()
-            watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns)
+            watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind)
             if watched is None:
                 raise ModelUnknown(model, version)
             return row, watched

@@ -1,11 +1,11 @@
 """The calibration report: what the ledger's sums say about a model, beside what its card promised.
- Windows: `all` (every labeled answer, from the day sums: the same cost at any size) and `last:N` (the N
-answers whose first label came last).
+
+Everything but the windows `last:N` comes from day sums, at the same cost over ten thousand answers as over ten million.
 """
 
+import dataclasses
 import math
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +14,24 @@ from sqlalchemy import Connection, select
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from calibration.reliability import ReliabilityBin, reliability
-from monitoring import watch
-from monitoring.errors import ModelNeeded, QueryInvalid, brief
-from monitoring.ledger.calibrations import choose, models, of_model
+from monitoring import history
+from monitoring.errors import ModelNeeded
+from monitoring.findings.chronicle import as_entry
+from monitoring.findings.comparison import Comparison, compare
+from monitoring.findings.drift import Drift, find_drift
+from monitoring.findings.recommendation import Findings, Recommendation, recommend
+from monitoring.findings.selection import Selection, find_selection
+from monitoring.findings.signs import RECENT_DAYS, Sign, find_signs, served_by_class
+from monitoring.findings.slices import Slices, find_slices
+from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
+from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.sums import read_sums
+from monitoring.ledger.sums import DAY_NS, read_slices
 from monitoring.verdict import Status, judge
 
-ALL = "all"
-LAST_LIMIT = 100_000
 _DELAY_SAMPLE = 500  # the latest labels from which the delay is estimated
+_EVENTS = 20  # the latest of the history that a report shows
 
 
 class Coverage(NamedTuple):
@@ -43,25 +50,22 @@ class Delay(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Drift:
-    """The detector's word. `log_evalue` is minus infinity before the first label since the last reset."""
-
-    log_evalue: float
-    log_threshold: float
-    active: bool
-    direction: str | None
-    labels: int
-    alarm_label: int | None
-    average_run_length: float
-    tolerance: float
-
-
-@dataclass(frozen=True)
 class Report:
     """One model version's calibration as the ledger has it.
 
-    `measures` describe the window, `reference` is the card's own measures of the same names. `expected_accuracy` is the
-    mean confidence of all answers served, labeled or not. `bins` are those of a reliability diagram.
+    Attributes:
+        measures: of the window's labeled answers; `reference`: the card's own measures of the same names.
+        comparison: live against reference, and whether the difference is more than chance.
+        expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
+        coverage: of the answers served on the window's days (`last:N`: on all days).
+        delay: from answer to first label, over the latest labels whatever the window.
+        drift: the detector, which knows no windows.
+        selection: how the labels came about, and what audited answers say.
+        signs: what can be seen without labels.
+        slices: for whom (over the window's days); None where they were not asked for.
+        history: the latest events of this version.
+        recommendation: should I be worried, why, and what to do.
+        bins: those of a reliability diagram; `served_bins`: answers served in each.
     """
 
     model: str
@@ -74,56 +78,71 @@ class Report:
     verdict: str
     measures: Measures
     reference: dict[str, Any]
+    comparison: Comparison
     expected_accuracy: float
     coverage: Coverage
     delay: Delay
     drift: Drift | None
+    selection: Selection
+    signs: tuple[Sign, ...]
+    slices: Slices | None
+    history: tuple[dict[str, Any], ...]
+    recommendation: Recommendation
     bins: tuple[ReliabilityBin, ...]
     served_bins: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: plain values, None in place of NaN and infinities."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields |= {"measures": asdict(self.measures), "bins": [asdict(row) for row in self.bins]}
-        fields |= {"coverage": self.coverage._asdict(), "delay": self.delay._asdict()}
-        fields |= {"drift": asdict(self.drift) if self.drift else None}
-        plain: dict[str, Any] = _plain(fields)
-        return plain
+        fields: dict[str, Any] = plain(self)
+        return fields
 
 
-def calibration_report(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> Report:
-    """Report on a version of a model, by default the one registered last.
+def calibration_report(
+    ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL, slices: bool = True
+) -> Report:
+    """Report on a version of a model, by default the one registered last; `slices` may cost more than all the rest.
 
     Raises ModelUnknown for a model or version that was never registered, QueryInvalid for a window that cannot be read.
     """
-    last = read_window(window)
+    asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:
         row = choose(connection, model, version)
         versions = {other.version for other in of_model(connection, model)}
-        sums = read_sums(connection, row.calibration_id)
-        labeled = sums.labeled if last is None else last_labeled(connection, row.calibration_id, last)
-        drift = _drift(connection, row.calibration_id)
+        seen = window_sums(connection, row.calibration_id, asked, now_ns=now_ns)
+        events = history.events(connection, row.calibration_id)
+        drift = find_drift(connection, row.calibration_id, events)
         delay = _delay(connection, row.calibration_id)
-    measures = Measures.from_sums(labeled)
-    status, sentence = judge(measures, alarm_label=drift.alarm_label if drift else None)
-    served = int(sums.served.sum())
+        selection = find_selection(connection, row.calibration_id, seen.served, since_day=seen.since_day)
+        signs = _signs(connection, row, seen, now_ns=now_ns)
+        found = find_slices(read_slices(connection, row.calibration_id, since_day=seen.since_day)) if slices else None
+    measures = Measures.from_sums(seen.labeled)
+    verdict = judge(measures, alarm_label=drift.alarm_label if drift else None)
+    comparison = compare(seen.labeled, _reference(row))
+    findings = Findings(row.model, verdict, measures, drift, comparison, selection, found, signs)
+    served = int(seen.served.served.sum())
     return Report(
         model=row.model,
         version=row.version,
         versions=tuple(sorted(versions)),
         window=window,
-        generated_at_ns=ledger.clock(),
+        generated_at_ns=now_ns,
         temperature=row.card["calibration"]["temperature"],
-        status=status,
-        verdict=sentence,
+        status=verdict.status,
+        verdict=verdict.sentence,
         measures=measures,
         reference=row.card["calibration"]["measures"],
-        expected_accuracy=float(sums.served_confidence.sum()) / served if served else math.nan,
-        coverage=_coverage(served, sums.labeled.total),
+        comparison=comparison,
+        expected_accuracy=float(seen.served.served_confidence.sum()) / served if served else math.nan,
+        coverage=Coverage(served, seen.served.labeled.total, selection.coverage),
         delay=delay,
         drift=drift,
-        bins=tuple(reliability(labeled)),
-        served_bins=tuple(sums.served.tolist()),
+        selection=selection,
+        signs=signs,
+        slices=found,
+        history=tuple(as_entry(event) for event in events[-_EVENTS:]),
+        recommendation=recommend(findings),
+        bins=tuple(reliability(seen.labeled)),
+        served_bins=tuple(seen.served.served.tolist()),
     )
 
 
@@ -136,50 +155,28 @@ def only_model(ledger: Ledger) -> str:
     return known[0]
 
 
-def read_window(window: str) -> int | None:
-    """The N of `last:N`, None for `all`. Raises QueryInvalid.
-
-    >>> read_window("last:500"), read_window("all")
-    (500, None)
-    """
-    if window == ALL:
-        return None
-    found = re.fullmatch(r"last:([0-9]{1,9})", window)
-    if found is None or not 1 <= int(found[1]) <= LAST_LIMIT:
-        raise QueryInvalid(f"A window is 'all' or 'last:N' with N from 1 to {LAST_LIMIT:,}; got {brief(window)}.")
-    return int(found[1])
-
-
-def last_labeled(connection: Connection, calibration_id: int, last: int) -> BinSums:
-    """The sums of the `last` answers whose first label came last, with the labels they have now."""
-    newest_first = label_current.c.first_feedback_id.desc()
-    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(calibration_id=calibration_id)
-    rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
-    if not rows:
-        return BinSums.zeros()
-    confidence, correct = zip(*rows, strict=True)
-    return BinSums.from_predictions(np.array(confidence), np.array(correct, dtype=bool))
+def plain(value: Any) -> Any:
+    """For JSON: dataclasses and named tuples as objects, NaN and infinities as None, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _coverage(served: int, labeled: int) -> Coverage:
-    return Coverage(served, labeled, labeled / served if served else math.nan)
+def _reference(row: CalibrationRow) -> BinSums:
+    return BinSums.from_rows(row.card["calibration"]["bins"])
 
 
-def _drift(connection: Connection, calibration_id: int) -> Drift | None:
-    watched = watch.load(connection, calibration_id)
-    if watched is None:
-        return None
-    detector = watched.detector
-    return Drift(
-        log_evalue=detector.log_evalue,
-        log_threshold=detector.log_threshold,
-        active=detector.active,
-        direction=detector.direction,
-        labels=detector.labels,
-        alarm_label=detector.alarm_label,
-        average_run_length=watched.settings.average_run_length,
-        tolerance=watched.settings.tolerance,
-    )
+def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[Sign, ...]:
+    recent = served_by_class(connection, row.calibration_id, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
+    ever = served_by_class(connection, row.calibration_id)
+    before = {name: served - recent.get(name, 0) for name, served in ever.items()}
+    return find_signs(seen.served, _reference(row), recent, before)
 
 
 def _delay(connection: Connection, calibration_id: int) -> Delay:
@@ -198,12 +195,3 @@ def _delay(connection: Connection, calibration_id: int) -> Delay:
         return Delay(math.nan, math.nan)
     median, p90 = np.quantile(np.maximum(delays_s, 0.0), [0.5, 0.9]).tolist()
     return Delay(median, p90)
-
-
-def _plain(value: Any) -> Any:
-    """NaN and infinities as None, containers likewise, tuples as lists."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

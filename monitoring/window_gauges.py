@@ -11,11 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration import metrics
 from monitoring.feedback import pending
+from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import monitor_state
 from monitoring.ledger.shown import Shown, shown
-from monitoring.ledger.sums import read_sums
-from monitoring.report import last_labeled, read_window
 
 WINDOWS = ("all", "last:500")
 _GAUGES = {
@@ -84,11 +83,7 @@ class WindowGauges(Collector):
 def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:
     values: dict[str, tuple[float, ...]] = {}
     for window in WINDOWS:
-        last = read_window(window)
-        if last is None:
-            sums = read_sums(connection, calibration_id).labeled
-        else:
-            sums = last_labeled(connection, calibration_id, last)
+        sums = window_sums(connection, calibration_id, read_window(window), now_ns=0).labeled
         gap = (metrics.signed_gap(sums), *metrics.signed_gap_interval(sums))
         values[window] = (metrics.ece(sums), metrics.noise_floor(sums), *gap, float(sums.total))
     return values

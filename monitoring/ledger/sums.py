@@ -146,10 +146,13 @@ def read_sums(
     return _as_arrays(row._asdict() for row in connection.execute(wanted))
 
 
-def read_slices(connection: Connection, calibration_id: int) -> dict[str, LedgerSums]:
-    """Add up the days of every slice of a calibration; the slice '' of everything is among them."""
+def read_slices(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> dict[str, LedgerSums]:
+    """Add up the days (from `since_day` on) of every slice of a calibration; '' of everything is among them."""
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(_summed(bin_day.c.slice, calibration_id, bin_day.c.bin)):
+    wanted = _summed(bin_day.c.slice, calibration_id, bin_day.c.bin)
+    if since_day is not None:
+        wanted = wanted.where(bin_day.c.day >= since_day)
+    for row in connection.execute(wanted):
         by_slice[row.slice].append(row._asdict())
     return {name: _as_arrays(rows) for name, rows in sorted(by_slice.items())}
 

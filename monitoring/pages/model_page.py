@@ -4,9 +4,10 @@ import math
 from html import escape
 from urllib.parse import quote
 
+from monitoring.findings.drift import Drift
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.layout import REFRESH_S, WORDS, frame, moment, percent, span
-from monitoring.report import Drift, Report
+from monitoring.report import Report
 
 _ROWS = (
     ("ece", "Calibration error (ECE)", "average distance between confidence and accuracy, bin by bin"),

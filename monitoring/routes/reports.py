@@ -1,23 +1,26 @@
 """What the ledger says of a model, as JSON and as pages for people."""
 
 from collections.abc import Callable
+from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from monitoring.findings.chronicle import chronicle
+from monitoring.findings.windows import ALL
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
-from monitoring.report import ALL, Report, calibration_report
+from monitoring.report import Report, calibration_report, plain
 from monitoring.routes.request import read_version
 
 Production = Callable[[str], int | None]
 
 
 class ReportRoutes:
-    """GET /, /calibration, /calibration/{model} and /calibration/{model}/page."""
+    """GET /, /calibration, /calibration/{model} and its /page, /slices and /history."""
 
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger = ledger
@@ -31,11 +34,22 @@ class ReportRoutes:
         """The same for people."""
         return HTMLResponse(model_page(await self._of(request)))
 
+    async def slices(self, request: Request) -> Response:
+        """For whom: the slices of the same report, worst first."""
+        found = await self._of(request)
+        named = {"model": found.model, "version": found.version, "window": found.window}
+        return JSONResponse(named | plain(found.slices))
+
+    async def history(self, request: Request) -> Response:
+        """What happened to a model, all versions or one, newest last."""
+        model, version = request.path_params["model"], read_version(request)
+        return JSONResponse({"model": model, "events": await to_thread.run_sync(self._history, model, version)})
+
     async def summaries(self, request: Request) -> Response:
-        """Every model's report without its bins."""
+        """Every model's report without its bins, slices and history."""
         reports = [report.as_dict() for report in await to_thread.run_sync(self._all)]
         for report in reports:
-            del report["bins"], report["served_bins"]
+            del report["bins"], report["served_bins"], report["slices"], report["history"]
         return JSONResponse({"models": reports})
 
     async def index(self, request: Request) -> Response:
@@ -47,14 +61,18 @@ class ReportRoutes:
         window = request.query_params.get("window", ALL)
         return await to_thread.run_sync(self._one, model, version, window)
 
-    def _one(self, model: str, version: int | None, window: str) -> Report:
+    def _one(self, model: str, version: int | None, window: str, slices: bool = True) -> Report:
         chosen = self._in_production(model) if version is None else version
-        return calibration_report(self._ledger, model, version=chosen, window=window)
+        return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
+
+    def _history(self, model: str, version: int | None) -> list[dict[str, Any]]:
+        with self._ledger.read() as connection:
+            return chronicle(connection, model, version=version)
 
     def _all(self) -> list[Report]:
         with self._ledger.read() as connection:
             models = calibrations.models(connection)
-        return [self._one(model, None, ALL) for model in models]
+        return [self._one(model, None, ALL, slices=False) for model in models]
 
     def _in_production(self, model: str) -> int | None:
         """The production version, unless the ledger has not met it yet."""

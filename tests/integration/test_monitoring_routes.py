@@ -211,3 +211,23 @@ async def test_a_stopped_recorder_is_a_503(client: httpx.AsyncClient, desk: Desk
     desk.recorder.close()
     answer = await client.post("/feedback", json=word(1))
     assert (answer.status_code, answer.json()["error"]) == (503, "recorder_closed")
+
+
+async def test_slices_history_and_reset(client: httpx.AsyncClient, desk: Desk) -> None:
+    desk.serve(*(make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}') for n in range(100, 160)))
+    await client.post("/feedback", json=[word(n, "normal") for n in range(100, 160)])
+    found = (await client.get("/calibration/pneumonia/slices", params={"window": "days:3"})).json()
+    assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
+    assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}
+    assert found["known"][0]["significant"] is True
+    assert found["by_true_class"][0]["name"] == "true:normal"
+    report = (await client.get("/calibration/pneumonia")).json()
+    assert report["recommendation"]["status"] == report["status"]
+    assert {sign["name"] for sign in report["signs"]} >= {"confidence_histogram", "expected_accuracy"}
+    answer = await client.post("/calibration/pneumonia/reset", json={"note": "new detector plate"})
+    assert answer.json()["drift"] == {"active": False, "labels": 0}
+    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    assert [event["kind"] for event in events] == ["started", "reset"] or events[1]["kind"] == "alarm"
+    assert events[-1]["detail"]["note"] == "new detector plate"
+    assert (await client.get("/calibration/ghost/history")).status_code == 404
+    assert (await client.get("/calibration/pneumonia/slices?window=days:0")).status_code == 422

@@ -9,7 +9,8 @@ from calibration.bins import BinSums
 from calibration.drift import DriftSettings
 from calibration.measures import Measures
 from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
-from monitoring.report import calibration_report, only_model, read_window
+from monitoring.findings.windows import read_window
+from monitoring.report import calibration_report, only_model
 from monitoring.verdict import Status, judge
 from tests.unit.monitoring.builders import SECOND_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
@@ -98,7 +99,7 @@ def test_the_only_model_need_not_be_named(desk: Desk) -> None:
     "window", ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"]
 )
 def test_other_windows_are_refused(window: str) -> None:
-    with pytest.raises(QueryInvalid, match="'all' or 'last:N'"):
+    with pytest.raises(QueryInvalid, match="'all', 'promotion', 'days:N' or 'last:N'"):
         read_window(window)
 
 

@@ -1,0 +1,82 @@
+"""The detector's word as a report gives it: how much evidence, where, which way, and the alarm if it stands."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+
+from calibration.drift import DIRECTIONS, DriftDetector
+from monitoring import history, watch
+from monitoring.alarm import stream_name
+
+_STREAMS = 3  # as many as a report names
+
+
+@dataclass(frozen=True)
+class StreamEvidence:
+    """One stream's and direction's share of all the evidence, in [0, 1]; `name` is a class, a bin's edges, or None."""
+
+    stream: str
+    name: str | None
+    direction: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The detector's word.
+
+    Attributes:
+        log_evalue: minus infinity before the first label since the last reset.
+        streams: where the evidence lies now, most first.
+        alarm: while one stands, the event's detail: stream, name, direction, and `since`, its estimated beginning.
+        audit: whether only audited answers are shown to the detector.
+    """
+
+    log_evalue: float
+    log_threshold: float
+    active: bool
+    direction: str | None
+    labels: int
+    alarm_label: int | None
+    average_run_length: float
+    tolerance: float
+    audit: bool = False
+    streams: tuple[StreamEvidence, ...] = ()
+    alarm: dict[str, Any] | None = None
+
+
+def find_drift(connection: Connection, calibration_id: int, events: list[history.Event]) -> Drift | None:
+    """The detector as the ledger has it; None when the calibration is not watched."""
+    watched = watch.load(connection, calibration_id)
+    if watched is None:
+        return None
+    detector, raised = watched.detector, history.latest(events, history.ALARM)
+    return Drift(
+        log_evalue=detector.log_evalue,
+        log_threshold=detector.log_threshold,
+        active=detector.active,
+        direction=detector.direction,
+        labels=detector.labels,
+        alarm_label=detector.alarm_label,
+        average_run_length=detector.settings.average_run_length,
+        tolerance=detector.settings.tolerance,
+        audit=detector.settings.audit,
+        streams=_streams(connection, calibration_id, detector),
+        alarm=raised.detail if raised and detector.active else None,
+    )
+
+
+def _streams(connection: Connection, calibration_id: int, detector: DriftDetector) -> tuple[StreamEvidence, ...]:
+    evidence = detector.evidence.ravel()
+    total = float(evidence.sum())
+    if not total:
+        return ()
+    found = []
+    for index in np.argsort(-evidence, kind="stable")[:_STREAMS].tolist():
+        row, side = divmod(index, 2)
+        stream = detector.stream_of(row)
+        name = stream_name(connection, calibration_id, stream, detector.settings.bin_count)
+        found.append(StreamEvidence(stream.kind, name, DIRECTIONS[side], float(evidence[index]) / total))
+    return tuple(found)

@@ -1,0 +1,159 @@
+"""Which answers got labels, and what that does to the figures.
+
+Labels are rarely a random sample. Two corrections, one partial, one whole:
+
+- Post-stratified: each confidence bin counts as often as it was *served*, not as often as it was labeled. Repairs
+  labels that favor unsure answers; cannot repair labels that favor wrong ones.
+- Audit: labels of answers that were drawn at random, with a known probability, before anybody saw the outcome. Repairs
+  everything, if the drawn answers do get labels. Days weigh by served / drawn (Horvitz and Thompson's inverse of the
+  day's sampling fraction), so that a share that was changed half-way does no harm.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, func, select
+
+from calibration.bins import BIN_COUNT, BinSums
+from calibration.metrics import Z95
+from monitoring.ledger.schema import bin_day, feedback, label_current
+from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.sums import LedgerSums
+
+_SOURCES_OF = 1_000  # the latest labels whose sources are counted
+_FIELDS = ("served", "n", "confidence", "correct", "variance", "squared_error")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audited answers say. `drawn`: answers drawn; `share` of all served; `labeled`: those with a label."""
+
+    drawn: int
+    share: float
+    labeled: int
+    ece: float
+    noise_floor: float
+    signed_gap: float
+    signed_gap_lower: float
+    signed_gap_upper: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the labels came about.
+
+    Attributes:
+        coverage: share of the answers served that have a label.
+        uncovered: share of the answers served that lie in confidence bins without any label.
+        post_stratified_ece: ECE with every bin at the weight of what was served in it.
+        audit: None where no answer was ever drawn.
+        sources: of the latest labels, how many by each source; the empty name for none given.
+    """
+
+    coverage: float
+    uncovered: float
+    post_stratified_ece: float
+    audit: Audit | None
+    sources: dict[str, int]
+
+
+def find_selection(
+    connection: Connection, calibration_id: int, sums: LedgerSums, *, since_day: int | None = None
+) -> Selection:
+    """Describe the labels of the answers served from `since_day` on, whose sums are given."""
+    labeled, served, total = sums.labeled, sums.served, int(sums.served.sum())
+    return Selection(
+        coverage=labeled.total / total if total else math.nan,
+        uncovered=float(served[labeled.n == 0].sum()) / total if total else math.nan,
+        post_stratified_ece=post_stratified_ece(labeled, served),
+        audit=find_audit(connection, calibration_id, since_day=since_day),
+        sources=_sources(connection, calibration_id),
+    )
+
+
+def post_stratified_ece(labeled: BinSums, served: npt.ArrayLike) -> float:
+    """ECE with the bins' weights of what was served, over the bins that have labels; NaN if none has.
+
+    >>> sums = BinSums.from_predictions([0.9, 0.9, 0.4], [True, False, False], bin_count=2)
+    >>> round(post_stratified_ece(sums, [3, 1]), 3)   # 3/4 of |.4| and 1/4 of |.4|
+    0.4
+    """
+    filled = labeled.n > 0
+    weight = np.asarray(served, dtype=np.float64)[filled]
+    if not weight.sum():
+        return math.nan
+    errors = np.abs(labeled.difference[filled]) / labeled.n[filled]
+    return float((weight * errors).sum() / weight.sum())
+
+
+def find_audit(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Audit | None:
+    """Measure the audited answers; None where none was drawn."""
+    days = _by_day(connection, calibration_id, since_day)
+    drawn = sum(float(sums[AUDIT][0].sum()) for sums in days.values())
+    served = sum(float(sums[EVERYTHING][0].sum()) for sums in days.values())
+    if not drawn:
+        return None
+    total = np.zeros((len(_FIELDS), BIN_COUNT))
+    squared = np.zeros((len(_FIELDS), BIN_COUNT))
+    for sums in days.values():
+        if of_day := float(sums[AUDIT][0].sum()):
+            weight = float(sums[EVERYTHING][0].sum()) / of_day
+            total += weight * sums[AUDIT]
+            squared += weight**2 * sums[AUDIT]
+    _, n, confidence, correct, _, _ = total
+    labeled = sum(float(sums[AUDIT][1].sum()) for sums in days.values())
+    return Audit(int(drawn), drawn / served, int(labeled), *_measures(n, confidence - correct, squared))
+
+
+def _measures(
+    n: npt.NDArray[np.float64], gap: npt.NDArray[np.float64], squared: npt.NDArray[np.float64]
+) -> tuple[float, ...]:
+    """ECE, noise floor, signed gap and its interval, from weighted sums and sums with squared weights."""
+    answers = float(n.sum())
+    if not answers:
+        return (math.nan,) * 5
+    mean = float(gap.sum()) / answers
+    _, weights, _, _, variance, squared_error = squared
+    spread = math.sqrt(max(float(squared_error.sum() - mean**2 * weights.sum()), 0.0)) / answers
+    floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
+    return float(np.abs(gap).sum()) / answers, floor, mean, mean - Z95 * spread, mean + Z95 * spread
+
+
+def _by_day(
+    connection: Connection, calibration_id: int, since_day: int | None
+) -> dict[int, dict[str, npt.NDArray[np.float64]]]:
+    """day -> slice -> (fields, bins), for everything and for the audit."""
+    columns = bin_day.c
+    added = [func.sum(columns[name]) for name in _FIELDS]
+    wanted = (
+        select(columns.day, columns.slice, columns.bin, *added)
+        .where(columns.calibration_id == calibration_id, columns.slice.in_((EVERYTHING, AUDIT)))
+        .group_by(columns.day, columns.slice, columns.bin)
+    )
+    if since_day is not None:
+        wanted = wanted.where(columns.day >= since_day)
+    found: dict[int, dict[str, npt.NDArray[np.float64]]] = defaultdict(
+        lambda: {name: np.zeros((len(_FIELDS), BIN_COUNT)) for name in (EVERYTHING, AUDIT)}
+    )
+    for day, name, bin_number, *sums in connection.execute(wanted):
+        found[day][name][:, bin_number] = [float(each) for each in sums]
+    return found
+
+
+def _sources(connection: Connection, calibration_id: int) -> dict[str, int]:
+    latest = (
+        select(label_current.c.first_feedback_id)
+        .where(label_current.c.calibration_id == calibration_id)
+        .order_by(label_current.c.first_feedback_id.desc())
+        .limit(_SOURCES_OF)
+        .subquery()
+    )
+    counted = (
+        select(feedback.c.source, func.count())
+        .join(latest, latest.c.first_feedback_id == feedback.c.feedback_id)
+        .group_by(feedback.c.source)
+    )
+    return {source or "": count for source, count in sorted(connection.execute(counted), key=lambda row: -row[1])}

@@ -1,0 +1,140 @@
+"""Before labels come: signs that the world has changed. Never a reason to wake somebody: none is about being right.
+
+Compared are histograms, by the population stability index PSI = sum (a - b) ln(a / b) over the shares a and b of the
+bins. Customary reading: below .1 nothing, above .25 a lot. Chance alone gives about (bins - 1) (1/n + 1/m), so a sign
+is raised only above both .1 and what chance does once in a thousand times.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, func, select
+
+from calibration.bins import BinSums
+from monitoring.ledger.schema import bin_day
+from monitoring.ledger.sums import LedgerSums
+
+ENOUGH = 1_000  # answers from which on a histogram is compared
+RECENT_DAYS = 7
+NOTABLE_PSI = 0.1
+NOTABLE_MEAN = 0.02  # a change of mean confidence worth a word
+_PREDICTED = "predicted:"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign: what was compared, its value, the limit above which it is `raised`, and a sentence."""
+
+    name: str
+    value: float
+    limit: float
+    raised: bool
+    sentence: str
+
+
+def find_signs(
+    served: LedgerSums, reference: BinSums, classes_recent: Mapping[str, int], classes_before: Mapping[str, int]
+) -> tuple[Sign, ...]:
+    """The signs of a window of answers; those that need more answers than there are stay silent (NaN, not raised)."""
+    return (
+        _confidence_histogram(served, reference),
+        _expected_accuracy(served, reference),
+        _class_mix(classes_recent, classes_before),
+    )
+
+
+def served_by_class(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> dict[str, int]:
+    """Answers served, by slice of the predicted class."""
+    columns = bin_day.c
+    wanted = (
+        select(columns.slice, func.sum(columns.served))
+        .where(columns.calibration_id == calibration_id, columns.slice.startswith(_PREDICTED, autoescape=True))
+        .group_by(columns.slice)
+    )
+    if since_day is not None:
+        wanted = wanted.where(columns.day >= since_day)
+    return {name: int(served) for name, served in connection.execute(wanted)}
+
+
+def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """Population stability index of two histograms of counts; half an answer is added to each bin that either fills.
+
+    >>> psi([50, 50], [50, 50]), round(psi([75, 25], [25, 75]), 2)
+    (0.0, 1.07)
+    """
+    a, b = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    filled = (a + b) > 0
+    a, b = a[filled] + 0.5, b[filled] + 0.5
+    a, b = a / a.sum(), b / b.sum()
+    return float(((a - b) * np.log(a / b)).sum())
+
+
+def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
+    """What PSI exceeds by chance with that probability: a chi-squared of bins - 1 (Wilson-Hilferty) times 1/n + 1/m."""
+    freedom = max(bins - 1, 1)
+    spread = 2 / (9 * freedom)
+    quantile = freedom * (1 - spread + NormalDist().inv_cdf(1 - chance) * math.sqrt(spread)) ** 3
+    return max(NOTABLE_PSI, quantile * (1 / n + 1 / m))
+
+
+def _confidence_histogram(served: LedgerSums, reference: BinSums) -> Sign:
+    name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
+    if n < ENOUGH or not m:
+        return Sign(name, math.nan, NOTABLE_PSI, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on.")
+    counts = _resized(reference.n, len(served.served))
+    value = psi(served.served, counts)
+    limit = psi_limit(int(((served.served + counts) > 0).sum()), n, m)
+    said = "is another than" if value > limit else "is that of"
+    sentence = f"The histogram of confidence {said} the card's reference (PSI {value:.2f}, limit {limit:.2f})."
+    return Sign(name, value, limit, value > limit, sentence)
+
+
+def _expected_accuracy(served: LedgerSums, reference: BinSums) -> Sign:
+    name, n = "expected_accuracy", int(served.served.sum())
+    if n < ENOUGH or not reference.total:
+        return Sign(name, math.nan, NOTABLE_MEAN, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on.")
+    now = float(served.served_confidence.sum()) / n
+    then = float(reference.confidence.sum()) / reference.total
+    noise = NormalDist().inv_cdf(0.9995) * math.sqrt(_spread(served, now) / n + _spread_of(reference, then))
+    limit, value = max(NOTABLE_MEAN, noise), now - then
+    sentence = f"The model expects to be right in {100 * now:.1f} %; on the card's reference it was {100 * then:.1f} %."
+    return Sign(name, value, limit, abs(value) > limit, sentence)
+
+
+def _spread(served: LedgerSums, mean: float) -> float:
+    """Variance of confidence between bins, plus that of a uniform within one."""
+    n, bins = np.maximum(served.served, 1), len(served.served)
+    between = float((served.served * (served.served_confidence / n - mean) ** 2).sum()) / float(served.served.sum())
+    return between + 1 / (12 * bins**2)
+
+
+def _spread_of(reference: BinSums, mean: float) -> float:
+    between = float((reference.n * (reference.confidence / np.maximum(reference.n, 1) - mean) ** 2).sum())
+    return (between / reference.total + 1 / (12 * len(reference.n) ** 2)) / reference.total
+
+
+def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> Sign:
+    """The classes that were said in the last days, against those before; the card knows no mix to compare with."""
+    name, names = "predicted_class_mix", sorted({*recent, *before})
+    now, then = np.array([recent.get(each, 0) for each in names]), np.array([before.get(each, 0) for each in names])
+    if now.sum() < ENOUGH or then.sum() < ENOUGH:
+        waits = (
+            f"From {ENOUGH:,} answers in the last {RECENT_DAYS} days and as many before, their classes are compared."
+        )
+        return Sign(name, math.nan, NOTABLE_PSI, False, waits)
+    value, limit = psi(now, then), psi_limit(len(names), float(now.sum()), float(then.sum()))
+    moved = int(np.abs(now / now.sum() - then / then.sum()).argmax())
+    sentence = (
+        f"'{names[moved].removeprefix(_PREDICTED)}' was {100 * now[moved] / now.sum():.1f} % of the answers of the "
+        f"last {RECENT_DAYS} days, {100 * then[moved] / then.sum():.1f} % before (PSI {value:.2f}, limit {limit:.2f})."
+    )
+    return Sign(name, value, limit, value > limit, sentence)
+
+
+def _resized(counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    """A card of other bins is of no use here: compared with none of them filled."""
+    return counts if len(counts) == size else np.zeros(size, dtype=np.int64)

@@ -1,0 +1,89 @@
+"""Windows: which labeled answers a report is about.
+
+`all`; `last:N`, the N answers whose first label came last; `days:N`, served on the last N days (UTC), today included;
+`promotion`, served since the day on which this version last went into production. All but `last:N` come from the day
+sums, at the same cost whatever their size.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from calibration.bins import BinSums
+from monitoring import history
+from monitoring.errors import QueryInvalid, brief
+from monitoring.ledger.schema import label_current
+from monitoring.ledger.sums import DAY_NS, LedgerSums, read_sums
+
+ALL = "all"
+LAST_LIMIT = 100_000
+DAYS_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window as it was asked for; `number` is the N of `last` and `days`."""
+
+    kind: Literal["all", "last", "days", "promotion"] = "all"
+    number: int = 0
+
+    def since_day(self, connection: Connection, calibration_id: int, *, now_ns: int) -> int | None:
+        """The first UTC day (since 1970) of answers to count; None where all days count."""
+        if self.kind == "days":
+            return now_ns // DAY_NS - self.number + 1
+        if self.kind == "promotion":
+            promoted = history.latest(history.events(connection, calibration_id), history.PROMOTED)
+            return None if promoted is None else promoted.at_ns // DAY_NS
+        return None
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Sums of a window: labeled answers to measure, and all answers of the same days (of all days for `last:N`)."""
+
+    labeled: BinSums
+    served: LedgerSums
+    since_day: int | None
+
+
+def read_window(window: str) -> Window:
+    """Read a window. Raises QueryInvalid.
+
+    >>> read_window("last:500"), read_window("all")
+    (Window(kind='last', number=500), Window(kind='all', number=0))
+    """
+    if window == "all":
+        return Window("all")
+    if window == "promotion":
+        return Window("promotion")
+    found = re.fullmatch(r"(last|days):([0-9]{1,9})", window)
+    if found is not None and found[1] == "last" and 1 <= int(found[2]) <= LAST_LIMIT:
+        return Window("last", int(found[2]))
+    if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
+        return Window("days", int(found[2]))
+    raise QueryInvalid(
+        f"A window is 'all', 'promotion', 'days:N' or 'last:N' with N from 1 to {LAST_LIMIT:,} labels or "
+        f"{DAYS_LIMIT:,} days; got {brief(window)}."
+    )
+
+
+def window_sums(connection: Connection, calibration_id: int, window: Window, *, now_ns: int) -> Windowed:
+    """Add up a window of a calibration."""
+    since_day = window.since_day(connection, calibration_id, now_ns=now_ns)
+    sums = read_sums(connection, calibration_id, since_day=since_day)
+    last = window.kind == "last"
+    return Windowed(last_labeled(connection, calibration_id, window.number) if last else sums.labeled, sums, since_day)
+
+
+def last_labeled(connection: Connection, calibration_id: int, last: int) -> BinSums:
+    """The sums of the `last` answers whose first label came last, with the labels they have now."""
+    newest_first = label_current.c.first_feedback_id.desc()
+    wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(calibration_id=calibration_id)
+    rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()
+    if not rows:
+        return BinSums.zeros()
+    confidence, correct = zip(*rows, strict=True)
+    return BinSums.from_predictions(np.array(confidence), np.array(correct, dtype=bool))
