@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from calibration.bins import BinSums, FloatArray, chunks
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, chunks
 
 Z95 = 1.959963984540054
 
@@ -51,6 +51,25 @@ def _top(p: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDA
 
 
 _FEW_CLASSES = 32
+
+
+def top_label_sums(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> BinSums:
+    """Sum up probabilities (N, K) and labels (N,) by top-label confidence, a few thousand rows at a time.
+
+    Raises:
+        ValueError: shapes that do not match, or a confidence outside [0, 1].
+
+    >>> ece(top_label_sums([[0.1, 0.9], [0.9, 0.1]], [1, 1]))
+    0.4
+    """
+    p, y = np.asarray(probabilities), np.asarray(labels)
+    if p.ndim != 2 or y.shape != p.shape[:1]:
+        raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
+    sums = BinSums.zeros(bin_count)
+    for rows in chunks(len(p)):
+        confidence, predicted = top_label(p[rows])
+        sums += BinSums.from_predictions(confidence, predicted == y[rows], bin_count)
+    return sums
 
 
 def ece(sums: BinSums) -> float:

@@ -1,11 +1,13 @@
 """The card: what a model is, where it comes from, how calibrated it was, and the hash of every file beside it."""
 
+import dataclasses
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from calibration.bins import BinSums
+from calibration.conformal import Conformal
 from calibration.measures import Measures
 from model_store.image import InputSpec
 
@@ -116,6 +118,11 @@ class ConformalCard(_Frozen):
     method: Literal["lac"] = "lac"
     mean_set_size: float = Field(ge=0)
     coverage_reference: Fraction
+
+    @classmethod
+    def from_sets(cls, sets: Conformal) -> "ConformalCard":
+        """Write the promise down."""
+        return cls.model_validate(dataclasses.asdict(sets))
 
 
 class Card(_Frozen):

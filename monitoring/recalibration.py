@@ -14,12 +14,13 @@ import numpy.typing as npt
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
+from calibration.conformal import conformal
 from calibration.measures import Measures
 from calibration.metrics import top_label
 from calibration.temperature import apply_temperature, fit_temperature
 from calibration.threshold import referral_threshold
 from model_store.bundle import Bundle, write_bundle
-from model_store.card import CalibrationCard, Card, Referral
+from model_store.card import CalibrationCard, Card, ConformalCard, Referral
 from model_store.graph import with_temperature
 from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
@@ -155,10 +156,16 @@ def _recalibrated(
         split=f"ledger: {len(labels)} labeled answers of version {card.version}",
         sums=BinSums.from_predictions(confidence, correct),
         measures=measures,
+        method=card.calibration.method,
     )
     provenance = card.provenance.model_copy(update={"parent_version": card.version, "created_at": datetime.now(UTC)})
     changes = {"calibration": calibration, "provenance": provenance, "files": {}}
-    return card.model_copy(update=changes | {"referral": _referral(card.referral, confidence, correct)})
+    sets = card.conformal and conformal(probabilities, labels, alpha=card.conformal.alpha)
+    promises = {
+        "referral": _referral(card.referral, confidence, correct),
+        "conformal": sets and ConformalCard.from_sets(sets),
+    }
+    return card.model_copy(update=changes | promises)
 
 
 def _referral(

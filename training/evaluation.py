@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from calibration.bins import BinSums
 from calibration.calibrators import Calibrator, Uncalibrated
+from calibration.conformal import Conformal, conformal
 from calibration.histogram import Histogram
 from calibration.measures import Measures
 from calibration.metrics import top_label
@@ -37,6 +38,7 @@ KINDS: dict[Method, type[Calibrator]] = {
 }
 METHODS: tuple[Method, ...] = tuple(KINDS)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
+MISSED_CLASS = 0.1  # share of prediction sets without the true class
 EvaluatedSplit = Literal["val", "test"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
 
@@ -80,6 +82,10 @@ class Evaluation:
         """The threshold below which an answer goes to a person, as validation allows to promise; None: nothing."""
         return referral_threshold(*self.answers("val", method), promised_accuracy=PROMISED_ACCURACY)
 
+    def conformal(self, method: Method) -> Conformal:
+        """The threshold of prediction sets that hold the true class of 9 in 10 images like validation's."""
+        return conformal(self.probabilities("val", method), self.predictions["val"].labels, alpha=MISSED_CLASS)
+
     def changed(self, split: EvaluatedSplit, method: Method) -> float:
         """The share of answers whose label `method` changes."""
         predicted = self.probabilities(split, method).argmax(axis=1)
@@ -103,6 +109,7 @@ class Evaluation:
                 for split, by_method in self.measures.items()
             },
             "referral": dataclasses.asdict(referral) if referral else None,
+            "conformal": dataclasses.asdict(self.conformal("temperature")),
         }
 
 

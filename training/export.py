@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from calibration.calibrators import Calibrator
 from calibration.vector import Vector
 from model_store.bundle import write_bundle
-from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from model_store.card import CalibrationCard, Card, ConformalCard, InputCard, Provenance, Referral
 from model_store.store import Store
 from training.config import RunRecord, read_record
 from training.errors import BadRun, ExportMismatch
@@ -198,6 +198,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
         )
         if referral
         else None,
+        conformal=ConformalCard.from_sets(evaluation.conformal(calibrator)),
     )
 
 

@@ -1,6 +1,5 @@
 """The card: what it must say, what it may not, and that it survives its file."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -100,7 +99,7 @@ def test_a_card_is_not_changed_in_place(make_card: MakeCard) -> None:
 
 def test_a_card_may_promise_prediction_sets_and_an_older_one_need_not(make_card: MakeCard) -> None:
     found = conformal([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 10, [0, 1, 1] * 10, alpha=0.2)
-    card = make_card().model_copy(update={"conformal": ConformalCard(**dataclasses.asdict(found))})
+    card = make_card().model_copy(update={"conformal": ConformalCard.from_sets(found)})
     assert Card.model_validate_json(card.model_dump_json()).conformal == card.conformal
     older = json.loads(card.model_dump_json())
     del older["conformal"]

@@ -5,16 +5,18 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from calibration.measures import Measures
 from calibration.metrics import ece
 from calibration.temperature import softmax
 from model_store.bundle import Bundle
+from model_store.card import ConformalCard
 from model_store.errors import NotInStore
 from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
-from monitoring.recalibration import Selection, recalibrate
-from tests.unit.monitoring.builders import NOW_NS, SECOND_NS
+from monitoring.recalibration import Selection, _recalibrated, recalibrate
+from tests.unit.monitoring.builders import NOW_NS, SECOND_NS, make_card
 from tests.unit.monitoring.desk import Clock, Desk
 
 TOO_SURE = 2.0  # the temperature by which the served probabilities are too sharp
@@ -76,6 +78,18 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped(served: Desk
     assert (new.promised_accuracy, new.delta) == (old.promised_accuracy, old.delta)
     few = recalibrate(served.ledger, store, "tiny", version=1, selection=Selection(last=20), min_labels=20)
     assert few.card.referral is None  # twenty answers certify nothing
+
+
+def test_prediction_sets_get_their_new_threshold_and_the_calibrator_its_name() -> None:
+    sets = ConformalCard(alpha=0.2, threshold=0.9, mean_set_size=1, coverage_reference=0.5)
+    card = make_card().model_copy(update={"conformal": sets})
+    card = card.model_copy(update={"calibration": card.calibration.model_copy(update={"method": "vector"})})
+    p, y = np.tile([[0.6, 0.4], [0.3, 0.7]], (50, 1)), np.tile([0, 0], 50)
+    new = _recalibrated(card, 2.0, p, y, Measures.from_probabilities(p, y))
+    assert new.conformal is not None
+    assert (new.conformal.alpha, new.conformal.threshold, new.conformal.coverage_reference) == (0.2, 0.3, 1)
+    assert new.calibration.method == "vector"
+    assert _recalibrated(make_card(), 2.0, p, y, Measures.from_probabilities(p, y)).conformal is None
 
 
 def test_a_card_without_a_threshold_gets_none(tmp_path: Path, clock: Clock, make_bundle: Callable[..., Bundle]) -> None:

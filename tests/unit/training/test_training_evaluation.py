@@ -63,12 +63,20 @@ def test_the_referral_threshold_keeps_its_promise_on_validation(evaluation: Eval
     assert (probabilities.argmax(axis=1) == val.labels)[kept].mean() >= referral.promised_accuracy
 
 
+def test_prediction_sets_hold_the_class_of_nine_in_ten(evaluation: Evaluation) -> None:
+    sets = evaluation.conformal("temperature")
+    probabilities, val = evaluation.probabilities("val", "temperature"), evaluation.predictions["val"]
+    inside = probabilities[np.arange(4000), val.labels] >= sets.threshold
+    assert inside.mean() == pytest.approx(0.9, abs=1e-3)
+    assert (sets.alpha, sets.coverage_reference) == (0.1, inside.mean())
+
+
 def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     write_evaluation(tmp_path, evaluation)
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {"temperature", "calibrators", "splits", "referral"}
+    assert set(written) == {"temperature", "calibrators", "splits", "referral", "conformal"}
 
 
 def test_a_model_that_can_promise_nothing_refers_nothing() -> None:

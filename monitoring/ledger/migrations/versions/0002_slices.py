@@ -5,6 +5,7 @@ be able to read for ever, so nothing here is imported from the living code.
 """
 
 import json
+import struct
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,8 +15,9 @@ down_revision = None
 
 DAY_NS = 86_400_000_000_000
 SUMS = "served, served_confidence, n, confidence, correct, variance, squared_error"
-# bin_index in SQL: the first bin whose upper edge, k/15 as float64, is not below the confidence.
-BIN = "CASE " + " ".join(f"WHEN p.confidence <= {k / 15!r} THEN {k - 1}" for k in range(1, 15)) + " ELSE 14 END"
+# bin_index in SQL: the first bin whose upper edge is not below the confidence; k/15 as float32 counts as the edge too.
+EDGES = [max(k / 15, struct.unpack("f", struct.pack("f", k / 15))[0]) for k in range(1, 15)]
+BIN = "CASE " + " ".join(f"WHEN p.confidence <= {edge!r} THEN {m}" for m, edge in enumerate(EDGES)) + " ELSE 14 END"
 COUNTED = f"""
     INSERT INTO bin_day (calibration_id, slice, day, bin, shard, {SUMS})
     SELECT p.calibration_id, :slice, p.served_at_ns / {DAY_NS}, {BIN}, 0,
