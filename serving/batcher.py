@@ -40,6 +40,7 @@ class Entry:
     arrived_s: float
     answer: "asyncio.Future[Any]"
     form: Form | None = None
+    tags: str | None = None
 
     @property
     def gone(self) -> bool:

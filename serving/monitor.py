@@ -36,7 +36,11 @@ def open_monitor(
         yield Monitor(recorder=None, routes=[])
         return
     metrics = MonitorMetrics(registry)
-    drift = DriftSettings(average_run_length=settings.drift_average_run_length, tolerance=settings.drift_tolerance)
+    drift = DriftSettings(
+        average_run_length=settings.drift_average_run_length,
+        tolerance=settings.drift_tolerance,
+        audit=settings.audit_share > 0,
+    )
     with Ledger(url) as ledger, Recorder(ledger, metrics, settings=drift) as recorder:
         mounted: list[BaseRoute] = list(routes(recorder, ledger, metrics, production=production))
         yield Monitor(recorder=recorder, routes=mounted, alarmed=partial(_alarmed, ledger))

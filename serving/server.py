@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute
 
 from model_store.store import Store
 from monitoring.recorder import Recorder
+from serving.audit import AuditDraw
 from serving.errors import ListenError, ModelUnusable
 from serving.fleet import Fleet
 from serving.front.app import Front
@@ -164,6 +165,7 @@ class Service:
             metrics=self._metrics,
             loop=self._loop,
             max_batch=self._settings.max_batch,
+            audit=AuditDraw(self._settings.audit_share),
         )
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":

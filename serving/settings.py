@@ -74,6 +74,13 @@ class Settings(BaseSettings):
         1e5, gt=1, description="Labels between false drift alarms, on average, at least."
     )
     drift_tolerance: float = Field(0.01, ge=0, lt=0.5, description="Miscalibration that is not worth an alarm.")
+    audit_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of answers drawn at random to be labeled whatever the outcome; the drift watch then hears "
+        "their labels alone.",
+    )
     exemplars: bool = Field(
         False, description="Request durations in OpenMetrics name a prediction_id each (what Grafana calls exemplars)."
     )

@@ -21,9 +21,10 @@ import uuid_utils
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.recorder import Recorder
 from serving.admission import Load
+from serving.audit import AuditDraw
 from serving.batcher import Batcher, Entry
 from serving.errors import InferenceFailed, LedgerFailed
-from serving.front.answer import AnswerForm
+from serving.front.answer import AnswerForm, with_audit
 from serving.metrics import ServingMetrics
 from serving.predictor import Predictor, Probabilities
 
@@ -64,6 +65,7 @@ class ServedVersion:
         metrics: ServingMetrics,
         loop: asyncio.AbstractEventLoop,
         max_batch: int,
+        audit: AuditDraw | None = None,
     ) -> None:
         """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
         self.card = predictor.card
@@ -72,6 +74,7 @@ class ServedVersion:
         self._predictor = predictor
         self._form = AnswerForm(self.card)
         self._recorder = recorder
+        self._audit = audit if audit and audit.on and recorder else None
         self.outcomes = Outcomes()
         self.calibration_id = recorder.register(self.card) if recorder else 0
         self._loop = loop
@@ -144,7 +147,9 @@ class ServedVersion:
                 continue
             prediction_id = uuid_utils.uuid7()
             form = entry.form or self._form
-            answers.append(form.fill(str(prediction_id), entry.request_id, predicted, values))
+            answer = form.fill(str(prediction_id), entry.request_id, predicted, values)
+            drawn = self._audit is not None and self._audit.drawn(prediction_id.bytes)
+            answers.append(answer if self._audit is None or entry.form else with_audit(answer, drawn))
             rows.append(
                 PredictionRow(
                     prediction_id.bytes,
@@ -154,6 +159,8 @@ class ServedVersion:
                     confidence,
                     row.tobytes(),
                     served_at_ns,
+                    entry.tags,
+                    self._audit.share if self._audit and drawn else None,
                 )
             )
         return answers, rows

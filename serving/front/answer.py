@@ -45,6 +45,11 @@ class AnswerForm:
         return "true" if confidence < self._threshold else "false"
 
 
+def with_audit(answer: bytes, drawn: bool) -> bytes:
+    """An answer with the field `audit`: whether it was drawn at random to be labeled whatever the outcome."""
+    return answer[:-1] + (b',"audit":true}' if drawn else b',"audit":false}')
+
+
 def with_explanation(answer: bytes, *, method: str, png: bytes) -> bytes:
     """An answer with a picture of the image's own input size, base64, in its field `explanation`."""
     picture = base64.b64encode(png)

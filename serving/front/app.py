@@ -93,12 +93,19 @@ class Front:
                 return await self._list(served, items, head, receive)
             answer = self._inference.explained if explain else self._inference.one
             image = data if items is None else sole_image(items)
-            return await answer(served, image, request_id=head.request_id, arrived_s=arrived_s, receive=receive)
+            tags = head.tags if items is None else items[0].tags
+            return await answer(
+                served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, receive=receive
+            )
 
     async def _list(self, served: ServedVersion, items: list[Item], head: Head, receive: Receive) -> bytes:
         """Answers to several images."""
         answers = await self._inference.many(
-            served, [item.data for item in items], request_ids=[item.request_id for item in items], receive=receive
+            served,
+            [item.data for item in items],
+            request_ids=[item.request_id for item in items],
+            tags=[item.tags or head.tags for item in items],
+            receive=receive,
         )
         return write_answers(answers, items, media_type=head.media_type)
 

@@ -44,22 +44,36 @@ class Inference:
         self._occluder.close()
 
     async def one(
-        self, served: ServedVersion, data: bytes, *, request_id: str | None, arrived_s: float, receive: Receive
+        self,
+        served: ServedVersion,
+        data: bytes,
+        *,
+        request_id: str | None,
+        tags: str | None = None,
+        arrived_s: float,
+        receive: Receive,
     ) -> bytes:
         """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
         served.load.admit(self._deadline_s)
         with served.load:
             image = await self._decoder.decode(data, served.card.input.spec)
-            answer = _submit(served, image, request_id=request_id, arrived_s=arrived_s)
+            answer = _submit(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
             if served.load.wait_s < WATCHED_WAIT_S:
                 return await answer  # type: ignore[no-any-return]
             return await unless_gone(answer, receive)  # type: ignore[no-any-return]
 
     async def explained(
-        self, served: ServedVersion, data: bytes, *, request_id: str | None, arrived_s: float, receive: Receive
+        self,
+        served: ServedVersion,
+        data: bytes,
+        *,
+        request_id: str | None,
+        tags: str | None = None,
+        arrived_s: float,
+        receive: Receive,
     ) -> bytes:
         """The JSON answer for one encoded image, with a heat map in its field `explanation`. Raises as `one` does."""
-        answer = await self.one(served, data, request_id=request_id, arrived_s=arrived_s, receive=receive)
+        answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, receive=receive)
         image = await self._decoder.decode(data, served.card.input.spec)
         predicted = served.card.classes.index(json.loads(answer)["label"])
         png = await self._occluder.explain(served.bundle, image, predicted)
@@ -72,6 +86,7 @@ class Inference:
         *,
         request_ids: Sequence[str | None],
         receive: Receive,
+        tags: Sequence[str | None] | None = None,
         form: Form | None = None,
     ) -> list[Any]:
         """The answers for `images`, encoded or (C, H, W) uint8, in their order; an exception stands for its image.
@@ -80,7 +95,8 @@ class Inference:
         memory and leaves single requests their turn. Raises Overloaded, or ClientGone.
         """
         served.load.admit(self._deadline_s)
-        return await unless_gone(self._by_windows(served, images, request_ids, form), receive)  # type: ignore[no-any-return]
+        work = self._by_windows(served, images, request_ids, tags or [None] * len(images), form)
+        return await unless_gone(work, receive)  # type: ignore[no-any-return]
 
     async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
         """All of `images` as (C, H, W) uint8. Raises the ImageError of a lone image, else MalformedRequest for one."""
@@ -100,6 +116,7 @@ class Inference:
         served: ServedVersion,
         images: Sequence[bytes | Image | Exception],
         request_ids: Sequence[str | None],
+        tags: Sequence[str | None],
         form: Form | None,
     ) -> list[Any]:
         answers: list[Any] = []
@@ -107,30 +124,42 @@ class Inference:
             window = slice(start, start + self._window)
             with _waiting(served, len(images[window])):
                 each = [
-                    self._answer(served, image, request_id=request_id, form=form)
-                    for image, request_id in zip(images[window], request_ids[window], strict=True)
+                    self._answer(served, image, request_id=request_id, tags=tagged, form=form)
+                    for image, request_id, tagged in zip(images[window], request_ids[window], tags[window], strict=True)
                 ]
                 answers += await asyncio.gather(*each, return_exceptions=True)
         return answers
 
     async def _answer(
-        self, served: ServedVersion, image: bytes | Image | Exception, *, request_id: str | None, form: Form | None
+        self,
+        served: ServedVersion,
+        image: bytes | Image | Exception,
+        *,
+        request_id: str | None,
+        tags: str | None,
+        form: Form | None,
     ) -> Any:
         if isinstance(image, Exception):
             raise image
         arrived_s = time.perf_counter()
         pixels = await self._pixels(image, served.card.input.spec)
-        return await _submit(served, pixels, request_id=request_id, arrived_s=arrived_s, form=form)
+        return await _submit(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, form=form)
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
         return await self._decoder.decode(image, spec) if isinstance(image, bytes) else image
 
 
 def _submit(
-    served: ServedVersion, image: Image, *, request_id: str | None, arrived_s: float, form: Form | None = None
+    served: ServedVersion,
+    image: Image,
+    *,
+    request_id: str | None,
+    tags: str | None,
+    arrived_s: float,
+    form: Form | None = None,
 ) -> "asyncio.Future[Any]":
     answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    served.submit(Entry(image, request_id, arrived_s, answer, form))
+    served.submit(Entry(image, request_id, arrived_s, answer, form, tags))
     return answer
 
 

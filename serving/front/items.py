@@ -13,10 +13,11 @@ from typing import Any
 from serving.errors import MalformedRequest, failure
 from serving.front.answer import error_body
 from serving.front.request import Head, form_files, request_id_of
+from serving.front.tags import tags_of
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the caller\'s own id (optional)}'
+SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the caller\'s own id, "tags": object of texts}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Item:
     data: bytes | MalformedRequest
     request_id: str | None = None
     name: str | None = None
+    tags: str | None = None
 
 
 def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
@@ -34,7 +36,10 @@ def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
     Raises MalformedRequest for a body that is not a list at all.
     """
     if head.media_type == "multipart/form-data":
-        items = [Item(file.data, head.request_id, file.name) for file in form_files(body, head.content_type)]
+        items = [
+            Item(file.data, head.request_id, file.name, file.tags or head.tags)
+            for file in form_files(body, head.content_type)
+        ]
     elif head.media_type == JSON:
         items = [_item(value) for value in _array(body)]
     elif head.media_type == NDJSON:
@@ -88,7 +93,7 @@ def _item(value: Any) -> Item:
         return Item(MalformedRequest(f"an entry is to be {SHAPE}."))
     try:
         request_id = request_id_of(fields.get("request_id"))
-        return Item(base64.b64decode(fields["image"], validate=True), request_id)
+        return Item(base64.b64decode(fields["image"], validate=True), request_id, tags=tags_of(fields.get("tags")))
     except (binascii.Error, ValueError) as error:
         wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
         return Item(wrong)

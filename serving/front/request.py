@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File, FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
 from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
+from serving.front.tags import read_tags
 
 MAX_REQUEST_ID = 200
 # What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
@@ -24,7 +25,8 @@ ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, 
 class Head:
     """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id.
 
-    `canary` is whether the caller asks for the version on trial (True), against it (False), or neither.
+    `canary` is whether the caller asks for the version on trial (True), against it (False), or neither. `tags`: as the
+    ledger keeps them.
     """
 
     media_type: str
@@ -32,11 +34,12 @@ class Head:
     length_bytes: int | None
     request_id: str | None
     canary: bool | None = None
+    tags: str | None = None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Head:
     """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
-    content_type, length_bytes, request_id, canary = b"", None, None, None
+    content_type, length_bytes, request_id, canary, tags = b"", None, None, None, None
     for name, value in headers:
         if name == b"content-type":
             content_type = value
@@ -46,12 +49,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
             request_id = request_id_of(value.decode("utf-8", errors="replace"))
         elif name == b"x-candor-canary":
             canary = _yes_or_no(value)
+        elif name == b"x-candor-tags":
+            tags = read_tags(value.decode("utf-8", errors="replace"))
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
-    return Head(media_type, content_type, length_bytes, request_id, canary)
+    return Head(media_type, content_type, length_bytes, request_id, canary, tags)
 
 
 def read_explain(query: bytes) -> bool:
@@ -91,16 +96,22 @@ async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file of a form: its name, where the client gave one, and its bytes."""
+    """A file of a form: its name, where the client gave one, its bytes, and the form's tags."""
 
     name: str | None
     data: bytes
+    tags: str | None = None
 
 
 def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
-    """The files of a multipart/form-data body, in order; other fields are left out. Raises MalformedRequest."""
+    """The files of a multipart/form-data body, in order, with the field `tags`. Raises MalformedRequest."""
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
+    tags: list[str | None] = []
+
+    def note(field: Field) -> None:
+        if field.field_name == b"tags":
+            tags.append(read_tags((field.value or b"").decode("utf-8", errors="replace")))
 
     def keep(file: File) -> None:
         file.file_object.seek(0)
@@ -110,7 +121,7 @@ def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
     try:
         parser = FormParser(
             "multipart/form-data",
-            None,
+            note,
             keep,
             boundary=options.get(b"boundary"),
             # The body is in memory already and bounded; a second copy on disk would gain nothing.
@@ -120,7 +131,7 @@ def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
         parser.finalize()
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
-    return files
+    return [replace(file, tags=tags[-1]) for file in files] if tags else files
 
 
 def request_id_of(value: object) -> str | None:

@@ -14,7 +14,7 @@ def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
             app,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-Id", "X-Candor-Tags"],
         )
     if settings.traces:
         try:

@@ -55,6 +55,9 @@ PREDICT: Final = Operation(
     parameters=(
         _query("explain", "add a heat map to the answer", {"enum": ["occlusion", "none"]}),
         _header("X-Request-Id", "your own id of the image, for feedback", {"type": "string", "maxLength": 200}),
+        _header(
+            "X-Candor-Tags", "site=A,device=B: where the image comes from, for reports by slice", {"type": "string"}
+        ),
         _header("X-Candor-Canary", "true: let the version on trial answer; false: never", FLAG),
     ),
     refuses=(400, 404, 408, 413, 415, 429, 500, 503),
@@ -75,6 +78,19 @@ INFER: Final = Operation(
     refuses=(400, 404, 408, 413, 415, 429, 500, 503),
     error=V2_ERROR,
 )
+
+
+def _begin_anew(summary: str) -> Operation:
+    return Operation(
+        "calibration",
+        summary,
+        _json(ANYTHING),
+        _json(record("", note={"type": "string"})),
+        takes_nothing_too=True,
+        parameters=(VERSION,),
+        refuses=(400, 404, 408, 413, 422, 503),
+    )
+
 
 OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/predictions/{model}"): PREDICT,
@@ -97,15 +113,22 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("GET", "/calibration/{model}/page"): Operation(
         "calibration", "The report for people.", HTML, parameters=(VERSION, WINDOW), refuses=(404, 422)
     ),
-    ("POST", "/calibration/{model}/acknowledge"): Operation(
+    ("GET", "/calibration/{model}/slices"): Operation(
         "calibration",
-        "Reset the drift alarm.",
+        "For whom: calibration by predicted class and tag, worst first, and by true class.",
         _json(ANYTHING),
-        _json(record("", note={"type": "string"})),
-        takes_nothing_too=True,
-        parameters=(VERSION,),
-        refuses=(400, 404, 408, 413, 422, 503),
+        parameters=(VERSION, WINDOW),
+        refuses=(404, 422),
     ),
+    ("GET", "/calibration/{model}/history"): Operation(
+        "calibration",
+        "What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
+        _json(ANYTHING),
+        parameters=(VERSION,),
+        refuses=(404, 422),
+    ),
+    ("POST", "/calibration/{model}/acknowledge"): _begin_anew("Acknowledge the drift alarm: the watch begins anew."),
+    ("POST", "/calibration/{model}/reset"): _begin_anew("Begin the watch anew where there is no alarm to answer."),
     ("GET", "/models"): Operation("models", "What is loaded, and what was refused and why.", _json(ANYTHING)),
     ("GET", "/healthz"): Operation("health", "Whether the process lives.", _json(ANYTHING)),
     ("GET", "/readyz"): Operation("health", "Whether a model is loaded.", _json(ANYTHING), refuses=(503,)),

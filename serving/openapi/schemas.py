@@ -43,11 +43,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
         confidence=FRACTION,
         probabilities={"type": "object", "additionalProperties": FRACTION},
         refer=MAYBE_FLAG,
+        audit={"type": "boolean"},
         explanation=record("method png", method={"const": "occlusion"}, png=BASE64),
     ),
     "ItemAnswer": {"anyOf": [ref("Answer"), ref("Error")]},
     "Item": {
-        "anyOf": [BASE64, record("image", image=BASE64, request_id={"type": ["string", "null"], "maxLength": 200})]
+        "anyOf": [
+            BASE64,
+            record(
+                "image",
+                image=BASE64,
+                request_id={"type": ["string", "null"], "maxLength": 200},
+                tags={"type": ["object", "null"], "additionalProperties": TEXT},
+            ),
+        ]
     },
     "Label": {
         "description": "Names an answer by prediction_id, or by model and request_id.",
@@ -83,6 +92,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
             expected_accuracy=MAYBE_NUMBER,
             coverage=record("served labeled ratio", served=COUNT, labeled=COUNT, ratio=MAYBE_NUMBER),
             drift={"type": ["object", "null"]},
+            comparison={"type": "object"},
+            selection={"type": "object"},
+            signs=array({"type": "object"}),
+            slices={"type": ["object", "null"]},
+            history=array({"type": "object"}),
+            recommendation={"type": "object"},
             bins=array(ANYTHING),
         ),
     },

@@ -406,3 +406,34 @@ async def test_an_explanation_comes_with_the_same_answer(server: Running, png: C
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")
         assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+
+
+async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path, audit_share=0.5) as server:
+        answers = [(await server.predict(png(seed), X_Candor_Tags="site=A, device=CT-2")).json() for seed in range(30)]
+        listed = [{"image": base64.b64encode(png()).decode(), "tags": {"site": "B"}}]
+        (item,) = (await server.client.post("/predictions/tiny", json=listed)).json()
+        refused = await server.predict(png(), X_Candor_Tags="site")
+        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+        assert "send at most 3 as site=A,device=B" in refused.json()["detail"]
+        drawn = next(answer for answer in answers if answer["audit"])
+        label = {"prediction_id": drawn["prediction_id"], "label": drawn["label"], "source": "audit"}
+        await server.client.post("/feedback", json=label)
+        report = (await server.client.get("/calibration/tiny")).json()
+        assert report["selection"]["audit"]["labeled"] == 1
+        assert report["selection"]["sources"] == {"audit": 1}
+        assert (report["drift"]["audit"], report["drift"]["labels"]) == (True, 1)
+        assert {each["name"] for each in report["slices"]["known"]} >= {"tag:site=A", "tag:site=B", "tag:device=CT-2"}
+    rows = {row["prediction_id"].hex(): row for row in ledger_rows(tmp_path)}
+    assert len(rows) == 31
+    for answer in [*answers, item]:
+        row = rows[answer["prediction_id"].replace("-", "")]
+        assert row["audit"] == (0.5 if answer["audit"] else None)
+        assert row["tags"] == ('{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}')
+    assert 5 < sum(answer["audit"] for answer in answers) < 25
+
+
+async def test_without_a_share_answers_say_nothing_of_audits(server: Running, png: Callable[..., bytes]) -> None:
+    assert "audit" not in (await server.predict(png())).json()

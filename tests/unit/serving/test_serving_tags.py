@@ -1,0 +1,87 @@
+"""Tags: what a caller may send, in every spelling, and the audit draw."""
+
+import json
+
+import pytest
+import uuid_utils
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.audit import AuditDraw
+from serving.errors import MalformedRequest
+from serving.front.answer import with_audit
+from serving.front.items import read_items
+from serving.front.request import Head, read_head
+from serving.front.tags import read_tags, tags_of
+
+PLAIN = st.text("abcXYZ019 -_äß", min_size=1, max_size=64).filter(lambda text: text == text.strip())
+
+
+@given(st.dictionaries(st.text("abcZ0._-", min_size=1, max_size=64), PLAIN, min_size=1, max_size=3))
+def test_what_is_said_is_kept_however_it_is_said(tags: dict[str, str]) -> None:
+    spelled = read_tags(", ".join(f"{key}={value}" for key, value in tags.items()))
+    assert spelled == tags_of(tags) == json.dumps(tags, sort_keys=True)
+
+
+@pytest.mark.parametrize("nothing", ["", "  "])
+def test_no_tags_are_none(nothing: str) -> None:
+    assert read_tags(nothing) is None
+    assert tags_of({}) is None
+    assert tags_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("site", "has no '='"),
+        ("site=", "cannot be ''"),
+        ("=A", "cannot be one"),
+        ("si te=A", "cannot be one"),
+        ("site=A,site=B", "given twice"),
+        ("a=1,b=2,c=3,d=4", "there are 4 tags"),
+        ("site=" + "x" * 65, "tag site cannot be"),
+        ("k" * 65 + "=x", "cannot be one"),
+        ("site=a\x07b", "tag site cannot be"),
+        ("site=(other)", "tag site cannot be"),
+        ("site=\ufffd", "tag site cannot be"),
+    ],
+)
+def test_bad_tags_are_refused_with_what_is_expected(text: str, said: str) -> None:
+    with pytest.raises(MalformedRequest, match="send at most 3 as site=A,device=B") as refused:
+        read_tags(text)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["site=A", ["site"], {"site": 3}, {"site": None}, 7])
+def test_json_tags_that_are_no_texts_are_refused(value: object) -> None:
+    with pytest.raises(MalformedRequest, match="object of texts"):
+        tags_of(value)
+
+
+def test_the_header_the_form_and_the_item_say_tags() -> None:
+    head = read_head([(b"x-candor-tags", b"site=A")], limit_bytes=10)
+    assert head.tags == '{"site": "A"}'
+    with pytest.raises(MalformedRequest):
+        read_head([(b"x-candor-tags", b"site")], limit_bytes=10)
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=B\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="i"; filename="x.png"\r\n\r\npng\r\n--b--\r\n'
+    )
+    form = Head("multipart/form-data", b"multipart/form-data; boundary=b", None, None, tags='{"site": "A"}')
+    (file,) = read_items(body, form, limit=9) or []
+    assert (file.data, file.tags) == (b"png", '{"site": "B"}')
+    items = json.dumps([{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]).encode()
+    tagged, plain, wrong = read_items(items, Head("application/json", b"", None, None), limit=9) or []
+    assert (tagged.tags, plain.tags) == ('{"site": "C"}', None)
+    assert isinstance(wrong.data, MalformedRequest)
+
+
+def test_a_draw_is_the_same_for_everybody_and_hits_its_share() -> None:
+    ids = [uuid_utils.uuid7().bytes for _ in range(20_000)]
+    drawn = [AuditDraw(0.1).drawn(each) for each in ids]
+    assert drawn == [AuditDraw(0.1).drawn(each) for each in ids]
+    assert abs(sum(drawn) / 20_000 - 0.1) < 0.01  # 4.7 standard deviations
+    more = [AuditDraw(0.3).drawn(each) for each in ids]
+    assert all(second for first, second in zip(drawn, more, strict=True) if first)  # a larger share keeps the smaller
+    assert (AuditDraw(0.0).on, AuditDraw(1e-12).on) == (False, True)
+    assert json.loads(with_audit(b'{"label":"x"}', True)) == {"label": "x", "audit": True}
