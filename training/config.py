@@ -72,6 +72,9 @@ class TrainConfig(BaseModel):
     views: Annotated[
         PositiveInt, Field(description="views of each image in the feature cache, all but one augmented")
     ] = 1
+    perturbed: Annotated[
+        bool, Field(description="also fit a temperature on validation images as another place could send them")
+    ] = False
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
     resize: Literal["stretch", "crop"] = "stretch"
@@ -85,6 +88,8 @@ class TrainConfig(BaseModel):
             raise ValueError("patience needs a figure to watch: give select val_nll or val_ece with it")
         if self.heads > 1 and not self.cached:
             raise ValueError(f"{self.heads} heads need a frozen backbone, which they share; train one, or freeze it")
+        if self.perturbed and not self.frozen:
+            raise ValueError("perturbed validation images are kept features of a frozen backbone; freeze it")
         if self.views > 1 and not self.cached:
             raise ValueError("views are kept features of a frozen backbone; train with one view, or freeze it")
         return self

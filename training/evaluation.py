@@ -1,6 +1,7 @@
 """What a trained network is worth: logits of validation and test -> every calibrator -> measures.
 
-Calibrators are fitted on validation alone, and the referral threshold too: its promise is about data like the
+Calibrators are fitted on validation alone (`perturbed` on validation images as another place could send them, where the
+run has them), and the referral threshold too: its promise is about data like the
 validation split, which is what the card says. So the measures of a fitted calibrator on validation are in-sample, and
 flatter it the more the more it can bend; what it is worth, test tells.
 """
@@ -28,19 +29,22 @@ from calibration.vector import Vector
 from training.errors import BadRun
 from training.isotonic import Isotonic
 
-Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
+Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
 KINDS: dict[Method, type[Calibrator]] = {
     "uncalibrated": Uncalibrated,
     "temperature": Temperature,
     "vector": Vector,
     "histogram": Histogram,
     "isotonic": Isotonic,
+    "perturbed": Temperature,
 }
-METHODS: tuple[Method, ...] = tuple(KINDS)
+FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others on val
+METHODS: tuple[Method, ...] = tuple(method for method in KINDS if method not in FITTED_ON)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
-EvaluatedSplit = Literal["val", "test"]
+EvaluatedSplit = Literal["val", "test", "perturbed"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
+KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last where a run asks for it
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Evaluation:
             "temperature": self.temperature,
             "calibrators": {
                 method: {
-                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else "val",
+                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else FITTED_ON.get(method, "val"),
                     "keeps_argmax": calibrator.keeps_argmax,
                     "changed_labels": {split: self.changed(split, method) for split in self.predictions},
                 }
@@ -114,9 +118,13 @@ class Evaluation:
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
-    """Fit on `val`, measure on both."""
-    val = predictions["val"]
-    calibrators = {method: kind.fit(val.logits, val.labels) for method, kind in KINDS.items()}
+    """Fit every calibrator that these splits allow, on `val` or on `perturbed`, and measure on all of them."""
+    fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
+    calibrators = {
+        method: kind.fit(predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels)
+        for method, kind in KINDS.items()
+        if fitted_on[method] in predictions
+    }
     measures = {
         split: {
             method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
@@ -156,7 +164,8 @@ def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
             return {
                 split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], arrays.get(f"{split}_groups"))
-                for split in EVALUATED
+                for split in KEPT
+                if split in EVALUATED or f"{split}_logits" in arrays
             }
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error

@@ -4,15 +4,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
+from training.augmentation import view_of
 from training.config import TrainConfig
-from training.datasets import Dataset, SplitName
+from training.datasets import Dataset
 from training.device import find_device
 from training.distributed import Group
-from training.evaluation import EVALUATED, Evaluation, Predictions, evaluate
+from training.evaluation import KEPT, Evaluation, Predictions, evaluate
 from training.examples import Examples
 from training.execution import Execution, leader_first
 from training.features import FeatureCache
@@ -20,6 +23,7 @@ from training.history import Epoch
 from training.loop import fit
 from training.losses import Objective, balanced_weights, build_objective
 from training.networks import Classifier, build_classifier, head_seeds
+from training.perturbation import PERTURBATIONS
 from training.prediction import predict
 from training.progress import Progress, silent
 from training.snapshot import SnapshotFile
@@ -27,6 +31,7 @@ from training.snapshot import SnapshotFile
 # A head's steps take milliseconds: two threads gain little, and on a machine with other load they wait for each other
 # ten times as long as they work. One thread also gives the same bits whatever the number of cores.
 HEAD_THREADS = 1
+ExampleName = Literal["train", "val", "test", "perturbed"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Work:
         weights = balanced_weights(labels, len(self.dataset.classes)) if balanced else None
         return build_objective(self.config.loss, replace(self.config.loss_settings, class_weights=weights))
 
-    def examples(self, network: Classifier, *, cache: Path) -> dict[SplitName, Examples]:
+    def examples(self, network: Classifier, *, cache: Path) -> dict[ExampleName, Examples]:
         """Cached features where the whole backbone is frozen, with the training split's views; else the images."""
         splits, spec = self.dataset.splits, self.config.input_spec(self.dataset)
         if not network.backbone.frozen:
@@ -78,15 +83,27 @@ class Work:
         features = leader_first(self.group, lambda: {name: kept.read(name, progress=self.progress) for name in splits})
         views = leader_first(
             self.group,
-            lambda: [kept.read("train", view=view, progress=self.progress) for view in range(1, self.config.views)],
+            lambda: [
+                kept.read("train", change=view_of(view), progress=self.progress) for view in range(1, self.config.views)
+            ],
         )
-        examples = {name: Examples(features[name], split.labels) for name, split in splits.items()}
-        return examples | {"train": replace(examples["train"], views=views)}
+        examples: dict[ExampleName, Examples] = {
+            name: Examples(features[name], split.labels) for name, split in splits.items()
+        }
+        if self.config.perturbed:
+            maps = leader_first(
+                self.group,
+                lambda: [kept.read("val", change=change, progress=self.progress) for change in PERTURBATIONS],
+            )
+            labels = np.tile(splits["val"].labels, len(maps))
+            examples["perturbed"] = Examples(np.concatenate(maps), labels)
+        examples["train"] = replace(examples["train"], views=views)
+        return examples
 
     def fit(
         self,
         network: Classifier,
-        examples: Mapping[SplitName, Examples],
+        examples: Mapping[ExampleName, Examples],
         *,
         snapshot: Callable[[str], Path] | None = None,
         watch: Callable[[Epoch], None] | None = None,
@@ -116,7 +133,7 @@ class Work:
                 )
         return history
 
-    def evaluation(self, network: Classifier, examples: Mapping[SplitName, Examples]) -> Evaluation:
+    def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
         """What the trained network is worth."""
         trained = fed_by_examples(network)
         return evaluate(
@@ -124,9 +141,10 @@ class Work:
                 split: Predictions(
                     predict(trained, examples[split].inputs, execution=self.execution),
                     examples[split].labels,
-                    self.dataset.splits[split].groups,
+                    None if split == "perturbed" else self.dataset.splits[split].groups,
                 )
-                for split in EVALUATED
+                for split in KEPT
+                if split in examples
             }
         )
 

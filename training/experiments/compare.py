@@ -14,7 +14,6 @@ from training.experiments.paper import MISPRINTS, ROWS, averages, paper_rows
 from training.experiments.summary import FIGURES, Summary, measure, summarize
 from training.experiments.table import Table, number, shown, write_csv
 from training.experiments.workshop import Workshop
-from training.isotonic import ALL_CALIBRATORS
 
 BASELINE = ("ce", "none")
 MARK = "†"
@@ -144,25 +143,26 @@ def _table(title: str, figure: Callable[[Summary], str], pair: tuple[str, str], 
         )
         for method, known in by_method.items()
     ]
-    columns = [name if kind.keeps_argmax else name + MARK for name, kind in ALL_CALIBRATORS.items()]
+    first = next(iter(by_method.values())).values()
+    columns = [line.calibrator if line.keeps_argmax else line.calibrator + MARK for line in first]
     seeds = max(line.figures["ece"].count for line in lines)
     failures = tuple(dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures))
     return Table(
         f"{title}: {pair[0]}, {pair[1]}, {seeds} seed{'s' if seeds > 1 else ''}",
         ("method", "floor", *columns),
-        (*rows, *_beside(title, pair)),
+        (*rows, *_beside(title, pair, columns=len(columns))),
         failures,
     )
 
 
-def _beside(title: str, pair: tuple[str, str]) -> list[tuple[str, ...]]:
+def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str, ...]]:
     """The paper's rows for this table: cross-entropy (alone, with temperature) and DCA."""
     rows = paper_rows(*pair)
     if not rows or title == "NLL":
         return []
     known = averages(rows)
     name = f"paper ({known.data}, {known.network})"
-    blank = ["-"] * (len(ALL_CALIBRATORS) - 2)
+    blank = ["-"] * (columns - 2)
     if "accuracy" in title:
         values = (known.accuracy[0], known.accuracy[0], known.accuracy[1])
     else:

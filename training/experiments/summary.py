@@ -1,6 +1,6 @@
 """From cells to figures: each outcome through each post-hoc calibrator, then mean and interval over seeds.
 
-Calibrators are fitted on validation and measured on test; nothing here chooses anything.
+Calibrators are fitted on validation (as it is, or perturbed) and measured on test; nothing here chooses anything.
 """
 
 import math
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from calibration.measures import Measures
+from calibration.temperature import Temperature
 from training.evaluation import EvaluatedSplit
 from training.experiments.cell import Outcome
 from training.isotonic import ALL_CALIBRATORS
@@ -60,11 +61,14 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def measure(outcome: Outcome, split: EvaluatedSplit = "test") -> dict[str, Measures]:
-    """Measures of `split` by calibrator, each fitted on validation."""
-    val, known = outcome.predictions["val"], outcome.predictions[split]
+    """Measures of `split` by calibrator, each fitted on validation, or on perturbed validation where a cell has it."""
+    known = outcome.predictions[split]
+    fitted = {name: (kind, outcome.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()}
+    if "perturbed" in outcome.predictions:
+        fitted["perturbed"] = (Temperature, outcome.predictions["perturbed"])
     return {
-        name: Measures.from_probabilities(kind.fit(val.logits, val.labels)(known.logits), known.labels)
-        for name, kind in ALL_CALIBRATORS.items()
+        name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
+        for name, (kind, seen) in fitted.items()
     }
 
 
@@ -83,9 +87,9 @@ def _lines(key: tuple[str, str, str], group: Sequence[Outcome], split: Evaluated
         Summary(
             *key,
             calibrator=name,
-            keeps_argmax=kind.keeps_argmax,
+            keeps_argmax=name not in ALL_CALIBRATORS or ALL_CALIBRATORS[name].keeps_argmax,
             figures={figure: estimate(getattr(each[name], figure) for each in measured) for figure in FIGURES},
             failures=failures,
         )
-        for name, kind in ALL_CALIBRATORS.items()
+        for name in (measured[0] if measured else ALL_CALIBRATORS)
     ]

@@ -14,8 +14,9 @@ from torch import nn
 
 from model_store.image import InputSpec
 from training import backbones, features
-from training.augmentation import augmented
+from training.augmentation import augmented, view_of
 from training.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
+from training.change import UNCHANGED
 from training.cutting import cut_classifier
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFound
@@ -332,7 +333,7 @@ class TestFeatureCache:
 
     def test_views_are_kept_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
         cache = self.cache(tmp_path, dataset)
-        plain, first, second = (cache.read("train", view=view) for view in range(3))
+        plain, first, second = (cache.read("train", change=each) for each in (UNCHANGED, view_of(1), view_of(2)))
         assert sorted(path.name for path in cache.folder.iterdir()) == [
             "train-view-1.npy",
             "train-view-2.npy",
