@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import canary, data, demo, experiments, monitoring, serving, store, training
+from commands import canary, data, demo, experiments, ledger, monitoring, serving, store, training
 
 app = typer.Typer(
     name="candor",
@@ -34,6 +34,7 @@ for verb in (
 app.add_typer(canary.app, name="canary")
 app.add_typer(data.app, name="data")
 app.add_typer(experiments.experiment)
+app.add_typer(ledger.app, name="ledger")
 
 
 def main() -> None:

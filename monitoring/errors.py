@@ -70,6 +70,14 @@ class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
 
 
+class ExportRefused(MonitoringError, ValueError):
+    """A file that a ledger cannot be exported to."""
+
+
+class BackupRefused(MonitoringError, ValueError):
+    """A ledger that cannot be copied, or a place where no copy can be put."""
+
+
 class NotRegistered(MonitoringError, LookupError):
     """An answer of a calibration that the recorder was never told of."""
 

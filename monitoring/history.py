@@ -13,7 +13,8 @@ from monitoring.ledger.schema import monitor_event
 
 PROMOTED = calibrations.PROMOTED
 STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
-KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, PROMOTED)
+CHECKPOINT = "checkpoint"  # the detector's state, kept because labels before it were pruned or erased
+KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, CHECKPOINT, PROMOTED)
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector knows nothing
 
 
@@ -31,12 +32,15 @@ class Event:
 class Chapter:
     """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and later changes.
 
-    `changes`: (feedback id, settings) of each change; the settings hold for labels after that id.
+    `changes`: (feedback id, settings) of each change; the settings hold for labels after that id. `state`: what the
+    detector knows at `since`, None for nothing. `began`: where it last knew nothing.
     """
 
     settings: DriftSettings
     since: int
     changes: tuple[tuple[int, DriftSettings], ...]
+    state: dict[str, Any] | None
+    began: int
 
 
 def record(
@@ -59,16 +63,21 @@ def latest(history: Sequence[Event], kind: str) -> Event | None:
 
 
 def last_chapter(history: Sequence[Event]) -> Chapter:
-    """The settings and feedback id at the last reset, and the changes since. Raises LookupError without a start."""
+    """What a replay needs since the last reset or checkpoint. Raises LookupError without a start."""
     settings: DriftSettings | None = None
-    since, changes = 0, list[tuple[int, DriftSettings]]()
+    state: dict[str, Any] | None = None
+    since, began, changes = 0, 0, list[tuple[int, DriftSettings]]()
     for event in history:
         if event.kind == STARTED:
-            settings, since = DriftSettings(**event.detail), event.feedback_id
+            settings, since, began = DriftSettings(**event.detail), event.feedback_id, event.feedback_id
         elif event.kind == SETTINGS:
             changes.append((event.feedback_id, DriftSettings(**event.detail)))
         elif event.kind in AFRESH:
             settings, since, changes = (changes[-1][1] if changes else settings), event.feedback_id, []
+            state, began = None, since
+        elif event.kind == CHECKPOINT:
+            settings, since, changes = DriftSettings(**event.detail["settings"]), event.feedback_id, []
+            state = event.detail["state"]
     if settings is None:
         raise LookupError("This calibration was never watched: its history has no start.")
-    return Chapter(settings, since, tuple(changes))
+    return Chapter(settings, since, tuple(changes), state, began)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, select
 from calibration.drift import DriftDetector, DriftSettings, DriftState, StateOutdated
 from monitoring import alarm
 from monitoring.feedback.labeling import FirstLabel
-from monitoring.history import ACKNOWLEDGED, ALARM, SETTINGS, STARTED, events, last_chapter, record
+from monitoring.history import ACKNOWLEDGED, ALARM, CHECKPOINT, SETTINGS, STARTED, Chapter, events, last_chapter, record
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import feedback, label_current, monitor_state, prediction
 from monitoring.ledger.statement import replacing
@@ -119,17 +119,33 @@ def acknowledge(
 
 
 def replay(connection: Connection, calibration_id: int, *, until: int | None = None) -> DriftDetector:
-    """Rebuild the detector from the ledger alone: first labels since the last start or acknowledgment.
+    """Rebuild the detector from the ledger alone: first labels since the last start, acknowledgment or checkpoint.
 
     `until` is the last feedback id to know of, all by default. Raises LookupError for what was never watched.
     """
     chapter = last_chapter(events(connection, calibration_id))
-    detector, since = DriftDetector(chapter.settings), chapter.since
+    detector, since = _at_start(chapter), chapter.since
     for changed_at, changed in chapter.changes:
         _show(detector, _first_labels(connection, calibration_id, since, changed_at))
         detector, since = detector.with_settings(changed), changed_at
     _show(detector, _first_labels(connection, calibration_id, since, until))
     return detector
+
+
+def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:
+    """Keep the detector's state in the history: labels it has seen are about to go from the ledger."""
+    watched = load(connection, calibration_id)
+    if watched is not None:
+        detail = {"reason": reason, "settings": asdict(watched.settings), "state": watched.detector.state.as_dict()}
+        _note(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
+
+
+def _at_start(chapter: Chapter) -> DriftDetector:
+    """The detector at the chapter's start; one that knows nothing where a checkpoint's format is not read any more."""
+    try:
+        return DriftDetector(chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None)
+    except StateOutdated:
+        return DriftDetector(chapter.settings)
 
 
 def _class_count(connection: Connection, calibration_id: int) -> int:
@@ -139,7 +155,7 @@ def _class_count(connection: Connection, calibration_id: int) -> int:
 def _shown_since_reset(
     connection: Connection, calibration_id: int, settings: DriftSettings, *, until: int
 ) -> list[FirstLabel]:
-    since = last_chapter(events(connection, calibration_id)).since
+    since = last_chapter(events(connection, calibration_id)).began
     labels = _first_labels(connection, calibration_id, since, until, latest=alarm.LABELS_LIMIT)
     return [label for label in labels if label.audited or not settings.audit]
 

@@ -20,6 +20,7 @@ from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.locks import is_shared, lock_calibrations
 from monitoring.ledger.schema import feedback, feedback_number, label_current, monitor_state
 from monitoring.ledger.statement import inserting, replacing
+from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.tally import Tally
 
 _INSERT = inserting(feedback)
@@ -68,6 +69,7 @@ class Labeling:
         self._newest: dict[str, CalibrationRow | None] = {}  # by model
         self._waiting: int | None = None  # labels held in all; counted when first needed
         self._numbers: Iterator[int] = iter(())
+        self._pruned_before_ns = 0
 
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
         """Judge the items in their order and write what they change; one result an item."""
@@ -76,6 +78,7 @@ class Labeling:
         answers = self._find_alone([prediction_id for prediction_id in ids if prediction_id])
         self._learn({answer.calibration_id for answer in answers.values()})
         self._numbers = _numbers(self._connection, len(items))
+        self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
             self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
@@ -98,6 +101,8 @@ class Labeling:
     def _judge(self, item: FeedbackItem, answer: Answer | None) -> FeedbackResult:
         if answer is None:
             return self._missing(item) if item.prediction_id else self._early(item)
+        if answer.served_at_ns < self._pruned_before_ns:
+            return self._expire(item)  # a prune is under way; this answer goes next
         calibration = self._calibrations[answer.calibration_id]
         label = calibration.class_index.get(item.label)
         if label is None:
@@ -134,11 +139,14 @@ class Labeling:
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns = int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000  # UUIDv7: ms since 1970
         kept_s = self._policy.retention_s
-        expired = kept_s is not None and served_at_ns < self._now_ns - kept_s * 1e9
-        status = FeedbackStatus.EXPIRED if expired else FeedbackStatus.UNKNOWN
-        reason = Reason.EXPIRED if expired else Reason.UNKNOWN_PREDICTION
-        self._tally.rejected[reason] += 1
-        return FeedbackResult(status, item.prediction_id, reason)
+        if served_at_ns < self._pruned_before_ns or (kept_s and served_at_ns < self._now_ns - kept_s * 1e9):
+            return self._expire(item)
+        self._tally.rejected[Reason.UNKNOWN_PREDICTION] += 1
+        return FeedbackResult(FeedbackStatus.UNKNOWN, item.prediction_id, Reason.UNKNOWN_PREDICTION)
+
+    def _expire(self, item: FeedbackItem) -> FeedbackResult:
+        self._tally.rejected[Reason.EXPIRED] += 1
+        return FeedbackResult(FeedbackStatus.EXPIRED, item.prediction_id, Reason.EXPIRED)
 
     def _early(self, item: FeedbackItem) -> FeedbackResult:
         model = item.model or ""

@@ -38,6 +38,7 @@ class Ledger:
         if not self.is_sqlite:
             self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.shard = 0 if self.is_sqlite else secrets.randbelow(_SHARDS)  # of the day sums, for this process
+        self.upgraded_from: int | None = None  # the schema it had, if opening it changed that
         try:
             self._prepare()
         except DatabaseError as error:
@@ -96,6 +97,7 @@ class Ledger:
                 )
             if found < SCHEMA_VERSION:
                 self._upgrade(connection, found)
+                self.upgraded_from = found
 
     def _upgrade(self, connection: Connection, found: int) -> None:
         from monitoring.ledger import migrations  # Alembic is only loaded when there is something to do

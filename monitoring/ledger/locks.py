@@ -7,7 +7,7 @@ in the order of their ids, and changes day sums last, in the order of their key:
 from collections.abc import Iterable
 from enum import IntEnum
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 _NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
 
@@ -37,6 +37,13 @@ def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) ->
     for calibration_id in sorted(calibration_ids):
         lock(connection, Lock.CALIBRATION, calibration_id)
     return is_shared(connection)
+
+
+def lock_tables(connection: Connection, *tables: Table) -> None:
+    """Let nobody else write to these tables until the transaction ends; readers are not kept out."""
+    if is_shared(connection):
+        names = ", ".join(table.name for table in tables)
+        connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
 
 
 def is_shared(connection: Connection) -> bool:

@@ -18,6 +18,7 @@ from monitoring.ledger.schema import tag_value
 EVERYTHING = ""
 AUDIT = "audit"
 OTHER = "(other)"
+ERASED = "(erased)"  # takes the place of a value that was only ever sent with answers that are erased
 KEY_LIMIT = 10
 VALUE_LIMIT = 50
 _MEMORY = 100_000  # tag texts whose slices are remembered
@@ -34,7 +35,8 @@ class Traits(NamedTuple):
 class Slices:
     """The slices of answers. `calibrations` is shared with the recorder; used by the writer's thread alone."""
 
-    def __init__(self, calibrations: dict[int, CalibrationRow]) -> None:
+    def __init__(self, calibrations: dict[int, CalibrationRow], *, admits: bool = True) -> None:
+        self._admits = admits  # else a value without a slice shares one, as if there were no room
         self._calibrations = calibrations
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
         self._admitting = False
@@ -51,6 +53,10 @@ class Slices:
         """The slice of the answers that have this label."""
         return f"true:{self._calibrations[calibration_id].classes[label]}"
 
+    def values(self, tags: str | None) -> list[tuple[str, str]]:
+        """The keys and values of tags."""
+        return sorted(json.loads(tags).items()) if tags is not None else []
+
     def begin(self) -> None:
         """Call at the start of a transaction: what the last one admitted may be undone, so it was not remembered."""
         self._admitting = False
@@ -59,7 +65,7 @@ class Slices:
         known = self._placed.get((model, tags))
         if known is not None:
             return known
-        found, admitted = place(connection, model, tags)
+        found, admitted = place(connection, model, tags, admit=self._admits)
         self._admitting |= admitted
         if not self._admitting:
             if len(self._placed) >= _MEMORY:
@@ -68,11 +74,11 @@ class Slices:
         return found
 
 
-def place(connection: Connection, model: str, tags: str) -> tuple[tuple[str, ...], bool]:
+def place(connection: Connection, model: str, tags: str, *, admit: bool = True) -> tuple[tuple[str, ...], bool]:
     """The slices of these tags, and whether a value was admitted, which happens while there is room."""
     values: dict[str, str] = json.loads(tags)
     known = _admitted(connection, model)
-    new = _new(known, values)
+    new = _new(known, values) if admit else []
     if new:
         lock(connection, Lock.TAGS)
         known = _admitted(connection, model)  # another process may have been quicker

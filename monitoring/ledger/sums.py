@@ -6,7 +6,7 @@ of answers, on how they shared commits, or on which process wrote them, and a re
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,6 +26,15 @@ class Cell(NamedTuple):
     """Where an answer is counted: its calibration, the UTC day it was served on, the bin of its confidence."""
 
     calibration_id: int
+    day: int
+    bin: int
+
+
+class SumKey(NamedTuple):
+    """A row of the day sums, whatever its shard."""
+
+    calibration_id: int
+    slice: str
     day: int
     bin: int
 
@@ -94,11 +103,15 @@ class SumChanges:
 
     def save(self, connection: Connection, slices: Slices, *, shard: int = 0) -> None:
         """Add all of it to the ledger, in the order of the table's key: concurrent writers meet in one order."""
-        rows: dict[tuple[int, str, int, int], list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
+        add_sums(connection, self.totals(connection, slices), shard=shard)
+
+    def totals(self, connection: Connection, slices: Slices) -> "dict[SumKey, list[float]]":
+        """What is to be added to each row of the day sums: all seven sums."""
+        totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
         for cell, names, sums in self._by_slice(connection, slices):
             for name in names:
-                _add(rows[cell.calibration_id, name, cell.day, cell.bin], sums)
-        _ADD.run(connection, [(*key, shard, *rows[key]) for key in sorted(rows)])
+                _add(totals[SumKey(cell.calibration_id, name, cell.day, cell.bin)], sums)
+        return totals
 
     def _by_slice(
         self, connection: Connection, slices: Slices
@@ -121,6 +134,11 @@ class SumChanges:
 _ADD = adding(bin_day)
 _NO_ANSWERS = (0, 0.0)
 _NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
+
+
+def add_sums(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
+    """Add to rows of the day sums, in the order of their keys."""
+    _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,44 @@ def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_led
     assert tiny_store.production("tiny") == 1
     again = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
     assert "fitted on 150 labels of version 1" in again.stdout
+
+
+def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:
+    assert "150 answers, 150 labels" in run("ledger", "check", "--ledger", labeled_ledger).stdout
+    with Ledger(labeled_ledger) as ledger, ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE bin_day SET n = n + 1 WHERE slice = ''")
+    broken = run("ledger", "check", "--ledger", labeled_ledger)
+    assert broken.exit_code == 1
+    assert "bin_day: calibration_id 1, slice , day" in broken.stdout
+    mended = run("ledger", "check", "--repair", "--ledger", labeled_ledger, "--json")
+    assert mended.exit_code == 0
+    assert json.loads(mended.stdout)["differing"].keys() == {"bin_day"}
+    assert "all agree" in run("ledger", "check", "--ledger", labeled_ledger).stdout
+
+
+def test_ledger_export_backup_prune_forget_and_upgrade(labeled_ledger: str, tmp_path: Path) -> None:
+    where = ("--ledger", labeled_ledger)
+    assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout
+    first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[0]
+    assert "bytes" in run("ledger", "backup", tmp_path / "copy.db", *where).stdout
+    assert "Erased 1 answers, 1 labels" in run("ledger", "forget", "--prediction-id", first, *where).stdout
+    assert run("ledger", "forget", "--prediction-id", first, *where).exit_code == 1
+    assert "Deleted 0 answers" in run("ledger", "prune", "--older-than", "90d", *where).stdout
+    assert "has schema" in run("ledger", "upgrade", *where).stdout
+    assert "149 answers" in run("ledger", "check", *where).stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prune", "--older-than", "a year"),
+        ("forget",),
+        ("forget", "--prediction-id", "seven"),
+        ("forget", "--prediction-id", "x", "--request-id", "y"),
+    ],
+)
+def test_wrong_use_of_the_ledgers_verbs_is_exit_code_2(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("ledger", *arguments).exit_code == 2

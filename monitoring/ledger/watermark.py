@@ -1,0 +1,19 @@
+"""How far a ledger has been pruned: answers served before that moment are gone or about to go, their day sums stay."""
+
+from sqlalchemy import Connection, select
+
+from monitoring.ledger.schema import watermark
+from monitoring.ledger.statement import replacing
+
+_PRUNED = "pruned"
+_KEEP = replacing(watermark)
+
+
+def pruned_before_ns(connection: Connection) -> int:
+    """Nanoseconds since 1970, the beginning of a UTC day; 0 when nothing was ever pruned."""
+    return connection.scalar(select(watermark.c.at_ns).filter_by(name=_PRUNED)) or 0
+
+
+def set_pruned_before(connection: Connection, at_ns: int) -> None:
+    """From the commit on, labels of older answers are expired."""
+    _KEEP.run(connection, [(_PRUNED, at_ns)])

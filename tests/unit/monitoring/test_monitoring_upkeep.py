@@ -1,0 +1,277 @@
+"""Recounting, pruning, erasing, exporting and copying a ledger, on both databases."""
+
+import csv
+import json
+import sqlite3
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from calibration.drift import DriftSettings
+from monitoring import watch
+from monitoring.errors import BackupRefused, ExportRefused
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger.slices import VALUE_LIMIT
+from monitoring.upkeep.backup import backup
+from monitoring.upkeep.erasure import forget
+from monitoring.upkeep.export import COLUMNS, export
+from monitoring.upkeep.recount import check, repair
+from monitoring.upkeep.retention import prune
+from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row, prediction_id
+from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
+
+DATABASES = BOTH_DATABASES
+QUICK = DriftSettings(average_run_length=20, tolerance=0.0)
+DAY_S = 86_400.0
+COUNTING = "WHERE served <> 0 OR n <> 0"  # a correction may leave a row that counts nothing
+
+
+def fill(desk: Desk, days: int = 5, *, per_day: int = 8) -> None:
+    """Answers of some days, oldest first, most labeled, some corrected, some tagged, some audited."""
+    for day in range(days):
+        at_ns = NOW_NS - (days - 1 - day) * DAY_NS
+        numbers = range(day * per_day, (day + 1) * per_day)
+        rows = [
+            make_row(
+                number,
+                confidence=0.5 + (number % 7) / 14,
+                predicted=number % 2,
+                served_at_ns=at_ns,
+                request_id=f"scan-{number}",
+                calibration_id=desk.calibration_id,
+            )._replace(
+                tags=json.dumps({"site": "AB"[number % 2]}) if number % 3 else None,
+                audit=0.1 if number % 4 == 0 else None,
+            )
+            for number in numbers
+        ]
+        desk.serve(*rows)
+        desk.label(*(label(number, CLASSES[number % 3 % 2], at_ns=at_ns) for number in numbers if number % 5))
+        desk.label(*(label(number, CLASSES[1 - number % 3 % 2], at_ns=at_ns) for number in numbers if number % 6 == 1))
+
+
+@pytest.fixture
+def full(desk: Desk) -> Desk:
+    fill(desk)
+    return desk
+
+
+def agrees(desk: Desk) -> bool:
+    found = check(desk.ledger)
+    assert found.agrees, found.differences
+    return True
+
+
+def test_a_ledger_agrees_with_its_recount(full: Desk) -> None:
+    found = check(full.ledger)
+    assert (found.agrees, found.answers, found.labels, found.detectors) == (True, 40, 33, 1)
+    assert found.day_sums > 40
+
+
+@pytest.mark.parametrize(
+    ("damage", "table"),
+    [
+        ("UPDATE bin_day SET n = n + 1 WHERE slice = 'audit'", "bin_day"),
+        ("UPDATE bin_day SET confidence = confidence + 0.001", "bin_day"),
+        ("DELETE FROM bin_day WHERE slice = 'tag:site=A'", "bin_day"),
+        ("UPDATE label_current SET label = 1 - label", "label_current"),
+        ("DELETE FROM label_current", "label_current"),
+        ("UPDATE label_current SET first_feedback_id = first_feedback_id + 1", "label_current"),
+    ],
+)
+def test_damage_is_found_and_repaired(full: Desk, damage: str, table: str) -> None:
+    labels, sums = "SELECT * FROM label_current ORDER BY 1", f"SELECT * FROM bin_day {COUNTING} ORDER BY 1, 2, 3, 4"
+    before = full.rows(labels), full.rows(sums)
+    with full.ledger.write() as connection:
+        connection.exec_driver_sql(damage)
+    found = check(full.ledger)
+    assert table in found.differing
+    assert table in {difference.table for difference in found.differences}
+    assert repair(full.ledger).differing.keys() >= {table}
+    assert agrees(full)
+    assert full.rows(labels) == before[0]
+    if full.ledger.is_sqlite:  # PostgreSQL's shard may be another
+        assert full.rows(sums) == before[1]
+
+
+def test_a_wrong_detector_is_found_and_replayed(full: Desk) -> None:
+    right = full.detectors()[1]
+    with full.ledger.write() as connection:
+        watched = watch.load(connection, full.calibration_id)
+        assert watched is not None
+        watched.detector.update(0.9, False, 1)
+        watched.save(connection)
+    assert check(full.ledger).differing == {"monitor_state": 1}
+    repair(full.ledger)
+    assert agrees(full)
+    assert_same_state(full.detectors()[0], right)
+
+
+def test_pruning_keeps_day_sums_and_detectors(full: Desk) -> None:
+    sums = full.rows("SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4")
+    detector = full.detectors()[0].state.as_dict()
+    pruned = prune(full.ledger, older_than_s=2 * DAY_S)
+    assert pruned.before_ns == (NOW_NS - 2 * DAY_NS) // DAY_NS * DAY_NS
+    assert (pruned.answers, pruned.labels) == (16, 12 + 3)
+    assert full.rows("SELECT count(*) FROM prediction") == [(24,)]
+    assert full.rows("SELECT count(*) FROM label_current") == [(21,)]
+    assert full.rows("SELECT calibration_id, slice, day, bin, served, n FROM bin_day ORDER BY 1, 2, 3, 4") == sums
+    assert full.detectors()[0].state.as_dict() == detector
+    assert agrees(full)
+    assert prune(full.ledger, older_than_s=2 * DAY_S).answers == 0
+    full.label(label(35))  # and the watch goes on, and can be replayed
+    full.serve(make_row(900))
+    full.label(label(900))
+    assert_same_state(*full.detectors())
+    assert agrees(full)
+
+
+def test_labels_of_pruned_answers_expire(full: Desk) -> None:
+    prune(full.ledger, older_than_s=2 * DAY_S)
+    old, kept = NOW_NS - 4 * DAY_NS, NOW_NS - DAY_NS
+    late = [label(5, at_ns=old), label(30, at_ns=kept), label(77, at_ns=old)]
+    assert full.label(*late) == ["expired", "accepted", "expired"]
+
+
+def test_a_label_expires_while_a_prune_has_only_begun(full: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monitoring.upkeep.retention._next_portion", lambda *_: None)  # killed after the watermark
+    monkeypatch.setattr("monitoring.upkeep.retention._delete_feedback", lambda *_: None)
+    prune(full.ledger, older_than_s=2 * DAY_S)
+    assert full.label(label(5, at_ns=NOW_NS - 4 * DAY_NS)) == ["expired"]
+    assert agrees(full)
+    monkeypatch.undo()
+    assert prune(full.ledger, older_than_s=2 * DAY_S).answers == 16
+    assert agrees(full)
+
+
+def test_feedback_numbers_are_not_given_twice_after_a_prune(full: Desk, clock: Clock) -> None:
+    (last,) = full.rows("SELECT max(feedback_id) FROM feedback")[0]
+    clock.now_ns += 10 * DAY_NS
+    prune(full.ledger, older_than_s=DAY_S)
+    assert full.rows("SELECT count(*) FROM feedback") == [(0,)]
+    full.serve(make_row(900, served_at_ns=clock.now_ns))
+    full.label(label(900, at_ns=clock.now_ns))
+    assert full.rows("SELECT min(feedback_id) FROM feedback")[0][0] > last
+    assert agrees(full)
+
+
+def test_forgetting_a_request_leaves_what_was_there_without_it(ledger_url: str, clock: Clock) -> None:
+    with Desk(ledger_url, clock, settings=QUICK) as desk:
+        fill(desk)
+        sums = "sum(served), sum(served_confidence), sum(n), sum(confidence), sum(correct), sum(squared_error)"
+        everything = (
+            f"SELECT calibration_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        )
+        before, detector = desk.rows(everything), desk.detectors()[0].state.as_dict()
+        extra = make_row(99, request_id="anna", confidence=0.77)._replace(tags='{"ward": "7 East"}')
+        desk.serve(extra)
+        desk.label(label(99, "normal"), label(99), FeedbackItem("normal", None, "pneumonia", "anna"))
+        assert desk.rows(everything) != before
+        erased = forget(desk.ledger, request_id="anna")
+        assert (erased.answers, erased.labels) == (1, 3)
+        assert desk.rows(everything) == before  # to the bit
+        assert desk.rows("SELECT count(*) FROM prediction WHERE request_id = 'anna'") == [(0,)]
+        assert desk.rows("SELECT value FROM tag_value WHERE key = 'ward'") == [("(erased) 1",)]
+        assert desk.detectors()[0].state.as_dict() != detector  # its evidence stays, and replays agree
+        assert agrees(desk)
+        assert forget(desk.ledger, request_id="anna") == type(erased)(0, 0, 0)
+
+
+def test_nothing_of_an_erased_answer_is_in_the_file(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        desk.serve(make_row(1, request_id="anna-karenina")._replace(tags='{"ward": "7 East"}'), make_row(2))
+        desk.label(label(1, source="tolstoy-report"))
+        forget(desk.ledger, prediction_id=prediction_id(1))
+        for path in tmp_path.glob("ledger.db*"):
+            for secret in (b"anna-karenina", b"7 East", b"tolstoy-report"):
+                assert secret not in path.read_bytes(), (path, secret)
+
+
+def test_forgetting_by_prediction_id_leaves_the_other_answers_of_a_request(desk: Desk) -> None:
+    desk.serve(make_row(1, request_id="scan-1"), make_row(2, request_id="scan-1"))
+    assert forget(desk.ledger, prediction_id=prediction_id(1)).answers == 1
+    assert desk.rows("SELECT count(*) FROM prediction") == [(1,)]
+    assert desk.label(label(1), label(2)) == ["unknown", "accepted"]
+    assert agrees(desk)
+
+
+def test_an_erased_tag_value_keeps_its_place(desk: Desk) -> None:
+    rows = [make_row(number)._replace(tags=json.dumps({"site": f"s{number:03}"})) for number in range(VALUE_LIMIT + 1)]
+    desk.serve(*rows)
+    forget(desk.ledger, prediction_id=prediction_id(0))
+    desk.serve(make_row(100)._replace(tags='{"site": "late"}'))
+    assert desk.rows("SELECT count(*) FROM tag_value WHERE value = 'late'") == [(0,)]  # no room, as before
+    assert agrees(desk)
+
+
+def test_a_label_that_waits_is_forgotten_too(desk: Desk) -> None:
+    desk.label(FeedbackItem("normal", None, "pneumonia", "anna"))
+    assert forget(desk.ledger, request_id="anna").waiting == 1
+    desk.serve(make_row(1, request_id="anna"))
+    assert desk.sums().labeled.total == 0
+
+
+def test_export_to_csv_and_parquet_says_the_same(full: Desk, tmp_path: Path) -> None:
+    full.recorder.register(make_card("retina"))
+    assert export(full.ledger, tmp_path / "all.csv") == export(full.ledger, tmp_path / "all.parquet") == 40
+    table = pq.read_table(tmp_path / "all.parquet").to_pylist()
+    with (tmp_path / "all.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == tuple(table[0]) == COLUMNS
+    assert [row["prediction_id"] for row in rows] == [row["prediction_id"] for row in table]
+    corrected = table[1]
+    assert corrected["request_id"] == "scan-1"
+    assert (corrected["model"], corrected["version"], corrected["predicted"]) == ("pneumonia", 1, "pneumonia")
+    assert (corrected["label"], corrected["correct"], corrected["revision"]) == ("normal", False, 1)
+    assert table[2]["revision"] == 0
+    assert {row["revision"] for row in table} == {None, 0, 1}
+    assert corrected["confidence"] == pytest.approx(0.5 + 1 / 14)
+    assert corrected["probabilities"] == pytest.approx([0.5 - 1 / 14, 0.5 + 1 / 14], abs=1e-6)
+    assert corrected["served_at"].timestamp() == (NOW_NS - 4 * DAY_NS) / 1e9
+    assert json.loads(rows[1]["probabilities"]) == corrected["probabilities"]
+    assert [row["label"] or None for row in rows] == [row["label"] for row in table]
+    assert sum(row["audit"] is not None for row in table) == 10
+    assert export(full.ledger, tmp_path / "none.csv", model="retina") == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if "ledger" not in path.name) == [
+        "all.csv",
+        "all.parquet",
+        "none.csv",
+    ]
+
+
+def test_the_latest_source_of_a_corrected_label_is_exported(desk: Desk, tmp_path: Path) -> None:
+    desk.serve(make_row(1), make_row(2))
+    desk.label(label(1, "normal", source="resident"), label(2, source="resident"), label(1, source="biopsy"))
+    export(desk.ledger, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open() as stream:
+        assert [row["source"] for row in csv.DictReader(stream)] == ["biopsy", "resident"]
+
+
+def test_an_export_to_something_else_is_refused(desk: Desk, tmp_path: Path) -> None:
+    with pytest.raises(ExportRefused, match=r"must end in \.parquet or \.csv; got out.xlsx"):
+        export(desk.ledger, tmp_path / "out.xlsx")
+
+
+def test_a_backup_is_one_whole_ledger(tmp_path: Path, clock: Clock) -> None:
+    with Desk(tmp_path / "ledger.db", clock) as desk:
+        fill(desk)
+        with desk.ledger.write():  # a server is writing
+            size_bytes = backup(desk.ledger, tmp_path / "copy.db")
+        assert size_bytes == (tmp_path / "copy.db").stat().st_size
+        with pytest.raises(BackupRefused, match="exists already"):
+            backup(desk.ledger, tmp_path / "copy.db")
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        assert copy.execute("SELECT count(*) FROM prediction").fetchone() == (40,)
+    copy.close()
+    assert not list(tmp_path.glob("*.part*"))
+    with Desk(tmp_path / "copy.db", clock) as again:
+        assert agrees(again)
+
+
+def test_a_backup_of_postgresql_is_left_to_its_own_tools(desk: Desk, tmp_path: Path) -> None:
+    if desk.ledger.is_sqlite:
+        backup(desk.ledger, tmp_path / "copy.db")
+    else:
+        with pytest.raises(BackupRefused, match="pg_dump"):
+            backup(desk.ledger, tmp_path / "copy.db")
