@@ -22,7 +22,7 @@ from training.experiments.workshop import Job
 from training.history import Epoch
 from training.networks import Classifier, Head
 from training.prediction import predict
-from training.work import Work, fed_by_examples
+from training.work import ExampleName, Work, fed_by_examples
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def read_trace(cell: Cell, root: Path) -> Trace | None:
 TRACES: Job[Trace] = Job("traces", run_trace, read_trace)
 
 
-def _lines(epoch: int, module: nn.Module, examples: Mapping[SplitName, Examples]) -> list[Line]:
+def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]) -> list[Line]:
     lines = []
     for split in SPLIT_NAMES:
         probabilities = softmax(predict(module, examples[split].inputs))
