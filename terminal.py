@@ -85,17 +85,51 @@ def measures_row(name: str, measures: Mapping[str, Any]) -> list[str]:
 MEASURES_COLUMNS = ("", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE", "gap", "NLL", "Brier")
 
 
-def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
-    """Return what a run is worth: a line for each split and calibrator, marked where a figure needs a warning."""
-    rows = [
-        measures_row(f"{split}, {method}{_marks(evaluation['calibrators'][method], split)}", measures)
+def evaluation_tables(evaluation: Mapping[str, Any]) -> list[Any]:
+    """Return what a run is worth, a line for each split and calibrator, marked where a figure needs a warning."""
+    lines = {
+        f"{split}, {method}{_marks(evaluation['calibrators'][method], split)}": measures
         for split, by_method in evaluation["splits"].items()
         for method, measures in by_method.items()
+    }
+    return [
+        table(
+            f"Temperature {evaluation['temperature']:.3f}",
+            MEASURES_COLUMNS,
+            [measures_row(name, measures) for name, measures in lines.items()],
+        ),
+        "",
+        table("Further measures (floors in parentheses)", FURTHER_COLUMNS, [_further(*line) for line in lines.items()]),
+        "* fitted on these very answers, so its figures flatter it; ~ may change the predicted class\n",
+        *_promises(evaluation),
     ]
-    grid = table(f"Temperature {evaluation['temperature']:.3f}", MEASURES_COLUMNS, rows)
-    grid.caption = "* fitted on these very answers, so its figures flatter it; ~ may change the predicted class"
-    grid.caption_justify = "left"
-    return grid
+
+
+FURTHER_COLUMNS = ("", "classwise ECE", "equal-mass ECE", "smooth ECE", "debiased RMS", "z of ECE", "AUROC", "AURC")
+
+
+def _further(name: str, measures: Mapping[str, Any]) -> list[str]:
+    kinds = ("classwise", "equal_mass", "smooth")
+    pairs = [f"{figure(measures[f'{kind}_ece'])} ({figure(measures[f'{kind}_noise_floor'])})" for kind in kinds]
+    others = [figure(measures["debiased_rms"]), figure(measures["ece_z"], 1)]
+    return [name, *pairs, *others, figure(measures["auroc"]), figure(measures["aurc"])]
+
+
+def _promises(evaluation: Mapping[str, Any]) -> list[str]:
+    referral, sets = evaluation["referral"], evaluation["conformal"]
+    said = "Referral: no threshold can promise its accuracy on validation."
+    if referral:
+        kept = "; ".join(
+            f"{split} {figure(each['accuracy'])} of the {figure(each['coverage'])} answered"
+            for split, each in referral["kept"].items()
+        )
+        promise = f"promised accuracy {referral['promised_accuracy']}"
+        said = f"Referral below confidence {referral['confidence']:.2f}: {promise}; {kept}."
+    kept = "; ".join(
+        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes a set"
+        for split, each in sets["kept"].items()
+    )
+    return [said, f"Prediction sets: promised to hold the true class {1 - sets['alpha']:.0%} of the time; {kept}."]
 
 
 def _marks(calibrator: Mapping[str, Any], split: str) -> str:
@@ -142,7 +176,7 @@ def catalog_table(entries: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Any]:
-    """Return the parts of a calibration report as the terminal shows them: verdict, advice, measures, slices, bins."""
+    """Return the parts of a calibration report as the terminal shows them: verdict, measures, drift, bins."""
     drift, coverage = report["drift"], report["coverage"]
     rows = [measures_row("live", report["measures"]), measures_row("card", report["reference"])]
     bins = [
@@ -166,36 +200,10 @@ def report_tables(report: Mapping[str, Any]) -> list[Any]:
         )
     return [
         f"{report['model']} version {report['version']}, window {report['window']}: {report['verdict']}\n",
-        *_advice(report["recommendation"]),
         table("Measures", MEASURES_COLUMNS, rows),
         "\n" + " ".join(lines) + "\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), bins),
-        *_slices(report["slices"]),
     ]
-
-
-def _advice(recommendation: Mapping[str, Any]) -> list[str]:
-    """Should I be worried, why, and what to do."""
-    lists = {"Evidence": recommendation["evidence"], "What to do": recommendation["what_to_do"]}
-    parts = [f"{title}:\n" + "".join(f"  - {line}\n" for line in lines) for title, lines in lists.items() if lines]
-    return [f"Should you be worried? {recommendation['worried']}\n", *parts]
-
-
-def _slices(slices: Mapping[str, Any] | None) -> list[Any]:
-    """The five slices that are farthest off."""
-    rows = [
-        [
-            each["name"],
-            str(each["n"]),
-            figure(each["accuracy"]),
-            f"{each['signed_gap']:+.3f}" if each["signed_gap"] is not None else "-",
-            f"[{figure(each['gap_lower'])}, {figure(each['gap_upper'])}]",
-            "off" if each["significant"] else "",
-        ]
-        for each in (slices or {"known": []})["known"][:5]
-    ]
-    columns = ("", "n", "accuracy", "gap", "for all at once", "")
-    return ["\n", table("For whom, worst first", columns, rows)] if rows else []
 
 
 def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Any]) -> Table:

@@ -191,13 +191,14 @@ def _train(
 
 
 def _show(note: str, result: Any, *, json_out: bool) -> None:
-    from terminal import evaluation_table, print_json, stdout
+    from terminal import evaluation_tables, print_json, stdout
 
     if json_out:
         print_json({"run": str(result.folder)} | result.evaluation.as_dict())
         return
     stdout.print(f"{note}\n")
-    stdout.print(evaluation_table(result.evaluation.as_dict()))
+    for part in evaluation_tables(result.evaluation.as_dict()):
+        stdout.print(part)
     stdout.print(f"\nRun folder: {result.folder} (pictures in {result.folder / 'plots'})")
     stdout.print(f"Next: candor export {result.folder} --name MODEL")
 

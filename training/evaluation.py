@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from calibration.bins import BinSums
 from calibration.calibrators import Calibrator, Uncalibrated
-from calibration.conformal import Conformal, conformal
+from calibration.conformal import Conformal, conformal, prediction_sets
 from calibration.histogram import Histogram
+from calibration.measure_intervals import measure_intervals
 from calibration.measures import Measures
-from calibration.metrics import top_label
+from calibration.metrics import Interval, top_label
 from calibration.temperature import Temperature
 from calibration.threshold import Threshold, referral_threshold
 from calibration.vector import Vector
@@ -41,6 +42,7 @@ KINDS: dict[Method, type[Calibrator]] = {
 FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others on val
 METHODS: tuple[Method, ...] = tuple(method for method in KINDS if method not in FITTED_ON)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
+INTERVALS: tuple[Method, ...] = ("uncalibrated", "temperature")  # methods whose intervals are resampled
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
 EvaluatedSplit = Literal["val", "test", "perturbed"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
@@ -90,14 +92,41 @@ class Evaluation:
         """The threshold of prediction sets that hold the true class of 9 in 10 images like validation's."""
         return conformal(self.probabilities("val", method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
+    def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
+        """95 % bootstrap intervals of the measures that resampling suits; patients are drawn whole where known."""
+        known = self.predictions[split]
+        return measure_intervals(self.probabilities(split, method), known.labels, groups=known.groups)
+
+    def promises(self, method: Method) -> dict[str, Any]:
+        """Referral threshold and prediction sets as JSON, each with what becomes of it on both splits."""
+        referral, sets = self.referral(method), self.conformal(method)
+        return {
+            "referral": referral
+            and dataclasses.asdict(referral)
+            | {"kept": {split: self._kept(split, method, referral) for split in EVALUATED}},
+            "conformal": dataclasses.asdict(sets)
+            | {"kept": {split: self._covered(split, method, sets) for split in EVALUATED}},
+        }
+
+    def _kept(self, split: EvaluatedSplit, method: Method, referral: Threshold) -> dict[str, float | None]:
+        confidence, correct = self.answers(split, method)
+        answered = confidence >= referral.confidence
+        accuracy = float(correct[answered].mean()) if answered.any() else None
+        return {"coverage": float(answered.mean()), "accuracy": accuracy}
+
+    def _covered(self, split: EvaluatedSplit, method: Method, sets: Conformal) -> dict[str, float]:
+        probabilities, labels = self.probabilities(split, method), self.predictions[split].labels
+        members = prediction_sets(probabilities, sets.threshold)
+        covered = members[np.arange(len(labels)), labels]
+        return {"coverage": float(covered.mean()), "mean_set_size": float(members.sum(axis=1).mean())}
+
     def changed(self, split: EvaluatedSplit, method: Method) -> float:
         """The share of answers whose label `method` changes."""
         predicted = self.probabilities(split, method).argmax(axis=1)
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON: temperature and its referral, what each calibrator does to labels, measures by split."""
-        referral = self.referral("temperature")
+        """Plain JSON: temperature and its promises, what each calibrator does to labels, measures by split."""
         return {
             "temperature": self.temperature,
             "calibrators": {
@@ -112,9 +141,7 @@ class Evaluation:
                 split: {method: measures.as_dict() for method, measures in by_method.items()}
                 for split, by_method in self.measures.items()
             },
-            "referral": dataclasses.asdict(referral) if referral else None,
-            "conformal": dataclasses.asdict(self.conformal("temperature")),
-        }
+        } | self.promises("temperature")
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
@@ -142,7 +169,10 @@ def temperature_of(calibrator: Calibrator) -> float:
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """metrics.json and calibrators.json for people and programs, predictions.npz to compute anything else from."""
-    _write_json(folder / "metrics.json", evaluation.as_dict())
+    intervals = {
+        split: {method: evaluation.intervals(split, method) for method in INTERVALS} for split in evaluation.predictions
+    }
+    _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": intervals})
     fitted: dict[str, Any] = {method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()}
     _write_json(folder / "calibrators.json", fitted)
     arrays = {

@@ -187,6 +187,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
         calibration=CalibrationCard.from_reference(
             temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
             split="val",
+            method="vector" if calibrator == "vector" else "temperature",
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
         ),

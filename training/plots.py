@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from calibration.bins import BinSums
 from calibration.metrics import ece, noise_floor, signed_gap
 from calibration.reliability import ReliabilityBin, reliability
+from calibration.selective import risk_coverage
 from training.evaluation import EVALUATED, METHODS, EvaluatedSplit, Evaluation, Method
 from training.history import Epoch
 
@@ -52,7 +52,7 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
         color=INK,
     )
     lower.set_xlim(_first_confidence(bins), 1.0)
-    save(figure, path)
+    _save(figure, path)
 
 
 def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str) -> None:
@@ -72,7 +72,7 @@ def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, 
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
     )
-    save(figure, path)
+    _save(figure, path)
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
@@ -81,8 +81,8 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     axes = figure.subplots()
     for split in EVALUATED:
-        coverage, risk = _risk_coverage(*evaluation.answers(split, "temperature"))
-        axes.plot(coverage, risk, color=COLORS[split], label=split, drawstyle="steps-post")
+        curve = risk_coverage(*evaluation.answers(split, "temperature"))
+        axes.plot(curve.coverage, curve.risk, color=COLORS[split], label=split, drawstyle="steps-post")
     referral = evaluation.referral("temperature")
     if referral:
         label = f"referral: {1 - referral.coverage:.0%} of val go to a person"
@@ -90,8 +90,8 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     axes.set(xlabel="coverage: share of answers kept, the surest first", ylabel="risk: errors among them", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
-    tidy(axes)
-    save(figure, path)
+    _tidy(axes)
+    _save(figure, path)
 
 
 def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
@@ -110,20 +110,11 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
         axes.plot([each.epoch for each in kept], values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
         axes.set_title({"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK)
         axes.set_xlabel("epoch")
-        tidy(axes)
+        _tidy(axes)
         if quantity == "gap":
             axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, fontsize=9)
-    save(figure, path)
-
-
-def _risk_coverage(
-    confidence: NDArray[np.float64], correct: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coverage (N,) and risk (N,): of the n surest answers, the share of all and the share that is wrong."""
-    wrong = ~correct[np.argsort(-confidence, kind="stable")]
-    kept = np.arange(1, len(wrong) + 1)
-    return kept / len(wrong), wrong.cumsum() / kept
+    _save(figure, path)
 
 
 def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
@@ -143,7 +134,7 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    tidy(axes)
+    _tidy(axes)
 
 
 def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
@@ -152,7 +143,7 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.bar(left, [each.n / total for each in bins], width, align="edge", color=GRAY, edgecolor="white", linewidth=1)
     axes.set_ylabel("share of answers")
     axes.set_xlabel("confidence")
-    tidy(axes)
+    _tidy(axes)
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
@@ -160,15 +151,13 @@ def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
     return min((each.lower for each in bins), default=0.0)
 
 
-def tidy(axes: Axes) -> None:
-    """The look that every picture shares."""
+def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as a PNG, the same bytes each time."""
+def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

@@ -21,8 +21,9 @@ class Schedule:
     `averaging` "ema" validates and keeps a running mean of the weights, which forgets by `ema_decay` a step; "swa" the
     plain mean of the weights after each epoch of the last quarter.
 
-    `select` says which epoch's weights are kept: the last, or that of the lowest `val_nll` or `val_ece`. `patience`
-    stops after so many epochs without a new lowest. Both look at validation alone.
+    `select` says which epoch's weights are kept: the last, or that of the lowest `val_nll` or `val_ece`, the latter
+    among the accurate (`training.selection.best`). `patience` stops after so many epochs without a better one. Both
+    look at validation alone.
     """
 
     epochs: int

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from training.history import Epoch
 from training.schedule import Schedule, Select
 
+ACCURACY_TOLERANCE = 0.01
+
 
 class Selection:
     """The best epoch so far and its weights. With "last" there is nothing to remember: the module has them."""
@@ -32,13 +34,29 @@ class Selection:
 
 
 def best(history: Sequence[Epoch], select: Select) -> int:
-    """Index of the epoch to keep, the first of the best; -1 for no history.
+    """Index of the epoch to keep, the first of equals; -1 for no history.
 
-    >>> lines = [Epoch(n, 0, 0, 0, loss, 0, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
+    With "val_ece" an epoch counts only while its accuracy is at most 0.01 below the best so far: a network that has
+    learnt nothing, and says so, is calibrated as well.
+
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
     >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
     [2, 1, 0]
     """
     if select == "last" or not history:
         return len(history) - 1
-    figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
-    return figures.index(min(figures))
+    if select == "val_nll":
+        losses = [epoch.val_loss for epoch in history]
+        return losses.index(min(losses))
+    return _best_ece(history)
+
+
+def _best_ece(history: Sequence[Epoch]) -> int:
+    """Epoch by epoch: at any time the choice is the last epoch or the choice before, whose weights are at hand."""
+    chosen, needed = 0, 0.0
+    for index, epoch in enumerate(history):
+        needed = max(needed, epoch.val_accuracy - ACCURACY_TOLERANCE)
+        better = epoch.val_ece < history[chosen].val_ece or history[chosen].val_accuracy < needed
+        if epoch.val_accuracy >= needed and better:
+            chosen = index
+    return chosen

@@ -79,6 +79,7 @@ class TestRunFolder:
             "calibrators.json",
             "checkpoint.safetensors",
             "config.json",
+            "data.json",
             "history.csv",
             "metrics.json",
             "plots/calibrators_test.png",

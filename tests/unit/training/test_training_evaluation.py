@@ -76,7 +76,44 @@ def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {"temperature", "calibrators", "splits", "referral", "conformal"}
+    assert set(written) == {"temperature", "calibrators", "splits", "referral", "conformal", "intervals"}
+    lower, upper = written["intervals"]["test"]["temperature"]["accuracy"]
+    assert lower < written["splits"]["test"]["temperature"]["accuracy"] < upper
+
+
+def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change_labels(evaluation: Evaluation) -> None:
+    said = evaluation.as_dict()["calibrators"]
+    assert list(said) == ["uncalibrated", "temperature", "vector", "histogram", "isotonic"]
+    assert [each["fitted_on"] for each in said.values()] == [None] + ["val"] * 4
+    assert [each["keeps_argmax"] for each in said.values()] == [True, True, False, False, False]
+    for each in said.values():
+        assert each["keeps_argmax"] == (each["changed_labels"]["test"] == 0)
+    for method in ("temperature", "vector", "histogram", "isotonic"):
+        assert evaluation.measures["val"][method].ece < evaluation.measures["val"]["uncalibrated"].ece  # type: ignore[index]
+
+
+def test_promises_are_held_against_both_splits(evaluation: Evaluation) -> None:
+    said = evaluation.as_dict()
+    assert said["conformal"]["kept"]["val"]["coverage"] >= 0.9
+    assert said["conformal"]["kept"]["val"]["coverage"] == pytest.approx(said["conformal"]["coverage_reference"])
+    assert said["referral"]["kept"]["val"]["accuracy"] >= 0.95
+    confidence, correct = evaluation.answers("test", "temperature")
+    kept = confidence >= said["referral"]["confidence"]
+    assert said["referral"]["kept"]["test"] == {"coverage": kept.mean(), "accuracy": correct[kept].mean()}
+
+
+def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
+    alone = predictions(300, sharpness=1.0, seed=0)
+    patients = np.arange(300) // 30
+    twins = Predictions(
+        alone.logits[patients * 30], alone.labels[patients * 30], patients
+    )  # ten patients, thirty times
+    write_evaluation(tmp_path, evaluate({"val": twins, "test": alone}))
+    found = read_evaluation(tmp_path)
+    assert found.predictions["test"].groups is None
+    np.testing.assert_array_equal(found.predictions["val"].groups, patients)
+    widths = [np.ptp(found.intervals(split, "temperature")["accuracy"]) for split in EVALUATED]
+    assert widths[0] > 3 * widths[1]
 
 
 def test_a_model_that_can_promise_nothing_refers_nothing() -> None:

@@ -1,0 +1,119 @@
+"""A fit that is interrupted after any epoch and asked for again ends at the bits of one that was not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.distributed import Group
+from training.errors import BadRun
+from training.examples import Examples
+from training.history import Epoch
+from training.loop import fit
+from training.losses import LossSettings, build_objective
+from training.schedule import Schedule
+from training.snapshot import Snapshot, SnapshotFile, parse
+
+SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=1e-2, decay="cosine")
+
+
+def examples(count: int = 67, *, seed: int = 0, views: int = 0) -> Examples:
+    """Two clouds of points that overlap, each point perhaps seen otherwise too."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    points = (generator.normal(size=(count, 6)) + labels[:, None]).astype(np.float32)
+    others = [points + generator.normal(size=points.shape).astype(np.float32) for _ in range(views)]
+    return Examples(points, labels.astype(np.int64), others)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+
+
+class Stop(Exception):
+    """What interrupts a fit."""
+
+
+def trained(
+    schedule: Schedule, path: Path | None, *, loss: str = "dca", views: int = 0, stop_in: int | None = None
+) -> tuple[dict[str, Tensor], list[Epoch]]:
+    """Weights and history; interrupted in epoch `stop_in`, before its snapshot."""
+
+    def watch(epoch: Epoch) -> None:
+        if epoch.epoch == stop_in:
+            raise Stop
+
+    module = network()
+    history = fit(
+        module,
+        examples(views=views),
+        examples(40, seed=1),
+        objective=build_objective(loss, LossSettings()),
+        schedule=schedule,
+        seed=3,
+        snapshots=SnapshotFile(path, Group()) if path else None,
+        watch=watch,
+    )
+    return module.state_dict(), history
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss", "views"),
+    [
+        ({}, "dca", 0),
+        ({"averaging": "ema", "decay": "exponential"}, "ce", 2),
+        ({"averaging": "swa", "select": "val_ece"}, "dca-running+mixup", 0),
+        ({"select": "val_nll", "patience": 2, "learning_rate": 0.3}, "mixup", 1),
+    ],
+)
+def test_it_goes_on_to_the_same_bits_from_every_epoch(
+    tmp_path: Path, changes: dict[str, object], loss: str, views: int
+) -> None:
+    schedule = replace(SCHEDULE, **changes)  # type: ignore[arg-type]
+    weights, history = trained(schedule, None, loss=loss, views=views)
+    for stop in range(1, len(history) + 1):
+        path = tmp_path / f"{stop}.safetensors"
+        with pytest.raises(Stop):
+            trained(schedule, path, loss=loss, views=views, stop_in=stop)
+        assert path.exists() == (stop > 1)
+        found, lines = trained(schedule, path, loss=loss, views=views)
+        assert lines == history
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_fit_that_had_ended_gives_its_result_again(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.safetensors"
+    weights, history = trained(replace(SCHEDULE, averaging="ema", select="val_nll"), path)
+    found, lines = trained(replace(SCHEDULE, averaging="ema", select="val_nll"), path)
+    assert lines == history
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_snapshot_reads_back_exactly_and_holds_no_pickle(tmp_path: Path) -> None:
+    file = SnapshotFile(tmp_path / "s.safetensors", Group())
+    assert file.read() is None
+    data = {"state": 2**127 + 1, "loss": 0.1 + 0.2}
+    file.write(Snapshot({"a.b": torch.tensor(3.0), "a.c": torch.arange(3)}, data))
+    found = file.read()
+    assert found is not None
+    assert found.data == data
+    assert torch.equal(found.part("a")["c"], torch.arange(3))
+    content = file.path.read_bytes()
+    assert content[8:].startswith(b'{"__metadata__"')
+    assert [path.name for path in tmp_path.iterdir()] == ["s.safetensors"]
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -1])
+def test_half_a_snapshot_is_refused(tmp_path: Path, cut: int) -> None:
+    file = SnapshotFile(tmp_path / "s.safetensors", Group())
+    file.write(Snapshot({"a": torch.arange(3)}, {"steps": 1}))
+    with pytest.raises(BadRun, match="--restart"):
+        parse(file.path.read_bytes()[:cut], file.path)
+    other = json.dumps({"__metadata__": {}}).encode()
+    with pytest.raises(BadRun):
+        parse(len(other).to_bytes(8, "little") + other, file.path)

@@ -1,0 +1,143 @@
+"""What is averaged, which epoch is kept and when to stop, against plain sums over recorded weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.examples import Examples, batches
+from training.history import Epoch
+from training.loop import fit
+from training.losses import LossSettings, Objective, Term, build_objective
+from training.prediction import predict
+from training.schedule import Averaging, Schedule
+from training.selection import best
+
+SCHEDULE = Schedule(epochs=8, batch_size=16, learning_rate=2e-2)
+
+
+def examples(count: int = 64, *, seed: int = 0) -> Examples:
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    points = generator.normal(size=(count, 6)) + labels[:, None]
+    return Examples(points.astype(np.float32), labels.astype(np.int64))
+
+
+class Recorder(Term):
+    """A loss that keeps the weights before each step."""
+
+    def __init__(self, module: nn.Linear, term: Term) -> None:
+        self.module, self.term = module, term
+        self.weights: list[Tensor] = []
+
+    def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.weights.append(self.module.weight.detach().clone())
+        return self.term.statistics(logits, labels)
+
+    def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
+        return self.term.share(logits, labels, statistics)
+
+
+def recorded(averaging: Averaging) -> tuple[nn.Linear, list[Tensor]]:
+    """The module left behind, and its weights before each step of a fit without averaging."""
+    torch.manual_seed(0)
+    start = nn.Linear(6, 2)
+    left: list[nn.Linear] = []
+    recorder = None
+    for each in ("none", averaging):
+        module = nn.Linear(6, 2)
+        module.load_state_dict(start.state_dict())
+        recorder = recorder or Recorder(module, build_objective("ce", LossSettings()).terms[0])
+        objective = Objective((recorder,)) if each == "none" else build_objective("ce", LossSettings())
+        schedule = replace(SCHEDULE, averaging=each, ema_decay=0.9)
+        fit(module, examples(), examples(seed=1), objective=objective, schedule=schedule, seed=0)
+        left.append(module)
+    assert recorder is not None
+    return left[1], [*recorder.weights[1:], left[0].weight.detach()]  # after each step
+
+
+def test_ema_is_the_running_mean_over_steps() -> None:
+    module, weights = recorded("ema")
+    mean = weights[0]
+    for each in weights[1:]:
+        mean = 0.9 * mean + 0.1 * each
+    torch.testing.assert_close(module.weight, mean)
+
+
+def test_swa_is_the_plain_mean_over_the_ends_of_the_last_quarters_epochs() -> None:
+    module, weights = recorded("swa")
+    steps = len(weights) // SCHEDULE.epochs
+    ends = [weights[steps * epoch - 1] for epoch in (7, 8)]
+    torch.testing.assert_close(module.weight, torch.stack(ends).mean(dim=0))
+
+
+@pytest.mark.parametrize("select", ["val_nll", "val_ece"])
+def test_the_best_epoch_on_validation_is_kept_and_patience_ends_the_rest(select: str) -> None:
+    schedule = replace(SCHEDULE, epochs=60, learning_rate=0.2, select=select, patience=3)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 2))
+    train, val = examples(32), examples(200, seed=1)
+    objective = build_objective("ce", LossSettings())
+    history = fit(module, train, val, objective=objective, schedule=schedule, seed=0)
+    enough = max(epoch.val_accuracy for epoch in history) - 0.01 if select == "val_ece" else 0
+    figures = [epoch.val_loss if select == "val_nll" else epoch.val_ece for epoch in history]
+    chosen = min((figure, index) for index, figure in enumerate(figures) if history[index].val_accuracy >= enough)[1]
+    assert len(history) == chosen + 1 + 3 < 60
+    assert [epoch.kept for epoch in history] == [index == chosen for index in range(len(history))]
+    logits = torch.from_numpy(predict(module, val.inputs))
+    left = nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)).item()
+    assert left == history[chosen].val_loss
+    assert left < history[-1].val_loss or select == "val_ece"
+
+
+def test_calibrated_guesses_are_not_chosen_for_their_ece() -> None:
+    figures = [(0.1, 0.001), (0.8, 0.2), (0.9, 0.1), (0.895, 0.05), (0.85, 0.01), (0.895, 0.05), (0.91, 0.3)]
+    history = [Epoch(n, 0, 0, 0, 0, accuracy, 0, ece) for n, (accuracy, ece) in enumerate(figures)]
+    assert [best(history[:count], "val_ece") for count in range(8)] == [-1, 0, 1, 2, 3, 3, 3, 6]
+
+
+def test_by_default_the_last_epoch_is_kept() -> None:
+    history = fit(
+        nn.Linear(6, 2),
+        examples(),
+        examples(seed=1),
+        objective=build_objective("ce", LossSettings()),
+        schedule=SCHEDULE,
+        seed=0,
+    )
+    assert [epoch.kept for epoch in history] == [False] * 7 + [True]
+
+
+def test_each_image_comes_in_any_of_its_views_but_is_validated_in_its_first() -> None:
+    inputs = np.arange(40, dtype=np.float32)[:, None]
+    seen = Examples(inputs, np.zeros(40, np.int64), [inputs + 100, inputs + 200])
+    drawn = seen.draw_views(np.random.default_rng(0))
+    assert drawn is not None
+    indices = np.random.default_rng(1).permutation(40)
+    batch, _ = seen.batch(indices, drawn[indices])
+    assert batch[:, 0].tolist() == (indices + 100 * drawn[indices]).tolist()
+    assert set(drawn.tolist()) == {0, 1, 2}
+    assert inputs.max() == 39
+    assert Examples(inputs, seen.labels).draw_views(np.random.default_rng(0)) is None
+
+
+def test_every_process_has_an_image_of_every_batch() -> None:
+    sizes = [len(batch) for batch in batches(np.random.default_rng(0), 18, size=4, processes=3)]
+    assert sizes == [4, 4, 4, 4]
+
+
+def test_history_marks_nothing_before_the_end() -> None:
+    seen: list[Epoch] = []
+    fit(
+        nn.Linear(6, 2),
+        examples(),
+        examples(seed=1),
+        objective=build_objective("ce", LossSettings()),
+        schedule=SCHEDULE,
+        seed=0,
+        watch=seen.append,
+    )
+    assert [epoch.epoch for epoch in seen] == list(range(1, 9))
+    assert not any(epoch.kept for epoch in seen)

@@ -1,0 +1,117 @@
+"""The hidden folder in which a run is made: who may go on with it, and when it goes away. Devices and errors too."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.board import Board
+from training.device import find_device, out_of_memory
+from training.distributed import Group
+from training.errors import (
+    DeviceNotFound,
+    OutOfMemory,
+    RunBusy,
+    RunDiffers,
+    RunExists,
+    TensorBoardMissing,
+    TrainingDiverged,
+)
+from training.history import Epoch
+from training.workplace import open_workplace, workplace_of
+
+REQUEST = {"epochs": 3, "loss": "dca"}
+
+
+def begin(out: Path) -> None:
+    """Leave behind what a killed process leaves."""
+    with open_workplace(out, REQUEST) as place:
+        place.snapshot("head-0").write_bytes(b"snapshot")
+
+
+def test_it_becomes_the_run_and_goes_away(tmp_path: Path) -> None:
+    with open_workplace(tmp_path / "run", REQUEST) as place:
+        assert not place.begun
+        (place.fresh_run() / "config.json").write_text("{}")
+        place.snapshot("head-0").write_bytes(b"snapshot")
+        place.finish()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["run", "run/config.json"]
+    with pytest.raises(RunExists), open_workplace(tmp_path / "run", REQUEST):
+        pass
+
+
+def test_the_same_request_goes_on(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    with open_workplace(tmp_path / "run", REQUEST) as place:
+        assert place.begun
+        assert place.snapshot("head-0").read_bytes() == b"snapshot"
+
+
+def test_another_request_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
+    begin(tmp_path / "run")
+    with (
+        pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*--restart"),
+        open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}),
+    ):
+        pass
+    with open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}, restart=True) as place:
+        assert not place.begun
+        place.snapshot("head-0").write_bytes(b"other")
+    with open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}) as place:
+        assert place.begun
+
+
+def test_nothing_stays_of_what_had_not_got_anywhere_or_diverged(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_workplace(tmp_path / "run", REQUEST):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    begin(tmp_path / "run")
+    with pytest.raises(TrainingDiverged), open_workplace(tmp_path / "run", REQUEST):
+        raise TrainingDiverged(epoch=2, loss=float("nan"), learning_rate=1.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_cannot_work_on_one_run(tmp_path: Path) -> None:
+    with open_workplace(tmp_path / "run", REQUEST) as place:
+        with pytest.raises(RunBusy, match="another process"), open_workplace(tmp_path / "run", REQUEST):
+            pass
+        assert place.folder.is_dir()
+    assert workplace_of(tmp_path / "run") == place
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    alone = Group(device=torch.device("cpu"))
+    assert find_device("auto", alone) == find_device("cpu", alone) == torch.device("cpu")
+    with pytest.raises(DeviceNotFound, match="--device cpu"):
+        find_device("cuda", alone)
+    second = Group(1, 2, torch.device("cuda", 1))
+    assert find_device("auto", second) == find_device("cuda", second) == torch.device("cuda", 1)
+    assert find_device("cpu", second) == torch.device("cpu")
+
+
+def test_memory_that_runs_out_is_told_from_other_errors() -> None:
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert out_of_memory(caught.value)
+    assert "--micro-batch 16" in str(OutOfMemory(batch_size=64, micro_batch=32))
+    assert "--micro-batch 32" in str(OutOfMemory(batch_size=64, micro_batch=None))
+
+
+def test_the_board_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    board = Board(tmp_path / "logs")
+    for head in (0, 1):
+        board(Epoch(1, 1.0, 0.5, 0.1, 1.0, 0.6, -0.1, 0.1, head))
+    board.move(tmp_path / "run")
+    logs = sorted(tmp_path.rglob("*tfevents*"))
+    assert [path.parent.relative_to(tmp_path).as_posix() for path in logs] == ["run/head-0", "run/head-1"]
+    assert all(b"val/ece" in path.read_bytes() for path in logs)
+
+
+def test_a_missing_tensorboard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(TensorBoardMissing, match="pip install"):
+        Board(tmp_path)
