@@ -13,7 +13,7 @@ COPY serving serving
 COPY training training
 COPY demo demo
 COPY commands commands
-RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check ".[postgres]"
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home candor \

@@ -176,7 +176,7 @@ def catalog_table(entries: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def report_tables(report: Mapping[str, Any]) -> list[Any]:
-    """Return the parts of a calibration report as the terminal shows them: verdict, measures, drift, bins."""
+    """Return the parts of a calibration report as the terminal shows them: verdict, advice, measures, slices, bins."""
     drift, coverage = report["drift"], report["coverage"]
     rows = [measures_row("live", report["measures"]), measures_row("card", report["reference"])]
     bins = [
@@ -200,10 +200,36 @@ def report_tables(report: Mapping[str, Any]) -> list[Any]:
         )
     return [
         f"{report['model']} version {report['version']}, window {report['window']}: {report['verdict']}\n",
+        *_advice(report["recommendation"]),
         table("Measures", MEASURES_COLUMNS, rows),
         "\n" + " ".join(lines) + "\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), bins),
+        *_slices(report["slices"]),
     ]
+
+
+def _advice(recommendation: Mapping[str, Any]) -> list[str]:
+    """Should I be worried, why, and what to do."""
+    lists = {"Evidence": recommendation["evidence"], "What to do": recommendation["what_to_do"]}
+    parts = [f"{title}:\n" + "".join(f"  - {line}\n" for line in lines) for title, lines in lists.items() if lines]
+    return [f"Should you be worried? {recommendation['worried']}\n", *parts]
+
+
+def _slices(slices: Mapping[str, Any] | None) -> list[Any]:
+    """The five slices that are farthest off."""
+    rows = [
+        [
+            each["name"],
+            str(each["n"]),
+            figure(each["accuracy"]),
+            f"{each['signed_gap']:+.3f}" if each["signed_gap"] is not None else "-",
+            f"[{figure(each['gap_lower'])}, {figure(each['gap_upper'])}]",
+            "off" if each["significant"] else "",
+        ]
+        for each in (slices or {"known": []})["known"][:5]
+    ]
+    columns = ("", "n", "accuracy", "gap", "for all at once", "")
+    return ["\n", table("For whom, worst first", columns, rows)] if rows else []
 
 
 def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Any]) -> Table:

@@ -1,6 +1,9 @@
 """`candor experiment`: the paper's tables and figures, and the choice of a method, each resumable cell by cell."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,33 +45,201 @@ def compare(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Compare methods and calibrators: Tables 1, 2 and 3, mean and interval over seeds, beside the paper's figures."""
-    from terminal import bars, print_json, stderr
+    """Tables 1, 2 and 3: methods and calibrators by ECE, accuracy and MCE, over seeds, beside the paper's figures."""
+    from terminal import print_json
     from training.experiments.compare import compare as run_comparison
-    from training.experiments.presets import open_data, require_data
-    from training.experiments.workshop import Workshop
 
-    grid = _grid(preset, data=data, network=network, method=method, seeds=seeds)
-    folder = out or Path("experiments") / preset
-    known = settings()
-    with bars() as progress:
-        opened = open_data(grid.data, folder=known.data, cache=cache_folder(), progress=progress)
-        require_data(opened)
-        workshop = Workshop(folder, cache_folder() / "features", jobs, progress)
-        found = run_comparison(grid, opened.datasets, workshop, data_folder=known.data)
-    for sentence in (*opened.absent, *found.notes):
-        stderr.print(sentence, markup=False)
-    found.write(folder)
+    desk = _desk(preset, data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with desk.open():
+        found = run_comparison(desk.grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
+    found.write(desk.folder)
     if json_out:
         print_json(found.as_rows())
         return
-    _show(found.tables(), markdown=markdown)
-    stderr.print(f"Tables and figures: {folder}")
+    desk.show(found.tables(), found.notes, markdown=markdown)
 
 
-def _grid(
-    preset: str, *, data: list[str] | None, network: list[str] | None, method: list[str] | None, seeds: int | None
-) -> Any:
+@experiment.command()
+def beta(
+    loss: Annotated[str, typer.Option(help="The loss whose strength is varied.")] = "dca",
+    betas: Annotated[str, typer.Option(help="Strengths, separated by commas.")] = "1,5,10,15,20,25",
+    data: DataOption = None,
+    network: NetworkOption = None,
+    seeds: SeedsOption = 3,
+    out: OutOption = None,
+    jobs: JobsOption = CORES,
+    markdown: MarkdownOption = False,
+) -> None:
+    """Figures 4 and 5: training by four strengths of the auxiliary loss, and ECE by strength."""
+    from training.experiments.beta import beta_grid, draw_betas, draw_panels, panels_grid
+    from training.experiments.compare import compare as run_comparison
+    from training.experiments.curves import trace
+
+    desk = _desk("beta", data=data, network=network, method=None, seeds=seeds, out=out, jobs=jobs)
+    grid = beta_grid(desk.grid, loss=loss, betas=_numbers(betas))
+    with desk.open():
+        found = run_comparison(grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
+        traces, _ = trace(panels_grid(grid), desk.datasets, desk.workshop, data_folder=desk.data_folder)
+    found.write(desk.folder)
+    draw_panels(traces, desk.folder)
+    desk.show(draw_betas(found, grid, desk.folder), found.notes, markdown=markdown)
+
+
+@experiment.command()
+def curves(
+    data: DataOption = None,
+    network: NetworkOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Long enough to overfit.")] = 40,
+    out: OutOption = None,
+    jobs: JobsOption = CORES,
+    markdown: MarkdownOption = False,
+) -> None:
+    """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate."""
+    from training.experiments.curves import draw_curves, trace
+
+    desk = _desk("curves", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    grid = desk.lasting(epochs)
+    with desk.open():
+        traces, notes = trace(grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
+    desk.show(draw_curves(traces, desk.folder), notes, markdown=markdown)
+
+
+@experiment.command()
+def embed(
+    data: DataOption = None,
+    network: NetworkOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = 3,
+    out: OutOption = None,
+    jobs: JobsOption = CORES,
+    markdown: MarkdownOption = False,
+) -> None:
+    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette)."""
+    from training.experiments.curves import draw_embeddings, trace
+
+    desk = _desk("embed", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with desk.open():
+        traces, notes = trace(desk.grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
+    desk.show(draw_embeddings(traces, desk.datasets, desk.folder), notes, markdown=markdown)
+
+
+@experiment.command()
+def toy(
+    method: MethodOption = None,
+    seeds: SeedsOption = 5,
+    out: OutOption = None,
+    markdown: MarkdownOption = False,
+) -> None:
+    """Figure 3: one dimension with a known truth; what each method learns of it."""
+    from terminal import bars
+    from training.experiments.presets import every_method
+    from training.experiments.toy import toy as run_toy
+    from training.experiments.variant import parse_variant
+
+    folder = out or Path("experiments") / "toy"
+    methods = tuple(map(parse_variant, method or ())) or every_method()
+    with bars() as progress:
+        tables = run_toy(methods, range(seeds or 1), folder, progress=progress)
+    _show(tables, folder, markdown=markdown)
+
+
+@experiment.command()
+def select(
+    data: DataOption = None,
+    network: NetworkOption = None,
+    method: MethodOption = None,
+    seeds: SeedsOption = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Labelled sample from the place of use (a data set, or test:N) that chooses and calibrates."),
+    ] = None,
+    accuracy_loss: Annotated[float, typer.Option(help="How much accuracy a choice may cost on validation.")] = 0.01,
+    nll_share: Annotated[float, typer.Option(help="What share of its NLL it may cost.")] = 0.05,
+    out: OutOption = None,
+    jobs: JobsOption = CORES,
+    markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
+) -> None:
+    """Choose method, strength and calibrator for your data by validation alone, and say how sure the choice is."""
+    from terminal import print_json
+    from training.experiments.choice import Limits
+    from training.experiments.reference import with_reference
+    from training.experiments.select import select as run_selection
+    from training.experiments.table import write_csv
+
+    desk = _desk("select", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with desk.open():
+        datasets = desk.datasets
+        if reference is not None:
+            datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
+        outcomes, notes = desk.workshop.run(desk.grid.cells(datasets, desk.data_folder), datasets)
+    found = run_selection(outcomes, limits=Limits(accuracy_loss, nll_share))
+    rows = [row for each in found for row in each.as_rows()]
+    desk.folder.mkdir(parents=True, exist_ok=True)
+    write_csv(desk.folder / "selection.csv", rows)
+    if json_out:
+        print_json(rows)
+        return
+    desk.show([each.table() for each in found], notes, markdown=markdown)
+
+
+@dataclass
+class Desk:
+    """What a command works with: its grid, and once it is open its data sets and workshop."""
+
+    grid: Any
+    folder: Path
+    jobs: int
+    data_folder: Path | None
+    datasets: Any = None
+    workshop: Any = None
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Read the data sets and work, with progress bars; what is not there is told."""
+        from terminal import bars, stderr
+        from training.experiments.presets import open_data, require_data
+        from training.experiments.workshop import Workshop
+
+        with bars() as progress:
+            opened = open_data(self.grid.data, folder=self.data_folder, cache=cache_folder(), progress=progress)
+            require_data(opened)
+            self.datasets = opened.datasets
+            self.workshop = Workshop(self.folder, cache_folder() / "features", self.jobs, progress)
+            yield
+        for sentence in opened.absent:
+            stderr.print(sentence, markup=False)
+
+    def lasting(self, epochs: int) -> Any:
+        """The grid with so many epochs at a constant learning rate, whatever its parts say."""
+        from dataclasses import replace
+
+        changes = {"epochs": epochs, "decay": "none"}
+        return replace(
+            self.grid, methods=tuple(replace(each, changes=changes | dict(each.changes)) for each in self.grid.methods)
+        )
+
+    def show(self, tables: list[Any], notes: Any, *, markdown: bool) -> None:
+        """Tables on stdout and into tables.md; what was left out on stderr."""
+        from terminal import stderr
+
+        for sentence in notes:
+            stderr.print(sentence, markup=False)
+        _show(tables, self.folder, markdown=markdown)
+
+
+def _desk(
+    preset: str,
+    *,
+    data: list[str] | None,
+    network: list[str] | None,
+    method: list[str] | None,
+    seeds: int | None,
+    out: Path | None,
+    jobs: int,
+) -> Desk:
     """The preset's grid with the parts that were named put in place of its own."""
     from dataclasses import replace
 
@@ -83,12 +254,22 @@ def _grid(
         "methods": tuple(map(parse_variant, method or ())),
         "seeds": tuple(range(seeds or 0)),
     }
-    return replace(PRESETS[preset](), **{name: part for name, part in parts.items() if part})
+    grid = replace(PRESETS[preset](), **{name: part for name, part in parts.items() if part})
+    return Desk(grid, out or Path("experiments") / preset, jobs, settings().data)
 
 
-def _show(tables: list[Any], *, markdown: bool) -> None:
-    from terminal import stdout, table
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write numbers separated by commas, as in 1,5,10") from error
 
+
+def _show(tables: list[Any], folder: Path, *, markdown: bool) -> None:
+    from terminal import stderr, stdout, table
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
     for each in tables:
         if markdown:
             print(each.markdown())  # noqa: T201
@@ -97,3 +278,4 @@ def _show(tables: list[Any], *, markdown: bool) -> None:
         for note in each.notes:
             stdout.print(note, style="dim", markup=False)
         stdout.print()
+    stderr.print(f"Tables and pictures: {folder}")

@@ -45,23 +45,40 @@ def feedback(
 def report(
     model: Annotated[str | None, typer.Argument(help="The model [default: the only one in the ledger].")] = None,
     version: Annotated[int | None, typer.Option(help="Version [default: the one registered last].")] = None,
-    window: Annotated[str, typer.Option(help="'all', or 'last:N' for the latest N labels.")] = "all",
+    window: Annotated[
+        str | None,
+        typer.Option(help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels [default: all]."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Answers served since then: days such as 30d, or a date such as 2026-10-01.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report as a page in one file, to be read, printed and filed.")
+    ] = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Say from the ledger how calibrated a model is on what it really served."""
+    from monitoring.dossier import read_dossier, window_since
     from monitoring.ledger.database import Ledger
-    from monitoring.report import calibration_report, only_model
-    from terminal import print_json, stdout
-    from terminal import report_tables as tables
+    from monitoring.pages.report_page import report_page
+    from monitoring.report import only_model
+    from terminal import print_json, report_tables, stdout
 
+    if window is not None and since is not None:
+        raise typer.BadParameter("give either --window or --since")
     with Ledger(ledger_url(ledger)) as opened:
-        found = calibration_report(opened, model or only_model(opened), version=version, window=window)
+        chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
+        found = read_dossier(opened, model or only_model(opened), version=version, window=chosen)
+    if html is not None:
+        html.write_text(report_page(found), encoding="utf-8")
     if json_out:
-        print_json(found.as_dict())
+        print_json(found.report.as_dict())
         return
-    for part in tables(found.as_dict()):
+    for part in report_tables(found.report.as_dict()):
         stdout.print(part)
+    if html is not None:
+        stdout.print(f"The report is in {html}", markup=False)
 
 
 def recalibrate(
@@ -78,6 +95,7 @@ def recalibrate(
     from monitoring.ledger.database import Ledger
     from monitoring.recalibration import Selection
     from monitoring.recalibration import recalibrate as fit
+    from monitoring.report import plain
     from terminal import print_json, stdout
 
     with Ledger(ledger_url(ledger)) as opened:
@@ -90,7 +108,7 @@ def recalibrate(
             min_labels=min_labels,
         )
     if json_out:
-        print_json(dataclasses.asdict(done) | {"card": done.card.model_dump(mode="json")})
+        print_json(plain(dataclasses.asdict(done)) | {"card": done.card.model_dump(mode="json")})
         return
     stdout.print(
         f"{model} version {done.card.version}: temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, "

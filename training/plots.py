@@ -52,7 +52,7 @@ def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
         color=INK,
     )
     lower.set_xlim(_first_confidence(bins), 1.0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, *, title: str) -> None:
@@ -72,7 +72,7 @@ def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, 
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
@@ -90,8 +90,8 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     axes.set(xlabel="coverage: share of answers kept, the surest first", ylabel="risk: errors among them", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
-    _tidy(axes)
-    _save(figure, path)
+    tidy(axes)
+    save(figure, path)
 
 
 def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
@@ -110,11 +110,11 @@ def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
         axes.plot([each.epoch for each in kept], values, "o", color=INK, markersize=8, fillstyle="none", label="kept")
         axes.set_title({"gap": "confidence - accuracy"}.get(quantity, quantity), fontsize=10, color=INK)
         axes.set_xlabel("epoch")
-        _tidy(axes)
+        tidy(axes)
         if quantity == "gap":
             axes.axhline(0, color=INK, linewidth=0.8, linestyle=":")
     axes.legend(frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
@@ -134,7 +134,7 @@ def _draw_accuracy(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("accuracy")
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    _tidy(axes)
+    tidy(axes)
 
 
 def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
@@ -143,7 +143,7 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
     axes.bar(left, [each.n / total for each in bins], width, align="edge", color=GRAY, edgecolor="white", linewidth=1)
     axes.set_ylabel("share of answers")
     axes.set_xlabel("confidence")
-    _tidy(axes)
+    tidy(axes)
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
@@ -151,13 +151,15 @@ def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
     return min((each.lower for each in bins), default=0.0)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """The look that every picture shares."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write `figure` as a PNG, the same bytes each time."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
-from monitoring.pages.layout import SHORT_WORDS, frame, percent
+from monitoring.pages.figures import evidence
+from monitoring.pages.layout import REFRESH_S, SHORT_WORDS, frame, percent
 from monitoring.report import Report
 from monitoring.verdict import Status
 
@@ -17,6 +18,7 @@ def index_page(reports: Sequence[Report]) -> str:
     table = (
         '<table><thead><tr><th>Model</th><th>Verdict</th><th class="n">confidence minus accuracy</th>'
         '<th class="n">ECE</th><th class="n">noise floor</th><th class="n">accuracy</th><th class="n">labels</th>'
+        '<th class="n">cover</th><th class="n">evidence of drift</th>'
         f"</tr></thead><tbody>{''.join(map(_row, ordered))}</tbody></table>"
     )
     empty = "<p>No model has been served with this ledger yet. Start a server, and it will appear here.</p>"
@@ -24,7 +26,7 @@ def index_page(reports: Sequence[Report]) -> str:
         '<div class="top"><h1>Candor</h1><span class="muted">Is the models&rsquo; confidence still true?</span></div>'
         f'<section class="card scroll">{table if ordered else empty}</section>'
     )
-    return frame("Candor: calibration of all models", body)
+    return frame("Candor: calibration of all models", body, refresh_s=REFRESH_S)
 
 
 def _row(report: Report) -> str:
@@ -35,6 +37,8 @@ def _row(report: Report) -> str:
         percent(measures.noise_floor),
         percent(measures.accuracy),
         f"{measures.n:,}",
+        percent(report.coverage.ratio),
+        percent(evidence(report.drift)),
     )
     name = f'<a href="/calibration/{quote(report.model, safe="")}/page">{escape(report.model)}</a>'
     cells = "".join(f'<td class="n">{figure}</td>' for figure in figures)

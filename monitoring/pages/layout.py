@@ -25,12 +25,13 @@ SHORT_WORDS = {
 }
 
 
-def frame(title: str, body: str) -> str:
-    """A whole page that reloads itself. `title` is text, `body` is HTML."""
+def frame(title: str, body: str, *, refresh_s: int | None = None) -> str:
+    """A whole page, which reloads itself if `refresh_s` says so. `title` is text, `body` is HTML."""
+    refresh = "" if refresh_s is None else f'<meta http-equiv="refresh" content="{refresh_s}">'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="refresh" content="{REFRESH_S}"><link rel="icon" href="data:,">'
+        f'{refresh}<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{_style()}</style></head><body><main>{body}</main></body></html>"
     )
 

@@ -7,6 +7,7 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from monitoring.dossier import Dossier, read_dossier
 from monitoring.findings.chronicle import chronicle
 from monitoring.findings.windows import ALL
 from monitoring.ledger import calibrations
@@ -32,7 +33,9 @@ class ReportRoutes:
 
     async def page(self, request: Request) -> Response:
         """The same for people."""
-        return HTMLResponse(model_page(await self._of(request)))
+        model, version = request.path_params["model"], read_version(request)
+        window = request.query_params.get("window", ALL)
+        return HTMLResponse(model_page(await to_thread.run_sync(self._dossier, model, version, window)))
 
     async def slices(self, request: Request) -> Response:
         """For whom: the slices of the same report, worst first."""
@@ -64,6 +67,10 @@ class ReportRoutes:
     def _one(self, model: str, version: int | None, window: str, slices: bool = True) -> Report:
         chosen = self._in_production(model) if version is None else version
         return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
+
+    def _dossier(self, model: str, version: int | None, window: str) -> Dossier:
+        chosen = self._in_production(model) if version is None else version
+        return read_dossier(self._ledger, model, version=chosen, window=window)
 
     def _history(self, model: str, version: int | None) -> list[dict[str, Any]]:
         with self._ledger.read() as connection:

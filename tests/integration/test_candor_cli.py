@@ -124,7 +124,24 @@ def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
 def test_report_reads_the_ledger(labeled_ledger: str) -> None:
     report = json.loads(run("report", "--ledger", labeled_ledger, "--json").stdout)
     assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
-    assert "150 of 150 answers are labeled" in run("report", "tiny", "--ledger", labeled_ledger).stdout
+    shown = run("report", "tiny", "--ledger", labeled_ledger).stdout
+    assert "150 of 150 answers are labeled" in shown
+    assert "Should you be worried?" in shown
+    assert "What to do:" in shown
+
+
+def test_a_report_is_filed_as_one_page(labeled_ledger: str, tmp_path: Path) -> None:
+    file = tmp_path / "october.html"
+    done = run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--html", str(file))
+    assert f"The report is in {file}" in done.stdout.replace("\n", "")
+    page = file.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "Answers served from" in page
+    assert "Calibration report: tiny" in page
+    late = run("report", "tiny", "--ledger", labeled_ledger, "--since", "soon")
+    assert late.exit_code == 1
+    assert "a number of days such as 30d" in str(late.exception)
+    assert run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--window", "all").exit_code == 2
 
 
 def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_ledger: str, tiny_store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import monitoring
+from serving.settings import Settings
 
 ROOM = Path(monitoring.__file__).parent
 RULES = ROOM / "rules"
@@ -67,3 +68,16 @@ def test_the_example_of_alertmanager_is_sound_and_routes_by_severity() -> None:
         run("amtool", "config", "routes", "test", "--config.file=../alertmanager.yml",
             f"--verify.receivers={receiver}", f"severity={severity}")  # fmt: skip
     assert {rule["labels"]["severity"] for rule in alerts().values()} == {"page", "ticket", "info"}
+
+
+def test_the_compose_example_names_what_is_there(tmp_path: Path) -> None:
+    compose = yaml.safe_load((ROOM.parent / "compose.yaml").read_text())
+    config = compose["configs"]["prometheus"]["content"]
+    (tmp_path / "prometheus.yml").write_text(config)
+    run("promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+    assert yaml.safe_load(config)["scrape_configs"][0]["job_name"] == "candor"
+    mounts = [volume for service in compose["services"].values() for volume in service.get("volumes", [])]
+    for source in (mount.split(":")[0] for mount in mounts):
+        assert source in compose["volumes"] or source == "./model_store/models" or (ROOM.parent / source).exists()
+    environment = compose["services"]["candor"]["environment"]
+    assert {name.removeprefix("CANDOR_").lower() for name in environment} <= Settings.model_fields.keys()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from training.distributed import Group
 from training.errors import BadGroup
@@ -53,6 +54,21 @@ def outcome(
     return {"loss": np.array(result.loss), "gradient": gradient.numpy(), "weights": weights.numpy()}
 
 
+def wrapped(name: str, group: Group) -> Arrays:
+    """The gradient under torch's DistributedDataParallel, whose mean over processes asks for `size` times the share."""
+    inputs, labels = batch(torch.float64)
+    module: nn.Module = network(torch.float64)
+    if group.size > 1:
+        module = DistributedDataParallel(module)
+    mine = group.shard(np.arange(COUNT))
+    objective = build_objective(name, LossSettings(class_weights=WEIGHTS))
+    logits = module(inputs[mine])
+    own = zip(objective.terms, objective.statistics(logits, labels[mine]), strict=True)
+    statistics = [term.merge(group.gather(part)) for term, part in own]
+    (group.size * objective.share(logits, labels[mine], statistics)).backward()
+    return {"gradient": torch.cat([p.grad.reshape(-1) for p in module.parameters() if p.grad is not None]).numpy()}
+
+
 def normalized(group: Group) -> Arrays:
     """Batch norm's running mean after a step: a linear function of the images, so exact however they are sharded."""
     inputs, labels = batch(torch.float64)
@@ -69,6 +85,7 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
     cases = {f"{name} float64": outcome(name, "float64", group, everything, micro_batch=micro_batch) for name in NAMES}
     cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in NAMES}
     cases |= {f"{name} few": outcome(name, "float64", group, two) for name in FEW}  # a third process has none
+    cases |= {f"{name} wrapped": wrapped(name, group) for name in FEW}
     cases["norm"] = normalized(group)
     return {f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()}
 

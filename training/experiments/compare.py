@@ -47,9 +47,8 @@ class Comparison:
         return [first, *made[1:], average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
-        """tables.md, summary.csv (a line a method and calibrator) and cells.csv (a line a run and calibrator)."""
+        """summary.csv (a line a method and calibrator) and cells.csv (a line a run and calibrator)."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tables.md").write_text("\n".join(table.markdown() for table in self.tables()))
         write_csv(folder / "summary.csv", self.as_rows())
         write_csv(folder / "cells.csv", [row for outcome in self.outcomes for row in _cell_rows(outcome)])
 

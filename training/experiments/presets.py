@@ -1,7 +1,7 @@
 """Grids with a name. Where their data lie below the data folder stands here; what is absent is left out, and told."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.backbones import SMALL
@@ -23,6 +23,15 @@ PLACES = {
     "RSNA": ("rsna", "rsna-intracranial-hemorrhage-detection"),
     "DDSM": ("CBIS-DDSM", "cbis-ddsm", "ddsm"),
 }
+RECIPES = (
+    "dca+mixup",
+    "dca x3",
+    "dca+mixup x3",
+    "dca batch_size=256 learning_rate=4e-4",
+    "dca ema",
+    "dca views=4",
+    "dca+mixup x3 views=4",
+)
 PAPER_NETWORKS = {
     "AlexNet": "torchvision/alexnet",
     "ResNet": "torchvision/resnet50",
@@ -44,6 +53,11 @@ def every_method() -> tuple[Variant, ...]:
     return tuple(parse_variant(name) for name in LOSSES)
 
 
+def recipes() -> tuple[Variant, ...]:
+    """Combinations beyond single methods, none of which has seen a test image."""
+    return tuple(map(parse_variant, RECIPES))
+
+
 def smoke() -> Grid:
     """Every method once, on digits, in a minute or two."""
     return Grid(
@@ -55,11 +69,11 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """What docs/results.md shows: two real data sets, the frozen EfficientNet-Lite0, every method, five seeds."""
+    """What docs/results.md shows: two real data sets, frozen EfficientNet-Lite0, all methods, recipes, five seeds."""
     return Grid(
         data=(Variant("pneumoniamnist", "pneumoniamnist"), Variant("chest_xray3", "chest_xray3", {"epochs": 40})),
         networks=(network_variant(NETWORK),),
-        methods=every_method(),
+        methods=(*every_method(), *recipes()),
         seeds=tuple(range(5)),
     )
 
@@ -89,7 +103,26 @@ def paper() -> Grid:
     )
 
 
-PRESETS: dict[str, Callable[[], Grid]] = {"smoke": smoke, "results": results, "paper": paper}
+def two() -> Grid:
+    """Cross-entropy and DCA on PneumoniaMNIST: what Figures 1 and 2 draw."""
+    return replace(results(), data=results().data[:1], methods=(parse_variant("ce"), parse_variant("dca")))
+
+
+def select() -> Grid:
+    """Every method as its paper has it, DCA by more strengths, and the recipes, on PneumoniaMNIST."""
+    betas = tuple(parse_variant(f"dca beta={beta}") for beta in (5, 10, 20, 25))
+    return replace(results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes()))
+
+
+PRESETS: dict[str, Callable[[], Grid]] = {
+    "smoke": smoke,
+    "results": results,
+    "paper": paper,
+    "beta": two,
+    "curves": two,
+    "embed": two,
+    "select": select,
+}
 
 
 def data_variant(text: str) -> Variant:

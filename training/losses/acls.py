@@ -39,7 +39,7 @@ class AdaptiveSmoothing(MeanTerm):
 RECIPE = Recipe(
     title="ACLS",
     source="Park et al. 2023",
-    formula="beta mean (top max(0, max z - m)^2 + other mean_k max(0, max z - z_k - m)^2)",
+    formula="beta mean (top max(0, max z - m)² + other mean_k max(0, max z - z_k - m)²)",
     role="auxiliary",
     build=AdaptiveSmoothing,
     options={

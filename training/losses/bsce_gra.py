@@ -34,7 +34,7 @@ class BrierCrossEntropy(MainTerm):
 RECIPE = Recipe(
     title="BSCE-GRA",
     source="Lin et al. 2025",
-    formula="[Brier score]^gamma * -log p[y], [] held still",
+    formula="-[Brier score]^gamma log p[y], [] held still",
     role="main",
     build=BrierCrossEntropy,
     options={"gamma": Option(1.0, "power of the Brier score")},

@@ -40,7 +40,7 @@ def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
 RECIPE = Recipe(
     title="cross-entropy",
     source="Liang et al. 2020, 5.1",
-    formula="sum w[y] * -log p[y] / sum w[y]",
+    formula="sum -w[y] log p[y] / sum w[y]",
     role="main",
     build=CrossEntropy,
 )

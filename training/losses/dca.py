@@ -102,7 +102,7 @@ SOURCE = "Liang et al. 2020, eq. 5 and 6"
 RECIPE = Recipe(
     title="DCA",
     source=SOURCE,
-    formula="beta |G|, G = mean p - mean c over the batch",
+    formula="beta abs(G)",
     role="auxiliary",
     build=ConfidenceGap,
     options={"beta": BETA},
@@ -110,7 +110,7 @@ RECIPE = Recipe(
 SQUARED = Recipe(
     title="DCA squared",
     source=f"after {SOURCE}",
-    formula="beta G^2",
+    formula="beta G²",
     role="auxiliary",
     build=SquaredGap,
     options={"beta": Option(150.0, "strength; 150 has the slope of dca's 15 at a gap of .05")},
@@ -118,7 +118,7 @@ SQUARED = Recipe(
 HUBER = Recipe(
     title="DCA Huber",
     source=f"after {SOURCE}",
-    formula="beta (G^2 / 2 delta below delta, else |G| - delta / 2)",
+    formula="beta (G² / 2 delta below delta, else abs(G) - delta / 2)",
     role="auxiliary",
     build=HuberGap,
     options={"beta": BETA, "delta": Option(0.05, "gap at which the push is full", low=1e-6, high=1.0)},
@@ -126,7 +126,7 @@ HUBER = Recipe(
 RUNNING = Recipe(
     title="DCA running",
     source=f"after {SOURCE}",
-    formula="beta |R|, R the running mean of G; gradient beta sign(R) dG",
+    formula="beta abs(R), R the running mean of G; gradient beta sign(R) times that of G",
     role="auxiliary",
     build=RunningGap,
     options={"beta": BETA, "momentum": Option(0.9, "weight of the past", high=0.999)},

@@ -51,7 +51,7 @@ def _focal(logs: Tensor, gamma: float) -> Tensor:
 RECIPE = Recipe(
     title="focal",
     source="Lin et al. 2017, eq. 4; Mukhoti et al. 2020",
-    formula="(1 - p[y])^gamma * -log p[y]",
+    formula="-(1 - p[y])^gamma log p[y]",
     role="main",
     build=Focal,
     options={"gamma": Option(3.0, "how fast an image that is right fades")},

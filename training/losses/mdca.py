@@ -36,7 +36,7 @@ class ClasswiseGap(SumTerm):
 RECIPE = Recipe(
     title="MDCA",
     source="Hebbalaguppe et al. 2022",
-    formula="beta mean over classes of |mean p_k - share of k|",
+    formula="beta mean over classes of abs(mean p_k - share of k)",
     role="auxiliary",
     build=ClasswiseGap,
     options={"beta": Option(10.0, "strength; the default of the authors' code")},

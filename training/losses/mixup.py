@@ -57,7 +57,7 @@ class Mixup:
 RECIPE = Recipe(
     title="mixup",
     source="Zhang et al. 2018",
-    formula="main term on a x_i + (1 - a) x_j, a from Beta(alpha, alpha); the others on clean images",
+    formula="the main term on a x_i + (1 - a) x_j, a from Beta(alpha, alpha); the others on clean images",
     role="mixing",
     build=Mixup,
     options={"alpha": Option(0.2, "Beta(alpha, alpha) of the mixing weight", low=1e-3)},

@@ -73,7 +73,7 @@ BETA = Option(4.0, "strength; the default of the authors' code")
 RECIPE = Recipe(
     title="MMCE",
     source=SOURCE,
-    formula="beta sqrt(sum e_i e_j k(p_i, p_j)) / m, e = c - p, k = exp(-|p_i - p_j| / .4)",
+    formula="beta sqrt(sum e_i e_j k(p_i, p_j)) / m, e = correctness - confidence, k = exp(-abs(p_i - p_j) / .4)",
     role="auxiliary",
     build=KernelError,
     options={"beta": BETA},
@@ -81,7 +81,7 @@ RECIPE = Recipe(
 WEIGHTED = Recipe(
     title="weighted MMCE",
     source=SOURCE,
-    formula="as mmce, e / m being (1 - p) / n where right, -p / (m - n) where wrong",
+    formula="e / m is (1 - p) / n where right, -p / (m - n) where wrong, n of m right",
     role="auxiliary",
     build=_weighted,
     options={"beta": BETA},

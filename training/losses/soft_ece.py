@@ -45,7 +45,7 @@ class SoftBinnedError(SumTerm):
 RECIPE = Recipe(
     title="soft ECE",
     source="Karandikar et al. 2021",
-    formula="beta sqrt(sum over soft bins n_b / N (mean p - mean c)^2)",
+    formula="beta sqrt(sum over soft bins n_b / N (mean p - mean c)²)",
     role="auxiliary",
     build=SoftBinnedError,
     options={

@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift import DriftSettings
 from calibration.reliability import reliability
+from monitoring.dossier import Dossier, read_dossier, window_since
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
-from monitoring.report import Report, calibration_report
+from monitoring.pages.report_page import report_page
+from monitoring.report import calibration_report
 from monitoring.verdict import Status
-from tests.unit.monitoring.builders import label, make_row
+from tests.unit.monitoring.builders import label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 
 
@@ -48,52 +51,96 @@ def check(page: str) -> Checker:
 
 
 @pytest.fixture
-def report(desk: Desk) -> Report:
+def found(desk: Desk) -> Dossier:
     desk.serve(*(make_row(number, confidence=0.5 + number / 250) for number in range(120)))
     desk.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(120)))
-    return calibration_report(desk.ledger, "pneumonia")
+    return read_dossier(desk.ledger, "pneumonia")
 
 
-def test_the_page_leads_with_the_verdict_and_explains_every_number(report: Report) -> None:
-    page = model_page(report)
+@pytest.fixture
+def alarmed(tmp_path: Path, clock: Clock) -> Iterator[Dossier]:
+    """Two versions; the first drifted on one device, and its alarm was acknowledged and came again."""
+    with Desk(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as desk:
+        desk.recorder.promote(desk.calibration_id).result()
+        for start in (0, 100):
+            rows = [make_row(number, confidence=0.95) for number in range(start, start + 60)]
+            desk.serve(*(row._replace(tags=f'{{"site":"<{number % 2}>"}}') for number, row in enumerate(rows)))
+            desk.label(*(label(number, "normal") for number in range(start, start + 60)))
+            if not start:
+                desk.recorder.acknowledge("pneumonia", note="<b>known</b>").result()
+        desk.recorder.register(make_card(version=2))
+        yield read_dossier(desk.ledger, "pneumonia", version=1)
+
+
+def test_the_page_leads_with_the_verdict_and_explains_every_number(found: Dossier) -> None:
+    page = model_page(found)
     check(page)
-    assert report.verdict in page
-    assert f"{100 * report.measures.ece:.1f} %" in page
+    assert found.report.verdict in page
+    assert found.report.recommendation.worried in page
+    assert f"{100 * found.report.measures.ece:.1f} %" in page
     assert "the ECE that chance alone gives" in page
     assert 'http-equiv="refresh"' in page
     assert "light-dark(" in page
 
 
 def test_the_page_of_a_model_without_labels(desk: Desk) -> None:
-    page = model_page(calibration_report(desk.ledger, "pneumonia", window="last:100"))
+    page = model_page(read_dossier(desk.ledger, "pneumonia", window="last:100"))
     check(page)
     assert "No labels yet" in page
+    assert "No day has labels yet" in page
     assert "<b>last 100</b>" in page
 
 
-def test_the_page_of_an_alarm(tmp_path: Path, clock: Clock) -> None:
-    with Desk(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as desk:
-        desk.serve(*(make_row(number, confidence=0.95) for number in range(40)))
-        desk.label(*(label(number, "normal") for number in range(40)))
-        over = calibration_report(desk.ledger, "pneumonia")
-    check(model_page(over))
-    assert "too sure. It stands until acknowledged" in model_page(over)
-    assert 'class="card verdict alarm"' in model_page(over)
+def test_the_page_of_an_alarm(alarmed: Dossier) -> None:
+    page = model_page(alarmed)
+    check(page)
+    assert "too sure. It stands until acknowledged. Most of it: " in page
+    assert 'class="card verdict alarm"' in page
+    assert "Versions side by side" in page
+    assert "&lt;b&gt;known&lt;/b&gt;" in page
+    assert "with <b>site=&lt;0&gt;</b>" in page
+    assert page.count('<g class="mark alarm">') == 2
+    assert page.count('<span class="pill">alarm</span></td><td>The alarm came at label') == 2
+    assert page.rindex("The alarm was acknowledged") < page.rindex("This version went into production")  # newest first
+
+
+def test_the_report_is_one_file_that_prints(alarmed: Dossier) -> None:
+    page = report_page(alarmed)
+    assert check(page).links == ["data:,"]  # an empty icon, so that no browser asks for one
+    assert "http-equiv" not in page
+    assert "@media print" in page
+    assert "size: A4" in page
+    for part in ("Calibration report: pneumonia", "Should you be worried?", "Day by day", "For whom", "What happened"):
+        assert part in page
+    assert "Reviewed by" in page
+    assert alarmed.report.verdict in page
+    assert "<p>Labels cover 100.0 % of the answers" in page
+
+
+def test_the_report_of_a_month_says_which(desk: Desk, clock: Clock) -> None:
+    desk.serve(make_row(1, served_at_ns=clock.now_ns))
+    window = window_since("30d", now_ns=clock.now_ns)
+    page = report_page(read_dossier(desk.ledger, "pneumonia", window=window))
+    check(page)
+    assert "Answers served from 2026-08-23 to 2026-09-21" in page
+    assert "Window last:5" in report_page(read_dossier(desk.ledger, "pneumonia", window="last:5"))
 
 
 def test_a_page_without_a_watch(desk: Desk) -> None:
     with desk.ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM monitor_state")
-    assert "Drift watch" not in model_page(calibration_report(desk.ledger, "pneumonia"))
+    assert "Drift watch" not in model_page(read_dossier(desk.ledger, "pneumonia"))
 
 
-def test_names_cannot_break_the_page(report: Report) -> None:
-    object.__setattr__(report, "model", "<script>alert(1)</script>")
-    check(model_page(report))
-    check(index_page([report]))
+def test_names_cannot_break_the_page(found: Dossier) -> None:
+    object.__setattr__(found.report, "model", "<script>alert(1)</script>")
+    check(model_page(found))
+    check(report_page(found))
+    check(index_page([found.report]))
 
 
-def test_the_index_shows_the_loudest_first(report: Report, tmp_path: Path, clock: Clock) -> None:
+def test_the_index_shows_the_loudest_first(found: Dossier, tmp_path: Path, clock: Clock) -> None:
+    report = found.report
     with Desk(tmp_path / "other.db", clock) as desk:
         quiet = calibration_report(desk.ledger, "pneumonia")
     object.__setattr__(quiet, "model", "aaa")

@@ -103,7 +103,7 @@ def test_titles() -> None:
 def test_every_loss_stands_in_the_page_with_source_and_defaults() -> None:
     rows = {cells[0]: cells for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \| .* \|", PAGE)}
     for name, title, source, defaults in loss_table():
-        assert rows[name][1].startswith(title), name
+        assert rows[name][1] == f"{title}: {LOSSES[name].formula}", name
         assert rows[name][2] == source, name
         assert rows[name][3].strip("`") == (defaults or "—"), name
 

@@ -193,17 +193,19 @@ class TestWhereSomethingIsHeldStill:
         assert logits.grad is not None
         assert logits.grad.tolist() == [[2.0, -0.5, 0.0]]  # 2 (3 - 2); -.5 / 2 * 2 (3 - 0 - 2); within the margin
 
-    def test_running_gap_steers_by_the_past(self) -> None:
-        """Nine overconfident batches, then an underconfident one: the gradient still lowers confidence."""
+    @pytest.mark.parametrize("overconfident", [True, False])
+    def test_running_gap_steers_by_the_past(self, overconfident: bool) -> None:
+        """Nine batches of one kind, then one of the other: the gradient still answers the nine."""
         running, plain_gap = term("dca-running", beta=1.0), term("dca", beta=1.0)
-        sure = torch.tensor([[4.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+        strong, weak = (torch.tensor([[z, 0.0, 0.0, 0.0]], dtype=torch.float64) for z in (4.0, 1.0))
         for _ in range(9):
-            running(sure, torch.tensor([1]))
-        logits = torch.tensor([[0.5, 0.0, 0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-        (past,) = torch.autograd.grad(running(logits, torch.tensor([0])), logits)
-        (now,) = torch.autograd.grad(plain_gap(logits, torch.tensor([0])), logits)
+            running(strong if overconfident else weak, torch.tensor([1 if overconfident else 0]))
+        logits = weak.clone().requires_grad_()
+        labels = torch.tensor([0 if overconfident else 1])
+        (past,) = torch.autograd.grad(running(logits, labels), logits)
+        (now,) = torch.autograd.grad(plain_gap(logits, labels), logits)
         torch.testing.assert_close(past, -now)
-        assert past[0, 0] > 0
+        assert (past[0, 0] > 0) == overconfident
 
     def test_running_gap_of_the_first_batch_is_dca(self) -> None:
         logits, labels = batch()
@@ -267,9 +269,12 @@ def test_class_weights_weigh_each_image_by_its_label(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ce", "label-smoothing", "focal", "flsd", "bsce-gra"])
 def test_labels_may_be_probabilities(name: str) -> None:
-    """The loss is then the mean over them: what mixup needs of every main term."""
+    """An image then counts as two, each with its part and its class's weight: what mixup needs of every main term."""
     logits, labels = batch()
     other = labels.roll(1)
+    weights = torch.tensor([0.5, 1.0, 2.0, 4.0])
+    main = build_objective(name, LossSettings(class_weights=weights)).terms[0]
     mixed = 0.3 * functional.one_hot(labels, CLASSES) + 0.7 * functional.one_hot(other, CLASSES)
-    main = term(name)
-    torch.testing.assert_close(main(logits, mixed), 0.3 * main(logits, labels) + 0.7 * main(logits, other))
+    totals = 0.3 * weights[labels].sum(), 0.7 * weights[other].sum()
+    expected = (totals[0] * main(logits, labels) + totals[1] * main(logits, other)) / sum(totals)
+    torch.testing.assert_close(main(logits, mixed), expected)

@@ -1,0 +1,81 @@
+"""The day sums one by one, for a chart: how calibration went, by the day the answers were served."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import reduce
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from calibration.bins import BIN_COUNT, BinSums
+from monitoring.ledger.schema import bin_day
+from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.sums import DAY_NS
+
+
+@dataclass(frozen=True)
+class Days:
+    """One day, or several in a row (UTC days since 1970, both included): answers served, and the sums of labels."""
+
+    first: int
+    last: int
+    served: int
+    labeled: BinSums
+
+    def __str__(self) -> str:
+        """As people write it."""
+        return (
+            f"{day_date(self.first)}" if self.first == self.last else f"{day_date(self.first)} to {day_date(self.last)}"
+        )
+
+
+def day_date(day: int) -> date:
+    """The date of a day number.
+
+    >>> day_date(20_000).isoformat()
+    '2024-10-04'
+    """
+    return datetime.fromtimestamp(day * DAY_NS / 1e9, UTC).date()
+
+
+def read_days(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> list[Days]:
+    """The days on which a calibration answered, oldest first."""
+    added = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
+    columns = bin_day.c
+    wanted = select(columns.day, columns.bin, *added).where(
+        columns.calibration_id == calibration_id, columns.slice == EVERYTHING
+    )
+    if since_day is not None:
+        wanted = wanted.where(columns.day >= since_day)
+    by_day: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in connection.execute(wanted.group_by(columns.day, columns.bin).order_by(columns.day)):
+        by_day[row.day].append(row._asdict())
+    return [_day(day, rows) for day, rows in by_day.items()]
+
+
+def gather(days: Sequence[Days], *, most: int) -> list[Days]:
+    """Days together, equally many in each, so that there are no more than `most`; those without answers stay out."""
+    if not days:
+        return []
+    first, step = days[0].first, -(-(days[-1].last - days[0].first + 1) // most)
+    groups: dict[int, list[Days]] = defaultdict(list)
+    for each in days:
+        groups[(each.first - first) // step].append(each)
+    return [
+        Days(
+            first=first + number * step,
+            last=min(first + (number + 1) * step - 1, days[-1].last),
+            served=sum(each.served for each in group),
+            labeled=reduce(lambda one, other: one + other, (each.labeled for each in group)),
+        )
+        for number, group in groups.items()
+    ]
+
+
+def _day(day: int, rows: Sequence[dict[str, Any]]) -> Days:
+    found = {row["bin"]: row for row in rows}
+    empty = {column.name: 0 for column in bin_day.columns}
+    filled = [found.get(number, empty) for number in range(BIN_COUNT)]
+    return Days(day, day, sum(row["served"] for row in filled), BinSums.from_rows(filled))

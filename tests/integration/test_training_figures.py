@@ -1,0 +1,106 @@
+"""Every figure's command on digits, small and short: pictures, tables, and what is kept for the next time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import candor
+from training.backbones import SMALL
+from training.experiments import toy as toys
+from training.experiments import trace as traces
+from training.experiments.toy import Problem, draw, learn, positions, true_probability
+from training.experiments.variant import parse_variant
+
+SHORT = ("--data", "digits", "--network", f"{SMALL} epochs=2", "--jobs", "1", "--seeds", "1", "--markdown")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One feature cache for all of them."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: home)
+
+
+def run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(candor.app, ["experiment", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def is_picture(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG" and image.width > 400
+
+
+def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("curves", *SHORT, "--epochs", "3", "--out", tmp_path)
+    assert "Figure 1: the last epoch" in shown.stdout
+    assert is_picture(tmp_path / "curves_digits_small_conv.png")
+    kept = sorted((tmp_path / "traces").iterdir())
+    assert len(kept) == 2
+    for folder in kept:
+        lines = (folder / "lines.csv").read_text().splitlines()
+        assert len(lines) == 1 + 3 * 3
+
+    monkeypatch.setattr(traces, "Work", lambda *_: pytest.fail("computed again"))
+    assert run("curves", *SHORT, "--epochs", "3", "--out", tmp_path).stdout == shown.stdout
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    embedded = run("embed", *SHORT, "--method", "ce", "--out", tmp_path / "embed")
+    assert "| ce, seed 0 |" in embedded.stdout.replace("digits, ", "")
+    assert is_picture(tmp_path / "embed" / "embedding_digits_small_conv.png")
+
+
+def test_beta(tmp_path: Path) -> None:
+    shown = run("beta", *SHORT, "--betas", "1,25", "--out", tmp_path)
+    assert [line.split(" |")[0] for line in shown.stdout.splitlines() if line.startswith("| ")][2:] == [
+        "| ce",
+        "| dca beta=1",
+        "| dca beta=25",
+    ]
+    assert is_picture(tmp_path / "beta_digits_small_conv.png")
+    assert is_picture(tmp_path / "training_digits_small_conv.png")
+    wrong = CliRunner().invoke(candor.app, ["experiment", "beta", "--betas", "one"])
+    assert wrong.exit_code == 2
+
+
+def test_several_heads_have_no_curve(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        candor.app, ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)]
+    )
+    assert "one by one" in str(result.exception)
+
+
+def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
+    shown = run("select", *SHORT, "--method", "ce", "--method", "dca", "--out", tmp_path, "--reference", "test:200")
+    assert "resamples of 1 seeds and 199 images" in shown.stdout
+    assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
+
+
+class TestToy:
+    SMALL = Problem(images=512, epochs=40, width=32, learning_rate=1e-2)
+
+    def test_cross_entropy_finds_the_truth_where_there_is_enough_of_it(self) -> None:
+        curve = learn(parse_variant("ce"), self.SMALL, seed=0)
+        assert np.abs(curve - true_probability(positions())).mean() < 0.1
+
+    def test_labels_are_drawn_from_the_truth(self) -> None:
+        examples = draw(40_000, seed=0)
+        near = np.abs(examples.inputs[:, 0] - 1.0) < 0.05
+        assert examples.labels[near].mean() == pytest.approx(0.9, abs=0.03)
+
+    def test_the_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        arguments = ("toy", "--method", "ce", "--method", "dca-huber", "--seeds", "2", "--out", tmp_path, "--markdown")
+        monkeypatch.setattr(toys.Problem, "__init__", lambda self: vars(self).update(vars(TestToy.SMALL)))
+        shown = run(*arguments)
+        assert "| dca-huber |" in shown.stdout
+        assert is_picture(tmp_path / "toy.png")
+        monkeypatch.setattr(toys, "learn", lambda *_, **__: pytest.fail("computed again"))
+        assert run(*arguments).stdout == shown.stdout

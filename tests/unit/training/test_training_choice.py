@@ -1,0 +1,166 @@
+"""The choice of a method, on made-up answers whose best candidate is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from calibration.bins import BinSums
+from calibration.histogram import Histogram
+from calibration.metrics import ece, top_label
+from training.config import TrainConfig
+from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.errors import BadDataset
+from training.evaluation import Predictions
+from training.experiments.cell import Cell, Outcome
+from training.experiments.choice import Candidate, Limits, choose, crossfit
+from training.experiments.reference import with_reference
+from training.experiments.select import select
+
+Floats = NDArray[np.float64]
+
+
+def answers(*, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int = 600) -> Predictions:
+    """Logits whose softmax is the truth, times `sharpness`; a share `flips` of them points the wrong way."""
+    generator = np.random.default_rng(seed)
+    margin = generator.normal(scale=2, size=count)
+    labels = (generator.uniform(size=count) < 1 / (1 + np.exp(-margin))).astype(np.int64)
+    turned = np.where(generator.uniform(size=count) < flips, -1, 1)
+    logits = np.stack([np.zeros(count), sharpness * margin * turned], axis=1)
+    return Predictions(logits.astype(np.float32), labels)
+
+
+def outcomes(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[Outcome]:
+    """One method's outcomes; validation and test are alike."""
+    made = []
+    for seed in range(seeds):
+        cell = Cell("data", "network", method, TrainConfig(seed=seed), "fingerprint")
+        known = answers(seed=seed, **how)  # type: ignore[arg-type]
+        made.append(Outcome(cell, 1.0, {} if failure else {"val": known, "test": known}, failure))
+    return made
+
+
+class TestChoice:
+    def test_the_calibrated_one_is_chosen_and_surely(self) -> None:
+        found = choose([*outcomes("ce", sharpness=4.0), *outcomes("better")])
+        assert found.chosen.method == "better"
+        assert found.scores[Candidate("ce", "none")].ece > 3 * found.scores[found.chosen].ece
+        assert sum(found.shares.values()) == pytest.approx(1)
+        assert sum(share for each, share in found.shares.items() if each.method == "better") > 0.5
+
+    def test_a_calibrated_one_of_low_accuracy_is_not(self) -> None:
+        """Half of its answers are turned, and its confidence says so: calibrated, and useless."""
+        known = outcomes("useless", sharpness=0.0, flips=0.5)
+        found = choose([*outcomes("ce", sharpness=1.5), *known])
+        assert found.chosen.method == "ce"
+        assert not found.scores[Candidate("useless", "none")].admissible
+        assert (
+            choose([*outcomes("ce", sharpness=1.5), *known], limits=Limits(1.0, 10.0))
+            .scores[Candidate("useless", "none")]
+            .admissible
+        )
+
+    def test_scores_are_the_measures_of_validation(self) -> None:
+        known = outcomes("ce", seeds=1)
+        confidence, predicted = top_label(_softmax(known[0].predictions["val"].logits))
+        sums = BinSums.from_predictions(confidence, predicted == known[0].predictions["val"].labels)
+        assert choose(known).scores[Candidate("ce", "none")].ece == pytest.approx(ece(sums))
+
+    def test_a_method_that_failed_for_a_seed_is_no_candidate(self) -> None:
+        found = choose([*outcomes("ce", sharpness=4.0), *outcomes("lost", seeds=2), *outcomes("lost", failure="nan")])
+        assert {each.method for each in found.scores} == {"ce"}
+
+    def test_without_cross_entropy_there_is_nothing_to_compare_with(self) -> None:
+        with pytest.raises(ValueError, match="cross-entropy"):
+            choose(outcomes("dca"))
+
+    def test_a_calibrator_is_not_measured_where_it_was_fitted(self) -> None:
+        """Fifteen bins fitted on few images look calibrated there, and are not elsewhere."""
+        few = answers(seed=0, count=90)
+
+        def error(probabilities: Floats) -> float:
+            confidence, predicted = top_label(probabilities)
+            return ece(BinSums.from_predictions(confidence, predicted == few.labels))
+
+        assert error(crossfit(Histogram, few)) > 2 * error(Histogram.fit(few.logits, few.labels)(few.logits))
+
+    def test_a_single_image_of_a_class_is_no_obstacle(self) -> None:
+        few = answers(seed=0, count=41)
+        assert crossfit(Histogram, few).sum(axis=1) == pytest.approx(1)
+
+
+class TestSelection:
+    def test_says_what_and_how_sure(self) -> None:
+        (found,) = select([*outcomes("ce", sharpness=4.0), *outcomes("better")], limits=Limits())
+        assert found.sentence.startswith("data, network: better with")
+        assert "of 200 resamples of 3 seeds and 600 images" in found.sentence
+        table = found.table()
+        assert table.rows[0][0].endswith(" *")
+        assert any(row[0] == "ce, none" for row in table.rows)
+        rows = found.as_rows()
+        assert [row["chosen"] for row in rows].count(True) == 1
+        assert len(rows) == 10
+
+
+class TestReference:
+    @pytest.fixture
+    def dataset(self) -> Dataset:
+        return self.made(0, groups=None)
+
+    def made(self, seed: int, *, groups: NDArray[np.int64] | None) -> Dataset:
+        generator = np.random.default_rng(seed)
+        splits = {
+            name: Split(ArrayImages(generator.integers(0, 255, (20, 8, 8), dtype=np.uint8)), np.arange(20) % 2, groups)
+            for name in ("train", "val", "test")
+        }
+        return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))  # type: ignore[arg-type]
+
+    def test_of_test_it_leaves_the_others(self, dataset: Dataset) -> None:
+        found = with_reference(dataset, "test:6")
+        test = dataset.splits["test"]
+        taken, left = found.splits["val"], found.splits["test"]
+        assert (len(taken), len(left)) == (6, 14)
+        assert np.bincount(taken.labels).tolist() == [3, 3]
+        assert sorted((*taken.digests, *left.digests)) == sorted(test.digests)
+        assert found.splits["train"] is dataset.splits["train"]
+        assert found.fingerprint != dataset.fingerprint
+        by_digest = dict(zip(test.digests, test.labels, strict=True))
+        assert [by_digest[each] for each in left.digests] == left.labels.tolist()
+
+    def test_a_patient_is_on_one_side(self) -> None:
+        found = with_reference(self.made(0, groups=np.arange(20) // 4), "test:8")
+        sides = [set(found.splits[name].groups.tolist()) for name in ("val", "test")]  # type: ignore[union-attr]
+        assert sides[0].isdisjoint(sides[1])
+        assert sides[0]
+
+    @pytest.mark.parametrize("asked", ["test:0", "test:20", "test:some"])
+    def test_what_test_cannot_give(self, dataset: Dataset, asked: str) -> None:
+        with pytest.raises(BadDataset, match="1 to 19"):
+            with_reference(dataset, asked)
+
+    def test_another_data_set_is_taken_whole(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = self.made(1, groups=None)
+        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
+        found = with_reference(dataset, "elsewhere")
+        assert len(found.splits["val"]) == 60
+        assert found.splits["val"].images.encoded(45) == other.splits["test"].images.encoded(5)
+        assert found.splits["test"] is dataset.splits["test"]
+
+    def test_images_of_test_are_refused(
+        self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: dataset)
+        with pytest.raises(BadDataset, match="20 of its images are in the test split"):
+            with_reference(dataset, str(tmp_path))
+
+    def test_other_classes_are_refused(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = Dataset("other", ("a", "c"), 1, 8, dataset.splits, "f")
+        monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
+        with pytest.raises(BadDataset, match="expected a, b"):
+            with_reference(dataset, "other")
+
+
+def _softmax(logits: NDArray[np.float32]) -> Floats:
+    powers = np.exp(logits.astype(np.float64))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -1,0 +1,80 @@
+"""Figure 1: how cross-entropy and DCA overfit, epoch by epoch; Figure 2: what their last layers see."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+
+from training.datasets import Dataset
+from training.experiments.grid import Grid
+from training.experiments.pictures import Cloud, plot_clouds, plot_curves
+from training.experiments.table import Table, number
+from training.experiments.trace import TRACES, Trace
+from training.experiments.workshop import Workshop
+
+
+def trace(
+    grid: Grid, datasets: Mapping[str, Dataset], workshop: Workshop, *, data_folder: Path | None
+) -> tuple[list[Trace], list[str]]:
+    """The traces of a grid, the missing ones computed, and what was left out."""
+    return workshop.do(TRACES, grid.cells(datasets, data_folder), datasets)
+
+
+def draw_curves(traces: Sequence[Trace], folder: Path) -> list[Table]:
+    """Figure 1 for each data set and network of the first seed, and its last and best epochs as a table of all."""
+    for (data, network), chosen in first_seed(traces).items():
+        plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
+    rows = tuple(
+        (
+            f"{one.cell.method}, seed {one.cell.config.seed}",
+            *(number(one.curve(split, "loss")[-1]) for split in ("train", "test")),
+            number(min(one.curve("test", "loss"))),
+            str(1 + int(np.argmin(one.curve("test", "loss")))),
+            *(number(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
+            number(one.curve("test", "ece")[-1]),
+        )
+        for one in traces
+    )
+    columns = ("method", "loss train", "test", "lowest", "at epoch", "accuracy train", "test", "ECE test")
+    note = "Test is watched here, and decides nothing. Loss is the plain cross-entropy, in evaluation mode."
+    return [Table("Figure 1: the last epoch", columns, rows, (note,))]
+
+
+def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[Table]:
+    """Figure 2 for each data set and network of the first seed: t-SNE of the last layer's input, and its silhouette."""
+    for (data, network), chosen in first_seed(traces).items():
+        clouds = [_cloud(one) for one in chosen]
+        path = folder / f"embedding_{data}_{network}.png"
+        plot_clouds(path, clouds, datasets[data].classes, title=f"{data}, {network}: test images before the last layer")
+    rows = tuple(
+        (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", number(silhouette(one))) for one in traces
+    )
+    note = (
+        "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "
+        "separated. Measured there and not in the picture, whose distances t-SNE distorts."
+    )
+    return [Table("Figure 2: separation", ("method", "silhouette"), rows, (note,))]
+
+
+def silhouette(one: Trace) -> float:
+    """Mean silhouette of the test images' true classes, in the space before the last layer (Rousseeuw 1987)."""
+    return float(silhouette_score(one.embedding, one.labels))
+
+
+def first_seed(traces: Sequence[Trace]) -> dict[tuple[str, str], list[Trace]]:
+    """The traces of the lowest seed by data set and network: what is drawn."""
+    found: dict[tuple[str, str], list[Trace]] = {}
+    lowest = min(one.cell.config.seed for one in traces)
+    for one in traces:
+        if one.cell.config.seed == lowest:
+            found.setdefault((one.cell.data, one.cell.network), []).append(one)
+    return found
+
+
+def _cloud(one: Trace) -> Cloud:
+    # t-SNE's perplexity must be below the number of points.
+    perplexity = min(30.0, (len(one.labels) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(one.embedding)
+    return Cloud(f"{one.cell.method} (silhouette {silhouette(one):.3f})", points, one.labels)

@@ -1,0 +1,135 @@
+"""The figures of experiments as PNGs: curves by epoch, ECE by beta, embeddings, the toy problem."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from training.experiments.summary import Estimate
+from training.experiments.trace import Trace
+from training.plots import BLUE, GRAY, INK, RED, save, tidy
+
+GREEN, GOLD, PURPLE = "#3b8a5a", "#c98a1b", "#7b5ea7"
+COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b")
+
+
+def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
+    """Loss, accuracy and ECE by epoch: a color a method, test as a line, training dashed."""
+    figure = Figure(figsize=(11.0, 3.6), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    panels: Sequence[Axes] = figure.subplots(1, 3)
+    for axes, (name, label) in zip(
+        panels, {"loss": "cross-entropy", "accuracy": "accuracy", "ece": "ECE"}.items(), strict=True
+    ):
+        for color, trace in zip(COLORS, traces, strict=False):
+            _draw_curve(axes, trace, name, color=color, label=trace.cell.method)
+        axes.set_title(label, fontsize=10, color=INK)
+        axes.set_xlabel("epoch")
+        tidy(axes)
+    panels[0].legend(frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
+    """The paper's Figure 4: a column a trace, accuracy above and loss below, training dashed and test as a line."""
+    figure = Figure(figsize=(2.9 * len(traces), 5.0), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    grid = figure.subplots(2, len(traces), sharex=True, sharey="row", squeeze=False)
+    for row, name in zip(grid, ("accuracy", "loss"), strict=True):
+        for axes, trace in zip(row, traces, strict=True):
+            _draw_curve(axes, trace, name, color=BLUE, label="")
+            tidy(axes)
+        row[0].set_ylabel({"loss": "cross-entropy"}.get(name, name))
+    for above, below, trace in zip(grid[0], grid[1], traces, strict=True):
+        above.set_title(trace.cell.method, fontsize=10, color=INK)
+        below.set_xlabel("epoch")
+    grid[0][0].legend(frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def plot_betas(
+    path: Path, series: Mapping[str, Mapping[float, Estimate]], references: Mapping[str, float], *, title: str
+) -> None:
+    """The paper's Figure 5: a line a calibrator of ECE by beta, with intervals, and levels to compare with."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for color, (name, by_beta) in zip(COLORS, series.items(), strict=False):
+        halves = [known.half or 0.0 for known in by_beta.values()]
+        axes.errorbar(
+            list(by_beta), [known.mean for known in by_beta.values()], yerr=halves, color=color, marker="o",
+            markersize=4, capsize=3, linewidth=1.6, label=name,
+        )  # fmt: skip
+    for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
+        axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
+    axes.set_title(title, fontsize=12, color=INK, fontweight="bold")
+    axes.set_xlabel("beta")
+    axes.set_ylabel("ECE on test")
+    axes.set_ylim(bottom=0)
+    tidy(axes)
+    axes.legend(frameon=False, fontsize=9)
+    save(figure, path)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points of a plane, (N, 2), their classes (N,), and what they are called."""
+
+    title: str
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def plot_clouds(path: Path, clouds: Sequence[Cloud], classes: Sequence[str], *, title: str) -> None:
+    """The paper's Figure 2: embeddings side by side, a color a class."""
+    figure = Figure(figsize=(5.0 * len(clouds), 4.8), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    for axes, cloud in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds, strict=True):
+        for index, name in enumerate(classes):
+            chosen = cloud.points[cloud.labels == index]
+            axes.scatter(*chosen.T, s=9, alpha=0.7, color=COLORS[index % len(COLORS)], linewidths=0, label=name)
+        axes.set_title(cloud.title, fontsize=10, color=INK)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color("#c5c9d0")
+    figure.axes[0].legend(frameon=False, fontsize=9, markerscale=2)
+    save(figure, path)
+
+
+def plot_toy(
+    path: Path,
+    position: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    learnt: Mapping[str, tuple[NDArray[np.float64], str]],
+    *,
+    title: str,
+) -> None:
+    """The paper's Figure 3: a panel a method, what it learnt in color over the true probability."""
+    columns = min(4, len(learnt))
+    rows = -(-len(learnt) // columns)
+    figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, (curve, note)) in zip(panels, learnt.items(), strict=False):
+        axes.plot(position, truth, color=INK, linewidth=1.2, linestyle="--", label="true")
+        axes.plot(position, curve, color=BLUE, linewidth=1.6, label="learnt")
+        axes.set_title(f"{name}: {note}", fontsize=9, color=INK)
+        axes.set_ylim(-0.03, 1.03)
+        tidy(axes)
+    for axes in panels[len(learnt) :]:
+        axes.set_axis_off()
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("x", fontsize=10)
+    figure.supylabel("probability of class 1", fontsize=10)
+    save(figure, path)
+
+
+def _draw_curve(axes: Axes, trace: Trace, name: str, *, color: str, label: str) -> None:
+    test = trace.curve("test", name)
+    epochs = range(1, len(test) + 1)
+    prefix = f"{label}, " if label else ""
+    axes.plot(epochs, trace.curve("train", name), color=color, linestyle="--", linewidth=1.1, label=f"{prefix}train")
+    axes.plot(epochs, test, color=color, linewidth=1.7, label=f"{prefix}test")

@@ -1,0 +1,91 @@
+"""A labelled sample from the place of use in place of validation: it chooses the method and fits the calibrator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.image import InputSpec
+from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, SplitName, fingerprint, load_dataset
+from training.datasets.sampling import grouped_parts, stratified_parts
+from training.errors import BadDataset
+
+FROM_TEST = "test:"
+
+
+@dataclass(frozen=True)
+class ChosenImages:
+    """Some images of several sources, one after the other."""
+
+    sources: tuple[ImageSource, ...]
+    places: tuple[tuple[int, int], ...]  # source, and index in it
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def input(self, index: int, spec: InputSpec) -> NDArray[np.uint8]:
+        source, place = self.places[index]
+        return self.sources[source].input(place, spec)
+
+    def encoded(self, index: int) -> bytes:
+        source, place = self.places[index]
+        return self.sources[source].encoded(place)
+
+    def digest(self, index: int) -> bytes:
+        source, place = self.places[index]
+        return self.sources[source].digest(place)
+
+
+def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = None) -> Dataset:
+    """`dataset` with the sample `reference` as its validation split.
+
+    `reference` is a data set of the same classes, all of whose splits are taken together, or `test:N`: about N
+    images of the test split, which keeps the others. Raises BadDataset and DataNotFound.
+    """
+    if reference.startswith(FROM_TEST):
+        return _from_test(dataset, reference)
+    other = load_dataset(reference, cache=cache)
+    if other.classes != dataset.classes:
+        raise BadDataset(
+            reference, f"its classes are {', '.join(other.classes)}; expected {', '.join(dataset.classes)}"
+        )
+    sample = _joined([other.splits[name] for name in SPLIT_NAMES])
+    shared = set(sample.digests) & set(dataset.splits["test"].digests)
+    if shared:
+        raise BadDataset(
+            reference, f"{len(shared)} of its images are in the test split; leave them out of one of the two"
+        )
+    return _replaced(dataset, val=sample, name=reference)
+
+
+def _from_test(dataset: Dataset, reference: str) -> Dataset:
+    test, asked = dataset.splits["test"], reference.removeprefix(FROM_TEST)
+    if not asked.isdigit() or not 0 < int(asked) < len(test):
+        raise BadDataset(reference, f"expected test:N with N from 1 to {len(test) - 1}, the images of the test split")
+    share = int(asked) / len(test)
+    shares = (share, 1 - share)
+    if test.groups is None:
+        taken, left = stratified_parts(test.labels, shares, seed=0)
+    else:  # a patient is on one side
+        taken, left = grouped_parts(test.labels, test.groups, shares, seed=0)
+    return _replaced(dataset, val=_some(test, taken), test=_some(test, left), name=reference)
+
+
+def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
+    changed: dict[SplitName, Split] = {split: splits.get(split, dataset.splits[split]) for split in SPLIT_NAMES}
+    named = f"{dataset.name}, validated on {name}"
+    return replace(dataset, name=named, splits=changed, fingerprint=fingerprint(dataset.classes, changed))
+
+
+def _some(split: Split, indices: NDArray[np.int64]) -> Split:
+    images = ChosenImages((split.images,), tuple((0, int(index)) for index in indices))
+    groups = None if split.groups is None else split.groups[indices]
+    return Split(images, split.labels[indices], groups)
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    places = tuple((number, index) for number, split in enumerate(splits) for index in range(len(split)))
+    images = ChosenImages(tuple(split.images for split in splits), places)
+    return Split(images, np.concatenate([split.labels for split in splits]))

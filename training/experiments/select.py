@@ -1,0 +1,112 @@
+"""`select`: the choice, told: every candidate on validation, how sure the choice is, and what test says afterwards."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.experiments.cell import Outcome
+from training.experiments.choice import RESAMPLES, Candidate, Choice, Limits, choose
+from training.experiments.summary import Summary, summarize
+from training.experiments.table import Table, number, shown
+
+SHOWN = 15
+SURE = 0.8  # of the resamples
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice on one data set and network, beside what test says of every candidate."""
+
+    pair: tuple[str, str]
+    choice: Choice
+    limits: Limits
+    seeds: int
+    images: int
+    test: Mapping[Candidate, Summary]
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen and how sure that is."""
+        chosen, share = self.choice.chosen, self.choice.shares[self.choice.chosen]
+        rivals = sum(1 for each in self.choice.shares.values() if each > 0.05)
+        certainty = (
+            "a clear choice"
+            if share >= SURE
+            else f"not a clear one: {rivals} candidates are chosen in more than 5 % of resamples"
+        )
+        return (
+            f"{self.pair[0]}, {self.pair[1]}: {chosen.method} with {chosen.calibrator}, chosen in {100 * share:.0f} % "
+            f"of {RESAMPLES} resamples of {self.seeds} seeds and {self.images} images; {certainty}."
+        )
+
+    def table(self) -> Table:
+        """The best candidates on validation, cross-entropy alone among them."""
+        ordered = sorted(self.choice.scores, key=self._rank)
+        first = ordered[:SHOWN]
+        baseline = Candidate("ce", "none")
+        rows = tuple(self._row(each) for each in (first if baseline in first else [*first, baseline]))
+        rest = len(ordered) - len(rows)
+        notes = (
+            f"Admissible: accuracy at least that of cross-entropy less {self.limits.accuracy_loss:g}, NLL at most "
+            f"{1 + self.limits.nll_share:g} of its. Test is shown for the record and chose nothing.",
+            *((f"{rest} more candidates in selection.csv.",) if rest > 0 else ()),
+        )
+        columns = ("candidate", "val ECE", "accuracy", "NLL", "admissible", "chosen %", "test ECE", "z", "accuracy")
+        return Table(self.sentence, columns, rows, notes)
+
+    def as_rows(self) -> list[dict[str, Any]]:
+        """A line a candidate."""
+        return [
+            {
+                "data": self.pair[0],
+                "network": self.pair[1],
+                **candidate._asdict(),
+                "val_ece": score.ece,
+                "val_accuracy": score.accuracy,
+                "val_nll": score.nll,
+                "admissible": score.admissible,
+                "chosen": candidate == self.choice.chosen,
+                "share": self.choice.shares[candidate],
+                **{f"test_{name}": self.test[candidate].figures[name].mean for name in ("ece", "ece_z", "accuracy")},
+            }
+            for candidate, score in self.choice.scores.items()
+        ]
+
+    def _rank(self, candidate: Candidate) -> tuple[bool, float, float]:
+        score = self.choice.scores[candidate]
+        return not score.admissible, round(score.ece, 3), score.nll
+
+    def _row(self, candidate: Candidate) -> tuple[str, ...]:
+        score, test = self.choice.scores[candidate], self.test[candidate].figures
+        mark = " *" if candidate == self.choice.chosen else ""
+        return (
+            f"{candidate.method}, {candidate.calibrator}{mark}",
+            number(score.ece),
+            number(score.accuracy),
+            number(score.nll),
+            "yes" if score.admissible else "no",
+            f"{100 * self.choice.shares[candidate]:.0f}",
+            shown(test["ece"]),
+            f"{test['ece_z'].mean:.1f}",
+            shown(test["accuracy"]),
+        )
+
+
+def select(outcomes: Sequence[Outcome], *, limits: Limits) -> list[Selection]:
+    """A choice for each data set and network of `outcomes`. Raises ValueError where cross-entropy is not among them."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.cell.data, outcome.cell.network), []).append(outcome)
+    return [_selection(pair, group, limits) for pair, group in groups.items()]
+
+
+def _selection(pair: tuple[str, str], group: Sequence[Outcome], limits: Limits) -> Selection:
+    whole = [outcome for outcome in group if not outcome.failure]
+    return Selection(
+        pair,
+        choose(group, limits=limits),
+        limits,
+        seeds=len({outcome.cell.config.seed for outcome in whole}),
+        images=len(whole[0].predictions["val"].labels),
+        test={Candidate(line.method, line.calibrator): line for line in summarize(group)},
+    )

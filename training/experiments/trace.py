@@ -1,0 +1,108 @@
+"""A run watched from outside: every split measured after every epoch, and where the last layer sees the test images.
+
+Test is looked at to be drawn, and never decides anything.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from calibration.measures import Measures
+from calibration.temperature import softmax
+from training.datasets import SPLIT_NAMES, Dataset, SplitName
+from training.errors import BadChoice
+from training.examples import Examples
+from training.experiments.cell import Cell, new_folder
+from training.experiments.workshop import Job
+from training.history import Epoch
+from training.networks import Classifier, Head
+from training.prediction import predict
+from training.work import ExampleName, Work, fed_by_examples
+
+
+@dataclass(frozen=True)
+class Line:
+    """One split after one epoch, in evaluation mode; `loss` is the plain cross-entropy."""
+
+    epoch: int
+    split: SplitName
+    loss: float
+    accuracy: float
+    ece: float
+    gap: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The lines of a cell, and its test images before the last layer: `embedding` float32 (N, 64), `labels` (N,)."""
+
+    cell: Cell
+    lines: tuple[Line, ...]
+    embedding: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def curve(self, split: SplitName, figure: str) -> list[float]:
+        """`figure` of `split` by epoch."""
+        return [getattr(line, figure) for line in self.lines if line.split == split]
+
+
+def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
+    """Train `cell` while watching, and keep its trace below `root`. Raises what training raises, and BadChoice."""
+    work = Work(cell.config, dataset)
+    network = work.network()
+    if not isinstance(network.head, Head):
+        raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve is drawn of one")
+    examples = work.examples(network, cache=cache)
+    lines: list[Line] = []
+
+    def watch(epoch: Epoch) -> None:
+        lines.extend(_lines(epoch.epoch, fed_by_examples(network), examples))
+
+    work.fit(network, examples, watch=watch)
+    embedding = predict(_before_last_layer(network), examples["test"].inputs)
+    with new_folder(root / cell.key) as folder:
+        with (folder / "lines.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, [field.name for field in fields(Line)])
+            writer.writeheader()
+            writer.writerows(asdict(line) for line in lines)
+        np.savez(folder / "embedding.npz", embedding=embedding, labels=examples["test"].labels)
+
+
+def read_trace(cell: Cell, root: Path) -> Trace | None:
+    """The trace of `cell`; None if it has not been run."""
+    folder = root / cell.key
+    if not folder.is_dir():
+        return None
+    with (folder / "lines.csv").open() as stream:
+        lines = tuple(_line(row) for row in csv.DictReader(stream))
+    with np.load(folder / "embedding.npz", allow_pickle=False) as arrays:
+        return Trace(cell, lines, arrays["embedding"], arrays["labels"])
+
+
+TRACES: Job[Trace] = Job("traces", run_trace, read_trace)
+
+
+def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]) -> list[Line]:
+    lines = []
+    for split in SPLIT_NAMES:
+        probabilities = softmax(predict(module, examples[split].inputs))
+        known = Measures.from_probabilities(probabilities, examples[split].labels)
+        lines.append(Line(epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap))
+    return lines
+
+
+def _before_last_layer(network: Classifier) -> nn.Module:
+    assert isinstance(network.head, Head)  # seen to above
+    rest = nn.Sequential(*list(network.head)[:-1])
+    return rest if network.backbone.frozen else nn.Sequential(network.backbone, rest)
+
+
+def _line(row: Mapping[str, str]) -> Line:
+    split: SplitName = next(name for name in SPLIT_NAMES if name == row["split"])
+    figures = {name: float(row[name]) for name in ("loss", "accuracy", "ece", "gap")}
+    return Line(int(row["epoch"]), split, **figures)
