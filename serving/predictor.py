@@ -44,12 +44,16 @@ PROVIDERS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's answer; `refer` says whether a human should look, None where the card has no threshold."""
+    """One image's answer.
+
+    `refer` says whether a human should look, `prediction_set` which classes it may be; None where the card has none.
+    """
 
     label: str
     confidence: float
     probabilities: dict[str, float]
     refer: bool | None
+    prediction_set: tuple[str, ...] | None = None
 
 
 class Predictor:
@@ -93,12 +97,15 @@ class Predictor:
         """The answer for one encoded image; raises model_store.errors for what is no image."""
         row = self.predict(decode(data, self.card.input.spec)[np.newaxis])[0]
         best = int(row.argmax())
-        referral = self.card.referral
+        referral, sets = self.card.referral, self.card.conformal
         return Prediction(
             label=self.card.classes[best],
             confidence=float(row[best]),
             probabilities={name: float(p) for name, p in zip(self.card.classes, row, strict=True)},
             refer=None if referral is None else bool(row[best] < referral.threshold),
+            prediction_set=None
+            if sets is None
+            else tuple(name for name, p in zip(self.card.classes, row, strict=True) if p >= sets.threshold),
         )
 
 

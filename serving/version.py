@@ -26,7 +26,7 @@ from serving.batcher import Batcher, Entry
 from serving.errors import InferenceFailed, LedgerFailed
 from serving.front.answer import AnswerForm, with_audit
 from serving.metrics import ServingMetrics
-from serving.predictor import Predictor, Probabilities
+from serving.predictor import PROVIDERS, Predictor, Probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class ServedVersion:
         """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
         self.card = predictor.card
         self.bundle = predictor.bundle
+        self.max_batch = max_batch
+        self.on_cpu = predictor.providers[0] == PROVIDERS["cpu"]
         self.load = Load(service_s=predictor.warm_up(max_batch))
         self._predictor = predictor
         self._form = AnswerForm(self.card)

@@ -18,7 +18,7 @@ class AnswerForm:
     """A card's answer with blanks.
 
     Filled in, it reads {"prediction_id", "request_id", "model", "version", "label", "confidence",
-    "probabilities", "refer"}.
+    "probabilities", "refer"}, and "prediction_set" where the card promises sets.
     """
 
     def __init__(self, card: Card) -> None:
@@ -28,8 +28,9 @@ class AnswerForm:
             + _literal(model)
             + ',"label":%s,"confidence":%.9g,"probabilities":{'
         )
-        self._probabilities = ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s}'
+        self._probabilities = ",".join(f"{_literal(json.dumps(name))}:%.9g" for name in card.classes) + '},"refer":%s'
         self._labels = [json.dumps(name) for name in card.classes]
+        self._set_from = None if card.conformal is None else card.conformal.threshold
         self._threshold = None if card.referral is None else card.referral.threshold
 
     def fill(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
@@ -37,7 +38,13 @@ class AnswerForm:
         confidence = values[predicted]
         identity = "null" if request_id is None else json.dumps(request_id)
         head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
-        return (head + self._probabilities % (*values, self._refer(confidence))).encode()
+        return (head + self._probabilities % (*values, self._refer(confidence)) + self._set(values) + "}").encode()
+
+    def _set(self, values: Sequence[float]) -> str:
+        if self._set_from is None:
+            return ""
+        named = (name for name, value in zip(self._labels, values, strict=True) if value >= self._set_from)
+        return f',"prediction_set":[{",".join(named)}]'
 
     def _refer(self, confidence: float) -> str:
         if self._threshold is None:

@@ -19,6 +19,7 @@ from serving.fleet import Fleet, Slot
 from serving.openapi.document import document
 from serving.openapi.page import page
 from serving.switch import Refusal
+from serving.version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,12 @@ def rare_routes(
             }
         )
 
+    async def model(request: Request) -> Response:
+        name, version = request.path_params["model"], request.path_params.get("version")
+        served = fleet.find(name, None if version == "all" else version)
+        chosen = fleet.slots()[name].versions if version == "all" else {served.card.version: served}
+        return JSONResponse([_torchserve(each) for each in chosen.values()])
+
     async def index(request: Request) -> Response:
         return HTMLResponse(_index_page(request.app.routes, fleet.slots()))
 
@@ -76,6 +83,8 @@ def rare_routes(
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/models", models),
+        Route("/models/{model}", model),
+        Route("/models/{model}/{version}", model),
         Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
         *mounted,
     ]
@@ -118,7 +127,26 @@ def _describe(name: str, slot: Slot) -> dict[str, Any]:
         }
         for version, served in slot.versions.items()
     ]
-    return {"name": name, "production": slot.production.card.version, "versions": versions}
+    torchserve = {"modelName": name, "modelUrl": f"{name}.mar"}
+    return torchserve | {"name": name, "production": slot.production.card.version, "versions": versions}
+
+
+def _torchserve(served: ServedVersion) -> dict[str, Any]:
+    """A version as TorchServe's management API describes it, with what it has to say here."""
+    card = served.card
+    ready = {"id": f"{card.name}-{card.version}", "status": "READY", "gpu": not served.on_cpu}
+    return {
+        "modelName": card.name,
+        "modelVersion": str(card.version),
+        "modelUrl": f"{card.name}.mar",
+        "runtime": "onnxruntime",
+        "minWorkers": 1,
+        "maxWorkers": 1,
+        "batchSize": served.max_batch,
+        "maxBatchDelay": 0,
+        "loadedAtStartup": True,
+        "workers": [ready],
+    }
 
 
 def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:

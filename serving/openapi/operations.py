@@ -47,6 +47,12 @@ IMAGES: Final[dict[str, Schema]] = {
     "application/json": array(ref("Item"), minItems=1),
     "application/x-ndjson": ref("Item"),
 }
+MODEL: Final = Operation(
+    "models",
+    "A model as TorchServe's management API describes it; version `all` gives every loaded one.",
+    _json(array(ANYTHING)),
+    refuses=(404, 503),
+)
 PREDICT: Final = Operation(
     "predictions",
     "Classify an image, or several. A list is answered as a list, with errors in the places of refused items.",
@@ -130,6 +136,8 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/calibration/{model}/acknowledge"): _begin_anew("Acknowledge the drift alarm: the watch begins anew."),
     ("POST", "/calibration/{model}/reset"): _begin_anew("Begin the watch anew where there is no alarm to answer."),
     ("GET", "/models"): Operation("models", "What is loaded, and what was refused and why.", _json(ANYTHING)),
+    ("GET", "/models/{model}"): MODEL,
+    ("GET", "/models/{model}/{version}"): MODEL,
     ("GET", "/healthz"): Operation("health", "Whether the process lives.", _json(ANYTHING)),
     ("GET", "/readyz"): Operation("health", "Whether a model is loaded.", _json(ANYTHING), refuses=(503,)),
     ("GET", "/ping"): Operation("health", "TorchServe's health check.", _json(ANYTHING)),

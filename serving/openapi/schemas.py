@@ -43,6 +43,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         confidence=FRACTION,
         probabilities={"type": "object", "additionalProperties": FRACTION},
         refer=MAYBE_FLAG,
+        prediction_set=array(TEXT),
         audit={"type": "boolean"},
         explanation=record("method png", method={"const": "occlusion"}, png=BASE64),
     ),

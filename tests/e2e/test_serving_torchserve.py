@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -40,7 +42,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture
 def torchserve(tiny_store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of a TorchServe that has loaded the archive of version 1 of "tiny"."""
+    """A client of a TorchServe that has loaded version 1 of "tiny"; its header says where the management API is."""
     inference, management, metrics, grpc_inference, grpc_management = free_ports(5)
     config = tmp_path / "config.properties"
     config.write_text(
@@ -59,7 +61,8 @@ def torchserve(tiny_store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    with httpx.Client(base_url=f"http://127.0.0.1:{inference}", timeout=60) as client:
+    told = {"X-Management": f"http://127.0.0.1:{management}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{inference}", timeout=60, headers=told) as client:
         try:
             await_worker(client, tmp_path / "torchserve.log")
             yield client
@@ -82,8 +85,12 @@ def await_worker(client: httpx.Client, log: Path) -> None:
     pytest.fail(f"TorchServe did not start:\n{log.read_text()[-3000:]}")
 
 
-def test_torchserve_answers_with_the_predictors_probabilities_and_refuses_rubbish_with_a_4xx(
-    torchserve: httpx.Client, tiny_store: Store, png: Callable[..., bytes], jpeg: Callable[..., bytes]
+def test_torchserve_answers_as_the_predictor_does_and_one_script_works_against_both(
+    torchserve: httpx.Client,
+    tiny_store: Store,
+    tmp_path: Path,
+    png: Callable[..., bytes],
+    jpeg: Callable[..., bytes],
 ) -> None:
     predictor = Predictor(tiny_store.read("tiny", 1))
     for image in (png(1), jpeg(2, size=(300, 200)), png(3, mode="L")):
@@ -95,6 +102,54 @@ def test_torchserve_answers_with_the_predictors_probabilities_and_refuses_rubbis
         UUID(answer["prediction_id"])
     assert refused(torchserve, png()[:-30]) == (400, "broken_image")
     assert refused(torchserve, b"no image at all") == (415, "not_an_image")
+
+    candor = tmp_path / "candor"
+    candor.mkdir()
+    with served_by_candor(tiny_store, candor) as url:
+        ours = torchserve_script(url, url, png())
+    theirs = torchserve_script(str(torchserve.base_url), torchserve.headers["X-Management"], png())
+    assert ours.pop("probabilities") == pytest.approx(theirs.pop("probabilities"), abs=1e-5)
+    assert ours == theirs
+
+
+def torchserve_script(inference: str, management: str, image: bytes) -> dict[str, Any]:
+    """What somebody who knows TorchServe does with a server, whichever it is."""
+    assert httpx.get(f"{inference}/ping").json()["status"] == "Healthy"
+    models = httpx.get(f"{management}/models").json()["models"]
+    [described] = httpx.get(f"{management}/models/tiny").json()
+    [every] = httpx.get(f"{management}/models/tiny/all").json()
+    unknown = httpx.get(f"{management}/models/unknown").status_code
+    missing = httpx.post(f"{inference}/predictions/unknown", content=image).status_code
+    answer = httpx.post(f"{inference}/predictions/tiny", content=image, timeout=60).json()
+    return {
+        "models": [(each["modelName"], each["modelUrl"]) for each in models],
+        "described": (described["modelName"], described["workers"][0]["status"], described["workers"][0]["gpu"]),
+        "every": every["modelName"],
+        "refused": (unknown, missing),
+        "label": answer["label"],
+        "probabilities": answer["probabilities"],
+    }
+
+
+@contextmanager
+def served_by_candor(store: Store, folder: Path) -> Iterator[str]:
+    """The address of Candor on the same store."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
+        "CANDOR_PORT": "0",
+        "CANDOR_STORE": str(store.root),
+        "CANDOR_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[-1]
+    while httpx.get(f"{url}/readyz").status_code != 200:
+        time.sleep(0.05)
+    yield url
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
 
 
 def refused(client: httpx.Client, body: bytes) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_store.card import Card
+from model_store.card import Card, ConformalCard
 from serving.errors import Failure
 from serving.front.answer import AnswerForm, error_body
 
@@ -54,6 +54,13 @@ def test_numbers_come_back_as_the_same_float32(make_card: Callable[..., Card], v
     form = AnswerForm(make_card(classes=("a", "b")))
     answer = json.loads(form.fill("i", None, 0, [value, 1 - value]))
     assert np.float32(answer["confidence"]) == np.float32(value)
+
+
+def test_a_card_with_sets_names_every_class_that_may_be_it(make_card: Callable[..., Card]) -> None:
+    sets = ConformalCard(alpha=0.1, threshold=0.25, mean_set_size=1.2, coverage_reference=0.92)
+    form = AnswerForm(make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets}))
+    assert json.loads(form.fill("i", None, 1, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
+    assert json.loads(form.fill("i", None, 1, [0.2, 0.2, 0.2]))["prediction_set"] == []
 
 
 def test_an_error_is_json_too() -> None:
