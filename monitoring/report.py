@@ -173,8 +173,8 @@ def _reference(row: CalibrationRow) -> BinSums:
 
 
 def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[Sign, ...]:
-    recent = served_by_class(connection, row.calibration_id, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
-    ever = served_by_class(connection, row.calibration_id)
+    recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
+    ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}
     return find_signs(seen.served, _reference(row), recent, before)
 

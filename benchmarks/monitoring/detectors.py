@@ -120,7 +120,7 @@ def published() -> dict[str, tuple[Alarm, int]]:
         from alibi_detect.cd import FETDriftOnline
 
         def fisher(reference: FloatArray) -> object:
-            return FETDriftOnline(reference, ert=ARL, window_sizes=[500], n_bootstraps=10_000, verbose=False)
+            return FETDriftOnline(reference, ert=ARL, window_sizes=[500], n_bootstraps=200_000, verbose=False)
 
         found["alibi-detect FET, ERT 1e5, errors"] = (of_alibi(fisher, on=errors, reference=2000), 10)
     except ImportError:

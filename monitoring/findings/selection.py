@@ -10,12 +10,12 @@ Labels are rarely a random sample. Two corrections, one partial, one whole:
 """
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.metrics import Z95
@@ -24,7 +24,7 @@ from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import LedgerSums
 
 _SOURCES_OF = 1_000  # the latest labels whose sources are counted
-_FIELDS = ("served", "n", "confidence", "correct", "variance", "squared_error")
+_FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,20 @@ def post_stratified_ece(labeled: BinSums, served: npt.ArrayLike) -> float:
 
 def find_audit(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Audit | None:
     """Measure the audited answers; None where none was drawn."""
-    days = _by_day(connection, calibration_id, since_day)
-    drawn = sum(float(sums[AUDIT][0].sum()) for sums in days.values())
-    served = sum(float(sums[EVERYTHING][0].sum()) for sums in days.values())
+    drawn = _served_by_day(connection, calibration_id, AUDIT, since_day)
     if not drawn:
         return None
-    total = np.zeros((len(_FIELDS), BIN_COUNT))
-    squared = np.zeros((len(_FIELDS), BIN_COUNT))
-    for sums in days.values():
-        if of_day := float(sums[AUDIT][0].sum()):
-            weight = float(sums[EVERYTHING][0].sum()) / of_day
-            total += weight * sums[AUDIT]
-            squared += weight**2 * sums[AUDIT]
-    _, n, confidence, correct, _, _ = total
-    labeled = sum(float(sums[AUDIT][1].sum()) for sums in days.values())
-    return Audit(int(drawn), drawn / served, int(labeled), *_measures(n, confidence - correct, squared))
+    served = _served_by_day(connection, calibration_id, EVERYTHING, since_day)
+    total, squared, labeled = np.zeros((len(_FIELDS), BIN_COUNT)), np.zeros((len(_FIELDS), BIN_COUNT)), 0
+    for day, bin_number, *sums in connection.execute(_audited(calibration_id, since_day)):
+        weight, of_bin = served[day] / drawn[day], np.array(sums, dtype=np.float64)
+        total[:, bin_number] += weight * of_bin
+        squared[:, bin_number] += weight**2 * of_bin
+        labeled += int(sums[0])
+    n, confidence, correct, _, _ = total
+    all_drawn = sum(drawn.values())
+    measures = _measures(n, confidence - correct, squared)
+    return Audit(all_drawn, all_drawn / sum(served.values()), labeled, *measures)
 
 
 def _measures(
@@ -116,31 +115,30 @@ def _measures(
     if not answers:
         return (math.nan,) * 5
     mean = float(gap.sum()) / answers
-    _, weights, _, _, variance, squared_error = squared
+    weights, _, _, variance, squared_error = squared
     spread = math.sqrt(max(float(squared_error.sum() - mean**2 * weights.sum()), 0.0)) / answers
     floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
     return float(np.abs(gap).sum()) / answers, floor, mean, mean - Z95 * spread, mean + Z95 * spread
 
 
-def _by_day(
-    connection: Connection, calibration_id: int, since_day: int | None
-) -> dict[int, dict[str, npt.NDArray[np.float64]]]:
-    """day -> slice -> (fields, bins), for everything and for the audit."""
+def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:
+    """day -> answers served in a slice, for days with any."""
     columns = bin_day.c
-    added = [func.sum(columns[name]) for name in _FIELDS]
-    wanted = (
-        select(columns.day, columns.slice, columns.bin, *added)
-        .where(columns.calibration_id == calibration_id, columns.slice.in_((EVERYTHING, AUDIT)))
-        .group_by(columns.day, columns.slice, columns.bin)
+    wanted = select(columns.day, func.sum(columns.served)).where(
+        columns.calibration_id == calibration_id, columns.slice == name, columns.day >= (since_day or 0)
     )
-    if since_day is not None:
-        wanted = wanted.where(columns.day >= since_day)
-    found: dict[int, dict[str, npt.NDArray[np.float64]]] = defaultdict(
-        lambda: {name: np.zeros((len(_FIELDS), BIN_COUNT)) for name in (EVERYTHING, AUDIT)}
+    return {day: int(served) for day, served in connection.execute(wanted.group_by(columns.day)) if served}
+
+
+def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
+    """(day, bin, sums) of labeled answers that were drawn."""
+    columns = bin_day.c
+    return (
+        select(columns.day, columns.bin, *(func.sum(columns[name]) for name in _FIELDS))
+        .where(columns.calibration_id == calibration_id, columns.slice == AUDIT, columns.day >= (since_day or 0))
+        .group_by(columns.day, columns.bin)
+        .having(func.sum(columns.n) > 0)
     )
-    for day, name, bin_number, *sums in connection.execute(wanted):
-        found[day][name][:, bin_number] = [float(each) for each in sums]
-    return found
 
 
 def _sources(connection: Connection, calibration_id: int) -> dict[str, int]:

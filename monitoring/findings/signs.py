@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
+from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.sums import LedgerSums
 
@@ -47,17 +48,14 @@ def find_signs(
     )
 
 
-def served_by_class(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> dict[str, int]:
+def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: int = 0) -> dict[str, int]:
     """Answers served, by slice of the predicted class."""
     columns = bin_day.c
-    wanted = (
-        select(columns.slice, func.sum(columns.served))
-        .where(columns.calibration_id == calibration_id, columns.slice.startswith(_PREDICTED, autoescape=True))
-        .group_by(columns.slice)
+    named = columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes])
+    wanted = select(columns.slice, func.sum(columns.served)).where(
+        columns.calibration_id == row.calibration_id, named, columns.day >= since_day
     )
-    if since_day is not None:
-        wanted = wanted.where(columns.day >= since_day)
-    return {name: int(served) for name, served in connection.execute(wanted)}
+    return {name: int(served) for name, served in connection.execute(wanted.group_by(columns.slice))}
 
 
 def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:

@@ -1,0 +1,55 @@
+"""The tables of docs/benchmarks.md in small: our watch keeps its promise, others do not; an audit tells the truth."""
+
+import numpy as np
+import pytest
+
+from benchmarks.monitoring.__main__ import delay, false_alarms
+from benchmarks.monitoring.detectors import candor, cusum, sliding_ece, windowed_ece
+from benchmarks.monitoring.selective import simulate
+from benchmarks.monitoring.streams import NARROW, SHAPES, SURE, TWO_CLASSES, labels
+from calibration.bins import BinSums
+from calibration.metrics import ece
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_false_alarm_in_calibrated_streams(shape: str) -> None:
+    assert false_alarms(candor(classes=2), shape=shape, streams=8, run=5000)["alarms"] == 0
+
+
+def test_a_threshold_on_a_windowed_ece_cries_wolf() -> None:
+    assert false_alarms(windowed_ece(), shape=NARROW, streams=8, run=5000)["alarms"] >= 4
+
+
+@pytest.mark.parametrize(("shape", "published"), [(TWO_CLASSES, 284), (SURE, 139)])
+def test_a_gap_of_a_tenth_is_found_as_fast_as_the_table_says(shape: str, published: int) -> None:
+    found = delay(candor(), shape=shape, gap=0.1, streams=9, before=1000)["median"]
+    assert found is not None
+    assert found < 1.6 * published
+
+
+def test_a_shift_in_one_class_is_found_sooner_by_the_classes() -> None:
+    alone, split = (
+        delay(candor(classes=classes), shape=SURE, gap=0.1, only_class=1, streams=7, before=500)["median"] or np.inf
+        for classes in (0, 2)
+    )
+    assert split < 0.8 * alone
+
+
+def test_the_sliding_ece_is_the_ece_of_each_window() -> None:
+    seen = labels(0, 60, shape=NARROW)
+    expected = [ece(BinSums.from_predictions(seen.confidence[i : i + 50], seen.correct[i : i + 50])) for i in range(11)]
+    assert sliding_ece(seen, 50) == pytest.approx(expected)
+
+
+def test_cusum_finds_a_large_gap() -> None:
+    assert cusum()(labels(0, 3000, shape=SURE, gap=0.1, after=500)) is not None
+    assert cusum()(labels(0, 500, shape=SURE)) is None
+
+
+def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wrong_but_not_to_an_audit() -> None:
+    found = simulate(answers=60_000, share=0.03)
+    assert found.true_ece < 0.01
+    assert found.naive_ece > 0.25
+    assert found.post_stratified_ece > 0.2  # weights by confidence do not repair it
+    assert found.audit_ece < 3 * found.audit_floor < 0.06
+    assert (found.audit_alarm, found.naive_alarm is not None) == (None, True)
