@@ -10,6 +10,7 @@ from monitoring.dashboards.panels import SOURCE
 
 TAG = "candor"
 WINDOWS = "all,last:500"
+_OF_INTERVALS = ("auto", "auto_min", "auto_count")
 
 
 def frame(uid: str, title: str, text: str) -> dashboard.Dashboard:
@@ -42,7 +43,11 @@ def as_json(board: dashboard.Dashboard) -> str:
     built = board.build()
     for number, panel in enumerate(built.panels or [], 1):
         panel.id_val = number
-    return json.dumps(built, cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+    plain = json.loads(json.dumps(built, cls=JSONEncoder))
+    for variable in plain["templating"]["list"]:
+        for name in _OF_INTERVALS:  # the library writes them for every kind of variable
+            variable.pop(name, None)
+    return json.dumps(plain, indent=1, sort_keys=True) + "\n"
 
 
 def _choice(name: str, label: str, values: str) -> dashboard.QueryVariable:
