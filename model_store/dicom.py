@@ -125,7 +125,7 @@ def _upper_byte(pixels: npt.NDArray[Any], bits: int) -> Gray:
 
 
 def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
-    """The first frame as stored: integers (H, W), or RGB (H, W, 3); bits above those that are used are removed."""
+    """The first frame as stored: integers (H, W), or RGB (H, W, 3); pydicom removes the bits that are not used."""
     from pydicom.pixels.utils import pixel_array
 
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
@@ -137,10 +137,6 @@ def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
         pixels = pixel_array(dataset, index=0, raw=False)
     if pixels.dtype.kind not in "ui":
         raise UnsupportedImage("a DICOM file with floating-point pixels", "integer pixels")
-    allocated, stored = 8 * pixels.dtype.itemsize, int(dataset.BitsStored)
-    if syntax in NATIVE | {""} and 1 < stored < allocated:
-        left = allocated - stored  # shifted out and back in, which also extends the sign
-        return (pixels << left) >> left
     return pixels
 
 

@@ -139,20 +139,27 @@ def _part(
 
 
 def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
-    names = {
-        name: number for number, name in enumerate(sorted({each.group for each in records if each.group is not None}))
+    """The splits, their groups numbered alike; an image of no known group is a group by itself."""
+    grouped = any(each.group is not None for each in records)
+    keys = sorted({_unit(each) for each in records}) if grouped else []
+    numbers = {key: number for number, key in enumerate(keys)}
+    return {
+        name: _split(root, [each for each in records if each.split == name], facts, numbers) for name in SPLIT_NAMES
     }
-    return {name: _split(root, [each for each in records if each.split == name], facts, names) for name in SPLIT_NAMES}
 
 
-def _split(root: Path, records: Sequence[Record], facts: dict[Path, Facts], groups: dict[str, int]) -> Split:
-    """One split; an image of no known group has the number -1."""
+def _unit(record: Record) -> tuple[str, str]:
+    return ("group", record.group) if record.group is not None else ("image", str(record.path))
+
+
+def _split(
+    root: Path, records: Sequence[Record], facts: dict[Path, Facts], numbers: dict[tuple[str, str], int]
+) -> Split:
     paths = [each.path for each in records]
-    numbers = [-1 if each.group is None else groups[each.group] for each in records]
     return Split(
         FileImages(paths, [facts[path].digest for path in paths]),
         np.array([each.label for each in records], np.int64),
-        np.array(numbers, np.int64) if groups else None,
+        np.array([numbers[_unit(each)] for each in records], np.int64) if numbers else None,
         tuple(path.relative_to(root).as_posix() for path in paths),
     )
 

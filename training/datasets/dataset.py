@@ -85,7 +85,8 @@ class FileImages:
 class Split:
     """Images and their labels, int64 (N,), indices into the data set's classes.
 
-    `groups`, int64 (N,), numbers each image's patient or slide, alike in all splits of a data set; None if unknown.
+    `groups`, int64 (N,), numbers each image's patient or slide, alike in all splits of a data set; one of
+    which nothing is known is alone in its group. None if no image's group is known.
     `names` are the images' paths below the data set's folder; None if the images are no files.
     """
 

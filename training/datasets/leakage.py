@@ -47,8 +47,8 @@ def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:
         one, two = splits[first], splits[second]
         found += _overlap("content", (first, second), (one, two), (one.digests, two.digests))
         if one.groups is not None and two.groups is not None:
-            known = tuple([key if key >= 0 else None for key in each.tolist()] for each in (one.groups, two.groups))
-            found += _overlap("group", (first, second), (one, two), (known[0], known[1]))
+            keys = one.groups.tolist(), two.groups.tolist()
+            found += _overlap("group", (first, second), (one, two), keys)
     return tuple(found)
 
 
@@ -78,8 +78,7 @@ def _overlap(
 def _places(keys: Sequence[Hashable]) -> dict[Hashable, list[int]]:
     places: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
-        if key is not None:
-            places.setdefault(key, []).append(index)
+        places.setdefault(key, []).append(index)
     return places
 
 

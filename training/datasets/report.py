@@ -44,4 +44,4 @@ def write_report(dataset: Dataset, folder: Path) -> None:
 
 def _groups(split: Split) -> int | None:
     """Different patients or slides in a split; None if they are not known."""
-    return None if split.groups is None else len(np.unique(split.groups[split.groups >= 0]))
+    return None if split.groups is None else len(np.unique(split.groups))

@@ -54,6 +54,8 @@ class TestCorruptFiles:
             load_dataset(root)
         assert len(caught.value.corrupt) == 1
         assert len(load_dataset(root, max_corrupt=0.05).excluded) == 1
+        with pytest.raises(CorruptDataset):
+            load_dataset(root, max_corrupt=0.049)
 
     def test_all_of_them_are_told_not_the_first(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 10, "b": 10})
@@ -139,7 +141,7 @@ class TestLeakage:
     def test_by_hand(self) -> None:
         pixels = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
         parts = {"train": [0, 1, 2, 2], "val": [2, 3], "test": [4, 5]}
-        groups = {"train": [0, 0, 1, -1], "val": [2, -1], "test": [0, -1]}
+        groups = {"train": [0, 0, 1, 3], "val": [2, 4], "test": [0, 5]}
         splits: dict[Any, Split] = {
             name: Split(ArrayImages(pixels[at]), np.zeros(len(at), np.int64), np.array(groups[name]))
             for name, at in parts.items()
@@ -150,6 +152,15 @@ class TestLeakage:
 
 
 class TestGroups:
+    def test_an_image_of_no_known_group_is_alone(self, tmp_path: Path) -> None:
+        some = trees.pictures()
+        rows = [(f"{at}.png", at % 2, "p" if at < 4 else "") for at in range(24)]
+        for path, *_ in rows:
+            trees.write(tmp_path / path, next(some))
+        dataset = load_dataset(trees.table(tmp_path / "t.csv", ("path", "label", "group"), rows))
+        numbers = [number for split in dataset.splits.values() for number in np.unique(split.groups).tolist()]
+        assert len(numbers) == len(set(numbers)) == 21
+
     def test_a_pattern_keeps_patients_together(self, tmp_path: Path) -> None:
         some = trees.pictures()
         for patient in range(15):

@@ -84,7 +84,8 @@ def rsna(root: Path, *, patients: int = 20, slices: int = 2) -> Path:
     (root / IMAGES).mkdir(parents=True)
     for patient, image in itertools.product(range(patients), range(slices)):
         name, bleeds = f"ID_{patient:04x}{image:05x}", patient % 2
-        rows += [(f"{name}_{kind}", bleeds if kind in ("any", "subdural") else 0) for kind in KINDS]
+        where = "subdural" if patient % 4 == 1 else "epidural"
+        rows += [(f"{name}_{kind}", bleeds if kind in ("any", where) else 0) for kind in KINDS]
         pixels = np.random.default_rng(len(rows)).integers(0, 2000, (8, 8)).astype(np.int16)
         tags: dict[str, Any] = {"WindowCenter": [36, 600], "WindowWidth": [80, 2800], "PatientID": f"ID_p{patient}"}
         tags |= {"RescaleSlope": 1, "RescaleIntercept": -1024}
@@ -114,8 +115,8 @@ DDSM_HEADER = (
 def ddsm(root: Path, *, by_uid: bool) -> Path:
     """Both forms of the tree: folders named by UIDs as in the tables, or by date and number.
 
-    Masses 1 to 12, the last four in test; both views of each; a second finding in every view, worse where the first is
-    benign and the patient's number is even; line breaks in paths; 16 bits; masks beside the images.
+    Masses 1 to 12, the last four in test; both views of each; two findings in every view, one malignant where the
+    patient's number is even, now the first and now the second; line breaks in paths; 16 bits; masks beside the images.
     """
     rows: dict[str, list[tuple[str, ...]]] = {"train": [], "test": []}
     some = pictures()
@@ -126,7 +127,7 @@ def ddsm(root: Path, *, by_uid: bool) -> Path:
         series = f"{SERIES}.{patient}{1 if view == 'CC' else 2}"
         path = f"{place}/{SERIES}.9/{series}/000000.dcm"
         for finding in (1, 2):
-            worse = "MALIGNANT" if finding == 2 and patient % 2 == 0 else "BENIGN_WITHOUT_CALLBACK"
+            worse = "MALIGNANT" if patient % 2 == 0 and (finding == 2) == (view == "CC") else "BENIGN_WITHOUT_CALLBACK"
             broken = f"{path}\n" if finding == 2 else path
             fields = (
                 f"P_{patient:05}",

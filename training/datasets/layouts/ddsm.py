@@ -48,7 +48,7 @@ def read(root: Path) -> Listing:
 
 
 def _enter(records: dict[tuple[str, str], Record], row: dict[str, str], split: SplitName, table: Path) -> None:
-    path = PurePosixPath("".join(row["image file path"].split()).strip('"').replace("\\", "/"))
+    path = PurePosixPath(row["image file path"].strip('"').replace("\\", "/"))
     if len(path.parts) != 4:
         raise BadDataset(table, f"the path {str(path)!r} is not of the form VIEW/STUDY/SERIES/FILE")
     if row["pathology"].upper() not in LABELS:
