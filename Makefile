@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench soak clean
 help:                 ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-dev     ## format, lint, types, and the arrows between 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(VENV)/.installed-dev     ## kill -9 of server and database, 50 times each under load, counting again after each
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 bench: $(VENV)/.installed-dev    ## throughput of serving as a ratio to raw ONNX Runtime
 	$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)

@@ -1,0 +1,108 @@
+"""The soak: load, kill, start again, count again; so many times."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import func, select
+
+from monitoring import watch
+from monitoring.ledger import Ledger
+from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.upkeep.recount import check
+from tests.conftest import CLASSES
+from tests.soak.load import Book, Load
+from tests.soak.site import Site
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """After one kill: what was killed, and how much was then in the ledger."""
+
+    number: int
+    victim: str
+    after_s: float
+    answers: int
+    labels: int
+    failed: int
+
+    def __str__(self) -> str:
+        return (
+            f"kill {self.number} of the {self.victim} after {self.after_s:.2f} s: {self.answers:,} answers, "
+            f"{self.labels:,} labels, {self.failed:,} requests refused or broken; all agree"
+        )
+
+
+def soak(
+    folder: Path, database: str, *, kills: int, seed: int, clients: int = 6, say: Callable[[str], None] = print
+) -> list[Outcome]:
+    """Kill so many times; raises AssertionError as soon as the ledger is not what was acknowledged."""
+    rng = random.Random(seed)
+    site = Site(folder, database)
+    load: Load | None = None
+    outcomes = []
+    try:
+        site.start_server()
+        load = Load(site.url, clients=clients, seed=seed)
+        for number in range(1, kills + 1):
+            load.resume()
+            after_s = rng.uniform(0.2, 2.0)
+            time.sleep(after_s)
+            victim = rng.choice(["server", "database"]) if site.cluster else "server"
+            _kill(site, victim)
+            load.pause()
+            verify(site.ledger_url, load.book)
+            outcomes.append(
+                Outcome(number, victim, after_s, len(load.book.answers), len(load.book.labels), load.book.failed)
+            )
+            say(str(outcomes[-1]))
+        assert load.book.labels, "no label was acknowledged: this tested nothing"
+    finally:
+        if load is not None:
+            load.close()
+        site.close()
+    return outcomes
+
+
+def _kill(site: Site, victim: str) -> None:
+    if victim == "database":
+        site.kill_database()  # the server must find it again by itself
+    else:
+        site.kill_server()
+        site.start_server()
+
+
+def verify(ledger_url: str, book: Book) -> None:
+    """Everything acknowledged is there as it was said, once, and all that is derived agrees with a recount."""
+    with Ledger(ledger_url) as ledger:
+        found = check(ledger)
+        assert found.agrees, found.differences
+        with ledger.read() as connection:
+            answers = connection.execute(
+                select(prediction.c.prediction_id, prediction.c.predicted, prediction.c.confidence)
+            ).all()
+            current = connection.execute(select(label_current.c.prediction_id, label_current.c.label)).all()
+            firsts = connection.scalar(select(func.count()).where(feedback.c.revision == 0))
+            watched = watch.load(connection, 1)
+        held = {str(UUID(bytes=key)): (CLASSES[index], p) for key, index, p in answers}
+        nothing = ("", 0.0)
+        lost = {
+            key: (label, p)
+            for key, (label, p) in book.answers.items()
+            if held.get(key, nothing)[0] != label or abs(held.get(key, nothing)[1] - p) > 1e-8  # JSON has 9 digits
+        }
+        assert not lost, f"{len(lost)} acknowledged answers are lost or other than they were: {list(lost.items())[:3]}"
+        labels = {str(UUID(bytes=key)): CLASSES[index] for key, index in current}
+        lost_labels = [key for key, label in book.labels.items() if key not in labels]
+        assert not lost_labels, f"{len(lost_labels)} acknowledged labels are lost: {lost_labels[:3]}"
+        assert firsts == len(labels), f"{firsts} first labels of {len(labels)} answers: one counts twice"
+        assert watched is not None
+        assert watched.detector.labels == len(labels)
+        if ledger.is_sqlite:
+            connection = sqlite3.connect(str(ledger.url.database))
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            connection.close()
