@@ -100,7 +100,7 @@ def curves(
     from training.experiments.curves import draw_curves, trace
 
     desk = _desk("curves", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    grid = desk.lasting(epochs)
+    grid = desk.with_changes(epochs=epochs, decay="none")
     with desk.open():
         traces, notes = trace(grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
     desk.show(draw_curves(traces, desk.folder), notes, markdown=markdown)
@@ -155,6 +155,9 @@ def select(
         str | None,
         typer.Option(help="Labelled sample from the place of use (a data set, or test:N) that chooses and calibrates."),
     ] = None,
+    judge: Annotated[
+        str, typer.Option(help="val, or perturbed: validation images as another place could have sent them.")
+    ] = "val",
     accuracy_loss: Annotated[float, typer.Option(help="How much accuracy a choice may cost on validation.")] = 0.01,
     nll_share: Annotated[float, typer.Option(help="What share of its NLL it may cost.")] = 0.05,
     out: OutOption = None,
@@ -169,13 +172,18 @@ def select(
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
 
+    if judge not in ("val", "perturbed"):
+        raise typer.BadParameter(f"{judge!r} is no judge; choose val or perturbed", param_hint="--judge")
     desk = _desk("select", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
     with desk.open():
         datasets = desk.datasets
         if reference is not None:
             datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
-        outcomes, notes = desk.workshop.run(desk.grid.cells(datasets, desk.data_folder), datasets)
-    found = run_selection(outcomes, limits=Limits(accuracy_loss, nll_share))
+        grid = desk.with_changes(perturbed=True) if judge == "perturbed" else desk.grid
+        outcomes, notes = desk.workshop.run(grid.cells(datasets, desk.data_folder), datasets)
+    found = run_selection(
+        outcomes, limits=Limits(accuracy_loss, nll_share), judge="perturbed" if judge == "perturbed" else "val"
+    )
     rows = [row for each in found for row in each.as_rows()]
     desk.folder.mkdir(parents=True, exist_ok=True)
     write_csv(desk.folder / "selection.csv", rows)
@@ -212,11 +220,10 @@ class Desk:
         for sentence in opened.absent:
             stderr.print(sentence, markup=False)
 
-    def lasting(self, epochs: int) -> Any:
-        """The grid with so many epochs at a constant learning rate, whatever its parts say."""
+    def with_changes(self, **changes: Any) -> Any:
+        """The grid with `changes` for every method that does not say otherwise, whatever data and network say."""
         from dataclasses import replace
 
-        changes = {"epochs": epochs, "decay": "none"}
         return replace(
             self.grid, methods=tuple(replace(each, changes=changes | dict(each.changes)) for each in self.grid.methods)
         )

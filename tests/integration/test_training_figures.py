@@ -80,7 +80,7 @@ def test_several_heads_have_no_curve(tmp_path: Path) -> None:
 
 def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
     shown = run("select", *SHORT, "--method", "ce", "--method", "dca", "--out", tmp_path, "--reference", "test:200")
-    assert "resamples of 1 seeds and 199 images" in shown.stdout
+    assert "resamples of 1 seed and 199 images" in shown.stdout
     assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
 
 

@@ -7,7 +7,7 @@ and validation images, the same images for every candidate. Test plays no part; 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from calibration.calibrators import Calibrator
 from calibration.metrics import of_true_class, top_label
 from training.evaluation import Predictions
 from training.experiments.cell import Outcome
-from training.isotonic import ALL_CALIBRATORS
+from training.experiments.summary import calibrators_of
 
 BASELINE = ("ce", "none")
 RESAMPLES = 200
+Judge = Literal["val", "perturbed"]
 
 
 class Candidate(NamedTuple):
@@ -77,13 +78,14 @@ class _Answers:
         )
 
 
-def choose(outcomes: Sequence[Outcome], *, limits: Limits | None = None, seed: int = 0) -> Choice:
+def choose(outcomes: Sequence[Outcome], *, limits: Limits | None = None, judge: Judge = "val", seed: int = 0) -> Choice:
     """Choose among the methods of `outcomes`, all on one data set and network, cross-entropy among them.
 
-    Raises ValueError if cross-entropy is not there.
+    `judge` is what candidates are measured on: validation, or validation images as another place could have sent them,
+    where the outcomes have those. Raises ValueError if cross-entropy or the judge is not there.
     """
     limits = limits or Limits()
-    answers = _answers(outcomes)
+    answers = _answers(outcomes, judge)
     if BASELINE not in answers:
         raise ValueError(f"cross-entropy is what others are compared with; got {sorted({each[0] for each in answers})}")
     count, seeds = len(next(iter(answers.values()))[0].bins), min(len(each) for each in answers.values())
@@ -97,31 +99,41 @@ def choose(outcomes: Sequence[Outcome], *, limits: Limits | None = None, seed: i
     return Choice(_best(scores), scores, {each: times / RESAMPLES for each, times in won.items()})
 
 
-def crossfit(kind: type[Calibrator], known: Predictions) -> NDArray[np.float64]:
-    """Probabilities (N, K) of a calibrator for images that it was not fitted on: each half by the other's fit."""
-    halves = np.empty(len(known.labels), np.int64)
-    for label in np.unique(known.labels):  # both halves have every class, as far as there are two of it
-        members = np.flatnonzero(known.labels == label)
+def crossfit(
+    kind: type[Calibrator], known: Predictions, *, fitted_on: Predictions | None = None
+) -> NDArray[np.float64]:
+    """Probabilities (N, K) of a calibrator for images that it was not fitted on: each half by the other's fit.
+
+    `fitted_on` are other predictions for the same images to fit on. Either may have every image several times over, one
+    whole set after the other; an image is in one half with all its copies.
+    """
+    other = fitted_on or known
+    images = min(len(known.labels), len(other.labels))
+    halves = np.empty(images, np.int64)
+    for label in np.unique(known.labels[:images]):  # both halves have every class, as far as there are two of it
+        members = np.flatnonzero(known.labels[:images] == label)
         halves[members] = np.arange(len(members)) % 2
+    measured, fitting = (np.tile(halves, len(each.labels) // images) for each in (known, other))
     probabilities = np.empty(known.logits.shape)
     for half in (0, 1):
-        fitted = kind.fit(known.logits[halves != half], known.labels[halves != half])
-        probabilities[halves == half] = fitted(known.logits[halves == half])
+        fitted = kind.fit(other.logits[fitting != half], other.labels[fitting != half])
+        probabilities[measured == half] = fitted(known.logits[measured == half])
     return probabilities
 
 
-def _answers(outcomes: Sequence[Outcome]) -> dict[Candidate, list[_Answers]]:
+def _answers(outcomes: Sequence[Outcome], judge: Judge) -> dict[Candidate, list[_Answers]]:
     """By candidate, a seed after the other; a method that failed for a seed is no candidate."""
+    if any(judge not in outcome.predictions for outcome in outcomes if not outcome.failure):
+        raise ValueError(f"not every run has predictions of {judge} images; add perturbed=true to the data set")
     failed = {outcome.cell.method for outcome in outcomes if outcome.failure}
     answers: dict[Candidate, list[_Answers]] = {}
     for outcome in sorted(outcomes, key=lambda each: each.cell.config.seed):
         if outcome.cell.method in failed:
             continue
-        for name, kind in ALL_CALIBRATORS.items():
-            known = outcome.predictions["val"]
-            answers.setdefault(Candidate(outcome.cell.method, name), []).append(
-                _answer(crossfit(kind, known), known.labels)
-            )
+        known = outcome.predictions[judge]
+        for name, (kind, fitted_on) in calibrators_of(outcome).items():
+            probabilities = crossfit(kind, known, fitted_on=fitted_on)
+            answers.setdefault(Candidate(outcome.cell.method, name), []).append(_answer(probabilities, known.labels))
     return answers
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from training.errors import BadChoice
 from training.experiments.cell import Outcome
-from training.experiments.choice import RESAMPLES, Candidate, Choice, Limits, choose
+from training.experiments.choice import RESAMPLES, Candidate, Choice, Judge, Limits, choose
 from training.experiments.summary import Summary, summarize
 from training.experiments.table import Table, number, shown
 
@@ -20,6 +21,7 @@ class Selection:
     pair: tuple[str, str]
     choice: Choice
     limits: Limits
+    judge: Judge
     seeds: int
     images: int
     test: Mapping[Candidate, Summary]
@@ -34,9 +36,10 @@ class Selection:
             if share >= SURE
             else f"not a clear one: {rivals} candidates are chosen in more than 5 % of resamples"
         )
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return (
             f"{self.pair[0]}, {self.pair[1]}: {chosen.method} with {chosen.calibrator}, chosen in {100 * share:.0f} % "
-            f"of {RESAMPLES} resamples of {self.seeds} seeds and {self.images} images; {certainty}."
+            f"of {RESAMPLES} resamples of {seeds} and {self.images} images; {certainty}."
         )
 
     def table(self) -> Table:
@@ -51,7 +54,17 @@ class Selection:
             f"{1 + self.limits.nll_share:g} of its. Test is shown for the record and chose nothing.",
             *((f"{rest} more candidates in selection.csv.",) if rest > 0 else ()),
         )
-        columns = ("candidate", "val ECE", "accuracy", "NLL", "admissible", "chosen %", "test ECE", "z", "accuracy")
+        columns = (
+            "candidate",
+            f"{self.judge} ECE",
+            "accuracy",
+            "NLL",
+            "admissible",
+            "chosen %",
+            "test ECE",
+            "z",
+            "accuracy",
+        )
         return Table(self.sentence, columns, rows, notes)
 
     def as_rows(self) -> list[dict[str, Any]]:
@@ -61,9 +74,10 @@ class Selection:
                 "data": self.pair[0],
                 "network": self.pair[1],
                 **candidate._asdict(),
-                "val_ece": score.ece,
-                "val_accuracy": score.accuracy,
-                "val_nll": score.nll,
+                "judge": self.judge,
+                "judge_ece": score.ece,
+                "judge_accuracy": score.accuracy,
+                "judge_nll": score.nll,
                 "admissible": score.admissible,
                 "chosen": candidate == self.choice.chosen,
                 "share": self.choice.shares[candidate],
@@ -92,20 +106,25 @@ class Selection:
         )
 
 
-def select(outcomes: Sequence[Outcome], *, limits: Limits) -> list[Selection]:
-    """A choice for each data set and network of `outcomes`. Raises ValueError where cross-entropy is not among them."""
+def select(outcomes: Sequence[Outcome], *, limits: Limits, judge: Judge = "val") -> list[Selection]:
+    """A choice for each data set and network of `outcomes`. Raises BadChoice for what `choose` refuses."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.cell.data, outcome.cell.network), []).append(outcome)
-    return [_selection(pair, group, limits) for pair, group in groups.items()]
+    return [_selection(pair, group, limits, judge) for pair, group in groups.items()]
 
 
-def _selection(pair: tuple[str, str], group: Sequence[Outcome], limits: Limits) -> Selection:
+def _selection(pair: tuple[str, str], group: Sequence[Outcome], limits: Limits, judge: Judge) -> Selection:
+    try:
+        choice = choose(group, limits=limits, judge=judge)
+    except ValueError as error:
+        raise BadChoice(str(error)) from error
     whole = [outcome for outcome in group if not outcome.failure]
     return Selection(
         pair,
-        choose(group, limits=limits),
+        choice,
         limits,
+        judge,
         seeds=len({outcome.cell.config.seed for outcome in whole}),
         images=len(whole[0].predictions["val"].labels),
         test={Candidate(line.method, line.calibrator): line for line in summarize(group)},

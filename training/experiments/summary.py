@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from calibration.calibrators import Calibrator
 from calibration.measures import Measures
 from calibration.temperature import Temperature
-from training.evaluation import EvaluatedSplit
+from training.evaluation import EvaluatedSplit, Predictions
 from training.experiments.cell import Outcome
 from training.isotonic import ALL_CALIBRATORS
 
@@ -63,13 +64,20 @@ def estimate(values: Iterable[float]) -> Estimate:
 def measure(outcome: Outcome, split: EvaluatedSplit = "test") -> dict[str, Measures]:
     """Measures of `split` by calibrator, each fitted on validation, or on perturbed validation where a cell has it."""
     known = outcome.predictions[split]
-    fitted = {name: (kind, outcome.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()}
-    if "perturbed" in outcome.predictions:
-        fitted["perturbed"] = (Temperature, outcome.predictions["perturbed"])
     return {
         name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
-        for name, (kind, seen) in fitted.items()
+        for name, (kind, seen) in calibrators_of(outcome).items()
     }
+
+
+def calibrators_of(outcome: Outcome) -> dict[str, tuple[type[Calibrator], Predictions]]:
+    """Every calibrator that can be fitted for `outcome`, and on what."""
+    fitted: dict[str, tuple[type[Calibrator], Predictions]] = {
+        name: (kind, outcome.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()
+    }
+    if "perturbed" in outcome.predictions:
+        fitted["perturbed"] = (Temperature, outcome.predictions["perturbed"])
+    return fitted
 
 
 def summarize(outcomes: Sequence[Outcome], split: EvaluatedSplit = "test") -> list[Summary]:

@@ -85,6 +85,24 @@ class TestChoice:
 
         assert error(crossfit(Histogram, few)) > 2 * error(Histogram.fit(few.logits, few.labels)(few.logits))
 
+    def test_perturbed_images_can_judge(self) -> None:
+        """On validation cross-entropy is calibrated; on perturbed images only what was fitted on such is."""
+        known = []
+        for outcome in outcomes("ce"):
+            sharp = answers(seed=10 + outcome.cell.config.seed, sharpness=4.0)
+            both = Predictions(np.tile(sharp.logits, (2, 1)), np.tile(sharp.labels, 2))
+            known.append(Outcome(outcome.cell, 1.0, {**outcome.predictions, "perturbed": both}))
+        assert choose(known).chosen.calibrator != "perturbed"
+        assert choose(known, judge="perturbed").chosen == Candidate("ce", "perturbed")
+        with pytest.raises(ValueError, match="perturbed=true"):
+            choose(outcomes("ce"), judge="perturbed")
+
+    def test_an_image_is_in_one_half_with_all_its_copies(self) -> None:
+        """Fitted on copies of the images it is measured on, a calibrator would look as if it knew them."""
+        few = answers(seed=0, count=90)
+        twice = Predictions(np.tile(few.logits, (2, 1)), np.tile(few.labels, 2))
+        np.testing.assert_allclose(crossfit(Histogram, twice, fitted_on=few)[:90], crossfit(Histogram, few))
+
     def test_a_single_image_of_a_class_is_no_obstacle(self) -> None:
         few = answers(seed=0, count=41)
         assert crossfit(Histogram, few).sum(axis=1) == pytest.approx(1)
