@@ -19,7 +19,7 @@ from calibration.calibrators import Calibrator, calibrator_from_dict
 from calibration.histogram import Histogram, Steps
 from calibration.metrics import nll
 from calibration.temperature import Temperature
-from calibration.vector import RIDGE, Vector
+from calibration.vector import RIDGE, Vector, _loss, _slope
 from training.isotonic import ALL_CALIBRATORS, Isotonic
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
@@ -51,6 +51,18 @@ def scipy_vector(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64])
 def test_vector_scaling_finds_scipys_optimum(seed: int, classes: int) -> None:
     answers = skewed_answers(seed, n=600, classes=classes)
     np.testing.assert_allclose(Vector.fit(*answers)(answers[0]), scipy_vector(*answers), atol=2e-5)
+
+
+def test_newtons_slope_is_that_of_the_loss() -> None:
+    rng = np.random.default_rng(1)
+    logits, labels = skewed_answers(1, n=40, classes=3)
+    theta, start = rng.normal(size=6), rng.normal(size=6)
+    slope = _slope(theta, start, logits, labels)
+    for i, step in enumerate(1e-5 * np.eye(6)):
+        up, down = (_loss(theta + sign * step, start, logits, labels) for sign in (1, -1))
+        assert slope.gradient[i] == pytest.approx((up - down) / 2e-5, abs=1e-8)
+        up, down = (_slope(theta + sign * step, start, logits, labels).gradient for sign in (1, -1))
+        np.testing.assert_allclose(slope.hessian[i], (up - down) / 2e-5, atol=1e-7)
 
 
 def test_vector_scaling_recovers_what_made_the_labels() -> None:
