@@ -1,6 +1,7 @@
 """What a report says in words as parts of a page: should I be worried, for whom, what are the signs, what happened."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
@@ -116,8 +117,13 @@ def _day(entry: dict[str, Any]) -> int:
 
 
 def _listed(title: str, sentences: Sequence[str]) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    items = "".join(f"<li>{_marked_up(sentence)}</li>" for sentence in sentences)
     return f"<h3>{title}</h3><ul>{items}</ul>" if sentences else ""
+
+
+def _marked_up(sentence: str) -> str:
+    """Escaped, with what stands in backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
 def _slice(each: Slice) -> str:

@@ -97,6 +97,8 @@ def test_the_page_of_an_alarm(alarmed: Dossier) -> None:
     assert "too sure. It stands until acknowledged. Most of it: " in page
     assert 'class="card verdict alarm"' in page
     assert "Versions side by side" in page
+    assert "<code>POST /calibration/pneumonia/acknowledge</code>" in page
+    assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "with <b>site=&lt;0&gt;</b>" in page
     assert page.count('<g class="mark alarm">') == 2
