@@ -153,8 +153,20 @@ def _against_drift(found: Findings) -> Iterator[str]:
             "Accuracy fell: a new temperature makes confidence honest again, not answers right. If that is not enough, "
             f"roll back (`candor promote {model} VERSION`) or train anew."
         )
+    yield from _opposite_classes(found.slices)
     yield f"Recalibrate on the labels since then, `candor recalibrate {model}{last}`; `candor promote {model} VERSION`."
     yield f"Or mend the cause and `POST /calibration/{model}/acknowledge` with a note; the watch begins anew."
+
+
+def _opposite_classes(slices: Slices | None) -> Iterator[str]:
+    """Classes that err in opposite directions, which one temperature cannot repair together."""
+    classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
+    over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
+    if over and under:
+        yield (
+            f"A new temperature moves all classes alike, but {over[0].name} is too sure and {under[0].name} too modest: it "
+            "will repair the mean and leave both. Expect some error to stay, or train anew on such images."
+        )
 
 
 def _labels_for(measures: Measures, half_width: float) -> int:

@@ -107,3 +107,13 @@ def test_the_chronicle_tells_all_versions_in_sentences(tmp_path: Path, clock: Cl
     assert told[2][2] == "The alarm was acknowledged after 100 labels: lamp replaced."
     assert told[3][2] == "The watch was begun anew, without an alarm after 0 labels."
     assert events[0]["at"] == "2026-09-21T14:13:20+00:00"
+
+
+def test_classes_that_err_in_opposite_directions_are_told_that_a_temperature_will_not_do(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with Desk(tmp_path / "ledger.db", clock, settings=QUICK) as desk:
+        desk.serve(*(make_row(n, confidence=0.75, predicted=n % 2) for n in range(400)))
+        desk.label(*(label(n, CLASSES[(n + (n % 2 == 1 and n % 4 == 1)) % 2]) for n in range(400)))
+        advice = calibration_report(desk.ledger, "pneumonia").recommendation.what_to_do
+    assert any("predicted:pneumonia is too sure and predicted:normal too modest" in line for line in advice)
