@@ -27,6 +27,7 @@ from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
+from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import DAY_NS, read_slices
 from monitoring.verdict import Status, judge
 
@@ -114,7 +115,7 @@ def calibration_report(
         delay = _delay(connection, row.calibration_id)
         selection = find_selection(connection, row.calibration_id, seen.served, since_day=seen.since_day)
         signs = _signs(connection, row, seen, now_ns=now_ns)
-        found = find_slices(read_slices(connection, row.calibration_id, since_day=seen.since_day)) if slices else None
+        found = _slices(connection, row.calibration_id, seen.since_day) if slices else None
     measures = Measures.from_sums(seen.labeled)
     verdict = judge(measures, alarm_label=drift.alarm_label if drift else None)
     comparison = compare(seen.labeled, _reference(row))
@@ -170,6 +171,10 @@ def plain(value: Any) -> Any:
 
 def _reference(row: CalibrationRow) -> BinSums:
     return BinSums.from_rows(row.card["calibration"]["bins"])
+
+
+def _slices(connection: Connection, calibration_id: int, since_day: int | None) -> Slices:
+    return find_slices(read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)))
 
 
 def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[Sign, ...]:

@@ -164,8 +164,8 @@ def _opposite_classes(slices: Slices | None) -> Iterator[str]:
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
         yield (
-            f"A new temperature moves all classes alike, but {over[0].name} is too sure and {under[0].name} too modest: it "
-            "will repair the mean and leave both. Expect some error to stay, or train anew on such images."
+            f"A new temperature moves all classes alike, but {over[0].name} is too sure and {under[0].name} too "
+            "modest: it will repair the mean and leave both. Expect some error to stay, or train anew on such images."
         )
 
 

@@ -95,16 +95,18 @@ def find_audit(connection: Connection, calibration_id: int, *, since_day: int | 
     if not drawn:
         return None
     served = _served_by_day(connection, calibration_id, EVERYTHING, since_day)
-    total, squared, labeled = np.zeros((len(_FIELDS), BIN_COUNT)), np.zeros((len(_FIELDS), BIN_COUNT)), 0
-    for day, bin_number, *sums in connection.execute(_audited(calibration_id, since_day)):
-        weight, of_bin = served[day] / drawn[day], np.array(sums, dtype=np.float64)
-        total[:, bin_number] += weight * of_bin
-        squared[:, bin_number] += weight**2 * of_bin
-        labeled += int(sums[0])
-    n, confidence, correct, _, _ = total
+    rows = connection.execute(_audited(calibration_id, since_day)).all()
+    cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), 2 + len(_FIELDS))
+    weight = np.array([served[row.day] / drawn[row.day] for row in rows])
+    bins, sums = cells[:, 1].astype(np.int64), cells[:, 2:].T  # (fields, cells)
+
+    def added(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.stack([np.bincount(bins, weights * each, minlength=BIN_COUNT) for each in sums])
+
+    n, confidence, correct, _, _ = added(weight)
     all_drawn = sum(drawn.values())
-    measures = _measures(n, confidence - correct, squared)
-    return Audit(all_drawn, all_drawn / sum(served.values()), labeled, *measures)
+    measures = _measures(n, confidence - correct, added(weight**2))
+    return Audit(all_drawn, all_drawn / sum(served.values()), int(sums[0].sum()), *measures)
 
 
 def _measures(

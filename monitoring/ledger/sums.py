@@ -164,10 +164,12 @@ def read_sums(
     return _as_arrays(row._asdict() for row in connection.execute(wanted))
 
 
-def read_slices(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> dict[str, LedgerSums]:
-    """Add up the days (from `since_day` on) of every slice of a calibration; '' of everything is among them."""
+def read_slices(
+    connection: Connection, calibration_id: int, *, since_day: int | None = None, besides: Sequence[str] = ()
+) -> dict[str, LedgerSums]:
+    """Add up the days (from `since_day` on) of every slice `besides` those; '' of everything is among them."""
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    wanted = _summed(bin_day.c.slice, calibration_id, bin_day.c.bin)
+    wanted = _summed(bin_day.c.slice, calibration_id, bin_day.c.bin).where(bin_day.c.slice.not_in(besides))
     if since_day is not None:
         wanted = wanted.where(bin_day.c.day >= since_day)
     for row in connection.execute(wanted):

@@ -16,7 +16,9 @@ from monitoring.findings.windows import Window, read_window
 from monitoring.ledger.sums import LedgerSums
 from monitoring.report import calibration_report
 from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_row
-from tests.unit.monitoring.desk import Clock, Desk
+from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
+
+DATABASES = BOTH_DATABASES
 
 
 def ledger_sums(confidence: object, correct: object, *, served: int = 0) -> LedgerSums:
