@@ -12,7 +12,11 @@ from model_store.card import Card
 _ROOM = Path(__file__).parent
 HANDLER = "torchserve_handler.py"
 # The handler imports these as `model_store.*`, from inside the archive, so they stay under that name.
-_PREPROCESSING = ("__init__.py", "dicom.py", "errors.py", "image.py")
+_PREPROCESSING = (
+    "__init__.py",
+    "errors.py",
+    *(f"image/{name}.py" for name in ("__init__", "decoder", "dicom", "gray")),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp: equal bundles give equal archives
 
 MODEL_CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 16\nmaxBatchDelay: 5\nresponseTimeout: 120\n"

@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image as Pillow
 
-from model_store.dicom import is_dicom
-from model_store.image import FORMATS, InputSpec, decode
+from model_store.image import FORMATS, InputSpec, decode, is_dicom
 from serving.admission import Load
 from serving.batcher import Image
 from serving.metrics import ServingMetrics

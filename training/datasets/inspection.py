@@ -17,9 +17,8 @@ from typing import Literal
 
 import pydicom
 
-from model_store.dicom import is_dicom
 from model_store.errors import ImageError
-from model_store.image import open_image
+from model_store.image import is_dicom, open_image
 from training.datasets.records import Frames
 from training.progress import Progress, silent
 

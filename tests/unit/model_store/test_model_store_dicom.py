@@ -28,8 +28,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-import model_store.dicom
-import model_store.image
+import model_store.image.decoder
+import model_store.image.dicom
+import model_store.image.gray
 from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
 from model_store.image import InputSpec, decode, open_image
 from serving.front.decoding import is_small
@@ -323,7 +324,7 @@ SEEDS = [
 
 def test_no_thread_touches_the_filters_of_warnings() -> None:
     """`catch_warnings` swaps the process's filters, and two threads that do so leave them wrong."""
-    for module in (model_store.image, model_store.dicom):
+    for module in (model_store.image.decoder, model_store.image.dicom, model_store.image.gray):
         assert "catch_warnings" not in {
             node.attr for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.Attribute)
         }

@@ -1,8 +1,7 @@
 """How an image becomes the model's input: decode, color, resize. Training and serving both call this and nothing else.
 
 The result is uint8; casting and normalization are in the ONNX graph. The size is read from the header and checked
-before a pixel is decoded. This file is copied into TorchServe archives, with `dicom.py`: it may import NumPy, Pillow
-and those two rooms' files, no more.
+before a pixel is decoded.
 """
 
 import io
@@ -16,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from model_store.dicom import is_dicom, open_dicom
 from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
+from model_store.image.dicom import is_dicom, open_dicom
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # those that Pillow reads; DICOM comes beside them
 KNOWN = (*FORMATS, "DICOM")

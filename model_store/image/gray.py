@@ -1,0 +1,98 @@
+"""The gray values of a DICOM image: stored integers, by rescale and window, to 0..255.
+
+Source of the formulas: DICOM PS3.3 C.11.1 (rescale), C.11.2.1.2 (window).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+Window = tuple[float, float]  # center and width, in the units after the rescale
+Gray = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
+
+
+def shown(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
+    """What a viewer shows of stored integers (H, W): uint8, 0 the least.
+
+    `window` (center, width) comes before the file's own. Up to 16 bits, the curve is computed once for each value and
+    looked up for each pixel. Raises whatever pydicom raises for a data set without sense.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    padding = _number(dataset, "PixelPaddingValue")
+    inside = pixels[pixels != padding] if padding is not None else pixels
+    ends = (int(inside.min()), int(inside.max())) if inside.size else (low, high)
+    if high - low > 0xFFFF:
+        return _curve(pixels.astype(np.float64), ends, dataset, window)
+    table = _curve(np.arange(low, high + 1, dtype=np.float64), ends, dataset, window)
+    return table[pixels.astype(np.int64) - low]
+
+
+def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
+    """Gray of each stored value; `ends` are the stored values that become black and white where no window is known."""
+    values = _rescaled(stored, dataset)
+    if window is not None:
+        return _windowed(values, *window, "LINEAR")
+    if "VOILUTSequence" in dataset:
+        return _looked_up(values, dataset)
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-12):
+        return _windowed(values, center, width, function)
+    low, high = sorted(_rescaled(np.array(ends, np.float64), dataset).tolist())
+    return _bytes((values - low) / (high - low) if high > low else np.zeros_like(values))
+
+
+def _rescaled(stored: Values, dataset: "Dataset") -> Values:
+    if "ModalityLUTSequence" in dataset:
+        from pydicom.pixels.processing import apply_modality_lut
+
+        return np.asarray(apply_modality_lut(stored.astype(np.int64), dataset), np.float64)
+    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    return stored * (1.0 if slope is None else slope) + (0.0 if intercept is None else intercept)
+
+
+def _windowed(values: Values, center: float, width: float, function: str) -> Gray:
+    """PS3.3 C.11.2.1.2.1 (LINEAR), .3.2 (LINEAR_EXACT), .3.1 (SIGMOID), for output 0..255.
+
+    >>> _windowed(np.array([-1.0, 0.0, 40.0, 79.0, 80.0]), 40.0, 80.0, "LINEAR").tolist()
+    [0, 0, 129, 255, 255]
+    """
+    if function == "SIGMOID":
+        return _bytes(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700))))
+    if function == "LINEAR_EXACT":
+        return _bytes((values - center) / width + 0.5)
+    if width == 1:
+        return np.where(values > center - 0.5, 255, 0).astype(np.uint8)
+    return _bytes((values - (center - 0.5)) / (width - 1) + 0.5)
+
+
+def _looked_up(values: Values, dataset: "Dataset") -> Gray:
+    from pydicom.pixels.processing import apply_voi
+
+    bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+    return _bytes(np.asarray(apply_voi(np.rint(values).astype(np.int64), dataset), np.float64) / (2**bits - 1))
+
+
+def _bytes(shares: Values) -> Gray:
+    """0..1 to 0..255, clipped and rounded."""
+    return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+
+
+def _number(dataset: "Dataset", keyword: str) -> float | None:
+    """The first value of an element, None if it is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) and hasattr(value, "__iter__"):
+        value = next(iter(value), None)
+        if value is None:
+            return None
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{keyword} is {number}")
+    return number
