@@ -27,6 +27,7 @@ from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_pr
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.shadows import note_shadow
 from monitoring.ledger.shown import shown
 from monitoring.ledger.slices import Slices
 from monitoring.metrics import MonitorMetrics
@@ -79,6 +80,14 @@ class Recorder:
 
         def note(connection: Connection) -> None:
             note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
+
+    def shadow(self, calibration_id: int) -> Future[None]:
+        """Note that answers of this calibration will come in the shadow of others; one note is kept."""
+
+        def note(connection: Connection) -> None:
+            note_shadow(connection, calibration_id, now_ns=self._ledger.clock())
 
         return self._submit(note, lambda _: None)
 

@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from serving.priority import step_back
+
 logger = logging.getLogger(__name__)
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -32,7 +34,8 @@ class Form(Protocol):
 class Entry:
     """One decoded image on its way: (C, H, W), its arrival on the perf_counter clock, and the future of its answer.
 
-    The answer is what `form` makes of it; without one it is the JSON of POST /predictions.
+    The answer is what `form` makes of it; without one it is the JSON of POST /predictions. Its prediction id is
+    `given_id` from then on. `shadow_of` is the id of the answer that another version gave, for one in its shadow.
     """
 
     image: Image
@@ -41,6 +44,8 @@ class Entry:
     answer: "asyncio.Future[Any]"
     form: Form | None = None
     tags: str | None = None
+    shadow_of: bytes | None = None
+    given_id: bytes = b""
 
     @property
     def gone(self) -> bool:
@@ -52,7 +57,7 @@ class Batcher:
     """A queue and the one thread that empties it.
 
     `work` gets 1..max_batch entries in that thread, and answers for its errors itself; what still escapes is
-    logged and given to `failed`, so that the thread outlives any batch.
+    logged and given to `failed`, so that the thread outlives any batch. In the `background` it has the lowest priority.
     """
 
     def __init__(
@@ -62,10 +67,12 @@ class Batcher:
         *,
         max_batch: int,
         name: str,
+        background: bool = False,
     ) -> None:
         self._work = work
         self._failed = failed
         self._max_batch = max_batch
+        self._background = background
         # None is the end: entries queued before it are worked off first.
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
@@ -84,6 +91,8 @@ class Batcher:
         self._thread.join(timeout_s)
 
     def _loop(self) -> None:
+        if self._background:
+            step_back()
         open_ = True
         while open_:
             batch, open_ = self._take()

@@ -16,9 +16,16 @@ class Slot:
     trial: Trial | None = None
 
     @property
+    def loaded(self) -> tuple[ServedVersion, ...]:
+        """Every version that is loaded, one in the shadow too."""
+        known = (self.production, self.previous, self.trial.served if self.trial else None)
+        return tuple(served for served in known if served is not None)
+
+    @property
     def versions(self) -> dict[int, ServedVersion]:
-        """Loaded versions by number, production first."""
-        loaded = (self.production, self.previous, self.trial.served if self.trial else None)
+        """The versions that answer, by number, production first."""
+        tried = self.trial.served if self.trial and not self.trial.shadows else None
+        loaded = (self.production, self.previous, tried)
         return {served.card.version: served for served in loaded if served is not None}
 
 
@@ -54,6 +61,13 @@ class Fleet:
         slot = self._slots.get(model)
         return None if slot is None else slot.production.card.version
 
+    def shadow_of(self, served: ServedVersion) -> ServedVersion | None:
+        """The version that computes in the shadow of `served`, if there is one."""
+        slot = self._slots.get(served.card.name)
+        if slot is None or slot.trial is None or not slot.trial.shadows or served is not slot.production:
+            return None
+        return slot.trial.served
+
     def slots(self) -> dict[str, Slot]:
         """A copy of the models by name."""
         return dict(self._slots)
@@ -73,5 +87,4 @@ class Fleet:
     def _settle(self, model: str, slot: Slot) -> list[ServedVersion]:
         old = self._slots.get(model)
         self._slots[model] = slot
-        kept = slot.versions.values()
-        return [served for served in (old.versions.values() if old else ()) if served not in kept]
+        return [served for served in (old.loaded if old else ()) if served not in slot.loaded]

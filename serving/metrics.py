@@ -49,6 +49,12 @@ class ServingMetrics:
         )
         for reason in REASONS:
             self.rejected.labels(reason)
+        self.shadow_skipped = Counter(
+            "candor_shadow_skipped",
+            "Images that a version in the shadow had no time for.",
+            LABELS,
+            registry=registry,
+        )
         self.model_loaded = Gauge("candor_model_loaded", "1 for every version that answers.", LABELS, registry=registry)
 
     def of_version(self, model: str, version: int, load: Load) -> "VersionMetrics":

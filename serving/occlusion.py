@@ -7,8 +7,6 @@ one image at a time.
 
 import asyncio
 import io
-import os
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -20,11 +18,11 @@ from model_store.bundle import Bundle
 from serving.batcher import Image
 from serving.errors import ExplanationsBusy
 from serving.predictor import Predictor
+from serving.priority import step_back
 
 POSITIONS: Final = 8  # along each side
 SPAN: Final = 2  # a patch covers so many positions
 BATCH: Final = 8
-LOWEST_PRIORITY: Final = 19
 
 
 class Occluder:
@@ -32,7 +30,7 @@ class Occluder:
 
     def __init__(self, *, waiting: int = 4) -> None:
         self._free = waiting + 1
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=_lower_priority)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=step_back)
         self._predictors: dict[tuple[str, int], Predictor] = {}
 
     async def explain(self, bundle: Bundle, image: Image, predicted: int) -> bytes:
@@ -95,8 +93,3 @@ def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
     for each, (row, column) in zip(covered, boxes, strict=True):
         each[:, rows[row] : rows[row + SPAN], columns[column] : columns[column + SPAN]] = gray
     return covered, boxes
-
-
-def _lower_priority() -> None:
-    """Let every other thread go first; on Linux a priority is a thread's."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)

@@ -106,7 +106,7 @@ class Service:
         self._store = Store(settings.store)
         self.fleet = fleet
         self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop, alarmed=monitor.alarmed)
-        self.inference = Inference(settings=settings, metrics=self._metrics)
+        self.inference = Inference(settings=settings, metrics=self._metrics, shadow_of=fleet.shadow_of)
         self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
         self.front = self._build_front(monitor.routes or metrics_alone(registry))
 
@@ -131,7 +131,7 @@ class Service:
         """End the threads; whatever is in a batch is answered by now."""
         self.switch.stop()
         self.inference.close()
-        loaded = [served for slot in self.fleet.slots().values() for served in slot.versions.values()]
+        loaded = [served for slot in self.fleet.slots().values() for served in slot.loaded]
         for served in loaded:
             served.retire()
         for served in loaded:
@@ -145,7 +145,7 @@ class Service:
         self.front.draining = True
         logger.info("draining")
 
-    def _load(self, model: str, version: int) -> ServedVersion:
+    def _load(self, model: str, version: int, *, background: bool = False) -> ServedVersion:
         """A version ready to answer; runs in the switch's thread."""
         bundle = self._store.read(model, version)
         if (bundle.card.name, bundle.card.version) != (model, version):
@@ -155,7 +155,7 @@ class Service:
             )
         predictor = Predictor(
             bundle,
-            threads=self._settings.threads,
+            threads=1 if background else self._settings.threads,
             spinning=self._settings.spinning,
             device=self._settings.device,
         )
@@ -165,6 +165,7 @@ class Service:
             metrics=self._metrics,
             loop=self._loop,
             max_batch=self._settings.max_batch,
+            background=background,
             audit=AuditDraw(self._settings.audit_share),
         )
 

@@ -17,7 +17,7 @@ from model_store.errors import ModelStoreError
 from model_store.store import Store
 from serving.errors import ModelUnusable
 from serving.fleet import Fleet
-from serving.trials import Trials
+from serving.trials import Loader, Trials
 from serving.version import ServedVersion
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Switch:
         self,
         store: Store,
         fleet: Fleet,
-        load: Callable[[str, int], ServedVersion],
+        load: Loader,
         *,
         loop: asyncio.AbstractEventLoop,
         alarmed: Callable[[int], bool] = lambda _calibration_id: False,

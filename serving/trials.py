@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Protocol
 
 from model_store.canary import Canary, end_canary, read_canary
 from model_store.errors import ModelStoreError
@@ -15,6 +16,12 @@ from serving.version import ServedVersion
 logger = logging.getLogger(__name__)
 
 
+class Loader(Protocol):
+    """Makes a version ready to answer; in the `background` it has one thread, of the lowest priority."""
+
+    def __call__(self, model: str, version: int, *, background: bool = False) -> ServedVersion: ...
+
+
 class Trials:
     """The switch's half that looks after canaries; used from its thread alone.
 
@@ -25,7 +32,7 @@ class Trials:
         self,
         store: Store,
         fleet: Fleet,
-        load: Callable[[str, int], ServedVersion],
+        load: Loader,
         *,
         retire: Callable[[Iterable[ServedVersion]], None],
         alarmed: Callable[[int], bool],
@@ -60,12 +67,20 @@ class Trials:
 
     def _begin(self, name: str, canary: Canary, slot: Slot) -> None:
         try:
-            served = slot.versions.get(canary.version) or self._load(name, canary.version)
+            served = self._take(name, canary, slot)
         except (ModelStoreError, ModelUnusable, OSError) as error:
             self._abort(name, canary, f"it cannot be loaded: {error}")
             return
         self._retire(self._fleet.try_out(name, Trial(served, canary)))
         logger.info("canary started", extra={"fields": _fields(name, canary)})
+
+    def _take(self, name: str, canary: Canary, slot: Slot) -> ServedVersion:
+        """The version to try; one for the shadow is loaded for itself, as it is to leave the others their cores."""
+        if canary.mode == "shadow":
+            served = self._load(name, canary.version, background=True)
+            served.note_shadow()
+            return served
+        return slot.versions.get(canary.version) or self._load(name, canary.version)
 
     def _end(self, name: str, canary: Canary) -> None:
         self._retire(self._fleet.try_out(name, None))

@@ -19,6 +19,7 @@ import numpy as np
 import uuid_utils
 
 from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.shadows import twin
 from monitoring.recorder import Recorder
 from serving.admission import Load
 from serving.audit import AuditDraw
@@ -66,6 +67,7 @@ class ServedVersion:
         loop: asyncio.AbstractEventLoop,
         max_batch: int,
         audit: AuditDraw | None = None,
+        background: bool = False,
     ) -> None:
         """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
         self.card = predictor.card
@@ -84,7 +86,11 @@ class ServedVersion:
         self._retired = False
         self._leases = 0
         self._batcher = Batcher(
-            self._infer, self._fail, max_batch=max_batch, name=f"candor-{self.card.name}-{self.card.version}"
+            self._infer,
+            self._fail,
+            max_batch=max_batch,
+            name=f"candor-{self.card.name}-{self.card.version}",
+            background=background,
         )
 
     @contextmanager
@@ -103,6 +109,11 @@ class ServedVersion:
             return
         noted = self._recorder.promote(self.calibration_id)
         noted.add_done_callback(_log_failure)
+
+    def note_shadow(self) -> None:
+        """Tell the ledger that this version computes in the shadow, so that labels reach its answers."""
+        if self._recorder is not None:
+            self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
 
     def submit(self, entry: Entry) -> None:
         """Queue `entry`; its future gets the answer, or the error."""
@@ -147,14 +158,15 @@ class ServedVersion:
             if not confidence <= 1.0:  # NaN, which argmax puts first
                 answers.append(None)
                 continue
-            prediction_id = uuid_utils.uuid7()
+            identity = uuid_utils.uuid7() if entry.shadow_of is None else uuid_utils.UUID(bytes=twin(entry.shadow_of))
+            entry.given_id = prediction_id = identity.bytes
             form = entry.form or self._form
-            answer = form.fill(str(prediction_id), entry.request_id, predicted, values)
-            drawn = self._audit is not None and self._audit.drawn(prediction_id.bytes)
+            answer = form.fill(str(identity), entry.request_id, predicted, values)
+            drawn = self._audit is not None and self._audit.drawn(entry.shadow_of or prediction_id)
             answers.append(answer if self._audit is None or entry.form else with_audit(answer, drawn))
             rows.append(
                 PredictionRow(
-                    prediction_id.bytes,
+                    prediction_id,
                     self.calibration_id,
                     entry.request_id,
                     predicted,

@@ -19,6 +19,7 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStat
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.locks import is_shared, lock_calibrations
 from monitoring.ledger.schema import feedback, feedback_number, label_current, monitor_state
+from monitoring.ledger.shadows import has_shadows, twin
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.tally import Tally
@@ -75,17 +76,30 @@ class Labeling:
         """Judge the items in their order and write what they change; one result an item."""
         latest = latest_of_requests(self._connection, items)
         ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
-        answers = self._find_alone([prediction_id for prediction_id in ids if prediction_id])
+        named = [prediction_id for prediction_id in ids if prediction_id]
+        twins = [twin(each) for each in named] if has_shadows(self._connection) else []
+        answers = self._find_alone(named + twins)
         self._learn({answer.calibration_id for answer in answers.values()})
-        self._numbers = _numbers(self._connection, len(items))
+        self._numbers = _numbers(self._connection, len(items) + len(twins))
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
             self._judge(item, answers.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
         ]
+        if twins:
+            self._judge_twins(items, ids, answers)
         _INSERT.run(self._connection, self._revisions)
         _KEEP.run(self._connection, [answer.as_current() for answer in answers.values() if answer.changed])
         return results
+
+    def _judge_twins(
+        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], answers: dict[bytes, Answer]
+    ) -> None:
+        """Give each label to the shadow's answer too, where there is one that knows the class; nobody is told."""
+        for item, prediction_id in zip(items, ids, strict=True):
+            answer = answers.get(twin(prediction_id)) if prediction_id else None
+            if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
+                self._judge(item, answer)
 
     def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, Answer]:
         """The answers, with nobody else labeling answers of the same calibrations until the transaction ends."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from starlette.types import Receive
@@ -22,6 +22,7 @@ from serving.front.decoding import Decoder
 from serving.metrics import ServingMetrics
 from serving.occlusion import Occluder
 from serving.settings import Settings
+from serving.shadow import Shadow
 from serving.version import ServedVersion
 
 # A wait worth a task that listens for the client's hanging up; below it the answer is there before the task
@@ -32,7 +33,16 @@ WATCHED_WAIT_S = 0.05
 class Inference:
     """Takes images through a version. Its methods run on the event loop."""
 
-    def __init__(self, *, settings: Settings, metrics: ServingMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: ServingMetrics,
+        shadow_of: Callable[[ServedVersion], ServedVersion | None],
+    ) -> None:
+        """`shadow_of` says which version computes in the shadow of another."""
+        self._shadow_of = shadow_of
+        self._shadow = Shadow(metrics)
         self._deadline_s = settings.deadline_s
         self._occluder = Occluder()
         self._window = settings.max_batch
@@ -57,7 +67,7 @@ class Inference:
         served.load.admit(self._deadline_s)
         with served.load:
             image = await self._decoder.decode(data, served.card.input.spec)
-            answer = _submit(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+            answer = self._through(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
             if served.load.wait_s < WATCHED_WAIT_S:
                 return await answer  # type: ignore[no-any-return]
             return await unless_gone(answer, receive)  # type: ignore[no-any-return]
@@ -143,24 +153,29 @@ class Inference:
             raise image
         arrived_s = time.perf_counter()
         pixels = await self._pixels(image, served.card.input.spec)
-        return await _submit(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, form=form)
+        return await self._through(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, form=form)
+
+    async def _through(
+        self,
+        served: ServedVersion,
+        image: Image,
+        *,
+        request_id: str | None,
+        tags: str | None,
+        arrived_s: float,
+        form: Form | None = None,
+    ) -> Any:
+        """Queue, answer, and then the shadow, if there is one."""
+        entry = Entry(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), form, tags)
+        served.submit(entry)
+        answer = await entry.answer
+        shadow = self._shadow_of(served)
+        if shadow is not None:
+            self._shadow.cast(shadow, entry)
+        return answer
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
         return await self._decoder.decode(image, spec) if isinstance(image, bytes) else image
-
-
-def _submit(
-    served: ServedVersion,
-    image: Image,
-    *,
-    request_id: str | None,
-    tags: str | None,
-    arrived_s: float,
-    form: Form | None = None,
-) -> "asyncio.Future[Any]":
-    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    served.submit(Entry(image, request_id, arrived_s, answer, form, tags))
-    return answer
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 import candor
@@ -16,6 +17,8 @@ from model_store.bundle import Bundle
 from model_store.canary import end_canary, read_canary, start_canary
 from model_store.errors import CanaryError, NotInStore
 from model_store.store import Store
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import calibration, prediction
 from serving.fleet import Fleet
 from serving.monitor import open_monitor
 from serving.server import Service
@@ -37,6 +40,16 @@ class Running:
         """Look at the store, as the switch does all the time."""
         await asyncio.to_thread(self.service.switch.scan)
         await asyncio.sleep(0)
+
+    def rows(self, version: int) -> int:
+        """Answers of a version in the ledger."""
+        counted = (
+            select(func.count())
+            .select_from(prediction.join(calibration, prediction.c.calibration_id == calibration.c.calibration_id))
+            .where(calibration.c.version == version)
+        )
+        with Ledger(self.ledger) as ledger, ledger.read() as connection:
+            return connection.scalar(counted) or 0
 
     async def versions(self, image: bytes, count: int = 8, **headers: str) -> set[int]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -160,6 +173,59 @@ async def test_a_canary_that_is_not_sound_never_answers(server: Running, png: Ca
     ended = read_canary(server.store, "tiny")
     assert ended is not None
     assert "cannot be loaded" in (ended.reason or "")
+
+
+async def test_a_shadow_computes_beside_never_answers_and_its_labels_follow(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    start_canary(server.store, "tiny", 2, mode="shadow")
+    await server.look()
+    answers = [await server.client.post("/predictions/tiny", content=png(seed=number)) for number in range(6)]
+    assert {answer.json()["version"] for answer in answers} == {1}
+    assert await server.versions(png(), 1, X_Candor_Canary="true") == {1}
+    assert (await server.client.post("/predictions/tiny/2", content=png())).status_code == 404
+    await until(lambda: server.rows(2) == 7)  # the six and the one that asked; the 404 cost nothing
+    label = {"label": "a", "prediction_id": answers[0].json()["prediction_id"]}
+    names = list(answers[0].json()["probabilities"])
+    sent = await server.client.post("/feedback", json=[label | {"label": names[0]}])
+    assert [each["status"] for each in sent.json()] == ["accepted"]
+    for version in (1, 2):
+        report = (await server.client.get(f"/calibration/tiny?version={version}")).json()
+        assert (report["measures"]["n"], report["coverage"]["labeled"]) == (1, 1)
+    await server.client.post("/feedback", json=label | {"label": names[1]})  # a correction reaches both as well
+    accuracy = [
+        (await server.client.get(f"/calibration/tiny?version={version}")).json()["measures"]["accuracy"]
+        for version in (1, 2)
+    ]
+    assert set(accuracy) <= {0.0, 1.0}
+    end_canary(server.store, "tiny", "promoted")
+    await server.look()
+    assert await server.versions(png()) == {2}
+
+
+async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_canary(server.store, "tiny", 2, mode="shadow")
+    await server.look()
+    trial = server.service.fleet.slots()["tiny"].trial
+    assert trial is not None
+    monkeypatch.setattr(trial.served._predictor, "predict", lambda images: images / 0)
+    assert await server.versions(png(), 4) == {1}
+    trial.served.load.waiting += 16
+    assert await server.versions(png(), 4) == {1}
+    trial.served.load.waiting -= 16
+    await until(lambda: trial.served.load.waiting == 0)
+    skipped = server.service._metrics.registry.get_sample_value(
+        "candor_shadow_skipped_total", {"model": "tiny", "version": "2"}
+    )
+    assert skipped == 4
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 def ended_never() -> object:
