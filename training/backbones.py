@@ -105,7 +105,7 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
     try:
         model: Any = timm.create_model(name, pretrained=weights == "hub")
     except (OSError, RuntimeError, ValueError) as error:
-        raise _unreachable(name, error) from error
+        raise _unreachable(name, error, source=_timm_source(name)) from error
     if isinstance(weights, Path):
         load_weights(model, weights)
     settings: dict[str, Any] = model.pretrained_cfg
@@ -120,7 +120,7 @@ def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
     try:
         model = torchvision.models.get_model(name, weights=_published(name) if weights == "hub" else None)
     except (OSError, RuntimeError) as error:
-        raise _unreachable(name, error) from error
+        raise _unreachable(name, error, source=_torchvision_source(name)) from error
     if isinstance(weights, Path):
         load_weights(model, weights)
     blocks = find_blocks(model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)])
@@ -137,8 +137,17 @@ def _published(name: str) -> str:
     return first if first in torchvision.models.get_model_weights(name).__members__ else "DEFAULT"
 
 
-def _unreachable(name: str, error: Exception) -> WeightsNotFound:
+def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound:
     return WeightsNotFound(
-        f"the hub did not give weights for {name} ({error}); save them as {name}.safetensors or .pth and give that "
-        "path, or put the file into the data folder's weights/"
+        f"the hub did not give weights for {name} ({error}); they are at {source}: save the file as {name}.safetensors "
+        "or .pth and give that path, or put it into the data folder's weights/"
     )
+
+
+def _torchvision_source(name: str) -> str:
+    return str(torchvision.models.get_model_weights(name)[_published(name)].url)
+
+
+def _timm_source(name: str) -> str:
+    known: Any = timm.get_pretrained_cfg(name)
+    return f"https://huggingface.co/{known.hf_hub_id}" if known and known.hf_hub_id else str(known and known.url)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from training.errors import BadBackbone
+
 Block = tuple[nn.Module, ...]
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -29,7 +31,7 @@ def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple
 def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Module, ...]:
     """The modules of the last blocks: so many of them (int), or the fewest that hold this share of all weights (float).
 
-    Raises ValueError for more blocks than there are, or a share outside 0..1.
+    Raises BadBackbone for more blocks than there are, or a share outside 0..1.
 
     >>> blocks = [(nn.Linear(1, 1, bias=False),), (nn.Linear(1, 2, bias=False),), (nn.Linear(1, 1, bias=False),)]
     >>> [len(last_blocks(blocks, asked)) for asked in (0, 1, 0.25, 0.3, 1.0)]
@@ -37,13 +39,13 @@ def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Mod
     """
     count = trainable if isinstance(trainable, int) else _count_of_share(blocks, trainable)
     if not 0 <= count <= len(blocks):
-        raise ValueError(f"{count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
+        raise BadBackbone(f"{count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
     return tuple(module for block in blocks[len(blocks) - count :] for module in block)
 
 
 def _count_of_share(blocks: Sequence[Block], share: float) -> int:
     if not 0 <= share <= 1:
-        raise ValueError(f"share of weights to train is {share}; expected 0 to 1, or a whole number of blocks")
+        raise BadBackbone(f"share of weights to train is {share}; expected 0 to 1, or a whole number of blocks")
     sizes = [sum(each.numel() for module in block for each in module.parameters()) for block in reversed(blocks)]
     held = 0
     for count, size in enumerate([0, *sizes]):

@@ -81,6 +81,10 @@ class BadWeights(TrainingError, ValueError):
     """A weights file whose tensors do not fit the backbone."""
 
 
+class LostProcess(TrainingError, RuntimeError):
+    """A process that computed cells was ended from outside."""
+
+
 class BadBackbone(TrainingError, ValueError):
     """A network that cannot serve as a backbone, or not for images of this size."""
 

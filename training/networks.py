@@ -83,7 +83,7 @@ class Head(nn.Sequential):
     def __init__(self, feature_shape: tuple[int, int, int], *, class_count: int, reduction: int) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
-            raise ValueError(f"feature map is {height} x {width}, the head needs 2 x 2; use a larger image size")
+            raise BadBackbone(f"feature map is {height} x {width}, the head needs 2 x 2; use a larger image size")
         narrow = channels // reduction
         first, second = HIDDEN
         super().__init__(
@@ -161,11 +161,11 @@ def build_classifier(
     `trainable` are the last blocks of a frozen backbone that are trained after all: so many (int), or the share of its
     weights that they hold (float).
 
-    Raises what `load_trunk` raises, BadBackbone for an image size that it does not take, and ValueError for one that
-    leaves no 2 x 2 feature map, for several heads on a backbone that is not frozen, and for blocks that are not there.
+    Raises what `load_trunk` raises, and BadBackbone for an image size that it does not take or that leaves no 2 x 2
+    feature map, for several heads on a backbone that is not frozen, and for blocks that are not there.
     """
     if heads > 1 and (trainable or not frozen):
-        raise ValueError(f"{heads} heads need a frozen backbone, which they share; train one head, or freeze it")
+        raise BadBackbone(f"{heads} heads need a frozen backbone, which they share; train one head, or freeze it")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = Backbone(load_trunk(backbone, weights), frozen=frozen, trainable=trainable)

@@ -99,13 +99,20 @@ def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which gets the name `path` when it is whole, and goes when something interrupts."""
+    """A folder to fill, which gets the name `path` when it is whole, and goes when something interrupts.
+
+    Where another process was faster with the same cell, its folder stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield part
         part.chmod(0o755)  # mkdtemp's folders are private
-        part.replace(path)
+        try:
+            part.replace(path)
+        except OSError:
+            if not path.is_dir():
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

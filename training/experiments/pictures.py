@@ -14,7 +14,7 @@ from training.experiments.trace import Trace
 from training.plots import BLUE, GRAY, INK, RED, save, tidy
 
 GREEN, GOLD, PURPLE = "#3b8a5a", "#c98a1b", "#7b5ea7"
-COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b")
+COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1", "#39424e")
 
 
 def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
@@ -95,7 +95,8 @@ def plot_clouds(path: Path, clouds: Sequence[Cloud], classes: Sequence[str], *, 
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color("#c5c9d0")
-    figure.axes[0].legend(frameon=False, fontsize=9, markerscale=2)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 10), frameon=False, markerscale=2)
     save(figure, path)
 
 

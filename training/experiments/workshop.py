@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +12,7 @@ import torch
 
 from training.config import TrainConfig
 from training.datasets import Dataset
-from training.errors import WeightsNotFound
+from training.errors import LostProcess, WeightsNotFound
 from training.experiments.cell import Cell, Outcome, read_cell, run_cell
 from training.progress import Progress, silent
 from training.work import Work
@@ -101,6 +102,11 @@ class Workshop:
             try:
                 for done in as_completed([pool.submit(_work, cell) for cell in cells]):
                     yield done.result()
+            except BrokenProcessPool as error:
+                raise LostProcess(
+                    f"a process of {self.jobs} was ended from outside, most likely for want of memory; try --jobs "
+                    f"{max(1, self.jobs // 2)}, the same command goes on with what is missing"
+                ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
