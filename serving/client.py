@@ -62,12 +62,22 @@ class _Calls:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
 
-    def predict(self, image: bytes | Path, *, model: str | None, version: int | None, request_id: str | None) -> _Call:
+    def predict(
+        self,
+        image: bytes | Path,
+        *,
+        model: str | None,
+        version: int | None,
+        request_id: str | None,
+        tags: Mapping[str, str] | None = None,
+    ) -> _Call:
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}" + (f"/{version}" if version is not None else "")
         headers = {"Content-Type": "application/octet-stream"}
         if request_id is not None:
             headers["X-Request-Id"] = request_id
+        if tags:
+            headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items())
         content = image.read_bytes() if isinstance(image, Path) else image
         return (yield from self._json("POST", path, content=content, headers=headers))
 
@@ -129,12 +139,15 @@ class Client:
         model: str | None = None,
         version: int | None = None,
         request_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Json:
         """The answer for one encoded image; without `model`, of the one model that the server has.
 
         Raises ServerRefused, also (404) where the server has several models or none.
         """
-        answer: Json = self._run(self._calls.predict(image, model=model, version=version, request_id=request_id))
+        answer: Json = self._run(
+            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags)
+        )
         return answer
 
     def predict_many(
@@ -233,9 +246,12 @@ class AsyncClient:
         model: str | None = None,
         version: int | None = None,
         request_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> Json:
         """See Client.predict."""
-        answer: Json = await self._run(self._calls.predict(image, model=model, version=version, request_id=request_id))
+        answer: Json = await self._run(
+            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags)
+        )
         return answer
 
     async def predict_many(

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.monitoring.beginnings import beginnings
+from benchmarks.monitoring.beginnings import line as beginnings_line
 from benchmarks.monitoring.detectors import Alarm, own, published
 from benchmarks.monitoring.streams import SHAPES, labels
 
@@ -67,7 +69,7 @@ def main() -> None:
     """Run what was asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams a detector [200]")
-    parser.add_argument("--only", choices=("own", "published", "selective", "real"), help="one part")
+    parser.add_argument("--only", choices=("own", "published", "beginnings", "selective", "real"), help="one part")
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()
@@ -75,6 +77,9 @@ def main() -> None:
     for part, chosen in (("own", own), ("published", published)):
         if given.only in (None, part):
             found[part] = compare(chosen(), streams=given.streams)
+    if given.only in (None, "beginnings"):
+        found["beginnings"] = beginnings(streams=min(given.streams, 100))
+        print(*map(beginnings_line, found["beginnings"]), sep="\n")
     if given.only in (None, "selective"):
         from benchmarks.monitoring.selective import as_rows
 

@@ -73,11 +73,14 @@ def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script
 def test_predict_posts_the_bytes(client_of: Callable[..., tuple[Any, Script]], tmp_path: Path) -> None:
     client, script = client_of(httpx.Response(200, json={"label": "a"}))
     (tmp_path / "x.png").write_bytes(b"image")
-    assert client.predict(tmp_path / "x.png", model="a b", version=2, request_id="mine") == {"label": "a"}
+    assert client.predict(
+        tmp_path / "x.png", model="a b", version=2, request_id="mine", tags={"site": "A", "w": "3"}
+    ) == {"label": "a"}
     [request] = script.requests
     assert (request.method, request.url.raw_path) == ("POST", b"/predictions/a%20b/2")
     assert request.content == b"image"
     assert request.headers["X-Request-Id"] == "mine"
+    assert request.headers["X-Candor-Tags"] == "site=A,w=3"
 
 
 def test_the_only_model_need_not_be_named(client_of: Callable[..., tuple[Any, Script]]) -> None:
