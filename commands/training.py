@@ -71,6 +71,10 @@ def train(
     ] = None,
     heads: Annotated[int | None, _option(NETWORK, "Heads on one frozen backbone, averaged when served (1).")] = None,
     views: Annotated[int | None, _option(NETWORK, "Views of each image in the feature cache (1).")] = None,
+    perturbed: Annotated[
+        bool | None,
+        _option(METHOD, "Fit a temperature on validation images as another place could send them too.", "--perturbed"),
+    ] = None,
     head_reduction: Annotated[
         int | None, _option(NETWORK, "2 | 4: how much the head narrows the features (4).")
     ] = None,
@@ -207,7 +211,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder that `candor train` wrote.")],
     name: Annotated[str, typer.Option(help="Name of the model in the store.")] = "model",
     calibrator: Annotated[
-        str, typer.Option(help="What goes into the graph: temperature, vector or none.")
+        str, typer.Option(help="What goes into the graph: temperature, perturbed, vector or none.")
     ] = "temperature",
     store: StoreOption = None,
     promote: Annotated[bool, typer.Option("--promote", help="Put the new version into production at once.")] = False,

@@ -35,7 +35,12 @@ MAX_DIFFERENCE = 1e-4
 
 
 # What --calibrator may say, and which method of the evaluation that is.
-EXPORTABLE: dict[str, Method] = {"temperature": "temperature", "vector": "vector", "none": "uncalibrated"}
+EXPORTABLE: dict[str, Method] = {
+    "temperature": "temperature",
+    "perturbed": "perturbed",
+    "vector": "vector",
+    "none": "uncalibrated",
+}
 
 
 class CalibratedClassifier(nn.Module):
@@ -86,6 +91,8 @@ def export(run: Path, store: Store, name: str, *, calibrator: Method = "temperat
     """
     record = read_record(run)
     evaluation = read_evaluation(run)
+    if calibrator not in evaluation.calibrators:
+        raise BadRun(f"{run} has no {calibrator} calibrator: train with --perturbed to have one")
     model = CalibratedClassifier(load_classifier(run), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)

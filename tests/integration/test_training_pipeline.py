@@ -20,6 +20,7 @@ from training.backbones import SMALL
 from training.config import TrainConfig, offline_config, read_record
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
 from training.errors import BadRun, ExportMismatch, RunExists
+from training.evaluation import temperature_of
 from training.export import export, load_classifier
 from training.run import RunResult, train
 
@@ -180,6 +181,17 @@ class TestExport:
         self, run: RunResult, store: Store, exported: exporting.ExportedModel
     ) -> None:
         assert export(run.folder, store, "brightness").version == exported.version + 1
+
+    def test_a_temperature_of_perturbed_images_goes_into_the_graph_of_a_run_that_has_one(
+        self, run: RunResult, dataset: Dataset, store: Store, tmp_path: Path
+    ) -> None:
+        wary = train(TrainConfig(loss="dca", beta=2.0, perturbed=True, **CHOICES), dataset, tmp_path / "wary")
+        card = export(wary.folder, store, "brightness", calibrator="perturbed").card
+        expected = wary.evaluation.calibrators["perturbed"]
+        assert card.calibration.temperature == pytest.approx(temperature_of(expected), rel=1e-6)
+        assert card.calibration.temperature > wary.evaluation.temperature
+        with pytest.raises(BadRun, match="--perturbed"):
+            export(run.folder, store, "brightness", calibrator="perturbed")
 
     def test_a_graph_that_disagrees_with_torch_is_not_published(
         self, run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
