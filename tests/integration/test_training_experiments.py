@@ -3,6 +3,8 @@
 import csv
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from typer.testing import CliRunner
 import candor
 from training.backbones import SMALL
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
-from training.errors import BadChoice, TrainingDiverged, WeightsNotFound
+from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
+from training.experiments import workshop as workshops
 from training.experiments.cell import Cell, read_cell
 from training.experiments.compare import Comparison, compare
 from training.experiments.grid import Grid
@@ -66,7 +69,7 @@ def test_every_method_and_calibrator_has_a_line(compared: Comparison) -> None:
 
 def test_the_figures_are_those_of_the_runs(compared: Comparison, folder: Path) -> None:
     """Against metrics.json, which each run wrote itself."""
-    known = {}
+    known: dict[str, list[float]] = {}
     for path in (folder / "cells").glob("*/metrics.json"):
         about = json.loads((path.parent / "cell.json").read_text())
         splits = json.loads(path.read_text())["splits"]
@@ -137,6 +140,37 @@ def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_pa
     alone = Grid(data=grid.data, networks=(lost,), methods=grid.methods, seeds=(0,))
     with pytest.raises(WeightsNotFound):
         workshop.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
+
+
+def test_a_process_that_is_lost_says_what_to_do(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lost:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+        def __enter__(self) -> "Lost":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def submit(self, *_: Any) -> Future[str]:
+            future: Future[str] = Future()
+            future.set_exception(BrokenProcessPool("killed"))
+            return future
+
+    monkeypatch.setattr(workshops, "ProcessPoolExecutor", Lost)
+    grid = small_grid("ce")
+    with pytest.raises(LostProcess, match="try --jobs 2"):
+        Workshop(tmp_path, tmp_path / "cache", jobs=4).run(
+            grid.cells({"brightness": dataset}, None), {"brightness": dataset}
+        )
+
+
+def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
+    with cells.new_folder(tmp_path / "cell") as slow:
+        (slow / "who").write_text("slow")
+        with cells.new_folder(tmp_path / "cell") as fast:
+            (fast / "who").write_text("fast")
+    assert (tmp_path / "cell" / "who").read_text() == "fast"
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 def test_a_cell_of_another_default_is_run_again(compared: Comparison, folder: Path) -> None:
