@@ -49,6 +49,9 @@ def train(
     options: Annotated[
         list[str] | None, _option(METHOD, "A further number of the method, NAME=VALUE; repeatable.", "--option")
     ] = None,
+    list_losses: Annotated[
+        bool, _option(METHOD, "List the losses and their options, and exit.", "--list-losses")
+    ] = False,
     class_weights: Annotated[str | None, _option(METHOD, "natural | balanced by class frequency (natural).")] = None,
     epochs: Annotated[int | None, _option(SCHEDULE, "Passes over the training data (12; digits 80).")] = None,
     batch_size: Annotated[int | None, _option(SCHEDULE, "Images a step, over all processes (64; digits 32).")] = None,
@@ -94,6 +97,9 @@ def train(
     The same command again continues a run that was interrupted, after its last whole epoch.
     """
     chosen = {name: value for name, value in locals().items() if value is not None}
+    if list_losses:
+        _show_losses()
+        return
     from training.distributed import Group
     from training.launch import Processes, inside_torchrun, launch
 
@@ -119,6 +125,16 @@ def train(
             _show(found.note, result, json_out=json_out)
     finally:
         group.close()
+
+
+def _show_losses() -> None:
+    from terminal import stdout, table
+    from training.losses import loss_table
+
+    grid = table("Losses; join several with +, such as dca+mixup", ("name", "title", "source", "options"), loss_table())
+    for column in grid.columns:
+        column.justify, column.no_wrap = "left", False
+    stdout.print(grid)
 
 
 def _numbers(options: list[str]) -> dict[str, float]:
@@ -188,7 +204,7 @@ def _train(
             restart=restart,
             tensorboard=tensorboard,
             group=group,
-            notice=stderr.print,
+            notice=lambda said: stderr.print(said, soft_wrap=True, markup=False),
             progress=progress,
         )
     return found, result

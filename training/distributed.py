@@ -5,6 +5,7 @@ it is; gloo carries the messages between CPUs and nccl between GPUs. A group of 
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from training.errors import BadGroup
+from training.errors import BadGroup, LostProcess
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 Number = TypeVar("Number", bound=np.generic)
@@ -74,7 +75,7 @@ class Group:
         if self.size == 1:
             return tensor
         total = tensor.to(self.device, copy=True)
-        distributed.all_reduce(total)
+        _exchange(distributed.all_reduce, total)
         return total.to(tensor.device)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
@@ -83,12 +84,12 @@ class Group:
             return [tensor]
         own = torch.tensor([len(tensor)], device=self.device)
         lengths = [torch.empty_like(own) for _ in range(self.size)]
-        distributed.all_gather(lengths, own)
+        _exchange(distributed.all_gather, lengths, own)
         longest = max(int(length) for length in lengths)
         padded = torch.zeros(longest, *tensor.shape[1:], dtype=tensor.dtype, device=self.device)
         padded[: len(tensor)] = tensor
         parts = [torch.empty_like(padded) for _ in range(self.size)]
-        distributed.all_gather(parts, padded)
+        _exchange(distributed.all_gather, parts, padded)
         return [part[: int(length)].to(tensor.device) for part, length in zip(parts, lengths, strict=True)]
 
     def wait(self) -> None:
@@ -99,3 +100,12 @@ class Group:
         """Leave. A group of one has nothing to leave."""
         if self.size > 1:
             distributed.destroy_process_group()
+
+
+def _exchange(collective: Callable[..., object], *tensors: Tensor | list[Tensor]) -> None:
+    try:
+        collective(*tensors)
+    except RuntimeError as error:
+        raise LostProcess(
+            f"another process of this run is gone, and says why ({str(error).splitlines()[0]})"
+        ) from error

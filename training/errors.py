@@ -82,7 +82,7 @@ class BadWeights(TrainingError, ValueError):
 
 
 class LostProcess(TrainingError, RuntimeError):
-    """A process that computed cells was ended from outside."""
+    """A process that computed cells, or shared a run, was ended, and the others cannot go on without it."""
 
 
 class BadBackbone(TrainingError, ValueError):

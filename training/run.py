@@ -59,6 +59,7 @@ def train(
     cache: Path | None = None,
     restart: bool = False,
     tensorboard: bool = False,
+    pictures: bool = True,
     group: Group | None = None,
     notice: Callable[[str], None] | None = None,
     progress: Progress = silent,
@@ -68,8 +69,8 @@ def train(
     A run that was interrupted goes on after its last whole epoch, unless `restart` says to begin anew. `cache` keeps
     frozen features between runs; without it they are computed again. `group` are the processes that share the work, all
     calling this with the same arguments; the first of them writes. `notice` is told in a sentence that an interrupted
-    run goes on. Progress stages are "weights from the hub",
-    "features SPLIT" (images) and "train LOSS" (epochs).
+    run goes on. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    Without `pictures` there are no plots, whose drawing takes seconds.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
     TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
@@ -91,7 +92,7 @@ def train(
                 raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
             raise
         if work.group.leads:
-            _write(place, result, dataset, board=board)
+            _write(place, result, dataset, board=board, pictures=pictures)
             place.finish()
     return RunResult(out, result.record, result.history, result.evaluation)
 
@@ -145,7 +146,7 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
     )
 
 
-def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Board | None) -> None:
+def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Board | None, pictures: bool) -> None:
     folder = place.fresh_run()
     (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
     save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
@@ -154,6 +155,7 @@ def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Boar
     write_evaluation(folder, result.evaluation)
     np.save(folder / "samples.npy", result.samples)
     title = f"{result.record.dataset}, {result.record.config.title}"
-    write_plots(folder / "plots", result.evaluation, result.history, title=title)
+    if pictures:
+        write_plots(folder / "plots", result.evaluation, result.history, title=title)
     if board:
         board.move(folder / "tensorboard")

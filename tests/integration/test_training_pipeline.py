@@ -19,7 +19,7 @@ from training import export as exporting
 from training.backbones import SMALL
 from training.config import TrainConfig, offline_config, read_record
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
-from training.errors import BadRun, ExportMismatch, RunExists
+from training.errors import BadRun, ExportMismatch, OutOfMemory, RunExists
 from training.evaluation import temperature_of
 from training.export import export, load_classifier
 from training.run import RunResult, train
@@ -116,8 +116,8 @@ class TestRunFolder:
     def test_a_second_run_is_equal_to_the_bit_with_and_without_a_cache(
         self, run: RunResult, dataset: Dataset, tmp_path: Path
     ) -> None:
-        again = train(run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache")
-        cached = train(run.record.config, dataset, tmp_path / "cached", cache=tmp_path / "cache")
+        again = train(run.record.config, dataset, tmp_path / "again", cache=tmp_path / "cache", pictures=False)
+        cached = train(run.record.config, dataset, tmp_path / "cached", cache=tmp_path / "cache", pictures=False)
         for other in (again, cached):
             for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "config.json"):
                 assert (other.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
@@ -135,9 +135,20 @@ class TestRunFolder:
             train(run.record.config, dataset, tmp_path / "run", progress=interrupt)
         assert list(tmp_path.iterdir()) == []
 
+    def test_memory_that_runs_out_says_what_to_do(
+        self, run: RunResult, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr("training.step.Step.__call__", full)
+        with pytest.raises(OutOfMemory, match="--micro-batch 8"):
+            train(run.record.config, dataset, tmp_path / "run")
+        assert list(tmp_path.iterdir()) == []
+
     def test_the_whole_network_can_be_trained_too(self, dataset: Dataset, tmp_path: Path) -> None:
         config = TrainConfig(loss="ce", frozen=False, class_weights="balanced", **CHOICES)
-        result = train(config, dataset, tmp_path / "run")
+        result = train(config, dataset, tmp_path / "run", pictures=False)
         assert result.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
         store = Store(tmp_path / "store")
         assert export(result.folder, store, "whole").card.provenance.beta is None
@@ -156,6 +167,26 @@ class TestExport:
         np.testing.assert_allclose(probabilities, run.evaluation.probabilities("test", "temperature"), atol=1e-5)
         (one,) = session.run(["probabilities"], {"image": served[:1]})
         np.testing.assert_allclose(one, probabilities[:1], atol=1e-6)
+
+    @pytest.mark.parametrize(("calibrator", "heads"), [("vector", 2), ("uncalibrated", 1)])
+    def test_other_calibrators_and_several_heads_are_in_the_graph(
+        self, run: RunResult, dataset: Dataset, tmp_path: Path, calibrator: Any, heads: int
+    ) -> None:
+        config = run.record.config.model_copy(update={"heads": heads, "averaging": "ema", "select": "val_nll"})
+        chosen = run if heads == 1 else train(config, dataset, tmp_path / "run", pictures=False)
+        assert [epoch.kept for epoch in chosen.history].count(True) == heads
+        store = Store(tmp_path / "store")
+        card = export(chosen.folder, store, "other", calibrator=calibrator).card
+        assert card.calibration.temperature == 1
+        assert card.calibration.method == ("vector" if calibrator == "vector" else "temperature")
+        assert card.calibration.measures["ece"] == chosen.evaluation.measures["val"][calibrator].ece
+        bundle = store.read("other", 1)
+        session = onnxruntime.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+        images = dataset.splits["test"].inputs(chosen.record.spec)
+        (probabilities,) = session.run(["probabilities"], {"image": images})
+        np.testing.assert_allclose(probabilities, chosen.evaluation.probabilities("test", calibrator), atol=1e-4)
+        unlike = chosen.evaluation.probabilities("test", "temperature")
+        assert np.abs(probabilities - unlike).max() > 1e-2
 
     def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
         assert exported.images == 32
