@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 from calibration.bins import bin_index
 from calibration.drift import DriftDetector, Stream
 from calibration.onset import onset
-from monitoring.feedback.labeling import FirstLabel
+from monitoring.feedback.firsts import FirstLabel
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import label_current, prediction
 

@@ -1,5 +1,6 @@
 """One commit: the answers and labels of a group, their sums and their detectors, all or nothing."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class Commit:
             _, raised = watch.advance(
                 connection,
                 calibration_id,
-                labeling.first_labels[calibration_id],
+                labeling.first_labels.get(calibration_id, []),
                 last_feedback_id=last_feedback_id,
                 now_ns=now_ns,
             )
@@ -75,4 +76,4 @@ def _await_requests(connection: Connection, group: Group, rows: Sequence[Predict
 def _dealt(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
     """The results again by portion."""
     left = iter(results)
-    return [[next(left) for _ in portion.items] for portion in portions]
+    return [list(itertools.islice(left, len(portion.items))) for portion in portions]

@@ -17,7 +17,7 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.ledger.predictions import PredictionRow
 
 ROWS_AT_ONCE = 4096
-LABELS_AT_ONCE = 512
+LABELS_AT_ONCE = 2048  # some 30 ms of work, which an answer may have to wait for
 
 Done = Callable[[BaseException | None], None]
 _Piece = TypeVar("_Piece")

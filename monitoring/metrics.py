@@ -100,8 +100,10 @@ class MonitorMetrics:
             self.reject(reason, rejected)
         for calibration_id, duplicates in tally.duplicates.items():
             self.feedback_duplicates.labels(*names[calibration_id]).inc(duplicates)
-        for calibration_id, delay_s in tally.delays_s:
-            self.feedback_delay.labels(*names[calibration_id]).observe(delay_s)
+        for calibration_id, delays_s in tally.delays_s.items():
+            observe = self.feedback_delay.labels(*names[calibration_id]).observe
+            for delay_s in delays_s:
+                observe(delay_s)
         for calibration_id, alarms in tally.alarms.items():
             self.drift_alarms.labels(*names[calibration_id]).inc(alarms)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, select
 
 from calibration.drift import DriftDetector, DriftSettings, DriftState, StateOutdated
 from monitoring import alarm
-from monitoring.feedback.labeling import FirstLabel
+from monitoring.feedback.firsts import FirstLabel
 from monitoring.history import ACKNOWLEDGED, ALARM, CHECKPOINT, SETTINGS, STARTED, Chapter, events, last_chapter, record
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import feedback, label_current, monitor_state, prediction

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -12,28 +12,55 @@ from calibration.bins import bin_index
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.schema import calibration, label_current, prediction
 from monitoring.ledger.slices import Traits
+from monitoring.ledger.statement import Lookup
 from monitoring.ledger.sums import DAY_NS, Cell, Counted
 
 _CHUNK = 500  # parameters in one IN list
-_WANTED = select(
-    *(prediction.c[name] for name in ("prediction_id", "calibration_id", "predicted", "confidence", "served_at_ns")),
-    *(prediction.c[name] for name in ("tags", "audit")),
-    *(label_current.c[name] for name in ("label", "revision", "first_feedback_id")),
-).select_from(prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id))
+
+
+class Found(NamedTuple):
+    """A served answer and its current label, as the ledger has them (None: not labeled yet)."""
+
+    prediction_id: bytes
+    calibration_id: int
+    predicted: int
+    confidence: float
+    served_at_ns: int
+    tags: str | None
+    audit: float | None
+    label: int | None
+    revision: int | None
+    first_feedback_id: int | None
+
+
+_OF_LABEL = ("label", "revision", "first_feedback_id")
+_LOOKUP = Lookup(
+    select(*((label_current if name in _OF_LABEL else prediction).c[name] for name in Found._fields)).select_from(
+        prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id)
+    ),
+    prediction.c.prediction_id,
+)
 
 
 @dataclass(slots=True)
 class Answer:
-    """A served answer and its current label (None: not labeled yet); changed in place as labels are applied."""
+    """An answer that has a label already; changed in place as labels are applied."""
 
     prediction_id: bytes
     predicted: int
     counted: Counted
-    served_at_ns: int
-    label: int | None
-    revision: int | None
-    first_feedback_id: int | None
+    label: int
+    revision: int
+    first_feedback_id: int
     changed: bool = False
+
+    @classmethod
+    def of(cls, found: Found, label: int, revision: int, first_feedback_id: int) -> "Answer":
+        """The answer with this label."""
+        bin_number = int(bin_index(np.array(found.confidence)))
+        cell = Cell(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
+        counted = Counted(cell, found.confidence, Traits(found.predicted, found.tags, found.audit is not None))
+        return cls(found.prediction_id, found.predicted, counted, label, revision, first_feedback_id)
 
     @property
     def calibration_id(self) -> int:
@@ -51,26 +78,10 @@ class Answer:
         return (self.prediction_id, self.calibration_id, *moment, self.counted.confidence)
 
 
-def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, Answer]:
+def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, Found]:
     """The answers of these ids; an id that the ledger does not hold is absent."""
-    wanted = list(dict.fromkeys(prediction_ids))
-    found: dict[bytes, Answer] = {}
-    for start in range(0, len(wanted), _CHUNK):
-        chosen = prediction.c.prediction_id.in_(wanted[start : start + _CHUNK])
-        rows = connection.execute(_WANTED.where(chosen)).all()
-        bins = bin_index(np.array([row.confidence for row in rows])).tolist()
-        for row, bin_number in zip(rows, bins, strict=True):
-            cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-            found[row.prediction_id] = Answer(
-                row.prediction_id,
-                row.predicted,
-                Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None)),
-                row.served_at_ns,
-                row.label,
-                row.revision,
-                row.first_feedback_id,
-            )
-    return found
+    rows = map(Found._make, _LOOKUP.run(connection, list(dict.fromkeys(prediction_ids))))
+    return {row.prediction_id: row for row in rows}
 
 
 def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) -> dict[tuple[str, str], bytes]:

@@ -5,16 +5,16 @@ ids.
 """
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
 from monitoring.feedback import pending
-from monitoring.feedback.answers import Answer, find, latest_of_requests
+from monitoring.feedback.answers import Answer, Found, find, latest_of_requests
+from monitoring.feedback.firsts import First, FirstLabel, Firsts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.locks import is_shared, lock_calibrations
@@ -25,7 +25,7 @@ from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.tally import Tally
 
 _INSERT = inserting(feedback)
-_KEEP = replacing(label_current)
+_ENTER, _KEEP = inserting(label_current), replacing(label_current)
 _GIVEN = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
 
@@ -35,16 +35,6 @@ class FeedbackPolicy:
 
     pending_limit: int = 100_000
     retention_s: float | None = None
-
-
-class FirstLabel(NamedTuple):
-    """What the drift detector is told of an answer's first label; `audited`: the answer was drawn for an audit."""
-
-    feedback_id: int
-    confidence: float
-    correct: bool
-    predicted: int
-    audited: bool
 
 
 class Labeling:
@@ -59,13 +49,15 @@ class Labeling:
         tally: Tally,
         now_ns: int,
     ) -> None:
-        self.first_labels: dict[int, list[FirstLabel]] = defaultdict(list)  # by calibration id
+        self.first_labels: dict[int, list[FirstLabel]] = {}  # by calibration id
         self.last_feedback_id: dict[int, int] = {}  # by calibration id
         self._connection = connection
         self._calibrations = calibrations
         self._policy = policy
         self._tally = tally
         self._now_ns = now_ns
+        self._firsts = Firsts()
+        self._answers: dict[bytes, Answer] = {}  # of those that were labeled before
         self._revisions: list[tuple[Any, ...]] = []
         self._newest: dict[str, CalibrationRow | None] = {}  # by model
         self._waiting: int | None = None  # labels held in all; counted when first needed
@@ -78,77 +70,84 @@ class Labeling:
         ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
         named = [prediction_id for prediction_id in ids if prediction_id]
         twins = [twin(each) for each in named] if has_shadows(self._connection) else []
-        answers = self._find_alone(named + twins)
-        self._learn({answer.calibration_id for answer in answers.values()})
+        found = self._find_alone(named + twins)
+        self._learn({row.calibration_id for row in found.values()})
         self._numbers = _numbers(self._connection, len(items) + len(twins))
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
-            self._judge(item, answers.get(prediction_id) if prediction_id else None)
+            self._judge(item, found.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
         ]
         if twins:
-            self._judge_twins(items, ids, answers)
-        _INSERT.run(self._connection, self._revisions)
-        _KEEP.run(self._connection, [answer.as_current() for answer in answers.values() if answer.changed])
+            self._judge_twins(items, ids, found)
+        _INSERT.run(self._connection, self._firsts.feedback(self._now_ns) + self._revisions)
+        _ENTER.run(self._connection, self._firsts.current())
+        _KEEP.run(self._connection, [answer.as_current() for answer in self._answers.values() if answer.changed])
+        self._firsts.count(self._tally, now_ns=self._now_ns)
+        for calibration_id, labels in self._firsts.by_calibration().items():
+            self.first_labels[calibration_id] = labels
+            known = self.last_feedback_id.get(calibration_id, 0)
+            self.last_feedback_id[calibration_id] = max(known, labels[-1].feedback_id)
         return results
 
     def _judge_twins(
-        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], answers: dict[bytes, Answer]
+        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, Found]
     ) -> None:
         """Give each label to the shadow's answer too, where there is one that knows the class; nobody is told."""
         for item, prediction_id in zip(items, ids, strict=True):
-            answer = answers.get(twin(prediction_id)) if prediction_id else None
+            answer = found.get(twin(prediction_id)) if prediction_id else None
             if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
                 self._judge(item, answer)
 
-    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, Answer]:
+    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, Found]:
         """The answers, with nobody else labeling answers of the same calibrations until the transaction ends."""
-        answers = find(self._connection, ids)
-        if lock_calibrations(self._connection, {answer.calibration_id for answer in answers.values()}):
-            answers = find(self._connection, ids)  # as they are now that it is our turn
-        return answers
+        found = find(self._connection, ids)
+        if lock_calibrations(self._connection, {row.calibration_id for row in found.values()}):
+            found = find(self._connection, ids)  # as they are now that it is our turn
+        return found
 
     def _learn(self, calibration_ids: set[int]) -> None:
         for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
             self._calibrations[row.calibration_id] = row
 
-    def _judge(self, item: FeedbackItem, answer: Answer | None) -> FeedbackResult:
-        if answer is None:
+    def _judge(self, item: FeedbackItem, found: Found | None) -> FeedbackResult:
+        if found is None:
             return self._missing(item) if item.prediction_id else self._early(item)
-        if answer.served_at_ns < self._pruned_before_ns:
+        if found.served_at_ns < self._pruned_before_ns:
             return self._expire(item)  # a prune is under way; this answer goes next
-        calibration = self._calibrations[answer.calibration_id]
-        label = calibration.class_index.get(item.label)
+        label = self._calibrations[found.calibration_id].class_index.get(item.label)
         if label is None:
-            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, calibration.classes))
+            classes = self._calibrations[found.calibration_id].classes
+            return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, classes))
+        if found.label is None and found.prediction_id not in self._firsts:
+            self._firsts.add(First(next(self._numbers), item, found, label))
+            return FeedbackResult(FeedbackStatus.ACCEPTED, found.prediction_id)
+        return self._judge_again(item, self._answer(found), label)
+
+    def _judge_again(self, item: FeedbackItem, answer: Answer, label: int) -> FeedbackResult:
         if label == answer.label:
             self._tally.duplicates[answer.calibration_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
-        first = answer.label is None
+        self._tally.changes.correct(answer.counted, answer.label, label)
+        answer.label, answer.revision, answer.changed = label, answer.revision + 1, True
         number = next(self._numbers)
-        self._first(answer, label, number) if answer.label is None else self._correct(answer, answer.label, label)
-        self._revise(answer, item, number)
-        return FeedbackResult(FeedbackStatus.ACCEPTED if first else FeedbackStatus.CORRECTED, answer.prediction_id)
-
-    def _first(self, answer: Answer, label: int, number: int) -> None:
-        answer.label, answer.revision, answer.first_feedback_id = label, 0, number
-        self._tally.changes.label(answer.counted, label)
-        delay_s = max(0, self._now_ns - answer.served_at_ns) / 1e9
-        self._tally.delays_s.append((answer.calibration_id, delay_s))
-        what = (answer.counted.confidence, answer.correct, answer.predicted, answer.counted.traits.audited)
-        first = FirstLabel(number, *what)
-        self.first_labels[answer.calibration_id].append(first)
-
-    def _correct(self, answer: Answer, old: int, label: int) -> None:
-        self._tally.changes.correct(answer.counted, old, label)
-        answer.label, answer.revision = label, (answer.revision or 0) + 1
-
-    def _revise(self, answer: Answer, item: FeedbackItem, number: int) -> None:
-        moment = (item.source, item.observed_at_ns, self._now_ns)
         what = (answer.calibration_id, answer.revision, answer.label, int(answer.correct))
+        moment = (item.source, item.observed_at_ns, self._now_ns)
         self._revisions.append((number, answer.prediction_id, *what, *moment))
         self.last_feedback_id[answer.calibration_id] = number
-        answer.changed = True
+        return FeedbackResult(FeedbackStatus.CORRECTED, answer.prediction_id)
+
+    def _answer(self, found: Found) -> Answer:
+        """An answer that was labeled before, maybe a moment ago in this very list."""
+        answer = self._answers.get(found.prediction_id)
+        if answer is None:
+            if found.label is None:
+                first = self._firsts[found.prediction_id]
+                answer = Answer.of(found, first.label, 0, first.number)
+            else:
+                answer = Answer.of(found, found.label, found.revision or 0, found.first_feedback_id or 0)
+            self._answers[found.prediction_id] = answer
+        return answer
 
     def _missing(self, item: FeedbackItem) -> FeedbackResult:
         served_at_ns = int.from_bytes((item.prediction_id or b"")[:6], "big") * 1_000_000  # UUIDv7: ms since 1970

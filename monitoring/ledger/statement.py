@@ -1,4 +1,4 @@
-"""Inserts compiled once and run with plain tuples: the hot path pays for the database, not for building SQL.
+"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for building SQL.
 
 The one place of the ledger that knows how SQLite and PostgreSQL spell things: alike, but in two modules.
 """
@@ -6,7 +6,7 @@ The one place of the ledger that knows how SQLite and PostgreSQL spell things: a
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Table
+from sqlalchemy import Column, ColumnElement, Connection, Dialect, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 _INSERTS: Mapping[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -14,6 +14,8 @@ _DIALECTS: Mapping[str, Dialect] = {
     "sqlite": sqlite.dialect(),
     "postgresql": postgresql.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
 }
+
+_AT_ONCE = 1024  # parameters of one SELECT
 
 
 class Statement:
@@ -26,6 +28,26 @@ class Statement:
         """Insert the rows; without rows nothing is run."""
         if rows:
             connection.exec_driver_sql(self._sql[connection.dialect.name], list(rows))
+
+
+class Lookup:
+    """A SELECT without WHERE, run for many values of one column."""
+
+    def __init__(self, wanted: Select[Any], column: Column[Any]) -> None:
+        self._sql = {name: str(wanted.compile(dialect=dialect)) for name, dialect in _DIALECTS.items()}
+        self._column = f"{column.table.name}.{column.name}"
+
+    def run(self, connection: Connection, values: Sequence[Any]) -> list[Row[Any]]:
+        """The rows for these values, in no order."""
+        sql = f"{self._sql[connection.dialect.name]} WHERE {self._column}"
+        rows: list[Row[Any]] = []
+        for start in range(0, len(values), _AT_ONCE):
+            chosen = tuple(values[start : start + _AT_ONCE])
+            if connection.dialect.name == "postgresql":
+                rows += connection.exec_driver_sql(f"{sql} = ANY(%s)", (list(chosen),)).all()
+            else:
+                rows += connection.exec_driver_sql(f"{sql} IN ({','.join('?' * len(chosen))})", chosen).all()
+        return rows
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

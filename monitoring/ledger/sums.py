@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import ColumnElement, Connection, Select, cast, func, select
 
-from calibration.bins import BIN_COUNT, BinSums
+from calibration.bins import BIN_COUNT, BinSums, FloatArray
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import EVERYTHING, Slices, Traits
 from monitoring.ledger.statement import adding
@@ -28,6 +29,10 @@ class Cell(NamedTuple):
     calibration_id: int
     day: int
     bin: int
+
+
+# Of a labeled answer: calibration id, day, bin; predicted class, tags, audited; label.
+LabelKey = tuple[int, int, int, int, str | None, bool, int]
 
 
 class SumKey(NamedTuple):
@@ -54,7 +59,7 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
     (1, 0.75, 1, 0.1875, 0.0625)
     """
     p = on_grid(confidence)
-    return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) ** 2)
+    return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) * (correct - p))
 
 
 def on_grid(value: float) -> float:
@@ -93,6 +98,18 @@ class SumChanges:
     def label(self, answer: Counted, label: int) -> None:
         """An answer got its first label, the index of a class."""
         _add(self._labeled[answer.cell, answer.traits, label], _terms(answer, label))
+
+    def label_many(self, keys: Sequence[LabelKey], confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> None:
+        """Answers got their first labels: as `label` for each of them, to the bit. `confidence` and `correct`: (N,)."""
+        number: dict[LabelKey, int] = {}
+        group = [number.setdefault(key, len(number)) for key in keys]
+        p = np.rint(confidence * GRID) / GRID
+        squared = (correct - p) * (correct - p)
+        terms = (np.ones_like(p), p, correct, np.rint(p * (1 - p) * GRID) / GRID, np.rint(squared * GRID) / GRID)
+        sums = [np.bincount(group, weights=term).tolist() for term in terms]
+        for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
+            cell, traits = Cell(*key[:3]), Traits(*key[3:6])
+            _add(self._labeled[cell, traits, key[6]], (int(n), s, int(c), v, q))
 
     def correct(self, answer: Counted, old: int, new: int) -> None:
         """A label changed its mind, from class `old` to class `new`."""
