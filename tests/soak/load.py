@@ -11,7 +11,7 @@ from tests.conftest import CLASSES, encode, picture
 
 LABELS_AT_ONCE = 7
 _AWAY_S = 0.05  # a client's pause when nobody listens
-_KEPT_BACK = 30  # answers that wait for their label, so that labels come late
+_KEPT_BACK = 8  # answers that wait for their label, so that labels come late
 
 
 @dataclass
@@ -44,6 +44,17 @@ class Load:
     def resume(self) -> None:
         """Let the clients go on."""
         self._running.set()
+
+    def await_acknowledgments(self, count: int, *, timeout_s: float = 120.0) -> None:
+        """Wait until so many more answers and labels are acknowledged: a kill of an idle server tests nothing."""
+        enough = self._acknowledged() + count
+        give_up = time.monotonic() + timeout_s
+        while self._acknowledged() < enough and time.monotonic() < give_up:
+            time.sleep(0.01)
+
+    def _acknowledged(self) -> int:
+        with self._guard:
+            return len(self.book.answers) + len(self.book.labels)
 
     def pause(self) -> None:
         """Stop the clients between two requests."""

@@ -18,6 +18,8 @@ from tests.conftest import CLASSES
 from tests.soak.load import Book, Load
 from tests.soak.site import Site
 
+_WARM = 60  # acknowledgments before a kill may come
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -50,6 +52,7 @@ def soak(
         load = Load(site.url, clients=clients, seed=seed)
         for number in range(1, kills + 1):
             load.resume()
+            load.await_acknowledgments(_WARM)
             after_s = rng.uniform(0.2, 2.0)
             time.sleep(after_s)
             victim = rng.choice(["server", "database"]) if site.cluster else "server"
