@@ -23,7 +23,7 @@ PLACES = {
     "RSNA": ("rsna", "rsna-intracranial-hemorrhage-detection"),
     "DDSM": ("CBIS-DDSM", "cbis-ddsm", "ddsm"),
 }
-RECIPES = ("dca+mixup", "dca x3", "dca+mixup x3")
+RECIPES = ("dca+mixup", "dca+mixup x3")
 PAPER_NETWORKS = {
     "AlexNet": "torchvision/alexnet",
     "ResNet": "torchvision/resnet50",
