@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from commands import canary, data, demo, experiments, ledger, monitoring, serving, store, training
+from commands import canary, data, demo, experiments, ledger, monitor, monitoring, serving, store, training
 
 app = typer.Typer(
     name="candor",
@@ -22,6 +22,7 @@ for verb in (
     training.export,
     serving.serve,
     serving.predict,
+    monitor.monitor,
     monitoring.feedback,
     monitoring.report,
     monitoring.recalibrate,

@@ -2,44 +2,43 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from commands.options import DEFAULT_URL, JsonOption, LedgerOption, StoreOption, UrlOption, ledger_url, settings
-
-FEEDBACK_CHUNK = 1000
+from commands.upload import UPLOAD_TIMEOUT_S, TokenOption, send_table, token_of
 
 
 def feedback(
     file: Annotated[
-        Path | None, typer.Argument(help="CSV with a header: prediction_id (or model, request_id), label[, source].")
+        Path | None,
+        typer.Argument(help="A .csv with a header, .ndjson or .parquet: prediction_id (or model, request_id), label."),
     ] = None,
     prediction_id: Annotated[str | None, typer.Option(help="One answer's prediction_id, in place of a file.")] = None,
     label: Annotated[str | None, typer.Option(help="The true class of that answer.")] = None,
     url: UrlOption = DEFAULT_URL,
+    token_file: TokenOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Send the true labels of answers, once they are known; sending the same again changes nothing."""
-    from collections import Counter
+    """Send the true labels of answers, once they are known; sending the same again changes nothing.
 
+    An interrupted upload goes on where it was (FILE.progress) when the command is given again. Rows that were not
+    recorded are written to FILE.rejected.csv with the reason, and the exit code is 1.
+    """
+    from monitoring.feedback.body import FIELDS
     from serving.client import Client
-    from serving.files import read_labels
-    from terminal import bars, print_json, stdout
+    from serving.upload import Upload
+    from terminal import print_json, stdout
 
     if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
-        raise typer.BadParameter("give either a CSV file, or --prediction-id with --label")
-    items = read_labels(file) if file else [{"prediction_id": prediction_id, "label": label}]
-    results: list[dict[str, Any]] = []
-    with Client(url) as client, bars() as progress:
-        for start in range(0, len(items), FEEDBACK_CHUNK):
-            results += client.feedback(items[start : start + FEEDBACK_CHUNK])
-            progress("labels", len(results), len(items))
-    if json_out:
-        print_json(results)
-        return
-    for status, count in sorted(Counter(result["status"] for result in results).items()):
-        stdout.print(f"{status}: {count}")
+        raise typer.BadParameter("give either a file, or --prediction-id with --label")
+    with Client(url, token=token_of(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
+        if file is not None:
+            send_table(Upload(file, FIELDS), client, "/feedback", needs=("label",), json_out=json_out)
+            return
+        (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
+    print_json([result]) if json_out else stdout.print(f"{result['status']}: 1")
 
 
 def report(

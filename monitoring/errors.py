@@ -16,12 +16,27 @@ class BodyTooLarge(MonitoringError, ValueError):
         super().__init__(f"The body is larger than {limit_bytes:,} bytes; send the labels in several requests.")
 
 
+class BodyStalled(MonitoringError, TimeoutError):
+    """A client that stopped sending in the middle of its body."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"Nothing of the body came for {limit_s:g} s; what was read is kept, send all of it again.")
+
+
 class BodyMalformed(MonitoringError, ValueError):
     """A body that is not JSON."""
 
 
 class FeedbackInvalid(MonitoringError, ValueError):
     """JSON that is not feedback: a wrong type, a missing or unknown field, an id or a list that is too long."""
+
+
+class TableInvalid(MonitoringError, ValueError):
+    """A CSV whose header is missing or names a column that means nothing here."""
+
+
+class TagsInvalid(MonitoringError, ValueError):
+    """Tags that cannot be read, or too many of them."""
 
 
 class LabelUnknown(MonitoringError, ValueError):

@@ -121,6 +121,19 @@ class Recorder:
 
         return self._submit(reset, lambda known: self._know(known[0]))
 
+    def look_up(self) -> Future[None]:
+        """Show at zero what other processes have registered since: their labels may come here."""
+
+        def read(connection: Connection) -> list[CalibrationRow]:
+            lately = {version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())}
+            return load(connection, sorted(lately - self._calibrations.keys()))
+
+        def know(rows: list[CalibrationRow]) -> None:
+            for row in rows:
+                self._know(row)
+
+        return self._submit(read, know)
+
     def reject(self, reason: Reason, count: int = 1) -> None:
         """Count labels that were refused before they came here."""
         self._metrics.reject(reason, count)

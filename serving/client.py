@@ -9,6 +9,7 @@ sent or waited for and are sent the response.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,10 @@ class _Calls:
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call:
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
         return answer["results"] if isinstance(answer, dict) else answer
+
+    def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call:
+        content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
+        return (yield from self._json("POST", path, content=content, headers={"Content-Type": "application/x-ndjson"}))
 
     def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call:
         asked = {"version": version, "window": window}
@@ -180,6 +185,14 @@ class Client:
         """What became of each of `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}."""
         results: list[Json] = self._run(self._calls.feedback(labels))
         return results
+
+    def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
+        """What became of `rows` that were sent as a table to /feedback or /predictions-log: `statuses`, `problems`.
+
+        A problem is {"line", "status", "detail"}; lines count the rows from 1.
+        """
+        summary: Json = self._run(self._calls.upload(path, rows))
+        return summary
 
     def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """The calibration report of a model."""
@@ -285,6 +298,11 @@ class AsyncClient:
         """See Client.feedback."""
         results: list[Json] = await self._run(self._calls.feedback(labels))
         return results
+
+    async def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
+        """See Client.upload."""
+        summary: Json = await self._run(self._calls.upload(path, rows))
+        return summary
 
     async def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """See Client.calibration."""

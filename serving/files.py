@@ -1,8 +1,11 @@
-"""What a client reads from disk to send: images below folders, and labels in a CSV file."""
+"""What a client reads from disk to send: images below folders, and the rows of tables."""
 
 import csv
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from serving.errors import ServingError
 
@@ -10,7 +13,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".
 
 
 class NothingToSend(ServingError, ValueError):
-    """A folder without images, or a file without labels."""
+    """A folder without images, or a file that is no table."""
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
@@ -31,14 +34,64 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_labels(file: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV with a header, as items for `Client.feedback`; empty fields are left out.
+def count_rows(file: Path) -> int:
+    """Return about how many rows a table holds: its lines, of a Parquet file its rows."""
+    if file.suffix == ".parquet":
+        count: int = _parquet(file).metadata.num_rows
+        return count
+    with file.open("rb") as stream:
+        lines = sum(piece.count(b"\n") for piece in iter(lambda: stream.read(2**20), b""))
+    return max(1, lines - (file.suffix == ".csv"))
+
+
+def read_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Give the rows of a table (`.csv` with a header, `.ndjson` or `.jsonl`, `.parquet`); empty cells are left out.
 
     Raises:
-        NothingToSend: there is no row, or no column `label`.
+        NothingToSend: a file of another kind, or one that is none of its kind.
     """
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [{key: value for key, value in row.items() if key and value} for row in csv.DictReader(lines)]
-    if not rows or not all("label" in row for row in rows):
-        raise NothingToSend(f"{file} needs a header line, rows below it, and a value in the column 'label' of each")
-    return rows
+    kinds = {".csv": _csv_rows, ".ndjson": _json_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
+    if file.suffix not in kinds:
+        raise NothingToSend(f"{file}: expected a name that ends in {', '.join(kinds)}")
+    return kinds[file.suffix](file)
+
+
+def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
+        for row in csv.DictReader(lines, restkey="(beyond the header)"):
+            yield {key: value for key, value in row.items() if value}
+
+
+def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise NothingToSend(f"{file}: line {number} is not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise NothingToSend(f"{file}: line {number} is no JSON object")
+            yield row
+
+
+def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
+    for batch in _parquet(file).iter_batches(batch_size=5_000):
+        for row in batch.to_pylist():
+            yield {key: _plain(value) for key, value in row.items() if value is not None}
+
+
+def _parquet(file: Path) -> Any:
+    try:
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise NothingToSend("Parquet needs pyarrow: pip install 'candor[parquet]', or send a .csv") from error
+    try:
+        return pq.ParquetFile(file)
+    except (OSError, ValueError) as error:
+        raise NothingToSend(f"{file} cannot be read as Parquet ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

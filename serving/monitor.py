@@ -1,4 +1,4 @@
-"""The monitor beside the server: ledger and recorder, opened and closed together; nothing where it is off."""
+"""The monitor of a process: ledger, recorder and caretaker, opened and closed together; nothing where it is off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,27 +10,41 @@ from starlette.routing import BaseRoute
 
 from calibration.drift import DriftSettings
 from monitoring import watch
+from monitoring.caretaker import Caretaker
+from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.ledger.calibrations import promoted_version
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
 from monitoring.routes import routes
 from serving.settings import Settings
 
+_DAY_S = 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """What the server needs of monitoring: where to record, the routes to mount, and whose detector has alarmed."""
+    """What a process needs of monitoring.
+
+    Where to record, the routes to mount, whose detector has alarmed, and whether the process leads.
+    """
 
     recorder: Recorder | None
     routes: list[BaseRoute]
     alarmed: Callable[[int], bool] = lambda _calibration_id: False
+    leads: Callable[[], bool] = lambda: False
+    ledger: Ledger | None = None
 
 
 @contextmanager
 def open_monitor(
-    settings: Settings, registry: CollectorRegistry, *, production: Callable[[str], int | None]
+    settings: Settings, registry: CollectorRegistry, *, production: Callable[[str], int | None] | None = None
 ) -> Iterator[Monitor]:
-    """The monitor of one server process; leaving the block commits what waits. Raises monitoring's LedgerError."""
+    """The monitor of one process; leaving the block commits what waits. Raises monitoring's LedgerError.
+
+    `production` says which version of a model serves; a process that serves none gives None, and the one that a server
+    last noted in the ledger is taken. Where settings put the monitor apart, a process that serves gets no routes.
+    """
     url = settings.ledger_url
     if url is None:
         yield Monitor(recorder=None, routes=[])
@@ -41,12 +55,24 @@ def open_monitor(
         tolerance=settings.drift_tolerance,
         audit=settings.audit_share > 0,
     )
-    with Ledger(url) as ledger, Recorder(ledger, metrics, settings=drift) as recorder:
-        mounted: list[BaseRoute] = list(routes(recorder, ledger, metrics, production=production))
-        yield Monitor(recorder=recorder, routes=mounted, alarmed=partial(_alarmed, ledger))
+    kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
+    policy = FeedbackPolicy(retention_s=kept_s)
+    with Ledger(url) as ledger, Recorder(ledger, metrics, settings=drift, policy=policy) as recorder:
+        alarmed = partial(_alarmed, ledger)
+        if settings.monitor == "apart" and production is not None:
+            yield Monitor(recorder, [], alarmed)
+            return
+        mounted = routes(recorder, ledger, metrics, production=production or partial(_noted, ledger))
+        with Caretaker(ledger, recorder, registry, retention_s=kept_s) as caretaker:
+            yield Monitor(recorder, list(mounted), alarmed, lambda: caretaker.leads, ledger)
 
 
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
     with ledger.read() as connection:
         watched = watch.load(connection, calibration_id)
     return watched is not None and watched.detector.active
+
+
+def _noted(ledger: Ledger, model: str) -> int | None:
+    with ledger.read() as connection:
+        return promoted_version(connection, model)

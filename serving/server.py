@@ -9,16 +9,10 @@ import asyncio
 import contextlib
 import gc
 import logging
-import math
-import os
-import resource
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.routing import BaseRoute
@@ -31,9 +25,8 @@ from serving.fleet import Fleet
 from serving.front.app import Front
 from serving.front.gate import read_gate
 from serving.front.inference import Inference
-from serving.front.protocol import BoundedProtocol
 from serving.front.routes import metrics_alone, rare_routes
-from serving.front.shell import wrapped
+from serving.listener import DrainingServer, address, allow_many_connections, listen
 from serving.logs import configure_logging
 from serving.metrics import ServingMetrics
 from serving.monitor import Monitor, open_monitor
@@ -49,34 +42,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORCED = 1
 JOIN_S = 5.0
 
 
 def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code. Raises ListenError if the address is taken."""
     configure_logging(settings.log_level)
-    _allow_many_connections()
+    allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return uvloop.run(_serve(settings, listener))
-
-
-def _allow_many_connections() -> None:
-    """Every connection is a file; the soft limit is often 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises ListenError with a sentence."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ListenError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Is another server running there? "
-            "Choose another port with --port or CANDOR_PORT."
-        ) from error
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -101,7 +75,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
-        self._gate = read_gate(_secret(settings), settings.tokens_file)
+        self._gate = read_gate(settings.tokens_text, settings.tokens_file)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
         self.fleet = fleet
@@ -112,12 +86,9 @@ class Service:
 
     async def run(self, listener: socket.socket) -> None:
         """Listen until a signal has come and everything admitted is answered."""
-        server = DrainingServer(_uvicorn_config(self.front, self._settings), self._drain, self._settings.drain_delay_s)
-        host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        server = DrainingServer(self.front, self._settings, drain=self._drain)
         server.catch_signals()
-        scheme = "http" if self._settings.tls_certificate is None else "https"
-        sys.stdout.write(f"Candor serves on {scheme}://{shown}:{port}\n")
+        sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
         self.switch.start(self._settings.poll_s)
         rpc = await self._start_grpc()
@@ -202,59 +173,3 @@ class Service:
             rest=rest,
             metrics=self._metrics,
         )
-
-
-class DrainingServer(uvicorn.Server):
-    """uvicorn with our signals: the first drains and exits 0, the second ends the process."""
-
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], delay_s: float) -> None:
-        super().__init__(config)
-        self._drain = drain
-        self._delay_s = delay_s
-        self._signalled = False
-
-    def catch_signals(self) -> None:
-        """From now on SIGTERM and Ctrl-C drain; called before the address is told to anybody."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
-        yield
-
-    def _on_signal(self) -> None:
-        if self._signalled:
-            logger.warning("second signal: ending at once")
-            sys.stderr.flush()
-            os._exit(FORCED)
-        self._signalled = True
-        self._drain()
-        asyncio.get_running_loop().call_later(self._delay_s, self._exit)
-
-    def _exit(self) -> None:
-        self.should_exit = True
-
-
-def _secret(settings: Settings) -> str | None:
-    return None if settings.tokens is None else settings.tokens.get_secret_value()
-
-
-def _uvicorn_config(front: Front, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        wrapped(front, settings),
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=2048,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=math.ceil(settings.drain_s),
-    )

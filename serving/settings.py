@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may ask, as a JSON list.")
     traces: bool = Field(False, description="OpenTelemetry traces of requests (extra `traces`).")
 
+    monitor: Literal["inside", "apart"] = Field(
+        "inside",
+        description="Who takes labels and shows reports: the server itself (inside), or `candor monitor` (apart), "
+        "while the server only records its answers.",
+    )
+    retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days that answers and their labels are kept; unset: for good."
+    )
     drift_average_run_length: float = Field(
         1e5, gt=1, description="Labels between false drift alarms, on average, at least."
     )
@@ -93,6 +101,11 @@ class Settings(BaseSettings):
     def _refuse_unknown_variables(cls, values: Any) -> Any:
         refuse_unknown(os.environ, known=cls.model_fields)
         return values
+
+    @property
+    def tokens_text(self) -> str | None:
+        """The tokens in plain text."""
+        return None if self.tokens is None else self.tokens.get_secret_value()
 
     @property
     def ledger_url(self) -> str | None:

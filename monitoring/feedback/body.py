@@ -13,7 +13,7 @@ from monitoring.errors import BodyMalformed, FeedbackInvalid, brief
 from monitoring.feedback.items import ID_LIMIT, FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 
 LIST_LIMIT = 10_000
-_FIELDS = frozenset(FeedbackItem._fields) - {"observed_at_ns"} | {"observed_at"}
+FIELDS = frozenset(FeedbackItem._fields) - {"observed_at_ns"} | {"observed_at"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Value = TypeVar("_Value")
 
@@ -33,20 +33,20 @@ def read_items(body: Any) -> list[FeedbackItem | FeedbackResult]:
     Raises FeedbackInvalid when the body is neither an object nor a list of at most 10,000 of them.
     """
     if isinstance(body, dict):
-        return [_item_or_rejection(body)]
+        return [item_or_rejection(body)]
     if not isinstance(body, list) or not body:
         raise FeedbackInvalid(f"Feedback is one object or a list of objects; got {_kind(body)}.")
     if len(body) > LIST_LIMIT:
         raise FeedbackInvalid(f"A list holds at most {LIST_LIMIT:,} items; got {len(body):,}. Send several lists.")
-    return [_item_or_rejection(entry) for entry in body]
+    return [item_or_rejection(entry) for entry in body]
 
 
 def read_item(entry: Any) -> FeedbackItem:
     """One item from its JSON. Raises FeedbackInvalid."""
     if not isinstance(entry, dict):
         raise FeedbackInvalid(f"An item is an object; got {_kind(entry)}.")
-    for name in entry.keys() - _FIELDS:
-        raise FeedbackInvalid(f"Field {brief(name)} is unknown; expected some of: {', '.join(sorted(_FIELDS))}.")
+    for name in entry.keys() - FIELDS:
+        raise FeedbackInvalid(f"Field {brief(name)} is unknown; expected some of: {', '.join(sorted(FIELDS))}.")
     if entry.get("label") is None:
         raise FeedbackInvalid("Field 'label' is missing; give the name of the true class.")
     item = FeedbackItem(
@@ -64,7 +64,8 @@ def read_item(entry: Any) -> FeedbackItem:
     return item
 
 
-def _item_or_rejection(entry: Any) -> FeedbackItem | FeedbackResult:
+def item_or_rejection(entry: Any) -> FeedbackItem | FeedbackResult:
+    """One item from its JSON, or the result that rejects it."""
     try:
         return read_item(entry)
     except FeedbackInvalid as error:

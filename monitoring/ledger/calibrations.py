@@ -73,6 +73,15 @@ def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) 
     connection.execute(insert(monitor_event).values(values))
 
 
+def promoted_version(connection: Connection, model: str) -> int | None:
+    """The version that a server last noted as the model's production, if one did."""
+    wanted = select(calibration.c.version).join(
+        monitor_event, monitor_event.c.calibration_id == calibration.c.calibration_id
+    )
+    noted = wanted.where(calibration.c.model == model, monitor_event.c.kind == PROMOTED)
+    return connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1))
+
+
 def load(connection: Connection, calibration_ids: Sequence[int]) -> list[CalibrationRow]:
     """The rows of these ids, in the order of the ids in the table."""
     wanted = select(calibration).where(calibration.c.calibration_id.in_(calibration_ids))

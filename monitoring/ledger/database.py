@@ -69,6 +69,12 @@ class Ledger:
         """For a thread that writes all the time: transactions on one connection; close it before the ledger."""
         return Writer(self._writers)
 
+    def session(self) -> Connection:
+        """A connection outside of the pool and of transactions, for a lock that ends with it; the caller closes it."""
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()
+        return connection
+
     def close(self) -> None:
         """Close every connection; the ledger cannot be used afterwards."""
         self._engine.dispose()

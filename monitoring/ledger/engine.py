@@ -68,7 +68,9 @@ def _postgresql(url: URL, busy_timeout_s: float) -> Engine:
     settings = {"synchronous_commit": "on", "default_transaction_isolation": r"read\ committed"}
     settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"}
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    arguments = {"connect_timeout": 5, "application_name": "candor", "options": options}
+    # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
+    alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+    arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | alive
     try:
         return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from sqlalchemy import Connection, Table
 
-_NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
+NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
 
 
 class Lock(IntEnum):
@@ -20,6 +20,7 @@ class Lock(IntEnum):
     CALIBRATION = 2  # one a calibration: its labels, and the detector that follows from them
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
+    LEAD = 5  # held by a session, never with others: see lead.py
 
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:
@@ -53,4 +54,4 @@ def is_shared(connection: Connection) -> bool:
 
 def _take(connection: Connection, function: str, which: Lock, key: int) -> None:
     if is_shared(connection):
-        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (_NAMESPACE + which, key))
+        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (NAMESPACE + which, key))

@@ -10,11 +10,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from monitoring.errors import FeedbackInvalid
-from monitoring.feedback.body import read_items
+from monitoring.feedback.body import FIELDS, item_or_rejection, read_items
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.recorder import Recorder
+from monitoring.routes.intake import Outcome, take
 from monitoring.routes.refusals import REJECTIONS, refused
-from monitoring.routes.request import read_json_body
+from monitoring.routes.request import media_type, read_json_body
+from monitoring.rows import Row, tables
+
+_TABLES = tables(FIELDS)
+_UNRECORDED = {
+    Reason.UNKNOWN_PREDICTION: "The ledger has no such prediction.",
+    Reason.EXPIRED: "The prediction is older than the ledger keeps.",
+}
 
 
 class FeedbackRoutes:
@@ -24,7 +32,9 @@ class FeedbackRoutes:
         self._recorder = recorder
 
     async def post(self, request: Request) -> Response:
-        """One label as an object, or a list of them; answered in kind."""
+        """One label as an object, or a list of them; answered in kind. A table (NDJSON, CSV) gets a summary."""
+        if (table := _TABLES.get(media_type(request))) is not None:
+            return await take(request, table(), self)
         data = await read_json_body(request)
         try:
             read = await to_thread.run_sync(read_items, data)
@@ -41,6 +51,14 @@ class FeedbackRoutes:
             return JSONResponse({"error": refusal[1], "detail": detail, "results": answers}, 422)
         return JSONResponse(answers[0] if isinstance(data, dict) else answers)
 
+    def read(self, rows: Sequence[Row]) -> list[FeedbackItem | FeedbackResult]:
+        """The items of a table's rows."""
+        return [_rejection(row.problem) if row.problem else item_or_rejection(row.fields) for row in rows]
+
+    async def write(self, read: Sequence[FeedbackItem | FeedbackResult]) -> list[Outcome]:
+        """Record them."""
+        return [_outcome(result) for result in await self._record(read)]
+
     async def _record(self, read: Sequence[FeedbackItem | FeedbackResult]) -> list[FeedbackResult]:
         """Record the valid ones, keep the others' rejections at their places."""
         items = [entry for entry in read if isinstance(entry, FeedbackItem)]
@@ -49,6 +67,16 @@ class FeedbackRoutes:
         results: list[FeedbackResult] = await asyncio.wrap_future(self._recorder.feedback(items))
         recorded = iter(results)
         return [next(recorded) if isinstance(entry, FeedbackItem) else entry for entry in read]
+
+
+def _rejection(problem: str) -> FeedbackResult:
+    return FeedbackResult(FeedbackStatus.REJECTED, reason=Reason.INVALID, detail=problem)
+
+
+def _outcome(result: FeedbackResult) -> Outcome:
+    if result.reason is None:
+        return Outcome(result.status.value)
+    return Outcome(result.status.value, result.detail or _UNRECORDED[result.reason])
 
 
 def _all_rejected(results: Sequence[FeedbackResult]) -> bool:

@@ -3,25 +3,29 @@
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from monitoring.errors import (
     BodyMalformed,
+    BodyStalled,
     BodyTooLarge,
     FeedbackInvalid,
     ModelUnknown,
     MonitoringError,
     QueryInvalid,
     RecorderClosed,
+    TableInvalid,
 )
 from monitoring.feedback.items import Reason
 
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
     BodyMalformed: (400, "malformed_body"),
+    BodyStalled: (408, "body_timeout"),
     BodyTooLarge: (413, "body_too_large"),
     FeedbackInvalid: (422, "invalid_feedback"),
     ModelUnknown: (404, "unknown_model"),
+    TableInvalid: (422, "invalid_table"),
     QueryInvalid: (422, "invalid_query"),
     RecorderClosed: (503, "recorder_closed"),
     SQLAlchemyError: (503, "ledger_unavailable"),
@@ -43,6 +47,8 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except MonitoringError as error:
             return refused(*_refusal(error), str(error))
+        except ClientDisconnect:
+            return refused(400, "malformed_body", "The client hung up before its body was complete.")  # unheard
         except SQLAlchemyError as error:
             return refused(*_refusal(error), "The ledger cannot be read or written now; try again later.")
 

@@ -1,14 +1,17 @@
 """What the routes read of a request: its body, no further than a limit, and its query."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from anyio import to_thread
 from starlette.requests import Request
 
-from monitoring.errors import BodyTooLarge, QueryInvalid, brief
+from monitoring.errors import BodyStalled, BodyTooLarge, QueryInvalid, brief
 from monitoring.feedback.body import read_json
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
+STALL_S = 30.0
 
 
 async def read_json_body(request: Request) -> Any:
@@ -17,13 +20,30 @@ async def read_json_body(request: Request) -> Any:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read no further than the limit. Raises BodyTooLarge."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT_BYTES:
-            raise BodyTooLarge(BODY_LIMIT_BYTES)
-    return bytes(body)
+    """The body, read no further than the limit. Raises BodyTooLarge, BodyStalled."""
+    return b"".join([chunk async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES)])
+
+
+async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it comes, read no further than the limit. Raises BodyTooLarge, BodyStalled."""
+    size_bytes, stream = 0, request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise BodyStalled(STALL_S) from None
+        if chunk is None:
+            return
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise BodyTooLarge(limit_bytes)
+        yield chunk
+
+
+def media_type(request: Request) -> str:
+    """The body's declared media type, bare and in lower case; empty where none is declared."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def read_version(request: Request) -> int | None:

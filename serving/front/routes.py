@@ -88,7 +88,7 @@ def rare_routes(
         Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
         *mounted,
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _any_error})
+    return Starlette(routes=routes, exception_handlers={HTTPException: http_error, Exception: any_error})
 
 
 def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
@@ -100,15 +100,17 @@ async def _post_only(_: Request) -> Response:
     raise HTTPException(405, headers={"Allow": "POST, PUT"})
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, another method) as JSON."""
     if not isinstance(error, HTTPException):
-        return await _any_error(request, error)
+        return await any_error(request, error)
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}; GET / lists the addresses."
     body = {"error": CODES.get(error.status_code, "http_error"), "detail": detail}
     return JSONResponse(body, error.status_code, headers=error.headers)
 
 
-async def _any_error(request: Request, error: Exception) -> Response:
+async def any_error(request: Request, error: Exception) -> Response:
+    """Any other error as JSON, told in the log where the server is at fault."""
     failed: Failure = failure(error)
     if failed is INTERNAL:
         logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)

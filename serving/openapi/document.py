@@ -1,15 +1,18 @@
 """The OpenAPI document, put together from the operations and schemas."""
 
+from collections.abc import Container
 from typing import Any
 
 from serving.openapi.operations import OPERATIONS, Operation
 from serving.openapi.schemas import SCHEMAS, Schema, ref
 
 
-def document(version: str) -> dict[str, Any]:
-    """The OpenAPI document of this server's `version`."""
+def document(version: str, *, only: Container[str] | None = None) -> dict[str, Any]:
+    """The OpenAPI document of this server's `version`, of all paths or `only` some."""
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
+        if only is not None and path not in only:
+            continue
         paths.setdefault(path, {})[method.lower()] = _described(path, operation)
     return {
         "openapi": "3.1.0",

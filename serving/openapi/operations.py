@@ -103,9 +103,10 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", "/predictions/{model}/{version}"): PREDICT,
     ("POST", "/feedback"): Operation(
         "feedback",
-        "True labels of answers, one or a list. Sending the same again is safe.",
-        _json({"anyOf": [ref("LabelResult"), record("results", results=array(ref("LabelResult")))]}),
-        _json({"anyOf": [ref("Label"), array(ref("Label"), minItems=1, maxItems=10_000)]}),
+        "True labels of answers: one, a list, or a table of any length. Sending the same again is safe.",
+        _json({"anyOf": [ref("LabelResult"), array(ref("LabelResult")), ref("TableSummary")]}),
+        _json({"anyOf": [ref("Label"), array(ref("Label"), minItems=1, maxItems=10_000)]})
+        | {"application/x-ndjson": ref("Label"), "text/csv": {"type": "string"}},
         refuses=(400, 404, 408, 413, 415, 422, 503),
     ),
     ("GET", "/calibration"): Operation("calibration", "Every model's report without its bins.", _json(ANYTHING)),

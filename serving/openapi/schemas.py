@@ -77,6 +77,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
         prediction_id=MAYBE_TEXT,
         detail=MAYBE_TEXT,
     ),
+    "TableSummary": {
+        "description": "What became of a table (NDJSON or CSV): how many rows got which status, and why some got none.",
+        **record(
+            "rows statuses problems problems_left_out",
+            rows=COUNT,
+            statuses={"type": "object", "additionalProperties": COUNT},
+            problems=array(record("line status detail", line=COUNT, status=TEXT, detail=TEXT)),
+            problems_left_out=COUNT,
+        ),
+    },
     "Report": {
         "description": "One model version's calibration as the ledger has it: docs/monitoring.md explains each figure.",
         **record(

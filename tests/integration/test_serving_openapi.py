@@ -5,15 +5,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from model_store.store import Store
+from serving.alone import Guarded, build
 from serving.errors import STATUS
 from serving.fleet import Fleet
+from serving.front.gate import read_gate
 from serving.monitor import open_monitor
 from serving.openapi.document import document
 from serving.openapi.operations import OPERATIONS
@@ -48,6 +53,32 @@ def test_every_route_is_described_and_everything_described_is_a_route(rare: Star
     }
     hot = {("POST", "/predictions/{model}"), ("POST", "/predictions/{model}/{version}")}
     assert set(OPERATIONS) == mounted | hot
+
+
+def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
+    with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
+        app = build(monitor)
+        client = TestClient(app)
+        described = client.get("/openapi.json").json()["paths"]
+        assert {route.path for route in app.routes if isinstance(route, Route)} == set(described)
+        assert "/feedback" in described
+        assert "/predictions/{model}" not in described
+        assert client.get("/readyz").json()["status"] == "ready"
+        assert client.get("/nowhere").json()["error"] == "unknown_path"
+
+
+@pytest.mark.anyio
+async def test_the_gate_stands_before_the_monitor_alone() -> None:
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("in")(scope, receive, send)
+
+    app = Guarded(inner, read_gate("a-token-for-labels feedback", None))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
+        assert (await client.post("/feedback")).status_code == 401
+        allowed = {"authorization": "Bearer a-token-for-labels"}
+        assert (await client.post("/feedback", headers=allowed)).text == "in"
+        refused = await client.get("/metrics", headers=allowed)
+        assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
 
 
 def test_every_route_stands_in_the_api_page() -> None:

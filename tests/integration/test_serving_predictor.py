@@ -14,8 +14,8 @@ from model_store.bundle import Bundle
 from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable
+from serving.listener import listen
 from serving.predictor import Predictor, choose_providers, session_options
-from serving.server import listen
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 

@@ -1,10 +1,13 @@
 """Files that a client sends."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from serving.files import NothingToSend, image_files, read_labels
+from serving.files import NothingToSend, count_rows, image_files, read_rows
 
 
 def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -20,17 +23,22 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         image_files([tmp_path])
 
 
-def test_labels_are_read_from_a_csv_without_empty_fields(tmp_path: Path) -> None:
-    file = tmp_path / "labels.csv"
-    file.write_text("prediction_id,label,source\nabc,normal,\ndef,benign,audit\n", encoding="utf-8-sig")
-    assert read_labels(file) == [
-        {"prediction_id": "abc", "label": "normal"},
-        {"prediction_id": "def", "label": "benign", "source": "audit"},
-    ]
+def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
+    rows = [{"prediction_id": "abc", "label": "normal"}, {"prediction_id": "def", "label": "benign", "source": "audit"}]
+    text = "prediction_id,label,source\nabc,normal,\ndef,benign,audit\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8-sig")
+    (tmp_path / "labels.ndjson").write_text("".join(json.dumps(row) + "\n\n" for row in rows))
+    columns = {name: [row.get(name) for row in rows] for name in ("prediction_id", "label", "source")}
+    pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    for name in ("labels.csv", "labels.ndjson", "labels.parquet"):
+        assert list(read_rows(tmp_path / name)) == rows, name
+    assert [count_rows(tmp_path / name) for name in ("labels.csv", "labels.parquet")] == [2, 2]
 
 
-@pytest.mark.parametrize("text", ["", "prediction_id,label\n", "prediction_id\nabc\n", "prediction_id,label\nabc,\n"])
-def test_a_file_without_labels_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(NothingToSend, match="label"):
-        read_labels(tmp_path / "labels.csv")
+@pytest.mark.parametrize(
+    ("name", "text"), [("labels.txt", "x"), ("labels.ndjson", "{}\n{"), ("labels.ndjson", "[1]"), ("x.parquet", "x")]
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(NothingToSend, match=name.split(".")[0]):
+        list(read_rows(tmp_path / name))

@@ -1,0 +1,187 @@
+"""Tables as they stream in, NDJSON or CSV with a header: bytes in, entries out, one a row, in pieces of any size.
+
+A row that cannot be read is an entry that says why, and the next row is read. Refused as a whole is a CSV whose header
+is missing or names an unknown column. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks and all.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from monitoring.errors import TableInvalid, brief
+
+ROW_LIMIT_BYTES = 64 * 1024
+NDJSON, CSV = "application/x-ndjson", "text/csv"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Row(NamedTuple):
+    """`line`: where it begins, from 1, a header included. `fields`: what it says; None where `problem` says why not."""
+
+    line: int
+    fields: Any
+    problem: str | None = None
+
+
+class Table(Protocol):
+    """Something that bytes are fed to."""
+
+    def feed(self, chunk: bytes) -> list[Row]:
+        """The rows that are complete with this chunk. Raises TableInvalid."""
+
+    def end(self) -> list[Row]:
+        """What is left when there are no more bytes. Raises TableInvalid."""
+
+
+class _Line(NamedTuple):
+    number: int
+    data: bytes | None  # None: too long
+
+
+class _Lines:
+    """Cuts bytes into lines without their ends; what does not fit is passed over up to the next end."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._number = 0
+        self._passing = False  # over the rest of a line that is too long
+
+    def feed(self, chunk: bytes) -> list[_Line]:
+        *whole, self._rest = (self._rest + chunk).split(b"\n")
+        lines = [line for data in whole if (line := self._line(data)) is not None]
+        if len(self._rest) > ROW_LIMIT_BYTES:
+            self._rest = b""
+            if not self._passing:
+                self._passing = True
+                self._number += 1
+                lines.append(_Line(self._number, None))
+        return lines
+
+    def end(self) -> list[_Line]:
+        rest, self._rest = self._rest, b""
+        line = self._line(rest) if rest else None
+        return [] if line is None else [line]
+
+    def _line(self, data: bytes) -> _Line | None:
+        if self._passing:
+            self._passing = False
+            return None
+        self._number += 1
+        if self._number == 1:
+            data = data.removeprefix(_BOM)
+        return _Line(self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None)
+
+
+class NdjsonTable:
+    """A JSON object a line; empty lines are passed over."""
+
+    def __init__(self) -> None:
+        self._lines = _Lines()
+
+    def feed(self, chunk: bytes) -> list[Row]:
+        """See Table."""
+        return [_from_json(line) for line in self._lines.feed(chunk) if line.data is None or line.data.strip()]
+
+    def end(self) -> list[Row]:
+        """See Table."""
+        return [_from_json(line) for line in self._lines.end() if line.data is None or line.data.strip()]
+
+
+class CsvTable:
+    """Comma-separated values under a header of some of `columns`; empty cells are left out."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._columns = columns
+        self._lines = _Lines()
+        self._header: list[str] | None = None
+        self._open: _Line | None = None  # a row whose quotes are not closed yet
+
+    def feed(self, chunk: bytes) -> list[Row]:
+        """See Table."""
+        return self._rows(self._whole(self._lines.feed(chunk)))
+
+    def end(self) -> list[Row]:
+        """See Table."""
+        records = self._whole(self._lines.end())
+        if self._open is not None:
+            records.append(self._open)
+            self._open = None
+        rows = self._rows(records)
+        if self._header is None:
+            raise TableInvalid(f"The table is empty; its first line names columns, some of: {self._expected()}.")
+        return rows
+
+    def _whole(self, lines: Sequence[_Line]) -> list[_Line]:
+        """Lines joined to records: a record ends with a line that closes all quotes."""
+        records = []
+        for line in lines:
+            if self._open is not None and self._open.data is not None:
+                joined = None if line.data is None else self._open.data + b"\n" + line.data
+                line = _Line(self._open.number, joined if joined and len(joined) <= ROW_LIMIT_BYTES else None)
+            self._open = None
+            if line.data is not None and line.data.count(b'"') % 2:
+                self._open = line
+            elif line.data is None or line.data.strip():
+                records.append(line)
+        return records
+
+    def _rows(self, records: Sequence[_Line]) -> list[Row]:
+        texts = [_text(record) for record in records]
+        if self._header is None and records:
+            self._header = self._read_header(texts[0])
+            records, texts = records[1:], texts[1:]
+        return [self._row(record, text) for record, text in zip(records, texts, strict=True)]
+
+    def _row(self, record: _Line, text: str | None) -> Row:
+        if text is None:
+            return _unread(record)
+        header = self._header or []
+        try:
+            (cells,) = csv.reader([text], strict=True)
+        except (csv.Error, ValueError) as error:
+            return Row(record.number, None, f"The line is no CSV ({error}): {brief(text)}.")
+        if len(cells) != len(header):
+            return Row(record.number, None, f"The line has {len(cells)} cells, the header {len(header)} columns.")
+        return Row(record.number, {name: cell for name, cell in zip(header, cells, strict=True) if cell})
+
+    def _read_header(self, text: str | None) -> list[str]:
+        try:
+            (names,) = csv.reader([text or ""], strict=True)
+        except (csv.Error, ValueError):
+            names = []
+        header = [name.strip() for name in names]
+        wrong = next((name for name in header if name not in self._columns), None)
+        if wrong is not None or not header or len(set(header)) < len(header):
+            what = f"column {brief(wrong)} is unknown" if wrong is not None else "it names none, or one twice"
+            raise TableInvalid(f"The first line must name the columns, some of: {self._expected()}; {what}.")
+        return header
+
+    def _expected(self) -> str:
+        return ", ".join(sorted(self._columns))
+
+
+def tables(columns: Collection[str]) -> Mapping[str, Callable[[], Table]]:
+    """What reads a body, by its media type; a CSV may have `columns`."""
+    return {NDJSON: NdjsonTable, CSV: lambda: CsvTable(columns)}
+
+
+def _from_json(line: _Line) -> Row:
+    if line.data is None:
+        return _unread(line)
+    try:
+        return Row(line.number, json.loads(line.data))
+    except (ValueError, RecursionError) as error:
+        return Row(line.number, None, f"The line is not JSON ({brief(str(error))}).")
+
+
+def _text(line: _Line) -> str | None:
+    try:
+        return None if line.data is None else line.data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _unread(line: _Line) -> Row:
+    what = f"longer than {ROW_LIMIT_BYTES:,} bytes" if line.data is None else "not UTF-8"
+    return Row(line.number, None, f"The line is {what}.")

@@ -1,0 +1,148 @@
+"""`candor monitor` as real processes on one PostgreSQL: the leader is killed under load, and nothing is lost."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from model_store.store import Store
+from monitoring import watch
+from monitoring.ledger import Ledger
+from monitoring.ledger.schema import feedback, label_current
+from monitoring.upkeep import recount
+from tests.postgres import Cluster
+
+pytestmark = pytest.mark.e2e
+
+ANSWERS = 160
+
+
+class Process:
+    """`candor serve` or `candor monitor` on a free port."""
+
+    def __init__(self, verb: str, folder: Path, **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        environment |= {f"CANDOR_{name.upper()}": value for name, value in ({"port": "0"} | settings).items()}
+        self._log = folder / f"{verb}.log"
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "candor", verb]
+            self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """Waits until it listens."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("Candor "), self._log.read_text()
+        return httpx.Client(base_url=line.split()[-1], timeout=60)
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path).json()
+
+    def end(self, number: int) -> int:
+        """Send a signal and wait."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=60)
+
+    def close(self) -> None:
+        self.client.close()
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def site(tiny_store: Store, postgres: Cluster, tmp_path: Path) -> Iterator[tuple[str, Callable[..., Process]]]:
+    """The ledger's URL, and what starts processes on it."""
+    running: list[Process] = []
+    url = postgres.make_database()
+
+    def start(verb: str, **settings: str) -> Process:
+        here = {"ledger": url, "store": str(tiny_store.root), "threads": "1", "deadline_s": "30"}
+        running.append(Process(verb, tmp_path, **(here | settings)))
+        return running[-1]
+
+    yield url, start
+    for process in running:
+        process.close()
+
+
+def wait_until(true: Callable[[], bool], *, within_s: float) -> float:
+    """Seconds that it took."""
+    began_s = time.monotonic()
+    while not true():
+        assert time.monotonic() - began_s < within_s, "it did not happen in time"
+        time.sleep(0.05)
+    return time.monotonic() - began_s
+
+
+def test_the_leader_is_killed_while_labels_come(
+    site: tuple[str, Callable[..., Process]], png: Callable[..., bytes]
+) -> None:
+    url, start = site
+    server = start("serve", monitor="apart")
+    monitors = [start("monitor"), start("monitor")]
+    wait_until(lambda: server.client.get("/readyz").status_code == 200, within_s=60)
+    wait_until(lambda: any(monitor.get("/readyz")["leader"] for monitor in monitors), within_s=20)
+    leaders = [monitor for monitor in monitors if monitor.get("/readyz")["leader"]]
+    assert len(leaders) == 1
+    leader, standby = leaders[0], next(monitor for monitor in monitors if monitor is not leaders[0])
+
+    images = [png(seed) for seed in range(8)]
+    answers = [server.client.post("/predictions/tiny", content=images[n % 8]).json() for n in range(ANSWERS)]
+    assert server.client.post("/feedback", json={}).status_code == 404  # it only records
+    statuses: Counter[str] = Counter()
+    sent = threading.Event()
+
+    def label() -> None:
+        """Labels one by one to both in turn; what one does not acknowledge is sent to the other."""
+        places = itertools.cycle(monitors)
+        for number, answer in enumerate(answers):
+            word = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+            if number == ANSWERS // 4:
+                sent.set()
+            while True:
+                try:
+                    given = next(places).client.post("/feedback", json=word)
+                except httpx.TransportError:
+                    continue
+                assert given.status_code == 200, given.text
+                statuses[given.json()["status"]] += 1
+                break
+
+    thread = threading.Thread(target=label)
+    thread.start()
+    assert sent.wait(60)
+    assert leader.end(signal.SIGKILL) == -signal.SIGKILL
+    assert wait_until(lambda: standby.get("/readyz")["leader"], within_s=30) < 15  # a second or two when it has a CPU
+    thread.join(timeout=120)
+    assert statuses["accepted"] + statuses["unchanged"] == ANSWERS
+    assert statuses["unchanged"] <= 1  # the one whose acknowledgment died with the leader
+
+    report = standby.get("/calibration/tiny")
+    assert report["coverage"] == {"served": ANSWERS, "labeled": ANSWERS, "ratio": 1.0}
+    assert report["drift"]["labels"] == ANSWERS
+    assert "candor_monitor_leader 1.0" in standby.client.get("/metrics").text
+    assert "candor_calibration_ece_ratio" not in server.client.get("/metrics").text
+    assert standby.end(signal.SIGTERM) == 0
+    with Ledger(url) as ledger:
+        with ledger.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(feedback)) == ANSWERS
+            assert connection.scalar(select(func.count()).select_from(label_current)) == ANSWERS
+            watched = watch.load(connection, 1)
+            assert watched is not None
+            assert watched.detector.labels == ANSWERS
+        assert recount.check(ledger).agrees
