@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring import watch
-from monitoring.errors import NotRegistered
+from monitoring.errors import ModelUnknown, NotRegistered
 from monitoring.feedback import pending
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
-from monitoring.inbox import Group, Labels
-from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.inbox import Batch, Group, Labels
+from monitoring.ledger.calibrations import CalibrationRow, of_card
 from monitoring.ledger.locks import Lock, lock, share
-from monitoring.ledger.predictions import PredictionRow, append
+from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import Slices
+from monitoring.spool import Frame
 from monitoring.tally import Tally
 
 
@@ -43,6 +44,23 @@ class Commit:
         results = self._label(connection, items, tally, now_ns=now_ns) if items else []
         tally.changes.save(connection, self.slices, shard=self.shard)
         return tally, _dealt(results[len(waited) :], group.labels)
+
+    def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> Tally:
+        """Write spooled answers, but for those that are there already: a commit may have succeeded unheard."""
+        rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
+        group = Group([Batch(absent(connection, rows), lambda _: None)], [])
+        return self.write(connection, group, now_ns=now_ns)[0]
+
+    def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
+        """A frame's answers under the calibration ids of this ledger. Raises ModelUnknown where it lacks one."""
+        here: dict[int, int] = {}
+        for number, card in frame.cards.items():
+            row = of_card(connection, *card)
+            if row is None:
+                raise ModelUnknown(card.model, card.version)
+            self.calibrations.setdefault(row.calibration_id, row)
+            here[number] = row.calibration_id
+        return [row._replace(calibration_id=here[row.calibration_id]) for row in frame.rows]
 
     def _require_registered(self, calibration_ids: set[int]) -> None:
         for calibration_id in calibration_ids - self.calibrations.keys():

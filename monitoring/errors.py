@@ -108,6 +108,26 @@ class RecorderClosed(MonitoringError, RuntimeError):
         super().__init__("The recorder has stopped; nothing more is written to the ledger.")
 
 
+class SpoolFull(MonitoringError, RuntimeError):
+    """The ledger is away, and the file that holds answers meanwhile is full."""
+
+    def __init__(self, path: str, limit_bytes: int) -> None:
+        self.path, self.limit_bytes = path, limit_bytes
+        super().__init__(
+            f"The spool {path} is full ({limit_bytes:,} bytes); bring the ledger back, or raise the limit."
+        )
+
+
+class AnswersSpooled(MonitoringError, RuntimeError):
+    """Labels that come while answers wait for the ledger: theirs may be among them."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        super().__init__(
+            f"The ledger is or was away, and {rows:,} answers are not in it yet; send these labels again later."
+        )
+
+
 class RecalibrationRefused(MonitoringError, ValueError):
     """Too little or unsuitable evidence for a new temperature."""
 

@@ -80,15 +80,15 @@ class Inbox:
                 queues[type(piece)].append(piece)
             self._arrived.notify()
 
-    def take(self) -> Group | Task | None:
-        """Wait for work: a task if one waits, else a group; None once closed and empty."""
+    def take(self, timeout_s: float | None = None) -> Group | Task | None:
+        """Wait for work: a task if one waits, else a group, empty after `timeout_s`; None once closed and empty."""
         with self._arrived:
-            self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed)
+            self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed, timeout_s)
             if self._tasks:
                 return self._tasks.popleft()
             batches = _portion(self._batches, ROWS_AT_ONCE, lambda batch: len(batch.rows))
             labels = _portion(self._labels, LABELS_AT_ONCE, lambda portion: len(portion.items))
-            return Group(batches, labels) if batches or labels else None
+            return None if self._closed and not (batches or labels) else Group(batches, labels)
 
     def close(self) -> None:
         """Refuse new work; what is here is still taken."""

@@ -70,6 +70,10 @@ class MonitorMetrics:
             (*MODEL, "bin"),
             registry=registry,
         )
+        self.spool_rows = Gauge("candor_spool_rows", "Answers that wait for the ledger.", registry=registry)
+        self.spool_bytes = Gauge("candor_spool_bytes", "Used bytes of the spool.", registry=registry)
+        self.spool_written = counter("spool_written", "Answers spooled because the ledger was away.", ())
+        self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
         for reason in Reason:
             self.feedback_rejected.labels(reason.value)
         self._born: set[tuple[str, str]] = set()

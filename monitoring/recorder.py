@@ -1,7 +1,7 @@
 """The recorder: the one thread that writes to the ledger.
  Whatever waits goes into one commit, answers first, then labels; only after the commit does anybody hear of
-it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, and
-the thread goes on.
+it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, or, with a
+spool, sends the answers on a detour; either way the thread goes on.
 """
 
 import logging
@@ -18,7 +18,8 @@ from calibration.drift import DriftSettings
 from model_store.card import Card
 from monitoring import watch
 from monitoring.commit import Commit
-from monitoring.errors import ModelUnknown, RecorderClosed
+from monitoring.detour import Detour, is_away
+from monitoring.errors import AnswersSpooled, ModelUnknown, RecorderClosed
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.history import ACKNOWLEDGED
@@ -31,6 +32,7 @@ from monitoring.ledger.shadows import note_shadow
 from monitoring.ledger.shown import shown
 from monitoring.ledger.slices import Slices
 from monitoring.metrics import MonitorMetrics
+from monitoring.spool import Frame, Spool
 from monitoring.watch import Watched
 
 _log = logging.getLogger(__name__)
@@ -39,7 +41,8 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` hold for every calibration registered here, `policy` for every label. Close it to drain what waits.
+    `settings` hold for every calibration registered here, `policy` for every label. What a `spool` holds is joined; one
+    with room takes answers while the ledger is away. Close the recorder to drain what waits.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Recorder:
         *,
         settings: DriftSettings | None = None,
         policy: FeedbackPolicy | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
@@ -58,6 +62,7 @@ class Recorder:
         self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
         self._inbox = Inbox()
         self._writer = ledger.writer()
+        self._detour = Detour(spool, metrics, join=self._join)
         self._recall()
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
@@ -168,9 +173,10 @@ class Recorder:
         self._metrics.birth(row)
 
     def _work(self) -> None:
-        while (work := self._inbox.take()) is not None:
+        while (work := self._inbox.take(self._detour.wait_s)) is not None:
             try:
-                self._run(work) if isinstance(work, Task) else self._write(work)
+                self._run(work) if isinstance(work, Task) else self._take(work)
+                self._detour.advance()
             except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
                 _log.exception("the recorder failed after a commit")
         self._writer.close()
@@ -184,6 +190,18 @@ class Recorder:
         else:
             task.future.set_result(result)
 
+    def _take(self, group: Group) -> None:
+        """Write a group, by the detour while the ledger rests; labels wait until all answers are in the ledger."""
+        if self._detour.rows and group.labels:
+            error = AnswersSpooled(self._detour.rows)
+            for portion in group.labels:
+                portion.future.set_exception(error)
+            group = Group(group.batches, [])
+        if group.batches and self._detour.open and self._detour.ledger_rests:
+            self._divert(group)
+        elif group.batches or group.labels:
+            self._write(group)
+
     def _write(self, group: Group) -> None:
         now_ns = self._ledger.clock()
         try:
@@ -191,15 +209,41 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             parts = group.apart()
             if isinstance(error, OperationalError) or len(parts) == 1:
-                _fail(group, error)
+                self._give_up(group, error)
                 return
             for part in parts:  # one of them is at fault, not the database: the others must not suffer
                 self._write(part)
             return
+        self._detour.reached()
         try:
             self._metrics.count(tally, self._calibrations)
         finally:
             _succeed(group, results)
+
+    def _join(self, frames: Sequence[Frame]) -> None:
+        now_ns = self._ledger.clock()
+        tally = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
+        self._metrics.count(tally, self._calibrations)
+
+    def _give_up(self, group: Group, error: Exception) -> None:
+        """What cannot be written fails; where it is the ledger's fault, answers may take the detour."""
+        if not (self._detour.open and is_away(error)):
+            _fail(group, error)
+            return
+        self._detour.rest(error)
+        for portion in group.labels:
+            portion.future.set_exception(error)
+        if group.batches:
+            self._divert(Group(group.batches, []))
+
+    def _divert(self, group: Group) -> None:
+        failed: Exception | None = None
+        try:
+            self._detour.take([row for batch in group.batches for row in batch.rows], self._calibrations)
+        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
+            failed = error
+        for batch in group.batches:
+            _call(batch.done, failed)
 
 
 def _succeed(group: Group, results: list[list[FeedbackResult]]) -> None:

@@ -1,11 +1,12 @@
 """The monitor of a process: ledger, recorder and caretaker, opened and closed together; nothing where it is off."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute
 
 from calibration.drift import DriftSettings
@@ -17,6 +18,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
 from monitoring.routes import routes
+from monitoring.spool import Spool
 from serving.settings import Settings
 
 _DAY_S = 86_400
@@ -57,7 +59,11 @@ def open_monitor(
     )
     kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
     policy = FeedbackPolicy(retention_s=kept_s)
-    with Ledger(url) as ledger, Recorder(ledger, metrics, settings=drift, policy=policy) as recorder:
+    with (
+        Ledger(url) as ledger,
+        _open_spool(settings, answers=production is not None) as spool,
+        Recorder(ledger, metrics, settings=drift, policy=policy, spool=spool) as recorder,
+    ):
         alarmed = partial(_alarmed, ledger)
         if settings.monitor == "apart" and production is not None:
             yield Monitor(recorder, [], alarmed)
@@ -67,9 +73,20 @@ def open_monitor(
             yield Monitor(recorder, list(mounted), alarmed, lambda: caretaker.leads, ledger)
 
 
+def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:
+    """The spool of a server that wants one, or to which an earlier run has left one to be joined."""
+    if not answers or (settings.ledger_required and not settings.spool.exists()):
+        return nullcontext()
+    return Spool(settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes)
+
+
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
-    with ledger.read() as connection:
-        watched = watch.load(connection, calibration_id)
+    """Whether the ledger says so; one that is away says nothing, and the recorder's log says that it is away."""
+    try:
+        with ledger.read() as connection:
+            watched = watch.load(connection, calibration_id)
+    except SQLAlchemyError:
+        return False
     return watched is not None and watched.detector.active
 
 

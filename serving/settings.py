@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     )
     store: Path = Field(Path("model_store/models"), description="Folder of the model store.")
     ledger: str = Field("sqlite:///./candor.db", description="Database of predictions and labels; 'off' keeps none.")
+    ledger_required: bool = Field(
+        True, description="Withhold answers that the ledger cannot take; false: spool them, and join them later."
+    )
+    spool: Path = Field(Path("candor.spool"), description="File of the spool, one a server process.")
+    spool_limit_bytes: int = Field(
+        64 * 2**20, ge=2**16, description="Size of the spool, reserved at the start; an answer takes 200 bytes or more."
+    )
     data: Path | None = Field(
         None, description="Folder with data sets and pretrained weights, for training and the demo."
     )

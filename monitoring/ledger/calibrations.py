@@ -95,6 +95,13 @@ def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
     return [_row(row) for row in connection.execute(wanted)]
 
 
+def of_card(connection: Connection, model: str, version: int, card_sha256: str) -> CalibrationRow | None:
+    """The calibration of this card, None where this ledger has never seen it."""
+    wanted = select(calibration).filter_by(model=model, version=version, card_sha256=card_sha256)
+    row = connection.execute(wanted).one_or_none()
+    return None if row is None else _row(row)
+
+
 def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
     """A model's calibration of this version, else its most recently registered one. Raises ModelUnknown."""
     for row in of_model(connection, model):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from calibration.bins import bin_index
 from monitoring.ledger.schema import prediction
@@ -32,6 +32,7 @@ class PredictionRow(NamedTuple):
     audit: float | None = None
 
 
+_IDS_AT_ONCE = 500  # parameters in one IN list
 _INSERT = inserting(prediction)
 
 
@@ -42,3 +43,13 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
     for row, bin_number in zip(rows, bins, strict=True):
         cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
         changes.serve(Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None)))
+
+
+def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+    """Those of `rows` that are not in the ledger."""
+    ids = [row.prediction_id for row in rows]
+    there: set[bytes] = set()
+    for start in range(0, len(ids), _IDS_AT_ONCE):
+        asked = prediction.c.prediction_id.in_(ids[start : start + _IDS_AT_ONCE])
+        there |= {bytes(key) for key in connection.scalars(select(prediction.c.prediction_id).where(asked))}
+    return [row for row in rows if row.prediction_id not in there]

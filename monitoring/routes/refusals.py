@@ -7,6 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from monitoring.errors import (
+    AnswersSpooled,
     BodyMalformed,
     BodyStalled,
     BodyTooLarge,
@@ -27,6 +28,7 @@ REFUSALS: dict[type[Exception], tuple[int, str]] = {
     ModelUnknown: (404, "unknown_model"),
     TableInvalid: (422, "invalid_table"),
     QueryInvalid: (422, "invalid_query"),
+    AnswersSpooled: (503, "ledger_unavailable"),
     RecorderClosed: (503, "recorder_closed"),
     SQLAlchemyError: (503, "ledger_unavailable"),
 }

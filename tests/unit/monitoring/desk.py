@@ -19,6 +19,7 @@ from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
 from monitoring.metrics import MonitorMetrics
 from monitoring.recorder import Recorder
+from monitoring.spool import Spool
 from tests.unit.monitoring.builders import NOW_NS, make_card
 
 
@@ -47,13 +48,14 @@ class Desk:
         policy: FeedbackPolicy | None = None,
         card: Card | None = None,
         busy_timeout_s: float = 5.0,
+        spool: Spool | None = None,
     ) -> None:
         self.card = card or make_card()
         url = where if isinstance(where, str) else f"sqlite:///{where}"
         self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
-        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, policy=policy)
+        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, policy=policy, spool=spool)
         self.calibration_id = self.recorder.register(self.card)
 
     def serve(self, *rows: PredictionRow) -> None:

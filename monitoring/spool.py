@@ -1,0 +1,220 @@
+"""The spool: a bounded file on this machine that holds answers while the ledger is away.
+
+A line a frame: CRC-32 of the rest, number of rows, JSON. A frame is on the disk when `append` returns. The file has its
+whole size from the start, zeros after the last frame, so that a disk that fills up later takes nothing from it. What a
+crash left half written is cut off: nobody was told that it is safe.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from monitoring.errors import LedgerError, SpoolFull
+from monitoring.ledger.predictions import PredictionRow
+
+_log = logging.getLogger(__name__)
+
+
+class CardKey(NamedTuple):
+    """A calibration as every ledger knows it, whatever number it has there."""
+
+    model: str
+    version: int
+    card_sha256: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Answers that went into the spool together. `cards`: their calibration ids -> the cards."""
+
+    cards: dict[int, CardKey]
+    rows: Sequence[PredictionRow]
+
+    def as_line(self) -> bytes:
+        """One line of ASCII, newline included."""
+        rows = [
+            row._replace(prediction_id=row.prediction_id.hex(), probabilities=row.probabilities.hex())  # type: ignore[arg-type]
+            for row in self.rows
+        ]
+        text = json.dumps({"cards": self.cards, "rows": rows}, separators=(",", ":"))
+        rest = b"%d %s" % (len(rows), text.encode("ascii"))
+        return b"%08x %s\n" % (zlib.crc32(rest), rest)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Frame":
+        """The frame of an intact line."""
+        found: dict[str, Any] = json.loads(line.split(b" ", 2)[2])
+        rows = [
+            PredictionRow._make((bytes.fromhex(key), *rest[:4], bytes.fromhex(rest[4]), *rest[5:]))
+            for key, *rest in found["rows"]
+        ]
+        return cls({int(number): CardKey(*card) for number, card in found["cards"].items()}, rows)
+
+
+class _Place(NamedTuple):
+    """Where an intact frame stands in the file, newline included."""
+
+    offset: int
+    length: int
+    rows: int
+
+
+class Spool:
+    """The frames in `path`, oldest first; for one thread. With `limit_bytes` 0 it gives out and takes none.
+
+    The file is made if it is not there, its folder is not. Raises LedgerError where it cannot be had whole.
+    """
+
+    def __init__(self, path: Path, *, limit_bytes: int) -> None:
+        self.path = path
+        self.limit_bytes = limit_bytes
+        self.rows = 0
+        self._places: deque[_Place] = deque()
+        self._end = 0  # of the last frame; zeros follow
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise LedgerError(f"The spool {path} cannot be opened ({error.strerror}); {_ELSEWHERE}.") from error
+        try:
+            self._own()
+            self._recover()
+            self._reserve()
+            _settle(path.parent)
+        except OSError as error:
+            os.close(self._file)
+            reason = f"cannot have its {limit_bytes:,} bytes ({error.strerror})"
+            raise LedgerError(f"The spool {path} {reason}; {_ELSEWHERE}, or a smaller limit.") from error
+        except LedgerError:
+            os.close(self._file)
+            raise
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of the limit is used."""
+        return self._end
+
+    def append(self, frame: Frame) -> None:
+        """Add a frame, durable when this returns. Raises SpoolFull, or OSError; then nothing was added."""
+        line = frame.as_line()
+        if self._end + len(line) > self.limit_bytes:
+            raise SpoolFull(str(self.path), self.limit_bytes)
+        try:
+            _write(self._file, line, self._end)
+            os.fdatasync(self._file)
+        except OSError:
+            with suppress(OSError):
+                self._reserve()  # nothing of it may be found later
+            raise
+        self._places.append(_Place(self._end, len(line), len(frame.rows)))
+        self._end += len(line)
+        self.rows += len(frame.rows)
+
+    def read(self, *, rows: int) -> list[Frame]:
+        """The oldest frames, together at most `rows` long but at least one; none when it is empty."""
+        frames: list[Frame] = []
+        total = 0
+        for place in self._places:
+            if frames and total + place.rows > rows:
+                break
+            frames.append(Frame.from_line(os.pread(self._file, place.length, place.offset)))
+            total += place.rows
+        return frames
+
+    def drop(self, frames: int) -> None:
+        """Forget so many of the oldest frames: they are in the ledger. The file is emptied with the last of them."""
+        for _ in range(frames):
+            self.rows -= self._places.popleft().rows
+        if not self._places:
+            self._end = 0
+            try:
+                self._reserve()
+            except OSError as error:  # it was emptied; a later append may find the disk full, and says so
+                _log.warning("the spool %s has lost its place on the disk: %s", self.path, error.strerror)
+
+    def set_aside(self, frame: Frame, reason: Exception) -> None:
+        """Keep a frame that the ledger refuses for good in a file beside, for a person to look at."""
+        beside = self.path.with_name(self.path.name + ".refused")
+        with beside.open("ab") as file:
+            file.write(frame.as_line())
+            file.flush()
+            os.fsync(file.fileno())
+        _log.error("%d spooled answers are refused by the ledger and kept in %s: %s", len(frame.rows), beside, reason)
+
+    def close(self) -> None:
+        """Let go of the file; one that takes no more and holds nothing is removed."""
+        if not self._places and not self.limit_bytes:
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _own(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LedgerError(f"The spool {self.path} belongs to another process; {_ELSEWHERE} of its own.") from error
+
+    def _recover(self) -> None:
+        """Find the frames that a process before this one left."""
+        lines = self.path.read_bytes().rstrip(b"\0").splitlines(keepends=True)
+        counts = [_count(line) for line in lines]
+        intact = max((number + 1 for number, rows in enumerate(counts) if rows is not None), default=0)
+        if torn := sum(map(len, lines[intact:])):
+            _log.warning("the spool %s ended in %d bytes half written; no answer left for them", self.path, torn)
+        if damaged := counts[:intact].count(None):
+            copy = shutil.copyfile(self.path, self.path.with_name(self.path.name + ".damaged"))
+            _log.error("%d lines of the spool %s are damaged and left out; %s is a copy", damaged, self.path, copy)
+        for line, rows in zip(lines[:intact], counts, strict=False):
+            if rows is not None:
+                self._places.append(_Place(self._end, len(line), rows))
+                self.rows += rows
+            self._end += len(line)
+
+    def _reserve(self) -> None:
+        """Zeros from the last frame to the limit, with room for them on the disk."""
+        os.ftruncate(self._file, self._end)
+        if self.limit_bytes > self._end:
+            os.posix_fallocate(self._file, 0, self.limit_bytes)
+
+
+_ELSEWHERE = "give the server a CANDOR_SPOOL"
+
+
+def _count(line: bytes) -> int | None:
+    """How many rows an intact line has; None for a line that is not as it was written."""
+    checksum, space, rest = line.rstrip(b"\n").partition(b" ")
+    if not (line.endswith(b"\n") and space and checksum == b"%08x" % zlib.crc32(rest)):
+        return None
+    return int(rest.partition(b" ")[0])
+
+
+def _write(file: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _settle(folder: Path) -> None:
+    """Make a file's name in this folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

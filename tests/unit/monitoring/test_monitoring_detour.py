@@ -1,0 +1,228 @@
+"""The detour of answers through the spool: when the ledger is asked, what is joined, and what is said about it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from monitoring.detour import FIRST_PAUSE_S, LONGEST_PAUSE_S, Detour, is_away
+from monitoring.errors import ModelUnknown, SpoolFull
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger.calibrations import CalibrationRow, card_sha256
+from monitoring.metrics import MonitorMetrics
+from monitoring.spool import CardKey, Frame, Spool
+from tests.unit.monitoring.builders import label, make_card, make_row
+from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
+
+DATABASES = BOTH_DATABASES
+AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
+ROW = CalibrationRow(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
+
+
+class Bench:
+    """A detour with a clock moved by hand; `error` is what joining meets."""
+
+    def __init__(self, path: Path, limit_bytes: int = 2**16) -> None:
+        self.now_s = 100.0
+        self.error: Exception | None = None
+        self.joined: list[list[Frame]] = []
+        self.registry = CollectorRegistry()
+        self.spool = Spool(path, limit_bytes=limit_bytes)
+        metrics = MonitorMetrics(self.registry)
+        self.detour = Detour(self.spool, metrics, join=self.join, clock_s=lambda: self.now_s)
+
+    def join(self, frames: Sequence[Frame]) -> None:
+        self.joined.append(list(frames))
+        if self.error is not None:
+            raise self.error
+
+    def take(self, *numbers: int) -> None:
+        self.detour.take([make_row(number) for number in numbers], {1: ROW})
+
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"candor_spool_{name}")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "candor.spool")
+    yield bench
+    bench.spool.close()
+
+
+@pytest.mark.parametrize("away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")])
+def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Exception) -> None:
+    assert is_away(away)
+    for fault in (IntegrityError("x", {}, Exception()), DataError("x", {}, Exception()), ModelUnknown("x"), OSError()):
+        assert not is_away(fault)
+
+
+def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
+    bench.error = AWAY
+    bench.detour.rest(AWAY)
+    bench.take(1)
+    pauses = []
+    for _ in range(8):
+        wait_s = bench.detour.wait_s
+        assert wait_s is not None
+        pauses.append(wait_s)
+        bench.now_s += wait_s - 0.001
+        assert bench.detour.ledger_rests
+        bench.detour.advance()  # too early
+        bench.now_s += 0.001
+        assert not bench.detour.ledger_rests
+        bench.detour.advance()
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
+    assert (pauses[0], pauses[-1]) == pytest.approx((FIRST_PAUSE_S, LONGEST_PAUSE_S))
+    assert len(bench.joined) == 8
+    assert bench.detour.rows == 1
+
+
+def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        bench.error = AWAY
+        for number in range(3):
+            bench.detour.rest(AWAY)
+            bench.take(number)
+        bench.now_s += LONGEST_PAUSE_S
+        bench.detour.advance()
+        bench.error = None
+        bench.now_s += LONGEST_PAUSE_S
+        bench.detour.advance()
+        assert bench.detour.wait_s is None
+    assert [message.split(",")[0] for message in caplog.messages] == ["the ledger failed", "the ledger is back"] * 2
+    assert (bench.metric("written_total"), bench.metric("joined_total"), bench.metric("rows")) == (6, 6, 0)
+    assert bench.metric("bytes") == 0
+
+
+def test_an_outage_that_spooled_nothing_ends_as_well(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        bench.detour.rest(AWAY)
+        bench.detour.reached()
+        assert not bench.detour.ledger_rests
+    assert len(caplog.messages) == 4
+
+
+def test_a_full_spool_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    many = range(1000)
+    for _ in range(3):
+        with pytest.raises(SpoolFull):
+            bench.take(*many)
+    assert len(caplog.messages) == 1
+    bench.take(1)
+    assert bench.metric("rows") == 1
+    assert bench.metric("bytes") == bench.spool.size_bytes > 100
+
+
+def test_one_frame_that_is_refused_for_good_is_set_aside(bench: Bench, tmp_path: Path) -> None:
+    bench.take(1)
+    bench.take(2)
+    bench.take(3)
+    refused = bench.spool.read(rows=9)[1]
+
+    def join(frames: Sequence[Frame]) -> None:
+        if refused in frames:
+            raise ModelUnknown("pneumonia", 1)
+        bench.joined.append(list(frames))
+
+    bench.detour._join = join
+    bench.detour.advance()
+    assert [[row.prediction_id for row in frames[0].rows] for frames in bench.joined] == [
+        [make_row(number).prediction_id] for number in (1, 3)
+    ]
+    assert bench.detour.rows == 0
+    assert (tmp_path / "candor.spool.refused").read_bytes() == refused.as_line()
+
+
+def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.take(1)
+    bench.error = ModelUnknown("pneumonia")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "set_aside", full)
+    bench.detour.advance()
+    assert bench.detour.rows == 1
+    assert not bench.detour.ledger_rests  # it is well: answers need no detour
+    assert bench.detour.wait_s == FIRST_PAUSE_S  # but no hurry either
+
+
+def test_without_a_spool_there_is_no_detour() -> None:
+    detour = Detour(None, MonitorMetrics(CollectorRegistry()), join=lambda _: None)
+    detour.advance()
+    assert (detour.open, detour.rows, detour.wait_s, detour.ledger_rests) == (False, 0, None, False)
+    with pytest.raises(RuntimeError):
+        detour.take([], {})
+
+
+def spooled(path: Path, *frames: Frame) -> Spool:
+    with Spool(path, limit_bytes=2**16) as spool:
+        for frame in frames:
+            spool.append(frame)
+    return Spool(path, limit_bytes=0)
+
+
+def await_empty(desk: Desk) -> None:
+    """A task waits until the portion before it is joined."""
+    for _ in range(1000):
+        if desk.registry.get_sample_value("candor_spool_rows") == 0:
+            return
+        desk.in_writer("SELECT 1")
+    raise AssertionError("still spooled")
+
+
+def test_what_is_there_already_is_not_joined_again_and_labels_find_the_rest(
+    ledger_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    """Spooled under another ledger's number, with one answer whose commit succeeded although nobody heard of it."""
+    with Desk(ledger_url, clock) as desk:
+        desk.serve(make_row(1, request_id="scan-1"))
+        assert desk.label(FeedbackItem("pneumonia", None, "pneumonia", "scan-2")) == ["pending"]
+    rows = [make_row(number, calibration_id=77, request_id=f"scan-{number}") for number in (1, 2, 3)]
+    cards = {77: CardKey("pneumonia", 1, card_sha256(make_card()))}
+    with (
+        spooled(tmp_path / "s", Frame(cards, rows[:2]), Frame(cards, rows[2:])) as spool,
+        Desk(ledger_url, clock, spool=spool) as desk,
+    ):
+        await_empty(desk)
+        assert desk.sums().served.sum() == 3
+        assert desk.rows("SELECT count(*), max(calibration_id) FROM prediction") == [(3, desk.calibration_id)]
+        assert desk.metric("predictions_total", bin="13") == 2  # the first was served before this process
+        assert desk.rows("SELECT count(*) FROM feedback") == [(1,)]  # the label that came first
+        assert desk.label(label(1), label(2), label(3)) == ["accepted", "unchanged", "accepted"]
+    assert not (tmp_path / "s").exists()
+
+
+def test_answers_of_a_ledger_that_is_not_this_one_are_kept_beside(
+    ledger_url: str, tmp_path: Path, clock: Clock
+) -> None:
+    frame = Frame({1: CardKey("other", 1, "0" * 64)}, [make_row(1)])
+    with spooled(tmp_path / "s", frame) as spool, Desk(ledger_url, clock, spool=spool) as desk:
+        await_empty(desk)
+        assert desk.sums().served.sum() == 0
+        assert (tmp_path / "s.refused").read_bytes() == frame.as_line()
+        desk.serve(make_row(2))  # and it goes on
+
+
+def test_a_write_that_fails_for_labels_fails_them_and_spools_the_answers(
+    ledger_url: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: SimpleQueue[BaseException | None] = SimpleQueue()
+    with Spool(tmp_path / "s", limit_bytes=2**16) as spool, Desk(ledger_url, clock, spool=spool) as desk:
+        with monkeypatch.context() as patch:
+
+            def fail(*_: Any, **__: Any) -> None:
+                raise AWAY
+
+            patch.setattr(type(desk.recorder._commit), "write", fail)
+            desk.recorder.record([make_row(1)], heard.put)
+            assert heard.get(timeout=30) is None
+            with pytest.raises(Exception, match="1 answers are not in it yet"):
+                desk.label(label(1))
+        assert desk.sums().served.sum() == 0
