@@ -1,10 +1,7 @@
-"""Candor under test: a store with one subject's bundle, and the server in its own process."""
+"""Candor under test: a store with one subject's bundle, and the command that serves it."""
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +12,8 @@ from model_store.bundle import write_bundle
 from model_store.card import CalibrationCard, Card, InputCard, Provenance
 from model_store.store import Store
 
-SERVE = (
-    "from serving.server import serve; from serving.settings import load_settings; "
-    "raise SystemExit(serve(load_settings()))"
-)
+COMMAND = (sys.executable, "-m", "candor", "serve")
+ROOT = Path(__file__).parents[2]
 
 
 def publish(store: Store, subject: Subject, onnx: bytes) -> None:
@@ -27,6 +22,18 @@ def publish(store: Store, subject: Subject, onnx: bytes) -> None:
         subject.name, lambda folder, number: write_bundle(folder, card=_card(subject, number), onnx=onnx)
     )
     store.promote(subject.name, version)
+
+
+def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
+    """Settings of a server on the store in `folder`: the defaults, but for where things are."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "CANDOR_PORT": str(port),
+        "CANDOR_STORE": str(folder / "store"),
+        "CANDOR_LEDGER": f"sqlite:///{folder}/ledger.db" if ledger else "off",
+        "CANDOR_LOG_LEVEL": "warning",
+    }
 
 
 def _card(subject: Subject, version: int) -> Card:
@@ -51,24 +58,3 @@ def _card(subject: Subject, version: int) -> Card:
             temperature=TEMPERATURE, split="none", sums=sums, measures=Measures.from_sums(sums)
         ),
     )
-
-
-@contextmanager
-def serving(store: Path, *, ledger: Path | None) -> Iterator[int]:
-    """The port of a server on `store`, for as long as the block lasts."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_STORE": str(store),
-        "CANDOR_LEDGER": "off" if ledger is None else f"sqlite:///{ledger}",
-        "CANDOR_LOG_LEVEL": "warning",
-        # Throughput is measured here, not admission: nothing is to be refused, however slow the machine.
-        "CANDOR_DEADLINE_S": "600",
-    }
-    process = subprocess.Popen([sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the server's output is not piped")
-        yield int(process.stdout.readline().rsplit(":", 1)[1])
-    finally:
-        process.terminate()
-        process.wait(timeout=60)

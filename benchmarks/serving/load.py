@@ -1,7 +1,8 @@
 """A load generator in a process of its own: keep-alive connections in a closed loop.
 
 Raw sockets on uvloop, since a client library would need more processor than the server under test. `python -m
-benchmarks.serving.load HOST PORT PATH FOLDER CONNECTIONS SECONDS` prints one JSON object.
+benchmarks.serving.load PORT REQUESTS CONNECTIONS SECONDS` prints one JSON object; REQUESTS is a folder of files, each a
+whole request as it goes over the wire.
 """
 
 import asyncio
@@ -15,13 +16,16 @@ from pathlib import Path
 
 import uvloop
 
+RECONNECT_S = 0.01
+
 
 @dataclass
 class Tally:
-    """What came back: latencies in seconds, and how many answers of each status."""
+    """What came back: latencies of good answers in seconds, answers by status, connections lost."""
 
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
 
     def as_dict(self, seconds: float) -> dict[str, object]:
         """Rates and percentiles, in requests per second and milliseconds."""
@@ -31,19 +35,39 @@ class Tally:
             "p50_ms": 1e3 * ordered[len(ordered) // 2],
             "p99_ms": 1e3 * ordered[int(len(ordered) * 0.99)],
             "statuses": dict(self.statuses),
+            "lost": self.lost,
         }
 
 
-class Connection(asyncio.Protocol):
-    """One connection in a closed loop over `requests`."""
+class Crowd:
+    """All connections: what they ask, what they heard, whether it counts yet."""
 
-    def __init__(self, requests: list[bytes], tally: Tally, *, first: int) -> None:
-        self._requests = requests
-        self._tally = tally
-        self._next = first
+    def __init__(self, port: int, requests: list[bytes]) -> None:
+        self.port = port
+        self.requests = requests
+        self.tally = Tally()
+        self.counting = False
+
+    async def join(self, number: int) -> None:
+        """Connect, again and again while that fails."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.create_connection(partial(Connection, self, number), "127.0.0.1", self.port)
+                return
+            except OSError:
+                await asyncio.sleep(RECONNECT_S)
+
+
+class Connection(asyncio.Protocol):
+    """One connection in a closed loop; one that is closed by the server is opened anew."""
+
+    def __init__(self, crowd: Crowd, number: int) -> None:
+        self._crowd = crowd
+        self._number = number
         self._buffer = b""
         self._sent_s = 0.0
-        self.counting = False
+        self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
@@ -54,53 +78,58 @@ class Connection(asyncio.Protocol):
         """Count an answer when it is whole, then ask again."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(rest) < _content_length(head):
+        if not found or not _whole(head.lower(), rest):
             return
         self._buffer = b""
-        if self.counting:
-            self._tally.latencies_s.append(time.perf_counter() - self._sent_s)
-            self._tally.statuses[int(head[9:12])] += 1
-        self._send()
+        self._waiting = False
+        crowd = self._crowd
+        if crowd.counting:
+            status = int(head[9:12])
+            crowd.tally.statuses[status] += 1
+            if status == 200:
+                crowd.tally.latencies_s.append(time.perf_counter() - self._sent_s)
+        if not self._transport.is_closing():
+            self._send()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Come back."""
+        self._crowd.tally.lost += self._waiting and self._crowd.counting
+        asyncio.get_running_loop().call_later(
+            RECONNECT_S, lambda: asyncio.ensure_future(self._crowd.join(self._number))
+        )
 
     def _send(self) -> None:
         self._sent_s = time.perf_counter()
-        self._next += 1
-        self._transport.write(self._requests[self._next % len(self._requests)])  # type: ignore[attr-defined]
+        self._number += 1
+        self._waiting = True
+        self._transport.write(self._crowd.requests[self._number % len(self._crowd.requests)])  # type: ignore[attr-defined]
 
 
-def _content_length(head: bytes) -> int:
-    _, _, after = head.lower().partition(b"content-length:")
-    return int(after.partition(b"\r\n")[0])
+def _whole(head: bytes, rest: bytes) -> bool:
+    """Whether `rest` is all of the body that `head` (in lower case) announces."""
+    _, length, after = head.partition(b"content-length:")
+    if length:
+        return len(rest) >= int(after.partition(b"\r\n")[0])
+    return b"chunked" not in head or rest.endswith(b"0\r\n\r\n")
 
 
-def post(path: str, body: bytes) -> bytes:
-    """A whole HTTP request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: image/any\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
-
-
-async def drive(host: str, port: int, requests: list[bytes], *, connections: int, seconds: float) -> dict[str, object]:
+async def drive(port: int, requests: list[bytes], *, connections: int, seconds: float) -> dict[str, object]:
     """Load a server for a warm-up of a fifth of `seconds`, then for `seconds`, counting."""
-    tally = Tally()
-    loop = asyncio.get_running_loop()
-    opened = []
-    for number in range(connections):
-        _, connection = await loop.create_connection(partial(Connection, requests, tally, first=number), host, port)
-        opened.append(connection)
+    crowd = Crowd(port, requests)
+    await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)
     started_s = time.perf_counter()
-    for connection in opened:
-        connection.counting = True
+    crowd.counting = True
     await asyncio.sleep(seconds)
-    return tally.as_dict(time.perf_counter() - started_s)
+    crowd.counting = False
+    return crowd.tally.as_dict(time.perf_counter() - started_s)
 
 
 def main() -> None:
     """Read the command line, drive, print."""
-    host, port, path, folder, connections, seconds = sys.argv[1:]
-    requests = [post(path, file.read_bytes()) for file in sorted(Path(folder).glob("*.image"))]
-    result = uvloop.run(drive(host, int(port), requests, connections=int(connections), seconds=float(seconds)))
-    print(json.dumps(result))
+    port, folder, connections, seconds = sys.argv[1:]
+    requests = [file.read_bytes() for file in sorted(Path(folder).glob("*.request"))]
+    print(json.dumps(uvloop.run(drive(int(port), requests, connections=int(connections), seconds=float(seconds)))))
 
 
 if __name__ == "__main__":

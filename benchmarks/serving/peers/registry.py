@@ -1,0 +1,120 @@
+"""The peers by name. Servers are written as each peer's documentation does it; errors of a bad image are left to the
+peer, as there. All have one inference worker with one session of as many threads as there are cores, and where they
+batch, batches of at most 16.
+"""
+
+import json
+import subprocess
+from typing import Final
+
+from benchmarks.serving.peers.peer import SERVERS, Peer, Scene, instances, multipart, open_inference, script
+
+MAX_BATCH: Final = 16
+WAIT_MS: Final = 10  # mosec's default, and what most examples say
+
+
+def _mlserver(scene: Scene) -> None:
+    first, second, third = scene.ports[:3]
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": first,
+        "grpc_port": second,
+        "metrics_port": third,
+        "environments_dir": str(scene.folder / "envs"),
+    }
+    model = {
+        "name": "model",
+        "implementation": "mlserver_model.Classifier",
+        "max_batch_size": MAX_BATCH,
+        "max_batch_time": WAIT_MS / 1000,
+    }
+    (scene.folder / "settings.json").write_text(json.dumps(settings))
+    (scene.folder / "model-settings.json").write_text(json.dumps(model))
+
+
+def _torchserve(scene: Scene) -> None:
+    (scene.folder / "store").mkdir()
+    archive = [str(scene.programs / "torch-model-archiver"), "--model-name", "model", "--version", "1.0"]
+    archive += ["--handler", str(SERVERS / "torchserve_handler.py"), "--export-path", str(scene.folder / "store")]
+    subprocess.run(archive, check=True, capture_output=True, env=scene.environment())
+    worker = {"minWorkers": 1, "maxWorkers": 1, "batchSize": MAX_BATCH, "maxBatchDelay": WAIT_MS}
+    models = {"model": {"1.0": worker | {"defaultVersion": True, "marName": "model.mar", "responseTimeout": 120}}}
+    lines = {
+        "inference_address": f"http://127.0.0.1:{scene.ports[0]}",
+        "management_address": f"http://127.0.0.1:{scene.ports[1]}",
+        "metrics_address": f"http://127.0.0.1:{scene.ports[2]}",
+        "grpc_inference_port": scene.ports[3],
+        "grpc_management_port": scene.ports[4],
+        "disable_token_authorization": "true",
+        "models": json.dumps(models),
+        "load_models": "model.mar",
+    }
+    (scene.folder / "config.properties").write_text("\n".join(f"{name}={value}" for name, value in lines.items()))
+
+
+def _torchserve_command(scene: Scene) -> list[str]:
+    files = ["--ts-config", str(scene.folder / "config.properties"), "--model-store", str(scene.folder / "store")]
+    return [str(scene.programs / "torchserve"), "--start", "--foreground", "--ncs", *files]
+
+
+def _mosec_command(scene: Scene) -> list[str]:
+    return [*script("mosec_server.py")(scene), "--address", "127.0.0.1", "--port", str(scene.ports[0])]
+
+
+def _bentoml_command(scene: Scene) -> list[str]:
+    where = ["--host", "127.0.0.1", "--port", str(scene.ports[0])]
+    return [str(scene.programs / "bentoml"), "serve", "bentoml_server:Classifier", *where]
+
+
+PEERS: Final[dict[str, Peer]] = {
+    "mosec": Peer("mosec", ("mosec>=0.9,<0.10",), "/inference", _mosec_command),
+    "torchserve": Peer(
+        "TorchServe",
+        ("torchserve>=0.12,<0.13", "torch-model-archiver>=0.12,<0.13", "torch>=2.6,<3", "pyyaml>=6", "setuptools<80"),
+        "/predictions/model",
+        _torchserve_command,
+        prepare=_torchserve,
+        variables={"TS_DISABLE_SYSTEM_METRICS": "true"},
+    ),
+    "litserve": Peer(
+        "LitServe",
+        ("litserve>=0.2,<0.3", "python-multipart"),
+        "/predict",
+        script("litserve_server.py"),
+        body=multipart("request"),
+    ),
+    "bentoml": Peer("BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")),
+    "mlserver": Peer(
+        "MLServer",
+        ("mlserver>=1.7,<1.8",),
+        "/v2/models/model/infer",
+        lambda scene: [str(scene.programs / "mlserver"), "start", str(scene.folder)],
+        body=open_inference,
+        prepare=_mlserver,
+    ),
+    "kserve": Peer(
+        "KServe SDK",
+        ("kserve>=0.15",),
+        "/v1/models/model:predict",
+        lambda scene: [
+            *script("kserve_server.py")(scene),
+            *("--http_port", str(scene.ports[0]), "--grpc_port", str(scene.ports[1])),
+        ],
+        body=instances,
+        batches=False,
+    ),
+    "ray": Peer("Ray Serve", ("ray[serve]>=2.40,<3",), "/predict", script("ray_server.py")),
+    "fastapi": Peer(
+        "FastAPI, no batching",
+        ("fastapi>=0.115", "uvicorn[standard]>=0.32"),
+        "/predict",
+        script("fastapi_plain.py"),
+        batches=False,
+    ),
+    "fastapi-batcher": Peer(
+        "FastAPI + simple batcher",
+        ("fastapi>=0.115", "uvicorn[standard]>=0.32"),
+        "/predict",
+        script("fastapi_batcher.py"),
+    ),
+}

@@ -1,0 +1,58 @@
+"""FastAPI and the batcher that everybody writes: a queue, a task, a thread."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request
+from model import MAX_BATCH, PORT, WAIT_S, Model, decode
+
+model = Model()
+queue = asyncio.Queue()
+
+
+async def batches():
+    """Wait for one, then for more until the batch is full or the time is up."""
+    loop = asyncio.get_running_loop()
+    while True:
+        batch = [await queue.get()]
+        until_s = loop.time() + WAIT_S / 5
+        while len(batch) < MAX_BATCH and (left_s := until_s - loop.time()) > 0:
+            try:
+                batch.append(await asyncio.wait_for(queue.get(), left_s))
+            except TimeoutError:
+                break
+        try:
+            answers = await loop.run_in_executor(
+                None, lambda bodies: model([decode(body) for body in bodies]), [b for b, _ in batch]
+            )
+        except Exception as error:  # noqa: BLE001 whoever waits hears of it
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+
+@asynccontextmanager
+async def lifespan(_):
+    """The batcher lives as long as the server."""
+    task = asyncio.create_task(batches())
+    yield
+    task.cancel()
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/predict")
+async def predict(request: Request):
+    """One image, inferred with others."""
+    future = asyncio.get_running_loop().create_future()
+    await queue.put((await request.body(), future))
+    return await future
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=PORT, log_level="warning", access_log=False)

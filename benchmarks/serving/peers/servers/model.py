@@ -1,0 +1,50 @@
+"""What every peer does with an image, the same for all: decode, infer, answer. Runs in the peer's environment.
+
+The session has the options that Candor uses; spinning threads would take the second core from the HTTP side.
+"""
+
+import io
+import os
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+CLASSES = ("normal", "pneumonia")
+SIDE = int(os.environ["BENCH_SIDE"])
+MODE = "L" if os.environ["BENCH_CHANNELS"] == "1" else "RGB"
+PORT = int(os.environ["BENCH_PORT"])
+MAX_BATCH = 16
+WAIT_S = 0.01
+
+
+class Model:
+    """One session."""
+
+    def __init__(self):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(os.environ["BENCH_THREADS"])
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            os.environ["BENCH_ONNX"], options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, images):
+        """Answers for decoded images."""
+        (probabilities,) = self._session.run(None, {"image": np.stack(images)})
+        return [
+            {"label": CLASSES[int(row.argmax())], "probabilities": dict(zip(CLASSES, row.tolist(), strict=True))}
+            for row in probabilities
+        ]
+
+
+def decode(body):
+    """An encoded image as (C, H, W) uint8."""
+    return pixels(Image.open(io.BytesIO(body)))
+
+
+def pixels(image):
+    """A Pillow image as (C, H, W) uint8."""
+    array = np.asarray(image.convert(MODE).resize((SIDE, SIDE)))
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))

@@ -1,0 +1,101 @@
+"""A server's process and all that it starts: its memory, its first answer, its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from benchmarks.serving.exchange import Request, ask
+
+START_S = 90.0
+END_S = 20.0
+
+
+class CannotStart(RuntimeError):
+    """The server ended, or gave no answer in time; the sentence has the end of what it wrote."""
+
+
+class Process:
+    """A started server at `port`; `started_s` is when (perf_counter)."""
+
+    def __init__(self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str]) -> None:
+        self.port = port
+        self._log = folder / "server.log"
+        self.started_s = time.perf_counter()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=dict(environment), stdout=log, stderr=log, start_new_session=True
+            )
+
+    def first_answer_s(self, request: Request) -> float:
+        """Seconds from the start to the first answer that is right. Raises CannotStart."""
+        while time.perf_counter() < self.started_s + START_S:
+            if self._process.poll() is not None:
+                raise CannotStart(f"it ended with {self._process.returncode}: {self._said()}")
+            with suppress(OSError):
+                if ask(self.port, request, timeout_s=START_S) == 200:
+                    return time.perf_counter() - self.started_s
+            time.sleep(0.01)
+        raise CannotStart(f"no answer in {START_S:.0f} s: {self._said()}")
+
+    def rss_mb(self) -> float:
+        """Resident memory of the process and its descendants, MB; pages that they share count in each."""
+        return sum(map(_rss_bytes, self._tree())) / 2**20
+
+    def terminate(self) -> None:
+        """What an orchestrator does first: SIGTERM to the one process that it knows."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """SIGTERM, and after a while SIGKILL to everything that is left."""
+        tree = self._tree()
+        self.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)
+        for pid in {*tree, *self._tree()}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _tree(self) -> list[int]:
+        children: dict[int, list[int]] = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+        found = [self._process.pid]
+        for pid in found:
+            found += children.get(pid, [])
+        return found
+
+    def _said(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["nothing was said"]
+        return " / ".join(lines[-3:])[-300:]
+
+
+@contextmanager
+def running(process: Process) -> Iterator[Process]:
+    """End the process with the block."""
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = tuple(each.getsockname()[1] for each in held)
+    for each in held:
+        each.close()
+    return ports
+
+
+def _rss_bytes(pid: int) -> int:
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0

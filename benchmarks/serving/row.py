@@ -1,0 +1,128 @@
+"""One row of the result: one server, one subject, one round, from the start of the process to its end."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.serving import behavior, candor
+from benchmarks.serving.exchange import Request
+from benchmarks.serving.peers.environment import CannotInstall, installed, programs
+from benchmarks.serving.peers.peer import Body, Peer, Scene, raw
+from benchmarks.serving.peers.registry import PEERS
+from benchmarks.serving.process import CannotStart, Process, free_ports, running
+from benchmarks.serving.subjects import Subject
+from model_store.store import Store
+
+Row: TypeAlias = dict[str, Any]
+
+OURS: Mapping[str, str] = {"candor": "Candor, ledger on", "candor-off": "Candor, ledger off"}
+GARBAGE = b"this is no image" * 64
+SIGNALLED = "resnet18"  # the tiny model has answered before the signal comes
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that is needed to start a server and to ask it."""
+
+    title: str
+    version: str
+    path: str
+    body: Callable[[bytes], Body]
+    start: Callable[[Path], Process]
+
+    def request(self, image: bytes) -> Request:
+        """A request about `image`."""
+        return Request(self.path, *self.body(image))
+
+
+def measure(name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float) -> Row:
+    """Start the server called `name`, measure it, end it. A failure is a row that says why."""
+    try:
+        launch = _launch(name, subject, onnx)
+    except (CannotInstall, subprocess.CalledProcessError) as error:
+        return {"title": title(name), "failed": f"cannot be installed: {error}"}
+    row: Row = {"title": launch.title, "version": launch.version}
+    with _folder(subject, launch) as folder:
+        try:
+            with running(launch.start(folder)) as process:
+                for figures in _figures(process, subject, launch, folder, connections, seconds):
+                    row |= figures
+        except (CannotStart, OSError, subprocess.CalledProcessError) as error:
+            row["failed"] = f"{type(error).__name__}: {error}"
+    return row
+
+
+def title(name: str) -> str:
+    """What a server is called in the table."""
+    return OURS[name] if name in OURS else PEERS[name].title
+
+
+def _figures(
+    process: Process, subject: Subject, launch: Launch, folder: Path, connections: list[int], seconds: float
+) -> Iterator[Row]:
+    """The measurements in their order; those that leave a backlog come late."""
+    samples = [launch.request(image) for image in subject.samples()]
+    yield {"start_s": process.first_answer_s(samples[0]), "idle_mb": process.rss_mb()}
+    yield behavior.garbage(process.port, samples[0], launch.request(GARBAGE), launch.request(b""))
+    loads: dict[str, Row] = {}
+    for count in sorted(connections):
+        loads[str(count)] = _load(process.port, folder, connections=count, seconds=seconds)
+        yield {"loads": loads, "loaded_mb": process.rss_mb()}
+    yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
+    if subject.name == SIGNALLED:
+        yield {"ended_in_flight": behavior.ended_in_flight(process, samples[0])}
+
+
+def _load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
+    arguments = [str(port), str(folder / "requests"), str(connections), str(seconds)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving.load", *arguments], check=True, capture_output=True, cwd=candor.ROOT
+    )
+    result: Row = json.loads(done.stdout)
+    return result
+
+
+@contextmanager
+def _folder(subject: Subject, launch: Launch) -> Iterator[Path]:
+    """A folder for the server, with the requests that the load generator sends."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        requests = Path(name) / "requests"
+        requests.mkdir()
+        for number, image in enumerate(subject.samples()):
+            (requests / f"{number}.request").write_bytes(launch.request(image).encode())
+        yield Path(name)
+
+
+def _launch(name: str, subject: Subject, onnx: bytes) -> Launch:
+    return _ours(name, subject, onnx) if name in OURS else _peer(name, PEERS[name], subject, onnx)
+
+
+def _ours(name: str, subject: Subject, onnx: bytes) -> Launch:
+    def start(folder: Path) -> Process:
+        publish = Store(folder / "store")
+        candor.publish(publish, subject, onnx)
+        (port,) = free_ports(1)
+        environment = candor.environment(folder, port=port, ledger=name == "candor")
+        return Process(candor.COMMAND, port=port, folder=folder, environment=environment)
+
+    return Launch(OURS[name], version("candor"), f"/predictions/{subject.name}", raw, start)
+
+
+def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:
+    bin_folder = programs(name, peer)
+
+    def start(folder: Path) -> Process:
+        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side)
+        (folder / "model.onnx").write_bytes(onnx)
+        peer.prepare(scene)
+        environment = scene.environment() | dict(peer.variables or {})
+        return Process(peer.start(scene), port=scene.ports[0], folder=folder, environment=environment)
+
+    return Launch(peer.title, installed(bin_folder, peer), peer.path, peer.body, start)
