@@ -20,7 +20,7 @@ def start(
     shadow: Annotated[bool, typer.Option("--shadow", help="Compute beside production, never answer.")] = False,
     store: StoreOption = None,
 ) -> None:
-    """Start a canary: with a share of the requests [default: 0.05], by header, or in the shadow."""
+    """Start a canary: with a share of the requests (default: 0.05), by header, or in the shadow."""
     from model_store.canary import Mode, start_canary
     from model_store.store import Store
     from terminal import stdout

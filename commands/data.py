@@ -9,14 +9,14 @@ from commands.options import JsonOption, cache_folder
 
 app = typer.Typer(help="Look at the images that a model is to be trained on.", no_args_is_help=True)
 
-LayoutOption = Annotated[str | None, typer.Option(help="How the images lie on disk [default: recognized].")]
+LayoutOption = Annotated[str | None, typer.Option(help="How the images lie on disk (default: recognized).")]
 GroupOption = Annotated[
     str | None, typer.Option(help="Regular expression whose first group, in the file name, is the patient or slide.")
 ]
 LeakageOption = Annotated[bool, typer.Option("--allow-leakage", help="Go on although splits share images or patients.")]
 CorruptOption = Annotated[float, typer.Option(min=0, max=1, help="Share of images that may be missing or damaged.")]
 WindowOption = Annotated[
-    str | None, typer.Option(help="CENTER,WIDTH by which gray DICOM is shown [default: the layout's, else the file's].")
+    str | None, typer.Option(help="CENTER,WIDTH by which gray DICOM is shown (default: the layout's, else the file's).")
 ]
 FirstFrameOption = Annotated[
     bool, typer.Option("--first-frame", help="Of DICOM files with several frames, take the first.")

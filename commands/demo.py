@@ -10,7 +10,7 @@ from commands.options import cache_folder, settings
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="Data set or data folder [default: CANDOR_DATA, download, digits].")
+        Path | None, typer.Option(help="Data set or data folder (default: CANDOR_DATA, download, digits).")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for runs, models, ledger and pictures; made anew.")] = Path(
         "demo-output"

@@ -17,7 +17,7 @@ experiment = typer.Typer(
     no_args_is_help=True,
 )
 
-OutOption = Annotated[Path | None, typer.Option(help="Folder of cells and tables [default: experiments/NAME].")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder of cells and tables (default: experiments/NAME).")]
 JobsOption = Annotated[int, typer.Option(min=1, help="Processes of one thread each.")]
 DataOption = Annotated[
     list[str] | None, typer.Option(help="Data set, 'PATH [key=value ...]'; may be repeated. In place of the preset's.")

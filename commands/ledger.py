@@ -94,7 +94,7 @@ def forget(
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help="FILE.parquet or FILE.csv.")],
-    model: Annotated[str | None, typer.Option(help="Only this model's answers [default: all].")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model's answers (default: all).")] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Write one row an answer, with its current label, for other programs."""

@@ -8,8 +8,8 @@ from commands.options import LedgerOption, settings
 
 
 def monitor(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [default: 8080].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (default: 8080).")] = None,
     ledger: LedgerOption = None,
 ) -> None:
     """Serve the monitor alone: labels, predictions from elsewhere, reports and metrics, for servers that only record.

@@ -42,11 +42,11 @@ def feedback(
 
 
 def report(
-    model: Annotated[str | None, typer.Argument(help="The model [default: the only one in the ledger].")] = None,
-    version: Annotated[int | None, typer.Option(help="Version [default: the one registered last].")] = None,
+    model: Annotated[str | None, typer.Argument(help="The model (default: the only one in the ledger).")] = None,
+    version: Annotated[int | None, typer.Option(help="Version (default: the one registered last).")] = None,
     window: Annotated[
         str | None,
-        typer.Option(help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels [default: all]."),
+        typer.Option(help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="Answers served since then: days such as 30d, or a date such as 2026-10-01.")
@@ -82,8 +82,8 @@ def report(
 
 def recalibrate(
     model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[int | None, typer.Option(help="Version to start from [default: production].")] = None,
-    last: Annotated[int | None, typer.Option(help="Use the latest N labels only [default: all].")] = None,
+    version: Annotated[int | None, typer.Option(help="Version to start from (default: production).")] = None,
+    last: Annotated[int | None, typer.Option(help="Use the latest N labels only (default: all).")] = None,
     min_labels: Annotated[int, typer.Option(help="Refuse with fewer labels than this.")] = 100,
     store: StoreOption = None,
     ledger: LedgerOption = None,

@@ -8,8 +8,8 @@ import typer
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store [default: model_store/models].")]
-LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL [default: sqlite:///./candor.db].")]
+StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store (default: model_store/models).")]
+LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")]
 UrlOption = Annotated[str, typer.Option(help="Address of a running `candor serve`.")]
 
 

@@ -10,10 +10,10 @@ from commands.options import JsonOption, StoreOption, settings
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [default: 8080].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (default: 8080).")] = None,
     store: StoreOption = None,
-    ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' [default: sqlite:///./candor.db].")] = None,
+    ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="First measure this machine for ten seconds, say and use what is best.")
     ] = False,

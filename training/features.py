@@ -68,7 +68,7 @@ class FeatureCache:
 
     def _features(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return self.backbone(torch.from_numpy(inputs)).numpy()
+            return self.backbone(torch.from_numpy(inputs).to(self.backbone.mean.device)).cpu().numpy()
 
 
 def _key(fingerprint: str, backbone: str, digest: str, spec: InputSpec) -> str:

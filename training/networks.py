@@ -68,7 +68,8 @@ class Backbone(nn.Module):
         self.eval()
         try:
             with torch.inference_mode():
-                shape = self(torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)).shape
+                blank = torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)
+                shape = self(blank.to(self.mean.device)).shape
         except (AssertionError, RuntimeError) as error:
             raise BadBackbone(
                 f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose another image size"

@@ -1,0 +1,98 @@
+"""KServe's own client, unchanged, against a real server over REST and gRPC.
+
+Its package pins what ours does not, so it lives in an environment of its own, which is made once.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model_store.store import Store
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+KSERVE = "kserve>=0.15"
+
+CLIENT = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+url, address, shape = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+pixels = InferInput("image", shape, "UINT8")
+pixels.set_data_from_numpy(np.full(shape, 100, np.uint8), binary_data=False)
+request = InferRequest(model_name="tiny", infer_inputs=[pixels], request_id="kserve")
+
+async def ask(client, *place):
+    assert await client.is_server_live(*place) and await client.is_server_ready(*place)
+    assert await client.is_model_ready(*place, model_name="tiny")
+    asked = {"data": request, "model_name": "tiny"} if place else {"infer_request": request}
+    answer = await client.infer(*place, **asked)
+    found = {output.name: output.as_numpy() for output in answer.outputs}
+    return [round(float(value), 6) for value in found["probabilities"].ravel()]
+
+async def main():
+    rest = await ask(InferenceRESTClient(config=RESTConfig(protocol="v2")), url)
+    grpc = await ask(InferenceGRPCClient(url=address))
+    print(json.dumps([rest, grpc]))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """A Python that has KServe's client. The environment is kept below the user's cache."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "candor" / "clients" / "kserve"
+    binary = folder / "bin" / "python"
+    if not (folder / "installed").is_file():
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([binary, "-m", "pip", "install", "--quiet", KSERVE], check=True, timeout=600)
+        (folder / "installed").touch()
+    return binary
+
+
+@pytest.fixture
+def addresses(tiny_store: Store, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """A server's URL, and its gRPC address."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
+        "CANDOR_PORT": "0",
+        "CANDOR_GRPC_PORT": "0",
+        "CANDOR_STORE": str(tiny_store.root),
+        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    url, address = (process.stdout.readline().split()[-1] for _ in range(2))
+    yield url, address
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def test_kserves_client_runs_unchanged(python: Path, addresses: tuple[str, str], tiny_store: Store) -> None:
+    url, address = addresses
+    spec = tiny_store.read("tiny", 1).card.input
+    shape = [1, spec.channels, spec.height, spec.width]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, "-c", CLIENT, url, address, json.dumps(shape)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    tensor = {"name": "image", "datatype": "UINT8", "shape": shape, "data": [100] * (shape[1] * shape[2] * shape[3])}
+    ours = httpx.post(f"{url}/v2/models/tiny/infer", json={"inputs": [tensor]}).json()
+    expected = next(each for each in ours["outputs"] if each["name"] == "probabilities")["data"]
+    for found in json.loads(done.stdout):
+        assert found == pytest.approx(expected, abs=1e-5)
