@@ -9,14 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BinSums
 from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.schema import bin_day
+from monitoring.ledger.schema import bin_day, bin_total
 from monitoring.ledger.sums import LedgerSums
 
 ENOUGH = 1_000  # answers from which on a histogram is compared
@@ -48,13 +49,15 @@ def find_signs(
     )
 
 
-def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: int = 0) -> dict[str, int]:
+def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: int | None = None) -> dict[str, int]:
     """Answers served, by slice of the predicted class."""
-    columns = bin_day.c
-    named = columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes])
-    wanted = select(columns.slice, func.sum(columns.served)).where(
-        columns.calibration_id == row.calibration_id, named, columns.day >= since_day
+    table = bin_total if since_day is None else bin_day
+    columns = table.c
+    wanted: Select[Any] = select(columns.slice, func.sum(columns.served)).where(
+        columns.calibration_id == row.calibration_id, columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes])
     )
+    if since_day is not None:
+        wanted = wanted.where(columns.day >= since_day)
     return {name: int(served) for name, served in connection.execute(wanted.group_by(columns.slice))}
 
 

@@ -1,8 +1,8 @@
 """The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and PostgreSQL.
  Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`); everything else is
-derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `monitor_state`). Times
-are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of its table and
-an age is a range of keys.
+derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `bin_total`,
+`monitor_state`). Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of
+its table and an age is a range of keys.
 """
 
 from sqlalchemy import (
@@ -105,9 +105,9 @@ feedback_pending = Table(
     Index("feedback_pending_request", "request_id"),
 )
 
-# Sums per UTC day *on which the answer was served*; they stay when rows are pruned, and make a report's cost
-# constant. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to different shards, so that
-# they need not wait for each other's commit; who reads adds the shards up.
+# Sums per UTC day *on which the answer was served*; they stay when rows are pruned, and a report's cost does not grow
+# with the number of answers. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to
+# different shards, so that they need not wait for each other's commit; who reads adds the shards up.
 bin_day = Table(
     "bin_day",
     metadata,
@@ -123,6 +123,25 @@ bin_day = Table(
     Column("correct", BigInteger, nullable=False),
     Column("variance", Double, nullable=False),
     Column("squared_error", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The day sums added up over all days, so that a report over everything need not: see totals.py. Sums that are no counts
+# are in units of 2^-32, whole numbers, because float64 adds only two million answers exactly.
+bin_total = Table(
+    "bin_total",
+    metadata,
+    Column("calibration_id", BigInteger, primary_key=True),
+    Column("slice", Text, primary_key=True),
+    Column("bin", SmallInteger, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
+    Column("served", BigInteger, nullable=False),
+    Column("served_confidence", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("confidence", BigInteger, nullable=False),
+    Column("correct", BigInteger, nullable=False),
+    Column("variance", BigInteger, nullable=False),
+    Column("squared_error", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

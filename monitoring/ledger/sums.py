@@ -1,8 +1,8 @@
-"""The sums per slice, day and confidence bin: what one transaction adds to them, and how they are read back.
+"""The sums per slice, day and confidence bin: what one transaction adds to them and to their totals, and reading them.
 
 Everything a report says follows from these sums, so it costs the same over ten thousand answers as over ten million.
-Every term is a multiple of 2^-32: float64 adds two million of them without rounding, so sums do not depend on the order
-of answers, on how they shared commits, or on which process wrote them, and a recount equals them to the bit.
+Every term is on the grid of grid.py, so sums do not depend on the order of answers, on how they shared commits, or on
+which process wrote them, and a recount equals them to the bit.
 """
 
 from collections import defaultdict
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, Connection, Select, cast, func, select
+from sqlalchemy import Connection, Select, cast, func, select
 
 from calibration.bins import BIN_COUNT, BinSums, FloatArray
-from monitoring.ledger.schema import bin_day
+from monitoring.ledger.grid import GRID, on_grid
+from monitoring.ledger.schema import bin_day, bin_total
 from monitoring.ledger.slices import EVERYTHING, Slices, Traits
 from monitoring.ledger.statement import adding
+from monitoring.ledger.totals import SUMS, TotalKey, add_totals, summed_totals, totaled
 
 DAY_NS = 86_400_000_000_000
-GRID = 2.0**32
 
 
 class Cell(NamedTuple):
@@ -43,6 +44,11 @@ class SumKey(NamedTuple):
     day: int
     bin: int
 
+    @property
+    def total(self) -> TotalKey:
+        """The row of the totals that counts it too."""
+        return TotalKey(self.calibration_id, self.slice, self.bin)
+
 
 class Counted(NamedTuple):
     """An answer as the sums see it."""
@@ -60,11 +66,6 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
     """
     p = on_grid(confidence)
     return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) * (correct - p))
-
-
-def on_grid(value: float) -> float:
-    """The multiple of 2^-32 nearest to `value`."""
-    return round(value * GRID) / GRID
 
 
 @dataclass
@@ -154,7 +155,13 @@ _NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
 
 
 def add_sums(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
-    """Add to rows of the day sums, in the order of their keys."""
+    """Add to rows of the day sums and of their totals, each in the order of their keys."""
+    add_days(connection, totals, shard=shard)
+    add_totals(connection, totaled((key.total, sums) for key, sums in totals.items()), shard=shard)
+
+
+def add_days(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
+    """Add to rows of the day sums alone: whoever calls this sees to the totals."""
     _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
@@ -174,30 +181,42 @@ def read_sums(
     slice: str = EVERYTHING,  # noqa: A002 the column's name
     since_day: int | None = None,
 ) -> LedgerSums:
-    """Add up the days of a calibration, or of a slice of it; `since_day` is the first to count, in days since 1970."""
-    wanted = _summed(bin_day.c.bin, calibration_id).where(bin_day.c.slice == slice)
-    if since_day is not None:
-        wanted = wanted.where(bin_day.c.day >= since_day)
+    """The sums of a calibration, or of a slice of it; `since_day` is the first to count, in days since 1970."""
+    if _from_the_start(connection, calibration_id, since_day):
+        wanted = summed_totals(calibration_id).where(bin_total.c.slice == slice)
+    else:
+        wanted = _summed_days(calibration_id, since_day).where(bin_day.c.slice == slice)
     return _as_arrays(row._asdict() for row in connection.execute(wanted))
 
 
 def read_slices(
     connection: Connection, calibration_id: int, *, since_day: int | None = None, besides: Sequence[str] = ()
 ) -> dict[str, LedgerSums]:
-    """Add up the days (from `since_day` on) of every slice `besides` those; '' of everything is among them."""
+    """The sums (from `since_day` on) of every slice `besides` those; '' of everything is among them."""
+    if _from_the_start(connection, calibration_id, since_day):
+        wanted = summed_totals(calibration_id).where(bin_total.c.slice.not_in(besides))
+    else:
+        wanted = _summed_days(calibration_id, since_day).where(bin_day.c.slice.not_in(besides))
     by_slice: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    wanted = _summed(bin_day.c.slice, calibration_id, bin_day.c.bin).where(bin_day.c.slice.not_in(besides))
-    if since_day is not None:
-        wanted = wanted.where(bin_day.c.day >= since_day)
     for row in connection.execute(wanted):
         by_slice[row.slice].append(row._asdict())
     return {name: _as_arrays(rows) for name, rows in sorted(by_slice.items())}
 
 
-def _summed(group: ColumnElement[Any], calibration_id: int, *more: ColumnElement[Any]) -> Select[Any]:
-    columns = [column for column in bin_day.columns if not column.primary_key]
-    sums = [cast(func.sum(column), column.type).label(column.name) for column in columns]
-    return select(group, *more, *sums).where(bin_day.c.calibration_id == calibration_id).group_by(group, *more)
+def _from_the_start(connection: Connection, calibration_id: int, since_day: int | None) -> bool:
+    """Whether no day is before that one, so that the totals say it all."""
+    if since_day is None:
+        return True
+    columns = bin_day.c
+    earlier = select(columns.day).where(columns.calibration_id == calibration_id, columns.slice == EVERYTHING)
+    return connection.scalar(earlier.where(columns.day < since_day).limit(1)) is None
+
+
+def _summed_days(calibration_id: int, since_day: int | None) -> Select[Any]:
+    columns = bin_day.c
+    sums = [cast(func.sum(column), column.type).label(column.name) for column in SUMS]
+    wanted = select(columns.slice, columns.bin, *sums).where(columns.calibration_id == calibration_id)
+    return wanted.where(columns.day >= (since_day or 0)).group_by(columns.slice, columns.bin)
 
 
 def _as_arrays(rows: Iterable[dict[str, Any]]) -> LedgerSums:

@@ -19,6 +19,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
 from monitoring.ledger.schema import (
     bin_day,
+    bin_total,
     calibration,
     feedback,
     feedback_pending,
@@ -27,9 +28,8 @@ from monitoring.ledger.schema import (
     tag_value,
 )
 from monitoring.ledger.slices import ERASED, Slices, Traits
-from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_sums
-
-_SUMS = [column for column in bin_day.columns if not column.primary_key]
+from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.totals import SUMS, rebuild_totals
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
     calibration_ids = connection.scalars(served_by).all()
     lock_calibrations(connection, calibration_ids)
-    lock_tables(connection, bin_day)
+    lock_tables(connection, bin_day, bin_total)
     totals, tags = _shares(connection, ids, calibration_ids)
     labels = 0
     labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
@@ -90,6 +90,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     _subtract(connection, totals)
     for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:
         _drop_zeros(connection, *cell)
+    rebuild_totals(connection, {(key.calibration_id, key.bin) for key in totals})
     for model, key, value in tags:
         _forget_value(connection, model, key, value)
     return labels
@@ -120,13 +121,13 @@ def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None
     left: dict[SumKey, list[float]] = {}
     for key, share in totals.items():
         same = [bin_day.c[name] == value for name, value in key._asdict().items()]
-        stored = connection.execute(select(*(cast(func.sum(column), column.type) for column in _SUMS)).where(*same))
+        stored = connection.execute(select(*(cast(func.sum(column), column.type) for column in SUMS)).where(*same))
         row = stored.one()
         connection.execute(delete(bin_day).where(*same))
         rest = [(had or 0) - gone for had, gone in zip(row, share, strict=True)]
         if any(abs(value) > 1e-9 for value in rest):
             left[key] = rest
-    add_sums(connection, left)
+    add_days(connection, left)
 
 
 def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_number: int) -> None:

@@ -1,12 +1,14 @@
 """Counting everything again from the answers and labels: does the ledger say what it should, and if not, mend it.
 
-Facts (`prediction`, `feedback`, `monitor_event`) are believed. Recounted are the current labels, the day sums of every
-slice from the watermark of pruning on, and the detectors, replayed label by label.
+Facts (`prediction`, `feedback`, `monitor_event`) are believed, and the day sums of answers that were pruned. Recounted
+are the current labels, the day sums of every slice from the watermark of pruning on, the totals over all days, and the
+detectors, replayed label by label.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, Select, cast, delete, func, select
@@ -17,16 +19,17 @@ from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations, lock_tables
-from monitoring.ledger.schema import bin_day, calibration, feedback, label_current, monitor_state, prediction
+from monitoring.ledger.schema import bin_day, bin_total, calibration, feedback, label_current, monitor_state, prediction
 from monitoring.ledger.slices import Slices, Traits
-from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_sums
+from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stored_totals, totaled
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.upkeep import Progress, silent
 
 SHOWN = 20  # differences of a kind that are described one by one
 TOLERANCE = 1e-6  # of a sum of floats: schema 1 did not add exactly
 _PORTION = 20_000
-_SUMS = [column for column in bin_day.columns if not column.primary_key]
+_Key = TypeVar("_Key", SumKey, TotalKey)
 
 
 class Difference(NamedTuple):
@@ -68,7 +71,9 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     with ledger.read() as connection:
         known = _calibrations(connection)
         _compare_labels(connection, counted)
-        _compare_sums(connection, counted, _recounted(connection, counted, known, progress, admits=False))
+        totals = _recounted(connection, counted, known, progress, admits=False)
+        _compare_sums(connection, counted, totals)
+        _compare_totals(connection, counted, totals)
         _compare_detectors(connection, counted, progress)
     return counted
 
@@ -79,12 +84,15 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     with ledger.write() as connection:
         known = _calibrations(connection)
         lock_calibrations(connection, known)
-        lock_tables(connection, prediction, bin_day)
+        lock_tables(connection, prediction, bin_day, bin_total)
         if _compare_labels(connection, counted):
             _rewrite_labels(connection)
         totals = _recounted(connection, counted, known, progress, admits=True)
+        totals_differ = _compare_totals(connection, counted, totals)
         if _compare_sums(connection, counted, totals):
             _rewrite_sums(connection, totals)
+        if totals_differ:
+            rebuild_totals(connection)
         for watched in _compare_detectors(connection, counted, progress):
             watched.save(connection)
     return counted
@@ -163,22 +171,46 @@ def _portions(connection: Connection) -> Iterator[Any]:
 def _compare_sums(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
     """Whether any day sum differs from the recount."""
     keys = (bin_day.c.calibration_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
-    sums = [cast(func.sum(column), column.type) for column in _SUMS]
+    sums = [cast(func.sum(column), column.type) for column in SUMS]
     first_day = pruned_before_ns(connection) // DAY_NS
     rows = connection.execute(select(*keys, *sums).where(bin_day.c.day >= first_day).group_by(*keys))
     stored = {SumKey(*row[:4]): list(row[4:]) for row in rows}
-    nothing = [0.0] * len(_SUMS)
-    for key in sorted(stored.keys() | totals.keys()):
-        found, expected = stored.get(key, nothing), totals.get(key, nothing)
-        if not np.allclose(found, expected, rtol=0.0, atol=TOLERANCE):
-            counted.differ("bin_day", ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected)
     counted.day_sums = len(stored)
-    return "bin_day" in counted.differing
+    return _compare_rows(counted, "bin_day", stored, totals, tolerances=[TOLERANCE] * len(SUMS))
+
+
+def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
+    """Whether any total differs from the days that can be recounted, and those before them, put together."""
+    first_day = pruned_before_ns(connection) // DAY_NS
+    rows = connection.execute(select(bin_day).where(bin_day.c.day < first_day))
+    pruned = ((SumKey(*row[:4]).total, row[5:]) for row in rows)
+    recounted = ((key.total, sums) for key, sums in totals.items())
+    expected = totaled(itertools.chain(pruned, recounted))
+    return _compare_rows(
+        counted, "bin_total", stored_totals(connection), expected, tolerances=[TOLERANCE * unit for unit in UNITS]
+    )
+
+
+def _compare_rows(
+    counted: Recount,
+    table: str,
+    stored: Mapping[_Key, Sequence[float]],
+    recounted: Mapping[_Key, Sequence[float]],
+    *,
+    tolerances: Sequence[float],
+) -> bool:
+    """Note rows of sums that differ; whether any does."""
+    nothing, limits = [0.0] * len(SUMS), np.array(tolerances)
+    for key in sorted(stored.keys() | recounted.keys()):
+        found, expected = stored.get(key, nothing), recounted.get(key, nothing)
+        if not (np.abs(np.subtract(found, expected)) <= limits).all():  # NaN differs too
+            counted.differ(table, ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected)
+    return table in counted.differing
 
 
 def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
     connection.execute(delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS))
-    add_sums(connection, totals)
+    add_days(connection, totals)
 
 
 def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:

@@ -15,7 +15,7 @@ from monitoring.ledger.sums import Cell, Counted, LabelKey, SumChanges
 from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state
 
-TABLES = ("feedback", "label_current", "bin_day", "monitor_event", "tag_value", "feedback_pending")
+TABLES = ("feedback", "label_current", "bin_day", "bin_total", "monitor_event", "tag_value", "feedback_pending")
 
 
 def answers(count: int) -> list[PredictionRow]:

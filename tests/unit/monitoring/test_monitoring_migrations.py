@@ -13,6 +13,7 @@ from monitoring.errors import LedgerError
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import SCHEMA_VERSION, metadata
 from monitoring.ledger.sums import read_slices
+from monitoring.upkeep.recount import check
 from tests.unit.monitoring.builders import NOW_NS, label, make_row
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state, assert_same_sums
 
@@ -63,6 +64,7 @@ def test_nothing_in_it_is_lost_and_its_slices_are_counted(tmp_path: Path, schema
     with Desk(old_ledger(tmp_path, schema), Clock(), settings=SETTINGS) as desk, desk.ledger.read() as connection:
         answers = desk.rows(CURRENT)
         assert len(answers) == 17
+        assert check(desk.ledger).agrees
         sums = read_slices(connection, 1)
         assert set(sums) == {"", "predicted:normal", "predicted:pneumonia", "true:normal", "true:pneumonia"}
         assert_same_sums(sums[""].labeled, [(p, bool(c)) for _, _, p, c in answers])

@@ -9,15 +9,18 @@ from sqlalchemy.exc import IntegrityError
 
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.slices import KEY_LIMIT, VALUE_LIMIT
-from monitoring.ledger.sums import LedgerSums, read_slices, read_sums
-from tests.unit.monitoring.builders import DAY_NS, NOW_NS, label, make_card, make_row
+from monitoring.ledger.sums import LedgerSums, SumKey, add_sums, read_slices, read_sums
+from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_sums
 
 DATABASES = BOTH_DATABASES
 
 
-def tagged(number: int, *, confidence: float = 0.9, predicted: int = 1, **tags: str) -> PredictionRow:
-    return make_row(number, confidence=confidence, predicted=predicted)._replace(tags=json.dumps(tags, sort_keys=True))
+def tagged(
+    number: int, *, confidence: float = 0.9, predicted: int = 1, served_days: int = 0, **tags: str
+) -> PredictionRow:
+    row = make_row(number, confidence=confidence, predicted=predicted, served_at_ns=NOW_NS - served_days * DAY_NS)
+    return row._replace(tags=json.dumps(tags, sort_keys=True))
 
 
 def slices(desk: Desk) -> dict[str, LedgerSums]:
@@ -121,8 +124,35 @@ def test_sums_do_not_depend_on_how_answers_shared_commits(tmp_path: Path, clock:
             other.serve(row)
         for start in range(0, 200, 7):
             other.label(*(label(number) for number in range(start, min(start + 7, 200))))
-        everything = "SELECT * FROM bin_day ORDER BY 1, 2, 3, 4"
-        assert one.rows(everything) == other.rows(everything)  # to the bit
+        for everything in ("SELECT * FROM bin_day ORDER BY 1, 2, 3, 4", "SELECT * FROM bin_total ORDER BY 1, 2, 3"):
+            assert one.rows(everything) == other.rows(everything)  # to the bit
+
+
+def test_totals_are_the_days_put_together(desk: Desk) -> None:
+    desk.serve(*(tagged(n, confidence=0.5 + n / 100, served_days=n % 3, site="AB"[n % 2]) for n in range(40)))
+    desk.label(*(label(n, CLASSES[n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(30)))
+    desk.label(*(label(n, CLASSES[1 - n % 2], at_ns=NOW_NS - n % 3 * DAY_NS) for n in range(9)))
+    with desk.ledger.read() as connection:
+        totals = read_slices(connection, desk.calibration_id)
+        desk_days = [read_slices(connection, desk.calibration_id, since_day=NOW_NS // DAY_NS - ago) for ago in (1, 2)]
+        without_first_day, days = desk_days
+    assert totals.keys() == {"", "predicted:pneumonia", "true:normal", "true:pneumonia", "tag:site=A", "tag:site=B"}
+    assert int(without_first_day[""].served.sum()) == 27
+    added = desk.rows("SELECT sum(served), sum(n) FROM bin_day WHERE slice = ''")
+    assert added == [(totals[""].served.sum(), totals[""].labeled.total)] == [(40, 30)]
+    for name, sums in totals.items():
+        np.testing.assert_array_equal(sums.served_confidence, days[name].served_confidence)
+        for field in ("n", "confidence", "correct", "variance", "squared_error"):
+            np.testing.assert_array_equal(getattr(sums.labeled, field), getattr(days[name].labeled, field))
+
+
+def test_totals_stay_exact_beyond_what_float64_adds_exactly(desk: Desk) -> None:
+    """Eight million answers of one bin: as float64, the last unit of 2^-32 would be lost."""
+    with desk.ledger.write() as connection:
+        for day, confidence in ((1, 2.0**22), (2, 2.0**22), (3, 2.0**-32)):
+            key = SumKey(desk.calibration_id, "", day, 14)
+            add_sums(connection, {key: [1, confidence, 0, 0.0, 0, 0.0, 0.0]})
+    assert desk.rows("SELECT served_confidence FROM bin_total") == [(2 * 2**54 + 1,)]
 
 
 def test_a_promotion_is_noted_once_for_all_replicas(desk: Desk, clock: Clock) -> None:

@@ -75,6 +75,9 @@ def test_a_ledger_agrees_with_its_recount(full: Desk) -> None:
         ("UPDATE bin_day SET n = n + 1 WHERE slice = 'audit'", "bin_day"),
         ("UPDATE bin_day SET confidence = confidence + 0.001", "bin_day"),
         ("DELETE FROM bin_day WHERE slice = 'tag:site=A'", "bin_day"),
+        ("UPDATE bin_total SET n = n + 1 WHERE slice = 'audit'", "bin_total"),
+        ("UPDATE bin_total SET confidence = confidence + 4294967", "bin_total"),
+        ("DELETE FROM bin_total WHERE slice = 'tag:site=A'", "bin_total"),
         ("UPDATE label_current SET label = 1 - label", "label_current"),
         ("DELETE FROM label_current", "label_current"),
         ("UPDATE label_current SET first_feedback_id = first_feedback_id + 1", "label_current"),
@@ -82,7 +85,8 @@ def test_a_ledger_agrees_with_its_recount(full: Desk) -> None:
 )
 def test_damage_is_found_and_repaired(full: Desk, damage: str, table: str) -> None:
     labels, sums = "SELECT * FROM label_current ORDER BY 1", f"SELECT * FROM bin_day {COUNTING} ORDER BY 1, 2, 3, 4"
-    before = full.rows(labels), full.rows(sums)
+    totals = f"SELECT * FROM bin_total {COUNTING} ORDER BY 1, 2, 3"
+    before = full.rows(labels), full.rows(sums), full.rows(totals)
     with full.ledger.write() as connection:
         connection.exec_driver_sql(damage)
     found = check(full.ledger)
@@ -93,6 +97,19 @@ def test_damage_is_found_and_repaired(full: Desk, damage: str, table: str) -> No
     assert full.rows(labels) == before[0]
     if full.ledger.is_sqlite:  # PostgreSQL's shard may be another
         assert full.rows(sums) == before[1]
+        assert full.rows(totals) == before[2]
+
+
+def test_a_wrong_total_is_found_and_repaired_after_a_prune(full: Desk) -> None:
+    prune(full.ledger, older_than_s=2 * DAY_S)
+    assert agrees(full)
+    before = full.rows("SELECT slice, bin, served, n FROM bin_total WHERE served <> 0 OR n <> 0 ORDER BY 1, 2")
+    with full.ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE bin_total SET served = served - 1 WHERE slice = '' AND bin = 12")
+    assert check(full.ledger).differing == {"bin_total": 1}
+    assert repair(full.ledger).differing == {"bin_total": 1}
+    assert agrees(full)
+    assert full.rows("SELECT slice, bin, served, n FROM bin_total ORDER BY 1, 2") == before
 
 
 def test_a_wrong_detector_is_found_and_replayed(full: Desk) -> None:
@@ -163,6 +180,9 @@ def test_forgetting_a_request_leaves_what_was_there_without_it(ledger_url: str, 
         everything = (
             f"SELECT calibration_id, slice, day, bin, {sums} FROM bin_day GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
         )
+        totals = "SELECT calibration_id, slice, bin, sum(served), sum(n), sum(confidence) FROM bin_total"
+        totals += " GROUP BY 1, 2, 3 HAVING sum(served) > 0 OR sum(n) > 0 ORDER BY 1, 2, 3"
+        totals_before = desk.rows(totals)
         before, detector = desk.rows(everything), desk.detectors()[0].state.as_dict()
         extra = make_row(99, request_id="anna", confidence=0.77)._replace(tags='{"ward": "7 East"}')
         desk.serve(extra)
@@ -171,6 +191,8 @@ def test_forgetting_a_request_leaves_what_was_there_without_it(ledger_url: str, 
         erased = forget(desk.ledger, request_id="anna")
         assert (erased.answers, erased.labels) == (1, 3)
         assert desk.rows(everything) == before  # to the bit
+        assert desk.rows(totals) == totals_before
+        assert desk.rows("SELECT count(*) FROM bin_total WHERE slice = 'tag:ward=7 East'") == [(0,)]
         assert desk.rows("SELECT count(*) FROM prediction WHERE request_id = 'anna'") == [(0,)]
         assert desk.rows("SELECT value FROM tag_value WHERE key = 'ward'") == [("(erased) 1",)]
         assert desk.detectors()[0].state.as_dict() != detector  # its evidence stays, and replays agree

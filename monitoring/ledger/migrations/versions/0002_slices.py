@@ -1,4 +1,4 @@
-"""Schema 2: tags and audit draws with each answer, day sums by slice, bounded tag values, a watermark of pruning.
+"""Schema 2: tags and audit draws with each answer, day sums by slice and their totals, bounded tag values, a watermark.
 
 The day sums by predicted and by true class are counted from the answers that are there. What a release wrote it must
 be able to read for ever, so nothing here is imported from the living code.
@@ -50,6 +50,7 @@ def upgrade() -> None:
     )
     _move_day_sums()
     _count_classes()
+    _add_totals()
 
 
 def _move_day_sums() -> None:
@@ -84,3 +85,22 @@ def _count_classes() -> None:
             wanted = {"calibration_id": calibration_id, "class": index}
             connection.execute(sa.text(BY_PREDICTED), wanted | {"slice": f"predicted:{name}"})
             connection.execute(sa.text(BY_TRUE), wanted | {"slice": f"true:{name}"})
+
+
+def _add_totals() -> None:
+    sums = ("served", "served_confidence", "n", "confidence", "correct", "variance", "squared_error")
+    op.create_table(
+        "bin_total",
+        sa.Column("calibration_id", sa.BigInteger, primary_key=True),
+        sa.Column("slice", sa.Text, primary_key=True),
+        sa.Column("bin", sa.SmallInteger, primary_key=True),
+        sa.Column("shard", sa.SmallInteger, primary_key=True),
+        *(sa.Column(name, sa.BigInteger, nullable=False) for name in sums),
+        sqlite_with_rowid=False,
+    )
+    counts = ("served", "n", "correct")
+    added = (f"SUM({name if name in counts else f'CAST(ROUND({name} * {2**32}) AS BIGINT)'})" for name in sums)
+    op.execute(
+        f"INSERT INTO bin_total (calibration_id, slice, bin, shard, {SUMS}) "
+        f"SELECT calibration_id, slice, bin, 0, {', '.join(added)} FROM bin_day GROUP BY calibration_id, slice, bin"
+    )
