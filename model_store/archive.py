@@ -23,12 +23,13 @@ MODEL_CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 16\nmaxBatchDelay: 5\nr
 
 
 def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
-    """Write `<name>.mar` for the model in `onnx`; the card goes in without file hashes, being part of the archive."""
+    """Write `<name>.mar` for the model in `onnx`; the card goes in without file hashes, being part of the archive, and
+    without what only the monitor reads."""
     members: dict[str, bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
         "model-config.yaml": MODEL_CONFIG.encode(),
         "model.onnx": onnx,
-        "card.json": card.model_dump_json(exclude={"files"}).encode(),
+        "card.json": card.model_dump_json(exclude={"files", "input_reference"}).encode(),
         HANDLER: (_ROOM / HANDLER).read_bytes(),
     }
     members |= {f"model_store/{name}": (_ROOM / name).read_bytes() for name in _PREPROCESSING}

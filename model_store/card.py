@@ -4,6 +4,8 @@ import dataclasses
 from datetime import datetime
 from typing import Annotated, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from calibration.bins import BinSums
@@ -125,6 +127,26 @@ class ConformalCard(_Frozen):
         return cls.model_validate(dataclasses.asdict(sets))
 
 
+class InputReference(_Frozen):
+    """Brightness of the validation inputs, as `model_store.brightness` measures each; spreads are between images.
+
+    All in gray levels of the 8-bit input; `n` images were measured.
+    """
+
+    mean: float = Field(ge=0, le=255)
+    mean_sd: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    contrast_sd: float = Field(ge=0)
+    n: int = Field(ge=1)
+
+    @classmethod
+    def from_brightness(cls, measured: npt.NDArray[np.float64]) -> "InputReference":
+        """Describe images by mean and contrast of each, (N, 2)."""
+        mean, contrast = measured.mean(axis=0).tolist()
+        mean_sd, contrast_sd = measured.std(axis=0).tolist()
+        return cls(mean=mean, mean_sd=mean_sd, contrast=contrast, contrast_sd=contrast_sd, n=len(measured))
+
+
 class Card(_Frozen):
     """card.json. Fields that came later are optional: a card without them stays valid."""
 
@@ -137,6 +159,7 @@ class Card(_Frozen):
     calibration: CalibrationCard
     referral: Referral | None = None
     conformal: ConformalCard | None = None
+    input_reference: InputReference | None = None
     files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
 
     @field_validator("classes")

@@ -13,6 +13,7 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
 from monitoring.inbox import Batch, Group, Labels
 from monitoring.ledger.calibrations import CalibrationRow, of_card
+from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import Slices
@@ -43,6 +44,7 @@ class Commit:
         items = waited + [item for portion in group.labels for item in portion.items]
         results = self._label(connection, items, tally, now_ns=now_ns) if items else []
         tally.changes.save(connection, self.slices, shard=self.shard)
+        add_inputs(connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard)
         return tally, _dealt(results[len(waited) :], group.labels)
 
     def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> Tally:

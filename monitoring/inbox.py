@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from monitoring.errors import RecorderClosed
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
+from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.predictions import PredictionRow
 
 ROWS_AT_ONCE = 4096
@@ -29,6 +30,7 @@ class Batch:
 
     rows: Sequence[PredictionRow]
     done: Done
+    inputs: InputSums | None = None
 
 
 @dataclass(frozen=True)

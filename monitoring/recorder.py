@@ -26,6 +26,7 @@ from monitoring.history import ACKNOWLEDGED
 from monitoring.inbox import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
 from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import note_shadow
@@ -96,10 +97,13 @@ class Recorder:
 
         return self._submit(note, lambda _: None)
 
-    def record(self, rows: Sequence[PredictionRow], done: Done) -> None:
-        """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread."""
+    def record(self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None) -> None:
+        """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread.
+
+        `inputs`: the brightness of their images, where the card has a reference for it.
+        """
         try:
-            self._inbox.put(Batch(rows, done))
+            self._inbox.put(Batch(rows, done, inputs))
         except RecorderClosed as error:
             done(error)
 

@@ -19,6 +19,7 @@ from monitoring.errors import ModelNeeded
 from monitoring.findings.chronicle import as_entry
 from monitoring.findings.comparison import Comparison, compare
 from monitoring.findings.drift import Drift, find_drift
+from monitoring.findings.image_signs import find_image_signs
 from monitoring.findings.recommendation import Findings, Recommendation, recommend
 from monitoring.findings.selection import Selection, find_selection
 from monitoring.findings.signs import RECENT_DAYS, Sign, find_signs, served_by_class
@@ -26,6 +27,7 @@ from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import read_inputs
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import DAY_NS, read_slices
@@ -181,7 +183,12 @@ def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_n
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}
-    return find_signs(seen.served, _reference(row), recent, before)
+    found = find_signs(seen.served, _reference(row), recent, before)
+    reference = row.card.get("input_reference")
+    if reference is None:
+        return found
+    live = read_inputs(connection, row.calibration_id, since_day=seen.since_day)
+    return (*found, *find_image_signs(live, reference))
 
 
 def _delay(connection: Connection, calibration_id: int) -> Delay:

@@ -16,10 +16,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import uuid_utils
 
+from model_store.brightness import brightness
+from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import twin
+from monitoring.ledger.sums import DAY_NS
 from monitoring.recorder import Recorder
 from serving.admission import Load
 from serving.audit import AuditDraw
@@ -136,7 +140,8 @@ class ServedVersion:
     def _infer(self, entries: list[Entry]) -> None:
         """Stage one, in the inference thread."""
         started_s = time.perf_counter()
-        probabilities = self._predictor.predict(np.stack([entry.image for entry in entries]))
+        images = np.stack([entry.image for entry in entries])
+        probabilities = self._predictor.predict(images)
         inference_s = time.perf_counter() - started_s
         answers, rows = self._describe(entries, probabilities)
         first_id = rows[0].prediction_id if answers[0] is not None else None
@@ -144,7 +149,13 @@ class ServedVersion:
         if self._recorder is None or not rows:
             self._hand_over(batch, None)
         else:
-            self._recorder.record(rows, partial(self._hand_over, batch))
+            inputs = self._measure(images, answers, rows[0]) if self.card.input_reference else None
+            self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)
+
+    def _measure(self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow) -> InputSums:
+        """Brightness of the images that were answered."""
+        answered = images if None not in answers else images[[answer is not None for answer in answers]]
+        return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
 
     def _describe(
         self, entries: list[Entry], probabilities: Probabilities

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from model_store.card import InputReference
 from model_store.image import InputSpec
 from training.backbones import SMALL, Weights
 from training.datasets import Dataset, SplitName
@@ -174,6 +175,7 @@ class RunRecord(BaseModel):
     window: tuple[float, float] | None = None
     frames: Literal["one", "first"] = "one"
     backbone_sha256: str
+    input_reference: InputReference | None = None
     libraries: dict[str, str]
     git_commit: str | None
 

@@ -207,6 +207,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
         if referral
         else None,
         conformal=ConformalCard.from_sets(evaluation.conformal(calibrator)),
+        input_reference=record.input_reference,
     )
 
 

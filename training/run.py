@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from model_store.brightness import brightness
+from model_store.card import InputReference
 from model_store.image import InputSpec
 from training.backbones import weights_digest
 from training.board import Board
@@ -39,6 +41,8 @@ from training.work import Work
 from training.workplace import Workplace, open_workplace
 
 SAMPLES = 32
+REFERENCE_IMAGES = 4096  # at most, of the validation split, whose brightness is measured
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,9 @@ def _work(work: Work, place: Workplace, *, cache: Path, board: Board | None) -> 
     examples = work.examples(network.to(device), cache=cache)
     history = work.fit(network, examples, snapshot=place.snapshot, watch=board)
     evaluation = work.evaluation(network, examples)
+    if work.group.leads:
+        reference = _input_reference(dataset.splits["val"], spec)
+        record = record.model_copy(update={"input_reference": reference})
     return _Finished(network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec))
 
 
@@ -125,6 +132,14 @@ def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
     """A few inputs spread over the split, so that every class is likely among them."""
     indices = np.unique(np.linspace(0, len(split) - 1, SAMPLES).astype(int))
     return np.stack([split.images.input(int(index), spec) for index in indices])
+
+
+def _input_reference(split: Split, spec: InputSpec) -> InputReference:
+    """Brightness of the network's inputs, over the whole split or REFERENCE_IMAGES spread over it."""
+    indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)).tolist()
+    portions = (indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE))
+    measured = [brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions]
+    return InputReference.from_brightness(np.concatenate(measured))
 
 
 def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Classifier) -> RunRecord:

@@ -116,7 +116,9 @@ def models(connection: Connection) -> list[str]:
 
 
 def _plain(card: Card) -> str:
-    return json.dumps(card.model_dump(mode="json"), sort_keys=True)
+    """As JSON; a card that has no reference for its inputs keeps the hash that it had before there were any."""
+    without = {"input_reference"} if card.input_reference is None else None
+    return json.dumps(card.model_dump(mode="json", exclude=without), sort_keys=True)
 
 
 def _row(row: Row[Any]) -> CalibrationRow:

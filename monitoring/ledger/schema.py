@@ -1,6 +1,6 @@
 """The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and PostgreSQL.
- Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`); everything else is
-derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `bin_total`,
+ Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`); everything else but
+`input_day` is derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `bin_total`,
 `monitor_state`). Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of
 its table and an age is a range of keys.
 """
@@ -142,6 +142,22 @@ bin_total = Table(
     Column("correct", BigInteger, nullable=False),
     Column("variance", BigInteger, nullable=False),
     Column("squared_error", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Brightness of the inputs by UTC day, where the card has a reference for it: sums over images of mean and contrast and
+# of their squares, in units of 2^-16 of a gray level. No image's own figures are kept, so these cannot be recounted.
+input_day = Table(
+    "input_day",
+    metadata,
+    Column("calibration_id", BigInteger, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("mean", BigInteger, nullable=False),
+    Column("mean_squared", BigInteger, nullable=False),
+    Column("contrast", BigInteger, nullable=False),
+    Column("contrast_squared", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

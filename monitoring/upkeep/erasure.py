@@ -1,6 +1,7 @@
 """Erasing single answers, because a person asks for it: the answer, its tags, its labels, and its share of the sums.
 
-A day sum of a small slice may stand for one person, so the sums forget too. The drift detector does not: it is a
+A day sum of a small slice may stand for one person, so the sums forget too (those of
+brightness a whole day). The drift detector does not: it is a
 product of bets over all labels, from which none can be read back; its state is kept in the history, so that replays
 agree.
 """
@@ -16,6 +17,7 @@ from calibration.bins import bin_index
 from monitoring import watch
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import forget_inputs
 from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
 from monitoring.ledger.schema import (
     bin_day,
@@ -23,6 +25,7 @@ from monitoring.ledger.schema import (
     calibration,
     feedback,
     feedback_pending,
+    input_day,
     label_current,
     prediction,
     tag_value,
@@ -76,7 +79,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
     calibration_ids = connection.scalars(served_by).all()
     lock_calibrations(connection, calibration_ids)
-    lock_tables(connection, bin_day, bin_total)
+    lock_tables(connection, bin_day, bin_total, input_day)
     totals, tags = _shares(connection, ids, calibration_ids)
     labels = 0
     labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
@@ -90,6 +93,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     _subtract(connection, totals)
     for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:
         _drop_zeros(connection, *cell)
+    forget_inputs(connection, {(key.calibration_id, key.day) for key in totals})
     rebuild_totals(connection, {(key.calibration_id, key.bin) for key in totals})
     for model, key, value in tags:
         _forget_value(connection, model, key, value)

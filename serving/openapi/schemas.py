@@ -105,7 +105,20 @@ SCHEMAS: Final[dict[str, Schema]] = {
             drift={"type": ["object", "null"]},
             comparison={"type": "object"},
             selection={"type": "object"},
-            signs=array({"type": "object"}),
+            signs=array(
+                record(
+                    "name value limit raised sentence",
+                    name={
+                        **TEXT,
+                        "description": "confidence_histogram, expected_accuracy, predicted_class_mix; where the "
+                        "card has an input_reference also image_brightness and image_contrast",
+                    },
+                    value=MAYBE_NUMBER,
+                    limit=NUMBER,
+                    raised={"type": "boolean"},
+                    sentence=TEXT,
+                )
+            ),
             slices={"type": ["object", "null"]},
             history=array({"type": "object"}),
             recommendation={"type": "object"},

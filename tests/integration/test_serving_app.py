@@ -17,8 +17,13 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
+from model_store.brightness import brightness
+from model_store.bundle import Bundle, write_bundle
+from model_store.card import InputReference
+from model_store.image import decode
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
 from serving.fleet import Fleet
 from serving.monitor import open_monitor
@@ -437,3 +442,23 @@ async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
 
 async def test_without_a_share_answers_say_nothing_of_audits(server: Running, png: Callable[..., bytes]) -> None:
     assert "audit" not in (await server.predict(png())).json()
+
+
+@pytest.mark.parametrize("reference", [None, InputReference(mean=9, mean_sd=1, contrast=9, contrast_sd=1, n=9)])
+async def test_brightness_is_kept_where_the_card_has_a_reference(
+    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes], reference: InputReference | None
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", name="tiny")
+    card = bundle.card.model_copy(update={"input_reference": reference, "files": {}})
+    store = Store(tmp_path / "store")
+    store.publish("tiny", lambda folder, _: write_bundle(folder, card=card, onnx=bundle.onnx))
+    store.promote("tiny", 1)
+    async with running(store, tmp_path) as server:
+        for _ in range(3):
+            assert (await server.predict(png())).status_code == 200
+    mean, contrast = brightness(decode(png(), card.input.spec)[np.newaxis])[0].tolist()
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        found = read_inputs(connection, 1)
+    assert found.n == (3 if reference else 0)
+    if reference:
+        assert (found.mean, found.contrast) == (pytest.approx(mean, abs=1e-4), pytest.approx(contrast, abs=1e-4))

@@ -104,6 +104,15 @@ class TestRunFolder:
         metrics = json.loads((run.folder / "metrics.json").read_text())
         assert metrics["temperature"] == run.evaluation.temperature
 
+    def test_the_card_tells_how_bright_validation_is(
+        self, run: RunResult, dataset: Dataset, exported: exporting.ExportedModel
+    ) -> None:
+        inputs = dataset.splits["val"].inputs(run.record.spec).reshape(len(dataset.splits["val"]), -1).astype(float)
+        found = exported.card.input_reference
+        assert found is not None
+        expected = [inputs.mean(1).mean(), inputs.mean(1).std(), inputs.std(1).mean(), inputs.std(1).std(), len(inputs)]
+        assert list(found.model_dump().values()) == pytest.approx(expected, abs=1e-2)
+
     def test_it_learned(self, run: RunResult) -> None:
         assert run.evaluation.measures["val"]["uncalibrated"].accuracy > 0.5
 

@@ -9,7 +9,7 @@ from calibration.measures import Measures
 from calibration.metrics import ece
 from calibration.temperature import softmax
 from model_store.bundle import Bundle
-from model_store.card import ConformalCard
+from model_store.card import ConformalCard, InputReference
 from model_store.errors import NotInStore
 from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
@@ -82,13 +82,15 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped(served: Desk
 
 def test_prediction_sets_get_their_new_threshold_and_the_calibrator_its_name() -> None:
     sets = ConformalCard(alpha=0.2, threshold=0.9, mean_set_size=1, coverage_reference=0.5)
-    card = make_card().model_copy(update={"conformal": sets})
+    inputs = InputReference(mean=120, mean_sd=20, contrast=40, contrast_sd=10, n=500)
+    card = make_card().model_copy(update={"conformal": sets, "input_reference": inputs})
     card = card.model_copy(update={"calibration": card.calibration.model_copy(update={"method": "vector"})})
     p, y = np.tile([[0.6, 0.4], [0.3, 0.7]], (50, 1)), np.tile([0, 0], 50)
     new = _recalibrated(card, 2.0, p, y, Measures.from_probabilities(p, y))
     assert new.conformal is not None
     assert (new.conformal.alpha, new.conformal.threshold, new.conformal.coverage_reference) == (0.2, 0.3, 1)
     assert new.calibration.method == "vector"
+    assert new.input_reference == inputs  # the images are no others
     assert _recalibrated(make_card(), 2.0, p, y, Measures.from_probabilities(p, y)).conformal is None
 
 

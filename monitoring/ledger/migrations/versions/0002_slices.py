@@ -1,4 +1,5 @@
-"""Schema 2: tags and audit draws with each answer, day sums by slice and their totals, bounded tag values, a watermark.
+"""Schema 2: tags and audit draws with each answer, day sums by slice and their totals, bounded tag values, a watermark,
+brightness of inputs.
 
 The day sums by predicted and by true class are counted from the answers that are there. What a release wrote it must
 be able to read for ever, so nothing here is imported from the living code.
@@ -51,6 +52,18 @@ def upgrade() -> None:
     _move_day_sums()
     _count_classes()
     _add_totals()
+    op.create_table(
+        "input_day",
+        sa.Column("calibration_id", sa.BigInteger, primary_key=True),
+        sa.Column("day", sa.Integer, primary_key=True),
+        sa.Column("shard", sa.SmallInteger, primary_key=True),
+        sa.Column("n", sa.BigInteger, nullable=False),
+        sa.Column("mean", sa.BigInteger, nullable=False),
+        sa.Column("mean_squared", sa.BigInteger, nullable=False),
+        sa.Column("contrast", sa.BigInteger, nullable=False),
+        sa.Column("contrast_squared", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
 
 
 def _move_day_sums() -> None:

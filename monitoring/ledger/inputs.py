@@ -1,0 +1,81 @@
+"""Brightness of the inputs, added up by calibration and UTC day: what a sign before labels is read from.
+
+Sums are whole numbers of units of 2^-16 gray levels, exact whatever the order. No image's own figures are kept, so an
+erasure cannot take them out of a day's sums: it deletes the day's sums.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import BigInteger, Connection, cast, delete, func, select
+
+from monitoring.ledger.schema import input_day
+from monitoring.ledger.statement import adding
+
+_UNIT = 2.0**-16
+_ADD = adding(input_day)
+_SUMS = tuple(column for column in input_day.columns if not column.primary_key)
+
+
+class InputSums(NamedTuple):
+    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared), sums in the table's units."""
+
+    calibration_id: int
+    day: int
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Brightness of `n` inputs, in gray levels: averages over images, and standard deviations between them."""
+
+    n: int
+    mean: float
+    mean_sd: float
+    contrast: float
+    contrast_sd: float
+
+
+def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
+    """Add up mean and contrast of a batch of images, (N, 2) as `model_store.brightness` gives them."""
+    values = np.rint(measured / _UNIT) * _UNIT
+    sums, squares = (np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values))
+    (mean, contrast), (mean_squared, contrast_squared) = sums, squares
+    added = (len(measured), int(mean), int(mean_squared), int(contrast), int(contrast_squared))
+    return InputSums(calibration_id, day, added)
+
+
+def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
+    """Add batches to their days, in the order of the table's key."""
+    totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
+    for batch in batches:
+        total = totals[batch.calibration_id, batch.day]
+        for index, value in enumerate(batch.sums):
+            total[index] += value
+    _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
+
+
+def read_inputs(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Inputs:
+    """Brightness of a calibration's inputs, from that day on; NaN where there were none."""
+    sums = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in _SUMS)
+    wanted = select(*sums).where(input_day.c.calibration_id == calibration_id, input_day.c.day >= (since_day or 0))
+    n, *added = connection.execute(wanted).one()
+    if not n:
+        return Inputs(0, math.nan, math.nan, math.nan, math.nan)
+    mean, mean_squared, contrast, contrast_squared = (value * _UNIT / n for value in added)
+    return Inputs(n, mean, _spread(mean, mean_squared), contrast, _spread(contrast, contrast_squared))
+
+
+def forget_inputs(connection: Connection, days: Iterable[tuple[int, int]]) -> None:
+    """Delete the sums of these (calibration id, day)."""
+    for calibration_id, day in sorted(days):
+        connection.execute(delete(input_day).filter_by(calibration_id=calibration_id, day=day))
+
+
+def _spread(mean: float, squared: float) -> float:
+    return math.sqrt(max(squared - mean * mean, 0.0))
