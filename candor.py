@@ -23,6 +23,7 @@ for verb in (
     serving.serve,
     serving.predict,
     monitor.monitor,
+    monitor.predictions,
     monitoring.feedback,
     monitoring.report,
     monitoring.recalibrate,

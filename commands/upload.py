@@ -1,6 +1,5 @@
 """What the verbs share that send tables: the token, the sending, and what is said afterwards."""
 
-import dataclasses
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ def send_table(upload: Any, client: Any, path: str, *, needs: Collection[str], j
         stderr.print(f"went on after row {done.began:,}, where an earlier upload had stopped")
     rejected_file = str(upload.rejected_file) if done.rejected else None
     if json_out:
-        print_json(dataclasses.asdict(done) | {"rejected_file": rejected_file})
+        print_json({**vars(done), "statuses": dict(done.statuses), "rejected_file": rejected_file})
     else:
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")

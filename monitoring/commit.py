@@ -17,6 +17,8 @@ from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import Slices
+from monitoring.logged.items import LoggedItem, LoggedResult
+from monitoring.logged.log import Log, label_of
 from monitoring.spool import Frame
 from monitoring.tally import Tally
 
@@ -63,6 +65,27 @@ class Commit:
             self.calibrations.setdefault(row.calibration_id, row)
             here[number] = row.calibration_id
         return [row._replace(calibration_id=here[row.calibration_id]) for row in frame.rows]
+
+    def log(
+        self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
+    ) -> tuple[Tally, list[LoggedResult]]:
+        """Write answers that were given elsewhere, and the labels that came with them; each answer once."""
+        tally = Tally()
+        self.slices.begin()
+        lock(connection, Lock.REQUESTS)  # nobody else logs, or labels by request id, meanwhile
+        log = Log(connection, self.calibrations, now_ns=now_ns)
+        results = log.judge(items)
+        waited: list[FeedbackItem] = []
+        if log.rows:
+            append(connection, log.rows, tally.changes)
+            waited = pending.release(connection, log.rows, self.calibrations)
+        labels = [(number, label) for number, item in enumerate(items) if (label := label_of(item, results[number]))]
+        given = [*waited, *(label for _, label in labels)]
+        labeled = self._label(connection, given, tally, now_ns=now_ns) if given else []
+        for (number, _), label_result in zip(labels, labeled[len(waited) :], strict=True):
+            results[number] = results[number]._replace(feedback=label_result.status)
+        tally.changes.save(connection, self.slices, shard=self.shard)
+        return tally, results
 
     def _require_registered(self, calibration_ids: set[int]) -> None:
         for calibration_id in calibration_ids - self.calibrations.keys():

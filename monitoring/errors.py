@@ -35,6 +35,31 @@ class TableInvalid(MonitoringError, ValueError):
     """A CSV whose header is missing or names a column that means nothing here."""
 
 
+class PredictionInvalid(MonitoringError, ValueError):
+    """A logged prediction that cannot be one: a missing field, numbers that are no probabilities, a wrong id."""
+
+
+class ModelInvalid(MonitoringError, ValueError):
+    """A model's declaration that cannot be one."""
+
+
+class ModelDiffers(MonitoringError, ValueError):
+    """A version that the ledger knows with another card."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"The ledger knows {model} version {version} with other classes or another reference; "
+            "what was declared or served is never changed: declare a new version."
+        )
+
+
+class ModelsFull(MonitoringError, RuntimeError):
+    """Too many models are declared."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit:,} versions are declared, and that is the limit; use one of them.")
+
+
 class TagsInvalid(MonitoringError, ValueError):
     """Tags that cannot be read, or too many of them."""
 

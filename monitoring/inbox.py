@@ -71,6 +71,7 @@ class Inbox:
         self._tasks: deque[Task] = deque()
         self._arrived = threading.Condition()
         self._closed = False
+        self._was_task = False  # what was taken last
 
     def put(self, *work: Batch | Labels | Task) -> None:
         """Hand over work. Raises RecorderClosed after `close`."""
@@ -83,10 +84,15 @@ class Inbox:
             self._arrived.notify()
 
     def take(self, timeout_s: float | None = None) -> Group | Task | None:
-        """Wait for work: a task if one waits, else a group, empty after `timeout_s`; None once closed and empty."""
+        """Wait for work: tasks and groups in turn where both wait, a group that is empty after `timeout_s`.
+
+        None once closed and empty.
+        """
         with self._arrived:
             self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed, timeout_s)
-            if self._tasks:
+            group_waits = bool(self._batches or self._labels)
+            self._was_task = bool(self._tasks) and not (self._was_task and group_waits)
+            if self._was_task:
                 return self._tasks.popleft()
             batches = _portion(self._batches, ROWS_AT_ONCE, lambda batch: len(batch.rows))
             labels = _portion(self._labels, LABELS_AT_ONCE, lambda portion: len(portion.items))

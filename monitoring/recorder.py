@@ -32,8 +32,11 @@ from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import note_shadow
 from monitoring.ledger.shown import shown
 from monitoring.ledger.slices import Slices
+from monitoring.logged.card import LoggedCard, declare
+from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics import MonitorMetrics
 from monitoring.spool import Frame, Spool
+from monitoring.tally import Tally
 from monitoring.watch import Watched
 
 _log = logging.getLogger(__name__)
@@ -129,6 +132,29 @@ class Recorder:
             return row, watched
 
         return self._submit(reset, lambda known: self._know(known[0]))
+
+    def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
+        """Make a model known that is served elsewhere. Fails with ModelDiffers and ModelsFull."""
+
+        def enter(connection: Connection) -> CalibrationRow:
+            now_ns = self._ledger.clock()
+            row = declare(connection, card, now_ns=now_ns)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            return row
+
+        return self._submit(enter, self._know)
+
+    def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[Tally, list[LoggedResult]]]]:
+        """Write answers that were given elsewhere, in portions; sending the same again is safe."""
+        starts = range(0, len(items), LABELS_AT_ONCE)
+        return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
+
+    def _log(self, items: Sequence[LoggedItem]) -> Future[tuple[Tally, list[LoggedResult]]]:
+        def write(connection: Connection) -> tuple[Tally, list[LoggedResult]]:
+            return self._commit.log(connection, items, now_ns=self._ledger.clock())
+
+        return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
 
     def look_up(self) -> Future[None]:
         """Show at zero what other processes have registered since: their labels may come here."""

@@ -121,7 +121,7 @@ def calibration_report(
     measures = Measures.from_sums(seen.labeled)
     verdict = judge(measures, alarm_label=drift.alarm_label if drift else None)
     comparison = compare(seen.labeled, _reference(row))
-    findings = Findings(row.model, verdict, measures, drift, comparison, selection, found, signs)
+    findings = Findings(row.model, verdict, measures, drift, comparison, selection, found, signs, row.is_logged)
     served = int(seen.served.served.sum())
     return Report(
         model=row.model,

@@ -90,6 +90,9 @@ class _Calls:
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
         return (yield from self._json("POST", path, content=content, headers={"Content-Type": "application/x-ndjson"}))
 
+    def declare(self, model: Mapping[str, Any]) -> _Call:
+        return (yield from self._json("POST", "/models-log", json=dict(model)))
+
     def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call:
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
@@ -193,6 +196,11 @@ class Client:
         """
         summary: Json = self._run(self._calls.upload(path, rows))
         return summary
+
+    def declare(self, model: Mapping[str, Any]) -> Json:
+        """Declare a model that is served elsewhere: {"model", "version", "classes", ...}."""
+        declared: Json = self._run(self._calls.declare(model))
+        return declared
 
     def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """The calibration report of a model."""
@@ -303,6 +311,11 @@ class AsyncClient:
         """See Client.upload."""
         summary: Json = await self._run(self._calls.upload(path, rows))
         return summary
+
+    async def declare(self, model: Mapping[str, Any]) -> Json:
+        """See Client.declare."""
+        declared: Json = await self._run(self._calls.declare(model))
+        return declared
 
     async def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """See Client.calibration."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.ledger.large import build, report_ms
 from benchmarks.ledger.recorder import Bench
+from benchmarks.ledger.upload import upload_rates
 
 WINDOWS = ("all", "last:500", "last:100000", "days:30")
 
@@ -16,7 +17,13 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=10_000_000, help="answers of the large ledger; 0 for none")
     parser.add_argument("--folder", type=Path, help="where to put ledgers; a large one found there is used again")
     parser.add_argument("--url", help="a database to measure the recorder on [default: SQLite in the folder]")
+    parser.add_argument("--upload", type=int, metavar="N", help="only: N answers and as many labels over HTTP")
     chosen = parser.parse_args()
+    if chosen.upload:
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as scratch:
+            for what, (of_cpu, of_clock) in upload_rates(Path(scratch), chosen.upload):
+                print(f"{what}: {of_cpu:,.0f} rows a CPU second, {of_clock:,.0f} a second here and now")
+        return
     with tempfile.TemporaryDirectory(dir=chosen.folder) as scratch:
         _recorder(chosen.url or f"sqlite:///{Path(scratch) / 'ledger.db'}")
         if chosen.answers:

@@ -35,7 +35,7 @@ def read_items(body: Any) -> list[FeedbackItem | FeedbackResult]:
     if isinstance(body, dict):
         return [item_or_rejection(body)]
     if not isinstance(body, list) or not body:
-        raise FeedbackInvalid(f"Feedback is one object or a list of objects; got {_kind(body)}.")
+        raise FeedbackInvalid(f"Feedback is one object or a list of objects; got {kind_of(body)}.")
     if len(body) > LIST_LIMIT:
         raise FeedbackInvalid(f"A list holds at most {LIST_LIMIT:,} items; got {len(body):,}. Send several lists.")
     return [item_or_rejection(entry) for entry in body]
@@ -44,18 +44,18 @@ def read_items(body: Any) -> list[FeedbackItem | FeedbackResult]:
 def read_item(entry: Any) -> FeedbackItem:
     """One item from its JSON. Raises FeedbackInvalid."""
     if not isinstance(entry, dict):
-        raise FeedbackInvalid(f"An item is an object; got {_kind(entry)}.")
+        raise FeedbackInvalid(f"An item is an object; got {kind_of(entry)}.")
     for name in entry.keys() - FIELDS:
         raise FeedbackInvalid(f"Field {brief(name)} is unknown; expected some of: {', '.join(sorted(FIELDS))}.")
     if entry.get("label") is None:
         raise FeedbackInvalid("Field 'label' is missing; give the name of the true class.")
     item = FeedbackItem(
         label=_read(entry, "label", read_text) or "",
-        prediction_id=_read(entry, "prediction_id", _uuid),
+        prediction_id=_read(entry, "prediction_id", read_uuid),
         model=_read(entry, "model", read_text),
         request_id=_read(entry, "request_id", read_text),
         source=_read(entry, "source", read_text),
-        observed_at_ns=_read(entry, "observed_at", _time_ns),
+        observed_at_ns=_read(entry, "observed_at", read_time_ns),
     )
     by_prediction = item.prediction_id is not None and item.model is None and item.request_id is None
     by_request = item.prediction_id is None and item.model is not None and item.request_id is not None
@@ -80,7 +80,7 @@ def _read(entry: dict[str, Any], name: str, convert: Callable[[str, Any], _Value
 def read_text(name: str, value: Any) -> str:
     """Text of 1 to 200 characters that every database can store. Raises FeedbackInvalid."""
     if not isinstance(value, str):
-        raise FeedbackInvalid(f"Field '{name}' must be text; got {_kind(value)}.")
+        raise FeedbackInvalid(f"Field '{name}' must be text; got {kind_of(value)}.")
     if not value or len(value) > ID_LIMIT:
         raise FeedbackInvalid(f"Field '{name}' must have 1 to {ID_LIMIT} characters; got {len(value):,}.")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
@@ -88,7 +88,8 @@ def read_text(name: str, value: Any) -> str:
     return value
 
 
-def _uuid(name: str, value: Any) -> bytes:
+def read_uuid(name: str, value: Any) -> bytes:
+    """The 16 bytes of a UUID. Raises FeedbackInvalid."""
     text = read_text(name, value)
     try:
         return UUID(text).bytes
@@ -96,7 +97,8 @@ def _uuid(name: str, value: Any) -> bytes:
         raise FeedbackInvalid(f"Field '{name}' must be the UUID from an answer; got {brief(text)}.") from error
 
 
-def _time_ns(name: str, value: Any) -> int:
+def read_time_ns(name: str, value: Any) -> int:
+    """Nanoseconds since 1970 of an ISO 8601 time, UTC where it names no zone. Raises FeedbackInvalid."""
     text = read_text(name, value)
     try:
         moment = datetime.fromisoformat(text)
@@ -109,6 +111,7 @@ def _time_ns(name: str, value: Any) -> int:
     return nanoseconds
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for an error's sentence."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number") if value != [] else "an empty list"

@@ -37,6 +37,7 @@ class Findings:
     selection: Selection
     slices: Slices | None
     signs: tuple[Sign, ...]
+    served_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,11 @@ def _against_drift(found: Findings) -> Iterator[str]:
             f"roll back (`candor promote {model} VERSION`) or train anew."
         )
     yield from _opposite_classes(found.slices)
-    yield f"Recalibrate on the labels since then, `candor recalibrate {model}{last}`; `candor promote {model} VERSION`."
+    if found.served_elsewhere:
+        yield "Recalibrate it on the labels since then where it is served, and log its answers as a new version."
+    else:
+        commands = f"`candor recalibrate {model}{last}`; `candor promote {model} VERSION`"
+        yield f"Recalibrate on the labels since then, {commands}."
     yield f"Or mend the cause and `POST /calibration/{model}/acknowledge` with a note; the watch begins anew."
 
 

@@ -16,6 +16,7 @@ from monitoring.ledger.schema import calibration, monitor_event, monitor_state
 from monitoring.ledger.statement import insert_into
 
 PROMOTED = "promoted"  # kind of the event
+LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class CalibrationRow:
         """The class names, in the order of the probabilities."""
         return tuple(self.card["classes"])
 
+    @property
+    def is_logged(self) -> bool:
+        """Whether Candor does not serve it: its answers are sent to the log."""
+        return self.card.get("origin") == LOGGED
+
     @cached_property
     def class_index(self) -> dict[str, int]:
         """Class name -> its index in the probabilities."""
@@ -42,17 +48,27 @@ class CalibrationRow:
 
 def card_sha256(card: Card) -> str:
     """The hash under which a card is known to the ledger."""
-    return hashlib.sha256(_plain(card).encode()).hexdigest()
+    return sha256_of(_plain(card))
+
+
+def sha256_of(card: str) -> str:
+    """The hash of a card's JSON."""
+    return hashlib.sha256(card.encode()).hexdigest()
 
 
 def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationRow:
     """The row of this card, made on first sight; either way the model's most recently served one from now on."""
-    new = {"model": card.name, "version": card.version, "card_sha256": card_sha256(card), "card": _plain(card)}
-    enter = insert_into(connection, calibration).values(new | {"registered_at_ns": now_ns})
-    enter = enter.on_conflict_do_update(
+    return enter(connection, card.name, card.version, _plain(card), now_ns=now_ns)
+
+
+def enter(connection: Connection, model: str, version: int, card: str, *, now_ns: int) -> CalibrationRow:
+    """The row of a card's JSON, as `register` makes it."""
+    new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card}
+    entered = insert_into(connection, calibration).values(new | {"registered_at_ns": now_ns})
+    entered = entered.on_conflict_do_update(
         index_elements=["model", "version", "card_sha256"], set_={"registered_at_ns": now_ns}
     )
-    known = connection.scalar(enter.returning(calibration.c.calibration_id))
+    known = connection.scalar(entered.returning(calibration.c.calibration_id))
     (row,) = load(connection, [known])
     return row
 

@@ -16,7 +16,7 @@ class Lock(IntEnum):
     """In the order in which they may be taken."""
 
     SCHEMA = 0  # making and upgrading the tables
-    REQUESTS = 1  # shared: answers with request ids arrive; alone: labels look for such answers, and may be held
+    REQUESTS = 1  # shared: answers with request ids arrive; alone: labels look for such answers, or answers are logged
     CALIBRATION = 2  # one a calibration: its labels, and the detector that follows from them
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values

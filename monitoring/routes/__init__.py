@@ -13,6 +13,7 @@ from monitoring.recorder import Recorder
 from monitoring.routes.alarms import AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
+from monitoring.routes.log import LogRoutes
 from monitoring.routes.refusals import answering
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.window_gauges import WindowGauges
@@ -33,6 +34,8 @@ def routes(
     reports = ReportRoutes(ledger, production or (lambda model: None))
     return [
         Route("/feedback", answering(FeedbackRoutes(recorder).post), methods=["POST"]),
+        Route("/predictions-log", answering(LogRoutes(recorder).post), methods=["POST"]),
+        Route("/models-log", answering(LogRoutes(recorder).declare), methods=["POST"]),
         Route("/calibration", answering(reports.summaries), methods=["GET"]),
         Route("/calibration/{model}", answering(reports.report), methods=["GET"]),
         Route("/calibration/{model}/acknowledge", answering(AlarmRoutes(recorder).acknowledge), methods=["POST"]),

@@ -1,4 +1,4 @@
-"""This room's refusals as JSON answers `{"error", "detail"}`: two tables say which status and code belongs to what."""
+"""This room's refusals as JSON answers `{"error", "detail"}`: tables say which status and code belongs to what."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,19 +12,28 @@ from monitoring.errors import (
     BodyStalled,
     BodyTooLarge,
     FeedbackInvalid,
+    ModelDiffers,
+    ModelInvalid,
+    ModelsFull,
     ModelUnknown,
     MonitoringError,
+    PredictionInvalid,
     QueryInvalid,
     RecorderClosed,
     TableInvalid,
 )
 from monitoring.feedback.items import Reason
+from monitoring.logged.items import Fault
 
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
     BodyMalformed: (400, "malformed_body"),
     BodyStalled: (408, "body_timeout"),
     BodyTooLarge: (413, "body_too_large"),
     FeedbackInvalid: (422, "invalid_feedback"),
+    ModelInvalid: (422, "invalid_model"),
+    ModelDiffers: (409, "model_differs"),
+    ModelsFull: (409, "too_many_models"),
+    PredictionInvalid: (422, "invalid_prediction"),
     ModelUnknown: (404, "unknown_model"),
     TableInvalid: (422, "invalid_table"),
     QueryInvalid: (422, "invalid_query"),
@@ -37,6 +46,12 @@ REJECTIONS: dict[Reason, tuple[int, str]] = {
     Reason.UNKNOWN_LABEL: (422, "unknown_label"),
     Reason.UNKNOWN_MODEL: (404, "unknown_model"),
     Reason.PENDING_FULL: (503, "too_many_pending"),
+}
+FAULTS: dict[Fault, tuple[int, str]] = {
+    Fault.INVALID: (422, "invalid_prediction"),
+    Fault.UNKNOWN_LABEL: (422, "unknown_label"),
+    Fault.UNKNOWN_MODEL: (404, "unknown_model"),
+    Fault.DIFFERS: (409, "prediction_differs"),
 }
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -54,12 +54,16 @@ def scope_of(method: str, path: str) -> Scope:
 
     >>> scope_of("POST", "/predictions/m"), scope_of("POST", "/v2/models/m/infer"), scope_of("GET", "/metrics")
     ('predict', 'predict', 'read')
-    >>> scope_of("POST", "/feedback"), scope_of("POST", "/calibration/m/acknowledge")
-    ('feedback', 'admin')
+    >>> scope_of("POST", "/feedback"), scope_of("POST", "/predictions-log"), scope_of("POST", "/models-log")
+    ('feedback', 'predict', 'admin')
     """
     if method in READING:
         return "read"
-    if path.startswith("/predictions/") or (path.startswith("/v2/") and path.endswith("/infer")):
+    if (
+        path.startswith("/predictions/")
+        or path.rstrip("/") == "/predictions-log"
+        or (path.startswith("/v2/") and path.endswith("/infer"))
+    ):
         return "predict"
     return "feedback" if path.rstrip("/") == "/feedback" else "admin"
 

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from monitoring.routes.exposition import MetricsRoute
-from serving.errors import INTERNAL, Failure, failure
+from serving.errors import INTERNAL, Failure, ServingError, failure
 from serving.fleet import Fleet, Slot
 from serving.openapi.document import document
 from serving.openapi.page import page
@@ -88,7 +88,9 @@ def rare_routes(
         Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
         *mounted,
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: http_error, Exception: any_error})
+    # An error of `Exception` is answered and then raised again, as a bug should be; refusals are none.
+    handlers = {HTTPException: http_error, ServingError: any_error, Exception: any_error}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:

@@ -1,57 +1,21 @@
-"""Tags: up to three short texts that a caller sends with an image (site, device, ward), for reports by slice.
+"""A caller's tags as requests say them: `monitoring.tags`, refused as a malformed request."""
 
-Said as `X-Candor-Tags: site=A,device=CT-2`, as the field `tags` of a form in the same spelling, or as an object in a
-JSON item. They are kept with the answer and never seen by the model; no identity of a patient belongs here.
-"""
-
-import json
-import re
-from functools import lru_cache
-
+from monitoring import tags
+from monitoring.errors import TagsInvalid
 from serving.errors import MalformedRequest
 
-KEYS = 3
-CHARACTERS = 64
-_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_EXPECTED = (
-    f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of printable characters, "
-    f"1 to {CHARACTERS} of each."
-)
 
-
-@lru_cache(maxsize=4096)  # callers have few different ones, and send them with every image
 def read_tags(text: str) -> str | None:
-    """Tags as key=value pairs with commas between them, as the ledger keeps them. Raises MalformedRequest.
-
-    >>> read_tags("site=A, device=CT-2")
-    '{"device": "CT-2", "site": "A"}'
-    """
-    if not text.strip():
-        return None
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if any(not equals for _, equals, _ in pairs):
-        raise MalformedRequest(f"tags are {text[:100]!r}: a pair has no '='; {_EXPECTED}")
-    return _canonical([(key.strip(), value.strip()) for key, _, value in pairs])
+    """Tags from `X-Candor-Tags: site=A,device=CT-2` or a form's field `tags`. Raises MalformedRequest."""
+    try:
+        return tags.read_tags(text)
+    except TagsInvalid as error:
+        raise MalformedRequest(str(error)) from None
 
 
 def tags_of(value: object) -> str | None:
     """Tags from the object of a JSON item; None for none. Raises MalformedRequest."""
-    if value is None or value == {}:
-        return None
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-        raise MalformedRequest(f"tags are an object of texts; {_EXPECTED}")
-    return _canonical(list(value.items()))
-
-
-def _canonical(pairs: list[tuple[str, str]]) -> str:
-    tags = dict(pairs)
-    if len(tags) != len(pairs):
-        raise MalformedRequest(f"a tag is given twice; {_EXPECTED}")
-    if len(tags) > KEYS:
-        raise MalformedRequest(f"there are {len(tags)} tags; {_EXPECTED}")
-    for key, value in tags.items():
-        if not _KEY.fullmatch(key):
-            raise MalformedRequest(f"the tag's key {key[:100]!r} cannot be one; {_EXPECTED}")
-        if not 1 <= len(value) <= CHARACTERS or not value.isprintable() or "\ufffd" in value or value == "(other)":
-            raise MalformedRequest(f"tag {key} cannot be {value[:100]!r}; {_EXPECTED}")
-    return json.dumps(tags, sort_keys=True)
+    try:
+        return tags.tags_of(value)
+    except TagsInvalid as error:
+        raise MalformedRequest(str(error)) from None

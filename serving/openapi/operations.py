@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from serving.openapi.schemas import ANYTHING, FLAG, Schema, array, record, ref
+from serving.openapi.schemas import ANYTHING, COUNT, FLAG, TEXT, Schema, array, record, ref
 
 PNG: Final[Schema] = {"type": "string", "format": "binary"}
 FORM: Final = record("", **{"file": PNG})
@@ -108,6 +108,25 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         _json({"anyOf": [ref("Label"), array(ref("Label"), minItems=1, maxItems=10_000)]})
         | {"application/x-ndjson": ref("Label"), "text/csv": {"type": "string"}},
         refuses=(400, 404, 408, 413, 415, 422, 503),
+    ),
+    ("POST", "/models-log"): Operation(
+        "predictions from elsewhere",
+        "Declare a version of a model that Candor does not serve. The same again changes nothing.",
+        _json(record("model version classes", model=TEXT, version=COUNT, classes=array(TEXT))),
+        _json(ref("LoggedModel")),
+        refuses=(400, 408, 409, 413, 422, 503),
+    ),
+    ("POST", "/predictions-log"): Operation(
+        "predictions from elsewhere",
+        "Answers of a declared model: one, a list, or a table of any length. Sending the same again is safe.",
+        _json({"anyOf": [ref("LoggedResult"), array(ref("LoggedResult")), ref("TableSummary")]}),
+        _json({"anyOf": [ref("LoggedPrediction"), array(ref("LoggedPrediction"), minItems=1, maxItems=10_000)]})
+        | {"application/x-ndjson": ref("LoggedPrediction"), "text/csv": {"type": "string"}},
+        parameters=(
+            _query("model", "for items that name none", {"type": "string"}),
+            _query("version", "for items that name none; without any, the newest", {"type": "integer", "minimum": 1}),
+        ),
+        refuses=(400, 404, 408, 409, 413, 422, 503),
     ),
     ("GET", "/calibration"): Operation("calibration", "Every model's report without its bins.", _json(ANYTHING)),
     ("GET", "/calibration/{model}"): Operation(

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from model_store.card import NAME_PATTERN
+
 Schema = dict[str, Any]
 
 
@@ -76,6 +78,41 @@ SCHEMAS: Final[dict[str, Schema]] = {
         status={"enum": ["accepted", "unchanged", "corrected", "pending", "unknown", "expired", "rejected"]},
         prediction_id=MAYBE_TEXT,
         detail=MAYBE_TEXT,
+    ),
+    "LoggedModel": record(
+        "model classes",
+        model={"type": "string", "pattern": NAME_PATTERN},
+        version={"type": "integer", "minimum": 1, "default": 1},
+        classes={"type": "array", "items": TEXT, "minItems": 2, "maxItems": 1000},
+        reference=record("confidence correct", confidence=array(FRACTION), correct=array(FLAG)),
+    ),
+    "LoggedPrediction": {
+        "description": "An answer given elsewhere: an id of it, and probabilities, or predicted and confidence.",
+        **record(
+            "",
+            model=TEXT,
+            version={"type": "integer", "minimum": 1},
+            request_id={"type": "string", "maxLength": 200},
+            prediction_id={"type": "string", "format": "uuid"},
+            probabilities={
+                "anyOf": [array(FRACTION), {"type": "object", "additionalProperties": FRACTION}],
+            },
+            predicted=TEXT,
+            confidence=FRACTION,
+            served_at={"type": "string", "format": "date-time"},
+            tags={"anyOf": [TEXT, {"type": "object", "additionalProperties": TEXT}]},
+            audit={"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            label=TEXT,
+            source=TEXT,
+            observed_at={"type": "string", "format": "date-time"},
+        ),
+    },
+    "LoggedResult": record(
+        "status",
+        status={"enum": ["accepted", "unchanged", "expired", "rejected"]},
+        prediction_id={"type": "string", "format": "uuid"},
+        feedback=TEXT,
+        detail=TEXT,
     ),
     "TableSummary": {
         "description": "What became of a table (NDJSON or CSV): how many rows got which status, and why some got none.",

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from monitoring.drift_gauges import DriftGauges
 from monitoring.ledger.database import Ledger
 from monitoring.metrics import MonitorMetrics
-from monitoring.routes.refusals import REFUSALS, REJECTIONS
+from monitoring.routes.refusals import FAULTS, REFUSALS, REJECTIONS
 from monitoring.window_gauges import WindowGauges
 from serving.errors import INTERNAL, STATUS
 from serving.front.routes import CODES
@@ -33,6 +33,7 @@ def test_every_error_code_stands_in_the_api_page_at_its_status() -> None:
         *STATUS.values(),
         *REFUSALS.values(),
         *REJECTIONS.values(),
+        *FAULTS.values(),
         *CODES.items(),
         (INTERNAL.status, INTERNAL.code),
     }
