@@ -140,7 +140,7 @@ class ServedVersion:
     def _infer(self, entries: list[Entry]) -> None:
         """Stage one, in the inference thread."""
         started_s = time.perf_counter()
-        images = np.stack([entry.image for entry in entries])
+        images = _stacked(entries)
         probabilities = self._predictor.predict(images)
         inference_s = time.perf_counter() - started_s
         answers, rows = self._describe(entries, probabilities)
@@ -226,6 +226,11 @@ class ServedVersion:
         for entry in entries:
             if not entry.answer.done():
                 entry.answer.set_exception(error)
+
+
+def _stacked(entries: list[Entry]) -> npt.NDArray[np.uint8]:
+    """The images as one array; that of a lone one is not copied."""
+    return entries[0].image[np.newaxis] if len(entries) == 1 else np.stack([entry.image for entry in entries])
 
 
 def _log_failure(noted: Future[None]) -> None:

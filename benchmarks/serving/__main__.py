@@ -54,7 +54,7 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
                 file = options.out / f"{subject.name}-{name}-{number}.json"
                 asked = {"connections": options.connections, "seconds": options.seconds}
                 row = json.loads(file.read_text()) if file.exists() else {}
-                if row.get("asked") != asked:
+                if row.get("asked") != asked or "failed" in row:
                     before = before or probe()
                     print(f"{time.strftime('%H:%M:%S')} round {number}: {subject.name}, {name}", file=sys.stderr)
                     row = {"subject": subject.name, "server": name, "round": number, "asked": asked}

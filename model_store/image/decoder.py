@@ -23,6 +23,8 @@ KNOWN = (*FORMATS, "DICOM")
 MAX_PIXELS = 50_000_000
 TILE_WIDTH, TILE_LENGTH, PHOTOMETRIC = 322, 323, 262  # TIFF tags
 WHITE_IS_ZERO = 0
+# Where Image.getexif finds an orientation; in TIFF it is a tag.
+ORIENTED = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -96,7 +98,7 @@ def open_image(
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             _check_tiles(image, max_pixels)
         image.load()
-        return ImageOps.exif_transpose(_dark_is_low(image))
+        return _upright(_dark_is_low(image))
     except UnidentifiedImageError as error:
         raise UnknownImage(KNOWN) from error
     # Pillow's decoders signal damaged data with whatever their parsers happen to raise.
@@ -121,6 +123,12 @@ def _check_tiles(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
     width, height = (int(image.tag_v2.get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH))
     if width * height > max_pixels:
         raise ImageTooLarge(width, height, max_pixels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a loaded image as its metadata say; Pillow's own way also copies and parses where there are none."""
+    told = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(image.info)
+    return ImageOps.exif_transpose(image) if told else image
 
 
 def _dark_is_low(image: Image.Image) -> Image.Image:

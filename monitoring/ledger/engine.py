@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from monitoring.errors import LedgerError
+from monitoring.ledger.direct import run_directly
 
 WRITES = "candor_writes"
 _EXPECTED = "expected such as sqlite:///./candor.db or postgresql+psycopg://user@host/database"
@@ -59,7 +60,7 @@ def _sqlite(url: URL, busy_timeout_s: float) -> Engine:
     def _begin(connection: Connection) -> None:
         # A writer takes the lock at once; upgrading a snapshot later could fail however long it waited.
         writes = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        run_directly(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Dialect, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from monitoring.ledger.direct import run_directly
+
 _INSERTS: Mapping[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _DIALECTS: Mapping[str, Dialect] = {
     "sqlite": sqlite.dialect(),
@@ -26,8 +28,9 @@ class Statement:
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows; without rows nothing is run."""
-        if rows:
-            connection.exec_driver_sql(self._sql[connection.dialect.name], list(rows))
+        sql = self._sql[connection.dialect.name]
+        if rows and not run_directly(connection, sql, rows):
+            connection.exec_driver_sql(sql, list(rows))
 
 
 class Lookup:

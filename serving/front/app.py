@@ -11,12 +11,13 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.admission import Pace
-from serving.errors import ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
+from serving.errors import BodyTooLarge, ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
 from serving.fleet import Fleet
 from serving.front.answer import JSON_HEADER, error_body
 from serving.front.gate import Gate
 from serving.front.inference import Inference
 from serving.front.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
+from serving.front.protocol import exchange_of
 from serving.front.request import Head, read_body, read_explain, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -48,6 +49,8 @@ class Front:
         self._inference = inference
         self._rest = rest
         self._metrics = metrics
+        # What stands around the front (shell.py) has to see every message.
+        self._direct = not (settings.cors_origins or settings.traces)
         self._pace = Pace(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
         self.draining = False
 
@@ -78,7 +81,9 @@ class Front:
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
-            await self._send(send, 200, answer, headers=[header], close=self.draining)
+            exchange = exchange_of(scope) if self._direct else None
+            if exchange is None or not exchange.answer(answer, media_type=header[1], close=self.draining):
+                await self._send(send, 200, answer, headers=[header], close=self.draining)
 
     async def _answer(self, scope: Scope, head: Head, receive: Receive, arrived_s: float) -> bytes:
         settings = self._settings
@@ -87,7 +92,7 @@ class Front:
         with served.lease():
             # Before the body is read, and again when it has been, since others have come meanwhile.
             served.load.admit(settings.deadline_s)
-            data = await read_body(receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+            data = await self._body(scope, receive)
             items = read_items(data, head, limit=settings.max_items)
             if items is not None and not is_single(items):
                 return await self._list(served, items, head, receive)
@@ -97,6 +102,17 @@ class Front:
             return await answer(
                 served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, receive=receive
             )
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The body: at once if it has all come, which is the rule."""
+        limit_bytes = self._settings.max_body_bytes
+        exchange = exchange_of(scope) if self._direct else None
+        data = None if exchange is None else exchange.body()
+        if data is None:
+            return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
+        if len(data) > limit_bytes:
+            raise BodyTooLarge(limit_bytes=limit_bytes)
+        return data
 
     async def _list(self, served: ServedVersion, items: list[Item], head: Head, receive: Receive) -> bytes:
         """Answers to several images."""

@@ -235,7 +235,7 @@ async def test_an_answer_that_cannot_be_recorded_is_withheld(
 ) -> None:
     recorder = server.service.recorder
     assert recorder is not None
-    monkeypatch.setattr(recorder, "record", lambda rows, done: done(OSError("disk full")))
+    monkeypatch.setattr(recorder, "record", lambda rows, done, **_: done(OSError("disk full")))
     response = await server.predict(png())
     assert (response.status_code, response.json()["error"]) == (503, "ledger_failed")
 

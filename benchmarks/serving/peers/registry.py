@@ -86,7 +86,7 @@ PEERS: Final[dict[str, Peer]] = {
     "bentoml": Peer("BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")),
     "mlserver": Peer(
         "MLServer",
-        ("mlserver>=1.7,<1.8",),
+        ("mlserver>=1.7,<1.8", "uvloop<0.22"),  # its workers ask for the current loop, which later ones no longer make
         "/v2/models/model/infer",
         lambda scene: [str(scene.programs / "mlserver"), "start", str(scene.folder)],
         body=open_inference,

@@ -354,9 +354,11 @@ def test_metadata_that_cannot_be_packed_again_raises_no_foreign_error(monkeypatc
     def fail(image: Image.Image) -> Image.Image:
         raise struct.error("required argument is not an integer")
 
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
     monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
     with pytest.raises(BrokenImage, match="not an integer"):
-        decode(encode(smooth()), RGB)
+        decode(encode(smooth(), exif=turned), RGB)
 
 
 def test_the_files_that_travel_into_archives_import_what_is_there() -> None:

@@ -1,0 +1,113 @@
+"""The hot route's way past ASGI's messages: bodies that have come, answers in one write."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from serving.front.protocol import BoundedProtocol, Exchange, exchange_of
+
+POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Pipe(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+def heard(app: App, *parts: bytes, paused: bool = False) -> Pipe:
+    """What a connection writes that receives `parts`, the loop turning between them."""
+
+    async def talk() -> Pipe:
+        config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+        protocol = BoundedProtocol(config=config, server_state=state, app_state={})
+        pipe = Pipe()
+        protocol.connection_made(pipe)
+        if paused:
+            protocol.pause_writing()
+        for part in parts:
+            protocol.data_received(part)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        protocol.connection_lost(ConnectionResetError())
+        return pipe
+
+    return asyncio.run(talk())
+
+
+def answering(*, close: bool = False, bodies: list[bytes | None] | None = None, done: list[bool] | None = None) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        assert isinstance(exchange, Exchange)
+        body = exchange.body()
+        if bodies is not None:
+            bodies.append(body)
+        answered = exchange.answer(b"{}", media_type=b"application/json", close=close)
+        if done is not None:
+            done.append(answered)
+
+    return app
+
+
+def test_a_body_that_has_come_is_there_at_once_and_the_answer_leaves_in_one_write() -> None:
+    bodies: list[bytes | None] = []
+    pipe = heard(answering(bodies=bodies), POST + b"ping")
+    assert bodies[0] == b"ping"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: today\r\n\r\n"
+    assert pipe.written == [head + b"{}"]
+    assert not pipe.closed
+
+
+def test_a_body_that_still_comes_is_left_to_receive() -> None:
+    bodies: list[bytes | None] = []
+    heard(answering(bodies=bodies), POST + b"pi")
+    assert bodies == [None]
+
+
+@pytest.mark.parametrize(("version", "close"), [(b"1.1", True), (b"1.0", False)])
+def test_the_last_answer_of_a_connection_says_so_and_closes(version: bytes, close: bool) -> None:
+    pipe = heard(answering(close=close), POST.replace(b"1.1", version) + b"ping")
+    assert b"connection: close\r\n\r\n{}" in pipe.written[0]
+    assert pipe.closed
+
+
+def test_pipelined_requests_are_answered_in_order_one_write_each() -> None:
+    pipe = heard(answering(), (POST + b"ping") * 3)
+    assert len(pipe.written) == 3
+
+
+def test_a_client_that_reads_too_slowly_is_left_to_send() -> None:
+    done: list[bool] = []
+    heard(answering(done=done), POST + b"ping", paused=True)
+    assert done == [False]
+
+
+def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> None:
+    assert heard(answering(), POST[:20], POST[20:] + b"ping").written[0].startswith(b"HTTP/1.1 200")
+    endless = [b"POST / HTTP/1.1\r\nX: "] + [b"x" * 30_000] * 3
+    assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
