@@ -24,8 +24,10 @@ lint: $(VENV)/.installed-dev     ## format, lint, types, and the arrows between 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: $(VENV)/.installed-dev     ## kill -9 of server and database, 50 times each under load, counting again after each
+soak: $(VENV)/.installed-dev     ## kills under load, 100,000 broken requests, ten minutes of storm (some two hours)
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+	FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_serving_schemathesis.py
+	$(BIN)/python -m benchmarks.serving.storm --minutes 10
 
 bench: $(VENV)/.installed-dev    ## throughput of serving as a ratio to raw ONNX Runtime
 	$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)

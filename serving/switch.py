@@ -3,7 +3,8 @@
 A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The
 version before stays loaded, for rollback and for requests that name it; the one before that ends when its
 last request is answered. A bundle that is refused changes nothing but the log and the list of refusals, and
-is looked at again only when its files have changed.
+is looked at again only when its files have changed. What keeps the store from being read, or the ledger from taking a
+new version, is one line in the log until it changes; it is tried again, less and less often.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from model_store.errors import ModelStoreError
 from model_store.store import Store
@@ -22,6 +25,7 @@ from serving.version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
+LONGEST_PAUSE_S = 30.0  # between looks that fail
 Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 
 
@@ -54,6 +58,7 @@ class Switch:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
+        self._trouble: str | None = None  # of the last look, if it failed
 
     def start(self, poll_s: float) -> None:
         """Look at the store now and every `poll_s` seconds from now on."""
@@ -78,15 +83,32 @@ class Switch:
                 self._refuse(name, Refusal(None, str(error), ()))
 
     def _follow(self, poll_s: float) -> None:
+        pause_s = poll_s
         while True:
-            try:
-                self.scan()
-            except (
-                Exception
-            ):  # the thread's edge: whatever happened, what serves goes on serving and the next look may succeed
-                logger.exception("look at the store failed")
-            if self._stop.wait(poll_s):
+            pause_s = poll_s if self.look() else max(poll_s, min(2 * pause_s, LONGEST_PAUSE_S))
+            if self._stop.wait(pause_s):
                 return
+
+    def look(self) -> bool:
+        """`scan` at the thread's edge: whatever happens, what serves goes on serving. Returns whether it went well."""
+        try:
+            self.scan()
+        except Exception as error:  # noqa: BLE001 as said
+            self._suffer(error)
+            return False
+        if self._trouble is not None:
+            logger.info("the store can be followed again")
+        self._trouble = None
+        return True
+
+    def _suffer(self, error: Exception) -> None:
+        """Say what is wrong, once until it changes; with a trace where it is no outside trouble."""
+        trouble = f"{type(error).__name__}: {error}"
+        if trouble != self._trouble:
+            outside = isinstance(error, (OSError, SQLAlchemyError))
+            fields = {"reason": trouble.splitlines()[0][:500]}
+            logger.error("look at the store failed", extra={"fields": fields}, exc_info=None if outside else error)
+        self._trouble = trouble
 
     def _follow_alias(self, name: str) -> None:
         wanted = self._store.production(name)

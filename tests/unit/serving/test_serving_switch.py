@@ -206,6 +206,40 @@ def test_a_vanished_alias_changes_nothing(switch: Switch, tiny_store: Store) -> 
     assert fleet_of(switch).production("tiny") == 1
 
 
+def test_a_store_that_cannot_be_read_is_one_line_until_that_changes(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert switch.look()
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        for error, looks in ((PermissionError(13, "Permission denied", "/store"), 3), (OSError(5, "I/O error"), 2)):
+            with monkeypatch.context() as patch:
+                patch.setattr(Store, "models", Raising(error))
+                assert [switch.look() for _ in range(looks)] == [False] * looks
+        assert switch.look()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO"] * 2
+    assert not any(record.exc_info for record in caplog.records)
+    assert fleet_of(switch).production("tiny") == 1
+
+
+def test_a_fault_of_ours_shows_its_trace_once(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Store, "models", Raising(KeyError("bug")))
+    assert [switch.look(), switch.look()] == [False, False]
+    assert [bool(record.exc_info) for record in caplog.records] == [True]
+
+
+class Raising:
+    """A function that raises this."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, *_: object) -> Any:
+        raise self._error
+
+
 def test_an_empty_fleet_is_not_ready_and_a_full_one_knows_its_names(switch: Switch) -> None:
     with pytest.raises(NotReady):
         fleet_of(switch).find("tiny")

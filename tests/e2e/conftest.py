@@ -1,0 +1,32 @@
+"""Fixtures of servers in processes of their own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from model_store.store import Store
+from tests.servers import Server, publish_slow, wait_until
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`start(store, **settings)`: a server that is ready unless `ready=False`."""
+    started: list[Server] = []
+
+    def run(store: Store, *, ready: bool = True, **settings: str) -> Server:
+        server = Server(store.root, tmp_path, **settings)
+        started.append(server)
+        if ready:
+            wait_until(lambda: server.client.get("/readyz").status_code == 200, within_s=120)
+        return server
+
+    yield run
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def slow_store(tmp_path: Path) -> Store:
+    """A store whose "tiny" takes some 20 ms an image."""
+    return publish_slow(tmp_path / "slow")

@@ -1,0 +1,33 @@
+"""A short storm: many more connections than can be served, that ask again at once. `make soak` runs a long one."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.serving.storm import drive, post, recovery_s
+from model_store.store import Store
+from tests.servers import Server
+
+pytestmark = pytest.mark.e2e
+
+GROWTH_MB = 60
+
+
+def test_a_storm_is_refused_honestly_and_leaves_nothing_behind(
+    start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
+) -> None:
+    """Some refusals are held, those beyond the limit lose their connection."""
+    server = start(slow_store, deadline_s="0.3", refusal_hold_s="0.2", refusal_limit="100")
+    image = png(size=(96, 96))
+    request = post("/predictions/tiny", image)
+    first = asyncio.run(drive(server.port, request, connections=256, seconds=1.5))
+    before_mb = server.memory_mb
+    storm = asyncio.run(drive(server.port, request, connections=256, seconds=1.5))
+    assert {429} <= set(first.statuses + storm.statuses) <= {200, 429}
+    assert storm.retry_after_s.total() == storm.statuses[429]
+    assert all(wait.isdigit() and 1 <= int(wait) <= 60 for wait in storm.retry_after_s)
+    assert storm.closed > 0
+    assert server.memory_mb - before_mb < GROWTH_MB
+    assert recovery_s(server.port, "/predictions/tiny", image) < 30
+    assert '"trace"' not in server.log()

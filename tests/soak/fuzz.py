@@ -1,0 +1,167 @@
+"""The fuzz: broken requests at a real server; never a 5xx, a trace, a lost neighbor or growing memory."""
+
+import http.client
+import json
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from model_store.store import Store
+from tests.conftest import build_bundle
+from tests.servers import Server, wait_until
+from tests.soak.mutation import Mutator, Request
+
+RAW_SHARE = 0.03
+NEIGHBORS = 50  # one request in so many is a good one
+GROWTH_MB = 60.0
+_SETTINGS = {"refusal_hold_s": "0", "deadline_s": "30", "body_timeout_s": "2", "log_level": "warning", "threads": "1"}
+_SETTINGS |= {"max_pixels": "4000000", "max_body_bytes": "1000000"}
+
+
+@dataclass
+class Outcome:
+    """What came back; `wrong` are answers that a server never gives."""
+
+    statuses: Counter[int] = field(default_factory=Counter)  # 0: closed without an answer
+    wrong: list[str] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{count:,} x {status or 'closed'}" for status, count in sorted(self.statuses.items()))
+        memory = " -> ".join(f"{size:.0f}" for size in self.memory_mb)
+        return f"{self.statuses.total():,} requests in {self.seconds:.0f} s: {told}; memory MB: {memory}"
+
+
+def fuzz(
+    folder: Path, *, requests: int, examples: int, seed: int, clients: int = 4, say: Callable[[str], None] = print
+) -> Outcome:
+    """Send so many mutated requests and hypothesis examples. Raises AssertionError with the first wrong answers."""
+    store = Store(folder / "store")
+    store.publish("tiny", build_bundle)
+    store.promote("tiny", 1)
+    server = Server(store.root, folder, **_SETTINGS)
+    outcome = Outcome()
+    started = time.monotonic()
+    try:
+        wait_until(lambda: server.client.get("/readyz").status_code == 200, within_s=120)
+        for tenth in range(10):  # the first is the warming up
+            _mutations(server, outcome, requests // 10, seed=f"{seed}:{tenth}", clients=clients)
+            outcome.memory_mb.append(server.memory_mb)
+            say(f"{outcome}")
+        _examples(server, outcome, examples)
+        outcome.memory_mb.append(server.memory_mb)
+        server.signal(signal.SIGTERM)
+        code = server.exit_code()
+    finally:
+        server.stop()
+    outcome.seconds = time.monotonic() - started
+    log = server.log()
+    assert not outcome.wrong, outcome.wrong[:3]
+    assert '"trace"' not in log, log[:3000]
+    assert "Traceback" not in log, log[:3000]
+    assert code == 0, f"exit code {code}"
+    growth = outcome.memory_mb[-1] - outcome.memory_mb[0]
+    assert growth < GROWTH_MB, f"memory grew by {growth:.0f} MB: {outcome.memory_mb}"
+    return outcome
+
+
+def _mutations(server: Server, outcome: Outcome, count: int, *, seed: str, clients: int) -> None:
+    shares = [count // clients] * clients
+    workers = [
+        threading.Thread(target=_work, args=(server.port, outcome, share, f"{seed}:{number}"))
+        for number, share in enumerate(shares)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def _work(port: int, outcome: Outcome, count: int, seed: str) -> None:
+    mutator, chance = Mutator(seed), random.Random(seed)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    statuses: Counter[int] = Counter()
+    for number in range(count):
+        if number % NEIGHBORS == 0:
+            status, answer = send(client, Request("POST", "/predictions/tiny", mutator.images[0]))
+            if status != 200:
+                outcome.wrong.append(f"a good image got {status}: {answer[:300]!r}")
+        elif chance.random() < RAW_SHARE:
+            status = send_raw(port, mutator.raw())
+        else:
+            request = mutator.request()
+            status, answer = send(client, request)
+            if status >= 500:
+                outcome.wrong.append(f"{status} {answer[:300]!r} for {request}")
+        statuses[status] += 1
+    client.close()
+    outcome.statuses.update(statuses)
+
+
+def send(client: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+    """Status and body; 0 where the server closed the connection without an answer."""
+    headers = {name: value.encode("latin-1") for name, value in request.headers.items()}
+    try:
+        client.request(request.method, request.path, request.body, headers)  # type: ignore[arg-type]
+        answer = client.getresponse()
+        return answer.status, answer.read()
+    except (http.client.HTTPException, ConnectionError):
+        client.close()
+        return 0, b""
+
+
+def send_raw(port: int, data: bytes) -> int:
+    """The status that bytes get which may be no HTTP."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, suppress(ConnectionError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(65536):
+            answer += part
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+_KEYS = st.sampled_from(
+    [
+        *("image", "data", "request_id", "tags", "inputs", "outputs", "id", "name", "datatype", "shape", "parameters"),
+        *("prediction_id", "label", "model", "source", "observed_at", "note", "binary_data", "binary_data_size"),
+    ]
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS | st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+_PATHS = st.sampled_from(["/predictions/tiny", "/v2/models/tiny/infer", "/feedback", "/calibration/tiny/reset"])
+_TYPES = st.sampled_from(["application/json", "application/x-ndjson", "image/png", ""])
+
+
+def _examples(server: Server, outcome: Outcome, count: int) -> None:
+    """JSON of any kind, with the names that mean something, from hypothesis."""
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+
+    @settings(max_examples=max(1, count), database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(path=_PATHS, media_type=_TYPES, body=_JSON.map(_dumped) | st.binary(max_size=200))
+    def ask(path: str, media_type: str, body: bytes) -> None:
+        request = Request("POST", path, body, {"Content-Type": media_type} if media_type else {})
+        status, answer = send(client, request)
+        outcome.statuses[status] += 1
+        assert status < 500, f"{status} {answer[:300]!r} for {request}"
+
+    ask()
+    client.close()
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value).encode()
