@@ -1,0 +1,83 @@
+"""SIGTERM with every way in busy at once: single images, lists, gRPC, and a version on trial."""
+
+import contextlib
+import signal
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from model_store.bundle import write_bundle
+from model_store.canary import start_canary
+from model_store.store import Store
+from serving.v2.rpc import protocol, service
+from tests.conftest import build_card
+from tests.servers import Server, slow_onnx, wait_until
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("mode", ["share", "shadow"])
+def test_all_32_are_answered_whatever_way_they_came(
+    start: Callable[..., Server], slow_store: Store, tmp_path: Path, png: Callable[..., bytes], mode: Any
+) -> None:
+    card = partial(build_card, classes=("a", "b"), height=96, width=96)
+    slow_store.publish("tiny", lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()))
+    start_canary(slow_store, "tiny", 2, mode=mode, share=0.5 if mode == "share" else 0.0)
+    server = start(slow_store, deadline_s="60", drain_delay_s="1.0", grpc_port="0")
+    address = server.grpc_address()
+    wait_until(lambda: server.metric("candor_model_loaded") == 2)
+    image = png(size=(96, 96))
+
+    def single() -> list[int]:
+        return [httpx.post(f"{server.url}/predictions/tiny", content=image, timeout=60).status_code]
+
+    def several() -> list[int]:
+        files = [("file", (f"{number}.png", image, "image/png")) for number in range(3)]
+        answer = httpx.post(f"{server.url}/predictions/tiny", files=files, timeout=60)
+        return [200 if "label" in item else 500 for item in answer.json()]
+
+    def remote() -> list[int]:
+        tensor = protocol.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
+        tensor.contents.bytes_contents.append(image)
+        with grpc.insecure_channel(address) as channel:
+            stub = service.GRPCInferenceServiceStub(channel)
+            answer = stub.ModelInfer(protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=60)
+        return [200 if answer.outputs else 500]
+
+    ways = [single] * 16 + [several] * 8 + [remote] * 8
+    with ThreadPoolExecutor(len(ways)) as pool:
+        sent = [pool.submit(way) for way in ways]
+        wait_until(lambda: server.metric("candor_queue_length") > 16)
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, within_s=2)
+        answered = [status for future in sent for status in future.result()]
+    assert answered == [200] * (16 + 8 * 3 + 8)
+    assert server.exit_code() == 0
+    assert "Traceback" not in server.log()
+    assert '"trace"' not in server.log()
+    assert not (tmp_path / "ledger.db-wal").exists()  # the last to close takes it into the database
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+        production = ledger.execute("SELECT count(*) FROM prediction WHERE calibration_id IN (1, 2)").fetchone()[0]
+    assert production >= len(answered)
+
+
+def test_a_second_signal_ends_it_while_requests_wait(
+    start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
+) -> None:
+    server = start(slow_store, deadline_s="60", drain_delay_s="30")
+    image = png(size=(96, 96))
+    with ThreadPoolExecutor(64) as pool:
+        sent = [pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=60) for _ in range(64)]
+        wait_until(lambda: server.metric("candor_queue_length") > 16)
+        server.signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in server.log())
+        server.signal(signal.SIGTERM)
+        assert server.exit_code() == 1
+        assert any(isinstance(future.exception(), httpx.TransportError) for future in sent)
