@@ -55,7 +55,9 @@ def bootstrap_sums(
     per_answer = np.asarray(terms, dtype=np.float64)
     group, count = _groups(groups, len(per_answer))
     sums = np.stack([np.bincount(group, column, count) for column in per_answer.T], axis=1)  # (G, d)
-    drawn = np.concatenate([statistic(weights @ sums) for weights in _weights(count, resamples, seed)])
+    # Not a product of matrices: those differ in their last bits by the number of threads.
+    totals = (np.einsum("rn,ns->rs", weights, sums) for weights in _weights(count, resamples, seed))
+    drawn = np.concatenate([statistic(each) for each in totals])
     whole = sums.sum(axis=0)
     left_out = statistic(whole - sums) if method == "bca" else None
     return _intervals(drawn, statistic(whole[np.newaxis])[0], left_out, level)

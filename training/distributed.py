@@ -6,6 +6,7 @@ it is; gloo carries the messages between CPUs and nccl between GPUs. A group of 
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
@@ -97,8 +98,10 @@ class Group:
         self.sum(torch.zeros(1))
 
     def close(self) -> None:
-        """Leave. A group of one has nothing to leave."""
+        """Leave together. A group of one has nothing to leave."""
         if self.size > 1:
+            with suppress(RuntimeError):  # the others are gone already
+                distributed.barrier()  # one that left first would pull down connections that others still use
             distributed.destroy_process_group()
 
 

@@ -12,7 +12,7 @@ BY_VERSION = "{{model}} {{version}}"
 def operations() -> dashboard.Dashboard:
     """The dashboard."""
     board = frame("candor-operations", "Candor: operations", "Are answers given, in time, and written down?")
-    for part in (_requests, _inside, _labels, _processes):
+    for part in (_requests, _inside, _labels, _spool, _processes):
         board = part(board)
     return board
 
@@ -104,6 +104,37 @@ def _labels(board: dashboard.Dashboard) -> dashboard.Dashboard:
             size=HALF,
         )
     )
+
+
+def _spool(board: dashboard.Dashboard) -> dashboard.Dashboard:
+    board = board.with_row(dashboard.Row("While the ledger is away"))
+    rate = "sum by (instance) (rate({name}[$__rate_interval]))"
+    for panel in (
+        lines(
+            "Answers in the spool",
+            "They wait to be joined to the ledger (CANDOR_LEDGER_REQUIRED=false).",
+            Query("sum by (instance) (candor_spool_rows)", "{{instance}}"),
+            unit=COUNT,
+            size=THIRD,
+        ),
+        lines(
+            "Size of the spool",
+            "Full at CANDOR_SPOOL_LIMIT_BYTES: then answers are refused.",
+            Query("sum by (instance) (candor_spool_bytes)", "{{instance}}"),
+            unit=BYTES,
+            size=THIRD,
+        ),
+        lines(
+            "Into the spool, and out of it",
+            "Answers per second.",
+            Query(rate.format(name="candor_spool_written_total"), "{{instance}} in"),
+            Query(rate.format(name="candor_spool_joined_total"), "{{instance}} out"),
+            unit=PER_SECOND,
+            size=THIRD,
+        ),
+    ):
+        board = board.with_panel(panel)
+    return board
 
 
 def _processes(board: dashboard.Dashboard) -> dashboard.Dashboard:

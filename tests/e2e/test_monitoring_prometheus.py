@@ -240,7 +240,8 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     wait_until(lambda: scene.query("sum(candor_feedback_total) == 240"), "all labels counted")
     assert len(scene.query("sum by (instance) (candor_predictions_total) == 120")) == 2
     assert len(scene.query("sum by (instance) (candor_feedback_total) == 120")) == 2
-    assert len(scene.query('candor_calibration_labels{window="all"} == 240')) == 2
+    every = 'candor_calibration_labels{window="all"} == 240'
+    wait_until(lambda: len(scene.query(every)) == 2, "both replicas to have read the ledger since")
     assert len(scene.query("candor_calibration_drift_active == 1")) == 2
     wait_until(lambda: exact_and_recorded_agree(scene), "the recorded ECE")
     wait_until(lambda: unanswered(scene) == [], f"data for every panel; none for {unanswered(scene)}")
