@@ -4,8 +4,10 @@ Normalization, temperature and softmax are inside the graph, so there is nothing
 wrong here.
 """
 
+import ctypes
 import logging
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -71,6 +73,7 @@ class Predictor:
             raise ModelUnusable(
                 f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"
             ) from error
+        _return_freed_memory()
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         _report_fallback(device, self.providers)
 
@@ -128,6 +131,13 @@ def choose_providers(device: Device) -> list[str]:
     wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[device]
     available = ort.get_available_providers()
     return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available] + [PROVIDERS["cpu"]]
+
+
+def _return_freed_memory() -> None:
+    """Give the system back what loading a graph took for a moment (60 MB at a ResNet-18), where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:

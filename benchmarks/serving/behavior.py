@@ -34,8 +34,8 @@ def first_good_s(port: int, good: Request) -> float | None:
     return None
 
 
-def ended_in_flight(process: Process, good: Request) -> int:
-    """Of IN_FLIGHT requests that have been sent when SIGTERM comes, how many are answered well."""
+def ended_in_flight(process: Process, good: Request) -> dict[str, int]:
+    """Of IN_FLIGHT requests that are sent when SIGTERM comes, how many are answered well and how many refused."""
 
     async def ask_and_end() -> list[int | None]:
         asked = asyncio.ensure_future(ask_all(process.port, [good] * IN_FLIGHT))
@@ -43,7 +43,9 @@ def ended_in_flight(process: Process, good: Request) -> int:
         process.terminate()
         return await asked
 
-    return sum(status == 200 for status in asyncio.run(ask_and_end()))
+    statuses = asyncio.run(ask_and_end())
+    good_ones = statuses.count(200)
+    return {"ended_well": good_ones, "ended_refused": len(statuses) - good_ones - statuses.count(None)}
 
 
 def _status(port: int, request: Request, *, timeout_s: float = 30.0) -> int | None:

@@ -13,6 +13,7 @@ from benchmarks.serving.exchange import Request, ask
 
 START_S = 90.0
 END_S = 20.0
+PARENT, BORN = 1, 19  # fields of /proc/PID/stat after the name
 
 
 class CannotStart(RuntimeError):
@@ -25,6 +26,8 @@ class Process:
     def __init__(self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str]) -> None:
         self.port = port
         self._log = folder / "server.log"
+        # Descendants, with the time of their birth: those of a dead parent are found no more, and numbers come again.
+        self._seen: dict[int, str] = {}
         self.started_s = time.perf_counter()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -48,28 +51,34 @@ class Process:
 
     def terminate(self) -> None:
         """What an orchestrator does first: SIGTERM to the one process that it knows."""
+        self._tree()
         self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
         """SIGTERM, and after a while SIGKILL to everything that is left."""
-        tree = self._tree()
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
-        for pid in {*tree, *self._tree()}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._tree()
+        for pid, born in self._seen.items():
+            with suppress(OSError, IndexError):
+                if _status(pid)[BORN] == born:
+                    os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def _tree(self) -> list[int]:
         children: dict[int, list[int]] = {}
+        born: dict[int, str] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, IndexError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
+                pid = int(entry.name)
+                status = _status(pid)
+                children.setdefault(int(status[PARENT]), []).append(pid)
+                born[pid] = status[BORN]
         found = [self._process.pid]
         for pid in found:
             found += children.get(pid, [])
+        self._seen |= {pid: born[pid] for pid in found if pid in born}
         return found
 
     def _said(self) -> str:
@@ -93,6 +102,11 @@ def free_ports(count: int) -> tuple[int, ...]:
     for each in held:
         each.close()
     return ports
+
+
+def _status(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _rss_bytes(pid: int) -> int:

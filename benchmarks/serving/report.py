@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 Row: TypeAlias = dict[str, Any]
 Result: TypeAlias = dict[tuple[str, str], Row]  # by subject and server
 
-FIGURES = ("start_s", "idle_mb", "loaded_mb", "after_storm_s", "harmed", "ended_in_flight")
+FIGURES = ("start_s", "idle_mb", "loaded_mb", "after_storm_s", "harmed", "ended_well", "ended_refused")
 LOADS = ("requests_per_s", "p50_ms", "p99_ms")
 NOTHING = "-"
 
@@ -130,7 +130,7 @@ def _behavior(subject: str, result: Result) -> str:
             statuses = [
                 NOTHING if row["start_s"] is None else str(row[kind] or "closed") for kind in ("garbage", "empty")
             ]
-            last = [_number(row["after_storm_s"], 2), _number(row["ended_in_flight"], 0)]
+            last = [_number(row["after_storm_s"], 2), _ended(row)]
             lines.append(_line([_title(row), *figures, *statuses, harmed, *last]))
     return "\n".join(lines) + "\n"
 
@@ -211,11 +211,16 @@ def _rate(load: Row | None) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+    return NOTHING if value != value else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
 def _number(value: float | None, digits: int) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def _ended(row: Row) -> str:
+    refused = f", {row['ended_refused']:.0f} refused" if row["ended_refused"] else ""
+    return _number(row["ended_well"], 0) + refused
 
 
 def _title(row: Row) -> str:

@@ -77,7 +77,7 @@ def _figures(
         yield {"loads": loads, "loaded_mb": process.rss_mb()}
     yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
     if subject.name == SIGNALLED:
-        yield {"ended_in_flight": behavior.ended_in_flight(process, samples[0])}
+        yield behavior.ended_in_flight(process, samples[0])
 
 
 def _load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
