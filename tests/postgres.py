@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests' own: made in a temporary folder, durable as in production, killed at will."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -54,10 +55,14 @@ class Cluster:
     def kill(self) -> None:
         """kill -9 of the server and all its processes, as a power cut would do but for the disk's own cache."""
         assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)  # or it might start another process meanwhile
         children = _children(self._process.pid)
         for pid in (self._process.pid, *children):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        while any(_runs(pid) for pid in children):  # they hold the shared memory until they are gone
+            time.sleep(0.01)
 
     def make_database(self, name: str = "ledger") -> str:
         """The URL of an empty database; one of the same name is emptied, which is quicker than a new one."""
@@ -102,3 +107,11 @@ class Cluster:
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in tasks.read_text().split()] if tasks.exists() else []
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
