@@ -9,8 +9,7 @@ the stream, a quarter each for bins and classes (half and half without classes),
 Raising the alarm at E >= ARL therefore keeps the mean number of labels between false alarms at ARL or more, however
 often one looks (Shin, Ramdas and Rinaldo 2024, "E-detectors"). When and where it began: `calibration.onset`.
 
-Bets use + - * / alone, which IEEE arithmetic rounds alike for one label and for a million: labels in bulk and one by
-one end in the same state, bit for bit.
+The bets themselves, which are exact in bulk: `calibration.bets`.
 """
 
 import base64
@@ -21,15 +20,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from calibration.bets import BETS, LOG_ODDS_SHIFTS, bets_of, ordered_sum, run, state_at
 from calibration.bins import BIN_COUNT, FloatArray, IntArray, bin_index
 
-LOG_ODDS_SHIFTS = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
 FORMAT = 2  # of a saved state; one of another format is rebuilt from its labels
-_CLIP = 1e-6
-_CAP = 1e280  # evidence beyond all alarms; below the largest float with room for one more bet
 _CHUNK = 2048  # labels taken up together, which bounds memory
-_BETS = 2 * len(LOG_ODDS_SHIFTS)  # bets a stream: side 0 (over) in the first half, side 1 (under) in the second
-_ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
 
 Direction = Literal["over", "under"]
 DIRECTIONS: tuple[Direction, Direction] = ("over", "under")
@@ -181,7 +176,7 @@ class DriftDetector:
         alarm: int | None = None
         for start in range(0, len(p), _CHUNK):
             part = slice(start, start + _CHUNK)
-            raised = self._take(_bets(p[part], right[part], self.settings.tolerance), streams[part])
+            raised = self._take(bets_of(p[part], right[part], self.settings.tolerance), streams[part])
             alarm = start + raised if raised is not None else alarm
         return alarm
 
@@ -270,12 +265,12 @@ class DriftDetector:
 
     def _take(self, bets: FloatArray, streams: IntArray) -> int | None:
         """Take at most _CHUNK labels: (n, 10) bets and (n, groups) rows; the index of the one that raised the alarm."""
-        before = self.state.m.reshape(-1, _BETS)
-        trace, after = _run(before, bets, streams)
+        before = self.state.m.reshape(-1, BETS)
+        trace, after = run(before, bets, streams)
         raised = None if self.active else self._first_over(before, trace, streams)
         if raised is not None:
             self.state.alarm_label = self.state.labels + raised + 1
-            m = _state_at(before, trace, streams, raised).reshape(self.state.m.shape)
+            m = state_at(before, trace, streams, raised).reshape(self.state.m.shape)
             self.state.row, self.state.direction = _heaviest(_evidence(m, self.settings))
         self.state.m = after.reshape(self.state.m.shape)
         self.state.labels += len(bets)
@@ -285,15 +280,15 @@ class DriftDetector:
         """The first label after which E >= ARL."""
         (n, groups), shares = streams.shape, self.settings.shares
         row_sums = np.empty((n + 1, len(before)))
-        row_sums[0] = shares * _ordered_sum(before)
+        row_sums[0] = shares * ordered_sum(before)
         latest = np.zeros((n + 1, len(before)), dtype=np.int64)  # since which label a row's sum has stood
         number = np.arange(1, n + 1)
-        sums = _ordered_sum(trace).reshape(n, groups)
+        sums = ordered_sum(trace).reshape(n, groups)
         for group in range(groups):
             row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
             latest[number, streams[:, group]] = number
         standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
-        over = _ordered_sum(standing[1:]) >= self.settings.average_run_length * (self.settings.parts * _BETS)
+        over = ordered_sum(standing[1:]) >= self.settings.average_run_length * (self.settings.parts * BETS)
         return int(over.argmax()) if over.any() else None
 
 
@@ -301,75 +296,12 @@ def _no_evidence(rows: int) -> FloatArray:
     return np.zeros((rows, 2, len(LOG_ODDS_SHIFTS)))
 
 
-def _bets(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
-    """(n, 10) the bets e of labels (n,); 1 on a side that the claim's tolerance leaves no room on.
-
-    With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 + p (o - 1)).
-    """
-    edges = np.stack([np.maximum(p - tolerance, _CLIP), np.minimum(p + tolerance, 1 - _CLIP)], axis=1)[:, :, None]
-    bets: FloatArray = np.where(right[:, None, None], _ODDS, 1.0) / (1.0 + edges * (_ODDS - 1.0))  # (n, 2, 5)
-    bets[~(p - tolerance > _CLIP), 0] = 1.0
-    bets[~(p + tolerance < 1 - _CLIP), 1] = 1.0
-    return bets.reshape(len(p), _BETS)
-
-
-def _run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatArray, FloatArray]:
-    """M <- e (M + 1) along every stream at once: its k-th label of this chunk at step k.
-
-    Args:
-        before: (rows, 10) M so far.
-        bets: (n, 10).
-        streams: (n, groups) the rows that each label belongs to, all different.
-
-    Returns:
-        (n groups, 10) M after each label in each of its streams, and (rows, 10) M after all.
-    """
-    flat = streams.ravel()
-    counts = np.bincount(flat, minlength=len(before))
-    longest_first = np.argsort(-counts, kind="stable")
-    place = np.empty_like(longest_first)
-    place[longest_first] = np.arange(len(before))
-    # How many streams have a step k: the first `width[k]` of longest_first.
-    steps = int(counts.max(initial=0))
-    width = len(before) - np.searchsorted(np.sort(counts), np.arange(steps), side="right")
-    offset = np.concatenate([[0], np.cumsum(width)])
-    by_stream = np.argsort(flat, kind="stable")
-    step = np.empty_like(flat)
-    step[by_stream] = np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
-    position = offset[step] + place[flat]
-    factor = np.empty((len(flat), _BETS))
-    factor[position] = np.repeat(bets, streams.shape[1], axis=0)
-    trace, previous = np.empty_like(factor), before[longest_first]
-    for begin, wide in zip(offset.tolist(), width.tolist(), strict=False):
-        current = trace[begin : begin + wide]
-        np.add(previous[:wide], 1.0, out=current)
-        np.multiply(current, factor[begin : begin + wide], out=current)
-        np.minimum(current, _CAP, out=current)
-        previous = current
-    after, seen = before.copy(), counts > 0
-    after[seen] = trace[offset[counts[seen] - 1] + place[seen]]
-    return trace[position], after
-
-
-def _state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: int) -> FloatArray:
-    """(rows, 10) M as it stood after that label."""
-    m, groups = before.copy(), streams.shape[1]
-    for row, values in zip(streams[: label + 1].ravel(), trace[: groups * (label + 1)], strict=True):
-        m[row] = values
-    return m
-
-
 def _evidence(m: FloatArray, settings: DriftSettings) -> FloatArray:
     """(rows, 2) each stream's and side's part of E, from (rows, 2, 5) M."""
-    return np.asarray(settings.shares[:, None] * m.sum(axis=2) / (settings.parts * _BETS))
+    return np.asarray(settings.shares[:, None] * m.sum(axis=2) / (settings.parts * BETS))
 
 
 def _heaviest(evidence: FloatArray) -> tuple[int, Direction]:
     """The row and the side with the most evidence."""
     row, side = divmod(int(evidence.argmax()), 2)
     return row, DIRECTIONS[side]
-
-
-def _ordered_sum(values: FloatArray) -> FloatArray:
-    """(n,) sums of rows, added from left to right: NumPy's `sum` picks an order by the array's shape."""
-    return np.asarray(np.add.accumulate(values, axis=1)[:, -1])

@@ -138,8 +138,13 @@ def _behavior(subject: str, result: Result) -> str:
 def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
     """(goal, figure, met) of all that can be judged."""
     on, off, mosec = (partial_rate(result, server) for server in ("candor", "candor-off", "mosec"))
-    p50 = lambda subject, server: _at(result, subject, server, "1", "p50_ms")  # noqa: E731
-    ratio = lambda subject, server, count: result.get((subject, server), {}).get("ratio", {}).get(count)  # noqa: E731
+
+    def p50(subject: str, server: str) -> float | None:
+        return _at(result, subject, server, "1", "p50_ms")
+
+    def ratio(subject: str, server: str, count: str) -> float | None:
+        return result.get((subject, server), {}).get("ratio", {}).get(count)
+
     own: Mapping[str, Row] = {subject: row for (subject, server), row in result.items() if server == "candor"}
     single = ratio("resnet18", "candor", "1")
     wanted: list[tuple[str, float | None, Callable[[float], bool], str]] = [

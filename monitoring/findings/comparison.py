@@ -5,13 +5,17 @@ looks every day sees five false ones in a hundred days, which is why the drift a
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from calibration import metrics
 from calibration.bins import BinSums
 from calibration.metrics import Z95
+
+Figure: TypeAlias = Callable[[BinSums], float]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def compare(live: BinSums, reference: BinSums) -> Comparison:
     )
 
 
-def _difference(measure, variance, live: BinSums, reference: BinSums) -> Difference:  # type: ignore[no-untyped-def]
+def _difference(measure: Figure, variance: Figure, live: BinSums, reference: BinSums) -> Difference:
     now, then = measure(live), measure(reference)
     half = Z95 * math.sqrt(variance(live) + variance(reference))
     lower, upper = now - then - half, now - then + half

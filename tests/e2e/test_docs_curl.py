@@ -1,20 +1,17 @@
 """The curl lines of docs/api.md, run as they stand against a real server."""
 
 import json
-import os
 import re
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
+from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
 
@@ -29,29 +26,16 @@ def examples() -> list[str]:
 
 
 @pytest.fixture
-def url(tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes]) -> Iterator[str]:
+def url(
+    tmp_path: Path, start: Callable[..., Server], make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+) -> str:
     """A server of the model that the page speaks of; the image that it sends lies in the current folder."""
     store = Store(tmp_path / "store")
     classes = ("normal", "pneumonia")
     store.publish("pneumoniamnist", partial(make_bundle, name="pneumoniamnist", classes=classes))
     store.promote("pneumoniamnist", 1)
     (tmp_path / "x-ray.png").write_bytes(png())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_STORE": str(store.root),
-        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[-1]
-    while httpx.get(f"{address}/readyz").status_code != 200:
-        time.sleep(0.02)
-    yield address
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stdout.close()
+    return start(store).url
 
 
 def test_every_curl_example_works(url: str, tmp_path: Path) -> None:

@@ -6,15 +6,15 @@ Its package pins what ours does not, so it lives in an environment of its own, w
 import json
 import os
 import subprocess
-import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from model_store.store import Store
+from tests.servers import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 KSERVE = "kserve>=0.15"
@@ -58,28 +58,9 @@ def python() -> Path:
     return binary
 
 
-@pytest.fixture
-def addresses(tiny_store: Store, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """A server's URL, and its gRPC address."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_GRPC_PORT": "0",
-        "CANDOR_STORE": str(tiny_store.root),
-        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    url, address = (process.stdout.readline().split()[-1] for _ in range(2))
-    yield url, address
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stdout.close()
-
-
-def test_kserves_client_runs_unchanged(python: Path, addresses: tuple[str, str], tiny_store: Store) -> None:
-    url, address = addresses
+def test_kserves_client_runs_unchanged(python: Path, start: Callable[..., Server], tiny_store: Store) -> None:
+    server = start(tiny_store, grpc_port="0")
+    url, address = server.url, server.grpc_address()
     spec = tiny_store.read("tiny", 1).card.input
     shape = [1, spec.channels, spec.height, spec.width]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -5,14 +5,16 @@ mismatch").
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_store.store import Store
+from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
 
@@ -20,32 +22,15 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 
 
-@pytest.fixture
-def url(tiny_store: Store, tmp_path: Path) -> Iterator[str]:
-    """Address of a server that must end well and never log a trace."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_STORE": str(tiny_store.root),
-        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-        "CANDOR_REFUSAL_HOLD_S": "0",
-        "CANDOR_BODY_TIMEOUT_S": "1",
-    }
-    log = tmp_path / "log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-    assert process.stdout is not None
-    yield process.stdout.readline().split()[-1]
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stdout.close()
-    assert '"trace"' not in log.read_text()
-
-
-def test_no_made_up_request_finds_an_error_of_ours(url: str, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--checks", CHECKS]
+def test_no_made_up_request_finds_an_error_of_ours(
+    start: Callable[..., Server], tiny_store: Store, tmp_path: Path
+) -> None:
+    server = start(tiny_store, refusal_hold_s="0", body_timeout_s="1")
+    run = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--checks", CHECKS]
     run += ["--max-examples", str(EXAMPLES), "--seed", "1", "--phases", "examples,fuzzing", "--workers", "2"]
     run += ["--no-color", "--warnings", "off", "--suppress-health-check", "all"]
     done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    server.signal(signal.SIGTERM)
+    assert server.exit_code() == 0
+    assert '"trace"' not in server.log()

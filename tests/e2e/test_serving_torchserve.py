@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +18,7 @@ import pytest
 
 from model_store.store import Store
 from serving.predictor import Predictor
+from tests.servers import Server
 
 pytestmark = [
     pytest.mark.e2e,
@@ -88,7 +88,7 @@ def await_worker(client: httpx.Client, log: Path) -> None:
 def test_torchserve_answers_as_the_predictor_does_and_one_script_works_against_both(
     torchserve: httpx.Client,
     tiny_store: Store,
-    tmp_path: Path,
+    start: Callable[..., Server],
     png: Callable[..., bytes],
     jpeg: Callable[..., bytes],
 ) -> None:
@@ -103,10 +103,8 @@ def test_torchserve_answers_as_the_predictor_does_and_one_script_works_against_b
     assert refused(torchserve, png()[:-30]) == (400, "broken_image")
     assert refused(torchserve, b"no image at all") == (415, "not_an_image")
 
-    candor = tmp_path / "candor"
-    candor.mkdir()
-    with served_by_candor(tiny_store, candor) as url:
-        ours = torchserve_script(url, url, png())
+    url = start(tiny_store).url
+    ours = torchserve_script(url, url, png())
     theirs = torchserve_script(str(torchserve.base_url), torchserve.headers["X-Management"], png())
     assert ours.pop("probabilities") == pytest.approx(theirs.pop("probabilities"), abs=1e-5)
     assert ours == theirs
@@ -129,27 +127,6 @@ def torchserve_script(inference: str, management: str, image: bytes) -> dict[str
         "label": answer["label"],
         "probabilities": answer["probabilities"],
     }
-
-
-@contextmanager
-def served_by_candor(store: Store, folder: Path) -> Iterator[str]:
-    """The address of Candor on the same store."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_STORE": str(store.root),
-        "CANDOR_LEDGER": f"sqlite:///{folder / 'ledger.db'}",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    url = process.stdout.readline().split()[-1]
-    while httpx.get(f"{url}/readyz").status_code != 200:
-        time.sleep(0.05)
-    yield url
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stdout.close()
 
 
 def refused(client: httpx.Client, body: bytes) -> tuple[int, str]:

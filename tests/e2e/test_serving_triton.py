@@ -4,15 +4,15 @@ Each client runs in a process of its own, as its generated messages and those of
 """
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_store.store import Store
+from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
 
@@ -52,34 +52,16 @@ print(json.dumps({
 """
 
 
-@pytest.fixture
-def server(tiny_store: Store, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Addresses of a server by transport."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")} | {
-        "CANDOR_PORT": "0",
-        "CANDOR_GRPC_PORT": "0",
-        "CANDOR_STORE": str(tiny_store.root),
-        "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "candor", "serve"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    ports = [process.stdout.readline().strip().rsplit(":", 1)[1] for _ in range(2)]
-    yield {transport: f"127.0.0.1:{port}" for transport, port in zip(("http", "grpc"), ports, strict=True)}
-    process.terminate()
-    assert process.wait(30) == 0
-    process.stdout.close()
-
-
 def test_tritons_clients_run_unchanged(
-    server: dict[str, str], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:
+    server = start(tiny_store, grpc_port="0")
     (tmp_path / "image.png").write_bytes(png())
     spec = tiny_store.read("tiny", 1).card.input
     shape = json.dumps([spec.channels, spec.height, spec.width])
     found = {}
-    for transport, address in server.items():
+    addresses = {"http": f"127.0.0.1:{server.port}", "grpc": server.grpc_address()}
+    for transport, address in addresses.items():
         done = subprocess.run(
             [sys.executable, "-c", CLIENT, transport, address, str(tmp_path / "image.png"), shape],
             capture_output=True,
