@@ -156,7 +156,7 @@ def test_chunked_bodies_are_read_and_bounded(server: Server, png: Callable[..., 
     big = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     answer = server.say(head, *(big for _ in range(40)))
     assert answer.startswith(b"HTTP/1.1 413 ") or answer == b""
-    assert server.say(head, b"zz\r\n").startswith((b"HTTP/1.1 400 ", b""))
+    assert server.say(head, b"zz\r\n").startswith(b"HTTP/1.1 400 ")
     assert server.answers(image)
 
 
