@@ -48,7 +48,7 @@ def draw(result: Result, file: Path) -> None:
             panel.axvline(
                 max(row["raw"]["16"] for _, row in rows), color=RAW_COLOR, linewidth=1, label="ONNX Runtime alone"
             )
-            panel.legend(loc="lower right", fontsize=8, frameon=False)
+            panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False)
         panel.invert_yaxis()
         panel.margins(x=0.15)
         panel.set_title(f"{subject}: requests/s, 16 connections", fontsize=10)
