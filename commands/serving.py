@@ -1,6 +1,7 @@
 """`candor serve` and `candor predict`."""
 
 import dataclasses
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,8 +20,10 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitor; settings: docs/operations.md."""
+    gc.disable()  # a dozen walks through what is being imported, and stays, would be a tenth of the start
     from serving.server import serve as run_server
 
+    gc.enable()
     chosen = settings(host=host, port=port, store=store, ledger=ledger)
     raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,10 +59,9 @@ def read_bundle(folder: Path) -> Bundle:
     card = _read_card(folder)
     if MODEL_FILE not in card.files:
         raise CardError(folder, f"card.json lists no {MODEL_FILE}")
-    contents = {name: _read_file(folder, name) for name in card.files}
-    for name, expected in card.files.items():
-        if _sha256(contents[name]) != expected:
-            raise FileError(folder, f"{name} is not the file that was published: its sha256 differs from the card's")
+    with ThreadPoolExecutor() as pool:  # reading and hashing take no turns; a server's start waits for them
+        read = pool.map(partial(_read_published, folder), card.files.keys(), card.files.values())
+        contents = dict(zip(card.files, read, strict=True))
     problem = check_graph(contents[MODEL_FILE], card)
     if problem:
         raise GraphError(folder, problem)
@@ -84,6 +85,13 @@ def _read_card(folder: Path) -> Card:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the card"
         raise CardError(folder, f"card.json: {place}: {first['msg']}") from error
+
+
+def _read_published(folder: Path, name: str, expected: str) -> bytes:
+    data = _read_file(folder, name)
+    if _sha256(data) != expected:
+        raise FileError(folder, f"{name} is not the file that was published: its sha256 differs from the card's")
+    return data
 
 
 def _read_file(folder: Path, name: str) -> bytes:

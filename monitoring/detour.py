@@ -143,3 +143,4 @@ class Detour:
         if self._spool is not None:
             self._metrics.spool_rows.set(self._spool.rows)
             self._metrics.spool_bytes.set(self._spool.size_bytes)
+            self._metrics.spool_limit_bytes.set(self._spool.limit_bytes)

@@ -72,6 +72,7 @@ class MonitorMetrics:
         )
         self.spool_rows = Gauge("candor_spool_rows", "Answers that wait for the ledger.", registry=registry)
         self.spool_bytes = Gauge("candor_spool_bytes", "Used bytes of the spool.", registry=registry)
+        self.spool_limit_bytes = Gauge("candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry)
         self.spool_written = counter("spool_written", "Answers spooled because the ledger was away.", ())
         self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
         for reason in Reason:

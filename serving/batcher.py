@@ -53,6 +53,19 @@ class Entry:
         return self.answer.cancelled()
 
 
+Work: TypeAlias = Callable[[list[Entry]], None]
+Failed: TypeAlias = Callable[[list[Entry], Exception], Any]
+
+
+def work_off(batch: list[Entry], work: Work, failed: Failed) -> None:
+    """Do the work; an error fails this batch alone, and the server lives on."""
+    try:
+        work(batch)
+    except Exception as error:  # the edge of a thread, or of the event loop
+        logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
+        failed(batch, error)
+
+
 class Batcher:
     """A queue and the one thread that empties it.
 
@@ -62,8 +75,8 @@ class Batcher:
 
     def __init__(
         self,
-        work: Callable[[list[Entry]], None],
-        failed: Callable[[list[Entry], Exception], Any],
+        work: Work,
+        failed: Failed,
         *,
         max_batch: int,
         name: str,
@@ -97,14 +110,7 @@ class Batcher:
         while open_:
             batch, open_ = self._take()
             if batch:
-                self._run(batch)
-
-    def _run(self, batch: list[Entry]) -> None:
-        try:
-            self._work(batch)
-        except Exception as error:  # the thread's edge: one batch fails, the server lives on
-            logger.exception("batch failed", extra={"fields": {"images": len(batch)}})
-            self._failed(batch, error)
+                work_off(batch, self._work, self._failed)
 
     def _take(self) -> tuple[list[Entry], bool]:
         """Wait for one entry, then take what else is there, less those whose client has gone; False at the end."""

@@ -84,6 +84,10 @@ class ExplanationsBusy(ServingError, RuntimeError):
         super().__init__("too many explanations wait already; ask again later, or without ?explain.")
 
 
+class Unexplained(ServingError, RuntimeError):
+    """The folder of a version that answers no longer holds it."""
+
+
 class MalformedRequest(ServingError, ValueError):
     """The request cannot be understood."""
 
@@ -143,6 +147,7 @@ STATUS: Final[dict[type[Exception], tuple[int, str]]] = {
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),
     NotReady: (503, "not_ready"),
+    Unexplained: (503, "unexplained"),
     LedgerFailed: (503, "ledger_failed"),
 }
 INTERNAL: Final = Failure(

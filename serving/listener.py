@@ -50,13 +50,17 @@ def address(listener: socket.socket, settings: Settings) -> str:
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn with our signals: the first drains and exits 0, the second ends the process."""
+    """uvicorn with our signals: the first drains and exits 0, the second ends the process.
+
+    `ending` is set when it takes no new connections any more.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
         super().__init__(_config(app, settings))
         self._drain = drain
         self._delay_s = settings.drain_delay_s
         self._signalled = False
+        self.ending = asyncio.Event()
 
     def catch_signals(self) -> None:
         """From now on SIGTERM and Ctrl-C drain; called before the address is told to anybody."""
@@ -80,6 +84,7 @@ class DrainingServer(uvicorn.Server):
 
     def _exit(self) -> None:
         self.should_exit = True
+        self.ending.set()
 
 
 def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

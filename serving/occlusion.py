@@ -8,15 +8,18 @@ one image at a time.
 import asyncio
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from model_store.bundle import Bundle
+from model_store.bundle import read_bundle
+from model_store.card import Card
+from model_store.errors import BundleError
 from serving.batcher import Image
-from serving.errors import ExplanationsBusy
+from serving.errors import ExplanationsBusy, ModelUnusable, Unexplained
 from serving.predictor import Predictor
 from serving.priority import step_back
 
@@ -31,15 +34,18 @@ class Occluder:
     def __init__(self, *, waiting: int = 4) -> None:
         self._free = waiting + 1
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=step_back)
-        self._predictors: dict[tuple[str, int], Predictor] = {}
+        self._predictors: dict[Path, Predictor] = {}
 
-    async def explain(self, bundle: Bundle, image: Image, predicted: int) -> bytes:
-        """A heat map (PNG, RGBA, H x W) for class `predicted` of `image`, (C, H, W) uint8."""
+    async def explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
+        """A heat map (PNG, RGBA, H x W) for class `predicted` of `image`, (C, H, W) uint8, by the version in `folder`.
+
+        Raises ExplanationsBusy, or Unexplained where the folder no longer holds that version.
+        """
         if self._free == 0:
             raise ExplanationsBusy
         self._free -= 1
         try:
-            run = asyncio.get_running_loop().run_in_executor(self._pool, self._explain, bundle, image, predicted)
+            run = asyncio.get_running_loop().run_in_executor(self._pool, self._explain, card, folder, image, predicted)
             return await asyncio.shield(run)
         finally:
             self._free += 1
@@ -48,11 +54,24 @@ class Occluder:
         """End the thread after the explanation under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _explain(self, bundle: Bundle, image: Image, predicted: int) -> bytes:
-        key = (bundle.card.name, bundle.card.version)
-        if key not in self._predictors:
-            self._predictors = {key: Predictor(bundle, threads=1, device="cpu")}  # the last one used is kept
-        return draw(importance(self._predictors[key], image, predicted), height=image.shape[1], width=image.shape[2])
+    def _explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
+        if folder not in self._predictors:
+            self._predictors = {folder: _open(folder, card)}  # the last one used is kept
+        predictor = self._predictors[folder]
+        return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
+
+
+def _open(folder: Path, card: Card) -> Predictor:
+    """A predictor on the bundle, read again: a server does not keep a graph's bytes for the rare explanation."""
+    try:
+        bundle = read_bundle(folder)
+        if bundle.card != card:
+            raise Unexplained("the version answers but cannot be explained, since its folder holds another one now.")
+        return Predictor(bundle, threads=1, device="cpu")
+    except (BundleError, ModelUnusable) as error:
+        raise Unexplained(
+            f"the version answers but cannot be explained, since its bundle can no longer be read: {error}"
+        ) from error
 
 
 def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:

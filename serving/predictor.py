@@ -10,7 +10,8 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.RuntimeException,
     RuntimeError,
 )
+# A model that takes no longer for an image is light.
+LIGHT_S: Final = 150e-6
 PROVIDERS: dict[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -63,8 +66,8 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> None:
         """`bundle` is verified; `threads` 0 means one per available core (CPU only)."""
-        self.bundle = bundle
         self.card = bundle.card
+        self.folder = bundle.folder
         try:
             self._session = ort.InferenceSession(
                 bundle.onnx, session_options(threads, spinning=spinning), providers=choose_providers(device)
@@ -77,6 +80,11 @@ class Predictor:
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         _report_fallback(device, self.providers)
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU infers."""
+        return self.providers[0] == PROVIDERS["cpu"]
+
     def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
         """Probabilities (N, K) float32 of `images` (N, C, H, W) uint8; raises ModelUnusable if the run fails."""
         try:
@@ -86,15 +94,35 @@ class Predictor:
         probabilities: Probabilities = outputs[0]
         return probabilities
 
-    def warm_up(self, max_batch: int) -> float:
-        """Run the largest and the smallest batch, so that no request pays for it; returns seconds for one image."""
-        shape = self.card.input
-        blank = np.zeros((max_batch, shape.channels, shape.height, shape.width), dtype=np.uint8)
-        self.predict(blank)
-        self.predict(blank[:1])
+    def warm_up(self, max_batch: int) -> None:
+        """Run what would take longer the first time, so that no request pays for it.
+
+        An accelerator chooses its algorithms by shape; on the CPU a first large batch takes no longer than a second.
+        """
+        if not self.on_cpu:
+            self.predict(self._blank(max_batch))
+        _ = self.one_s
+
+    @cached_property
+    def one_s(self) -> float:
+        """Seconds for one image: of a second run, unless the first alone says that the model is not light."""
+        elapsed_s = self._time_one()
+        return elapsed_s if elapsed_s > 50 * LIGHT_S else self._time_one()
+
+    def _time_one(self) -> float:
+        blank = self._blank(1)
         started_s = time.perf_counter()
-        self.predict(blank[:1])
+        self.predict(blank)
         return time.perf_counter() - started_s
+
+    @property
+    def light(self) -> bool:
+        """Whether to hand an image to another thread would take longer than to infer it."""
+        return self.on_cpu and self.one_s < LIGHT_S
+
+    def _blank(self, images: int) -> npt.NDArray[np.uint8]:
+        shape = self.card.input
+        return np.zeros((images, shape.channels, shape.height, shape.width), dtype=np.uint8)
 
     def classify(self, data: bytes) -> Prediction:
         """The answer for one encoded image; raises model_store.errors for what is no image."""
@@ -112,12 +140,24 @@ class Predictor:
         )
 
 
+def open_predictor(bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> Predictor:
+    """A predictor with as many threads as pay: a light model gets one, since splitting its work costs more.
+
+    Arguments and errors as those of Predictor.
+    """
+    predictor = Predictor(bundle, threads=threads, spinning=spinning, device=device)
+    return Predictor(bundle, threads=1, device=device) if threads == 0 and predictor.light else predictor
+
+
 def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
-    """Options by measurement: all cores on one batch; by default no spinning, which would starve the HTTP thread."""
+    """Options by measurement: all cores on one batch, whose threads wait for each other in a loop while it lasts.
+
+    When it is done they stop, unless `spinning`, since they would starve the HTTP thread.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "0" if spinning else "1")
     options.log_severity_level = 3
     return options
 

@@ -30,7 +30,7 @@ from serving.listener import DrainingServer, address, allow_many_connections, li
 from serving.logs import configure_logging
 from serving.metrics import ServingMetrics
 from serving.monitor import Monitor, open_monitor
-from serving.predictor import Predictor
+from serving.predictor import open_predictor
 from serving.settings import Settings
 from serving.switch import Switch
 from serving.v2.rest import v2_routes
@@ -94,9 +94,7 @@ class Service:
         rpc = await self._start_grpc()
         # What is loaded by now lives as long as the process; the collector need not walk through it every time.
         gc.freeze()
-        await server.serve(sockets=[listener])
-        if rpc is not None:
-            await rpc.stop(self._settings.drain_s)
+        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
 
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
@@ -124,7 +122,7 @@ class Service:
                 f"the bundle in {model}/{version} says that it is {bundle.card.name} version "
                 f"{bundle.card.version}; publish it anew."
             )
-        predictor = Predictor(
+        predictor = open_predictor(
             bundle,
             threads=1 if background else self._settings.threads,
             spinning=self._settings.spinning,
@@ -139,6 +137,12 @@ class Service:
             background=background,
             audit=AuditDraw(self._settings.audit_share),
         )
+
+    async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:
+        """End with the HTTP server, in the same time."""
+        if rpc is not None:
+            await ending.wait()
+            await rpc.stop(self._settings.drain_s)
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":
         """The gRPC server, where a port is set. Raises ListenError, also where the extra is not installed."""

@@ -46,9 +46,15 @@ class Settings(BaseSettings):
     device: Device = Field(
         "auto", description="Where to infer: auto (CUDA if it is there, else CPU), cpu, cuda or tensorrt."
     )
-    threads: int = Field(0, ge=0, le=1024, description="Inference threads on the CPU; 0 takes one per available core.")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Inference threads on the CPU; 0 takes one per available core, for a light model one.",
+    )
     spinning: bool = Field(
-        False, description="Inference threads wait for work in a loop: faster alone, slower beside others."
+        False,
+        description="Inference threads go on waiting in a loop between batches: faster alone, slower beside others.",
     )
     max_batch: int = Field(16, ge=1, le=256, description="Most images inferred together.")
     poll_s: float = Field(

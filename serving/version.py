@@ -30,8 +30,9 @@ from serving.audit import AuditDraw
 from serving.batcher import Batcher, Entry
 from serving.errors import InferenceFailed, LedgerFailed
 from serving.front.answer import AnswerForm, with_audit
+from serving.inline import InlineBatcher
 from serving.metrics import ServingMetrics
-from serving.predictor import PROVIDERS, Predictor, Probabilities
+from serving.predictor import Predictor, Probabilities
 
 logger = logging.getLogger(__name__)
 
@@ -75,10 +76,11 @@ class ServedVersion:
     ) -> None:
         """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
         self.card = predictor.card
-        self.bundle = predictor.bundle
+        self.folder = predictor.folder
         self.max_batch = max_batch
-        self.on_cpu = predictor.providers[0] == PROVIDERS["cpu"]
-        self.load = Load(service_s=predictor.warm_up(max_batch))
+        self.on_cpu = predictor.on_cpu
+        predictor.warm_up(max_batch)
+        self.load = Load(service_s=predictor.one_s)
         self._predictor = predictor
         self._form = AnswerForm(self.card)
         self._recorder = recorder
@@ -89,13 +91,13 @@ class ServedVersion:
         self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
         self._retired = False
         self._leases = 0
-        self._batcher = Batcher(
-            self._infer,
-            self._fail,
-            max_batch=max_batch,
-            name=f"candor-{self.card.name}-{self.card.version}",
-            background=background,
-        )
+        self._inline = predictor.light and not background
+        self._batcher: Batcher | InlineBatcher
+        if self._inline:
+            self._batcher = InlineBatcher(self._infer, self._fail, max_batch=max_batch, loop=loop)
+        else:
+            name = f"candor-{self.card.name}-{self.card.version}"
+            self._batcher = Batcher(self._infer, self._fail, max_batch=max_batch, name=name, background=background)
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -147,7 +149,7 @@ class ServedVersion:
         first_id = rows[0].prediction_id if answers[0] is not None else None
         batch = FinishedBatch(entries, answers, inference_s, first_id)
         if self._recorder is None or not rows:
-            self._hand_over(batch, None)
+            self._deliver(batch) if self._inline else self._hand_over(batch, None)
         else:
             inputs = self._measure(images, answers, rows[0]) if self.card.input_reference else None
             self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)

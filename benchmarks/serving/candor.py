@@ -1,6 +1,7 @@
 """Candor under test: a store with one subject's bundle, and the command that serves it."""
 
 import os
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from model_store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
 ROOT = Path(__file__).parents[2]
+ROOMS = tuple(ROOT / room for room in ("calibration", "commands", "model_store", "monitoring", "serving", "training"))
 
 
 def publish(store: Store, subject: Subject, onnx: bytes) -> None:
@@ -26,7 +28,7 @@ def publish(store: Store, subject: Subject, onnx: bytes) -> None:
 
 def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
     """Settings of a server on the store in `folder`: the defaults, but for where things are."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANDOR_"))}
     return kept | {
         "PYTHONPATH": str(ROOT),
         "CANDOR_PORT": str(port),
@@ -34,6 +36,15 @@ def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
         "CANDOR_LEDGER": f"sqlite:///{folder}/ledger.db" if ledger else "off",
         "CANDOR_LOG_LEVEL": "warning",
     }
+
+
+def compile_modules() -> None:
+    """Write the byte code of Candor's modules, as pip does for every peer when it installs it."""
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", ROOT / "candor.py", *ROOMS],
+        check=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
+    )
 
 
 def _card(subject: Subject, version: int) -> Card:

@@ -108,6 +108,7 @@ def _ours(name: str, subject: Subject, onnx: bytes) -> Launch:
     def start(folder: Path) -> Process:
         publish = Store(folder / "store")
         candor.publish(publish, subject, onnx)
+        candor.compile_modules()
         (port,) = free_ports(1)
         environment = candor.environment(folder, port=port, ledger=name == "candor")
         return Process(candor.COMMAND, port=port, folder=folder, environment=environment)

@@ -3,19 +3,15 @@
 The one place of the ledger that knows how SQLite and PostgreSQL spell things: alike, but in two modules.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Dialect, Row, Select, Table
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table
 
 from monitoring.ledger.direct import run_directly
 
-_INSERTS: Mapping[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_DIALECTS: Mapping[str, Dialect] = {
-    "sqlite": sqlite.dialect(),
-    "postgresql": postgresql.dialect(paramstyle="format"),  # type: ignore[no-untyped-call]
-}
+_POSITIONAL = {"sqlite": "qmark", "postgresql": "format"}  # how parameters are marked, in their order
 
 _AT_ONCE = 1024  # parameters of one SELECT
 
@@ -24,29 +20,46 @@ class Statement:
     """An INSERT whose parameters are all of the table's columns, in their order."""
 
     def __init__(self, table: Table, *, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None) -> None:
-        self._sql = {name: _compiled(name, table, on_conflict) for name in _DIALECTS}
+        self._table = table
+        self._on_conflict = on_conflict
+        self._sql: dict[str, str] = {}  # by dialect
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows; without rows nothing is run."""
-        sql = self._sql[connection.dialect.name]
+        sql = self._sql.get(connection.dialect.name) or self._compile(connection)
         if rows and not run_directly(connection, sql, rows):
             connection.exec_driver_sql(sql, list(rows))
+
+    def _compile(self, connection: Connection) -> str:
+        insert = insert_into(connection, self._table)
+        if self._on_conflict is not None:
+            values = [column for column in self._table.columns if not column.primary_key]
+            insert = insert.on_conflict_do_update(
+                index_elements=list(self._table.primary_key),
+                set_={column.name: self._on_conflict(column, insert.excluded[column.name]) for column in values},
+            )
+        sql = self._sql[connection.dialect.name] = _text(connection, insert)
+        return sql
 
 
 class Lookup:
     """A SELECT without WHERE, run for many values of one column."""
 
     def __init__(self, wanted: Select[Any], column: Column[Any]) -> None:
-        self._sql = {name: str(wanted.compile(dialect=dialect)) for name, dialect in _DIALECTS.items()}
+        self._wanted = wanted
+        self._sql: dict[str, str] = {}  # by dialect
         self._column = f"{column.table.name}.{column.name}"
 
     def run(self, connection: Connection, values: Sequence[Any]) -> list[Row[Any]]:
         """The rows for these values, in no order."""
-        sql = f"{self._sql[connection.dialect.name]} WHERE {self._column}"
+        name = connection.dialect.name
+        if name not in self._sql:
+            self._sql[name] = f"{_text(connection, self._wanted)} WHERE {self._column}"
+        sql = self._sql[name]
         rows: list[Row[Any]] = []
         for start in range(0, len(values), _AT_ONCE):
             chosen = tuple(values[start : start + _AT_ONCE])
-            if connection.dialect.name == "postgresql":
+            if name == "postgresql":
                 rows += connection.exec_driver_sql(f"{sql} = ANY(%s)", (list(chosen),)).all()
             else:
                 rows += connection.exec_driver_sql(f"{sql} IN ({','.join('?' * len(chosen))})", chosen).all()
@@ -55,18 +68,12 @@ class Lookup:
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """The dialect's own INSERT, which knows `on_conflict_do_update`."""
-    return _INSERTS[connection.dialect.name](table)
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
-def _compiled(dialect: str, table: Table, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None) -> str:
-    insert = _INSERTS[dialect](table)
-    if on_conflict is not None:
-        values = [column for column in table.columns if not column.primary_key]
-        insert = insert.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={column.name: on_conflict(column, insert.excluded[column.name]) for column in values},
-        )
-    return str(insert.compile(dialect=_DIALECTS[dialect]))
+def _text(connection: Connection, statement: ClauseElement) -> str:
+    dialect = connection.dialect
+    return str(statement.compile(dialect=type(dialect)(paramstyle=_POSITIONAL[dialect.name])))  # type: ignore[call-arg]
 
 
 def inserting(table: Table) -> Statement:

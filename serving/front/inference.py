@@ -86,7 +86,7 @@ class Inference:
         answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, receive=receive)
         image = await self._decoder.decode(data, served.card.input.spec)
         predicted = served.card.classes.index(json.loads(answer)["label"])
-        png = await self._occluder.explain(served.bundle, image, predicted)
+        png = await self._occluder.explain(served.card, served.folder, image, predicted)
         return with_explanation(answer, method="occlusion", png=png)
 
     async def many(

@@ -61,8 +61,12 @@ async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[R
         service.close()
 
 
-@pytest.fixture
-async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
+@pytest.fixture(params=[5.0, 0.0], ids=["on the event loop", "in a thread"])
+async def server(
+    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Running]:
+    """A server whose model counts as light, so that the event loop infers, or as not light."""
+    monkeypatch.setattr("serving.predictor.LIGHT_S", request.param)
     async with running(tiny_store, tmp_path) as started:
         yield started
 
@@ -411,6 +415,15 @@ async def test_an_explanation_comes_with_the_same_answer(server: Running, png: C
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")
         assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+
+
+async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    (tiny_store.folder("tiny", 1) / "model.onnx").unlink()
+    refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
+    assert (refused.status_code, refused.json()["error"]) == (503, "unexplained")
+    assert (await server.predict(png())).status_code == 200
 
 
 async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(

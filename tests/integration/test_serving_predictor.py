@@ -15,7 +15,7 @@ from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable
 from serving.listener import listen
-from serving.predictor import Predictor, choose_providers, session_options
+from serving.predictor import Predictor, choose_providers, open_predictor, session_options
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -46,8 +46,42 @@ def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundl
         predictor.classify(b"text")
 
 
-def test_warming_up_measures_one_image(bundle: Bundle) -> None:
-    assert 0 < Predictor(bundle).warm_up(4) < 5
+def test_a_predictor_knows_what_one_image_takes(bundle: Bundle) -> None:
+    predictor = Predictor(bundle)
+    assert 0 < predictor.one_s < 5
+    assert predictor.one_s == predictor.one_s
+
+
+def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    plain = session_options
+
+    def noted(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
+        asked.append(threads)
+        return plain(threads, spinning=spinning)
+
+    monkeypatch.setattr("serving.predictor.session_options", noted)
+    monkeypatch.setattr("serving.predictor.LIGHT_S", 5.0)
+    assert open_predictor(bundle).light
+    assert asked == [0, 1]
+    monkeypatch.setattr("serving.predictor.LIGHT_S", 0.0)
+    assert not open_predictor(bundle).light
+    assert asked == [0, 1, 0]
+    monkeypatch.setattr("serving.predictor.LIGHT_S", 5.0)
+    open_predictor(bundle, threads=2)
+    assert asked == [0, 1, 0, 2]
+
+
+def test_an_accelerator_is_warmed_up_with_the_largest_batch(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for a GPU, which this machine may not have: only which batches are run is looked at."""
+    predictor = Predictor(bundle)
+    run: list[int] = []
+    monkeypatch.setattr(predictor, "predict", lambda images: run.append(len(images)))
+    predictor.warm_up(16)
+    assert set(run) == {1}
+    predictor.providers = (CUDA, CPU)
+    predictor.warm_up(16)
+    assert max(run) == 16
 
 
 def test_a_graph_that_the_runtime_refuses_is_unusable(bundle: Bundle) -> None:

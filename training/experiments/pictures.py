@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from training.experiments.summary import Estimate
@@ -29,6 +30,7 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
             _draw_curve(axes, trace, name, color=color, label=trace.cell.method)
         axes.set_title(label, fontsize=10, color=INK)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
     panels[0].legend(frameon=False, fontsize=8)
     save(figure, path)
@@ -47,6 +49,7 @@ def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
     for above, below, trace in zip(grid[0], grid[1], traces, strict=True):
         above.set_title(trace.cell.method, fontsize=10, color=INK)
         below.set_xlabel("epoch")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
     grid[0][0].legend(frameon=False, fontsize=9)
     save(figure, path)
 
@@ -57,12 +60,11 @@ def plot_betas(
     """The paper's Figure 5: a line a calibrator of ECE by beta, with intervals, and levels to compare with."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
-    for color, (name, by_beta) in zip(COLORS, series.items(), strict=False):
+    for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):
         halves = [known.half or 0.0 for known in by_beta.values()]
-        axes.errorbar(
-            list(by_beta), [known.mean for known in by_beta.values()], yerr=halves, color=color, marker="o",
-            markersize=4, capsize=3, linewidth=1.6, label=name,
-        )  # fmt: skip
+        x = [beta + 0.2 * number for beta in by_beta]  # aside, so that one interval does not hide another
+        y = [known.mean for known in by_beta.values()]
+        axes.errorbar(x, y, yerr=halves, color=color, marker="o", markersize=4, capsize=3, linewidth=1.6, label=name)
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
         axes.axhline(level, color=INK, linewidth=1, linestyle=style, label=name)
     axes.set_title(title, fontsize=12, color=INK, fontweight="bold")

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,17 +62,21 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
             return super().predict(images)
 
     monkeypatch.setattr("serving.occlusion.Predictor", lambda *_, **__: Slow())
-    bundle: Any = SimpleNamespace(card=SimpleNamespace(name="m", version=1))
+    card: Any = object()
+    monkeypatch.setattr("serving.occlusion.read_bundle", lambda _: SimpleNamespace(card=card))
+
+    def explain(occluder: Occluder) -> Any:
+        return occluder.explain(card, Path("models/m/1"), bright_corner, 1)
 
     async def crowd() -> None:
         occluder = Occluder(waiting=1)
-        first, second = (asyncio.ensure_future(occluder.explain(bundle, bright_corner, 1)) for _ in range(2))
+        first, second = (asyncio.ensure_future(explain(occluder)) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(ExplanationsBusy):
-            await occluder.explain(bundle, bright_corner, 1)
+            await explain(occluder)
         go.set()
         assert await first == await second
-        await occluder.explain(bundle, bright_corner, 1)
+        await explain(occluder)
         occluder.close()
 
     asyncio.run(crowd())
