@@ -44,7 +44,7 @@ def v2_routes(
 
     async def infer(request: Request) -> Response:
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        served = service.find(*_named(request))
+        served = service.find(*_named(request), canary=head.canary)
         with served.lease():
             served.load.admit(settings.deadline_s)
             body = await read_body(
@@ -52,7 +52,9 @@ def v2_routes(
             )
             asked = read_request(body, request.headers.get(HEADER))
             identity = asked.id or head.request_id
-            found = await service.infer(served, asked.inputs, asked.wanted, identity=identity, receive=request.receive)
+            found = await service.infer(
+                served, asked.inputs, asked.wanted, identity=identity, tags=head.tags, receive=request.receive
+            )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:
             return Response(content, media_type="application/json")

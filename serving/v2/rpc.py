@@ -12,7 +12,7 @@ from open_inference.grpc import protocol, service
 
 from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
 from serving.front.gate import Gate
-from serving.front.request import request_id_of
+from serving.front.request import Head, read_head, request_id_of
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.body import raw, split_bytes
@@ -81,7 +81,8 @@ class Servicer(service.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
             self._gate.check_token(_authorization(context), "predict")
-            served = self._inference.find(request.model_name, request.model_version)
+            head = _head(context)
+            served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
             identity = request_id_of(request.id or None)
             with served.lease():
                 served.load.admit(self._deadline_s)
@@ -90,6 +91,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
                     read_inputs(request),
                     [output.name for output in request.outputs],
                     identity=identity,
+                    tags=head.tags,
                     receive=_never,  # gRPC cancels the call itself when its client has gone
                 )
             return write_response(served.card.name, served.card.version, request.id, found)
@@ -178,6 +180,13 @@ def _input(tensor: Any, content: bytes | None) -> InputTensor:
 
 def _authorization(context: Context) -> bytes:
     return next((value.encode() for name, value in context.invocation_metadata() or () if name == "authorization"), b"")
+
+
+def _head(context: Context) -> Head:
+    """What the metadata say that HTTP has in headers: `x-candor-tags` and `x-candor-canary`."""
+    metadata = context.invocation_metadata() or ()
+    told = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
+    return read_head(((name.encode(), value.encode()) for name, value in told), limit_bytes=0)
 
 
 async def _never() -> Any:

@@ -32,9 +32,9 @@ class InferenceService:
         self._inference = inference
         self._limit = settings.max_items
 
-    def find(self, model: str, version: str | None) -> ServedVersion:
-        """The version that answers; an empty version is production, as gRPC has it."""
-        return self._fleet.find(model, version or None)
+    def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
+        """The version that answers; an empty version is production or a canary, as gRPC has it."""
+        return self._fleet.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> dict[str, Any]:
         """The model's metadata."""
@@ -60,6 +60,7 @@ class InferenceService:
         wanted: Sequence[str],
         *,
         identity: str | None,
+        tags: str | None,
         receive: Receive,
     ) -> list[OutputTensor]:
         """The outputs for a request's images. All or nothing: the protocol knows no errors of single images."""
@@ -68,7 +69,12 @@ class InferenceService:
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
         pixels = await self._inference.decoded(images, card.input.spec)
         outcomes = await self._inference.many(
-            served, pixels, request_ids=request_ids(identity, len(pixels)), receive=receive, form=OutcomeForm()
+            served,
+            pixels,
+            request_ids=request_ids(identity, len(pixels)),
+            tags=[tags] * len(pixels),
+            receive=receive,
+            form=OutcomeForm(),
         )
         for outcome in outcomes:
             if isinstance(outcome, Exception):

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from model_store.store import Store
+from monitoring.ledger.database import Ledger
 from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
@@ -28,7 +30,7 @@ assert not client.is_model_ready("unknown") if transport == "http" else True
 metadata = client.get_model_metadata("tiny", **({} if transport == "http" else {"as_json": True}))
 encoded = triton.InferInput("image", [1], "BYTES")
 encoded.set_data_from_numpy(np.array([image], np.object_))
-first = client.infer("tiny", [encoded], request_id="triton")
+first = client.infer("tiny", [encoded], request_id="triton", headers={"x-candor-tags": "site=A"})
 pixels = triton.InferInput("image", [2, *shape], "UINT8")
 pixels.set_data_from_numpy(np.zeros((2, *shape), np.uint8))
 wanted = [triton.InferRequestedOutput(name) for name in ("probabilities", "label")]
@@ -81,3 +83,6 @@ def test_tritons_clients_run_unchanged(
         assert "empty" in empty
     assert found["http"]["probabilities"] == found["grpc"]["probabilities"]
     assert found["http"]["label"] == found["grpc"]["label"]
+    with Ledger(f"sqlite:///{server.log_file.with_name('ledger.db')}") as ledger, ledger.read() as connection:
+        tagged = connection.execute(text("select request_id, tags from prediction where tags is not null")).all()
+    assert [tuple(row) for row in tagged] == [("triton", '{"site": "A"}')] * 2

@@ -1,6 +1,7 @@
 """Canaries on a real service: who is answered by which version, and the abort that nobody has to ask for."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +103,11 @@ async def test_by_header_only_those_who_ask_get_it(server: Running, png: Callabl
     await server.look()
     assert await server.versions(png()) == {1}
     assert await server.versions(png(), X_Candor_Canary="true") == {2}
+    image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(png()).decode()]}
+    for wish, version in (("true", "2"), ("false", "1")):
+        headers = {"X-Candor-Canary": wish}
+        answer = await server.client.post("/v2/models/tiny/infer", json={"inputs": [image]}, headers=headers)
+        assert answer.json()["model_version"] == version
 
 
 async def test_promoting_and_aborting_end_the_trial(server: Running, png: Callable[..., bytes]) -> None:
