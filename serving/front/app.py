@@ -14,10 +14,11 @@ from serving.admission import Pace
 from serving.errors import BodyTooLarge, ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
 from serving.fleet import Fleet
 from serving.front.answer import JSON_HEADER, error_body
+from serving.front.caller import Caller, Listening
 from serving.front.gate import Gate
 from serving.front.inference import Inference
 from serving.front.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
-from serving.front.protocol import exchange_of
+from serving.front.protocol import Exchange, exchange_of
 from serving.front.request import Head, read_body, read_explain, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -71,42 +72,44 @@ class Front:
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived_s = time.perf_counter()
+        exchange = exchange_of(scope) if self._direct else None
         try:
             self._gate.check(scope)
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
-            answer = await self._answer(scope, head, receive, arrived_s)
+            answer = await self._answer(scope, head, receive, exchange, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
         except Exception as error:  # noqa: BLE001  the request's edge: errors.py knows what to say, and says no more
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
-            exchange = exchange_of(scope) if self._direct else None
             if exchange is None or not exchange.answer(answer, media_type=header[1], close=self.draining):
                 await self._send(send, 200, answer, headers=[header], close=self.draining)
 
-    async def _answer(self, scope: Scope, head: Head, receive: Receive, arrived_s: float) -> bytes:
+    async def _answer(
+        self, scope: Scope, head: Head, receive: Receive, exchange: Exchange | None, arrived_s: float
+    ) -> bytes:
         settings = self._settings
+        caller: Caller = exchange or Listening(receive)
         explain = read_explain(scope["query_string"])
         served = self._fleet.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Before the body is read, and again when it has been, since others have come meanwhile.
             served.load.admit(settings.deadline_s)
-            data = await self._body(scope, receive)
+            data = await self._body(exchange, receive)
             items = read_items(data, head, limit=settings.max_items)
             if items is not None and not is_single(items):
-                return await self._list(served, items, head, receive)
+                return await self._list(served, items, head, caller)
             answer = self._inference.explained if explain else self._inference.one
             image = data if items is None else sole_image(items)
             tags = head.tags if items is None else items[0].tags
             return await answer(
-                served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, receive=receive
+                served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, caller=caller
             )
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, exchange: Exchange | None, receive: Receive) -> bytes:
         """The body: at once if it has all come, which is the rule."""
         limit_bytes = self._settings.max_body_bytes
-        exchange = exchange_of(scope) if self._direct else None
         data = None if exchange is None else exchange.body()
         if data is None:
             return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
@@ -114,14 +117,14 @@ class Front:
             raise BodyTooLarge(limit_bytes=limit_bytes)
         return data
 
-    async def _list(self, served: ServedVersion, items: list[Item], head: Head, receive: Receive) -> bytes:
+    async def _list(self, served: ServedVersion, items: list[Item], head: Head, caller: Caller) -> bytes:
         """Answers to several images."""
         answers = await self._inference.many(
             served,
             [item.data for item in items],
             request_ids=[item.request_id for item in items],
             tags=[item.tags or head.tags for item in items],
-            receive=receive,
+            caller=caller,
         )
         return write_answers(answers, items, media_type=head.media_type)
 

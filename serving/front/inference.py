@@ -8,26 +8,21 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-from starlette.types import Receive
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec
 from serving.batcher import Entry, Form, Image
-from serving.errors import ClientGone, MalformedRequest
+from serving.errors import MalformedRequest
 from serving.front.answer import with_explanation
+from serving.front.caller import Caller
 from serving.front.decoding import Decoder
 from serving.metrics import ServingMetrics
 from serving.occlusion import Occluder
 from serving.settings import Settings
 from serving.shadow import Shadow
 from serving.version import ServedVersion
-
-# A wait worth a task that listens for the client's hanging up; below it the answer is there before the task
-# has paid for itself.
-WATCHED_WAIT_S = 0.05
 
 
 class Inference:
@@ -61,16 +56,14 @@ class Inference:
         request_id: str | None,
         tags: str | None = None,
         arrived_s: float,
-        receive: Receive,
+        caller: Caller,
     ) -> bytes:
         """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
         served.load.admit(self._deadline_s)
         with served.load:
             image = await self._decoder.decode(data, served.card.input.spec)
             answer = self._through(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
-            if served.load.wait_s < WATCHED_WAIT_S:
-                return await answer  # type: ignore[no-any-return]
-            return await unless_gone(answer, receive)  # type: ignore[no-any-return]
+            return await caller.wait(answer)
 
     async def explained(
         self,
@@ -80,10 +73,10 @@ class Inference:
         request_id: str | None,
         tags: str | None = None,
         arrived_s: float,
-        receive: Receive,
+        caller: Caller,
     ) -> bytes:
         """The JSON answer for one encoded image, with a heat map in its field `explanation`. Raises as `one` does."""
-        answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, receive=receive)
+        answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, caller=caller)
         image = await self._decoder.decode(data, served.card.input.spec)
         predicted = served.card.classes.index(json.loads(answer)["label"])
         png = await self._occluder.explain(served.card, served.folder, image, predicted)
@@ -95,7 +88,7 @@ class Inference:
         images: Sequence[bytes | Image | Exception],
         *,
         request_ids: Sequence[str | None],
-        receive: Receive,
+        caller: Caller,
         tags: Sequence[str | None] | None = None,
         form: Form | None = None,
     ) -> list[Any]:
@@ -106,7 +99,7 @@ class Inference:
         """
         served.load.admit(self._deadline_s)
         work = self._by_windows(served, images, request_ids, tags or [None] * len(images), form)
-        return await unless_gone(work, receive)  # type: ignore[no-any-return]
+        return await caller.wait(work)
 
     async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
         """All of `images` as (C, H, W) uint8. Raises the ImageError of a lone image, else MalformedRequest for one."""
@@ -186,22 +179,3 @@ def _waiting(served: ServedVersion, images: int) -> Iterator[None]:
         yield
     finally:
         served.load.waiting -= images
-
-
-async def unless_gone(answer: Awaitable[Any], receive: Receive) -> Any:
-    """Await `answer`; when the client hangs up first, cancel it (the batcher then drops it) and raise ClientGone."""
-    task = asyncio.ensure_future(answer)
-    watch = asyncio.ensure_future(_hung_up(receive))
-    try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.cancel()
-        raise ClientGone("the client hung up before its answer was ready.")
-    finally:
-        watch.cancel()
-
-
-async def _hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -7,24 +7,50 @@ An `Exchange` in the scope is the hot route's way past ASGI's messages, which wo
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from serving.errors import ClientGone
+from serving.front.caller import GONE
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
 _EXCHANGE: Final = "candor.exchange"
+_Answer = TypeVar("_Answer")
 
 
 class Exchange:
-    """One request and its answer. What it does not take, `receive` and `send` do as ever."""
+    """One request, its answer, and its Caller. What it does not take, `receive` and `send` do as ever."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_waiting")
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
+        self._waiting: asyncio.Task[Any] | None = None
+
+    async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
+        """As Caller says; without a task that listens, since the protocol itself hears of it."""
+        if self._cycle.disconnected:
+            raise ClientGone(GONE)
+        self._waiting = task = asyncio.current_task()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if task is None or not self._cycle.disconnected:
+                raise
+            task.uncancel()
+            raise ClientGone(GONE) from None
+        finally:
+            self._waiting = None
+
+    def lose(self) -> None:
+        """The client has gone."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def body(self) -> bytes | None:
         """The whole body, once, if all of it has come; else None."""
@@ -73,15 +99,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._heads = 0
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._exchange: Exchange | None = None
         if len(self.connections) > MAX_CONNECTIONS:
             transport.close()
             return
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, and what was asked through it."""
         self._head_done()
         super().connection_lost(exc)
+        if self._exchange is not None:
+            self._exchange.lose()
 
     def data_received(self, data: bytes) -> None:
         """Bound a head that does not come at once; bytes of bodies are counted where they are read."""
@@ -101,7 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_done()
         super().on_headers_complete()
-        self.scope["extensions"] = {_EXCHANGE: Exchange(self.cycle)}  # type: ignore[dict-item]  # ours alone reads it
+        self._exchange = Exchange(self.cycle)
+        self.scope["extensions"] = {_EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ours alone reads it
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_late)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serving.errors import INTERNAL, ClientGone, Overloaded, failure
+from serving.front.caller import Listening
 from serving.front.request import read_body, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -53,7 +54,7 @@ def v2_routes(
             asked = read_request(body, request.headers.get(HEADER))
             identity = asked.id or head.request_id
             found = await service.infer(
-                served, asked.inputs, asked.wanted, identity=identity, tags=head.tags, receive=request.receive
+                served, asked.inputs, asked.wanted, identity=identity, tags=head.tags, caller=Listening(request.receive)
             )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:

@@ -1,6 +1,5 @@
 """The protocol's gRPC service on a port of its own; needs the extra `grpc` (stubs: open-inference-grpc)."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
@@ -11,6 +10,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
+from serving.front.caller import Cancelled
 from serving.front.gate import Gate
 from serving.front.request import Head, read_head, request_id_of
 from serving.metrics import ServingMetrics
@@ -92,7 +92,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
                     [output.name for output in request.outputs],
                     identity=identity,
                     tags=head.tags,
-                    receive=_never,  # gRPC cancels the call itself when its client has gone
+                    caller=Cancelled(),
                 )
             return write_response(served.card.name, served.card.version, request.id, found)
 
@@ -187,7 +187,3 @@ def _head(context: Context) -> Head:
     metadata = context.invocation_metadata() or ()
     told = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
     return read_head(((name.encode(), value.encode()) for name, value in told), limit_bytes=0)
-
-
-async def _never() -> Any:
-    await asyncio.Event().wait()

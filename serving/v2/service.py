@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import Receive
-
 from serving.fleet import Fleet
+from serving.front.caller import Caller
 from serving.front.inference import Inference
 from serving.settings import Settings
 from serving.v2.tensors import (
@@ -61,7 +60,7 @@ class InferenceService:
         *,
         identity: str | None,
         tags: str | None,
-        receive: Receive,
+        caller: Caller,
     ) -> list[OutputTensor]:
         """The outputs for a request's images. All or nothing: the protocol knows no errors of single images."""
         card = served.card
@@ -73,7 +72,7 @@ class InferenceService:
             pixels,
             request_ids=request_ids(identity, len(pixels)),
             tags=[tags] * len(pixels),
-            receive=receive,
+            caller=caller,
             form=OutcomeForm(),
         )
         for outcome in outcomes:

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from serving.errors import ClientGone
 from serving.front.protocol import BoundedProtocol, Exchange, exchange_of
 
 POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
@@ -37,17 +38,23 @@ class Pipe(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
+def connected(app: App, pipe: Pipe | None = None) -> BoundedProtocol:
+    """A connection that has been made, on the running loop."""
+    config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    state.default_headers = [(b"date", b"today")]
+    protocol = BoundedProtocol(config=config, server_state=state, app_state={})
+    protocol.connection_made(pipe or Pipe())
+    return protocol
+
+
 def heard(app: App, *parts: bytes, paused: bool = False) -> Pipe:
     """What a connection writes that receives `parts`, the loop turning between them."""
 
     async def talk() -> Pipe:
-        config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-        state.default_headers = [(b"date", b"today")]
-        protocol = BoundedProtocol(config=config, server_state=state, app_state={})
         pipe = Pipe()
-        protocol.connection_made(pipe)
+        protocol = connected(app, pipe)
         if paused:
             protocol.pause_writing()
         for part in parts:
@@ -111,3 +118,50 @@ def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> No
     assert heard(answering(), POST[:20], POST[20:] + b"ping").written[0].startswith(b"HTTP/1.1 200")
     endless = [b"POST / HTTP/1.1\r\nX: "] + [b"x" * 30_000] * 3
     assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
+
+
+def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        assert exchange is not None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        for _ in range(2):  # the second time it has gone before anything is awaited
+            try:
+                await exchange.wait(answer)
+            except ClientGone as error:
+                told.append(f"{error} {answer.cancelled()}")
+        await asyncio.sleep(0)  # the task itself goes on
+        told.append("done")
+
+    async def talk() -> None:
+        protocol = connected(app)
+        protocol.data_received(POST + b"ping")
+        for turn in range(10):
+            if turn == 5:
+                assert told == []
+                protocol.connection_lost(None)
+            await asyncio.sleep(0)
+
+    asyncio.run(talk())
+    gone = "the client hung up before its answer was ready. True"
+    assert told == [gone, gone, "done"]
+
+
+def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = exchange_of(scope)
+        assert exchange is not None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(answer.cancel)
+        try:
+            await exchange.wait(answer)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+        exchange.answer(b"{}", media_type=b"application/json", close=False)
+
+    heard(app, POST + b"ping")
+    assert told == ["cancelled"]
