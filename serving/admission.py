@@ -1,4 +1,4 @@
-"""Who is let in: a request whose predicted wait is under the deadline, decided before its body is read.
+"""Who is let in: a request whose answer is predicted within the deadline, decided before its body is read.
 
 Refusing at once under overload is worse than it looks: refused clients retry at once, and thousands of cheap
 refusals a second leave no processor for the good requests. So a refusal is held back for a moment (a timer,
@@ -23,8 +23,10 @@ class Load:
     not.
     """
 
-    def __init__(self, *, service_s: float = 0.0, clock_s: float | None = None) -> None:
+    def __init__(self, *, service_s: float = 0.0, batch: int = 1, clock_s: float | None = None) -> None:
+        """`batch`: the most images that come out together."""
         self.waiting = 0
+        self._batch = batch
         self._mean_elapsed_s = service_s
         self._mean_images = 1.0
         self._last_s = time.perf_counter() if clock_s is None else clock_s
@@ -42,8 +44,8 @@ class Load:
 
     @property
     def wait_s(self) -> float:
-        """Seconds until a request that came now would be taken up."""
-        return self.waiting * self.service_s
+        """Seconds until a request that came now would be answered: after what waits, and with what shares its batch."""
+        return (self.waiting + min(self.waiting, self._batch - 1)) * self.service_s
 
     def delivered(self, images: int, *, arrived_s: float, now_s: float) -> None:
         """Take in that `images` came out at `now_s`, the oldest having arrived at `arrived_s` (perf_counter)."""

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
         0.5, gt=0, le=3600, description="Seconds between looks at the store for a new production version."
     )
 
-    deadline_s: float = Field(1.0, gt=0, description="Requests whose predicted wait is longer are refused with 429.")
+    deadline_s: float = Field(
+        1.0, gt=0, description="Requests whose predicted wait for an answer is longer are refused with 429."
+    )
     refusal_hold_s: float = Field(
         0.5, ge=0, le=30, description="Seconds a 429 is held back, so that retries do not storm."
     )

@@ -80,7 +80,7 @@ class ServedVersion:
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.load = Load(service_s=predictor.one_s)
+        self.load = Load(service_s=predictor.one_s, batch=max_batch)
         self._predictor = predictor
         self._form = AnswerForm(self.card)
         self._recorder = recorder

@@ -17,6 +17,13 @@ def test_the_wait_is_the_queue_times_the_service_time() -> None:
         load.admit(0.4)
 
 
+def test_an_answer_waits_for_those_that_share_its_batch() -> None:
+    load = Load(service_s=0.01, batch=16)
+    for waiting, wait_s in ((0, 0.0), (1, 0.02), (15, 0.3), (16, 0.31), (60, 0.75)):
+        load.waiting = waiting
+        assert load.wait_s == pytest.approx(wait_s)
+
+
 def test_an_empty_queue_admits_however_slow_the_last_batch_was() -> None:
     Load(service_s=1000).admit(0.001)
 
