@@ -92,10 +92,8 @@ class Service:
         sys.stdout.flush()
         self.switch.start(self._settings.poll_s)
         rpc = await self._start_grpc()
-        # What is loaded by now lives as long as the process; the collector need not walk through it every time. Nor
-        # need it come as often as by default, and walk through the requests of hundreds of connections.
+        # What is loaded by now lives as long as the process; the collector need not walk through it every time.
         gc.freeze()
-        gc.set_threshold(10_000, 20, 50)
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
 
     def close(self) -> None:

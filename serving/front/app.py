@@ -18,7 +18,7 @@ from serving.front.caller import Caller, Listening
 from serving.front.gate import Gate
 from serving.front.inference import Inference
 from serving.front.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
-from serving.front.protocol import Exchange, exchange_of
+from serving.front.protocol import Exchange, take_exchange
 from serving.front.request import Head, read_body, read_explain, read_head
 from serving.metrics import ServingMetrics
 from serving.settings import Settings
@@ -57,8 +57,9 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        exchange = take_exchange(scope)
         if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
-            await self._predict(scope, receive, send)
+            await self._predict(scope, receive, send, exchange if self._direct else None)
         else:
             await self._other(scope, receive, send)
 
@@ -70,9 +71,8 @@ class Front:
         else:
             await self._rest(scope, receive, send)
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _predict(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None) -> None:
         arrived_s = time.perf_counter()
-        exchange = exchange_of(scope) if self._direct else None
         try:
             self._gate.check(scope)
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)

@@ -82,9 +82,12 @@ class Exchange:
         return True
 
 
-def exchange_of(scope: Scope) -> Exchange | None:
-    """The exchange of a request that came through BoundedProtocol."""
-    exchange: Exchange | None = scope.get("extensions", {}).get(_EXCHANGE)
+def take_exchange(scope: Scope) -> Exchange | None:
+    """The exchange of a request that came through BoundedProtocol; the scope no longer has it.
+
+    Else there would be a circle, scope to exchange to cycle to scope, and each request would be work for the collector.
+    """
+    exchange: Exchange | None = scope.get("extensions", {}).pop(_EXCHANGE, None)
     return exchange
 
 

@@ -1,6 +1,8 @@
 """The hot route's way past ASGI's messages: bodies that have come, answers in one write."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
-from serving.front.protocol import BoundedProtocol, Exchange, exchange_of
+from serving.front.protocol import BoundedProtocol, Exchange, take_exchange
 
 POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -69,7 +71,7 @@ def heard(app: App, *parts: bytes, paused: bool = False) -> Pipe:
 
 def answering(*, close: bool = False, bodies: list[bytes | None] | None = None, done: list[bool] | None = None) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
+        exchange = take_exchange(scope)
         assert isinstance(exchange, Exchange)
         body = exchange.body()
         if bodies is not None:
@@ -124,7 +126,7 @@ def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
+        exchange = take_exchange(scope)
         assert exchange is not None
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         for _ in range(2):  # the second time it has gone before anything is awaited
@@ -153,7 +155,7 @@ def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> Non
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = exchange_of(scope)
+        exchange = take_exchange(scope)
         assert exchange is not None
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(answer.cancel)
@@ -165,3 +167,28 @@ def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> Non
 
     heard(app, POST + b"ping")
     assert told == ["cancelled"]
+
+
+def test_a_request_leaves_no_circle_behind() -> None:
+    cycles: list[weakref.ref[Any]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = take_exchange(scope)
+        assert exchange is not None
+        cycles.append(weakref.ref(exchange._cycle))
+        exchange.answer(b"{}", media_type=b"application/json", close=False)
+
+    async def talk() -> None:
+        protocol = connected(app)
+        for _ in range(3):
+            protocol.data_received(POST + b"ping")
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert [cycle() is None for cycle in cycles] == [True, True, False]  # the last is still the connection's
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(talk())
+    finally:
+        gc.enable()
