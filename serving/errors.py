@@ -73,7 +73,7 @@ class Overloaded(ServingError, RuntimeError):
         super().__init__(
             f"the predicted wait of {wait_s:.1f} s is over the deadline of {deadline_s:g} s; try again later."
         )
-        # By then the queue has run down to the deadline, if no other request comes.
+        # By then at the latest the queue has run down to the deadline, if no other request comes.
         self.retry_after_s: int = max(1, math.ceil(wait_s - deadline_s))
 
 
