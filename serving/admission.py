@@ -57,7 +57,12 @@ class Load:
     def admit(self, deadline_s: float) -> None:
         """Raise Overloaded if a request that came now would wait longer than `deadline_s`."""
         if self.wait_s > deadline_s:
-            raise Overloaded(wait_s=self.wait_s, deadline_s=deadline_s)
+            raise Overloaded(wait_s=self.wait_s, deadline_s=deadline_s, clears_s=self._clears_s(deadline_s))
+
+    def _clears_s(self, deadline_s: float) -> float:
+        """Seconds until so few wait that one more would be let in: `wait_s` solved for how many may wait."""
+        room = deadline_s / self.service_s
+        return (self.waiting - max(room - (self._batch - 1), room / 2)) * self.service_s
 
 
 class Pace:

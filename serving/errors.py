@@ -69,12 +69,12 @@ class NotReady(ServingError, RuntimeError):
 class Overloaded(ServingError, RuntimeError):
     """The answer would take longer than the deadline allows."""
 
-    def __init__(self, *, wait_s: float, deadline_s: float) -> None:
+    def __init__(self, *, wait_s: float, deadline_s: float, clears_s: float) -> None:
+        """`clears_s`: seconds until such a request is let in, if no other comes."""
         super().__init__(
             f"the predicted wait of {wait_s:.1f} s is over the deadline of {deadline_s:g} s; try again later."
         )
-        # By then at the latest the queue has run down to the deadline, if no other request comes.
-        self.retry_after_s: int = max(1, math.ceil(wait_s - deadline_s))
+        self.retry_after_s: int = max(1, math.ceil(clears_s))
 
 
 class ExplanationsBusy(ServingError, RuntimeError):

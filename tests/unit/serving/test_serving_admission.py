@@ -1,6 +1,7 @@
 """Admission by predicted wait, and refusals at a walking pace."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -22,6 +23,21 @@ def test_an_answer_waits_for_those_that_share_its_batch() -> None:
     for waiting, wait_s in ((0, 0.0), (1, 0.02), (15, 0.3), (16, 0.31), (60, 0.75)):
         load.waiting = waiting
         assert load.wait_s == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("batch", "waiting", "service_s", "seconds"),
+    [(1, 5, 1.0, 4), (16, 1, 20.0, 20), (16, 100, 0.1, 10), (16, 3000, 0.01, 30)],
+)
+def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, service_s: float, seconds: int) -> None:
+    load = Load(service_s=service_s, batch=batch)
+    load.waiting = waiting
+    with pytest.raises(Overloaded) as refused:
+        load.admit(1.0)
+    assert refused.value.retry_after_s == seconds
+    load.waiting -= math.floor(seconds / service_s)  # what is answered until then
+    load.waiting = max(0, load.waiting)
+    load.admit(1.0)
 
 
 def test_an_empty_queue_admits_however_slow_the_last_batch_was() -> None:

@@ -122,13 +122,18 @@ def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> No
     assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
 
 
+def asked(scope: Scope) -> tuple[Exchange, "asyncio.Future[bytes]"]:
+    """A request's exchange, and an answer that does not come."""
+    exchange = take_exchange(scope)
+    assert exchange is not None
+    return exchange, asyncio.get_running_loop().create_future()
+
+
 def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = take_exchange(scope)
-        assert exchange is not None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        exchange, answer = asked(scope)
         for _ in range(2):  # the second time it has gone before anything is awaited
             try:
                 await exchange.wait(answer)
@@ -155,9 +160,7 @@ def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> Non
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = take_exchange(scope)
-        assert exchange is not None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        exchange, answer = asked(scope)
         asyncio.get_running_loop().call_soon(answer.cancel)
         try:
             await exchange.wait(answer)
