@@ -5,14 +5,13 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/candor
-COPY pyproject.toml README.md LICENSE candor.py terminal.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY calibration calibration
 COPY model_store model_store
 COPY monitoring monitoring
 COPY serving serving
 COPY training training
-COPY demo demo
-COPY commands commands
+COPY candor candor
 RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check ".[postgres]"
 
 FROM python:3.13-slim

@@ -22,14 +22,14 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.card import CalibrationCard, Card, InputCard, Provenance
-from monitoring.exposition import Exposition
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
-from monitoring.metrics import MonitorMetrics
-from monitoring.recorder import Recorder
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.text_format import Exposition
+from monitoring.recording.recorder import Recorder
 from monitoring.routes import routes
-from serving.admission import Load
-from serving.metrics import ServingMetrics
+from serving.inference.admission import Load
+from serving.inference.metrics import ServingMetrics
 
 VERSIONS, ANSWERS, SCRAPES = 20, 500, 50
 REQUIRED_MS = 20.0

@@ -1,7 +1,7 @@
 """Calibrators: what turns a trained network's logits into probabilities, fitted after training on validation alone.
 
 Each is one class in a file of its own and one line in `CALIBRATORS`. One that needs more than NumPy lives in the room
-that has it (isotonic regression: `training.isotonic`) and is put beside these in a dictionary there.
+that has it (isotonic regression: `training.evaluation.isotonic`) and is put beside these in a dictionary there.
 """
 
 from collections.abc import Mapping

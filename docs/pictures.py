@@ -20,14 +20,14 @@ from prometheus_client import CollectorRegistry
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
-from monitoring.dossier import read_dossier, window_since
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
-from monitoring.metrics import MonitorMetrics
+from monitoring.metrics.counters import MonitorMetrics
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
-from monitoring.recorder import Recorder
+from monitoring.recording.recorder import Recorder
+from monitoring.reports.page_data import read_dossier, window_since
 
 MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9

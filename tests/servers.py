@@ -27,7 +27,7 @@ class NoTorch:
         if name.partition(".")[0] in ("torch", "torchvision", "timm"):
             raise ImportError(f"{name} has no place in the server")
 sys.meta_path.insert(0, NoTorch())
-from serving.server import serve
+from serving.process.server import serve
 from serving.settings import load_settings
 raise SystemExit(serve(load_settings()))
 """

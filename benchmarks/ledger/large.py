@@ -15,7 +15,7 @@ from monitoring.ledger.calibrations import register
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
 from monitoring.ledger.sums import DAY_NS, SumKey, add_sums
-from monitoring.report import calibration_report
+from monitoring.reports.report import calibration_report
 from tests.unit.monitoring.builders import make_card
 
 DAYS = 365

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
-from monitoring.metrics import MonitorMetrics
-from monitoring.recorder import Recorder
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
 from tests.unit.monitoring.builders import make_card
 
 BATCH = 16

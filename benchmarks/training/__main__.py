@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from training.distributed import Group
+from training.fitting.step import Step
 from training.losses import LossSettings, build_objective
-from training.networks import Head
-from training.step import Step
+from training.networks.classifier import Head
+from training.processes.distributed import Group
 
 CLASSES = 2
 WARM_UP = 5

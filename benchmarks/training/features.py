@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.config import TrainConfig
 from training.datasets import ArrayImages, Dataset, Split, SplitName, fingerprint
-from training.distributed import Group
-from training.networks import Classifier
-from training.step import Step
-from training.work import Work
+from training.fitting.step import Step
+from training.networks.classifier import Classifier
+from training.processes.distributed import Group
+from training.runs.config import TrainConfig
+from training.runs.session import Work
 
 CLASSES = ("a", "b")
 BATCH = 64

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, func, select
 from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
 from monitoring.feedback import pending
 from monitoring.feedback.answers import Answer, Found, find, latest_of_requests
-from monitoring.feedback.firsts import First, FirstLabel, Firsts
+from monitoring.feedback.counts import Tally
+from monitoring.feedback.first_labels import First, FirstLabel, Firsts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.locks import is_shared, lock_calibrations
@@ -22,7 +23,6 @@ from monitoring.ledger.schema import feedback, feedback_number, label_current, m
 from monitoring.ledger.shadows import has_shadows, twin
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.watermark import pruned_before_ns
-from monitoring.tally import Tally
 
 _INSERT = inserting(feedback)
 _ENTER, _KEEP = inserting(label_current), replacing(label_current)

@@ -7,8 +7,8 @@ import numpy as np
 from sqlalchemy import Connection
 
 from calibration.drift import DIRECTIONS, DriftDetector
-from monitoring import history, watch
-from monitoring.alarm import stream_name
+from monitoring.drift import events, watch
+from monitoring.drift.alarm import stream_name
 
 _STREAMS = 3  # as many as a report names
 
@@ -47,12 +47,12 @@ class Drift:
     alarm: dict[str, Any] | None = None
 
 
-def find_drift(connection: Connection, calibration_id: int, events: list[history.Event]) -> Drift | None:
+def find_drift(connection: Connection, calibration_id: int, history: list[events.Event]) -> Drift | None:
     """The detector as the ledger has it; None when the calibration is not watched."""
     watched = watch.load(connection, calibration_id)
     if watched is None:
         return None
-    detector, raised = watched.detector, history.latest(events, history.ALARM)
+    detector, raised = watched.detector, events.latest(history, events.ALARM)
     return Drift(
         log_evalue=detector.log_evalue,
         log_threshold=detector.log_threshold,

@@ -12,7 +12,7 @@ from monitoring.findings.drift import Drift
 from monitoring.findings.selection import Selection
 from monitoring.findings.signs import Sign
 from monitoring.findings.slices import Slices
-from monitoring.verdict import FEW_LABELS, Status, Verdict
+from monitoring.findings.status import FEW_LABELS, Status, Verdict
 
 _WORST = 3  # slices named
 _THIN = 0.05  # a coverage below which labels may well be a strange choice

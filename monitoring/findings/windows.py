@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
-from monitoring import history
+from monitoring.drift import events
 from monitoring.errors import QueryInvalid, brief
 from monitoring.ledger.schema import label_current
 from monitoring.ledger.sums import DAY_NS, LedgerSums, read_sums
@@ -35,7 +35,7 @@ class Window:
         if self.kind == "days":
             return now_ns // DAY_NS - self.number + 1
         if self.kind == "promotion":
-            promoted = history.latest(history.events(connection, calibration_id), history.PROMOTED)
+            promoted = events.latest(events.read(connection, calibration_id), events.PROMOTED)
             return None if promoted is None else promoted.at_ns // DAY_NS
         return None
 

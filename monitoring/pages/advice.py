@@ -12,7 +12,7 @@ from monitoring.findings.slices import Slice, Slices
 from monitoring.ledger.days import Days
 from monitoring.pages.day_chart import Mark, day_chart
 from monitoring.pages.layout import SHORT_WORDS, percent
-from monitoring.report import Report
+from monitoring.reports.report import Report
 
 _SHOWN = 12  # slices in a table
 

@@ -6,7 +6,7 @@ from html import escape
 from monitoring.findings.drift import Drift
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.layout import WORDS, percent, span
-from monitoring.report import Report
+from monitoring.reports.report import Report
 
 _ROWS = (
     ("ece", "Calibration error (ECE)", "average distance between confidence and accuracy, bin by bin"),

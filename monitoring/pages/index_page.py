@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
+from monitoring.findings.status import Status
 from monitoring.pages.figures import evidence
 from monitoring.pages.layout import REFRESH_S, SHORT_WORDS, frame, percent
-from monitoring.report import Report
-from monitoring.verdict import Status
+from monitoring.reports.report import Report
 
 _LOUDEST_FIRST = (Status.ALARM, Status.OFF, Status.EARLY, Status.NO_LABELS, Status.OK)
 

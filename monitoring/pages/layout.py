@@ -6,7 +6,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
-from monitoring.verdict import Status
+from monitoring.findings.status import Status
 
 REFRESH_S = 15
 WORDS = {

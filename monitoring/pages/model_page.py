@@ -3,11 +3,11 @@
 from html import escape
 from urllib.parse import quote
 
-from monitoring.dossier import Dossier
 from monitoring.pages.advice import advice, by_day, happened, signs, slices, versions
 from monitoring.pages.figures import against_chance, picture, table, tiles, verdict, watch
 from monitoring.pages.layout import REFRESH_S, frame, moment
-from monitoring.report import Report
+from monitoring.reports.page_data import Dossier
+from monitoring.reports.report import Report
 
 _WINDOWS = (
     ("all", "all labels"),

@@ -2,13 +2,13 @@
 
 from html import escape
 
-from monitoring.dossier import Dossier
 from monitoring.ledger.days import day_date
 from monitoring.ledger.sums import DAY_NS
 from monitoring.pages.advice import advice, by_day, happened, signs, slices, versions
 from monitoring.pages.figures import against_chance, picture, table, tiles, verdict, watch
 from monitoring.pages.layout import frame, moment, percent
-from monitoring.report import Report
+from monitoring.reports.page_data import Dossier
+from monitoring.reports.report import Report
 
 
 def report_page(found: Dossier) -> str:

@@ -6,17 +6,17 @@ event loop.
 
 from starlette.routing import Route
 
-from monitoring.drift_gauges import DriftGauges
 from monitoring.ledger.database import Ledger
-from monitoring.metrics import MonitorMetrics
-from monitoring.recorder import Recorder
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.window_gauges import WindowGauges
+from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.log import LogRoutes
 from monitoring.routes.refusals import answering
 from monitoring.routes.reports import Production, ReportRoutes
-from monitoring.window_gauges import WindowGauges
 
 __all__ = ["Production", "routes"]
 

@@ -5,10 +5,10 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import read_json, read_text
-from monitoring.history import ACKNOWLEDGED, RESET
-from monitoring.recorder import Recorder
+from monitoring.recording.recorder import Recorder
 from monitoring.routes.request import read_body, read_version
 
 

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-from monitoring.exposition import Exposition
+from monitoring.metrics.text_format import Exposition
 
 
 class MetricsRoute:

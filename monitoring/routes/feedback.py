@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import FIELDS, item_or_rejection, read_items
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
-from monitoring.recorder import Recorder
+from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Outcome, take
 from monitoring.routes.refusals import REJECTIONS, refused
 from monitoring.routes.request import media_type, read_json_body
-from monitoring.rows import Row, tables
+from monitoring.routes.tables import Row, tables
 
 _TABLES = tables(FIELDS)
 _UNRECORDED = {

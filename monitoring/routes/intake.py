@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from monitoring.routes.request import read_chunks
-from monitoring.rows import Row, Table
+from monitoring.routes.tables import Row, Table
 
 TABLE_LIMIT_BYTES = 1024**3
 PORTION_BYTES = 256 * 1024

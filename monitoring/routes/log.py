@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from monitoring.errors import PredictionInvalid
-from monitoring.logged.body import FIELDS, item_or_rejection, read_entries, rejection
-from monitoring.logged.card import read_declaration
-from monitoring.logged.items import LoggedItem, LoggedResult, LoggedStatus
-from monitoring.recorder import Recorder
+from monitoring.external.body import FIELDS, item_or_rejection, read_entries, rejection
+from monitoring.external.declaration import read_declaration
+from monitoring.external.items import LoggedItem, LoggedResult, LoggedStatus
+from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Outcome, take
 from monitoring.routes.refusals import FAULTS, refused
 from monitoring.routes.request import media_type, read_json_body
-from monitoring.rows import Row, tables
+from monitoring.routes.tables import Row, tables
 
 _TABLES = tables(FIELDS)
 _DEFAULTS = frozenset({"model", "version"})

@@ -22,8 +22,8 @@ from monitoring.errors import (
     RecorderClosed,
     TableInvalid,
 )
+from monitoring.external.items import Fault
 from monitoring.feedback.items import Reason
-from monitoring.logged.items import Fault
 
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
     BodyMalformed: (400, "malformed_body"),

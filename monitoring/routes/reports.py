@@ -7,14 +7,14 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from monitoring.dossier import Dossier, read_dossier
-from monitoring.findings.chronicle import chronicle
+from monitoring.findings.timeline import chronicle
 from monitoring.findings.windows import ALL
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
-from monitoring.report import Report, calibration_report, plain
+from monitoring.reports.page_data import Dossier, read_dossier
+from monitoring.reports.report import Report, calibration_report, plain
 from monitoring.routes.request import read_version
 
 Production = Callable[[str], int | None]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import MalformedRequest
-from serving.front.request import request_id_of
+from serving.http.request import request_id_of
 from serving.v2.tensors import InputTensor, OutputTensor
 
 HEADER: Final = "inference-header-content-length"

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serving.errors import INTERNAL, ClientGone, Overloaded, failure
-from serving.front.caller import Listening
-from serving.front.request import read_body, read_head
-from serving.metrics import ServingMetrics
+from serving.http.caller import Listening
+from serving.http.request import read_body, read_head
+from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.body import HEADER, read_request, write_response
 from serving.v2.service import InferenceService

@@ -10,10 +10,10 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
-from serving.front.caller import Cancelled
-from serving.front.gate import Gate
-from serving.front.request import Head, read_head, request_id_of
-from serving.metrics import ServingMetrics
+from serving.http.auth import Gate
+from serving.http.caller import Cancelled
+from serving.http.request import Head, read_head, request_id_of
+from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.body import raw, split_bytes
 from serving.v2.rest import server_metadata

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from serving.fleet import Fleet
-from serving.front.caller import Caller
-from serving.front.inference import Inference
+from serving.deployment.loaded_models import Fleet
+from serving.http.caller import Caller
+from serving.http.pipeline import Inference
+from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.tensors import (
     INPUT,
@@ -18,7 +19,6 @@ from serving.v2.tensors import (
     read_images,
     request_ids,
 )
-from serving.version import ServedVersion
 
 PLATFORM = "candor_onnxruntime"
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.card import Card
-from serving.batcher import Image
 from serving.errors import MalformedRequest
+from serving.inference.batcher import Image
 
 INPUT: Final = "image"
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]

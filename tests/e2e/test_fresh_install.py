@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_store.store import Store
-from serving.client import Client
+from serving.client.client import Client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -18,10 +18,10 @@ import pytest
 from sqlalchemy import func, select
 
 from model_store.store import Store
-from monitoring import watch
+from monitoring.drift import watch
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current
-from monitoring.upkeep import recount
+from monitoring.maintenance import recount
 from tests.postgres import Cluster
 
 pytestmark = pytest.mark.e2e

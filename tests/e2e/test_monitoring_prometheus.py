@@ -31,7 +31,7 @@ pytestmark = [
         any(shutil.which(tool) is None for tool in TOOLS), reason=f"install Debian's packages {' and '.join(TOOLS)}"
     ),
 ]
-CANDOR = [sys.executable, "-c", "from candor import main; main()"]
+CANDOR = [sys.executable, "-c", "from candor.command_line import main; main()"]
 QUICKLY = "500ms"
 
 # The rules and the example of Alertmanager are taken as they are, but for their patience:

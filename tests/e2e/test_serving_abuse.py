@@ -20,8 +20,8 @@ from model_store.store import Store
 pytestmark = pytest.mark.e2e
 
 SERVE = (
-    "from serving.front.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 1.0; "
-    "from serving.server import serve; from serving.settings import load_settings; "
+    "from serving.http.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 1.0; "
+    "from serving.process.server import serve; from serving.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )
 

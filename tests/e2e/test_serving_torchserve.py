@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from model_store.store import Store
-from serving.predictor import Predictor
+from serving.inference.predictor import Predictor
 from tests.servers import Server
 
 pytestmark = [

@@ -10,22 +10,22 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
-import candor
+from candor import command_line
 from model_store.bundle import Bundle
 from model_store.store import Store
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.metrics import MonitorMetrics
-from monitoring.recorder import Recorder
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(candor.app, [str(each) for each in arguments])
+    return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
 
 
 def test_every_verb_has_a_help_text() -> None:
-    for command in candor.app.registered_commands:
+    for command in command_line.app.registered_commands:
         assert command.callback is not None
         result = run(command.callback.__name__, "--help")
         assert result.exit_code == 0
@@ -56,7 +56,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_1(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["candor", "promote", "tiny", "7", "--store", str(tiny_store.root)])
     with pytest.raises(SystemExit) as ended:
-        candor.main()
+        command_line.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err.strip() == (
         "candor: there is no version 7 of 'tiny': the store has versions 1 of 'tiny'"

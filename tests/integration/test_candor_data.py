@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-import candor
-from commands.data import loading
+from candor import command_line
+from candor.commands.data import loading
 from model_store.store import Store
-from serving.predictor import Predictor
+from serving.inference.predictor import Predictor
 from tests.unit.training import trees
-from training.backbones import SMALL
-from training.config import TrainConfig, read_record
 from training.datasets import load_dataset
-from training.export import export
-from training.run import train
+from training.networks.backbones import SMALL
+from training.runs.config import TrainConfig, read_record
+from training.runs.export import export
+from training.runs.run import train
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(candor.app, ["data", "check", *(str(each) for each in arguments)])
+    return CliRunner().invoke(command_line.app, ["data", "check", *(str(each) for each in arguments)])
 
 
 def plain(root: Path) -> Path:

@@ -5,23 +5,23 @@ import inspect
 import pytest
 from typer.testing import CliRunner
 
-import candor
-from commands.training import train
-from training.config import TrainConfig
+from candor import command_line
+from candor.commands.training import train
 from training.losses import LOSSES
+from training.runs.config import TrainConfig
 
 
 def test_every_choice_of_a_run_has_an_option() -> None:
     options = set(inspect.signature(train).parameters)
     assert set(TrainConfig.model_fields) - options == {"loss_options"}  # which is --option
-    help_text = CliRunner().invoke(candor.app, ["train", "--help"], env={"COLUMNS": "200"}).output
+    help_text = CliRunner().invoke(command_line.app, ["train", "--help"], env={"COLUMNS": "200"}).output
     for panel in ("Method", "Schedule", "Network", "Machine", "Output"):
         assert f"─ {panel} ─" in help_text
     assert "(cosine)" in help_text  # brackets would be taken for markup
 
 
 def test_every_loss_is_listed() -> None:
-    lines = CliRunner().invoke(candor.app, ["train", "--list-losses"]).output.splitlines()
+    lines = CliRunner().invoke(command_line.app, ["train", "--list-losses"]).output.splitlines()
     assert {line.split()[0] for line in lines[2:]} == set(LOSSES)
 
 
@@ -37,7 +37,7 @@ def test_every_loss_is_listed() -> None:
     ],
 )
 def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(candor.app, arguments, env={"COLUMNS": "300"})
+    result = CliRunner().invoke(command_line.app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert said in result.output
 
@@ -62,7 +62,7 @@ def test_what_cannot_be_trained_ends_before_any_work(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["candor", "train", "digits", "--out", str(folder / "run"), *arguments])
     with pytest.raises(SystemExit) as ended:
-        candor.main()
+        command_line.main()
     assert ended.value.code == 1
     assert said in capsys.readouterr().err
     assert [path.name for path in folder.iterdir() if path.name != "home"] == []

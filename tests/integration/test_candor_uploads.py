@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from candor import app
+from candor.command_line import app
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import psycopg
 from prometheus_client import CollectorRegistry
 
-from monitoring.caretaker import Caretaker
-from monitoring.lead import Lead
 from monitoring.ledger import Ledger
+from monitoring.maintenance.leader import Lead
+from monitoring.maintenance.worker import Caretaker
 from tests.unit.monitoring.builders import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
 

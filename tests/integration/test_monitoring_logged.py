@@ -12,11 +12,11 @@ import pytest
 import uuid_utils
 from starlette.applications import Starlette
 
+from monitoring.maintenance.export import export
+from monitoring.maintenance.recount import check
+from monitoring.maintenance.retention import prune
 from monitoring.routes import routes
-from monitoring.upkeep.export import export
-from monitoring.upkeep.recount import check
-from monitoring.upkeep.retention import prune
-from serving.client import AsyncClient
+from serving.client.client import AsyncClient
 from tests.unit.monitoring.builders import DAY_NS, label, make_row, prediction_id
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from monitoring import detour
 from monitoring.errors import AnswersSpooled, SpoolFull
-from monitoring.spool import Spool
+from monitoring.recording import fallback
+from monitoring.recording.spool import Spool
 from tests.postgres import Cluster
 from tests.unit.monitoring.builders import label, make_row, prediction_id
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state
@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detour, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(detour, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(fallback, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(fallback, "LONGEST_PAUSE_S", 0.2)
 
 
 @pytest.fixture
@@ -138,13 +138,13 @@ def test_while_postgresql_is_stopped_answers_go_on_and_are_joined_when_it_is_bac
 SPOOLER = """
 import os, sys
 from pathlib import Path
-from monitoring import detour
-from monitoring.spool import Spool
+from monitoring.recording import fallback
+from monitoring.recording.spool import Spool
 from tests.unit.monitoring.builders import make_row
 from tests.unit.monitoring.desk import Clock, Desk
 
 folder, start = Path(sys.argv[1]), int(sys.argv[2])
-detour.FIRST_PAUSE_S, detour.LONGEST_PAUSE_S, detour.ROWS_AT_ONCE = 0.05, 0.05, 20
+fallback.FIRST_PAUSE_S, fallback.LONGEST_PAUSE_S, fallback.ROWS_AT_ONCE = 0.05, 0.05, 20
 spool = Spool(folder / "spool", limit_bytes=2**22)
 desk = Desk(folder / "ledger.db", Clock(), spool=spool, busy_timeout_s=0.01)
 os.write(1, b"ready\\n")

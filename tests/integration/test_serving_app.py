@@ -24,11 +24,11 @@ from model_store.image import decode
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
+from serving.deployment.loaded_models import Fleet
 from serving.errors import ModelUnusable
-from serving.fleet import Fleet
-from serving.monitor import open_monitor
-from serving.predictor import Predictor
-from serving.server import Service
+from serving.inference.predictor import Predictor
+from serving.process.monitor import open_monitor
+from serving.process.server import Service
 from serving.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ async def server(
     request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
     """A server whose model counts as light, so that the event loop infers, or as not light."""
-    monkeypatch.setattr("serving.predictor.LIGHT_S", request.param)
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", request.param)
     async with running(tiny_store, tmp_path) as started:
         yield started
 

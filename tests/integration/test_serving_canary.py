@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
-import candor
+from candor import command_line
 from model_store.bundle import Bundle
 from model_store.canary import end_canary, read_canary, start_canary
 from model_store.errors import CanaryError, NotInStore
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, label_current, prediction
-from serving.fleet import Fleet
-from serving.monitor import open_monitor
-from serving.server import Service
+from serving.deployment.loaded_models import Fleet
+from serving.process.monitor import open_monitor
+from serving.process.server import Service
 from serving.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -256,7 +256,7 @@ def test_the_command_line_starts_shows_and_ends(
     tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
 
     def run(*arguments: str) -> str:
-        done = CliRunner().invoke(candor.app, ["canary", *arguments, "--store", str(tiny_store.root)])
+        done = CliRunner().invoke(command_line.app, ["canary", *arguments, "--store", str(tiny_store.root)])
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import JPEGLSLossless
 
 from model_store.store import Store
-from serving.predictor import Predictor
+from serving.inference.predictor import Predictor
 from tests.dicoms import dicom, dicom_frames, dicom_rle
 from tests.integration.test_serving_app import running
 
@@ -48,6 +48,6 @@ async def test_what_cannot_be_read_is_refused(
 
 def test_a_server_starts_without_pydicom() -> None:
     """It takes a third of a second to import, which only a server that meets DICOM should pay, once."""
-    program = "import sys, serving.server, serving.predictor; print('pydicom' in sys.modules)"
+    program = "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.strip() == "False"

@@ -15,14 +15,14 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from model_store.store import Store
-from serving.alone import Guarded, build
+from serving.deployment.loaded_models import Fleet
 from serving.errors import STATUS
-from serving.fleet import Fleet
-from serving.front.gate import read_gate
-from serving.monitor import open_monitor
+from serving.http.auth import read_gate
 from serving.openapi.document import document
 from serving.openapi.operations import OPERATIONS
-from serving.server import Service
+from serving.process.monitor import open_monitor
+from serving.process.monitor_server import Guarded, build
+from serving.process.server import Service
 from serving.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"

@@ -14,8 +14,8 @@ from model_store.bundle import Bundle
 from model_store.errors import UnknownImage
 from model_store.image import decode
 from serving.errors import ListenError, ModelUnusable
-from serving.listener import listen
-from serving.predictor import Predictor, choose_providers, open_predictor, session_options
+from serving.inference.predictor import Predictor, choose_providers, open_predictor, session_options
+from serving.process.listener import listen
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -60,14 +60,14 @@ def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.
         asked.append(threads)
         return plain(threads, spinning=spinning)
 
-    monkeypatch.setattr("serving.predictor.session_options", noted)
-    monkeypatch.setattr("serving.predictor.LIGHT_S", 5.0)
+    monkeypatch.setattr("serving.inference.predictor.session_options", noted)
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
     assert open_predictor(bundle).light
     assert asked == [0, 1]
-    monkeypatch.setattr("serving.predictor.LIGHT_S", 0.0)
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 0.0)
     assert not open_predictor(bundle).light
     assert asked == [0, 1, 0]
-    monkeypatch.setattr("serving.predictor.LIGHT_S", 5.0)
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
     open_predictor(bundle, threads=2)
     assert asked == [0, 1, 0, 2]
 

@@ -13,7 +13,7 @@ import pytest
 
 from model_store.store import Store
 from model_store.torchserve_handler import CandorHandler
-from serving.predictor import Predictor
+from serving.inference.predictor import Predictor
 
 
 class Context(SimpleNamespace):

@@ -17,9 +17,9 @@ from sqlalchemy import text
 from model_store.image import decode
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
-from serving.fleet import Fleet
-from serving.monitor import open_monitor
-from serving.server import Service
+from serving.deployment.loaded_models import Fleet
+from serving.process.monitor import open_monitor
+from serving.process.server import Service
 from serving.settings import Settings
 
 pytestmark = pytest.mark.anyio

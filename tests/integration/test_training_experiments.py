@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import candor
-from training.backbones import SMALL
+from candor import command_line
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
-from training.experiments import workshop as workshops
+from training.experiments import runner as workshops
 from training.experiments.cell import Cell, read_cell
 from training.experiments.compare import Comparison, compare
 from training.experiments.grid import Grid
 from training.experiments.presets import network_variant
+from training.experiments.runner import Workshop
 from training.experiments.summary import summarize
 from training.experiments.variant import Variant, changed, parse_variant
-from training.experiments.workshop import Workshop
+from training.networks.backbones import SMALL
 
 CLASSES = ("dark", "bright")
 
@@ -237,9 +237,11 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     arguments = ["experiment", "compare", "--preset", "smoke", "--method", "ce", "--network", f"{SMALL} epochs=1"]
     run: Callable[..., Any] = CliRunner().invoke
-    shown = run(candor.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
+    shown = run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
     assert shown.exit_code == 0, shown.output
     assert "**Table 1, ECE: digits, small_conv, 1 seed**" in shown.stdout
-    rows = json.loads(run(candor.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]).stdout)
+    rows = json.loads(
+        run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]).stdout
+    )
     assert {row["method"] for row in rows} == {"ce"}
-    assert run(candor.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2
+    assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2

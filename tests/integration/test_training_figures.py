@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-import candor
-from training.backbones import SMALL
+from candor import command_line
 from training.experiments import toy as toys
 from training.experiments import trace as traces
 from training.experiments.toy import Problem, draw, learn, positions, true_probability
 from training.experiments.variant import parse_variant
+from training.networks.backbones import SMALL
 
 SHORT = ("--data", "digits", "--network", f"{SMALL} epochs=2", "--jobs", "1", "--seeds", "1", "--markdown")
 
@@ -29,7 +29,7 @@ def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(candor.app, ["experiment", *map(str, arguments)])
+    result = CliRunner().invoke(command_line.app, ["experiment", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     return result
 
@@ -67,13 +67,13 @@ def test_beta(tmp_path: Path) -> None:
     ]
     assert is_picture(tmp_path / "beta_digits_small_conv.png")
     assert is_picture(tmp_path / "training_digits_small_conv.png")
-    wrong = CliRunner().invoke(candor.app, ["experiment", "beta", "--betas", "one"])
+    wrong = CliRunner().invoke(command_line.app, ["experiment", "beta", "--betas", "one"])
     assert wrong.exit_code == 2
 
 
 def test_several_heads_have_no_curve(tmp_path: Path) -> None:
     result = CliRunner().invoke(
-        candor.app, ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)]
+        command_line.app, ["experiment", "curves", *SHORT, "--method", "ce x2", "--out", str(tmp_path)]
     )
     assert "one by one" in str(result.exception)
 

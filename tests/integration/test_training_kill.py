@@ -15,17 +15,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from training.config import offline_config
 from training.datasets import load_dataset
-from training.distributed import Group
-from training.examples import Examples
-from training.execution import Execution
-from training.history import Epoch
-from training.loop import fit
+from training.fitting.examples import Examples
+from training.fitting.history import Epoch
+from training.fitting.loop import fit
+from training.fitting.schedule import Schedule
+from training.fitting.snapshot import SnapshotFile, parse
 from training.losses import LossSettings, build_objective
-from training.run import RunResult, train
-from training.schedule import Schedule
-from training.snapshot import SnapshotFile, parse
+from training.processes.distributed import Group
+from training.processes.execution import Execution
+from training.runs.config import offline_config
+from training.runs.run import RunResult, train
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 6
@@ -88,7 +88,7 @@ import sys
 from pathlib import Path
 from safetensors.torch import save_file
 from test_training_kill import trained
-from training.distributed import Group
+from training.processes.distributed import Group
 group = Group.from_environment()
 folder = Path(sys.argv[1])
 for stop in (4, 0):

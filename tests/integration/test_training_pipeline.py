@@ -15,14 +15,14 @@ from calibration.metrics import top_label
 from calibration.temperature import apply_temperature
 from model_store.image import decode
 from model_store.store import Store
-from training import export as exporting
-from training.backbones import SMALL
-from training.config import TrainConfig, offline_config, read_record
 from training.datasets import ArrayImages, Dataset, Split, fingerprint, load_dataset
 from training.errors import BadRun, ExportMismatch, OutOfMemory, RunExists
-from training.evaluation import temperature_of
-from training.export import export, load_classifier
-from training.run import RunResult, train
+from training.evaluation.evaluation import temperature_of
+from training.networks.backbones import SMALL
+from training.runs import export as exporting
+from training.runs.config import TrainConfig, offline_config, read_record
+from training.runs.export import export, load_classifier
+from training.runs.run import RunResult, train
 
 CLASSES = ("dark", "middle", "bright")
 CHOICES = {
@@ -150,7 +150,7 @@ class TestRunFolder:
         def full(*_: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-        monkeypatch.setattr("training.step.Step.__call__", full)
+        monkeypatch.setattr("training.fitting.step.Step.__call__", full)
         with pytest.raises(OutOfMemory, match="--micro-batch 8"):
             train(run.record.config, dataset, tmp_path / "run")
         assert list(tmp_path.iterdir()) == []

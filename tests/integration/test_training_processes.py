@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.distributed import Group
 from training.errors import BadGroup
+from training.fitting.step import Step
 from training.losses import LOSSES, LossSettings, build_objective
-from training.step import Step
+from training.processes.distributed import Group
 
 NAMES = [name for name in LOSSES if name != "mixup"]  # whose partners come from the own shard
 FEW = ["ce", "dca", "mmce-weighted"]

@@ -20,7 +20,7 @@ from calibration.measures import Measures
 from calibration.selective import aurc, excess_aurc, risk_coverage
 from calibration.smooth import SmoothSums, smooth_ece
 from calibration.threshold import referral_threshold
-from training.isotonic import ALL_CALIBRATORS
+from training.evaluation.isotonic import ALL_CALIBRATORS
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]
 Labeled = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]

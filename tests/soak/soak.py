@@ -10,10 +10,10 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from monitoring import watch
+from monitoring.drift import watch
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.upkeep.recount import check
+from monitoring.maintenance.recount import check
 from tests.conftest import CLASSES
 from tests.soak.load import Book, Load
 from tests.soak.site import Site

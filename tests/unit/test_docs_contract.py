@@ -5,14 +5,14 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from monitoring.drift_gauges import DriftGauges
 from monitoring.ledger.database import Ledger
-from monitoring.metrics import MonitorMetrics
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.window_gauges import WindowGauges
 from monitoring.routes.refusals import FAULTS, REFUSALS, REJECTIONS
-from monitoring.window_gauges import WindowGauges
 from serving.errors import INTERNAL, STATUS
-from serving.front.routes import CODES
-from serving.metrics import ServingMetrics
+from serving.http.routes import CODES
+from serving.inference.metrics import ServingMetrics
 from serving.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -18,8 +18,8 @@ from PIL import Image
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec, decode, prepare
+from training.datasets.errors import BadDataset
 from training.datasets.records import SPLIT_NAMES, Excluded, Frames, SplitName, Window
-from training.errors import BadDataset
 
 
 class ImageSource(Protocol):

@@ -7,37 +7,13 @@ many.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
 from training.datasets.dataset import Split
-from training.datasets.records import SPLIT_NAMES, SplitName
+from training.datasets.records import SPLIT_NAMES, Overlap, SplitName
 
 EXAMPLES = 3
-NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """What two splits share.
-
-    `count` contents or groups stand in both; they are `images[0]` images of the one and `images[1]` of the other.
-    `examples` name pairs of images, "x.png = y.png".
-    """
-
-    kind: Literal["content", "group"]
-    splits: tuple[SplitName, SplitName]
-    count: int
-    images: tuple[int, int]
-    examples: tuple[str, ...]
-
-    def __str__(self) -> str:
-        one, several = NOUNS[self.kind]
-        first, second = self.splits
-        found = f"{self.count} {one if self.count == 1 else several} in both {first} and {second}"
-        inside = f"{self.images[0]} images of {first}, {self.images[1]} of {second}"
-        return f"{found} ({inside}; e.g. {', '.join(self.examples)})"
 
 
 def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:

@@ -10,6 +10,8 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 Window = tuple[float, float]  # DICOM window: center and width, in the units after the rescale (Hounsfield for CT)
 Frames = Literal["one", "first"]  # of a DICOM file with several frames: refuse it, or take the first
 
+NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -69,3 +71,25 @@ class Loading:
     def frames(self) -> Frames:
         """What the decoder does with several frames."""
         return "first" if self.first_frame else "one"
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two splits share.
+
+    `count` contents or groups stand in both; they are `images[0]` images of the one and `images[1]` of the other.
+    `examples` name pairs of images, "x.png = y.png".
+    """
+
+    kind: Literal["content", "group"]
+    splits: tuple[SplitName, SplitName]
+    count: int
+    images: tuple[int, int]
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        one, several = NOUNS[self.kind]
+        first, second = self.splits
+        found = f"{self.count} {one if self.count == 1 else several} in both {first} and {second}"
+        inside = f"{self.images[0]} images of {first}, {self.images[1]} of {second}"
+        return f"{found} ({inside}; e.g. {', '.join(self.examples)})"

@@ -7,11 +7,12 @@ from typing import Any, Literal
 from training.datasets.assembly import assemble, watertight
 from training.datasets.dataset import Dataset
 from training.datasets.digits import read_digits
+from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist.published import published_set
 from training.datasets.records import Loading, Window
-from training.errors import BadDataset, DataNotFound, UnknownName
+from training.errors import UnknownName
 from training.progress import Progress, silent
 
 Origin = Literal["source", "data folder", "download", "digits"]

@@ -1,7 +1,7 @@
 """One training run of an experiment, kept on disk under a name made of everything its numbers depend on.
 
     CELLS/KEY/cell.json        what was asked for, how long it took, or why it failed
-    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in the folder of a run (training.run)
+    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in the folder of a run (training.runs.run)
 
 A cell's folder is there whole or not at all, so an experiment that was stopped goes on with the cells that it lacks. A
 loss that diverges does so every time: that is kept as well, and told in the tables.
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.backbones import Weights
-from training.config import TrainConfig
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
-from training.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
-from training.history import Epoch, write_history
-from training.work import Work
+from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
+from training.fitting.history import Epoch, write_history
+from training.networks.backbones import Weights
+from training.runs.config import TrainConfig
+from training.runs.session import Work
 
 FORMAT = 1  # raise it when a change of code changes the numbers
 

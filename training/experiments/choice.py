@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calibration.bins import BIN_COUNT, bin_index
 from calibration.calibrators import Calibrator
 from calibration.metrics import of_true_class, top_label
-from training.evaluation import Predictions
+from training.evaluation.evaluation import Predictions
 from training.experiments.cell import Outcome
 from training.experiments.summary import calibrators_of
 

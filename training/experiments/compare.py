@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import Any
 
 from training.datasets import Dataset
-from training.evaluation import EVALUATED
+from training.evaluation.evaluation import EVALUATED
 from training.experiments.cell import Outcome
 from training.experiments.grid import Grid
 from training.experiments.paper import MISPRINTS, ROWS, averages, paper_rows
+from training.experiments.runner import Workshop
 from training.experiments.summary import FIGURES, Summary, measure, summarize
 from training.experiments.table import Table, number, shown, write_csv
-from training.experiments.workshop import Workshop
 
 BASELINE = ("ce", "none")
 MARK = "†"

@@ -10,9 +10,9 @@ from sklearn.metrics import silhouette_score
 from training.datasets import Dataset
 from training.experiments.grid import Grid
 from training.experiments.pictures import Cloud, plot_clouds, plot_curves
+from training.experiments.runner import Workshop
 from training.experiments.table import Table, number
 from training.experiments.trace import TRACES, Trace
-from training.experiments.workshop import Workshop
 
 
 def trace(

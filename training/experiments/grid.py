@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training.backbones import find_weights
-from training.config import TrainConfig
 from training.datasets import Dataset
 from training.experiments.cell import Cell
 from training.experiments.variant import Variant, changed
+from training.networks.backbones import find_weights
+from training.runs.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from training.evaluation.plots import BLUE, GRAY, INK, RED, save, tidy
 from training.experiments.summary import Estimate
 from training.experiments.trace import Trace
-from training.plots import BLUE, GRAY, INK, RED, save, tidy
 
 GREEN, GOLD, PURPLE = "#3b8a5a", "#c98a1b", "#7b5ea7"
 COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1", "#39424e")

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.backbones import SMALL
-from training.config import offline_config
 from training.datasets import Dataset, load_dataset
-from training.errors import DataNotFound
+from training.datasets.errors import DataNotFound
 from training.experiments.grid import Grid
 from training.experiments.variant import Variant, parse_variant
 from training.losses import LOSSES
+from training.networks.backbones import SMALL
 from training.progress import Progress, silent
+from training.runs.config import offline_config
 
 NETWORK = "tf_efficientnet_lite0"
 # Where a preset looks for a data set below the data folder: the first that is there.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, SplitName, fingerprint, load_dataset
+from training.datasets.errors import BadDataset
 from training.datasets.sampling import grouped_parts, stratified_parts
-from training.errors import BadDataset
 
 FROM_TEST = "test:"
 

@@ -13,9 +13,9 @@ from scipy.stats import t as student
 from calibration.calibrators import Calibrator
 from calibration.measures import Measures
 from calibration.temperature import Temperature
-from training.evaluation import EvaluatedSplit, Predictions
+from training.evaluation.evaluation import EvaluatedSplit, Predictions
+from training.evaluation.isotonic import ALL_CALIBRATORS
 from training.experiments.cell import Outcome
-from training.isotonic import ALL_CALIBRATORS
 
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
 

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from calibration.temperature import softmax
-from training.config import TrainConfig
-from training.examples import Examples
 from training.experiments.cell import new_folder
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
 from training.experiments.table import Table, shown
 from training.experiments.variant import Variant, changed
-from training.loop import fit
+from training.fitting.examples import Examples
+from training.fitting.loop import fit
+from training.fitting.prediction import predict
 from training.losses import build_objective
-from training.prediction import predict
 from training.progress import Progress, silent
+from training.runs.config import TrainConfig
 
 FORMAT = 1  # raise it when a change of code changes the numbers
 LIMIT, POINTS = 3.0, 601

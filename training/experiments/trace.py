@@ -16,13 +16,13 @@ from calibration.measures import Measures
 from calibration.temperature import softmax
 from training.datasets import SPLIT_NAMES, Dataset, SplitName
 from training.errors import BadChoice
-from training.examples import Examples
 from training.experiments.cell import Cell, new_folder
-from training.experiments.workshop import Job
-from training.history import Epoch
-from training.networks import Classifier, Head
-from training.prediction import predict
-from training.work import ExampleName, Work, fed_by_examples
+from training.experiments.runner import Job
+from training.fitting.examples import Examples
+from training.fitting.history import Epoch
+from training.fitting.prediction import predict
+from training.networks.classifier import Classifier, Head
+from training.runs.session import ExampleName, Work, fed_by_examples
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.config import TrainConfig
 from training.errors import BadChoice
+from training.runs.config import TrainConfig
 
 AVERAGING = ("ema", "swa")
 

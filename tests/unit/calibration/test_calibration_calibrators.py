@@ -20,7 +20,7 @@ from calibration.histogram import Histogram, Steps
 from calibration.metrics import nll
 from calibration.temperature import Temperature
 from calibration.vector import RIDGE, Vector, _loss, _slope
-from training.isotonic import ALL_CALIBRATORS, Isotonic
+from training.evaluation.isotonic import ALL_CALIBRATORS, Isotonic
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 EVERY = pytest.mark.parametrize("kind", ALL_CALIBRATORS.values(), ids=ALL_CALIBRATORS)

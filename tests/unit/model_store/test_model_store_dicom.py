@@ -33,7 +33,7 @@ import model_store.image.dicom
 import model_store.image.gray
 from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
 from model_store.image import InputSpec, decode, open_image
-from serving.front.decoding import is_small
+from serving.http.decoding import is_small
 from tests.dicoms import dicom, dicom_frames, dicom_rle, encoded, header, saved
 
 RAMP = np.arange(-1024, 1024, 4, dtype=np.int16).reshape(16, 32)

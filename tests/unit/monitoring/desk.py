@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from calibration.bins import BinSums
 from calibration.drift import DriftDetector, DriftSettings
 from model_store.card import Card
-from monitoring import watch
-from monitoring.drift_gauges import DriftGauges, ledger_name
+from monitoring.drift import watch
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
-from monitoring.metrics import MonitorMetrics
-from monitoring.recorder import Recorder
-from monitoring.spool import Spool
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.drift_gauges import DriftGauges, ledger_name
+from monitoring.recording.recorder import Recorder
+from monitoring.recording.spool import Spool
 from tests.unit.monitoring.builders import NOW_NS, make_card
 
 

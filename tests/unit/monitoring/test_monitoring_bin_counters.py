@@ -2,8 +2,8 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from monitoring.bin_counters import BinCounter, BinCounters
 from monitoring.ledger.shown import VERSIONS_SHOWN
+from monitoring.metrics.bin_counters import BinCounter, BinCounters
 
 ANSWERS = BinCounter("answers", "Answers.")
 SUMS = BinCounter("sums", "Their confidence.")

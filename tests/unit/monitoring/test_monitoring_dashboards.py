@@ -15,10 +15,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 import monitoring
 from monitoring.dashboards.boards import BOARDS
 from monitoring.dashboards.frame import as_json
-from monitoring.drift_gauges import DriftGauges
-from monitoring.window_gauges import WindowGauges
-from serving.admission import Load
-from serving.metrics import ServingMetrics
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.window_gauges import WindowGauges
+from serving.inference.admission import Load
+from serving.inference.metrics import ServingMetrics
 from tests.unit.monitoring.boards import DASHBOARDS, FOLDER, Asked, asked, panels
 from tests.unit.monitoring.desk import Desk
 

@@ -7,11 +7,11 @@ import pytest
 
 from calibration import metrics
 from calibration.bins import BinSums
-from monitoring.dossier import read_dossier, window_since
 from monitoring.errors import ModelUnknown, QueryInvalid
 from monitoring.ledger.days import Days, gather, read_days
 from monitoring.ledger.sums import DAY_NS
 from monitoring.pages.day_chart import Mark, chance_limit, day_chart
+from monitoring.reports.page_data import read_dossier, window_since
 from tests.unit.monitoring.builders import NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 

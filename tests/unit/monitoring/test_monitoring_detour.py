@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from monitoring.detour import FIRST_PAUSE_S, LONGEST_PAUSE_S, Detour, is_away
 from monitoring.errors import ModelUnknown, SpoolFull
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.calibrations import CalibrationRow, card_sha256
-from monitoring.metrics import MonitorMetrics
-from monitoring.spool import CardKey, Frame, Spool
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Detour, is_away
+from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.unit.monitoring.builders import label, make_card, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
 

@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from calibration.drift import DriftSettings
-from monitoring.drift_gauges import DriftGauges
-from monitoring.exposition import Exposition
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.text_format import Exposition
 from tests.unit.monitoring.builders import label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -66,7 +66,7 @@ def test_a_canary_that_was_never_in_production_does_call(tmp_path: Path, clock: 
 def test_a_state_that_stayed_is_not_decoded_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gauges = DriftGauges(desk.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.watch.decode", lambda connection, row: 1 / 0)
+    monkeypatch.setattr("monitoring.drift.watch.decode", lambda connection, row: 1 / 0)
     assert list(gauges.collect())
     desk.serve(make_row(1))
     with desk.ledger.write() as connection:

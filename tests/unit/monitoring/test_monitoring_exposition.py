@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from monitoring.drift_gauges import DriftGauges
-from monitoring.exposition import Exposition
-from monitoring.window_gauges import WindowGauges
-from serving.admission import Load
-from serving.metrics import ServingMetrics
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.text_format import Exposition
+from monitoring.metrics.window_gauges import WindowGauges
+from serving.inference.admission import Load
+from serving.inference.metrics import ServingMetrics
 from tests.unit.monitoring.builders import label, make_row
 from tests.unit.monitoring.desk import Desk
 
@@ -80,5 +80,5 @@ def test_exemplars_are_shown_in_openmetrics_alone() -> None:
 def test_memory_is_bounded(busy: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     exposition = Exposition(busy)
     first, _ = exposition.render("")
-    monkeypatch.setattr("monitoring.exposition.REMEMBERED", 10)
+    monkeypatch.setattr("monitoring.metrics.text_format.REMEMBERED", 10)
     assert exposition.render("")[0] == first

@@ -15,7 +15,7 @@ from monitoring.findings.signs import find_signs, psi, psi_limit
 from monitoring.findings.slices import find_slices
 from monitoring.findings.windows import Window, read_window
 from monitoring.ledger.sums import LedgerSums
-from monitoring.report import calibration_report
+from monitoring.reports.report import calibration_report
 from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
 

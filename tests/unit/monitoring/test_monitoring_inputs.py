@@ -13,9 +13,9 @@ from monitoring.findings.image_signs import ENOUGH, find_image_signs
 from monitoring.ledger.calibrations import card_sha256
 from monitoring.ledger.inputs import Inputs, input_sums, read_inputs
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.report import calibration_report
-from monitoring.upkeep.erasure import forget
-from monitoring.upkeep.recount import check
+from monitoring.maintenance.erasure import forget
+from monitoring.maintenance.recount import check
+from monitoring.reports.report import calibration_report
 from tests.unit.monitoring.builders import DAY_NS, NOW_NS, make_card, make_row, prediction_id
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
 

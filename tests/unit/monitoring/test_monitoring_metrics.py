@@ -9,8 +9,8 @@ from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.shown import VERSIONS_SHOWN
-from monitoring.metrics import MonitorMetrics
-from monitoring.window_gauges import WindowGauges
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.window_gauges import WindowGauges
 from tests.unit.monitoring.builders import DAY_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -80,7 +80,7 @@ def test_window_gauges_are_exact_and_follow_the_labels(desk: Desk) -> None:
 def test_a_scrape_without_new_labels_reads_no_sums(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     gauges = WindowGauges(desk.ledger)
     assert list(gauges.collect())
-    monkeypatch.setattr("monitoring.window_gauges.window_sums", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("monitoring.metrics.window_gauges.window_sums", lambda *_, **__: 1 / 0)
     assert list(gauges.collect())
     desk.serve(make_row(1))
     desk.label(label(1))

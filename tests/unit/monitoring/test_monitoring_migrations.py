@@ -8,12 +8,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from calibration.drift import DriftSettings
-from monitoring import history
+from monitoring.drift import events
 from monitoring.errors import LedgerError
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import SCHEMA_VERSION, metadata
 from monitoring.ledger.sums import read_slices
-from monitoring.upkeep.recount import check
+from monitoring.maintenance.recount import check
 from tests.unit.monitoring.builders import NOW_NS, label, make_row
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state, assert_same_sums
 
@@ -75,7 +75,7 @@ def test_nothing_in_it_is_lost_and_its_slices_are_counted(tmp_path: Path, schema
             assert_same_sums(sums[f"true:{name}"].labeled, [(p, bool(c)) for _, true, p, c in answers if true == index])
             assert sums[f"true:{name}"].served.sum() == 0
         assert_same_state(*desk.detectors(1))
-        assert [event.kind for event in history.events(connection, 1)][:3] == ["started", "alarm", "acknowledged"]
+        assert [event.kind for event in events.read(connection, 1)][:3] == ["started", "alarm", "acknowledged"]
 
 
 @pytest.mark.parametrize("schema", RELEASED)

@@ -10,13 +10,13 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift import DriftSettings
 from calibration.reliability import reliability
-from monitoring.dossier import Dossier, read_dossier, window_since
+from monitoring.findings.status import Status
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
-from monitoring.report import calibration_report
-from monitoring.verdict import Status
+from monitoring.reports.page_data import Dossier, read_dossier, window_since
+from monitoring.reports.report import calibration_report
 from tests.unit.monitoring.builders import label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 

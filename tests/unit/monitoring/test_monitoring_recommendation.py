@@ -7,9 +7,9 @@ import pytest
 
 from calibration.drift import DriftSettings
 from monitoring.errors import ModelUnknown
-from monitoring.findings.chronicle import chronicle
-from monitoring.report import Report, calibration_report
-from monitoring.verdict import Status
+from monitoring.findings.status import Status
+from monitoring.findings.timeline import chronicle
+from monitoring.reports.report import Report, calibration_report
 from tests.unit.monitoring.builders import CLASSES, NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from monitoring.errors import ModelUnknown, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
-from monitoring.inbox import LABELS_AT_ONCE
+from monitoring.recording.queue import LABELS_AT_ONCE
 from tests.unit.monitoring.builders import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state, assert_same_sums
 

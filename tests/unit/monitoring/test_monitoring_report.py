@@ -9,9 +9,9 @@ from calibration.bins import BinSums
 from calibration.drift import DriftSettings
 from calibration.measures import Measures
 from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
+from monitoring.findings.status import Status, judge
 from monitoring.findings.windows import read_window
-from monitoring.report import calibration_report, only_model
-from monitoring.verdict import Status, judge
+from monitoring.reports.report import calibration_report, only_model
 from tests.unit.monitoring.builders import SECOND_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 

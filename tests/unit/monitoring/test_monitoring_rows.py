@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.errors import TableInvalid
-from monitoring.rows import ROW_LIMIT_BYTES, CsvTable, NdjsonTable, Row, Table
+from monitoring.routes.tables import ROW_LIMIT_BYTES, CsvTable, NdjsonTable, Row, Table
 
 COLUMNS = {"prediction_id", "label", "source"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)

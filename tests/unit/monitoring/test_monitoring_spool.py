@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from monitoring.errors import LedgerError, SpoolFull
 from monitoring.ledger import PredictionRow
-from monitoring.spool import CardKey, Frame, Spool
+from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.unit.monitoring.builders import make_row
 
 LIMIT = 2**16

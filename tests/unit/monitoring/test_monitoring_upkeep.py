@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from calibration.drift import DriftSettings
-from monitoring import watch
+from monitoring.drift import watch
 from monitoring.errors import BackupRefused, ExportRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.slices import VALUE_LIMIT
-from monitoring.upkeep.backup import backup
-from monitoring.upkeep.erasure import forget
-from monitoring.upkeep.export import COLUMNS, export
-from monitoring.upkeep.recount import check, repair
-from monitoring.upkeep.retention import prune
+from monitoring.maintenance.backup import backup
+from monitoring.maintenance.erasure import forget
+from monitoring.maintenance.export import COLUMNS, export
+from monitoring.maintenance.recount import check, repair
+from monitoring.maintenance.retention import prune
 from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_card, make_row, prediction_id
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 
@@ -152,8 +152,8 @@ def test_labels_of_pruned_answers_expire(full: Desk) -> None:
 
 
 def test_a_label_expires_while_a_prune_has_only_begun(full: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.upkeep.retention._next_portion", lambda *_: None)  # killed after the watermark
-    monkeypatch.setattr("monitoring.upkeep.retention._delete_feedback", lambda *_: None)
+    monkeypatch.setattr("monitoring.maintenance.retention._next_portion", lambda *_: None)  # killed after the watermark
+    monkeypatch.setattr("monitoring.maintenance.retention._delete_feedback", lambda *_: None)
     prune(full.ledger, older_than_s=2 * DAY_S)
     assert full.label(label(5, at_ns=NOW_NS - 4 * DAY_NS)) == ["expired"]
     assert agrees(full)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from calibration.drift import DriftDetector, DriftSettings
-from monitoring import history, watch
+from monitoring.drift import events, watch
 from tests.unit.monitoring.builders import CLASSES, NOW_NS, SECOND_NS, label, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 
@@ -25,9 +25,9 @@ def drift(desk: Desk, numbers: range) -> None:
     desk.label(*(label(number, "normal") for number in numbers))
 
 
-def events(desk: Desk) -> list[tuple[str, int]]:
+def recorded(desk: Desk) -> list[tuple[str, int]]:
     with desk.ledger.read() as connection:
-        return [(event.kind, event.feedback_id) for event in history.events(connection, desk.calibration_id)]
+        return [(event.kind, event.feedback_id) for event in events.read(connection, desk.calibration_id)]
 
 
 def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(desk: Desk) -> None:
@@ -47,11 +47,11 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
         expected = DriftDetector(replace(QUICK, class_count=2))
         raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
         assert raised_at is not None
-        assert events(desk) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
+        assert recorded(desk) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
         assert desk.metric("calibration_drift_alarms_total") == 1
         assert desk.metric("calibration_drift_active") == 1
         drift(desk, range(20, 30))  # latched: no second alarm
-        assert len(events(desk)) == 2
+        assert len(recorded(desk)) == 2
         stored, replayed = desk.detectors()
         assert_same_state(stored, replayed)
         assert (stored.active, stored.direction, stored.alarm_label) == (True, "over", raised_at + 1)
@@ -68,7 +68,7 @@ def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: C
         assert_same_state(stored, replayed)
         assert stored.labels == 2
         with desk.ledger.read() as connection:
-            acknowledged = history.events(connection, desk.calibration_id)[-1]
+            acknowledged = events.read(connection, desk.calibration_id)[-1]
         assert acknowledged.detail == {"note": "scanner replaced", "was_active": True, "labels": 20}
 
 
@@ -88,7 +88,7 @@ def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) ->
         drift(desk, range(3))
     with Desk(path, clock, settings=DriftSettings(tolerance=0.0)) as desk:
         drift(desk, range(3, 5))
-        assert events(desk) == [("started", 0), ("settings", 3)]
+        assert recorded(desk) == [("started", 0), ("settings", 3)]
         stored, replayed = desk.detectors()
         assert_same_state(stored, replayed)
         assert stored.labels == 5
@@ -132,7 +132,7 @@ def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clo
             wrong = number % 20 in (10, 11) or (number > 60 and said == 1 and number % 3 > 0)
             desk.label(label(number, CLASSES[said != wrong], at_ns=NOW_NS + number))
         with desk.ledger.read() as connection:
-            raised = history.latest(history.events(connection, desk.calibration_id), history.ALARM)
+            raised = events.latest(events.read(connection, desk.calibration_id), events.ALARM)
         assert raised is not None
         detail = raised.detail
         assert (detail["stream"], detail["index"], detail["name"]) == ("class", 1, "pneumonia")
@@ -147,11 +147,11 @@ def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None
     with Desk(path, clock, settings=QUICK) as desk:
         drift(desk, range(5))
         with desk.ledger.write() as connection:
-            watch.acknowledge(connection, 1, note="lens cleaned", now_ns=7, kind=history.RESET)
+            watch.acknowledge(connection, 1, note="lens cleaned", now_ns=7, kind=events.RESET)
         drift(desk, range(5, 40))
-        assert [kind for kind, _ in events(desk)] == ["started", "reset", "alarm"]
+        assert [kind for kind, _ in recorded(desk)] == ["started", "reset", "alarm"]
         with desk.ledger.read() as connection:
-            detail = history.events(connection, 1)[-1].detail
+            detail = events.read(connection, 1)[-1].detail
         assert detail["since"]["label"] == 1
         assert detail["since"]["feedback_id"] == 6
         assert_same_state(*desk.detectors())
@@ -167,7 +167,7 @@ def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.active) == (30, True)
         with desk.ledger.read() as connection:
-            detail = history.events(connection, desk.calibration_id)[-1].detail
+            detail = events.read(connection, desk.calibration_id)[-1].detail
         assert detail["since"]["feedback_id"] == 31  # the first audited one
     with Desk(path, clock, settings=QUICK) as desk:  # draws are switched off: other labels count from here on
         stored, replayed = desk.detectors()
@@ -198,7 +198,7 @@ def test_a_history_of_an_older_release_goes_on_with_classes(path: Path, clock: C
             connection.exec_driver_sql("UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,))
             connection.exec_driver_sql("UPDATE monitor_state SET settings = ?, state = '{}'", (old,))
     with Desk(path, clock, settings=QUICK) as desk:
-        assert [kind for kind, _ in events(desk)] == ["started", "settings"]
+        assert [kind for kind, _ in recorded(desk)] == ["started", "settings"]
         stored, replayed = desk.detectors()
         assert_same_state(stored, replayed)
         assert (stored.labels, stored.settings.class_count) == (3, 2)

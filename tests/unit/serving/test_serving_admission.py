@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from serving.admission import Load, Pace
 from serving.errors import Overloaded
+from serving.inference.admission import Load, Pace
 
 
 def test_the_wait_is_the_queue_times_the_service_time() -> None:

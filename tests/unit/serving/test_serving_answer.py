@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model_store.card import Card, ConformalCard
 from serving.errors import Failure
-from serving.front.answer import AnswerForm, error_body
+from serving.inference.answer import AnswerForm, error_body
 
 awkward = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()) | st.sampled_from(
     ["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"]

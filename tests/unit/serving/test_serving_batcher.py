@@ -8,7 +8,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from serving.batcher import Batcher, Entry
+from serving.inference.batcher import Batcher, Entry
 
 
 class Worker:

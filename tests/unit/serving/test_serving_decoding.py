@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from model_store.errors import BrokenImage, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
 from serving.errors import Overloaded
-from serving.front.decoding import Decoder, is_small
-from serving.metrics import ServingMetrics
+from serving.http.decoding import Decoder, is_small
+from serving.inference.metrics import ServingMetrics
 
 SPEC = InputSpec(3, 8, 8)
 

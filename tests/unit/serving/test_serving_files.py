@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.files import NothingToSend, count_rows, image_files, read_rows
+from serving.client.tables import NothingToSend, count_rows, image_files, read_rows
 
 
 def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:

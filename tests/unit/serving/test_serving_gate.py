@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import Forbidden, SettingsError, Unauthorized
-from serving.front.gate import Gate, read_gate
+from serving.http.auth import Gate, read_gate
 
 PREDICT, READ, ADMIN = "p" * 32, "r" * 32, "a" * 32
 TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from serving.batcher import Entry
-from serving.inline import InlineBatcher
+from serving.inference.batcher import Entry
+from serving.inference.inline_batcher import InlineBatcher
 
 
 class Worker:

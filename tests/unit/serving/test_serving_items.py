@@ -6,8 +6,8 @@ import json
 import pytest
 
 from serving.errors import MalformedRequest
-from serving.front.items import Item, read_items, write_answers
-from serving.front.request import Head
+from serving.http.items import Item, read_items, write_answers
+from serving.http.request import Head
 
 IMAGE = b"\x89PNG"
 ENCODED = base64.b64encode(IMAGE).decode()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.logs import JsonLines, configure_logging
+from serving.process.logs import JsonLines, configure_logging
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from monitoring.exposition import Exposition
-from serving.admission import Load
-from serving.metrics import REASONS, ServingMetrics
+from monitoring.metrics.text_format import Exposition
+from serving.inference.admission import Load
+from serving.inference.metrics import REASONS, ServingMetrics
 
 ID = UUID("01998c2e-0000-7000-8000-000000000001")
 ENTRIES: Any = [SimpleNamespace(arrived_s=1.0), SimpleNamespace(arrived_s=1.5)]

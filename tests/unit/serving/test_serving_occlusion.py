@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from serving.errors import ExplanationsBusy
-from serving.occlusion import Occluder, draw, importance
+from serving.inference.explanation import Occluder, draw, importance
 
 
 class Corner:
@@ -61,9 +61,9 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
             go.wait()
             return super().predict(images)
 
-    monkeypatch.setattr("serving.occlusion.Predictor", lambda *_, **__: Slow())
+    monkeypatch.setattr("serving.inference.explanation.Predictor", lambda *_, **__: Slow())
     card: Any = object()
-    monkeypatch.setattr("serving.occlusion.read_bundle", lambda _: SimpleNamespace(card=card))
+    monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda _: SimpleNamespace(card=card))
 
     def explain(occluder: Occluder) -> Any:
         return occluder.explain(card, Path("models/m/1"), bright_corner, 1)

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
-from serving.front.protocol import BoundedProtocol, Exchange, take_exchange
+from serving.http.protocol import BoundedProtocol, Exchange, take_exchange
 
 POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

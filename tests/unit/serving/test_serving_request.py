@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
-from serving.front.request import form_files, read_body, read_head
+from serving.http.request import form_files, read_body, read_head
 
 BOUNDARY = b"multipart/form-data; boundary=xyz"
 

@@ -11,9 +11,9 @@ import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
+from serving.deployment.loaded_models import Fleet
+from serving.deployment.store_watcher import Switch
 from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
-from serving.fleet import Fleet
-from serving.switch import Switch
 
 
 class Loader:

@@ -7,12 +7,12 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.audit import AuditDraw
 from serving.errors import MalformedRequest
-from serving.front.answer import with_audit
-from serving.front.items import read_items
-from serving.front.request import Head, read_head
-from serving.front.tags import read_tags, tags_of
+from serving.http.items import read_items
+from serving.http.request import Head, read_head
+from serving.http.tags import read_tags, tags_of
+from serving.inference.answer import with_audit
+from serving.inference.audit import AuditDraw
 
 PLAIN = st.text("abcXYZ019 -_äß", min_size=1, max_size=64).filter(lambda text: text == text.strip())
 

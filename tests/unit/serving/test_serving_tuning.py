@@ -3,8 +3,8 @@
 import pytest
 
 from model_store.store import Store
+from serving.inference.tuning import BATCHES, Trial, choose, tune, tuned
 from serving.settings import Settings
-from serving.tuning import BATCHES, Trial, choose, tune, tuned
 
 
 def test_the_most_modest_of_the_good_is_chosen() -> None:
@@ -18,7 +18,7 @@ def test_the_most_modest_of_the_good_is_chosen() -> None:
 def test_every_way_is_measured_and_the_settings_take_the_chosen(
     tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.tuning._thread_counts", lambda: [1, 2])
+    monkeypatch.setattr("serving.inference.tuning._thread_counts", lambda: [1, 2])
     trials = tune(tiny_store.read("tiny"), seconds=0.02)
     assert {(each.threads, each.spinning, each.batch) for each in trials} == {
         (threads, spinning, batch) for threads in (1, 2) for spinning in (False, True) for batch in BATCHES
@@ -30,7 +30,7 @@ def test_every_way_is_measured_and_the_settings_take_the_chosen(
 
 
 def test_thread_counts_are_powers_of_two_and_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving import tuning
+    from serving.inference import tuning
 
     for cores, expected in ((1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])):
         monkeypatch.setattr(tuning.os, "sched_getaffinity", lambda _, count=cores: set(range(count)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from serving.files import NothingToSend
-from serving.upload import Rows, Upload
+from serving.client.tables import NothingToSend
+from serving.client.upload import Rows, Upload
 
 COLUMNS = {"prediction_id", "label"}
 

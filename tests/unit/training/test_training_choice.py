@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.histogram import Histogram
 from calibration.metrics import ece, top_label
-from training.config import TrainConfig
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
-from training.errors import BadDataset
-from training.evaluation import Predictions
+from training.datasets.errors import BadDataset
+from training.evaluation.evaluation import Predictions
 from training.experiments.cell import Cell, Outcome
 from training.experiments.choice import Candidate, Limits, choose, crossfit
 from training.experiments.reference import with_reference
 from training.experiments.select import select
+from training.runs.config import TrainConfig
 
 Floats = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from training.datasets.errors import DataNotFound
 from training.datasets.medmnist import download
 from training.datasets.medmnist.download import download_medmnist
-from training.errors import DataNotFound
 
 CONTENT = bytes(range(256)) * 3000
 

@@ -9,9 +9,17 @@ from PIL import Image
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
-from training.evaluation import EVALUATED, METHODS, Evaluation, Predictions, evaluate, read_evaluation, write_evaluation
-from training.history import Epoch
-from training.plots import plot_history, plot_reliability
+from training.evaluation.evaluation import (
+    EVALUATED,
+    METHODS,
+    Evaluation,
+    Predictions,
+    evaluate,
+    read_evaluation,
+    write_evaluation,
+)
+from training.evaluation.plots import plot_history, plot_reliability
+from training.fitting.history import Epoch
 
 
 def predictions(count: int, *, sharpness: float, seed: int) -> Predictions:

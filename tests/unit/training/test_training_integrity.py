@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.unit.training import trees
 from training.datasets import ArrayImages, FileImages, Split, fingerprint, inspection, load_dataset, write_report
 from training.datasets.dataset import Dataset
+from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.leakage import duplicates, overlaps
 from training.datasets.medmnist.published import SETS
 from training.datasets.records import Loading
 from training.datasets.sampling import grouped_parts, joined, stratified_parts
 from training.datasets.sources import _archive
-from training.errors import BadDataset, CorruptDataset, LeakingSplits
 
 
 def folder(root: Path, counts: dict[str, int]) -> Path:

@@ -10,7 +10,8 @@ from model_store.image import InputSpec
 from tests.dicoms import dicom
 from tests.unit.training import trees
 from training.datasets import LAYOUTS, Dataset, FileImages, Split, load_dataset
-from training.errors import BadDataset, CorruptDataset, UnknownName
+from training.datasets.errors import BadDataset, CorruptDataset
+from training.errors import UnknownName
 
 
 def names(split: Split) -> list[str]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import TrainingDiverged
-from training.examples import Examples
-from training.history import Epoch, write_history
-from training.loop import fit
+from training.fitting.examples import Examples
+from training.fitting.history import Epoch, write_history
+from training.fitting.loop import fit
+from training.fitting.prediction import predict
+from training.fitting.schedule import Schedule
 from training.losses import LossSettings, Objective, Term, build_objective
-from training.prediction import predict
-from training.schedule import Schedule
 
 SCHEDULE = Schedule(epochs=3, batch_size=16, learning_rate=1e-2)
 

@@ -13,16 +13,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from model_store.image import InputSpec
-from training import backbones, features
-from training.augmentation import augmented, view_of
-from training.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
-from training.change import UNCHANGED
-from training.cutting import cut_classifier
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFound
-from training.features import FeatureCache
-from training.networks import Backbone, Classifier, Head, build_classifier, head_seeds
-from training.weight_files import read_tensors
+from training.features import cache as features
+from training.features.augmentation import augmented, view_of
+from training.features.cache import FeatureCache
+from training.features.transform import UNCHANGED
+from training.networks import backbones
+from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
+from training.networks.classifier import Backbone, Classifier, Head, build_classifier, head_seeds
+from training.networks.truncation import cut_classifier
+from training.networks.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
 TINY_TIMM = "test_efficientnet"  # 0.4 million weights, made by timm for tests

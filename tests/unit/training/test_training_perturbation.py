@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.evaluation import Predictions, evaluate, read_evaluation, write_evaluation
-from training.perturbation import PERTURBATIONS
+from training.evaluation.evaluation import Predictions, evaluate, read_evaluation, write_evaluation
+from training.features.perturbation import PERTURBATIONS
 
 BY_NAME = {change.name: change.apply for change in PERTURBATIONS}
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.distributed import Group
 from training.errors import BadRun
-from training.examples import Examples
-from training.history import Epoch
-from training.loop import fit
+from training.fitting.examples import Examples
+from training.fitting.history import Epoch
+from training.fitting.loop import fit
+from training.fitting.schedule import Schedule
+from training.fitting.snapshot import Snapshot, SnapshotFile, parse
 from training.losses import LossSettings, build_objective
-from training.schedule import Schedule
-from training.snapshot import Snapshot, SnapshotFile, parse
+from training.processes.distributed import Group
 
 SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=1e-2, decay="cosine")
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.examples import Examples, batches
-from training.history import Epoch
-from training.loop import fit
+from training.fitting.early_stopping import best
+from training.fitting.examples import Examples, batches
+from training.fitting.history import Epoch
+from training.fitting.loop import fit
+from training.fitting.prediction import predict
+from training.fitting.schedule import Averaging, Schedule
 from training.losses import LossSettings, Objective, Term, build_objective
-from training.prediction import predict
-from training.schedule import Averaging, Schedule
-from training.selection import best
 
 SCHEDULE = Schedule(epochs=8, batch_size=16, learning_rate=2e-2)
 

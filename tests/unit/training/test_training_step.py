@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from training.fitting.step import Step, StepResult
 from training.losses import LOSSES, LossSettings, Mixup, Objective, build_objective
-from training.step import Step, StepResult
 
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 

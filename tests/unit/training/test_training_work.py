@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.backbones import SMALL, weights_digest
-from training.config import TrainConfig
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
-from training.work import Work, fed_by_examples
+from training.networks.backbones import SMALL, weights_digest
+from training.runs.config import TrainConfig
+from training.runs.session import Work, fed_by_examples
 
 CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
 

@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.board import Board
-from training.device import find_device, out_of_memory
-from training.distributed import Group
 from training.errors import (
     DeviceNotFound,
     OutOfMemory,
@@ -17,8 +14,11 @@ from training.errors import (
     TensorBoardMissing,
     TrainingDiverged,
 )
-from training.history import Epoch
-from training.workplace import open_workplace, workplace_of
+from training.fitting.history import Epoch
+from training.processes.device import find_device, out_of_memory
+from training.processes.distributed import Group
+from training.runs.folder import open_workplace, workplace_of
+from training.runs.tensorboard import Board
 
 REQUEST = {"epochs": 3, "loss": "dca"}
 

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root, images_below, read_table
 from training.datasets.records import Listing, Record, SplitName
-from training.errors import BadDataset
 
 SPLITS: dict[str, SplitName] = {"train": "train", "test": "test"}
 TABLES = {

@@ -7,9 +7,9 @@ names and the seed.
 
 from pathlib import Path
 
+from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import SUFFIXES, Layout, images_below, visible
 from training.datasets.records import Listing, Record, SplitName
-from training.errors import BadDataset
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.datasets.errors import BadDataset
 from training.datasets.records import Listing
-from training.errors import BadDataset
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 DEPTH = 2  # archives wrap a data set in a folder of its own name, or in two

@@ -7,9 +7,9 @@ Splits are drawn by the DICOM PatientID, and images are shown in the brain windo
 import re
 from pathlib import Path
 
+from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root, read_table
 from training.datasets.records import Excluded, Listing, Record, Window
-from training.errors import BadDataset
 
 TABLE, IMAGES = "stage_1_train.csv", "stage_1_train_images"
 CLASSES = ("no hemorrhage", "hemorrhage")

@@ -5,10 +5,10 @@
 
 from pathlib import Path
 
+from training.datasets.errors import BadDataset
 from training.datasets.layouts.folder import SPLIT_FOLDERS
 from training.datasets.layouts.layout import Layout, read_table
 from training.datasets.records import Listing, Record, SplitName
-from training.errors import BadDataset
 
 NAME = "labels.csv"
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
+from training.datasets.errors import BadDataset
 from training.datasets.medmnist.published import published_set
 from training.datasets.records import SPLIT_NAMES, SplitName
-from training.errors import BadDataset
 
 
 def read_medmnist(path: Path) -> Dataset:

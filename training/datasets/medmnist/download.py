@@ -6,8 +6,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.medmnist.published import MD5, published_set
-from training.errors import BadDataset, DataNotFound
 from training.progress import Progress, silent
 
 ADDRESS = "https://zenodo.org/records/10519652/files/{name}.npz?download=1"

@@ -1,0 +1,5 @@
+"""`python -m candor`: the command line."""
+
+from candor.command_line import main
+
+main()

@@ -1,0 +1,143 @@
+"""`candor ledger`: check, prune, forget, export, backup, upgrade."""
+
+import dataclasses
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from candor.commands.options import JsonOption, LedgerOption, ledger_url
+
+app = typer.Typer(help="Look after a ledger: check, prune, erase, export, copy, upgrade.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    repair: Annotated[bool, typer.Option("--repair", help="Write what should be there.")] = False,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Recount labels, sums and detectors from the answers; exit code 1 when something differs and is not repaired."""
+    from candor.terminal import bars, print_json, stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.maintenance import recount
+
+    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+        found = (recount.repair if repair else recount.check)(opened, progress=progress)
+    if json_out:
+        print_json(dataclasses.asdict(found) | {"differences": [row._asdict() for row in found.differences]})
+    else:
+        for table, where, was, expected in found.differences:
+            stdout.print(f"{table}: {where}: found {was}, expected {expected}")
+        counted = f"{found.answers:,} answers, {found.labels:,} labels, {found.day_sums:,} day sums"
+        counted += f", {found.detectors} detectors"
+        wrong = ", ".join(f"{count:,} in {table}" for table, count in found.differing.items())
+        verdict = "all agree" if found.agrees else f"{wrong} {'differed, now repaired' if repair else 'differ'}"
+        stdout.print(f"{counted}: {verdict}")
+    if not found.agrees and not repair:
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Keep this much: 90d, 12w or 36h. Whole UTC days go.")],
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Delete old answers and their labels; day sums stay, so reports do not change. Labels that come later expire."""
+    from candor.terminal import bars, print_json, stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.maintenance import retention
+
+    older_than_s = _seconds(older_than)
+    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+        pruned = retention.prune(opened, older_than_s=older_than_s, progress=progress)
+    if json_out:
+        print_json(dataclasses.asdict(pruned))
+        return
+    before = datetime.fromtimestamp(pruned.before_ns / 1e9, UTC).date()
+    stdout.print(f"Deleted {pruned.answers:,} answers served before {before} (UTC) and {pruned.labels:,} labels.")
+
+
+@app.command()
+def forget(
+    request_id: Annotated[str | None, typer.Option(help="Erase every answer to this request id.")] = None,
+    prediction_id: Annotated[str | None, typer.Option(help="Erase the answer of this id.")] = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Erase answers with their tags and labels and their share of the sums; exit code 1 when there is nothing."""
+    from uuid import UUID
+
+    from candor.terminal import print_json, stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.maintenance import erasure
+
+    if (request_id is None) == (prediction_id is None):
+        raise typer.BadParameter("give either --request-id or --prediction-id")
+    try:
+        key = None if prediction_id is None else UUID(prediction_id).bytes
+    except ValueError:
+        raise typer.BadParameter(f"--prediction-id must be the UUID from an answer; got {prediction_id!r}") from None
+    with Ledger(ledger_url(ledger)) as opened:
+        erased = erasure.forget(opened, prediction_id=key, request_id=request_id)
+    if json_out:
+        print_json(dataclasses.asdict(erased))
+    else:
+        stdout.print(f"Erased {erased.answers} answers, {erased.labels} labels and {erased.waiting} waiting labels.")
+    if not (erased.answers or erased.waiting):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="FILE.parquet or FILE.csv.")],
+    model: Annotated[str | None, typer.Option(help="Only this model's answers (default: all).")] = None,
+    ledger: LedgerOption = None,
+) -> None:
+    """Write one row an answer, with its current label, for other programs."""
+    from candor.terminal import bars, stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.maintenance.export import export as write
+
+    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+        count = write(opened, file, model=model, progress=progress)
+    stdout.print(f"{file}: {count:,} answers")
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The copy.")], ledger: LedgerOption = None) -> None:
+    """Copy a SQLite ledger while servers write to it."""
+    from candor.terminal import bars, stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.maintenance.backup import backup as copy
+
+    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+        size_bytes = copy(opened, file, progress=progress)
+    stdout.print(f"{file}: {size_bytes:,} bytes")
+
+
+@app.command()
+def upgrade(ledger: LedgerOption = None) -> None:
+    """Bring a ledger of an older release up to this release's schema, as opening it does; make a copy before."""
+    from candor.terminal import stdout
+    from monitoring.ledger.database import Ledger
+    from monitoring.ledger.schema import SCHEMA_VERSION
+
+    with Ledger(ledger_url(ledger)) as opened:
+        was = f"upgraded from schema {opened.upgraded_from} to" if opened.upgraded_from else "has"
+        stdout.print(f"{opened.name} {was} schema {SCHEMA_VERSION}")
+
+
+def _seconds(text: str) -> float:
+    """A span such as 90d in seconds.
+
+    >>> _seconds("90d"), _seconds("36h")
+    (7776000.0, 129600.0)
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([hdw])", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"a span is a number and h, d or w, such as 90d; got {text!r}")
+    return float(found[1]) * {"h": 3600, "d": 86_400, "w": 604_800}[found[2]]

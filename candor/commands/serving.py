@@ -1,0 +1,106 @@
+"""`candor serve` and `candor predict`."""
+
+import dataclasses
+import gc
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from candor.commands.options import JsonOption, StoreOption, settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (default: 8080).")] = None,
+    store: StoreOption = None,
+    ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="First measure this machine for ten seconds, say and use what is best.")
+    ] = False,
+) -> None:
+    """Serve the production version of every model over HTTP, with ledger and monitor; settings: docs/operations.md."""
+    gc.disable()  # a dozen walks through what is being imported, and stays, would be a tenth of the start
+    from serving.process.server import serve as run_server
+
+    gc.enable()
+    chosen = settings(host=host, port=port, store=store, ledger=ledger)
+    raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    model: Annotated[
+        str | None, typer.Option(help="Bundle folder (without --url), or a model's name (with it).")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask a running server instead of loading a bundle.")] = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
+    from candor.terminal import print_json, stderr, stdout
+    from model_store.errors import ImageError
+    from serving.client.client import ServerRefused
+    from serving.client.tables import image_files
+
+    classify = _local_classifier(model) if url is None else _remote_classifier(url, model)
+    answers, refused = [], 0
+    for path in image_files(images):
+        try:
+            answer = {"image": str(path)} | classify(path)
+        except (ImageError, ServerRefused, OSError) as error:
+            refused += 1
+            answer = {"image": str(path), "error": str(error)}
+        answers.append(answer)
+        if json_out:
+            continue
+        if "error" in answer:
+            stderr.print(f"{path}: {answer['error']}", style="red", markup=False)
+        else:
+            note = "  refer to a person" if answer["refer"] else ""
+            stdout.print(f"{path}: {answer['label']} {answer['confidence']:.3f}{note}", markup=False)
+    if json_out:
+        print_json(answers)
+    raise typer.Exit(1 if refused else 0)
+
+
+def _local_classifier(folder: str | None) -> Any:
+    from model_store.bundle import read_bundle
+    from serving.inference.predictor import Predictor
+
+    if folder is None:
+        raise typer.BadParameter("give --model FOLDER (a bundle) or --url ADDRESS (a running server)")
+    predictor = Predictor(read_bundle(Path(folder)))
+    return lambda path: dataclasses.asdict(predictor.classify(path.read_bytes()))
+
+
+def _remote_classifier(url: str, model: str | None) -> Any:
+    from serving.client.client import Client
+
+    client = Client(url)
+    return lambda path: client.predict(path, model=model)
+
+
+def _tuned(known: Any) -> Any:
+    """The settings with what suits the largest model in production best; prints what was tried."""
+    from candor.terminal import stderr, table
+    from model_store.store import Store
+    from serving.inference.tuning import tune, tuned
+
+    store = Store(known.store)
+    bundles = [store.read(name) for name in store.models() if store.production(name) is not None]
+    if not bundles:
+        raise typer.BadParameter(f"nothing is in production in {store.root}, so there is nothing to tune for")
+    largest = max(bundles, key=lambda bundle: len(bundle.onnx))
+    stderr.print(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
+    trials = tune(largest, device=known.device)
+    rows = [
+        [str(each.threads), "yes" if each.spinning else "no", str(each.batch), f"{each.images_per_s:.1f}"]
+        for each in sorted(trials, key=lambda each: -each.images_per_s)
+    ]
+    stderr.print(table("", ["threads", "spinning", "batch", "images/s"], rows))
+    best = trials[0]
+    stderr.print(
+        f"chosen: CANDOR_THREADS={best.threads} CANDOR_SPINNING={str(best.spinning).lower()} "
+        f"CANDOR_MAX_BATCH={best.batch}; set them to start without measuring"
+    )
+    return tuned(known, best)

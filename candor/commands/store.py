@@ -1,0 +1,37 @@
+"""`candor promote` and `candor models`."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from candor.commands.options import JsonOption, StoreOption, settings
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[int, typer.Argument(help="The version to serve from now on; an older one rolls back.")],
+    store: StoreOption = None,
+) -> None:
+    """Point `production` at a version; running servers switch within a second, without losing a request."""
+    from candor.terminal import stdout
+    from model_store.store import Store
+
+    Store(settings(store=store).store).promote(model, version)
+    stdout.print(f"{model}: version {version} is in production")
+
+
+def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
+    """List the models in the store, their versions, and how calibrated each was when it was made."""
+    from candor.terminal import catalog_table, print_json, stdout
+    from model_store.catalog import catalog
+    from model_store.store import Store
+
+    opened = Store(settings(store=store).store)
+    entries = [dataclasses.asdict(entry) for entry in catalog(opened)]
+    if json_out:
+        print_json(entries)
+    elif entries:
+        stdout.print(catalog_table(entries))
+    else:
+        stdout.print(f"The store {opened.root} is empty; `candor export` publishes into it.")

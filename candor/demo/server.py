@@ -1,0 +1,100 @@
+"""A `candor serve` process of the demo's own, in which torch cannot be imported."""
+
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from serving.errors import ServingError
+
+START_S = 30.0
+STOP_S = 30.0
+# A module that is None in sys.modules raises ImportError when imported: proof that serving does without.
+_PROGRAM = "import sys; sys.modules['torch'] = None; from candor.command_line import main; main()"
+
+
+class ServerFailed(ServingError):
+    """The server did not come up."""
+
+
+class ServerProcess:
+    """Starts on a free port, is ready when `url` can be used, and is stopped by SIGTERM.
+
+    Attributes:
+        url: its address.
+        ready_s: seconds from start to ready.
+    """
+
+    def __init__(self, *, store: Path, ledger: str, log: Path) -> None:
+        self._command = [sys.executable, "-c", _PROGRAM, "serve", "--port", "0"]
+        self._command += ["--store", str(store), "--ledger", ledger]
+        self._log = log
+        self.url = ""
+        self.ready_s = 0.0
+
+    def __enter__(self) -> Self:
+        from serving.client.client import Client
+
+        started = time.monotonic()
+        with self._log.open("wb") as log:
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
+            self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, env=environment)
+        self.url = self._read_url()
+        with Client(self.url) as client:
+            while not client.ready():
+                if self._process.poll() is not None or time.monotonic() - started > START_S:
+                    raise self._failure()
+                time.sleep(0.02)
+        self.ready_s = time.monotonic() - started
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def stop(self) -> int:
+        """End it as an orchestrator would, and return its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def wait(self) -> None:
+        """Return when it has ended, or on Ctrl-C."""
+        self._process.wait()
+
+    def _read_url(self) -> str:
+        """The address from the first line it prints; that line comes once it listens."""
+        lines: queue.Queue[str] = queue.Queue()
+        output = self._process.stdout
+        if output is None:
+            raise self._failure()
+        threading.Thread(target=lambda: lines.put(output.readline().decode()), daemon=True).start()
+        try:
+            found = re.search(r"https?://\S+", lines.get(timeout=START_S))
+        except queue.Empty:
+            found = None
+        if found is None:
+            raise self._failure()
+        return found[0]
+
+    def _failure(self) -> ServerFailed:
+        self._process.kill()
+        tail = self._log.read_text(errors="replace").splitlines()[-3:]
+        return ServerFailed(
+            f"the server did not start within {START_S:.0f} s; its log {self._log} ends: {' | '.join(tail)}"
+        )

@@ -1,0 +1,129 @@
+"""Images sent over HTTP: a split once through, and a stream that flows while something else happens."""
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from httpx import TransportError
+
+from calibration.bins import BinSums
+from serving.client.client import Client, Patience, ServerRefused
+from training.datasets import Split
+from training.progress import Progress
+
+CONNECTIONS = 8
+LABELS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Images that were answered, in the order in which they were sent.
+
+    Attributes:
+        indices: of the images in their split.
+        answers: as the server gave them.
+        labels: the class names that a person would give.
+    """
+
+    indices: list[int]
+    answers: list[dict[str, Any]]
+    labels: list[str]
+
+    @property
+    def prediction_ids(self) -> list[str]:
+        """The id of each answer, for feedback and for recalibration."""
+        return [answer["prediction_id"] for answer in self.answers]
+
+    def halves(self) -> "tuple[Sent, Sent]":
+        """The first and the second half."""
+        middle = len(self.indices) // 2
+        return self._part(slice(0, middle)), self._part(slice(middle, None))
+
+    def sums(self) -> BinSums:
+        """The confidence bins of these answers, judged by their labels."""
+        confidence = [answer["confidence"] for answer in self.answers]
+        pairs = zip(self.answers, self.labels, strict=True)
+        return BinSums.from_predictions(confidence, [answer["label"] == name for answer, name in pairs])
+
+    def _part(self, part: slice) -> "Sent":
+        return Sent(self.indices[part], self.answers[part], self.labels[part])
+
+
+def send(
+    client: Client,
+    model: str,
+    split: Split,
+    indices: list[int],
+    *,
+    classes: Sequence[str],
+    progress: Progress,
+    stage: str,
+) -> Sent:
+    """Send some images of a split, as PNG or as the files they are, over several connections."""
+    answers: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for answer in pool.map(lambda index: client.predict(split.images.encoded(index), model=model), indices):
+            answers.append(answer)
+            progress(stage, len(answers), len(indices))
+    return Sent(indices, answers, [classes[split.labels[index]] for index in indices])
+
+
+def label(client: Client, sent: Sent, *, progress: Progress, stage: str) -> Counter[str]:
+    """Send the true label of each answer, a few at a time as they would come in; count what became of them."""
+    statuses: Counter[str] = Counter()
+    pairs = list(zip(sent.prediction_ids, sent.labels, strict=True))
+    for start in range(0, len(pairs), LABELS_AT_ONCE):
+        items = [{"prediction_id": key, "label": name} for key, name in pairs[start : start + LABELS_AT_ONCE]]
+        statuses.update(result["status"] for result in client.feedback(items))
+        progress(stage, min(start + LABELS_AT_ONCE, len(pairs)), len(pairs))
+    return statuses
+
+
+@dataclass
+class Stream:
+    """Sends the images of a split round and round from several connections until the block ends.
+
+    Attributes:
+        versions: answers by the version that gave them.
+        failures: what was not answered, each with its reason.
+    """
+
+    url: str
+    model: str
+    split: Split
+    versions: Counter[int] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._flow, args=(seed,)) for seed in range(CONNECTIONS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _flow(self, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        with Client(self.url, patience=Patience(attempts=1)) as client:  # no second try: a lost request must show
+            while not self._stop.is_set():
+                image = self.split.images.encoded(int(generator.integers(len(self.split.labels))))
+                try:
+                    version = int(client.predict(image, model=self.model)["version"])
+                except (ServerRefused, TransportError) as error:
+                    with self._lock:
+                        self.failures.append(str(error))
+                else:
+                    with self._lock:
+                        self.versions[version] += 1

@@ -1,0 +1,88 @@
+"""What an alarm says: which stream of labels raised it, which way confidence errs there, and since about when.
+
+The stream is the one with the most evidence; the time is `calibration.onset` of that stream's labels since the last
+reset. Both are estimates beside the promise: the promise is about the alarm, not about its explanation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from calibration.bins import bin_index
+from calibration.drift import DriftDetector, Stream
+from calibration.onset import onset
+from monitoring.feedback.first_labels import FirstLabel
+from monitoring.ledger import calibrations
+from monitoring.ledger.schema import label_current, prediction
+
+LABELS_LIMIT = 100_000  # the latest labels that the search for the beginning looks at
+
+
+def describe(
+    connection: Connection, calibration_id: int, detector: DriftDetector, labels: Sequence[FirstLabel]
+) -> dict[str, Any]:
+    """The detail of the alarm event.
+
+    Args:
+        connection: to look up names and dates.
+        calibration_id: whose alarm it is.
+        detector: with the alarm raised.
+        labels: those shown since the last reset, up to the one that raised the alarm; the latest suffice.
+    """
+    where = detector.stream or Stream("all")
+    return {
+        "labels": detector.alarm_label,
+        "direction": detector.direction,
+        "stream": where.kind,
+        "index": where.index,
+        "name": stream_name(connection, calibration_id, where, detector.settings.bin_count),
+        "since": _since(connection, calibration_id, detector, where, labels),
+    }
+
+
+def stream_name(connection: Connection, calibration_id: int, stream: Stream, bin_count: int) -> str | None:
+    """The class's name, or the bin's edges; None for the whole stream."""
+    if stream.kind == "bin" and stream.index is not None:
+        return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
+    if stream.kind == "class" and stream.index is not None:
+        (row,) = calibrations.load(connection, [calibration_id])
+        return row.classes[stream.index]
+    return None
+
+
+def _since(
+    connection: Connection,
+    calibration_id: int,
+    detector: DriftDetector,
+    where: Stream,
+    labels: Sequence[FirstLabel],
+) -> dict[str, Any] | None:
+    """Label numbers count from 1, over all labels since the last reset, as `alarm_label` does."""
+    confidence = np.array([label.confidence for label in labels], dtype=np.float64)
+    keys = {"all": None, "bin": bin_index(confidence), "class": np.array([label.predicted for label in labels])}
+    key = keys[where.kind]
+    chosen = np.arange(len(labels)) if key is None else np.flatnonzero(key == where.index)
+    correct = np.array([label.correct for label in labels], dtype=bool)
+    found = onset(confidence[chosen], correct[chosen], direction=detector.direction or "over")
+    if found is None:
+        return None
+    last = detector.alarm_label or 0
+    at = {name: int(chosen[getattr(found, name)]) for name in ("label", "lower", "upper")}
+    numbers = {name: last - (len(labels) - 1 - index) for name, index in at.items()}
+    feedback_id = labels[at["label"]].feedback_id
+    return numbers | {
+        "feedback_id": feedback_id,
+        "served_at_ns": _served_at_ns(connection, calibration_id, feedback_id),
+    }
+
+
+def _served_at_ns(connection: Connection, calibration_id: int, feedback_id: int) -> int | None:
+    """When the answer was served whose first label this is."""
+    wanted = select(prediction.c.served_at_ns).join(
+        label_current, label_current.c.prediction_id == prediction.c.prediction_id
+    )
+    label = label_current.c
+    chosen = wanted.where(label.calibration_id == calibration_id, label.first_feedback_id == feedback_id)
+    return connection.scalar(chosen)

@@ -1,0 +1,83 @@
+"""What happened to a calibration, in order: the events that a replay of its labels must honor, and that people read."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from calibration.drift import DriftSettings
+from monitoring.ledger import calibrations
+from monitoring.ledger.schema import monitor_event
+
+PROMOTED = calibrations.PROMOTED
+STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
+CHECKPOINT = "checkpoint"  # the detector's state, kept because labels before it were pruned or erased
+KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, CHECKPOINT, PROMOTED)
+AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector knows nothing
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a calibration's history; `feedback_id` is the last one that the detector knew of."""
+
+    kind: str
+    feedback_id: int
+    at_ns: int
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and later changes.
+
+    `changes`: (feedback id, settings) of each change; the settings hold for labels after that id. `state`: what the
+    detector knows at `since`, None for nothing. `began`: where it last knew nothing.
+    """
+
+    settings: DriftSettings
+    since: int
+    changes: tuple[tuple[int, DriftSettings], ...]
+    state: dict[str, Any] | None
+    began: int
+
+
+def record(
+    connection: Connection, calibration_id: int, kind: str, detail: dict[str, Any], *, feedback_id: int, now_ns: int
+) -> None:
+    """Append an event."""
+    values = {"kind": kind, "at_ns": now_ns, "detail": json.dumps(detail), "feedback_id": feedback_id}
+    connection.execute(insert(monitor_event).values(values | {"calibration_id": calibration_id}))
+
+
+def read(connection: Connection, calibration_id: int) -> list[Event]:
+    """The history of a calibration, oldest first."""
+    wanted = select(monitor_event).filter_by(calibration_id=calibration_id).order_by(monitor_event.c.event_id)
+    return [Event(row.kind, row.feedback_id, row.at_ns, json.loads(row.detail)) for row in connection.execute(wanted)]
+
+
+def latest(history: Sequence[Event], kind: str) -> Event | None:
+    """The last event of that kind."""
+    return next((event for event in reversed(history) if event.kind == kind), None)
+
+
+def last_chapter(history: Sequence[Event]) -> Chapter:
+    """What a replay needs since the last reset or checkpoint. Raises LookupError without a start."""
+    settings: DriftSettings | None = None
+    state: dict[str, Any] | None = None
+    since, began, changes = 0, 0, list[tuple[int, DriftSettings]]()
+    for event in history:
+        if event.kind == STARTED:
+            settings, since, began = DriftSettings(**event.detail), event.feedback_id, event.feedback_id
+        elif event.kind == SETTINGS:
+            changes.append((event.feedback_id, DriftSettings(**event.detail)))
+        elif event.kind in AFRESH:
+            settings, since, changes = (changes[-1][1] if changes else settings), event.feedback_id, []
+            state, began = None, since
+        elif event.kind == CHECKPOINT:
+            settings, since, changes = DriftSettings(**event.detail["settings"]), event.feedback_id, []
+            state = event.detail["state"]
+    if settings is None:
+        raise LookupError("This calibration was never watched: its history has no start.")
+    return Chapter(settings, since, tuple(changes), state, began)

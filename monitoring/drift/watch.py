@@ -1,0 +1,207 @@
+"""The drift watch: one detector a calibration, whose state is saved in the transaction that records the labels.
+
+State and labels are therefore never apart: after a crash the detector stands where the ledger stands, and a
+`replay` of the ledger's first labels since the last start or acknowledgment gives the very same state.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from calibration.drift import DriftDetector, DriftSettings, DriftState, StateOutdated
+from monitoring.drift import alarm, events
+from monitoring.drift.events import (
+    ACKNOWLEDGED,
+    ALARM,
+    CHECKPOINT,
+    SETTINGS,
+    STARTED,
+    Chapter,
+    last_chapter,
+    record,
+)
+from monitoring.feedback.first_labels import FirstLabel
+from monitoring.ledger import calibrations
+from monitoring.ledger.schema import feedback, label_current, monitor_state, prediction
+from monitoring.ledger.statement import replacing
+
+_KEEP = replacing(monitor_state)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A calibration's detector, and the last feedback id it knows of (corrections count, though it never sees them)."""
+
+    calibration_id: int
+    detector: DriftDetector
+    last_feedback_id: int
+
+    @property
+    def settings(self) -> DriftSettings:
+        """What the detector's alarm promises."""
+        return self.detector.settings
+
+    def save(self, connection: Connection) -> None:
+        """Write the state; the caller's transaction also holds the labels that led to it."""
+        state = json.dumps(self.detector.state.as_dict())
+        row = (self.calibration_id, json.dumps(asdict(self.settings)), state, self.last_feedback_id)
+        _KEEP.run(connection, [row])
+
+
+def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
+    """Begin to watch, or go on watching, each of the card's classes too.
+
+    Other settings than before hold for the labels to come, and are an event.
+    """
+    settings = replace(settings, class_count=_class_count(connection, calibration_id))
+    known = load(connection, calibration_id)
+    if known is not None and known.settings == settings:
+        return known
+    if known is None:
+        watched = Watched(calibration_id, DriftDetector(settings), 0)
+    else:
+        watched = Watched(calibration_id, known.detector.with_settings(settings), known.last_feedback_id)
+    watched.save(connection)
+    kind = STARTED if known is None else SETTINGS
+    _note(connection, watched, kind, asdict(settings), now_ns=now_ns)
+    return watched
+
+
+def load(connection: Connection, calibration_id: int) -> Watched | None:
+    """The detector as it was saved, or replayed if an older release saved it; None when it is not watched."""
+    row = connection.execute(select(monitor_state).filter_by(calibration_id=calibration_id)).one_or_none()
+    return None if row is None else decode(connection, row)
+
+
+def decode(connection: Connection, row: Row[Any]) -> Watched:
+    """The detector that a row of monitor_state holds."""
+    try:
+        state = DriftState.from_dict(json.loads(row.state))
+    except StateOutdated:
+        # Labels of this very transaction are in the ledger already: they are to be shown afterwards.
+        detector = replay(connection, row.calibration_id, until=row.last_feedback_id)
+    else:
+        detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
+    return Watched(row.calibration_id, detector, row.last_feedback_id)
+
+
+def advance(
+    connection: Connection,
+    calibration_id: int,
+    labels: Sequence[FirstLabel],
+    *,
+    last_feedback_id: int,
+    now_ns: int,
+) -> tuple[DriftDetector, bool]:
+    """Show the detector these first labels and save it; also says whether the alarm was raised on one of them."""
+    known = load(connection, calibration_id)
+    if known is None:
+        known = start(connection, calibration_id, DriftSettings(), now_ns=now_ns)
+    raised_at = _show(known.detector, labels)
+    watched = Watched(calibration_id, known.detector, last_feedback_id)
+    watched.save(connection)
+    if raised_at is not None:
+        raised = Watched(calibration_id, known.detector, raised_at)
+        shown = _shown_since_reset(connection, calibration_id, known.settings, until=raised_at)
+        detail = alarm.describe(connection, calibration_id, known.detector, shown)
+        _note(connection, raised, ALARM, detail, now_ns=now_ns)
+    return known.detector, raised_at is not None
+
+
+def acknowledge(
+    connection: Connection, calibration_id: int, *, note: str | None, now_ns: int, kind: str = ACKNOWLEDGED
+) -> Watched | None:
+    """Forget the evidence so far and begin anew, alarm or not; None when the calibration is not watched.
+
+    `kind` is ACKNOWLEDGED, or RESET where no alarm is answered: a repaired device, a changed ward.
+    """
+    watched = load(connection, calibration_id)
+    if watched is not None:
+        detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
+        watched.detector.reset()
+        watched.save(connection)
+        _note(connection, watched, kind, detail, now_ns=now_ns)
+    return watched
+
+
+def replay(connection: Connection, calibration_id: int, *, until: int | None = None) -> DriftDetector:
+    """Rebuild the detector from the ledger alone: first labels since the last start, acknowledgment or checkpoint.
+
+    `until` is the last feedback id to know of, all by default. Raises LookupError for what was never watched.
+    """
+    chapter = last_chapter(events.read(connection, calibration_id))
+    detector, since = _at_start(chapter), chapter.since
+    for changed_at, changed in chapter.changes:
+        _show(detector, _first_labels(connection, calibration_id, since, changed_at))
+        detector, since = detector.with_settings(changed), changed_at
+    _show(detector, _first_labels(connection, calibration_id, since, until))
+    return detector
+
+
+def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:
+    """Keep the detector's state in the history: labels it has seen are about to go from the ledger."""
+    watched = load(connection, calibration_id)
+    if watched is not None:
+        detail = {"reason": reason, "settings": asdict(watched.settings), "state": watched.detector.state.as_dict()}
+        _note(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
+
+
+def _at_start(chapter: Chapter) -> DriftDetector:
+    """The detector at the chapter's start; one that knows nothing where a checkpoint's format is not read any more."""
+    try:
+        return DriftDetector(chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None)
+    except StateOutdated:
+        return DriftDetector(chapter.settings)
+
+
+def _class_count(connection: Connection, calibration_id: int) -> int:
+    return sum(len(row.classes) for row in calibrations.load(connection, [calibration_id]))
+
+
+def _shown_since_reset(
+    connection: Connection, calibration_id: int, settings: DriftSettings, *, until: int
+) -> list[FirstLabel]:
+    since = last_chapter(events.read(connection, calibration_id)).began
+    labels = _first_labels(connection, calibration_id, since, until, latest=alarm.LABELS_LIMIT)
+    return [label for label in labels if label.audited or not settings.audit]
+
+
+def _first_labels(
+    connection: Connection, calibration_id: int, after: int, until: int | None, *, latest: int | None = None
+) -> list[FirstLabel]:
+    """Labels as they first came, for feedback ids in (after, until], in their order; at most the `latest`."""
+    first_id = label_current.c.first_feedback_id
+    columns = (label_current.c.confidence, feedback.c.correct, prediction.c.predicted, prediction.c.audit)
+    wanted = (
+        select(first_id, *columns)
+        .join(feedback, feedback.c.feedback_id == first_id)
+        .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
+        .where(label_current.c.calibration_id == calibration_id, first_id > after)
+        .order_by(first_id.desc())
+    )
+    if until is not None:
+        wanted = wanted.where(first_id <= until)
+    rows = connection.execute(wanted.limit(latest)).all()
+    return [
+        FirstLabel(feedback_id, confidence, bool(correct), predicted, audit is not None)
+        for feedback_id, confidence, correct, predicted, audit in reversed(rows)
+    ]
+
+
+def _show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
+    """Update the detector; the feedback id of the label that raised the alarm, if one did."""
+    if detector.settings.audit:
+        labels = [label for label in labels if label.audited]
+    if not labels:
+        return None
+    ids, confidence, correct, predicted, _ = zip(*labels, strict=True)
+    raised = detector.update_many(confidence, correct, predicted)
+    return None if raised is None else int(ids[raised])
+
+
+def _note(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
+    ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
+    record(connection, watched.calibration_id, kind, detail, **ids)

@@ -1,0 +1,199 @@
+"""Answers from elsewhere on their way into the ledger: each is written once, whatever is sent again.
+
+An answer is known again by its prediction id, or by its calibration and request id whatever time it names now. Its key
+is a UUIDv7 like any other, because retention is a range of keys: the caller's own, or time served and a hash.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from monitoring.errors import LabelUnknown, ModelUnknown, PredictionInvalid, brief
+from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.feedback.answers import find
+from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.calibrations import CalibrationRow, of_model
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.schema import prediction
+from monitoring.ledger.watermark import pruned_before_ns
+
+AHEAD_NS = 86_400 * 10**9  # how far another clock may be ahead
+_ROUNDING = 1e-4  # between a confidence and the probabilities it was taken from
+_SAME = 1e-6
+_CHUNK = 500  # parameters in one IN list
+
+
+class _Said(NamedTuple):
+    """What an answer says, as the ledger keeps it; `probabilities` is empty where only the top one is known."""
+
+    predicted: int
+    confidence: float
+    probabilities: bytes
+
+
+class _Known(NamedTuple):
+    calibration_id: int
+    predicted: int
+    confidence: float
+
+
+class Log:
+    """The answers of one transaction, in which nobody else logs. `judge` once, then write `rows`."""
+
+    def __init__(self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int) -> None:
+        self.rows: list[PredictionRow] = []
+        self._connection = connection
+        self._calibrations = calibrations
+        self._now_ns = now_ns
+        self._models: dict[str, list[CalibrationRow]] = {}
+        self._keys: dict[tuple[int, str], bytes] = {}  # by calibration and request id
+        self._known: dict[bytes, _Known] = {}
+        self._pruned_before_ns = 0
+
+    def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
+        """One result an item, in their order; what is to be written is in `rows`."""
+        rows = [self._row(item) for item in items]
+        named = [(item, row) for item, row in zip(items, rows, strict=True) if row is not None]
+        self._look_up(named)
+        self._pruned_before_ns = pruned_before_ns(self._connection)
+        return [self._one(item, row) for item, row in zip(items, rows, strict=True)]
+
+    def _row(self, item: LoggedItem) -> CalibrationRow | None:
+        """The declared model that gave this answer: of no version, its newest."""
+        if item.model not in self._models:
+            declared = [row for row in of_model(self._connection, item.model) if row.is_logged]
+            self._models[item.model] = sorted(declared, key=lambda row: -row.version)
+        for row in self._models[item.model]:
+            if item.version in (None, row.version):
+                self._calibrations.setdefault(row.calibration_id, row)
+                return row
+        return None
+
+    def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
+        """What the ledger has of these answers."""
+        ids = {row.calibration_id for _, row in named}
+        for portion in _portions({item.request_id for item, _ in named if item.request_id is not None}):
+            wanted = select(prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id).where(
+                prediction.c.request_id.in_(portion), prediction.c.calibration_id.in_(ids)
+            )
+            for calibration_id, request_id, key in self._connection.execute(wanted):
+                self._keys[calibration_id, request_id] = key
+        answers = find(self._connection, (self._key(item, row) for item, row in named))
+        for key, answer in answers.items():
+            self._known[key] = _Known(answer.calibration_id, answer.predicted, answer.confidence)
+
+    def _key(self, item: LoggedItem, row: CalibrationRow) -> bytes:
+        if item.prediction_id is not None:
+            return item.prediction_id
+        request_id = item.request_id or ""
+        known = self._keys.get((row.calibration_id, request_id))
+        return known or make_key(self._served_at_ns(item), row.calibration_id, request_id)
+
+    def _served_at_ns(self, item: LoggedItem) -> int:
+        if item.served_at_ns is not None:
+            return item.served_at_ns
+        return self._now_ns if item.prediction_id is None else int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
+
+    def _one(self, item: LoggedItem, row: CalibrationRow | None) -> LoggedResult:
+        if row is None:
+            unknown = f"{ModelUnknown(item.model, item.version)} Declare it first: POST /models-log."
+            return _rejected(Fault.UNKNOWN_MODEL, unknown)
+        if item.label is not None and item.label not in row.class_index:
+            return _rejected(Fault.UNKNOWN_LABEL, str(LabelUnknown(item.label, row.classes)))
+        try:
+            said = _say(item, row)
+        except PredictionInvalid as error:
+            return _rejected(Fault.INVALID, str(error))
+        key, served_at_ns = self._key(item, row), self._served_at_ns(item)
+        if (known := self._known.get(key)) is not None:
+            return _compare(key, known, _Known(row.calibration_id, said.predicted, said.confidence))
+        if served_at_ns > self._now_ns + AHEAD_NS:
+            return _rejected(Fault.INVALID, "The answer was served in the future: more than a day from now.")
+        if served_at_ns < self._pruned_before_ns:
+            return LoggedResult(LoggedStatus.EXPIRED, key, detail="The ledger no longer keeps answers of that day.")
+        self._known[key] = _Known(row.calibration_id, said.predicted, said.confidence)
+        if item.request_id is not None:
+            self._keys[row.calibration_id, item.request_id] = key
+        moment = (served_at_ns, item.tags, item.audit)
+        self.rows.append(PredictionRow(key, row.calibration_id, item.request_id, *said, *moment))
+        return LoggedResult(LoggedStatus.ACCEPTED, key)
+
+
+def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
+    """The label that came with an answer which is in the ledger now."""
+    if item.label is None or result.status not in (LoggedStatus.ACCEPTED, LoggedStatus.UNCHANGED):
+        return None
+    return FeedbackItem(item.label, result.prediction_id, source=item.source, observed_at_ns=item.observed_at_ns)
+
+
+def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
+    """A UUIDv7 of that time, the same for the same answer.
+
+    >>> from uuid import UUID
+    >>> UUID(bytes=make_key(10**18, 1, "scan-7")).version
+    7
+    """
+    digest = blake2b(f"{calibration_id} {request_id}".encode(), digest_size=10).digest()
+    milliseconds = (served_at_ns // 1_000_000).to_bytes(6, "big")
+    return milliseconds + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F]) + digest[3:]
+
+
+def _say(item: LoggedItem, row: CalibrationRow) -> _Said:
+    """What an answer says. Raises PredictionInvalid where that cannot be."""
+    predicted = None if item.predicted is None else row.class_index.get(item.predicted)
+    if item.predicted is not None and predicted is None:
+        raise PredictionInvalid(f"Field 'predicted': {LabelUnknown(item.predicted, row.classes)}")
+    if item.probabilities is None:
+        if predicted is None or item.confidence is None:
+            raise PredictionInvalid("Give 'probabilities', or 'predicted' and 'confidence'.")
+        return _Said(predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes)))
+    probabilities = _in_order(item.probabilities, row)
+    top = int(probabilities.argmax()) if predicted is None else predicted
+    largest = float(probabilities.max())
+    confidence = largest if item.confidence is None else item.confidence
+    if probabilities[top] < largest or abs(confidence - largest) > _ROUNDING:
+        raise PredictionInvalid(
+            "'predicted' and 'confidence' are to be the class of the largest probability, and that."
+        )
+    return _Said(top, confidence, probabilities.astype("<f4").tobytes())
+
+
+def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
+    """The probabilities of two classes follow from one of them; of more, nothing follows."""
+    if classes != 2:
+        return b""
+    probabilities = np.full(2, 1 - confidence, dtype="<f4")
+    probabilities[predicted] = confidence
+    return probabilities.tobytes()
+
+
+def _in_order(said: Mapping[str, float] | tuple[float, ...], row: CalibrationRow) -> np.ndarray:
+    if isinstance(said, tuple):
+        if len(said) != len(row.classes):
+            raise PredictionInvalid(f"There are {len(said)} probabilities, the model has {len(row.classes)} classes.")
+        return np.array(said)
+    for name in said.keys() ^ row.class_index.keys():
+        raise PredictionInvalid(
+            f"'probabilities' needs each class of the model once: {brief(name)} is too much or missing."
+        )
+    return np.array([said[name] for name in row.classes])
+
+
+def _compare(key: bytes, known: _Known, said: _Known) -> LoggedResult:
+    if known[:2] == said[:2] and abs(known.confidence - said.confidence) <= _SAME:
+        return LoggedResult(LoggedStatus.UNCHANGED, key)
+    return _rejected(
+        Fault.DIFFERS, "The ledger has an answer of this id that says something else; an answer is never changed."
+    )
+
+
+def _rejected(fault: Fault, detail: str) -> LoggedResult:
+    return LoggedResult(LoggedStatus.REJECTED, fault=fault, detail=detail)
+
+
+def _portions(names: Iterable[str]) -> Iterable[list[str]]:
+    wanted = sorted(names)
+    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))

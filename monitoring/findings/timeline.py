@@ -1,0 +1,58 @@
+"""A model's history over all its versions, for people: what happened when, newest last."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from monitoring.drift import events
+from monitoring.drift.events import ACKNOWLEDGED, ALARM, PROMOTED, RESET, SETTINGS, STARTED, Event
+from monitoring.errors import ModelUnknown
+from monitoring.findings.recommendation import describe_alarm
+from monitoring.ledger.calibrations import of_model
+
+LIMIT = 1_000
+
+
+def chronicle(connection: Connection, model: str, *, version: int | None = None) -> list[dict[str, Any]]:
+    """The latest events of a model, or of one version: version, kind, at (ISO 8601), sentence, feedback_id, detail.
+
+    Raises ModelUnknown.
+    """
+    rows = [row for row in of_model(connection, model) if version is None or row.version == version]
+    if not rows:
+        raise ModelUnknown(model, version)
+    dated = [(event.at_ns, row.version, event) for row in rows for event in events.read(connection, row.calibration_id)]
+    latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
+    return [{"version": number} | as_entry(event) for _, number, event in latest]
+
+
+def as_entry(event: Event) -> dict[str, Any]:
+    """One event as plain data."""
+    return {
+        "kind": event.kind,
+        "at": datetime.fromtimestamp(event.at_ns / 1e9, tz=UTC).isoformat(timespec="seconds"),
+        "sentence": _sentence(event),
+        "feedback_id": event.feedback_id,
+        "detail": event.detail,
+    }
+
+
+def _sentence(event: Event) -> str:
+    detail = event.detail
+    if event.kind == ALARM:
+        return describe_alarm(detail)
+    if event.kind in (ACKNOWLEDGED, RESET):
+        note = f": {detail['note']}" if detail.get("note") else ""
+        what = (
+            "The alarm was acknowledged" if detail.get("was_active") else "The watch was begun anew, without an alarm"
+        )
+        return f"{what} after {detail.get('labels', 0):,} labels{note}."
+    if event.kind in (STARTED, SETTINGS):
+        began = "The watch began" if event.kind == STARTED else "Other settings hold from here on"
+        listens = ", audited answers only" if detail.get("audit") else ""
+        return (
+            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms, tolerance "
+            f"{100 * detail['tolerance']:g} points{listens}."
+        )
+    return "This version went into production." if event.kind == PROMOTED else event.kind

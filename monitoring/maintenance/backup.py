@@ -1,0 +1,63 @@
+"""A copy of a SQLite ledger while servers write to it: one snapshot, checked, in place only when it is whole."""
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+from monitoring.errors import BackupRefused
+from monitoring.ledger.database import Ledger
+from monitoring.maintenance import Progress, silent
+
+_LOOK_S = 0.2
+
+
+def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
+    """Copy the ledger to `file`; returns its size in bytes.
+
+    Raises BackupRefused for a ledger in PostgreSQL, a file that exists, or a copy that turns out to be damaged.
+    """
+    if not ledger.is_sqlite:
+        raise BackupRefused(f"{ledger.name} is in PostgreSQL; use pg_dump, or what backs up your other databases.")
+    if file.exists():
+        raise BackupRefused(f"{file} exists already; give a name that is not taken.")
+    source = Path(str(ledger.url.database))
+    draft = file.with_name(f".{file.name}.part")
+    draft.unlink(missing_ok=True)
+    try:
+        _copy(source, draft, progress)
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return file.stat().st_size
+
+
+def _copy(source: Path, draft: Path, progress: Progress) -> None:
+    """All pages in one step: a step of fewer would begin again whenever a server commits."""
+    errors: list[Exception] = []
+    thread = threading.Thread(target=_copy_all, args=(source, draft, errors), name="candor-backup", daemon=True)
+    thread.start()
+    total = source.stat().st_size
+    while thread.is_alive():
+        thread.join(_LOOK_S)
+        progress("bytes", min(draft.stat().st_size, total) if draft.exists() else 0, total)
+    if errors:
+        raise errors[0]
+    progress("bytes", total, total)
+
+
+def _copy_all(source: Path, draft: Path, errors: list[Exception]) -> None:
+    here, there = sqlite3.connect(source), sqlite3.connect(draft)
+    try:
+        here.backup(there, pages=-1)
+        there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
+        (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise BackupRefused(f"The copy of {source} is damaged ({found}); so is the ledger, most likely.")
+    except (sqlite3.Error, BackupRefused) as error:
+        errors.append(error)
+    finally:
+        there.close()
+        here.close()

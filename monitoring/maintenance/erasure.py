@@ -1,0 +1,154 @@
+"""Erasing single answers, because a person asks for it: the answer, its tags, its labels, and its share of the sums.
+
+A day sum of a small slice may stand for one person, so the sums forget too (those of
+brightness a whole day). The drift detector does not: it is a
+product of bets over all labels, from which none can be read back; its state is kept in the history, so that replays
+agree.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, cast, delete, func, select, update
+
+from calibration.bins import bin_index
+from monitoring.drift import watch
+from monitoring.ledger import calibrations
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import forget_inputs
+from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
+from monitoring.ledger.schema import (
+    bin_day,
+    bin_total,
+    calibration,
+    feedback,
+    feedback_pending,
+    input_day,
+    label_current,
+    prediction,
+    tag_value,
+)
+from monitoring.ledger.slices import ERASED, Slices, Traits
+from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.totals import SUMS, rebuild_totals
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How many rows went."""
+
+    answers: int
+    labels: int
+    waiting: int
+
+
+def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None) -> Erased:
+    """Erase the answer of this id, or every answer to this request id and labels that wait for it. May be repeated."""
+    with ledger.write() as connection:
+        if ledger.is_sqlite:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
+        if request_id is not None:
+            lock(connection, Lock.REQUESTS)
+        named = (
+            prediction.c.prediction_id == prediction_id
+            if prediction_id is not None
+            else prediction.c.request_id == request_id
+        )
+        ids = connection.scalars(select(prediction.c.prediction_id).where(named)).all()
+        labels = _erase(connection, ids, now_ns=ledger.clock()) if ids else 0
+        waiting = 0
+        if request_id is not None:
+            held = delete(feedback_pending).where(feedback_pending.c.request_id == request_id)
+            waiting = connection.execute(held).rowcount
+    _scrub(ledger)
+    return Erased(len(ids), labels, waiting)
+
+
+def _scrub(ledger: Ledger) -> None:
+    """See that what was deleted is not left in SQLite's log; PostgreSQL's vacuum does this in its own time."""
+    if ledger.is_sqlite:
+        connection = sqlite3.connect(str(ledger.url.database))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+
+def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
+    """Erase these answers; returns how many labels and corrections went with them."""
+    served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
+    calibration_ids = connection.scalars(served_by).all()
+    lock_calibrations(connection, calibration_ids)
+    lock_tables(connection, bin_day, bin_total, input_day)
+    totals, tags = _shares(connection, ids, calibration_ids)
+    labels = 0
+    labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
+    for calibration_id in sorted({row.calibration_id for row in labeled}):
+        watch.checkpoint(connection, calibration_id, "erased", now_ns=now_ns)
+    for row in labeled:  # corrections come after the first label, so the search is a range of ids
+        said = (feedback.c.feedback_id >= row.first_feedback_id) & (feedback.c.prediction_id == row.prediction_id)
+        labels += connection.execute(delete(feedback).where(said)).rowcount
+    for table in (label_current, prediction):
+        connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
+    _subtract(connection, totals)
+    for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:
+        _drop_zeros(connection, *cell)
+    forget_inputs(connection, {(key.calibration_id, key.day) for key in totals})
+    rebuild_totals(connection, {(key.calibration_id, key.bin) for key in totals})
+    for model, key, value in tags:
+        _forget_value(connection, model, key, value)
+    return labels
+
+
+def _shares(
+    connection: Connection, ids: Sequence[bytes], calibration_ids: Sequence[int]
+) -> tuple[dict[SumKey, list[float]], set[tuple[str, str, str]]]:
+    """What these answers have added to the day sums, and (model, key, value) of their tags."""
+    known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
+    joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+    wanted = select(prediction, label_current.c.label).select_from(joined).where(prediction.c.prediction_id.in_(ids))
+    changes, slices, tags = SumChanges(), Slices(known, admits=False), set[tuple[str, str, str]]()
+    slices.begin()
+    for row in connection.execute(wanted).all():
+        bin_number = int(bin_index(np.array(row.confidence)))
+        cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+        answer = Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None))
+        changes.serve(answer)
+        if row.label is not None:
+            changes.label(answer, row.label)
+        tags |= {(known[row.calibration_id].model, *pair) for pair in slices.values(row.tags)}
+    return changes.totals(connection, slices), tags
+
+
+def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
+    """Take the shares out, shards put together, so that a row that comes to nothing leaves no trace."""
+    left: dict[SumKey, list[float]] = {}
+    for key, share in totals.items():
+        same = [bin_day.c[name] == value for name, value in key._asdict().items()]
+        stored = connection.execute(select(*(cast(func.sum(column), column.type) for column in SUMS)).where(*same))
+        row = stored.one()
+        connection.execute(delete(bin_day).where(*same))
+        rest = [(had or 0) - gone for had, gone in zip(row, share, strict=True)]
+        if any(abs(value) > 1e-9 for value in rest):
+            left[key] = rest
+    add_days(connection, left)
+
+
+def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_number: int) -> None:
+    """Delete rows that count nothing: a label that was corrected leaves such a trace in its class."""
+    cell = [bin_day.c.calibration_id == calibration_id, bin_day.c.day == day, bin_day.c.bin == bin_number]
+    counts = func.sum(bin_day.c.served), func.sum(bin_day.c.n)
+    empty = select(bin_day.c.slice).where(*cell).group_by(bin_day.c.slice).having(counts[0] == 0, counts[1] == 0)
+    connection.execute(delete(bin_day).where(*cell, bin_day.c.slice.in_(connection.scalars(empty).all())))
+
+
+def _forget_value(connection: Connection, model: str, key: str, value: str) -> None:
+    """Blot out a tag value that no sum counts any more; its place stays taken, so no other answer changes its slice."""
+    of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
+    name = f"tag:{key}={value}"
+    counted = select(1).where(bin_day.c.slice == name, bin_day.c.calibration_id.in_(of_model)).limit(1)
+    if connection.scalar(counted) is None:
+        this = (tag_value.c.model == model) & (tag_value.c.key == key)
+        taken = connection.scalar(select(func.count()).where(this, tag_value.c.value.like(f"{ERASED}%"))) or 0
+        blot = update(tag_value).where(this, tag_value.c.value == value).values(value=f"{ERASED} {taken + 1}")
+        connection.execute(blot)

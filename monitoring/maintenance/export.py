@@ -1,0 +1,186 @@
+"""The ledger as a table for other programs: one row an answer, with its current label. Parquet or CSV, streamed."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+import numpy as np
+from sqlalchemy import Connection, func, select
+
+from monitoring.errors import ExportRefused
+from monitoring.ledger import calibrations
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import calibration, feedback, label_current, prediction
+from monitoring.maintenance import Progress, silent
+
+COLUMNS = (
+    "prediction_id",
+    "model",
+    "version",
+    "request_id",
+    "served_at",
+    "predicted",
+    "confidence",
+    "probabilities",
+    "tags",
+    "audit",
+    "label",
+    "correct",
+    "source",
+    "observed_at",
+    "labeled_at",
+    "revision",
+)
+_PORTION = 20_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Sink(Protocol):
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None: ...
+
+
+def export(ledger: Ledger, file: Path, *, model: str | None = None, progress: Progress = silent) -> int:
+    """Write one row an answer, oldest first; returns how many. What was there is replaced once all is written.
+
+    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON. `label`, `source` and `observed_at` are the latest
+    word, `labeled_at` the first. Raises ExportRefused for another ending, or without pyarrow.
+    """
+    draft = file.with_name(f".{file.name}.part")
+    try:
+        with ledger.read() as connection, _sink(file, draft) as sink:
+            count = _copy(connection, sink, model, progress)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+    return count
+
+
+def _copy(connection: Connection, sink: _Sink, model: str | None, progress: Progress) -> int:
+    ids = connection.scalars(select(calibration.c.calibration_id)).all()
+    known = {row.calibration_id: row for row in calibrations.load(connection, ids)}
+    chosen = [row.calibration_id for row in known.values() if model is None or row.model == model]
+    among = prediction.c.calibration_id.in_(chosen)
+    total = connection.scalar(select(func.count()).where(among)) or 0
+    done = 0
+    wanted = _wanted().where(among).order_by(prediction.c.prediction_id)
+    for rows in connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions():
+        sink.write([_as_tuple(row, known[row.calibration_id]) for row in rows])
+        done += len(rows)
+        progress("answers", done, total)
+    return done
+
+
+def _wanted() -> Any:
+    first, latest = feedback.alias("first"), feedback.alias("latest")
+    latest_id = (
+        select(func.max(feedback.c.feedback_id))
+        .where(
+            feedback.c.feedback_id >= label_current.c.first_feedback_id,
+            feedback.c.prediction_id == label_current.c.prediction_id,
+        )
+        .correlate(label_current)
+        .scalar_subquery()
+    )
+    joined = (
+        prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+        .outerjoin(first, first.c.feedback_id == label_current.c.first_feedback_id)
+        # only a corrected answer has a later word than the first
+        .outerjoin(
+            latest,
+            (label_current.c.revision > 0) & (latest.c.feedback_id == latest_id),
+        )
+    )
+    return select(
+        prediction,
+        label_current.c.label,
+        label_current.c.correct,
+        label_current.c.revision,
+        first.c.received_at_ns.label("labeled_at_ns"),
+        func.coalesce(latest.c.source, first.c.source).label("source"),
+        func.coalesce(latest.c.observed_at_ns, first.c.observed_at_ns).label("observed_at_ns"),
+    ).select_from(joined)
+
+
+def _as_tuple(row: Any, known: CalibrationRow) -> tuple[Any, ...]:
+    return (
+        str(UUID(bytes=row.prediction_id)),
+        known.model,
+        known.version,
+        row.request_id,
+        _moment(row.served_at_ns),
+        known.classes[row.predicted],
+        row.confidence,
+        np.frombuffer(row.probabilities, dtype="<f4").tolist(),
+        row.tags,
+        row.audit,
+        None if row.label is None else known.classes[row.label],
+        None if row.correct is None else bool(row.correct),
+        row.source,
+        _moment(row.observed_at_ns),
+        _moment(row.labeled_at_ns),
+        row.revision,
+    )
+
+
+def _moment(at_ns: int | None) -> datetime | None:
+    return None if at_ns is None else _EPOCH + timedelta(microseconds=at_ns // 1000)
+
+
+@contextmanager
+def _sink(file: Path, draft: Path) -> Iterator[_Sink]:
+    if file.suffix == ".csv":
+        with draft.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(COLUMNS)
+            yield _CsvSink(writer)
+    elif file.suffix == ".parquet":
+        with _parquet(draft) as sink:
+            yield sink
+    else:
+        raise ExportRefused(f"The file's name must end in .parquet or .csv; got {file.name}.")
+
+
+class _CsvSink:
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self._writer.writerows([_plain(value) for value in row] for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list):
+        return json.dumps(value)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else value
+
+
+@contextmanager
+def _parquet(draft: Path) -> Iterator[_Sink]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError as error:
+        raise ExportRefused("Parquet needs pyarrow: pip install 'candor[parquet]', or export to .csv.") from error
+    moment, text = pa.timestamp("us", tz="UTC"), pa.string()
+    kinds = dict.fromkeys(COLUMNS, text)
+    kinds |= {"version": pa.int32(), "revision": pa.int32(), "confidence": pa.float64(), "audit": pa.float64()}
+    kinds |= {"served_at": moment, "observed_at": moment, "labeled_at": moment}
+    kinds |= {"probabilities": pa.list_(pa.float32()), "correct": pa.bool_()}
+    schema = pa.schema(list(kinds.items()))
+
+    class Sink:
+        def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+            columns = zip(kinds.values(), zip(*rows, strict=True), strict=True)
+            arrays = [pa.array(list(column), type=kind) for kind, column in columns]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+
+    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
+        yield Sink()

@@ -1,0 +1,229 @@
+"""Counting everything again from the answers and labels: does the ledger say what it should, and if not, mend it.
+
+Facts (`prediction`, `feedback`, `monitor_event`) are believed, and the day sums of answers that were pruned. Recounted
+are the current labels, the day sums of every slice from the watermark of pruning on, the totals over all days, and the
+detectors, replayed label by label.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from sqlalchemy import Connection, Select, cast, delete, func, select
+
+from calibration.bins import bin_index
+from monitoring.drift import watch
+from monitoring.ledger import calibrations
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import lock_calibrations, lock_tables
+from monitoring.ledger.schema import bin_day, bin_total, calibration, feedback, label_current, monitor_state, prediction
+from monitoring.ledger.slices import Slices, Traits
+from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stored_totals, totaled
+from monitoring.ledger.watermark import pruned_before_ns
+from monitoring.maintenance import Progress, silent
+
+SHOWN = 20  # differences of a kind that are described one by one
+TOLERANCE = 1e-6  # of a sum of floats: schema 1 did not add exactly
+_PORTION = 20_000
+_Key = TypeVar("_Key", SumKey, TotalKey)
+
+
+class Difference(NamedTuple):
+    """What was found to be other than it should be."""
+
+    table: str
+    where: str
+    found: str
+    expected: str
+
+
+@dataclass
+class Recount:
+    """What was counted and what differs; at most SHOWN differences a table are described."""
+
+    answers: int = 0
+    labels: int = 0
+    day_sums: int = 0
+    detectors: int = 0
+    differing: dict[str, int] = field(default_factory=dict)  # by table
+    differences: list[Difference] = field(default_factory=list)
+    repaired: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether everything was as it should be."""
+        return not self.differing
+
+    def differ(self, table: str, where: str, found: object, expected: object) -> None:
+        """Note a difference."""
+        self.differing[table] = self.differing.get(table, 0) + 1
+        if self.differing[table] <= SHOWN:
+            self.differences.append(Difference(table, where, str(found), str(expected)))
+
+
+def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
+    """Recount on one snapshot, while servers go on writing; changes nothing."""
+    counted = Recount()
+    with ledger.read() as connection:
+        known = _calibrations(connection)
+        _compare_labels(connection, counted)
+        totals = _recounted(connection, counted, known, progress, admits=False)
+        _compare_sums(connection, counted, totals)
+        _compare_totals(connection, counted, totals)
+        _compare_detectors(connection, counted, progress)
+    return counted
+
+
+def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
+    """Recount and write what should be there, in one transaction; servers that write wait for it or fail."""
+    counted = Recount(repaired=True)
+    with ledger.write() as connection:
+        known = _calibrations(connection)
+        lock_calibrations(connection, known)
+        lock_tables(connection, prediction, bin_day, bin_total)
+        if _compare_labels(connection, counted):
+            _rewrite_labels(connection)
+        totals = _recounted(connection, counted, known, progress, admits=True)
+        totals_differ = _compare_totals(connection, counted, totals)
+        if _compare_sums(connection, counted, totals):
+            _rewrite_sums(connection, totals)
+        if totals_differ:
+            rebuild_totals(connection)
+        for watched in _compare_detectors(connection, counted, progress):
+            watched.save(connection)
+    return counted
+
+
+def _calibrations(connection: Connection) -> dict[int, CalibrationRow]:
+    ids = connection.scalars(select(calibration.c.calibration_id)).all()
+    return {row.calibration_id: row for row in calibrations.load(connection, ids)}
+
+
+def _labels_from_feedback() -> Select[Any]:
+    """The rows that label_current should have, in the order of its columns."""
+    answer = feedback.c.prediction_id
+    told = (
+        select(
+            *feedback.columns,
+            func.min(feedback.c.feedback_id).over(partition_by=answer).label("first_feedback_id"),
+            func.row_number().over(partition_by=answer, order_by=feedback.c.revision.desc()).label("age"),
+        )
+    ).subquery()
+    columns = (told.c[column.name] for column in label_current.columns if column.name != "confidence")
+    joined = told.join(prediction, prediction.c.prediction_id == told.c.prediction_id)
+    return select(*columns, prediction.c.confidence).select_from(joined).where(told.c.age == 1)
+
+
+def _stored_labels() -> Select[Any]:
+    return select(label_current).join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
+
+
+def _compare_labels(connection: Connection, counted: Recount) -> bool:
+    """Whether any current label differs from what the feedback says."""
+    expected, stored = _labels_from_feedback(), _stored_labels()
+    for wanted, side in ((expected.except_(stored), "missing or wrong"), (stored.except_(expected), "too much")):
+        for row in connection.execute(wanted):
+            counted.differ("label_current", f"answer {row.prediction_id.hex()}", side, "as feedback says")
+    return "label_current" in counted.differing
+
+
+def _rewrite_labels(connection: Connection) -> None:
+    known = select(prediction.c.prediction_id)
+    connection.execute(delete(label_current).where(label_current.c.prediction_id.in_(known)))
+    names = [column.name for column in label_current.columns]
+    connection.execute(label_current.insert().from_select(names, _labels_from_feedback()))
+
+
+def _recounted(
+    connection: Connection, counted: Recount, known: dict[int, CalibrationRow], progress: Progress, *, admits: bool
+) -> dict[SumKey, list[float]]:
+    changes, slices = SumChanges(), Slices(known, admits=admits)
+    slices.begin()
+    total = connection.scalar(select(func.count()).select_from(prediction)) or 0
+    first_ns = pruned_before_ns(connection)
+    for rows in _portions(connection):
+        bins = bin_index(np.array([row.confidence for row in rows])).tolist()
+        for row, bin_number in zip(rows, bins, strict=True):
+            if row.served_at_ns < first_ns:
+                continue  # a prune was interrupted; this row's day is not counted any more
+            cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+            answer = Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None))
+            changes.serve(answer)
+            if row.label is not None:
+                changes.label(answer, row.label)
+                counted.labels += 1
+        counted.answers += len(rows)
+        progress("answers", counted.answers, total)
+    return changes.totals(connection, slices)
+
+
+def _portions(connection: Connection) -> Iterator[Any]:
+    names = ("calibration_id", "predicted", "confidence", "served_at_ns", "tags", "audit")
+    joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+    wanted = select(*(prediction.c[name] for name in names), label_current.c.label).select_from(joined)
+    yield from connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions()
+
+
+def _compare_sums(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
+    """Whether any day sum differs from the recount."""
+    keys = (bin_day.c.calibration_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
+    sums = [cast(func.sum(column), column.type) for column in SUMS]
+    first_day = pruned_before_ns(connection) // DAY_NS
+    rows = connection.execute(select(*keys, *sums).where(bin_day.c.day >= first_day).group_by(*keys))
+    stored = {SumKey(*row[:4]): list(row[4:]) for row in rows}
+    counted.day_sums = len(stored)
+    return _compare_rows(counted, "bin_day", stored, totals, tolerances=[TOLERANCE] * len(SUMS))
+
+
+def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
+    """Whether any total differs from the days that can be recounted, and those before them, put together."""
+    first_day = pruned_before_ns(connection) // DAY_NS
+    rows = connection.execute(select(bin_day).where(bin_day.c.day < first_day))
+    pruned = ((SumKey(*row[:4]).total, row[5:]) for row in rows)
+    recounted = ((key.total, sums) for key, sums in totals.items())
+    expected = totaled(itertools.chain(pruned, recounted))
+    return _compare_rows(
+        counted, "bin_total", stored_totals(connection), expected, tolerances=[TOLERANCE * unit for unit in UNITS]
+    )
+
+
+def _compare_rows(
+    counted: Recount,
+    table: str,
+    stored: Mapping[_Key, Sequence[float]],
+    recounted: Mapping[_Key, Sequence[float]],
+    *,
+    tolerances: Sequence[float],
+) -> bool:
+    """Note rows of sums that differ; whether any does."""
+    nothing, limits = [0.0] * len(SUMS), np.array(tolerances)
+    for key in sorted(stored.keys() | recounted.keys()):
+        found, expected = stored.get(key, nothing), recounted.get(key, nothing)
+        if not (np.abs(np.subtract(found, expected)) <= limits).all():  # NaN differs too
+            counted.differ(table, ", ".join(f"{k} {v}" for k, v in key._asdict().items()), found, expected)
+    return table in counted.differing
+
+
+def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
+    connection.execute(delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS))
+    add_days(connection, totals)
+
+
+def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:
+    """The detectors that differ, as they should be."""
+    wrong = []
+    ids = connection.scalars(select(monitor_state.c.calibration_id).order_by(monitor_state.c.calibration_id)).all()
+    for calibration_id in ids:
+        stored = watch.load(connection, calibration_id)
+        replayed = watch.replay(connection, calibration_id)
+        if stored is not None and stored.detector.state.as_dict() != replayed.state.as_dict():
+            found, expected = (f"{state.labels} labels" for state in (stored.detector, replayed))
+            counted.differ("monitor_state", f"calibration {calibration_id}", found, f"{expected}, replayed")
+            wrong.append(watch.Watched(calibration_id, replayed, stored.last_feedback_id))
+        counted.detectors += 1
+        progress("detectors", counted.detectors, len(ids))
+    return wrong

@@ -1,0 +1,100 @@
+"""Answers that are older than they need be kept: deleted with their labels, in short transactions beside the servers.
+
+What reports need of them stays: the day sums, and the detector's state in the history. A label that comes later for a
+pruned answer gets `expired`.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, delete, exists, func, select
+
+from monitoring.drift import watch
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import lock_calibrations
+from monitoring.ledger.schema import calibration, feedback, feedback_pending, label_current, prediction
+from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.watermark import pruned_before_ns, set_pruned_before
+from monitoring.maintenance import Progress, silent
+
+_PORTION = 5_000
+_FEEDBACK_PORTION = 50_000
+
+
+@dataclass
+class Pruned:
+    """How many rows went; answers served before `before_ns`, the beginning of a UTC day."""
+
+    before_ns: int
+    answers: int = 0
+    labels: int = 0
+    waiting: int = 0
+
+
+def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -> Pruned:
+    """Delete answers served on UTC days that ended more than `older_than_s` ago. Interrupted, it can be run again."""
+    before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
+    pruned = Pruned(before_ns)
+    _announce(ledger, before_ns)
+    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)  # UUIDv7 begins with the milliseconds
+    with ledger.read() as connection:
+        total = connection.scalar(select(func.count()).where(prediction.c.prediction_id < limit)) or 0
+    last = b""
+    while (portion := _next_portion(ledger, last, limit)) is not None:
+        last = portion
+        pruned.answers += _delete_answers(ledger, last, before_ns)
+        progress("answers", min(pruned.answers, total), total)
+    _delete_feedback(ledger, limit, pruned, progress)
+    with ledger.write() as connection:
+        pruned.waiting = connection.execute(
+            delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
+        ).rowcount
+    return pruned
+
+
+def _announce(ledger: Ledger, before_ns: int) -> None:
+    """Keep the detectors' states, and set the watermark: labels of older answers are expired from now on."""
+    with ledger.write() as connection:
+        ids = connection.scalars(select(calibration.c.calibration_id)).all()
+        lock_calibrations(connection, ids)
+        if before_ns > pruned_before_ns(connection):
+            for calibration_id in ids:
+                watch.checkpoint(connection, calibration_id, "pruned", now_ns=ledger.clock())
+            set_pruned_before(connection, before_ns)
+
+
+def _next_portion(ledger: Ledger, after: bytes, limit: bytes) -> bytes | None:
+    """The last key of the next portion."""
+    key = prediction.c.prediction_id
+    chosen = select(key).where(key > after, key < limit).order_by(key).limit(_PORTION).subquery()
+    with ledger.read() as connection:
+        found: bytes | None = connection.scalar(
+            select(chosen.c.prediction_id).order_by(chosen.c.prediction_id.desc()).limit(1)
+        )
+    return found
+
+
+def _delete_answers(ledger: Ledger, last: bytes, before_ns: int) -> int:
+    with ledger.write() as connection:
+        old = (prediction.c.prediction_id <= last) & (prediction.c.served_at_ns < before_ns)
+        count = connection.execute(delete(prediction).where(old)).rowcount
+        orphaned = (label_current.c.prediction_id <= last) & ~_has_answer(label_current.c.prediction_id)
+        connection.execute(delete(label_current).where(orphaned))
+    return count
+
+
+def _delete_feedback(ledger: Ledger, limit: bytes, pruned: Pruned, progress: Progress) -> None:
+    number = feedback.c.feedback_id
+    with ledger.read() as connection:
+        first, last = connection.execute(select(func.min(number), func.max(number))).one()
+    if first is None:
+        return
+    for start in range(first, last + 1, _FEEDBACK_PORTION):
+        old = (feedback.c.prediction_id < limit) & ~_has_answer(feedback.c.prediction_id)
+        with ledger.write() as connection:
+            within = number.between(start, start + _FEEDBACK_PORTION - 1)
+            pruned.labels += connection.execute(delete(feedback).where(within, old)).rowcount
+        progress("labels", min(start + _FEEDBACK_PORTION, last + 1) - first, last + 1 - first)
+
+
+def _has_answer(prediction_id: ColumnElement[bytes]) -> ColumnElement[bool]:
+    return exists().where(prediction.c.prediction_id == prediction_id)

@@ -1,0 +1,100 @@
+"""What a process does beside its requests: look for models that others registered, and, if it leads, prune.
+
+A new leader prunes at once, so that what its predecessor left half done is finished, then whenever a UTC day is over.
+Should two processes lead for a moment, nothing is lost: pruning twice is pruning once.
+"""
+
+import logging
+import threading
+from types import TracebackType
+
+from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitoring.errors import RecorderClosed
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.sums import DAY_NS
+from monitoring.maintenance import retention
+from monitoring.maintenance.leader import Lead
+from monitoring.recording.recorder import Recorder
+
+LOOK_S = 1.0  # between looks at who leads: what a standby needs at most to notice that nobody does
+NEWS_S = 15.0  # between looks for models of others
+_log = logging.getLogger(__name__)
+
+
+class Caretaker:
+    """A thread of one process. `retention_s`: how long answers are kept, None for good."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recorder: Recorder,
+        registry: CollectorRegistry,
+        *,
+        retention_s: float | None = None,
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._ledger, self._recorder = ledger, recorder
+        self._retention_s, self._look_s = retention_s, look_s
+        self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
+        self._pruned_day: int | None = None  # by this process since it leads
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="candor-caretaker", daemon=True)
+        self.leads = False
+
+    def __enter__(self) -> "Caretaker":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        waited_s = 0.0
+        with Lead(self._ledger) as lead:
+            while not self._ending.is_set():
+                self._look(lead)
+                if waited_s >= NEWS_S:
+                    waited_s = 0.0
+                    self._ask_for_news()
+                self._ending.wait(self._look_s)
+                waited_s += self._look_s
+
+    def _look(self, lead: Lead) -> None:
+        try:
+            self.leads = lead.held()
+            self._leads.set(self.leads)
+            if self.leads:
+                self._prune()
+            else:
+                self._pruned_day = None
+        except _Ending:
+            _log.info("pruning was interrupted by the end of the process; the next leader goes on with it")
+        except (SQLAlchemyError, OSError) as error:
+            _log.warning("the caretaker failed and tries again: %s", error)
+
+    def _prune(self) -> None:
+        today = self._ledger.clock() // DAY_NS
+        if self._retention_s is None or self._pruned_day == today:
+            return
+        pruned = retention.prune(self._ledger, older_than_s=self._retention_s, progress=self._end_if_asked)
+        self._pruned_day = today
+        _log.info("pruned", extra={"fields": {"answers": pruned.answers, "labels": pruned.labels}})
+
+    def _end_if_asked(self, _stage: str, _done: int, _total: int) -> None:
+        if self._ending.is_set():
+            raise _Ending
+
+    def _ask_for_news(self) -> None:
+        try:
+            self._recorder.look_up()
+        except RecorderClosed:
+            self._ending.set()
+
+
+class _Ending(Exception):
+    """The process ends, and pruning with it, between two transactions."""

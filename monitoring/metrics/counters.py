@@ -1,0 +1,146 @@
+"""The Prometheus metrics of the monitoring room.
+
+Counters are this process's own increments, never totals of the database: replicas would count twice. Every series of a
+calibration is born at zero when it is registered: a series that appears with its first increment loses it. What is read
+from the ledger at scrape time is in `window_gauges` and `drift_gauges`.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from calibration.bins import BIN_COUNT
+from monitoring.feedback.counts import Tally
+from monitoring.feedback.items import Reason
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.sums import Cell
+from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+DELAY_BUCKETS_S = (
+    *(_MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR),
+    *(_DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 90 * _DAY),
+)
+MODEL = ("model", "version")
+
+SERVED = (  # in the order of SumChanges.served
+    BinCounter("candor_predictions", "Answers served, by confidence bin."),
+    BinCounter("candor_prediction_confidence", "Sum of the confidence of all answers served."),
+)
+LABELED = (  # in the order of SumChanges.labeled
+    BinCounter("candor_feedback", "Answers that got their first label (n)."),
+    BinCounter("candor_feedback_confidence", "Sum of the confidence of labeled answers (S)."),
+    BinCounter("candor_feedback_correct", "Labeled answers that were correct (C)."),
+    BinCounter("candor_feedback_variance", "Sum of p(1-p) over labeled answers (V): the noise of a calibrated model."),
+    BinCounter("candor_feedback_squared_error", "Sum of (correct - p)^2 over labeled answers (Q)."),
+)
+CORRECTED = tuple(
+    BinCounter(
+        "candor_feedback_corrections", "Answers that a changed label made correct or incorrect.", (("to", outcome),)
+    )
+    for outcome in ("correct", "incorrect")
+)
+
+
+class MonitorMetrics:
+    """The counters and gauges, in the registry given."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED))
+        registry.register(self.bins)
+
+        def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+            return Counter(f"candor_{name}", text, labels, registry=registry)
+
+        self.feedback_rejected = counter("feedback_rejected", "Labels not recorded, by reason.", ("reason",))
+        self.feedback_duplicates = counter("feedback_duplicates", "Labels that repeated what was known.", MODEL)
+        self.drift_alarms = counter("calibration_drift_alarms", "Drift alarms raised.", MODEL)
+        self.feedback_delay = Histogram(
+            "candor_feedback_delay_seconds",
+            "Seconds from an answer to its first label.",
+            MODEL,
+            buckets=DELAY_BUCKETS_S,
+            registry=registry,
+        )
+        self.reference_ratio = Gauge(
+            "candor_reference_confidence_bin_ratio",
+            "Share of each confidence bin in the card's reference.",
+            (*MODEL, "bin"),
+            registry=registry,
+        )
+        self.spool_rows = Gauge("candor_spool_rows", "Answers that wait for the ledger.", registry=registry)
+        self.spool_bytes = Gauge("candor_spool_bytes", "Used bytes of the spool.", registry=registry)
+        self.spool_limit_bytes = Gauge("candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry)
+        self.spool_written = counter("spool_written", "Answers spooled because the ledger was away.", ())
+        self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
+        for reason in Reason:
+            self.feedback_rejected.labels(reason.value)
+        self._born: set[tuple[str, str]] = set()
+
+    def birth(self, row: CalibrationRow) -> None:
+        """Show every series of a calibration at zero, and its reference; the oldest version may leave for it."""
+        model = _names(row)
+        self._born.add(model)
+        for forgotten in self.bins.birth(*model):
+            self._forget(forgotten)
+        for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
+            per_model.labels(*model)
+        for bin_label, ratio in zip(BIN_LABELS, _reference(row), strict=True):
+            self.reference_ratio.labels(*model, bin_label).set(ratio)
+
+    def reject(self, reason: Reason, count: int = 1) -> None:
+        """Count labels that were not recorded."""
+        self.feedback_rejected.labels(reason.value).inc(count)
+
+    def count(self, tally: Tally, calibrations: Mapping[int, CalibrationRow]) -> None:
+        """Move the counters by what a committed transaction did."""
+        names = {calibration_id: _names(row) for calibration_id, row in calibrations.items()}
+        for calibration_id, changes in _by_calibration(tally).items():
+            if names[calibration_id] not in self._born:  # a late label of a version that is shown no more
+                self.birth(calibrations[calibration_id])
+            self.bins.add(*names[calibration_id], changes)
+        for reason, rejected in tally.rejected.items():
+            self.reject(reason, rejected)
+        for calibration_id, duplicates in tally.duplicates.items():
+            self.feedback_duplicates.labels(*names[calibration_id]).inc(duplicates)
+        for calibration_id, delays_s in tally.delays_s.items():
+            observe = self.feedback_delay.labels(*names[calibration_id]).observe
+            for delay_s in delays_s:
+                observe(delay_s)
+        for calibration_id, alarms in tally.alarms.items():
+            self.drift_alarms.labels(*names[calibration_id]).inc(alarms)
+
+    def _forget(self, model: tuple[str, str]) -> None:
+        self._born.discard(model)
+        for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
+            per_model.remove(*model)
+        for bin_label in BIN_LABELS:
+            self.reference_ratio.remove(*model, bin_label)
+
+
+def _names(row: CalibrationRow) -> tuple[str, str]:
+    return row.model, str(row.version)
+
+
+def _reference(row: CalibrationRow) -> list[float]:
+    """The share of each bin in the card's reference; zeros where the card has none."""
+    counts = [bin_row["n"] for bin_row in row.card["calibration"]["bins"]][:BIN_COUNT]
+    total = sum(counts)
+    return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
+
+
+def _by_calibration(tally: Tally) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
+    """The changes of the bins of each calibration, days together."""
+    found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
+    changes = tally.changes
+    kinds: Sequence[tuple[Mapping[Cell, list[float]], tuple[BinCounter, ...]]] = (
+        (changes.served, SERVED),
+        (changes.labeled, LABELED),
+        (changes.corrected, CORRECTED),
+    )
+    for cells, columns in kinds:
+        for cell, sums in cells.items():
+            found[cell.calibration_id].append((cell.bin, dict(zip(columns, sums, strict=False))))
+    return found

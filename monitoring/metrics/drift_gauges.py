@@ -1,0 +1,100 @@
+"""The drift detectors as the ledger has them, read at scrape time.
+
+Replicas that share a ledger share its detectors: each shows the same state, also right after another one took in a
+label or an acknowledgment. The label `ledger` tells equal states of one ledger, of which one counts, from those of
+several ledgers, whose evidence adds up (a sum of e-detectors is one). A version that another one has replaced in
+production calls nobody any more: it is shown as one that was reset. Put into production again, it is as it was.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Row, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from calibration.drift import DriftDetector
+from monitoring.drift import watch
+from monitoring.ledger.calibrations import PROMOTED
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import calibration, monitor_event, monitor_state
+from monitoring.ledger.shown import shown
+
+LABELS = ("model", "version", "ledger")
+_GAUGES = {
+    "candor_calibration_drift_log_evalue": "Log of the evidence against calibration.",
+    "candor_calibration_drift_log_threshold": "Log evidence at which the alarm is raised.",
+    "candor_calibration_drift_active": "1 from the alarm until it is acknowledged or another version serves, else 0.",
+}
+_log = logging.getLogger(__name__)
+
+
+class DriftGauges(Collector):
+    """Yields nothing, and says so in the log, while the ledger cannot be read."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._known: dict[int, tuple[Row[Any], DriftDetector]] = {}  # as saved, and what that means
+
+    def describe(self) -> Iterable[Metric]:
+        """The families without samples, so that registering reads nothing."""
+        return self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """The families with a sample for each version that is watched."""
+        try:
+            with self._ledger.read() as connection:
+                versions = shown(connection, now_ns=self._ledger.clock())
+                detectors = self._detectors(connection, [version.calibration_id for version in versions])
+                superseded = _superseded(connection)
+                name = ledger_name(connection)
+        except SQLAlchemyError as error:
+            _log.warning("the ledger could not be read for /metrics: %s", error)
+            return
+        families = self._families()
+        for version in versions:
+            if (detector := detectors.get(version.calibration_id)) is not None:
+                past = version.calibration_id in superseded
+                evidence = -math.inf if past else detector.log_evalue
+                values = (evidence, detector.log_threshold, float(detector.active and not past))
+                for family, value in zip(families, values, strict=True):
+                    family.add_metric((version.model, version.version, name), value)
+        yield from families
+
+    def _detectors(self, connection: Connection, calibration_ids: Sequence[int]) -> dict[int, DriftDetector]:
+        """By calibration id; a state that is saved as it was is not decoded again."""
+        saved = connection.execute(select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids)))
+        before, self._known = self._known, {}
+        for row in saved:
+            known = before.get(row.calibration_id)
+            detector = known[1] if known and known[0] == row else watch.decode(connection, row).detector
+            self._known[row.calibration_id] = (row, detector)
+        return {calibration_id: detector for calibration_id, (_, detector) in self._known.items()}
+
+    def _families(self) -> list[GaugeMetricFamily]:
+        return [GaugeMetricFamily(*gauge, labels=LABELS) for gauge in _GAUGES.items()]
+
+
+def ledger_name(connection: Connection) -> str:
+    """The same for whoever reads this ledger: the time of its first event, in hexadecimal; empty before that."""
+    first_ns = connection.scalar(select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1))
+    return "" if first_ns is None else f"{first_ns:x}"
+
+
+def _superseded(connection: Connection) -> set[int]:
+    """The calibrations that were in production until another one of their model took their place."""
+    columns = monitor_event.c
+    last = func.max(columns.event_id)
+    promotions = (
+        select(columns.calibration_id, calibration.c.model, last)
+        .join(calibration, calibration.c.calibration_id == columns.calibration_id)
+        .where(columns.kind == PROMOTED)
+        .group_by(columns.calibration_id, calibration.c.model)
+        .order_by(last)
+    )
+    rows = connection.execute(promotions).all()
+    serving = {model: calibration_id for calibration_id, model, _ in rows}
+    return {calibration_id for calibration_id, model, _ in rows if serving[model] != calibration_id}

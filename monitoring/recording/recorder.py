@@ -1,0 +1,320 @@
+"""The recorder: the one thread that writes to the ledger.
+ Whatever waits goes into one commit, answers first, then labels; only after the commit does anybody hear of
+it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, or, with a
+spool, sends the answers on a detour; either way the thread goes on.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from calibration.drift import DriftSettings
+from model_store.card import Card
+from monitoring.drift import watch
+from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.drift.watch import Watched
+from monitoring.errors import AnswersSpooled, ModelUnknown, RecorderClosed
+from monitoring.external.declaration import LoggedCard, declare
+from monitoring.external.items import LoggedItem, LoggedResult
+from monitoring.feedback.counts import Tally
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
+from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import InputSums
+from monitoring.ledger.locks import Lock, lock
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.shadows import note_shadow
+from monitoring.ledger.shown import shown
+from monitoring.ledger.slices import Slices
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.fallback import Detour, is_away
+from monitoring.recording.queue import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
+from monitoring.recording.spool import Frame, Spool
+from monitoring.recording.transaction import Commit
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Writes answers, labels and detector states. Its methods may be called from any thread.
+
+    `settings` hold for every calibration registered here, `policy` for every label. What a `spool` holds is joined; one
+    with room takes answers while the ledger is away. Close the recorder to drain what waits.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        metrics: MonitorMetrics,
+        *,
+        settings: DriftSettings | None = None,
+        policy: FeedbackPolicy | None = None,
+        spool: Spool | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._settings = settings or DriftSettings()
+        self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
+        slices = Slices(self._calibrations)
+        self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
+        self._inbox = Inbox()
+        self._writer = ledger.writer()
+        self._detour = Detour(spool, metrics, join=self._join)
+        self._recall()
+        self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
+        self._thread.start()
+
+    def register(self, card: Card) -> int:
+        """Make a bundle known and watched before it serves; returns the calibration id for its rows."""
+
+        def enter(connection: Connection) -> CalibrationRow:
+            now_ns = self._ledger.clock()
+            row = register(connection, card, now_ns=now_ns)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            return row
+
+        row = self._submit(enter, self._know).result()
+        return int(row.calibration_id)
+
+    def promote(self, calibration_id: int) -> Future[None]:
+        """Note that a server serves this calibration as production from now on; of many replicas one note is kept."""
+
+        def note(connection: Connection) -> None:
+            note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
+
+    def shadow(self, calibration_id: int) -> Future[None]:
+        """Note that answers of this calibration will come in the shadow of others; one note is kept."""
+
+        def note(connection: Connection) -> None:
+            note_shadow(connection, calibration_id, now_ns=self._ledger.clock())
+
+        return self._submit(note, lambda _: None)
+
+    def record(self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None) -> None:
+        """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread.
+
+        `inputs`: the brightness of their images, where the card has a reference for it.
+        """
+        try:
+            self._inbox.put(Batch(rows, done, inputs))
+        except RecorderClosed as error:
+            done(error)
+
+    def feedback(self, items: Sequence[FeedbackItem]) -> Future[list[FeedbackResult]]:
+        """Write labels; the results come in the items' order. If it fails, sending the same again is safe."""
+        starts = range(0, len(items), LABELS_AT_ONCE)
+        portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
+        self._inbox.put(*portions)
+        return _gathered([portion.future for portion in portions])
+
+    def acknowledge(
+        self, model: str, version: int | None = None, *, note: str | None = None, kind: str = ACKNOWLEDGED
+    ) -> Future[tuple[CalibrationRow, Watched]]:
+        """Reset a calibration's detector, by default that of the version registered last. Fails with ModelUnknown."""
+
+        def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
+            row = choose(connection, model, version)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            now_ns = self._ledger.clock()
+            watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind)
+            if watched is None:
+                raise ModelUnknown(model, version)
+            return row, watched
+
+        return self._submit(reset, lambda known: self._know(known[0]))
+
+    def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
+        """Make a model known that is served elsewhere. Fails with ModelDiffers and ModelsFull."""
+
+        def enter(connection: Connection) -> CalibrationRow:
+            now_ns = self._ledger.clock()
+            row = declare(connection, card, now_ns=now_ns)
+            lock(connection, Lock.CALIBRATION, row.calibration_id)
+            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            return row
+
+        return self._submit(enter, self._know)
+
+    def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[Tally, list[LoggedResult]]]]:
+        """Write answers that were given elsewhere, in portions; sending the same again is safe."""
+        starts = range(0, len(items), LABELS_AT_ONCE)
+        return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
+
+    def _log(self, items: Sequence[LoggedItem]) -> Future[tuple[Tally, list[LoggedResult]]]:
+        def write(connection: Connection) -> tuple[Tally, list[LoggedResult]]:
+            return self._commit.log(connection, items, now_ns=self._ledger.clock())
+
+        return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
+
+    def look_up(self) -> Future[None]:
+        """Show at zero what other processes have registered since: their labels may come here."""
+
+        def read(connection: Connection) -> list[CalibrationRow]:
+            lately = {version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())}
+            return load(connection, sorted(lately - self._calibrations.keys()))
+
+        def know(rows: list[CalibrationRow]) -> None:
+            for row in rows:
+                self._know(row)
+
+        return self._submit(read, know)
+
+    def reject(self, reason: Reason, count: int = 1) -> None:
+        """Count labels that were refused before they came here."""
+        self._metrics.reject(reason, count)
+
+    def close(self) -> None:
+        """Write what waits, then stop. May be called twice."""
+        self._inbox.close()
+        self._thread.join()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(self, run: Callable[[Connection], Any], committed: Callable[[Any], None]) -> Future[Any]:
+        task = Task(run, committed)
+        self._inbox.put(task)
+        return task.future
+
+    def _recall(self) -> None:
+        """Know, and show at zero, what was served lately: its labels may come before it is served again."""
+        with self._ledger.read() as connection:
+            lately = [version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())]
+            for row in load(connection, lately):
+                self._know(row)
+
+    def _know(self, row: CalibrationRow) -> None:
+        self._calibrations[row.calibration_id] = row
+        self._metrics.birth(row)
+
+    def _work(self) -> None:
+        while (work := self._inbox.take(self._detour.wait_s)) is not None:
+            try:
+                self._run(work) if isinstance(work, Task) else self._take(work)
+                self._detour.advance()
+            except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
+                _log.exception("the recorder failed after a commit")
+        self._writer.close()
+
+    def _run(self, task: Task) -> None:
+        try:
+            result = self._writer.run(task.run)
+            task.committed(result)
+        except Exception as error:  # noqa: BLE001 the edge of the thread: whoever waits hears of it, the thread lives on
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(result)
+
+    def _take(self, group: Group) -> None:
+        """Write a group, by the detour while the ledger rests; labels wait until all answers are in the ledger."""
+        if self._detour.rows and group.labels:
+            error = AnswersSpooled(self._detour.rows)
+            for portion in group.labels:
+                portion.future.set_exception(error)
+            group = Group(group.batches, [])
+        if group.batches and self._detour.open and self._detour.ledger_rests:
+            self._divert(group)
+        elif group.batches or group.labels:
+            self._write(group)
+
+    def _write(self, group: Group) -> None:
+        now_ns = self._ledger.clock()
+        try:
+            tally, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
+        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
+            parts = group.apart()
+            if isinstance(error, OperationalError) or len(parts) == 1:
+                self._give_up(group, error)
+                return
+            for part in parts:  # one of them is at fault, not the database: the others must not suffer
+                self._write(part)
+            return
+        self._detour.reached()
+        try:
+            self._metrics.count(tally, self._calibrations)
+        finally:
+            _succeed(group, results)
+
+    def _join(self, frames: Sequence[Frame]) -> None:
+        now_ns = self._ledger.clock()
+        tally = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
+        self._metrics.count(tally, self._calibrations)
+
+    def _give_up(self, group: Group, error: Exception) -> None:
+        """What cannot be written fails; where it is the ledger's fault, answers may take the detour."""
+        if not (self._detour.open and is_away(error)):
+            _fail(group, error)
+            return
+        self._detour.rest(error)
+        for portion in group.labels:
+            portion.future.set_exception(error)
+        if group.batches:
+            self._divert(Group(group.batches, []))
+
+    def _divert(self, group: Group) -> None:
+        failed: Exception | None = None
+        try:
+            self._detour.take([row for batch in group.batches for row in batch.rows], self._calibrations)
+        except Exception as error:  # noqa: BLE001 the edge of the thread, as above
+            failed = error
+        for batch in group.batches:
+            _call(batch.done, failed)
+
+
+def _succeed(group: Group, results: list[list[FeedbackResult]]) -> None:
+    for batch in group.batches:
+        _call(batch.done, None)
+    for portion, result in zip(group.labels, results, strict=True):
+        portion.future.set_result(result)
+
+
+def _fail(group: Group, error: Exception) -> None:
+    _log.error("a commit failed: %s", error, extra={"batches": len(group.batches), "labels": len(group.labels)})
+    for batch in group.batches:
+        _call(batch.done, error)
+    for portion in group.labels:
+        portion.future.set_exception(error)
+
+
+def _call(done: Done, error: Exception | None) -> None:
+    try:
+        done(error)
+    except Exception:  # noqa: BLE001 somebody else's code: it must not stop the writer
+        _log.exception("a callback of record() failed")
+
+
+def _gathered(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
+    """One future for all portions: their results in order, or the first error once none is running."""
+    gathered: Future[list[FeedbackResult]] = Future()
+    left = [len(futures)]
+
+    def one_is_done(_: Future[list[FeedbackResult]]) -> None:  # called in the writer's thread alone
+        left[0] -= 1
+        if left[0]:
+            return
+        errors = [error for future in futures if (error := future.exception())]
+        if errors:
+            gathered.set_exception(errors[0])
+        else:
+            gathered.set_result([result for future in futures for result in future.result()])
+
+    for future in futures:
+        future.add_done_callback(one_is_done)
+    if not futures:
+        gathered.set_result([])
+    return gathered

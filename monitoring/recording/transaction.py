@@ -1,0 +1,122 @@
+"""One commit: the answers and labels of a group, their sums and their detectors, all or nothing."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from monitoring.drift import watch
+from monitoring.errors import ModelUnknown, NotRegistered
+from monitoring.external.intake import Log, label_of
+from monitoring.external.items import LoggedItem, LoggedResult
+from monitoring.feedback import pending
+from monitoring.feedback.counts import Tally
+from monitoring.feedback.items import FeedbackItem, FeedbackResult
+from monitoring.feedback.labeling import FeedbackPolicy, Labeling
+from monitoring.ledger.calibrations import CalibrationRow, of_card
+from monitoring.ledger.inputs import add_inputs
+from monitoring.ledger.locks import Lock, lock, share
+from monitoring.ledger.predictions import PredictionRow, absent, append
+from monitoring.ledger.slices import Slices
+from monitoring.recording.queue import Batch, Group, Labels
+from monitoring.recording.spool import Frame
+
+
+@dataclass(frozen=True)
+class Commit:
+    """How a group is written. `calibrations`: those known so far, by id; labels of older ones are added to it."""
+
+    calibrations: dict[int, CalibrationRow]
+    policy: FeedbackPolicy
+    slices: Slices
+    shard: int = 0
+
+    def write(self, connection: Connection, group: Group, *, now_ns: int) -> tuple[Tally, list[list[FeedbackResult]]]:
+        """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
+        tally = Tally()
+        self.slices.begin()
+        rows = [row for batch in group.batches for row in batch.rows]
+        waited: list[FeedbackItem] = []
+        _await_requests(connection, group, rows)
+        if rows:
+            self._require_registered({row.calibration_id for row in rows})
+            append(connection, rows, tally.changes)
+            waited = pending.release(connection, rows, self.calibrations)
+        items = waited + [item for portion in group.labels for item in portion.items]
+        results = self._label(connection, items, tally, now_ns=now_ns) if items else []
+        tally.changes.save(connection, self.slices, shard=self.shard)
+        add_inputs(connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard)
+        return tally, _dealt(results[len(waited) :], group.labels)
+
+    def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> Tally:
+        """Write spooled answers, but for those that are there already: a commit may have succeeded unheard."""
+        rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
+        group = Group([Batch(absent(connection, rows), lambda _: None)], [])
+        return self.write(connection, group, now_ns=now_ns)[0]
+
+    def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
+        """A frame's answers under the calibration ids of this ledger. Raises ModelUnknown where it lacks one."""
+        here: dict[int, int] = {}
+        for number, card in frame.cards.items():
+            row = of_card(connection, *card)
+            if row is None:
+                raise ModelUnknown(card.model, card.version)
+            self.calibrations.setdefault(row.calibration_id, row)
+            here[number] = row.calibration_id
+        return [row._replace(calibration_id=here[row.calibration_id]) for row in frame.rows]
+
+    def log(
+        self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
+    ) -> tuple[Tally, list[LoggedResult]]:
+        """Write answers that were given elsewhere, and the labels that came with them; each answer once."""
+        tally = Tally()
+        self.slices.begin()
+        lock(connection, Lock.REQUESTS)  # nobody else logs, or labels by request id, meanwhile
+        log = Log(connection, self.calibrations, now_ns=now_ns)
+        results = log.judge(items)
+        waited: list[FeedbackItem] = []
+        if log.rows:
+            append(connection, log.rows, tally.changes)
+            waited = pending.release(connection, log.rows, self.calibrations)
+        labels = [(number, label) for number, item in enumerate(items) if (label := label_of(item, results[number]))]
+        given = [*waited, *(label for _, label in labels)]
+        labeled = self._label(connection, given, tally, now_ns=now_ns) if given else []
+        for (number, _), label_result in zip(labels, labeled[len(waited) :], strict=True):
+            results[number] = results[number]._replace(feedback=label_result.status)
+        tally.changes.save(connection, self.slices, shard=self.shard)
+        return tally, results
+
+    def _require_registered(self, calibration_ids: set[int]) -> None:
+        for calibration_id in calibration_ids - self.calibrations.keys():
+            raise NotRegistered(calibration_id)
+
+    def _label(
+        self, connection: Connection, items: Sequence[FeedbackItem], tally: Tally, *, now_ns: int
+    ) -> list[FeedbackResult]:
+        labeling = Labeling(connection, self.calibrations, policy=self.policy, tally=tally, now_ns=now_ns)
+        results = labeling.apply(items)
+        for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
+            _, raised = watch.advance(
+                connection,
+                calibration_id,
+                labeling.first_labels.get(calibration_id, []),
+                last_feedback_id=last_feedback_id,
+                now_ns=now_ns,
+            )
+            tally.alarms[calibration_id] += raised
+        return results
+
+
+def _await_requests(connection: Connection, group: Group, rows: Sequence[PredictionRow]) -> None:
+    """See that a label by request id and its answer, in two processes at once, cannot miss each other."""
+    if any(item.request_id is not None for portion in group.labels for item in portion.items):
+        lock(connection, Lock.REQUESTS)
+    elif any(row.request_id is not None for row in rows):
+        share(connection, Lock.REQUESTS)
+
+
+def _dealt(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
+    """The results again by portion."""
+    left = iter(results)
+    return [list(itertools.islice(left, len(portion.items))) for portion in portions]

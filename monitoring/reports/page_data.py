@@ -1,0 +1,80 @@
+"""Everything about one version of a model that a page shows: its report, its days, its history, and its siblings."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from monitoring.errors import QueryInvalid, brief
+from monitoring.findings.timeline import chronicle
+from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
+from monitoring.ledger.calibrations import choose
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.days import Days, read_days
+from monitoring.ledger.sums import DAY_NS
+from monitoring.reports.report import Report, calibration_report
+
+_SIBLINGS = 5  # versions beside the one reported on, the newest
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """What belongs together.
+
+    Attributes:
+        report: of the version and window asked for.
+        since_day: the first UTC day (since 1970) that the window counts; None where it counts all, or labels.
+        days: this version's days in the window.
+        entries: what happened to the model since then, all versions, newest last.
+        versions: reports of this version and the newest others over the same window, newest first, without slices.
+    """
+
+    report: Report
+    since_day: int | None
+    days: tuple[Days, ...]
+    entries: tuple[dict[str, Any], ...]
+    versions: tuple[Report, ...]
+
+    @property
+    def of_this_version(self) -> list[dict[str, Any]]:
+        """The entries of the version reported on."""
+        return [entry for entry in self.entries if entry["version"] == self.report.version]
+
+
+def read_dossier(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> Dossier:
+    """Read it. Raises ModelUnknown and QueryInvalid."""
+    report = calibration_report(ledger, model, version=version, window=window)
+    with ledger.read() as connection:
+        row = choose(connection, model, report.version)
+        asked = read_window(window)
+        since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
+        days = read_days(connection, row.calibration_id, since_day=since_day)
+        entries = [entry for entry in chronicle(connection, model) if since_day is None or _day(entry) >= since_day]
+    others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_SIBLINGS]
+    chosen = sorted([report.version, *others], reverse=True)
+    siblings = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
+    return Dossier(report, since_day, tuple(days), tuple(entries), tuple(siblings))
+
+
+def window_since(text: str, *, now_ns: int) -> str:
+    """The window that begins so many days ago (`30d`) or on a date (`2026-10-01`). Raises QueryInvalid.
+
+    >>> window_since("30d", now_ns=0), window_since("1970-01-01", now_ns=2 * 86_400 * 10**9)
+    ('days:30', 'days:3')
+    """
+    if (found := re.fullmatch(r"([0-9]{1,5})d", text)) is not None and 1 <= int(found[1]) <= DAYS_LIMIT:
+        return f"days:{int(found[1])}"
+    try:
+        number = now_ns // DAY_NS - (date.fromisoformat(text) - _EPOCH).days + 1
+    except ValueError:
+        number = 0
+    if not 1 <= number <= DAYS_LIMIT:
+        raise QueryInvalid(
+            f"A beginning is a number of days such as 30d, or a date in the past such as 2026-10-01; got {brief(text)}."
+        )
+    return f"days:{number}"
+
+
+def _day(entry: dict[str, Any]) -> int:
+    return (date.fromisoformat(entry["at"][:10]) - _EPOCH).days

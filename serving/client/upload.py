@@ -1,0 +1,121 @@
+"""A table on its way to a server, in portions that can be interrupted: FILE.progress says how far it came.
+
+Sending a row again is safe, so the note may lag behind what the server has, never run ahead of it. Rows that were not
+recorded go to FILE.rejected.csv with the reason, from where they can be mended and sent by themselves.
+"""
+
+import csv
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serving.client.tables import NothingToSend, count_rows, read_rows
+
+PORTION = 5_000
+REASON = ("row", "status", "reason")
+
+Rows = Sequence[dict[str, Any]]
+Send = Callable[[Rows], Mapping[str, Any]]  # the server's summary: `statuses`, `problems`
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Uploaded:
+    """How far a table came. `statuses`: how many rows got which; `began`: rows sent by an earlier run."""
+
+    rows: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    began: int = 0
+
+
+class Upload:
+    """The table in `file`. Columns beside `columns` are not sent; `defaults` stand in where a row says nothing."""
+
+    def __init__(self, file: Path, columns: Collection[str], *, defaults: Mapping[str, Any] | None = None) -> None:
+        self.file = file
+        self.rejected_file = file.with_name(f"{file.name}.rejected.csv")
+        self.progress_file = file.with_name(f"{file.name}.progress")
+        self._columns, self._defaults = columns, dict(defaults or {})
+        self._reasons_header: list[str] | None = None
+
+    def run(self, send: Send, *, needs: Collection[str], progress: Progress, portion: int = PORTION) -> Uploaded:
+        """Send what was not sent before. Raises NothingToSend (no rows, none of `needs`), and what `send` raises."""
+        done = self._resume()
+        total, rows = count_rows(self.file), read_rows(self.file)
+        sent: Iterator[dict[str, Any]] = itertools.islice(rows, done.rows, None)
+        if not done.rows:
+            self.rejected_file.unlink(missing_ok=True)
+            sent = self._checked(sent, needs)
+        while portions := list(itertools.islice(sent, portion)):
+            summary = send([self._shown(row) for row in portions])
+            self._note(done, portions, summary)
+            progress(self.file.name, done.rows, max(total, done.rows))
+        self.progress_file.unlink(missing_ok=True)
+        return done
+
+    def _checked(self, rows: Iterator[dict[str, Any]], needs: Collection[str]) -> Iterator[dict[str, Any]]:
+        first = next(rows, None)
+        if first is None or not any(name in first for name in needs):
+            raise NothingToSend(
+                f"{self.file} needs a header and rows below it, with values in the column {' or '.join(needs)}"
+            )
+        return itertools.chain([first], rows)
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        return self._defaults | {name: value for name, value in row.items() if name in self._columns}
+
+    def _note(self, done: Uploaded, rows: Rows, summary: Mapping[str, Any]) -> None:
+        problems = summary["problems"]
+        if problems:
+            self._reject(done, rows, problems)
+        done.rows += len(rows)
+        done.statuses.update(summary["statuses"])
+        done.rejected += len(problems)
+        state = {"of": self._identity(), "rows": done.rows, "statuses": done.statuses, "rejected": done.rejected}
+        draft = self.progress_file.with_name(f".{self.progress_file.name}.part")
+        draft.write_text(json.dumps(state))
+        draft.replace(self.progress_file)
+
+    def _reject(self, done: Uploaded, rows: Rows, problems: Sequence[Mapping[str, Any]]) -> None:
+        new = not self.rejected_file.exists()
+        with self.rejected_file.open("a", newline="", encoding="utf-8") as stream:
+            header = self._header(rows, new)
+            writer = csv.DictWriter(stream, header, extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            for problem in problems:
+                row = rows[problem["line"] - 1]
+                where = {"row": done.rows + problem["line"], "status": problem["status"], "reason": problem["detail"]}
+                writer.writerow({name: _cell(value) for name, value in row.items()} | where)
+
+    def _header(self, rows: Rows, new: bool) -> list[str]:
+        if self._reasons_header is None and new:
+            names = dict.fromkeys(name for row in rows for name in row)
+            self._reasons_header = [*names, *REASON]
+        if self._reasons_header is None:
+            with self.rejected_file.open(newline="", encoding="utf-8") as stream:
+                self._reasons_header = next(csv.reader(stream))
+        return self._reasons_header
+
+    def _resume(self) -> Uploaded:
+        try:
+            state = json.loads(self.progress_file.read_text())
+            if state["of"] != self._identity():
+                return Uploaded()
+            return Uploaded(state["rows"], Counter(state["statuses"]), state["rejected"], began=state["rows"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Uploaded()
+
+    def _identity(self) -> list[int]:
+        """Of the file as it is: another content, another upload."""
+        found = self.file.stat()
+        return [found.st_size, found.st_mtime_ns]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value

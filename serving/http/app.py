@@ -1,0 +1,172 @@
+"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI endpoint before the rare routes.
+
+No framework, no validation library and one future per request, because at tiny models those are what an
+answer costs.
+"""
+
+import logging
+import time
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.deployment.loaded_models import Fleet
+from serving.errors import BodyTooLarge, ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
+from serving.http.auth import Gate
+from serving.http.caller import Caller, Listening
+from serving.http.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
+from serving.http.pipeline import Inference
+from serving.http.protocol import Exchange, take_exchange
+from serving.http.request import Head, read_body, read_explain, read_head
+from serving.inference.admission import Pace
+from serving.inference.answer import JSON_HEADER, error_body
+from serving.inference.metrics import ServingMetrics
+from serving.inference.served_version import ServedVersion
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "/predictions/"
+CLOSE = (b"connection", b"close")
+NDJSON_HEADER = (b"content-type", NDJSON.encode())
+
+
+class Front:
+    """The ASGI application. `draining` makes every answer the last of its connection."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        gate: Gate,
+        fleet: Fleet,
+        inference: Inference,
+        rest: ASGIApp,
+        metrics: ServingMetrics,
+    ) -> None:
+        self._settings = settings
+        self._gate = gate
+        self._fleet = fleet
+        self._inference = inference
+        self._rest = rest
+        self._metrics = metrics
+        # What stands around the front (shell.py) has to see every message.
+        self._direct = not (settings.cors_origins or settings.traces)
+        self._pace = Pace(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        exchange = take_exchange(scope)
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
+            await self._predict(scope, receive, send, exchange if self._direct else None)
+        else:
+            await self._other(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._gate.check(scope)
+        except ServingError as error:
+            await self._refuse(scope, send, error)
+        else:
+            await self._rest(scope, receive, send)
+
+    async def _predict(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None) -> None:
+        arrived_s = time.perf_counter()
+        try:
+            self._gate.check(scope)
+            head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
+            answer = await self._answer(scope, head, receive, exchange, arrived_s)
+        except ClientGone:
+            self._metrics.rejected.labels("client_gone").inc()
+        except Exception as error:  # noqa: BLE001  the request's edge: errors.py knows what to say, and says no more
+            await self._refuse(scope, send, error)
+        else:
+            header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
+            if exchange is None or not exchange.answer(answer, media_type=header[1], close=self.draining):
+                await self._send(send, 200, answer, headers=[header], close=self.draining)
+
+    async def _answer(
+        self, scope: Scope, head: Head, receive: Receive, exchange: Exchange | None, arrived_s: float
+    ) -> bytes:
+        settings = self._settings
+        caller: Caller = exchange or Listening(receive)
+        explain = read_explain(scope["query_string"])
+        served = self._fleet.find(*split_path(scope["path"]), canary=head.canary)
+        with served.lease():
+            # Before the body is read, and again when it has been, since others have come meanwhile.
+            served.load.admit(settings.deadline_s)
+            data = await self._body(exchange, receive)
+            items = read_items(data, head, limit=settings.max_items)
+            if items is not None and not is_single(items):
+                return await self._list(served, items, head, caller)
+            answer = self._inference.explained if explain else self._inference.one
+            image = data if items is None else sole_image(items)
+            tags = head.tags if items is None else items[0].tags
+            return await answer(
+                served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, caller=caller
+            )
+
+    async def _body(self, exchange: Exchange | None, receive: Receive) -> bytes:
+        """The body: at once if it has all come, which is the rule."""
+        limit_bytes = self._settings.max_body_bytes
+        data = None if exchange is None else exchange.body()
+        if data is None:
+            return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
+        if len(data) > limit_bytes:
+            raise BodyTooLarge(limit_bytes=limit_bytes)
+        return data
+
+    async def _list(self, served: ServedVersion, items: list[Item], head: Head, caller: Caller) -> bytes:
+        """Answers to several images."""
+        answers = await self._inference.many(
+            served,
+            [item.data for item in items],
+            request_ids=[item.request_id for item in items],
+            tags=[item.tags or head.tags for item in items],
+            caller=caller,
+        )
+        return write_answers(answers, items, media_type=head.media_type)
+
+    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+        failed = failure(error)
+        self._metrics.rejected.labels(failed.code).inc()
+        headers = [JSON_HEADER]
+        close = self.draining
+        if isinstance(error, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, Overloaded):
+            headers.append((b"retry-after", str(error.retry_after_s).encode()))
+            close = not await self._pace.hold() or close
+        else:
+            _log(scope, failed, error)
+        await self._send(send, failed.status, error_body(failed), headers=headers, close=close)
+
+    async def _send(
+        self, send: Send, status: int, body: bytes, *, headers: list[tuple[bytes, bytes]], close: bool
+    ) -> None:
+        headers.append((b"content-length", str(len(body)).encode()))
+        if close:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """Model and version of a path that begins with PREFIX; the version is None where the path names none."""
+    model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
+    return unquote(model), version if slash else None
+
+
+def _log(scope: Scope, failed: Failure, error: Exception) -> None:
+    """One line a request; a trace only where it is the server that is wrong."""
+    fields = {
+        "path": scope["path"][:200],
+        "status": failed.status,
+        "error": failed.code,
+        "detail": failed.detail,
+    }
+    if failed.code == "internal_error":
+        logger.error("request failed", extra={"fields": fields}, exc_info=error)
+    else:
+        logger.info("request refused", extra={"fields": fields})

@@ -1,0 +1,107 @@
+"""Several images in one request: a JSON array, NDJSON, or a form of files, and their answers in the same shape.
+
+Each item stands for itself: one that is no image gets its own error, and its neighbors their answers.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from serving.errors import MalformedRequest, failure
+from serving.http.request import Head, form_files, request_id_of
+from serving.http.tags import tags_of
+from serving.inference.answer import error_body
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the caller\'s own id, "tags": object of texts}'
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One encoded image of a request, or why there is none; `name` is that of a form's file."""
+
+    data: bytes | MalformedRequest
+    request_id: str | None = None
+    name: str | None = None
+    tags: str | None = None
+
+
+def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
+    """The items of a body that holds several, at most `limit`; None for a body that is one image by itself.
+
+    Raises MalformedRequest for a body that is not a list at all.
+    """
+    if head.media_type == "multipart/form-data":
+        items = [
+            Item(file.data, head.request_id, file.name, file.tags or head.tags)
+            for file in form_files(body, head.content_type)
+        ]
+    elif head.media_type == JSON:
+        items = [_item(value) for value in _array(body)]
+    elif head.media_type == NDJSON:
+        items = [_line(line) for line in body.splitlines() if line.strip()]
+    else:
+        return None
+    if not 1 <= len(items) <= limit:
+        raise MalformedRequest(f"the body holds {len(items)} images; send 1 to {limit} in one request.")
+    return items
+
+
+def is_single(items: Sequence[Item]) -> bool:
+    """Whether this is a form with one file, as curl's -F sends one image; it is answered as that image."""
+    return len(items) == 1 and items[0].name is not None
+
+
+def sole_image(items: Sequence[Item]) -> bytes:
+    """The bytes of a list of one; raises what stands in their place."""
+    data = items[0].data
+    if isinstance(data, Exception):
+        raise data
+    return data
+
+
+def write_answers(answers: Sequence[bytes | Exception], items: Sequence[Item], *, media_type: str) -> bytes:
+    """The answers in the items' order, errors in their places: an array, or a line each for NDJSON."""
+    parts = [_named(_body(answer), item.name) for answer, item in zip(answers, items, strict=True)]
+    return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
+
+
+def _array(body: bytes) -> Iterable[Any]:
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the body is not JSON ({error}); send an array, each entry {SHAPE}.") from None
+    if not isinstance(values, list):
+        raise MalformedRequest(f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}.")
+    return values
+
+
+def _line(line: bytes) -> Item:
+    try:
+        return _item(json.loads(line))
+    except (ValueError, RecursionError):
+        return Item(MalformedRequest(f"the line is not JSON; send {SHAPE}."))
+
+
+def _item(value: Any) -> Item:
+    fields = {"image": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
+        return Item(MalformedRequest(f"an entry is to be {SHAPE}."))
+    try:
+        request_id = request_id_of(fields.get("request_id"))
+        return Item(base64.b64decode(fields["image"], validate=True), request_id, tags=tags_of(fields.get("tags")))
+    except (binascii.Error, ValueError) as error:
+        wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
+        return Item(wrong)
+
+
+def _body(answer: bytes | Exception) -> bytes:
+    return error_body(failure(answer)) if isinstance(answer, Exception) else answer
+
+
+def _named(body: bytes, name: str | None) -> bytes:
+    return body if name is None else b'{"file":' + json.dumps(name).encode() + b"," + body[1:]

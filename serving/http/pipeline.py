@@ -1,0 +1,181 @@
+"""From images, encoded or not, to a version's answers: decoding, queue, and the client's hanging up.
+
+Every way in (the hot route, lists of images, the Open Inference Protocol) comes through here, so that admission,
+ledger and metrics are the same for all of them.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from model_store.errors import ImageError
+from model_store.image import InputSpec
+from serving.deployment.shadow import Shadow
+from serving.errors import MalformedRequest
+from serving.http.caller import Caller
+from serving.http.decoding import Decoder
+from serving.inference.answer import with_explanation
+from serving.inference.batcher import Entry, Form, Image
+from serving.inference.explanation import Occluder
+from serving.inference.metrics import ServingMetrics
+from serving.inference.served_version import ServedVersion
+from serving.settings import Settings
+
+
+class Inference:
+    """Takes images through a version. Its methods run on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        metrics: ServingMetrics,
+        shadow_of: Callable[[ServedVersion], ServedVersion | None],
+    ) -> None:
+        """`shadow_of` says which version computes in the shadow of another."""
+        self._shadow_of = shadow_of
+        self._shadow = Shadow(metrics)
+        self._deadline_s = settings.deadline_s
+        self._occluder = Occluder()
+        self._window = settings.max_batch
+        self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._decoder.close()
+        self._occluder.close()
+
+    async def one(
+        self,
+        served: ServedVersion,
+        data: bytes,
+        *,
+        request_id: str | None,
+        tags: str | None = None,
+        arrived_s: float,
+        caller: Caller,
+    ) -> bytes:
+        """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
+        served.load.admit(self._deadline_s)
+        with served.load:
+            image = await self._decoder.decode(data, served.card.input.spec)
+            answer = self._through(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+            return await caller.wait(answer)
+
+    async def explained(
+        self,
+        served: ServedVersion,
+        data: bytes,
+        *,
+        request_id: str | None,
+        tags: str | None = None,
+        arrived_s: float,
+        caller: Caller,
+    ) -> bytes:
+        """The JSON answer for one encoded image, with a heat map in its field `explanation`. Raises as `one` does."""
+        answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, caller=caller)
+        image = await self._decoder.decode(data, served.card.input.spec)
+        predicted = served.card.classes.index(json.loads(answer)["label"])
+        png = await self._occluder.explain(served.card, served.folder, image, predicted)
+        return with_explanation(answer, method="occlusion", png=png)
+
+    async def many(
+        self,
+        served: ServedVersion,
+        images: Sequence[bytes | Image | Exception],
+        *,
+        request_ids: Sequence[str | None],
+        caller: Caller,
+        tags: Sequence[str | None] | None = None,
+        form: Form | None = None,
+    ) -> list[Any]:
+        """The answers for `images`, encoded or (C, H, W) uint8, in their order; an exception stands for its image.
+
+        The list is admitted as a whole, then goes through by windows of one batch, so that it takes the bounded
+        memory and leaves single requests their turn. Raises Overloaded, or ClientGone.
+        """
+        served.load.admit(self._deadline_s)
+        work = self._by_windows(served, images, request_ids, tags or [None] * len(images), form)
+        return await caller.wait(work)
+
+    async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
+        """All of `images` as (C, H, W) uint8. Raises the ImageError of a lone image, else MalformedRequest for one."""
+        found: list[Image | BaseException] = []
+        for start in range(0, len(images), self._window):
+            each = [self._pixels(image, spec) for image in images[start : start + self._window]]
+            found += await asyncio.gather(*each, return_exceptions=True)
+        for index, image in enumerate(found):
+            if isinstance(image, ImageError) and len(images) > 1:
+                raise MalformedRequest(f"image {index}: {image}") from image
+            if isinstance(image, BaseException):
+                raise image
+        return [image for image in found if not isinstance(image, BaseException)]
+
+    async def _by_windows(
+        self,
+        served: ServedVersion,
+        images: Sequence[bytes | Image | Exception],
+        request_ids: Sequence[str | None],
+        tags: Sequence[str | None],
+        form: Form | None,
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for start in range(0, len(images), self._window):
+            window = slice(start, start + self._window)
+            with _waiting(served, len(images[window])):
+                each = [
+                    self._answer(served, image, request_id=request_id, tags=tagged, form=form)
+                    for image, request_id, tagged in zip(images[window], request_ids[window], tags[window], strict=True)
+                ]
+                answers += await asyncio.gather(*each, return_exceptions=True)
+        return answers
+
+    async def _answer(
+        self,
+        served: ServedVersion,
+        image: bytes | Image | Exception,
+        *,
+        request_id: str | None,
+        tags: str | None,
+        form: Form | None,
+    ) -> Any:
+        if isinstance(image, Exception):
+            raise image
+        arrived_s = time.perf_counter()
+        pixels = await self._pixels(image, served.card.input.spec)
+        return await self._through(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, form=form)
+
+    async def _through(
+        self,
+        served: ServedVersion,
+        image: Image,
+        *,
+        request_id: str | None,
+        tags: str | None,
+        arrived_s: float,
+        form: Form | None = None,
+    ) -> Any:
+        """Queue, answer, and then the shadow, if there is one."""
+        entry = Entry(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), form, tags)
+        served.submit(entry)
+        answer = await entry.answer
+        shadow = self._shadow_of(served)
+        if shadow is not None:
+            self._shadow.cast(shadow, entry)
+        return answer
+
+    async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
+        return await self._decoder.decode(image, spec) if isinstance(image, bytes) else image
+
+
+@contextlib.contextmanager
+def _waiting(served: ServedVersion, images: int) -> Iterator[None]:
+    """Count `images` as waiting."""
+    served.load.waiting += images
+    try:
+        yield
+    finally:
+        served.load.waiting -= images

@@ -1,0 +1,156 @@
+"""What a prediction request says before and in its body: head, bounds, media type, multipart."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from starlette.types import Receive
+
+from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
+from serving.http.tags import read_tags
+
+MAX_REQUEST_ID = 200
+# What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
+CURL_DEFAULT = "application/x-www-form-urlencoded"
+LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies of several images
+DICOM = ("application/dicom", "application/dicom+octet-stream")
+EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
+ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id.
+
+    `canary` is whether the caller asks for the version on trial (True), against it (False), or neither. `tags`: as the
+    ledger keeps them.
+    """
+
+    media_type: str
+    content_type: bytes
+    length_bytes: int | None
+    request_id: str | None
+    canary: bool | None = None
+    tags: str | None = None
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Head:
+    """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
+    content_type, length_bytes, request_id, canary, tags = b"", None, None, None, None
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            length_bytes = int(value)
+        elif name == b"x-request-id":
+            request_id = request_id_of(value.decode("utf-8", errors="replace"))
+        elif name == b"x-candor-canary":
+            canary = _yes_or_no(value)
+        elif name == b"x-candor-tags":
+            tags = read_tags(value.decode("utf-8", errors="replace"))
+    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
+    if not _acceptable(media_type):
+        raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
+    if length_bytes is not None and length_bytes > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
+    return Head(media_type, content_type, length_bytes, request_id, canary, tags)
+
+
+def read_explain(query: bytes) -> bool:
+    """Whether the query string asks for an explanation; raises MalformedRequest for anything else that it says."""
+    if not query:
+        return False
+    asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    if len(asked) != 1 or asked[0][0] != "explain" or asked[0][1] not in ("occlusion", "none"):
+        raise MalformedRequest("the query may be ?explain=occlusion or ?explain=none.")
+    return asked[0][1] == "occlusion"
+
+
+async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:
+    """The whole body; raises BodyTooLarge while it streams in, BodyTimeout, or ClientGone."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read_bounded(receive, limit_bytes)
+    except TimeoutError:
+        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s.") from None
+
+
+async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit_bytes:
+        return body
+    chunks = bytearray()
+    while message["type"] == "http.request":
+        chunks += message.get("body", b"")
+        if len(chunks) > limit_bytes:
+            raise BodyTooLarge(limit_bytes=limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(chunks)
+        message = await receive()
+    raise ClientGone("the client hung up before its body was complete.")
+
+
+@dataclass(frozen=True, slots=True)
+class FormFile:
+    """A file of a form: its name, where the client gave one, its bytes, and the form's tags."""
+
+    name: str | None
+    data: bytes
+    tags: str | None = None
+
+
+def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
+    """The files of a multipart/form-data body, in order, with the field `tags`. Raises MalformedRequest."""
+    _, options = parse_options_header(content_type)
+    files: list[FormFile] = []
+    tags: list[str | None] = []
+
+    def note(field: Field) -> None:
+        if field.field_name == b"tags":
+            tags.append(read_tags((field.value or b"").decode("utf-8", errors="replace")))
+
+    def keep(file: File) -> None:
+        file.file_object.seek(0)
+        name = file.file_name.decode("utf-8", errors="replace") if file.file_name else None
+        files.append(FormFile(name, file.file_object.read()))
+
+    try:
+        parser = FormParser(
+            "multipart/form-data",
+            note,
+            keep,
+            boundary=options.get(b"boundary"),
+            # The body is in memory already and bounded; a second copy on disk would gain nothing.
+            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
+    return [replace(file, tags=tags[-1]) for file in files] if tags else files
+
+
+def request_id_of(value: object) -> str | None:
+    """The caller's own id, or None where there is none. Raises MalformedRequest for what cannot be one."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_REQUEST_ID or not value.isprintable() or "\ufffd" in value:
+        raise MalformedRequest(
+            f"X-Request-Id (or request_id) takes a text of at most {MAX_REQUEST_ID} printable characters in UTF-8."
+        )
+    return value
+
+
+def _yes_or_no(value: bytes) -> bool:
+    known = {b"true": True, b"1": True, b"false": False, b"0": False}
+    if value.lower() not in known:
+        raise MalformedRequest("X-Candor-Canary is to be true or false.")
+    return known[value.lower()]
+
+
+def _acceptable(media_type: str) -> bool:
+    return media_type in EXACT or media_type.startswith("image/") or media_type in DICOM

@@ -1,0 +1,181 @@
+"""The rare routes: liveness, readiness, what is loaded, an index page, and what monitoring mounts here."""
+
+import html
+import logging
+from collections.abc import Callable, Sequence
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from monitoring.routes.exposition import MetricsRoute
+from serving.deployment.loaded_models import Fleet, Slot
+from serving.deployment.store_watcher import Refusal
+from serving.errors import INTERNAL, Failure, ServingError, failure
+from serving.inference.served_version import ServedVersion
+from serving.openapi.document import document
+from serving.openapi.page import page
+
+logger = logging.getLogger(__name__)
+
+CODES = {404: "unknown_path", 405: "method_not_allowed"}
+
+
+def rare_routes(
+    *,
+    fleet: Fleet,
+    refused: Callable[[], dict[str, Refusal]],
+    draining: Callable[[], bool],
+    ready: Callable[[], bool],
+    mounted: Sequence[BaseRoute],
+) -> Starlette:
+    """The Starlette application behind the hot route; `mounted` are monitoring's routes (or `metrics_alone`)."""
+
+    async def ping(_: Request) -> Response:
+        return JSONResponse({"status": "Healthy" if ready() else "Unhealthy"}, 200 if ready() else 503)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        refusals = _refusals(refused())
+        if not ready():
+            reason = "the server is shutting down." if draining() else "no model is loaded."
+            return JSONResponse({"error": "not_ready", "detail": reason, "refused": refusals}, 503)
+        versions = {name: slot.production.card.version for name, slot in fleet.slots().items()}
+        return JSONResponse({"status": "ready", "models": versions, "refused": refusals})
+
+    async def models(_: Request) -> Response:
+        return JSONResponse(
+            {
+                "models": [_describe(name, slot) for name, slot in fleet.slots().items()],
+                "refused": _refusals(refused()),
+            }
+        )
+
+    async def model(request: Request) -> Response:
+        name, version = request.path_params["model"], request.path_params.get("version")
+        served = fleet.find(name, None if version == "all" else version)
+        chosen = fleet.slots()[name].versions if version == "all" else {served.card.version: served}
+        return JSONResponse([_torchserve(each) for each in chosen.values()])
+
+    async def index(request: Request) -> Response:
+        return HTMLResponse(_index_page(request.app.routes, fleet.slots()))
+
+    described = document(installed_version("candor"))
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(page(described))
+
+    routes: list[BaseRoute] = [
+        Route("/docs", docs),
+        Route("/openapi.json", openapi),
+        Route("/", index),
+        Route("/ping", ping),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/models", models),
+        Route("/models/{model}", model),
+        Route("/models/{model}/{version}", model),
+        Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
+        *mounted,
+    ]
+    # An error of `Exception` is answered and then raised again, as a bug should be; refusals are none.
+    handlers = {HTTPException: http_error, ServingError: any_error, Exception: any_error}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
+    """GET /metrics, for a server without a ledger, where monitoring has nothing else to mount."""
+    return [Route("/metrics", MetricsRoute(registry).get)]
+
+
+async def _post_only(_: Request) -> Response:
+    raise HTTPException(405, headers={"Allow": "POST, PUT"})
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals (no such path, another method) as JSON."""
+    if not isinstance(error, HTTPException):
+        return await any_error(request, error)
+    detail = f"{request.method} {request.url.path[:200]}: {error.detail}; GET / lists the addresses."
+    body = {"error": CODES.get(error.status_code, "http_error"), "detail": detail}
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+async def any_error(request: Request, error: Exception) -> Response:
+    """Any other error as JSON, told in the log where the server is at fault."""
+    failed: Failure = failure(error)
+    if failed is INTERNAL:
+        logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)
+    return JSONResponse({"error": failed.code, "detail": failed.detail}, failed.status)
+
+
+def _describe(name: str, slot: Slot) -> dict[str, Any]:
+    versions = [
+        {
+            "version": version,
+            "classes": list(served.card.classes),
+            "input": served.card.input.model_dump(mode="json"),
+            "temperature": served.card.calibration.temperature,
+            "backbone": served.card.provenance.backbone,
+            "loss": served.card.provenance.loss,
+        }
+        for version, served in slot.versions.items()
+    ]
+    torchserve = {"modelName": name, "modelUrl": f"{name}.mar"}
+    return torchserve | {"name": name, "production": slot.production.card.version, "versions": versions}
+
+
+def _torchserve(served: ServedVersion) -> dict[str, Any]:
+    """A version as TorchServe's management API describes it, with what it has to say here."""
+    card = served.card
+    ready = {"id": f"{card.name}-{card.version}", "status": "READY", "gpu": not served.on_cpu}
+    return {
+        "modelName": card.name,
+        "modelVersion": str(card.version),
+        "modelUrl": f"{card.name}.mar",
+        "runtime": "onnxruntime",
+        "minWorkers": 1,
+        "maxWorkers": 1,
+        "batchSize": served.max_batch,
+        "maxBatchDelay": 0,
+        "loadedAtStartup": True,
+        "workers": [ready],
+    }
+
+
+def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:
+    return {name: {"version": refusal.version, "reason": refusal.reason} for name, refusal in refused.items()}
+
+
+def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
+    """A page without assets: what is loaded and where to look."""
+    loaded = [f"<li>{html.escape(name)}, version {slot.production.card.version}</li>" for name, slot in slots.items()]
+    addresses = [
+        _address(method, route.path)
+        for route in routes
+        if isinstance(route, Route) and route.include_in_schema
+        for method in sorted((route.methods or set()) - {"HEAD"})
+    ]
+    addresses.append(_address("POST", "/predictions/{model}[/{version}]"))
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Candor</title>"
+        "<style>body{font:16px/1.5 system-ui;margin:3em auto;max-width:40em;padding:0 1em}code{font-size:15px}</style>"
+        f"<h1>Candor</h1><h2>Models</h2><ul>{''.join(loaded) or '<li>none is loaded</li>'}</ul>"
+        f"<h2>Addresses</h2><ul>{''.join(addresses)}</ul></html>"
+    )
+
+
+def _address(method: str, path: str) -> str:
+    shown = html.escape(path)
+    linked = f'<a href="{shown}">{shown}</a>' if method == "GET" and "{" not in path else shown
+    return f"<li><code>{method} {linked}</code></li>"

@@ -1,0 +1,114 @@
+"""Where the model looked: how much of the predicted class's probability is lost when a part of the image is covered.
+
+Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 3. A gray patch moves
+over the image; each position costs one inference, so it has a session and a thread of its own, at the lowest priority,
+one image at a time.
+"""
+
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from model_store.bundle import read_bundle
+from model_store.card import Card
+from model_store.errors import BundleError
+from serving.errors import ExplanationsBusy, ModelUnusable, Unexplained
+from serving.inference.batcher import Image
+from serving.inference.predictor import Predictor
+from serving.inference.priority import step_back
+
+POSITIONS: Final = 8  # along each side
+SPAN: Final = 2  # a patch covers so many positions
+BATCH: Final = 8
+
+
+class Occluder:
+    """Explains one image at a time; `waiting` more may queue, beyond that ExplanationsBusy is raised."""
+
+    def __init__(self, *, waiting: int = 4) -> None:
+        self._free = waiting + 1
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=step_back)
+        self._predictors: dict[Path, Predictor] = {}
+
+    async def explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
+        """A heat map (PNG, RGBA, H x W) for class `predicted` of `image`, (C, H, W) uint8, by the version in `folder`.
+
+        Raises ExplanationsBusy, or Unexplained where the folder no longer holds that version.
+        """
+        if self._free == 0:
+            raise ExplanationsBusy
+        self._free -= 1
+        try:
+            run = asyncio.get_running_loop().run_in_executor(self._pool, self._explain, card, folder, image, predicted)
+            return await asyncio.shield(run)
+        finally:
+            self._free += 1
+
+    def close(self) -> None:
+        """End the thread after the explanation under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
+        if folder not in self._predictors:
+            self._predictors = {folder: _open(folder, card)}  # the last one used is kept
+        predictor = self._predictors[folder]
+        return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
+
+
+def _open(folder: Path, card: Card) -> Predictor:
+    """A predictor on the bundle, read again: a server does not keep a graph's bytes for the rare explanation."""
+    try:
+        bundle = read_bundle(folder)
+        if bundle.card != card:
+            raise Unexplained("the version answers but cannot be explained, since its folder holds another one now.")
+        return Predictor(bundle, threads=1, device="cpu")
+    except (BundleError, ModelUnusable) as error:
+        raise Unexplained(
+            f"the version answers but cannot be explained, since its bundle can no longer be read: {error}"
+        ) from error
+
+
+def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:
+    """Probability of class `predicted` that is lost when the patch lies over a cell, (POSITIONS, POSITIONS).
+
+    A cell's value is the mean over the patches that cover it; positive where the image speaks for the class.
+    """
+    covered, boxes = _covered(image)
+    whole = float(predictor.predict(image[np.newaxis])[0, predicted])
+    batches = (covered[start : start + BATCH] for start in range(0, len(covered), BATCH))
+    lost = np.concatenate([whole - predictor.predict(batch)[:, predicted] for batch in batches])
+    total, count = np.zeros((POSITIONS, POSITIONS)), np.zeros((POSITIONS, POSITIONS))
+    for value, (row, column) in zip(lost, boxes, strict=True):
+        total[row : row + SPAN, column : column + SPAN] += value
+        count[row : row + SPAN, column : column + SPAN] += 1
+    return total / count
+
+
+def draw(values: npt.NDArray[np.float64], *, height: int, width: int) -> bytes:
+    """The map as a PNG to be laid over the image: red speaks for the class, blue against it, clear is neither."""
+    strength = values / max(float(np.abs(values).max()), 1e-6)
+    rgba = np.zeros((*values.shape, 4), np.uint8)
+    rgba[..., 0] = np.where(strength > 0, 220, 0)
+    rgba[..., 2] = np.where(strength < 0, 220, 0)
+    rgba[..., 3] = np.round(200 * np.abs(strength))
+    stream = io.BytesIO()
+    Pillow.fromarray(rgba, "RGBA").resize((width, height), Pillow.Resampling.BILINEAR).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
+    """The image with the patch at each position, (P, C, H, W), and the first cell of each patch."""
+    rows = np.linspace(0, image.shape[1], POSITIONS + 1).round().astype(int)
+    columns = np.linspace(0, image.shape[2], POSITIONS + 1).round().astype(int)
+    boxes = [(row, column) for row in range(POSITIONS - SPAN + 1) for column in range(POSITIONS - SPAN + 1)]
+    gray = image.mean(axis=(1, 2)).round().astype(np.uint8)[:, np.newaxis, np.newaxis]
+    covered = np.repeat(image[np.newaxis], len(boxes), axis=0)
+    for each, (row, column) in zip(covered, boxes, strict=True):
+        each[:, rows[row] : rows[row + SPAN], columns[column] : columns[column + SPAN]] = gray
+    return covered, boxes

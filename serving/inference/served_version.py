@@ -1,0 +1,240 @@
+"""One loaded version of one model, and the three stages between a queued image and its answer.
+
+inference thread: infer the batch, write its answers and ledger rows -> writer thread (monitoring): commit ->
+event loop: deliver. While one batch is being committed the next is inferred. Without a ledger the middle
+stage falls out.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import uuid_utils
+
+from model_store.brightness import brightness
+from monitoring.ledger.inputs import InputSums, input_sums
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.ledger.shadows import twin
+from monitoring.ledger.sums import DAY_NS
+from monitoring.recording.recorder import Recorder
+from serving.errors import InferenceFailed, LedgerFailed
+from serving.inference.admission import Load
+from serving.inference.answer import AnswerForm, with_audit
+from serving.inference.audit import AuditDraw
+from serving.inference.batcher import Batcher, Entry
+from serving.inference.inline_batcher import InlineBatcher
+from serving.inference.metrics import ServingMetrics
+from serving.inference.predictor import Predictor, Probabilities
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class FinishedBatch:
+    """A batch on its way back, with its answers as their forms wrote them, or None where the model gave no number."""
+
+    entries: list[Entry]
+    answers: list[Any | None]
+    inference_s: float
+    first_id: bytes | None  # of the first entry's answer
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How many images of a version were answered, and on how many its inference failed."""
+
+    answered: int = 0
+    failed: int = 0
+
+    @property
+    def failed_ratio(self) -> float:
+        """The share that failed, 0 before the first."""
+        return self.failed / max(1, self.answered + self.failed)
+
+
+class ServedVersion:
+    """A model version that answers. All but the two stages `_infer` and `_hand_over` runs on the event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        recorder: Recorder | None,
+        metrics: ServingMetrics,
+        loop: asyncio.AbstractEventLoop,
+        max_batch: int,
+        audit: AuditDraw | None = None,
+        background: bool = False,
+    ) -> None:
+        """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
+        self.card = predictor.card
+        self.folder = predictor.folder
+        self.max_batch = max_batch
+        self.on_cpu = predictor.on_cpu
+        predictor.warm_up(max_batch)
+        self.load = Load(service_s=predictor.one_s, batch=max_batch)
+        self._predictor = predictor
+        self._form = AnswerForm(self.card)
+        self._recorder = recorder
+        self._audit = audit if audit and audit.on and recorder else None
+        self.outcomes = Outcomes()
+        self.calibration_id = recorder.register(self.card) if recorder else 0
+        self._loop = loop
+        self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
+        self._retired = False
+        self._leases = 0
+        self._inline = predictor.light and not background
+        self._batcher: Batcher | InlineBatcher
+        if self._inline:
+            self._batcher = InlineBatcher(self._infer, self._fail, max_batch=max_batch, loop=loop)
+        else:
+            name = f"candor-{self.card.name}-{self.card.version}"
+            self._batcher = Batcher(self._infer, self._fail, max_batch=max_batch, name=name, background=background)
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Keep this version alive for the length of one request, from the moment it is found."""
+        self._leases += 1
+        try:
+            yield
+        finally:
+            self._leases -= 1
+            self._close_if_unused()
+
+    def note_production(self) -> None:
+        """Tell the ledger that this version answers by default from now on; a ledger that is away is only logged."""
+        if self._recorder is None:
+            return
+        noted = self._recorder.promote(self.calibration_id)
+        noted.add_done_callback(_log_failure)
+
+    def note_shadow(self) -> None:
+        """Tell the ledger that this version computes in the shadow, so that labels reach its answers."""
+        if self._recorder is not None:
+            self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
+
+    def submit(self, entry: Entry) -> None:
+        """Queue `entry`; its future gets the answer, or the error."""
+        self._batcher.submit(entry)
+
+    def retire(self) -> None:
+        """End after the requests that hold a lease."""
+        self._retired = True
+        self._metrics.unload()
+        self._close_if_unused()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the inference thread's end, after `retire`; from any thread."""
+        self._batcher.join(timeout_s)
+
+    def _close_if_unused(self) -> None:
+        if self._retired and self._leases == 0:
+            self._batcher.close()
+
+    def _infer(self, entries: list[Entry]) -> None:
+        """Stage one, in the inference thread."""
+        started_s = time.perf_counter()
+        images = _stacked(entries)
+        probabilities = self._predictor.predict(images)
+        inference_s = time.perf_counter() - started_s
+        answers, rows = self._describe(entries, probabilities)
+        first_id = rows[0].prediction_id if answers[0] is not None else None
+        batch = FinishedBatch(entries, answers, inference_s, first_id)
+        if self._recorder is None or not rows:
+            self._deliver(batch) if self._inline else self._hand_over(batch, None)
+        else:
+            inputs = self._measure(images, answers, rows[0]) if self.card.input_reference else None
+            self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)
+
+    def _measure(self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow) -> InputSums:
+        """Brightness of the images that were answered."""
+        answered = images if None not in answers else images[[answer is not None for answer in answers]]
+        return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
+
+    def _describe(
+        self, entries: list[Entry], probabilities: Probabilities
+    ) -> tuple[list[Any | None], list[PredictionRow]]:
+        answers: list[Any | None] = []
+        rows: list[PredictionRow] = []
+        served_at_ns = time.time_ns()
+        best = probabilities.argmax(axis=1).tolist()
+        for entry, predicted, row, values in zip(entries, best, probabilities, probabilities.tolist(), strict=True):
+            confidence = values[predicted]
+            if not confidence <= 1.0:  # NaN, which argmax puts first
+                answers.append(None)
+                continue
+            identity = uuid_utils.uuid7() if entry.shadow_of is None else uuid_utils.UUID(bytes=twin(entry.shadow_of))
+            entry.given_id = prediction_id = identity.bytes
+            form = entry.form or self._form
+            answer = form.fill(str(identity), entry.request_id, predicted, values)
+            drawn = self._audit is not None and self._audit.drawn(entry.shadow_of or prediction_id)
+            answers.append(answer if self._audit is None or entry.form else with_audit(answer, drawn))
+            rows.append(
+                PredictionRow(
+                    prediction_id,
+                    self.calibration_id,
+                    entry.request_id,
+                    predicted,
+                    confidence,
+                    row.tobytes(),
+                    served_at_ns,
+                    entry.tags,
+                    self._audit.share if self._audit and drawn else None,
+                )
+            )
+        return answers, rows
+
+    def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
+        """Stage two's end, in the writer's thread: one hop to the event loop for the whole batch."""
+        if error is None:
+            self._loop.call_soon_threadsafe(self._deliver, batch)
+        else:
+            logger.error("ledger failed", extra={"fields": {"images": len(batch.entries), "reason": str(error)}})
+            refusal = LedgerFailed(
+                "the prediction could not be written to the ledger, so it is withheld; try again later."
+            )
+            self._loop.call_soon_threadsafe(self._deliver_error, batch.entries, refusal)
+
+    def _deliver(self, batch: FinishedBatch) -> None:
+        """Stage three, on the event loop."""
+        now_s = time.perf_counter()
+        for entry, answer in zip(batch.entries, batch.answers, strict=True):
+            if entry.answer.done():
+                continue
+            if answer is None:
+                self.outcomes.failed += 1
+                entry.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
+            else:
+                self.outcomes.answered += 1
+                entry.answer.set_result(answer)
+        self.load.delivered(len(batch.entries), arrived_s=batch.entries[0].arrived_s, now_s=now_s)
+        self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
+
+    def _fail(self, entries: list[Entry], _: Exception) -> None:
+        """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""
+        refusal = InferenceFailed("the model failed on this batch; the server's log says why.")
+        self.outcomes.failed += len(entries)
+        self._loop.call_soon_threadsafe(self._deliver_error, entries, refusal)
+
+    def _deliver_error(self, entries: list[Entry], error: Exception) -> None:
+        for entry in entries:
+            if not entry.answer.done():
+                entry.answer.set_exception(error)
+
+
+def _stacked(entries: list[Entry]) -> npt.NDArray[np.uint8]:
+    """The images as one array; that of a lone one is not copied."""
+    return entries[0].image[np.newaxis] if len(entries) == 1 else np.stack([entry.image for entry in entries])
+
+
+def _log_failure(noted: Future[None]) -> None:
+    if (error := noted.exception()) is not None:
+        logger.warning("the promotion is not in the ledger's history", extra={"fields": {"reason": str(error)}})

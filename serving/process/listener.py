@@ -1,0 +1,106 @@
+"""Listening and ending well, for whatever a process serves: a bound socket, and uvicorn with our signals and bounds."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from serving.errors import ListenError
+from serving.http.middleware import wrapped
+from serving.http.protocol import BoundedProtocol
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FORCED = 1
+
+
+def allow_many_connections() -> None:
+    """Every connection is a file; the soft limit is often 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; raises ListenError with a sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Is another server running there? "
+            "Choose another port with --port or CANDOR_PORT."
+        ) from error
+
+
+def address(listener: socket.socket, settings: Settings) -> str:
+    """The URL to tell people."""
+    host, port = listener.getsockname()[:2]
+    scheme = "http" if settings.tls_certificate is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn with our signals: the first drains and exits 0, the second ends the process.
+
+    `ending` is set when it takes no new connections any more.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
+        super().__init__(_config(app, settings))
+        self._drain = drain
+        self._delay_s = settings.drain_delay_s
+        self._signalled = False
+        self.ending = asyncio.Event()
+
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and Ctrl-C drain; called before the address is told to anybody."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
+        yield
+
+    def _on_signal(self) -> None:
+        if self._signalled:
+            logger.warning("second signal: ending at once")
+            sys.stderr.flush()
+            os._exit(FORCED)
+        self._signalled = True
+        self._drain()
+        asyncio.get_running_loop().call_later(self._delay_s, self._exit)
+
+    def _exit(self) -> None:
+        self.should_exit = True
+        self.ending.set()
+
+
+def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        wrapped(app, settings),
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=2048,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
+    )

@@ -1,0 +1,95 @@
+"""The monitor of a process: ledger, recorder and caretaker, opened and closed together; nothing where it is off."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.routing import BaseRoute
+
+from calibration.drift import DriftSettings
+from monitoring.drift import watch
+from monitoring.feedback.labeling import FeedbackPolicy
+from monitoring.ledger.calibrations import promoted_version
+from monitoring.ledger.database import Ledger
+from monitoring.maintenance.worker import Caretaker
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
+from monitoring.recording.spool import Spool
+from monitoring.routes import routes
+from serving.settings import Settings
+
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """What a process needs of monitoring.
+
+    Where to record, the routes to mount, whose detector has alarmed, and whether the process leads.
+    """
+
+    recorder: Recorder | None
+    routes: list[BaseRoute]
+    alarmed: Callable[[int], bool] = lambda _calibration_id: False
+    leads: Callable[[], bool] = lambda: False
+    ledger: Ledger | None = None
+
+
+@contextmanager
+def open_monitor(
+    settings: Settings, registry: CollectorRegistry, *, production: Callable[[str], int | None] | None = None
+) -> Iterator[Monitor]:
+    """The monitor of one process; leaving the block commits what waits. Raises monitoring's LedgerError.
+
+    `production` says which version of a model serves; a process that serves none gives None, and the one that a server
+    last noted in the ledger is taken. Where settings put the monitor apart, a process that serves gets no routes.
+    """
+    url = settings.ledger_url
+    if url is None:
+        yield Monitor(recorder=None, routes=[])
+        return
+    metrics = MonitorMetrics(registry)
+    drift = DriftSettings(
+        average_run_length=settings.drift_average_run_length,
+        tolerance=settings.drift_tolerance,
+        audit=settings.audit_share > 0,
+    )
+    kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
+    policy = FeedbackPolicy(retention_s=kept_s)
+    with (
+        Ledger(url) as ledger,
+        _open_spool(settings, answers=production is not None) as spool,
+        Recorder(ledger, metrics, settings=drift, policy=policy, spool=spool) as recorder,
+    ):
+        alarmed = partial(_alarmed, ledger)
+        if settings.monitor == "apart" and production is not None:
+            yield Monitor(recorder, [], alarmed)
+            return
+        mounted = routes(recorder, ledger, metrics, production=production or partial(_noted, ledger))
+        with Caretaker(ledger, recorder, registry, retention_s=kept_s) as caretaker:
+            yield Monitor(recorder, list(mounted), alarmed, lambda: caretaker.leads, ledger)
+
+
+def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:
+    """The spool of a server that wants one, or to which an earlier run has left one to be joined."""
+    if not answers or (settings.ledger_required and not settings.spool.exists()):
+        return nullcontext()
+    return Spool(settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes)
+
+
+def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
+    """Whether the ledger says so; one that is away says nothing, and the recorder's log says that it is away."""
+    try:
+        with ledger.read() as connection:
+            watched = watch.load(connection, calibration_id)
+    except SQLAlchemyError:
+        return False
+    return watched is not None and watched.detector.active
+
+
+def _noted(ledger: Ledger, model: str) -> int | None:
+    with ledger.read() as connection:
+        return promoted_version(connection, model)

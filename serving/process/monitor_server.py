@@ -1,0 +1,134 @@
+"""`candor monitor`: the monitoring room by itself, for servers that only record, and for models served elsewhere.
+
+Any number of these processes on one ledger take labels and show reports at once. One of them leads, which means that it
+prunes; whether it is this one is told by /readyz and by the metric candor_monitor_leader.
+"""
+
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version as installed_version
+
+import uvloop
+from anyio import to_thread
+from prometheus_client import CollectorRegistry, ProcessCollector
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitoring.ledger import calibrations
+from monitoring.ledger.database import Ledger
+from serving.errors import ServingError, SettingsError, Unauthorized, failure
+from serving.http.auth import Gate, read_gate
+from serving.http.routes import any_error, http_error
+from serving.openapi.document import document
+from serving.openapi.page import page
+from serving.process.listener import DrainingServer, address, allow_many_connections, listen
+from serving.process.logs import configure_logging
+from serving.process.monitor import Monitor, open_monitor
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def serve_alone(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code. Raises ListenError, LedgerError, SettingsError (no ledger)."""
+    if settings.ledger_url is None:
+        raise SettingsError("candor monitor is nothing without a ledger: give --ledger, or unset CANDOR_LEDGER=off.")
+    configure_logging(settings.log_level)
+    allow_many_connections()
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        return uvloop.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    with open_monitor(settings, registry) as monitor:
+        state = _State()
+        app = Guarded(
+            build(monitor, draining=lambda: state.draining), read_gate(settings.tokens_text, settings.tokens_file)
+        )
+        server = DrainingServer(app, settings, drain=state.drain)
+        server.catch_signals()
+        sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
+        sys.stdout.flush()
+        await server.serve(sockets=[listener])
+    logger.info("monitor stopped")
+    return 0
+
+
+class _State:
+    draining = False
+
+    def drain(self) -> None:
+        self.draining = True
+        logger.info("draining")
+
+
+def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
+    """The application: monitoring's routes, health, and its own description."""
+    ledger = monitor.ledger
+    if ledger is None:
+        raise SettingsError("candor monitor needs a ledger.")
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        if draining():
+            return JSONResponse({"error": "not_ready", "detail": "the monitor is shutting down."}, 503)
+        try:
+            models = await to_thread.run_sync(_models, ledger)
+        except SQLAlchemyError:
+            return JSONResponse({"error": "not_ready", "detail": "the ledger cannot be read."}, 503)
+        return JSONResponse({"status": "ready", "leader": monitor.leads(), "models": models})
+
+    own: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
+    own += _description([*own, *monitor.routes])
+    return Starlette(
+        routes=[*own, *monitor.routes], exception_handlers={HTTPException: http_error, Exception: any_error}
+    )
+
+
+class Guarded:
+    """An application behind the gate."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app, self._gate = app, gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it."""
+        app = self._app
+        try:
+            self._gate.check(scope)
+        except ServingError as error:
+            failed = failure(error)
+            headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
+            app = JSONResponse({"error": failed.code, "detail": failed.detail}, failed.status, headers)
+        await app(scope, receive, send)
+
+
+def _description(mounted: Sequence[BaseRoute]) -> list[BaseRoute]:
+    """/openapi.json and /docs of these routes and themselves."""
+    paths = {route.path for route in mounted if isinstance(route, Route)} | {"/openapi.json", "/docs"}
+    described = document(installed_version("candor"), only=paths)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(page(described))
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+
+
+def _models(ledger: Ledger) -> list[str]:
+    with ledger.read() as connection:
+        return calibrations.models(connection)

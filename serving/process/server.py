@@ -1,0 +1,179 @@
+"""The serving process: wires the rooms together, listens, follows the store, and ends well.
+
+SIGTERM (or Ctrl-C): readiness falls at once, the port is listened on for a moment longer so that nothing on
+its way is lost, everything admitted is answered, the ledger is closed, exit 0. A second signal ends the
+process on the spot, which the ledger survives as it survives kill -9.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+from prometheus_client import CollectorRegistry, ProcessCollector
+from starlette.routing import BaseRoute
+
+from model_store.store import Store
+from monitoring.recording.recorder import Recorder
+from serving.deployment.loaded_models import Fleet
+from serving.deployment.store_watcher import Switch
+from serving.errors import ListenError, ModelUnusable
+from serving.http.app import Front
+from serving.http.auth import read_gate
+from serving.http.pipeline import Inference
+from serving.http.routes import metrics_alone, rare_routes
+from serving.inference.audit import AuditDraw
+from serving.inference.metrics import ServingMetrics
+from serving.inference.predictor import open_predictor
+from serving.inference.served_version import ServedVersion
+from serving.process.listener import DrainingServer, address, allow_many_connections, listen
+from serving.process.logs import configure_logging
+from serving.process.monitor import Monitor, open_monitor
+from serving.settings import Settings
+from serving.v2.rest import v2_routes
+from serving.v2.service import InferenceService
+
+if TYPE_CHECKING:
+    import grpc
+
+logger = logging.getLogger(__name__)
+
+JOIN_S = 5.0
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code. Raises ListenError if the address is taken."""
+    configure_logging(settings.log_level)
+    allow_many_connections()
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        return uvloop.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    fleet = Fleet()
+    with open_monitor(settings, registry, production=fleet.production) as monitor:
+        service = Service(settings, registry, monitor, fleet)
+        try:
+            await service.run(listener)
+        finally:
+            service.close()
+    logger.info("server stopped")
+    return 0
+
+
+class Service:
+    """The HTTP server, the fleet and the switch of one process."""
+
+    def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, fleet: Fleet) -> None:
+        """Build everything on the running event loop; nothing is loaded or listened on yet."""
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
+        self._gate = read_gate(settings.tokens_text, settings.tokens_file)
+        self.recorder: Recorder | None = monitor.recorder
+        self._store = Store(settings.store)
+        self.fleet = fleet
+        self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop, alarmed=monitor.alarmed)
+        self.inference = Inference(settings=settings, metrics=self._metrics, shadow_of=fleet.shadow_of)
+        self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
+        self.front = self._build_front(monitor.routes or metrics_alone(registry))
+
+    async def run(self, listener: socket.socket) -> None:
+        """Listen until a signal has come and everything admitted is answered."""
+        server = DrainingServer(self.front, self._settings, drain=self._drain)
+        server.catch_signals()
+        sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
+        sys.stdout.flush()
+        self.switch.start(self._settings.poll_s)
+        rpc = await self._start_grpc()
+        # What is loaded by now lives as long as the process; the collector need not walk through it every time.
+        gc.freeze()
+        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
+
+    def close(self) -> None:
+        """End the threads; whatever is in a batch is answered by now."""
+        self.switch.stop()
+        self.inference.close()
+        loaded = [served for slot in self.fleet.slots().values() for served in slot.loaded]
+        for served in loaded:
+            served.retire()
+        for served in loaded:
+            served.join(JOIN_S)
+
+    def ready(self) -> bool:
+        """Whether a model is loaded and requests are taken."""
+        return bool(self.fleet.slots()) and not self.front.draining
+
+    def _drain(self) -> None:
+        self.front.draining = True
+        logger.info("draining")
+
+    def _load(self, model: str, version: int, *, background: bool = False) -> ServedVersion:
+        """A version ready to answer; runs in the switch's thread."""
+        bundle = self._store.read(model, version)
+        if (bundle.card.name, bundle.card.version) != (model, version):
+            raise ModelUnusable(
+                f"the bundle in {model}/{version} says that it is {bundle.card.name} version "
+                f"{bundle.card.version}; publish it anew."
+            )
+        predictor = open_predictor(
+            bundle,
+            threads=1 if background else self._settings.threads,
+            spinning=self._settings.spinning,
+            device=self._settings.device,
+        )
+        return ServedVersion(
+            predictor,
+            recorder=self.recorder,
+            metrics=self._metrics,
+            loop=self._loop,
+            max_batch=self._settings.max_batch,
+            background=background,
+            audit=AuditDraw(self._settings.audit_share),
+        )
+
+    async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:
+        """End with the HTTP server, in the same time."""
+        if rpc is not None:
+            await ending.wait()
+            await rpc.stop(self._settings.drain_s)
+
+    async def _start_grpc(self) -> "grpc.aio.Server | None":
+        """The gRPC server, where a port is set. Raises ListenError, also where the extra is not installed."""
+        if self._settings.grpc_port is None:
+            return None
+        try:
+            from serving.v2.rpc import Servicer, start_grpc
+        except ModuleNotFoundError as error:
+            raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
+        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, gate=self._gate)
+        server, port = await start_grpc(servicer, self._settings)
+        sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
+        sys.stdout.flush()
+        return server
+
+    def _v2_routes(self) -> list[BaseRoute]:
+        return v2_routes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+
+    def _build_front(self, mounted: list[BaseRoute]) -> Front:
+        rest = rare_routes(
+            fleet=self.fleet,
+            refused=lambda: dict(self.switch.refused),
+            draining=lambda: self.front.draining,
+            ready=self.ready,
+            mounted=[*mounted, *self._v2_routes()],
+        )
+        return Front(
+            settings=self._settings,
+            gate=self._gate,
+            fleet=self.fleet,
+            inference=self.inference,
+            rest=rest,
+            metrics=self._metrics,
+        )

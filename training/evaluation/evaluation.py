@@ -1,0 +1,209 @@
+"""What a trained network is worth: logits of validation and test -> every calibrator -> measures.
+
+Calibrators are fitted on validation alone (`perturbed` on validation images as another place could send them, where the
+run has them), and the referral threshold too: its promise is about data like the
+validation split, which is what the card says. So the measures of a fitted calibrator on validation are in-sample, and
+flatter it the more the more it can bend; what it is worth, test tells.
+"""
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.bins import BinSums
+from calibration.calibrators import Calibrator, Uncalibrated
+from calibration.conformal import Conformal, conformal, prediction_sets
+from calibration.histogram import Histogram
+from calibration.measure_intervals import measure_intervals
+from calibration.measures import Measures
+from calibration.metrics import Interval, top_label
+from calibration.temperature import Temperature
+from calibration.threshold import Threshold, referral_threshold
+from calibration.vector import Vector
+from training.errors import BadRun
+from training.evaluation.isotonic import Isotonic
+
+Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
+KINDS: dict[Method, type[Calibrator]] = {
+    "uncalibrated": Uncalibrated,
+    "temperature": Temperature,
+    "vector": Vector,
+    "histogram": Histogram,
+    "isotonic": Isotonic,
+    "perturbed": Temperature,
+}
+FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others on val
+METHODS: tuple[Method, ...] = tuple(method for method in KINDS if method not in FITTED_ON)
+PROMISED_ACCURACY = 0.95  # of the answers that are not referred
+INTERVALS: tuple[Method, ...] = ("temperature",)  # methods whose intervals are resampled
+MISSED_CLASS = 0.1  # share of prediction sets without the true class
+EvaluatedSplit = Literal["val", "test", "perturbed"]
+EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
+KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last where a run asks for it
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64 (N,) where known."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of both splits, the calibrators that validation asks for, and the measures of each method."""
+
+    calibrators: Mapping[Method, Calibrator]
+    predictions: Mapping[EvaluatedSplit, Predictions]
+    measures: Mapping[EvaluatedSplit, Mapping[Method, Measures]]
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that validation asks for."""
+        return temperature_of(self.calibrators["temperature"])
+
+    def probabilities(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
+        """(N, K) of `split`, rows summing to 1."""
+        return _probabilities(self.calibrators[method], self.predictions[split])
+
+    def answers(self, split: EvaluatedSplit, method: Method) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Confidence (N,) and correctness (N,) of `split`."""
+        confidence, predicted = top_label(self.probabilities(split, method))
+        return confidence, predicted == self.predictions[split].labels
+
+    def sums(self, split: EvaluatedSplit, method: Method) -> BinSums:
+        """The confidence bins of `split`, for a diagram or a card."""
+        return BinSums.from_predictions(*self.answers(split, method))
+
+    def referral(self, method: Method) -> Threshold | None:
+        """The threshold below which an answer goes to a person, as validation allows to promise; None: nothing."""
+        return referral_threshold(*self.answers("val", method), promised_accuracy=PROMISED_ACCURACY)
+
+    def conformal(self, method: Method) -> Conformal:
+        """The threshold of prediction sets that hold the true class of 9 in 10 images like validation's."""
+        return conformal(self.probabilities("val", method), self.predictions["val"].labels, alpha=MISSED_CLASS)
+
+    def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
+        """95 % bootstrap intervals of the measures that resampling suits; patients are drawn whole where known."""
+        known = self.predictions[split]
+        return measure_intervals(self.probabilities(split, method), known.labels, groups=known.groups)
+
+    def promises(self, method: Method) -> dict[str, Any]:
+        """Referral threshold and prediction sets as JSON, each with what becomes of it on both splits."""
+        referral, sets = self.referral(method), self.conformal(method)
+        return {
+            "referral": referral
+            and dataclasses.asdict(referral)
+            | {"kept": {split: self._kept(split, method, referral) for split in EVALUATED}},
+            "conformal": dataclasses.asdict(sets)
+            | {"kept": {split: self._covered(split, method, sets) for split in EVALUATED}},
+        }
+
+    def _kept(self, split: EvaluatedSplit, method: Method, referral: Threshold) -> dict[str, float | None]:
+        confidence, correct = self.answers(split, method)
+        answered = confidence >= referral.confidence
+        accuracy = float(correct[answered].mean()) if answered.any() else None
+        return {"coverage": float(answered.mean()), "accuracy": accuracy}
+
+    def _covered(self, split: EvaluatedSplit, method: Method, sets: Conformal) -> dict[str, float]:
+        probabilities, labels = self.probabilities(split, method), self.predictions[split].labels
+        members = prediction_sets(probabilities, sets.threshold)
+        covered = members[np.arange(len(labels)), labels]
+        return {"coverage": float(covered.mean()), "mean_set_size": float(members.sum(axis=1).mean())}
+
+    def changed(self, split: EvaluatedSplit, method: Method) -> float:
+        """The share of answers whose label `method` changes."""
+        predicted = self.probabilities(split, method).argmax(axis=1)
+        return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: temperature and its promises, what each calibrator does to labels, measures by split."""
+        return {
+            "temperature": self.temperature,
+            "calibrators": {
+                method: {
+                    "fitted_on": None if isinstance(calibrator, Uncalibrated) else FITTED_ON.get(method, "val"),
+                    "keeps_argmax": calibrator.keeps_argmax,
+                    "changed_labels": {split: self.changed(split, method) for split in self.predictions},
+                }
+                for method, calibrator in self.calibrators.items()
+            },
+            "splits": {
+                split: {method: measures.as_dict() for method, measures in by_method.items()}
+                for split, by_method in self.measures.items()
+            },
+        } | self.promises("temperature")
+
+
+def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
+    """Fit every calibrator that these splits allow, on `val` or on `perturbed`, and measure on all of them."""
+    fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
+    calibrators = {
+        method: kind.fit(predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels)
+        for method, kind in KINDS.items()
+        if fitted_on[method] in predictions
+    }
+    measures = {
+        split: {
+            method: Measures.from_probabilities(_probabilities(calibrator, known), known.labels)
+            for method, calibrator in calibrators.items()
+        }
+        for split, known in predictions.items()
+    }
+    return Evaluation(calibrators, dict(predictions), measures)
+
+
+def temperature_of(calibrator: Calibrator) -> float:
+    """The number by which `calibrator` divides logits; 1 for any that is not temperature scaling."""
+    return calibrator.temperature if isinstance(calibrator, Temperature) else 1.0
+
+
+def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """metrics.json and calibrators.json for people and programs, predictions.npz to compute anything else from."""
+    intervals = {
+        split: {method: evaluation.intervals(split, method) for method in INTERVALS} for split in evaluation.predictions
+    }
+    _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": intervals})
+    fitted: dict[str, Any] = {method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()}
+    _write_json(folder / "calibrators.json", fitted)
+    arrays = {
+        f"{split}_{field.name}": getattr(known, field.name)
+        for split, known in evaluation.predictions.items()
+        for field in dataclasses.fields(known)
+    }
+    np.savez(folder / "predictions.npz", **{name: array for name, array in arrays.items() if array is not None})
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """The evaluation of a run, computed again from its predictions. Raises BadRun."""
+    return evaluate(read_predictions(folder))
+
+
+def read_predictions(folder: Path) -> dict[EvaluatedSplit, Predictions]:
+    """The predictions of a run by split. Raises BadRun."""
+    try:
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            return {
+                split: Predictions(arrays[f"{split}_logits"], arrays[f"{split}_labels"], arrays.get(f"{split}_groups"))
+                for split in KEPT
+                if split in EVALUATED or f"{split}_logits" in arrays
+            }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadRun(f"{folder} is not a finished run: predictions.npz cannot be read ({error})") from error
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def _probabilities(calibrator: Calibrator, known: Predictions) -> NDArray[np.float64]:
+    return calibrator(known.logits.astype(np.float64))

@@ -1,0 +1,144 @@
+"""Where cells are computed: the missing ones only, by several processes, each cell by one thread."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+
+from training.datasets import Dataset
+from training.errors import LostProcess, WeightsNotFound
+from training.experiments.cell import Cell, Outcome, read_cell, run_cell
+from training.progress import Progress, silent
+from training.runs.config import TrainConfig
+from training.runs.session import Work
+
+Kept = TypeVar("Kept")
+
+
+class RunJob(Protocol):
+    """Compute `cell` on `dataset` and keep it below `root`."""
+
+    def __call__(self, cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job(Generic[Kept]):
+    """What is done with a cell: functions of a module, so that another process can be told of them."""
+
+    name: str
+    run: RunJob
+    read: Callable[[Cell, Path], Kept | None]
+
+
+CELLS: Job[Outcome] = Job("cells", run_cell, read_cell)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Folder of what is kept, feature cache, and `jobs` processes of one thread each (1: this one)."""
+
+    root: Path
+    cache: Path
+    jobs: int = 1
+    progress: Progress = silent
+
+    def run(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> tuple[list[Outcome], list[str]]:
+        """The outcome of each cell that can be computed, in order, and a sentence for each network that cannot.
+
+        Raises WeightsNotFound if none can.
+        """
+        return self.do(CELLS, cells, datasets)
+
+    def do(
+        self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]
+    ) -> tuple[list[Kept], list[str]]:
+        """What `job` gives for each cell, as `run`."""
+        root = self.root / job.name
+        missing = [cell for cell in cells if job.read(cell, root) is None]
+        lacking = self._prepare(missing, datasets)
+        possible = [cell for cell in missing if (cell.data, cell.network) not in lacking]
+        done = len(cells) - len(missing)
+        self.progress(job.name, done, done + len(possible))
+        for count, _ in enumerate(self._compute(job, possible, datasets), done + 1):
+            self.progress(job.name, count, done + len(possible))
+        kept = [found for cell in cells if (found := job.read(cell, root)) is not None]
+        if not kept:
+            raise WeightsNotFound("; ".join(lacking.values()) or "there is nothing to compute")
+        return kept, [f"{data} with {network} is left out: {why}" for (data, network), why in lacking.items()]
+
+    def _prepare(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], str]:
+        """Compute features here, with all threads, once for all cells that share them; say which lack their weights."""
+        lacking: dict[tuple[str, str], str] = {}
+        seen: set[tuple[Any, ...]] = set()
+        for cell in cells:
+            pair, what = (cell.data, cell.network), _features_of(cell.config)
+            if (pair, what) in seen or pair in lacking:
+                continue
+            seen.add((pair, what))
+            try:
+                warm(cell.config, datasets[cell.data], cache=self.cache, progress=self.progress)
+            except WeightsNotFound as error:
+                lacking[pair] = str(error)
+        return lacking
+
+    def _compute(self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+        """Run `job`; the key of each cell as it is done."""
+        root = self.root / job.name
+        if self.jobs == 1 or len(cells) < 2:
+            for cell in cells:
+                job.run(cell, datasets[cell.data], root=root, cache=self.cache)
+                yield cell.key
+            return
+        context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch may hang
+        arguments = (job.run, dict(datasets), root, self.cache)
+        with ProcessPoolExecutor(
+            min(self.jobs, len(cells)), mp_context=context, initializer=_open_worker, initargs=arguments
+        ) as pool:
+            try:
+                for done in as_completed([pool.submit(_work, cell) for cell in cells]):
+                    yield done.result()
+            except BrokenProcessPool as error:
+                raise LostProcess(
+                    f"a process of {self.jobs} was ended from outside, most likely for want of memory; try --jobs "
+                    f"{max(1, self.jobs // 2)}, the same command goes on with what is missing"
+                ) from error
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progress = silent) -> None:
+    """Compute what `config` needs of frozen features, unless it is kept.
+
+    Raises WeightsNotFound, BadWeights, UnknownName, BadLoss, BadBackbone.
+    """
+    work = Work(config, dataset, progress=progress)
+    work.objective()  # a name that is wrong is told before hours of features
+    network = work.network()
+    if config.cached:
+        work.examples(network, cache=cache)
+
+
+def _features_of(config: TrainConfig) -> tuple[Any, ...]:
+    """What frozen features depend on, and what else `warm` tries."""
+    return config.weights, config.image_size, config.resize, config.views, config.loss, str(config.loss_options)
+
+
+_worker: tuple[RunJob, Mapping[str, Dataset], Path, Path]
+
+
+def _open_worker(run: RunJob, datasets: Mapping[str, Dataset], root: Path, cache: Path) -> None:
+    global _worker  # a process of the pool has one, for all its cells
+    torch.set_num_threads(1)
+    _worker = (run, datasets, root, cache)
+
+
+def _work(cell: Cell) -> str:
+    run, datasets, root, cache = _worker
+    run(cell, datasets[cell.data], root=root, cache=cache)
+    return cell.key

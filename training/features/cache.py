@@ -1,0 +1,76 @@
+"""A frozen backbone's feature maps, computed once and kept on disk.
+
+One memory-mapped .npy a split, in a folder named by everything the numbers depend on: data fingerprint, backbone,
+hash of its weights, and input spec. A file is there whole or not at all. Augmentation that is drawn anew each epoch and
+this cache exclude each other: what is kept is the answer to a fixed image. A few fixed views of each image
+(augmentation.py), drawn once, can be kept instead; each costs as much time and disk as the images themselves.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store.image import InputSpec
+from training.datasets import Dataset, Split, SplitName
+from training.features.transform import UNCHANGED, Change
+from training.networks.backbones import weights_digest
+from training.networks.classifier import Backbone
+from training.progress import Progress, silent
+
+BATCH_SIZE = 64
+FORMAT = 1  # raise it when a change of code changes the numbers
+
+
+class FeatureCache:
+    """Feature maps of one data set under one frozen backbone, in a folder below `root`."""
+
+    def __init__(
+        self, root: Path, *, dataset: Dataset, backbone_name: str, backbone: Backbone, spec: InputSpec
+    ) -> None:
+        self.backbone = backbone
+        self.dataset = dataset
+        self.spec = spec
+        self.folder = root / _key(dataset.fingerprint, backbone_name, weights_digest(backbone), spec)
+
+    def read(self, name: SplitName, *, change: Change = UNCHANGED, progress: Progress = silent) -> NDArray[np.float32]:
+        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not kept yet.
+
+        They are of the images as they are, or as `change` leaves them.
+        """
+        kind = "-".join(filter(None, (name, change.name)))
+        path = self.folder / f"{kind}.npy"
+        if not path.is_file():
+            stage = f"features {kind.replace('-', ' ')}"
+            self._compute(path, self.dataset.splits[name], change=change, stage=stage, progress=progress)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def _compute(self, path: Path, split: Split, *, change: Change, stage: str, progress: Progress) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.stem}-{os.getpid()}.part")
+        shape = (len(split), *self.backbone.feature_shape(self.spec))
+        try:
+            rows = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+            for start in range(0, len(split), BATCH_SIZE):
+                stop = min(start + BATCH_SIZE, len(split))
+                inputs = split.inputs(self.spec, start=start, stop=stop)
+                rows[start:stop] = self._features(change.apply(inputs, start))
+                progress(stage, stop, len(split))
+            rows.flush()
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _features(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return self.backbone(torch.from_numpy(inputs).to(self.backbone.mean.device)).cpu().numpy()
+
+
+def _key(fingerprint: str, backbone: str, digest: str, spec: InputSpec) -> str:
+    parts = [FORMAT, fingerprint, backbone, digest, dataclasses.asdict(spec)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

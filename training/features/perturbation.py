@@ -1,0 +1,75 @@
+"""A validation set as another place could have sent it: the same images, exposed, focused and framed otherwise.
+
+Validation images come from where the training images come from, so a temperature fitted on them knows nothing of the
+place of use, and confidence there is too high. Fitted on perturbed validation images it is higher, and holds over a
+shift; on data without a shift confidence is then too low. What the perturbations are is fixed here, once and for all,
+and not chosen by any test set.
+
+Source: Tomani et al. 2021, Post-hoc Uncertainty Calibration for Domain Drift Scenarios, with a few of the corruptions
+of Hendrycks and Dietterich 2019 in place of noise alone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from training.features.transform import Change, Images
+
+NOISE = 16.0  # standard deviation, in gray values of 0..255
+BLUR = 56  # the blur's standard deviation is a side divided by this
+EXPOSURE = 32.0  # gray values
+CONTRAST = 0.6  # and its inverse
+ZOOM = 1.15
+
+
+def _noisy(inputs: Images, start: int) -> Images:
+    rows = [
+        image + np.random.default_rng(start + row).normal(0, NOISE, image.shape) for row, image in enumerate(inputs)
+    ]
+    return _gray_values(np.stack(rows))
+
+
+def _blurred(inputs: Images, _start: int) -> Images:
+    sigma = max(inputs.shape[2:]) / BLUR
+    size = 2 * round(3 * sigma) + 1
+    return functional.gaussian_blur(torch.from_numpy(inputs), [size, size], [sigma, sigma]).numpy()
+
+
+def _zoomed(inputs: Images, _start: int) -> Images:
+    moved = functional.affine(
+        torch.from_numpy(inputs),
+        angle=0.0,
+        translate=[0, 0],
+        scale=ZOOM,
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+    )
+    return moved.numpy()
+
+
+def _exposed(by: float) -> Callable[[Images, int], Images]:
+    return lambda inputs, _start: _gray_values(inputs + by)
+
+
+def _contrasted(by: float) -> Callable[[Images, int], Images]:
+    return lambda inputs, _start: _gray_values((inputs - 127.5) * by + 127.5)
+
+
+def _gray_values(values: NDArray[np.floating[Any]]) -> Images:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+PERTURBATIONS: tuple[Change, ...] = (
+    Change("noisy", _noisy),
+    Change("blurred", _blurred),
+    Change("zoomed", _zoomed),
+    Change("brighter", _exposed(EXPOSURE)),
+    Change("darker", _exposed(-EXPOSURE)),
+    Change("flatter", _contrasted(CONTRAST)),
+    Change("harder", _contrasted(1 / CONTRAST)),
+)

@@ -1,0 +1,62 @@
+"""Which epoch's weights are kept, and when to stop: by a figure of validation alone."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from training.fitting.history import Epoch
+from training.fitting.schedule import Schedule, Select
+
+ACCURACY_TOLERANCE = 0.01
+
+
+class Selection:
+    """The best epoch so far and its weights. With "last" there is nothing to remember: the module has them."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self.tensors: dict[str, Tensor] = {}
+
+    def offer(self, history: Sequence[Epoch], module: nn.Module) -> None:
+        """Remember the weights of `module` if the last epoch of `history` is the best of it."""
+        if self._schedule.select != "last" and best(history, self._schedule.select) == len(history) - 1:
+            self.tensors = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+    def exhausted(self, history: Sequence[Epoch]) -> bool:
+        """Whether patience has run out."""
+        patience = self._schedule.patience
+        return patience is not None and len(history) - 1 - best(history, self._schedule.select) >= patience
+
+    def keep(self, module: nn.Module) -> None:
+        """Give `module` the weights that were remembered."""
+        if self.tensors:
+            module.load_state_dict(self.tensors)
+
+
+def best(history: Sequence[Epoch], select: Select) -> int:
+    """Index of the epoch to keep, the first of equals; -1 for no history.
+
+    With "val_ece" an epoch counts only while its accuracy is at most 0.01 below the best so far: a network that has
+    learnt nothing, and says so, is calibrated as well.
+
+    >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
+    >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
+    [2, 1, 0]
+    """
+    if select == "last" or not history:
+        return len(history) - 1
+    if select == "val_nll":
+        losses = [epoch.val_loss for epoch in history]
+        return losses.index(min(losses))
+    return _best_ece(history)
+
+
+def _best_ece(history: Sequence[Epoch]) -> int:
+    """Epoch by epoch: at any time the choice is the last epoch or the choice before, whose weights are at hand."""
+    chosen, needed = 0, 0.0
+    for index, epoch in enumerate(history):
+        needed = max(needed, epoch.val_accuracy - ACCURACY_TOLERANCE)
+        better = epoch.val_ece < history[chosen].val_ece or history[chosen].val_accuracy < needed
+        if epoch.val_accuracy >= needed and better:
+            chosen = index
+    return chosen

@@ -1,0 +1,182 @@
+"""One fit in progress: everything that an epoch changes, and that a snapshot keeps."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from calibration.bins import BinSums
+from calibration.metrics import ece, top_label
+from calibration.temperature import softmax
+from training.errors import TrainingDiverged
+from training.fitting.averaging import Average
+from training.fitting.early_stopping import Selection, best
+from training.fitting.examples import Examples, batches
+from training.fitting.history import Epoch, Tally
+from training.fitting.prediction import predict
+from training.fitting.schedule import Schedule
+from training.fitting.snapshot import Snapshot
+from training.fitting.step import Step
+from training.losses import Objective
+from training.processes.execution import Execution, random_state, set_random_state
+
+LIVE_S = 0.5  # between two signs of life within an epoch
+Report = Callable[[Mapping[str, float]], None]
+
+
+class Fit:
+    """The state of one fit: what a snapshot keeps, and what an epoch changes."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        train: Examples,
+        val: Examples,
+        *,
+        objective: Objective,
+        schedule: Schedule,
+        seed: int,
+        head: int,
+        execution: Execution,
+    ) -> None:
+        self.module = module.to(execution.device)
+        self.train, self.val = train, val
+        self.schedule, self.head, self.execution = schedule, head, execution
+        self.order = np.random.default_rng(seed)
+        learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(learnt, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        self.step = Step(
+            module,
+            objective,
+            optimizer=self.optimizer,
+            group=execution.group,
+            micro_batch=execution.micro_batch,
+            amp=execution.amp,
+        )
+        self.average = Average(module, schedule)
+        self.selection = Selection(schedule)
+        self.steps = 0
+        self.history: list[Epoch] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left to do."""
+        return len(self.history) >= self.schedule.epochs or self.selection.exhausted(self.history)
+
+    def epoch(self, report: Report) -> None:
+        """One pass over the training data and one over validation. Raises TrainingDiverged."""
+        number = len(self.history) + 1
+        self.module.train()
+        tally = self._pass(number, report)
+        trained = tally.over(self.execution.group).means
+        self.average.after_epoch(number)
+        validated = self._validate()
+        self.history.append(
+            Epoch(
+                epoch=number,
+                train_loss=trained["loss"],
+                train_accuracy=trained["accuracy"],
+                train_gap=trained["gap"],
+                val_loss=validated["loss"],
+                val_accuracy=validated["accuracy"],
+                val_gap=validated["gap"],
+                val_ece=validated["ece"],
+                head=self.head,
+            )
+        )
+        self.selection.offer(self.history, self.average.module)
+        report(trained)
+
+    def _pass(self, number: int, report: Report) -> Tally:
+        tally, said = Tally(), time.monotonic()
+        group, views = self.execution.group, self.train.draw_views(self.order)
+        for whole in batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size):
+            indices = group.shard(whole)
+            inputs, labels = self.train.batch(indices, None if views is None else views[indices])
+            self._set_rate()
+            result = self.step(inputs.to(self.execution.device), labels.to(self.execution.device))
+            if not math.isfinite(result.loss):
+                raise TrainingDiverged(epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate)
+            if result.logits is not None:  # this process may have had nothing of the batch
+                tally.add(result.logits, result.labels, result.loss)
+            self.average.after_step()
+            self.steps += 1
+            if time.monotonic() - said > LIVE_S:
+                said = time.monotonic()
+                report(tally.means)
+        return tally
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.train))
+
+    def _validate(self) -> dict[str, float]:
+        logits = predict(self.average.module, self.val.inputs, execution=self.execution)
+        known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
+        tally = Tally()
+        tally.add(known, labels, nn.functional.cross_entropy(known, labels).item())
+        confidence, predicted = top_label(softmax(logits))
+        return tally.means | {"ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))}
+
+    def keep(self) -> None:
+        """Leave the chosen weights in the module, and mark their epoch."""
+        if self.average.module is not self.module:
+            self.module.load_state_dict(self.average.module.state_dict())
+        self.selection.keep(self.module)
+        kept = best(self.history, self.schedule.select)
+        self.history[kept] = replace(self.history[kept], kept=True)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that the epochs to come depend on."""
+        tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
+        tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
+        tensors |= {f"selection.{name}": each for name, each in self.selection.tensors.items()}
+        states = self.execution.group.gather(random_state(self.execution.device))
+        tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
+        step = self.step.state_dict()
+        tensors |= {f"memory.{index}": each for index, each in enumerate(step["memory"])}
+        mixing = self.execution.group.gather(step["generator"])
+        tensors |= {f"mixing.{rank}": state for rank, state in enumerate(mixing)}
+        data = {
+            "steps": self.steps,
+            "scaler": step["scaler"],
+            "order": self.order.bit_generator.state,
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        return Snapshot(tensors, data)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from `snapshot`."""
+        self.module.load_state_dict(snapshot.part("module"))
+        known = self.optimizer.state_dict()
+        known["state"] = _nested(snapshot.part("optimizer"))
+        self.optimizer.load_state_dict(known)
+        self.average.load(snapshot.part("average"))
+        self.selection.tensors = snapshot.part("selection")
+        memory, rank = snapshot.part("memory"), str(self.execution.group.rank)
+        self.step.load_state_dict(
+            {
+                "generator": snapshot.part("mixing")[rank],
+                "memory": [memory[str(index)] for index in range(len(memory))],
+                "scaler": snapshot.data["scaler"],
+            }
+        )
+        set_random_state(snapshot.part("random")[rank], self.execution.device)
+        self.steps = snapshot.data["steps"]
+        self.order.bit_generator.state = snapshot.data["order"]
+        self.history = [Epoch(**line) for line in snapshot.data["history"]]
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """ "0.step" and its like, by index and name."""
+    nested: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        nested.setdefault(int(index), {})[name] = tensor
+    return nested

@@ -1,0 +1,74 @@
+"""The history of a fit: a line an epoch, with the gap between confidence and accuracy in view."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from training.processes.distributed import Group
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of history. A gap is mean confidence minus accuracy, positive when overconfident.
+
+    The train figures are of the training pass itself, dropout on; the val figures of evaluation mode, of the averaged
+    weights where weights are averaged. `val_loss` is the plain cross-entropy, so that runs with different losses can be
+    compared. `head` counts from 0 where several heads are trained; `kept` marks the epoch whose weights were kept.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    train_gap: float
+    val_loss: float
+    val_accuracy: float
+    val_gap: float
+    val_ece: float
+    head: int = 0
+    kept: bool = False
+
+
+class Tally:
+    """Running means over batches of loss, accuracy and gap."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.loss = self.correct = self.confidence = 0.0
+
+    def add(self, logits: Tensor, labels: Tensor, loss: float) -> None:
+        """Count a batch: `logits` (n, K), `labels` (n,), and its mean loss."""
+        confidence, predicted = logits.detach().float().softmax(dim=1).max(dim=1)
+        self.images += len(labels)
+        self.loss += loss * len(labels)
+        self.correct += float((predicted == labels).sum())
+        self.confidence += float(confidence.double().sum())
+
+    def over(self, group: Group) -> "Tally":
+        """The tally of all processes of `group`, each having counted its shards of the same batches."""
+        whole = Tally()
+        sums = torch.tensor([self.images, self.loss, self.correct, self.confidence], dtype=torch.float64)
+        images, whole.loss, whole.correct, whole.confidence = group.sum(sums).tolist()
+        whole.images = int(images)
+        return whole
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Keys loss, accuracy, gap."""
+        accuracy = self.correct / self.images
+        return {
+            "loss": self.loss / self.images,
+            "accuracy": accuracy,
+            "gap": self.confidence / self.images - accuracy,
+        }
+
+
+def write_history(path: Path, history: Sequence[Epoch]) -> None:
+    """history.csv: a column for each field of Epoch, a line for each epoch, floats so that they read back exactly."""
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) | {"kept": int(epoch.kept)} for epoch in history)

@@ -1,0 +1,153 @@
+"""Pretrained image networks without pooling and classifier: timm's, torchvision's, and one small one of our own.
+
+A name is `small_conv`, `torchvision/NAME`, or a name of timm. Weights come from a file, from the hub, or, only where
+the caller asks for it by the word `none`, from the seed: never silently.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torchvision
+from torch import Tensor, nn
+
+from training.errors import UnknownName, WeightsNotFound
+from training.networks.blocks import Block, find_blocks
+from training.networks.truncation import CLASSIFIERS, cut_classifier
+from training.networks.weight_files import find_file, load_weights
+
+Weights = Path | Literal["hub", "none"]
+SMALL = "small_conv"
+TORCHVISION = "torchvision/"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# The hub's client logs every retry; that it failed is said once, by WeightsNotFound.
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+class TimmTrunk(nn.Module):
+    """A timm model up to its last feature map, (N, C, h, w) whatever the model's own form."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.model.forward_features(image)
+        if features.dim() == 3:  # a transformer's tokens, (N, prefix + h w, C)
+            across, down = self.model.patch_embed.patch_size
+            height, width = image.shape[2] // across, image.shape[3] // down
+            features = features[:, self.model.num_prefix_tokens :].transpose(1, 2)
+            return features.reshape(image.shape[0], -1, height, width)
+        return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w).
+
+    `blocks` are its parts with weights in order, of which the last can be trained alone.
+    """
+
+    module: nn.Module
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    blocks: tuple[Block, ...] = ()
+
+
+def load_trunk(name: str, weights: Weights) -> Trunk:
+    """The trunk of backbone `name` with `weights`.
+
+    Raises UnknownName, WeightsNotFound (no file, no hub) or BadWeights (a file that does not fit).
+    """
+    if name == SMALL:
+        if weights != "none":
+            raise WeightsNotFound(f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch")
+        small = small_conv()
+        return Trunk(small, 1, (0.5,), (0.5,), find_blocks(small))
+    if name.startswith(TORCHVISION):
+        return _torchvision_trunk(name.removeprefix(TORCHVISION), weights)
+    return _timm_trunk(name, weights)
+
+
+def small_conv() -> nn.Sequential:
+    """Three strided convolutions from a gray image to 128 feature maps at an eighth of its size."""
+    layers: list[nn.Module] = []
+    for before, after in ((1, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 (hex) over names and values of all tensors of `module`."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def find_weights(backbone: str, folder: Path | None) -> Weights:
+    """The backbone's file in `folder`/weights if there is one, `none` for the small network, else the hub."""
+    if backbone == SMALL:
+        return "none"
+    found = find_file(backbone.removeprefix(TORCHVISION), folder / "weights") if folder else None
+    return found or "hub"
+
+
+def _timm_trunk(name: str, weights: Weights) -> Trunk:
+    if not timm.is_model(name):
+        raise UnknownName("backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()"))
+    try:
+        model: Any = timm.create_model(name, pretrained=weights == "hub")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _unreachable(name, error, source=_timm_source(name)) from error
+    if isinstance(weights, Path):
+        load_weights(model, weights)
+    settings: dict[str, Any] = model.pretrained_cfg
+    blocks = find_blocks(model, without=(model.get_classifier(),))
+    return Trunk(TimmTrunk(model), 3, tuple(settings["mean"]), tuple(settings["std"]), blocks)
+
+
+def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        known = ("resnet18", "resnet50", "densenet121", "alexnet", "squeezenet1_1", "...")
+        raise UnknownName("torchvision backbone", name, tuple(TORCHVISION + each for each in known))
+    try:
+        model = torchvision.models.get_model(name, weights=_published(name) if weights == "hub" else None)
+    except (OSError, RuntimeError) as error:
+        raise _unreachable(name, error, source=_torchvision_source(name)) from error
+    if isinstance(weights, Path):
+        load_weights(model, weights)
+    blocks = find_blocks(model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)])
+    return Trunk(cut_classifier(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
+
+
+def _published(name: str) -> str:
+    """Which published weights: the first, as the paper had them, where there are several.
+
+    Later ones are trained with label smoothing and mixup, which makes better classifiers but worse frozen features
+    (Kornblith et al. 2021).
+    """
+    first = "IMAGENET1K_V1"
+    return first if first in torchvision.models.get_model_weights(name).__members__ else "DEFAULT"
+
+
+def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound:
+    return WeightsNotFound(
+        f"the hub did not give weights for {name} ({error}); they are at {source}: save the file as {name}.safetensors "
+        "or .pth and give that path, or put it into the data folder's weights/"
+    )
+
+
+def _torchvision_source(name: str) -> str:
+    return str(torchvision.models.get_model_weights(name)[_published(name)].url)
+
+
+def _timm_source(name: str) -> str:
+    known: Any = timm.get_pretrained_cfg(name)
+    return f"https://huggingface.co/{known.hf_hub_id}" if known and known.hf_hub_id else str(known and known.url)

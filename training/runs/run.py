@@ -1,0 +1,176 @@
+"""One training run: data, network, loss, loop and evaluation, into one run folder.
+
+    RUN/config.json            what was asked for and what it was run with (RunRecord)
+    RUN/checkpoint.safetensors every tensor of the classifier, frozen ones too: the folder needs no other file
+    RUN/data.json              images by class and split, what was left out, what stands twice; RUN/excluded.csv
+    RUN/history.csv            a line an epoch and head
+    RUN/metrics.json           temperature and measures; RUN/calibrators.json what was fitted
+    RUN/predictions.npz        the logits and labels behind them, and the patients where known
+    RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), on which an export is verified
+    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard where asked for
+
+The folder is made in a hidden one and renamed when it is whole (`training.runs.folder`), so an interrupted run is never
+mistaken for one, and asking for the same run again goes on with it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from model_store.brightness import brightness
+from model_store.card import InputReference
+from model_store.image import InputSpec
+from training.networks.backbones import weights_digest
+from training.runs.tensorboard import Board
+from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
+from training.datasets import Dataset, Split, write_report
+from training.processes.device import out_of_memory
+from training.processes.distributed import Group
+from training.errors import OutOfMemory
+from training.evaluation.evaluation import Evaluation, write_evaluation
+from training.fitting.history import Epoch, write_history
+from training.losses import strength
+from training.networks.classifier import Classifier
+from training.evaluation.plots import write_plots
+from training.progress import Progress, silent
+from training.runs.session import Work
+from training.runs.folder import Workplace, open_workplace
+
+SAMPLES = 32
+REFERENCE_IMAGES = 4096  # at most, of the validation split, whose brightness is measured
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, its record, how it went, and what it is worth."""
+
+    folder: Path
+    record: RunRecord
+    history: list[Epoch]
+    evaluation: Evaluation
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    out: Path,
+    *,
+    cache: Path | None = None,
+    restart: bool = False,
+    tensorboard: bool = False,
+    pictures: bool = True,
+    group: Group | None = None,
+    notice: Callable[[str], None] | None = None,
+    progress: Progress = silent,
+) -> RunResult:
+    """Train on `dataset` as `config` says and write the run folder `out`, which must not exist.
+
+    A run that was interrupted goes on after its last whole epoch, unless `restart` says to begin anew. `cache` keeps
+    frozen features between runs; without it they are computed again. `group` are the processes that share the work, all
+    calling this with the same arguments; the first of them writes. `notice` is told in a sentence that an interrupted
+    run goes on. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    Without `pictures` there are no plots, whose drawing takes seconds.
+
+    Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
+    TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
+    """
+    config = config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
+    work = Work(config, dataset, group or Group.alone(), progress)
+    request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": work.group.size}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Each process but the first has a place of its own that nobody sees: it only reads what the first one wrote.
+    own = out if work.group.leads else out.with_name(f"{out.name}-process-{work.group.rank}")
+    with open_workplace(own, request, restart=restart or not work.group.leads) as place:
+        if place.begun and notice:
+            notice(f"{out} was interrupted: going on after its last whole epoch (--restart begins anew)")
+        board = Board(place.folder / "tensorboard") if tensorboard and work.group.leads else None
+        try:
+            result = _work(work, place, cache=cache or place.folder / "cache", board=board)
+        except (MemoryError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
+            raise
+        if work.group.leads:
+            _write(place, result, dataset, board=board, pictures=pictures)
+            place.finish()
+    return RunResult(out, result.record, result.history, result.evaluation)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What there is to write."""
+
+    network: Classifier
+    record: RunRecord
+    history: list[Epoch]
+    evaluation: Evaluation
+    samples: NDArray[np.uint8]
+
+
+def _work(work: Work, place: Workplace, *, cache: Path, board: Board | None) -> _Finished:
+    """Train and evaluate."""
+    config, dataset = work.config, work.dataset
+    spec = config.input_spec(dataset)
+    device = work.execution.device
+    network = work.network()
+    record = _record(config, dataset, spec, network)
+    examples = work.examples(network.to(device), cache=cache)
+    history = work.fit(network, examples, snapshot=place.snapshot, watch=board)
+    evaluation = work.evaluation(network, examples)
+    if work.group.leads:
+        reference = _input_reference(dataset.splits["val"], spec)
+        record = record.model_copy(update={"input_reference": reference})
+    return _Finished(network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec))
+
+
+def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
+    """A few inputs spread over the split, so that every class is likely among them."""
+    indices = np.unique(np.linspace(0, len(split) - 1, SAMPLES).astype(int))
+    return np.stack([split.images.input(int(index), spec) for index in indices])
+
+
+def _input_reference(split: Split, spec: InputSpec) -> InputReference:
+    """Brightness of the network's inputs, over the whole split or REFERENCE_IMAGES spread over it."""
+    indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)).tolist()
+    portions = (indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE))
+    measured = [brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions]
+    return InputReference.from_brightness(np.concatenate(measured))
+
+
+def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Classifier) -> RunRecord:
+    return RunRecord(
+        config=config,
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        classes=dataset.classes,
+        counts=dataset.counts,
+        channels=spec.channels,
+        height=spec.height,
+        width=spec.width,
+        resize=spec.resize,
+        window=spec.window,
+        frames=spec.frames,
+        backbone_sha256=weights_digest(network.backbone),
+        libraries=library_versions(),
+        git_commit=source_commit(),
+    )
+
+
+def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Board | None, pictures: bool) -> None:
+    folder = place.fresh_run()
+    (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
+    save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
+    write_report(dataset, folder)
+    write_history(folder / "history.csv", result.history)
+    write_evaluation(folder, result.evaluation)
+    np.save(folder / "samples.npy", result.samples)
+    title = f"{result.record.dataset}, {result.record.config.title}"
+    if pictures:
+        write_plots(folder / "plots", result.evaluation, result.history, title=title)
+    if board:
+        board.move(folder / "tensorboard")

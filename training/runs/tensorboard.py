@@ -1,0 +1,40 @@
+"""The history as TensorBoard logs, live, where its package is installed."""
+
+from pathlib import Path
+from typing import Any
+
+from training.errors import TensorBoardMissing
+from training.fitting.history import Epoch
+
+PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accuracy", "val_gap", "val_ece")
+
+
+class Board:
+    """Writes each epoch's figures into `folder`, a run of TensorBoard's a head. Raises TensorBoardMissing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[int, Any] = {}
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+        except ImportError as error:
+            raise TensorBoardMissing(
+                "--tensorboard needs the package tensorboard: pip install '.[tensorboard]' (history.csv needs nothing)"
+            ) from error
+
+    def __call__(self, epoch: Epoch) -> None:
+        """Log one epoch; what an interrupted run logged at this epoch or later no longer counts."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if epoch.head not in self._writers:
+            self._writers[epoch.head] = SummaryWriter(self._folder / f"head-{epoch.head}", purge_step=epoch.epoch)
+        writer = self._writers[epoch.head]
+        for name in PLOTTED:
+            writer.add_scalar(name.replace("_", "/", 1), getattr(epoch, name), epoch.epoch)
+        writer.flush()
+
+    def move(self, folder: Path) -> None:
+        """Stop logging, and give the logs their place in a finished run."""
+        for writer in self._writers.values():
+            writer.close()
+        self._folder.rename(folder)
