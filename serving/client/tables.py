@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from model_store.image_suffixes import SUFFIX_LIST, images_below
 from serving.errors import ServingError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 
 
 class NothingToSend(ServingError, ValueError):
@@ -27,9 +26,9 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES)
+        inside = images_below(path)
         if not inside:
-            raise NothingToSend(f"there is no image in {path}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise NothingToSend(f"{path} has no images; looked for {SUFFIX_LIST}")
         found += inside
     return found
 

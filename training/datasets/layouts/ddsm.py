@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from model_store.image_suffixes import images_below
 from training.datasets.errors import BadDataset
-from training.datasets.layouts.layout import Layout, find_root, images_below, read_table
+from training.datasets.layouts.layout import Layout, find_root, read_table
 from training.datasets.records import Listing, Record, SplitName
 
 SPLITS: dict[str, SplitName] = {"train": "train", "test": "test"}

@@ -7,8 +7,9 @@ names and the seed.
 
 from pathlib import Path
 
+from model_store.image_suffixes import SUFFIX_LIST, images_below
 from training.datasets.errors import BadDataset
-from training.datasets.layouts.layout import SUFFIXES, Layout, images_below, visible
+from training.datasets.layouts.layout import Layout, visible
 from training.datasets.records import Listing, Record, SplitName
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -51,7 +52,7 @@ def _records(folder: Path, classes: tuple[str, ...], split: SplitName | None) ->
     for label, name in enumerate(classes):
         images = images_below(folder / name)
         if not images:
-            raise BadDataset(folder / name, f"has no images; looked for {', '.join(sorted(SUFFIXES))}")
+            raise BadDataset(folder / name, f"has no images; looked for {SUFFIX_LIST}")
         records += [Record(path, label, split=split) for path in images]
     return records
 

@@ -9,8 +9,9 @@ import re
 from functools import partial
 from pathlib import Path
 
+from model_store.image_suffixes import images_below
 from training.datasets.errors import BadDataset
-from training.datasets.layouts.layout import Layout, find_root, images_below
+from training.datasets.layouts.layout import Layout, find_root
 from training.datasets.records import Listing, Record
 
 FOLDERS = ("01_TUMOR", "02_STROMA", "03_COMPLEX", "04_LYMPHO", "05_DEBRIS", "06_MUCOSA", "07_ADIPOSE", "08_EMPTY")

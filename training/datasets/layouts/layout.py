@@ -1,4 +1,4 @@
-"""What a layout is, and what the layouts share: finding a tree's root, listing images, reading a table."""
+"""What a layout is, and what the layouts share: finding a tree's root, reading a table."""
 
 import csv
 from collections import deque
@@ -9,7 +9,6 @@ from pathlib import Path
 from training.datasets.errors import BadDataset
 from training.datasets.records import Listing
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"})
 DEPTH = 2  # archives wrap a data set in a folder of its own name, or in two
 
 
@@ -44,13 +43,6 @@ def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -
         if level < depth:
             waiting.extend((each, level + 1) for each in visible(folder) if each.is_dir())
     return None
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Image files anywhere below a folder, by their suffix, sorted; hidden ones left out."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -9,8 +9,9 @@ publisher says that they differ.
 import re
 from pathlib import Path
 
+from model_store.image_suffixes import images_below
 from training.datasets.layouts.folder import SPLIT_FOLDERS
-from training.datasets.layouts.layout import Layout, find_root, images_below
+from training.datasets.layouts.layout import Layout, find_root
 from training.datasets.records import Listing, Record, SplitName
 
 CLASSES = ("NORMAL", "PNEUMONIA")
