@@ -20,12 +20,12 @@ from pydantic import (
 
 from model_store.card import InputReference
 from model_store.image import InputSpec
-from training.networks.backbones import SMALL, Weights
 from training.datasets import Dataset, SplitName
-from training.processes.device import DeviceChoice
 from training.errors import BadRun
-from training.losses import LossSettings, loss_title
 from training.fitting.schedule import Averaging, Decay, Schedule, Select
+from training.losses import LossSettings, loss_title
+from training.networks.backbones import SMALL, Weights
+from training.processes.device import DeviceChoice
 
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 

@@ -25,10 +25,10 @@ from calibration.vector import Vector
 from model_store.bundle import write_bundle
 from model_store.card import CalibrationCard, Card, ConformalCard, InputCard, Provenance, Referral
 from model_store.store import Store
-from training.runs.config import RunRecord, read_record
 from training.errors import BadRun, ExportMismatch
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
 from training.networks.classifier import Classifier, build_classifier
+from training.runs.config import RunRecord, read_record
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4

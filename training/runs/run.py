@@ -24,21 +24,21 @@ from safetensors.torch import save_file
 from model_store.brightness import brightness
 from model_store.card import InputReference
 from model_store.image import InputSpec
-from training.networks.backbones import weights_digest
-from training.runs.tensorboard import Board
-from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
 from training.datasets import Dataset, Split, write_report
-from training.processes.device import out_of_memory
-from training.processes.distributed import Group
 from training.errors import OutOfMemory
 from training.evaluation.evaluation import Evaluation, write_evaluation
+from training.evaluation.plots import write_plots
 from training.fitting.history import Epoch, write_history
 from training.losses import strength
+from training.networks.backbones import weights_digest
 from training.networks.classifier import Classifier
-from training.evaluation.plots import write_plots
+from training.processes.device import out_of_memory
+from training.processes.distributed import Group
 from training.progress import Progress, silent
-from training.runs.session import Work
+from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
 from training.runs.folder import Workplace, open_workplace
+from training.runs.session import Work
+from training.runs.tensorboard import Board
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # at most, of the validation split, whose brightness is measured

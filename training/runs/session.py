@@ -1,4 +1,4 @@
-"""The parts of a training run in memory: network, objective, examples, fits, evaluation. `training.runs.run` keeps them."""
+"""A training run in memory: network, objective, examples, fits, evaluation; `training.runs.run` writes the files."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.features.augmentation import view_of
-from training.runs.config import TrainConfig
 from training.datasets import Dataset
-from training.processes.device import find_device
-from training.processes.distributed import Group
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
-from training.fitting.examples import Examples
-from training.processes.execution import Execution, leader_first
+from training.features.augmentation import view_of
 from training.features.cache import FeatureCache
+from training.features.perturbation import PERTURBATIONS
+from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.loop import fit
+from training.fitting.prediction import predict
+from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
 from training.networks.classifier import Classifier, build_classifier, head_seeds
-from training.features.perturbation import PERTURBATIONS
-from training.fitting.prediction import predict
+from training.processes.device import find_device
+from training.processes.distributed import Group
+from training.processes.execution import Execution, leader_first
 from training.progress import Progress, silent
-from training.fitting.snapshot import SnapshotFile
+from training.runs.config import TrainConfig
 
 # A head's steps take milliseconds: two threads gain little, and on a machine with other load they wait for each other
 # ten times as long as they work. One thread also gives the same bits whatever the number of cores.
