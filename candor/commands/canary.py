@@ -1,10 +1,13 @@
 """`candor canary`: try a version out beside production before it is promoted."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from candor.commands.options import JsonOption, LedgerOption, StoreOption, settings
+
+if TYPE_CHECKING:
+    from monitoring.reports.report import Report
 
 app = typer.Typer(help="Try a version out beside production before it is promoted.", no_args_is_help=True)
 
@@ -21,7 +24,7 @@ def start(
     store: StoreOption = None,
 ) -> None:
     """Start a canary: with a share of the requests (default: 0.05), by header, or in the shadow."""
-    from candor.terminal import stdout
+    from candor.terminal.console import stdout
     from model_store.canary import Mode, start_canary
     from model_store.store import Store
 
@@ -43,7 +46,8 @@ def status(
     model: ModelArgument, store: StoreOption = None, ledger: LedgerOption = None, json_out: JsonOption = False
 ) -> None:
     """Show the canary beside production: how many answers and labels, and how calibrated each is."""
-    from candor.terminal import comparison_table, print_json, stdout
+    from candor.terminal.canary import comparison_table
+    from candor.terminal.console import print_json, stdout
     from model_store.canary import read_canary
     from model_store.store import Store
 
@@ -52,7 +56,8 @@ def status(
     versions = {"production": production, "canary": canary.version if canary else None}
     reports = {role: _report(model, version, ledger) for role, version in versions.items() if version is not None}
     if json_out:
-        print_json({"canary": canary.model_dump(mode="json") if canary else None, "reports": reports})
+        found = {role: report and report.as_dict() for role, report in reports.items()}
+        print_json({"canary": canary.model_dump(mode="json") if canary else None, "reports": found})
         return
     if canary is None:
         stdout.print(f"{model} has no canary. `candor canary start {model} VERSION` starts one.")
@@ -66,7 +71,7 @@ def status(
 @app.command()
 def promote(model: ModelArgument, store: StoreOption = None) -> None:
     """Put the canary into production; running servers switch within a second, without losing a request."""
-    from candor.terminal import stdout
+    from candor.terminal.console import stdout
     from model_store.canary import end_canary
     from model_store.store import Store
 
@@ -81,7 +86,7 @@ def abort(
     store: StoreOption = None,
 ) -> None:
     """End the trial; production goes on as before."""
-    from candor.terminal import stdout
+    from candor.terminal.console import stdout
     from model_store.canary import end_canary
     from model_store.store import Store
 
@@ -89,7 +94,7 @@ def abort(
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")
 
 
-def _report(model: str, version: int, ledger: str | None) -> dict[str, Any] | None:
+def _report(model: str, version: int, ledger: str | None) -> "Report | None":
     """The version's report; None where the ledger is off or does not know it yet."""
     from monitoring.errors import ModelUnknown
     from monitoring.ledger.database import Ledger
@@ -100,6 +105,6 @@ def _report(model: str, version: int, ledger: str | None) -> dict[str, Any] | No
         return None
     with Ledger(url) as opened:
         try:
-            return calibration_report(opened, model, version=version).as_dict()
+            return calibration_report(opened, model, version=version)
         except ModelUnknown:
             return None

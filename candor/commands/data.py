@@ -68,7 +68,9 @@ def check(
     json_out: JsonOption = False,
 ) -> None:
     """Show layout, classes and splits, corrupt files and leakage; exit code 1 where training would be refused."""
-    from candor.terminal import bars, data_tables, print_json, stderr, stdout
+    from candor.terminal.console import print_json, stderr, stdout
+    from candor.terminal.dataset import data_tables
+    from candor.terminal.progress import bars
     from training.datasets import describe, load_dataset
     from training.datasets.errors import CorruptDataset, LeakingSplits
 

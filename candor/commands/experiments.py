@@ -46,7 +46,7 @@ def compare(
     json_out: JsonOption = False,
 ) -> None:
     """Tables 1, 2 and 3: methods and calibrators by ECE, accuracy and MCE, over seeds, beside the paper's figures."""
-    from candor.terminal import print_json
+    from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
     desk = _desk(preset, data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
@@ -133,7 +133,7 @@ def toy(
     markdown: MarkdownOption = False,
 ) -> None:
     """Figure 3: one dimension with a known truth; what each method learns of it."""
-    from candor.terminal import bars
+    from candor.terminal.progress import bars
     from training.experiments.presets import every_method
     from training.experiments.toy import toy as run_toy
     from training.experiments.variant import parse_variant
@@ -166,7 +166,7 @@ def select(
     json_out: JsonOption = False,
 ) -> None:
     """Choose method, strength and calibrator for your data by validation alone, and say how sure the choice is."""
-    from candor.terminal import print_json
+    from candor.terminal.console import print_json
     from training.experiments.choice import Limits
     from training.experiments.reference import with_reference
     from training.experiments.select import select as run_selection
@@ -207,7 +207,8 @@ class Desk:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Read the data sets and work, with progress bars; what is not there is told."""
-        from candor.terminal import bars, stderr
+        from candor.terminal.console import stderr
+        from candor.terminal.progress import bars
         from training.experiments.presets import open_data, require_data
         from training.experiments.runner import Workshop
 
@@ -218,7 +219,7 @@ class Desk:
             self.workshop = Workshop(self.folder, cache_folder() / "features", self.jobs, progress)
             yield
         for sentence in opened.absent:
-            stderr.print(sentence, markup=False)
+            stderr.print(sentence)
 
     def with_changes(self, **changes: Any) -> Any:
         """The grid with `changes` for every method that does not say otherwise, whatever data and network say."""
@@ -230,10 +231,10 @@ class Desk:
 
     def show(self, tables: list[Any], notes: Any, *, markdown: bool) -> None:
         """Tables on stdout and into tables.md; what was left out on stderr."""
-        from candor.terminal import stderr
+        from candor.terminal.console import stderr
 
         for sentence in notes:
-            stderr.print(sentence, markup=False)
+            stderr.print(sentence)
         _show(tables, self.folder, markdown=markdown)
 
 
@@ -273,7 +274,8 @@ def _numbers(text: str) -> list[float]:
 
 
 def _show(tables: list[Any], folder: Path, *, markdown: bool) -> None:
-    from candor.terminal import stderr, stdout, table
+    from candor.terminal.console import stderr, stdout
+    from candor.terminal.tables import table
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
@@ -283,6 +285,6 @@ def _show(tables: list[Any], folder: Path, *, markdown: bool) -> None:
             continue
         stdout.print(table(each.title, each.columns, each.rows))
         for note in each.notes:
-            stdout.print(note, style="dim", markup=False)
+            stdout.print(note, style="dim")
         stdout.print()
     stderr.print(f"Tables and pictures: {folder}")

@@ -20,7 +20,8 @@ def check(
     json_out: JsonOption = False,
 ) -> None:
     """Recount labels, sums and detectors from the answers; exit code 1 when something differs and is not repaired."""
-    from candor.terminal import bars, print_json, stdout
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
     from monitoring.maintenance import recount
 
@@ -47,7 +48,8 @@ def prune(
     json_out: JsonOption = False,
 ) -> None:
     """Delete old answers and their labels; day sums stay, so reports do not change. Labels that come later expire."""
-    from candor.terminal import bars, print_json, stdout
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
     from monitoring.maintenance import retention
 
@@ -71,7 +73,7 @@ def forget(
     """Erase answers with their tags and labels and their share of the sums; exit code 1 when there is nothing."""
     from uuid import UUID
 
-    from candor.terminal import print_json, stdout
+    from candor.terminal.console import print_json, stdout
     from monitoring.ledger.database import Ledger
     from monitoring.maintenance import erasure
 
@@ -98,7 +100,8 @@ def export(
     ledger: LedgerOption = None,
 ) -> None:
     """Write one row an answer, with its current label, for other programs."""
-    from candor.terminal import bars, stdout
+    from candor.terminal.console import stdout
+    from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
     from monitoring.maintenance.export import export as write
 
@@ -110,7 +113,8 @@ def export(
 @app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The copy.")], ledger: LedgerOption = None) -> None:
     """Copy a SQLite ledger while servers write to it."""
-    from candor.terminal import bars, stdout
+    from candor.terminal.console import stdout
+    from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
     from monitoring.maintenance.backup import backup as copy
 
@@ -122,7 +126,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy.")], ledger: Ledg
 @app.command()
 def upgrade(ledger: LedgerOption = None) -> None:
     """Bring a ledger of an older release up to this release's schema, as opening it does; make a copy before."""
-    from candor.terminal import stdout
+    from candor.terminal.console import stdout
     from monitoring.ledger.database import Ledger
     from monitoring.ledger.schema import SCHEMA_VERSION
 

@@ -26,7 +26,7 @@ def feedback(
     An interrupted upload goes on where it was (FILE.progress) when the command is given again. Rows that were not
     recorded are written to FILE.rejected.csv with the reason, and the exit code is 1.
     """
-    from candor.terminal import print_json, stdout
+    from candor.terminal.console import print_json, stdout
     from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
     from serving.client.upload import Upload
@@ -58,7 +58,8 @@ def report(
     json_out: JsonOption = False,
 ) -> None:
     """Say from the ledger how calibrated a model is on what it really served."""
-    from candor.terminal import print_json, report_tables, stdout
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.report import report_tables
     from monitoring.ledger.database import Ledger
     from monitoring.pages.report_page import report_page
     from monitoring.reports.page_data import read_dossier, window_since
@@ -74,10 +75,10 @@ def report(
     if json_out:
         print_json(found.report.as_dict())
         return
-    for part in report_tables(found.report.as_dict()):
+    for part in report_tables(found.report):
         stdout.print(part)
     if html is not None:
-        stdout.print(f"The report is in {html}", markup=False)
+        stdout.print(f"The report is in {html}")
 
 
 def recalibrate(
@@ -90,7 +91,7 @@ def recalibrate(
     json_out: JsonOption = False,
 ) -> None:
     """Fit a new temperature on labeled answers in the ledger and publish it as the next version (not promoted)."""
-    from candor.terminal import print_json, stdout
+    from candor.terminal.console import print_json, stdout
     from model_store.store import Store
     from monitoring.ledger.database import Ledger
     from monitoring.recalibration import Selection

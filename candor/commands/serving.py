@@ -37,7 +37,7 @@ def predict(
     json_out: JsonOption = False,
 ) -> None:
     """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
-    from candor.terminal import print_json, stderr, stdout
+    from candor.terminal.console import print_json, stderr, stdout
     from model_store.errors import ImageError
     from serving.client.client import ServerRefused
     from serving.client.tables import image_files
@@ -54,10 +54,10 @@ def predict(
         if json_out:
             continue
         if "error" in answer:
-            stderr.print(f"{path}: {answer['error']}", style="red", markup=False)
+            stderr.print(f"{path}: {answer['error']}", style="red")
         else:
             note = "  refer to a person" if answer["refer"] else ""
-            stdout.print(f"{path}: {answer['label']} {answer['confidence']:.3f}{note}", markup=False)
+            stdout.print(f"{path}: {answer['label']} {answer['confidence']:.3f}{note}")
     if json_out:
         print_json(answers)
     raise typer.Exit(1 if refused else 0)
@@ -82,7 +82,8 @@ def _remote_classifier(url: str, model: str | None) -> Any:
 
 def _tuned(known: Any) -> Any:
     """The settings with what suits the largest model in production best; prints what was tried."""
-    from candor.terminal import stderr, table
+    from candor.terminal.console import stderr
+    from candor.terminal.tables import table
     from model_store.store import Store
     from serving.inference.tuning import tune, tuned
 

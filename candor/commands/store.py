@@ -14,7 +14,7 @@ def promote(
     store: StoreOption = None,
 ) -> None:
     """Point `production` at a version; running servers switch within a second, without losing a request."""
-    from candor.terminal import stdout
+    from candor.terminal.console import stdout
     from model_store.store import Store
 
     Store(settings(store=store).store).promote(model, version)
@@ -23,14 +23,15 @@ def promote(
 
 def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
     """List the models in the store, their versions, and how calibrated each was when it was made."""
-    from candor.terminal import catalog_table, print_json, stdout
+    from candor.terminal.catalog import catalog_table
+    from candor.terminal.console import print_json, stdout
     from model_store.catalog import catalog
     from model_store.store import Store
 
     opened = Store(settings(store=store).store)
-    entries = [dataclasses.asdict(entry) for entry in catalog(opened)]
+    entries = catalog(opened)
     if json_out:
-        print_json(entries)
+        print_json([dataclasses.asdict(entry) for entry in entries])
     elif entries:
         stdout.print(catalog_table(entries))
     else:

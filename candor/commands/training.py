@@ -128,7 +128,8 @@ def train(
 
 
 def _show_losses() -> None:
-    from candor.terminal import stdout, table
+    from candor.terminal.console import stdout
+    from candor.terminal.tables import table
     from training.losses import loss_table
 
     grid = table("Losses; join several with +, such as dca+mixup", ("name", "title", "source", "options"), loss_table())
@@ -179,7 +180,8 @@ def _train(
     tensorboard: bool,
 ) -> tuple[Any, Any]:
     """The data set that was found, and the run's result."""
-    from candor.terminal import bars, stderr
+    from candor.terminal.console import stderr
+    from candor.terminal.progress import bars
     from training.datasets import find_dataset
     from training.processes.execution import leader_first
     from training.progress import silent
@@ -204,14 +206,15 @@ def _train(
             restart=restart,
             tensorboard=tensorboard,
             group=group,
-            notice=lambda said: stderr.print(said, soft_wrap=True, markup=False),
+            notice=lambda said: stderr.print(said, soft_wrap=True),
             progress=progress,
         )
     return found, result
 
 
 def _show(note: str, result: Any, *, json_out: bool) -> None:
-    from candor.terminal import evaluation_tables, print_json, stdout
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.evaluation import evaluation_tables
 
     if json_out:
         print_json({"run": str(result.folder)} | result.evaluation.as_dict())
@@ -234,7 +237,7 @@ def export(
     json_out: JsonOption = False,
 ) -> None:
     """Publish a run as the next version of a model: ONNX, card and TorchServe archive, verified against torch."""
-    from candor.terminal import print_json, stdout
+    from candor.terminal.console import print_json, stdout
     from model_store.store import Store
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run

@@ -19,7 +19,8 @@ def token_of(file: Path | None) -> str | None:
 
 def send_table(upload: Any, client: Any, path: str, *, needs: Collection[str], json_out: bool) -> None:
     """Send a table with progress, say what became of it, and exit with 1 if a row was not recorded."""
-    from candor.terminal import bars, print_json, stderr, stdout
+    from candor.terminal.console import print_json, stderr, stdout
+    from candor.terminal.progress import bars
 
     with bars() as progress:
         done = upload.run(partial(client.upload, path), needs=needs, progress=progress)
@@ -32,6 +33,6 @@ def send_table(upload: Any, client: Any, path: str, *, needs: Collection[str], j
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
         if done.rejected:
-            stdout.print(f"{done.rejected:,} rows were not recorded; which and why: {rejected_file}", markup=False)
+            stdout.print(f"{done.rejected:,} rows were not recorded; which and why: {rejected_file}")
     if done.rejected:
         raise typer.Exit(1)

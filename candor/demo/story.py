@@ -16,7 +16,10 @@ from rich.table import Table
 from candor.demo.server import ServerProcess
 from candor.demo.traffic import Sent, Stream, label, send
 from candor.demo.training import TwoRuns, train_both
-from candor.terminal import MEASURES_COLUMNS, bars, figure, measures_row, stdout, table
+from candor.terminal.console import stdout
+from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.progress import bars
+from candor.terminal.tables import figure, table
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import Recalibration, Selection, recalibrate
@@ -97,7 +100,7 @@ class Teller:
         """Step 1: what was trained, and how calibrated it is."""
         counts = ", ".join(f"{len(split.labels)} {name}" for name, split in self._dataset.splits.items())
         stdout.print(f"{self._found.note} ({counts}; classes {', '.join(self._dataset.classes)}). {runs.note}\n")
-        stdout.print("[bold]1. Train[/] the same network twice from one start: with cross-entropy, and with DCA.")
+        stdout.print("1. Train the same network twice from one start: with cross-entropy, and with DCA.")
         for split in EVALUATED:
             rows, figures = [], {}
             for run, loss in ((runs.ce, "ce"), (runs.dca, "dca")):
@@ -123,7 +126,7 @@ class Teller:
         self._store.promote(self._model, exported.version)
         folder = self._store.folder(self._model, exported.version)
         sizes = ", ".join(f"{path.name} {path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.iterdir()))
-        stdout.print(f"[bold]2. Export[/] the DCA model: {folder} ({sizes}).")
+        stdout.print(f"2. Export the DCA model: {folder} ({sizes}).")
         stdout.print(
             f"   torch and ONNX Runtime agree to {exported.max_difference:.1e} on {exported.images} real images; "
             f"`production` -> version {exported.version}.\n"
@@ -151,7 +154,7 @@ class Teller:
 
     def _serve(self, server: ServerProcess, client: Client) -> Sent:
         stdout.print(
-            f"[bold]3. Serve[/] it from a process without torch: {server.url}, ready in {server.ready_s:.1f} s."
+            f"3. Serve it from a process without torch: {server.url}, ready in {server.ready_s:.1f} s."
         )
         count = len(self._dataset.splits["val"].labels)
         started = time.monotonic()
@@ -162,7 +165,7 @@ class Teller:
             f"   {len(indices)} validation images answered over HTTP in {elapsed:.1f} s. Three answers in full:"
         )
         for answer in sent.answers[:3]:
-            stdout.print("   " + json.dumps(answer), markup=False)
+            stdout.print("   " + json.dumps(answer))
         self._figures["serve"] = {"ready_s": server.ready_s, "images": len(indices), "seconds": elapsed}
         return sent
 
@@ -170,7 +173,7 @@ class Teller:
         statuses = self._label(client, sent, stage="labels of validation images")
         report = client.calibration(self._model)
         card = exported.card.calibration.measures
-        stdout.print(f"\n[bold]4. Label[/] them ({_counts(statuses)}). The monitor beside the card:\n")
+        stdout.print(f"\n4. Label them ({_counts(statuses)}). The monitor beside the card:\n")
         stdout.print(_side_by_side({"card": card, "monitor": report["measures"]}))
         stdout.print(f"   {_drift_sentence(report['drift'])}\n")
         self._figures["label"] = {"card": card, "report": report}
@@ -184,13 +187,13 @@ class Teller:
         drift = report["drift"]
         alarm = drift["alarm_label"] - before if drift["active"] else None
         stdout.print(
-            "[bold]5. Drift[/]: the test images come from elsewhere. They are sent and labeled in random order."
+            "5. Drift: the test images come from elsewhere. They are sent and labeled in random order."
         )
         if alarm is None:
             stdout.print(f"   No alarm within {count} labels. {_drift_sentence(drift)}")
         else:
             stdout.print(
-                f"   [bold red]ALARM[/] after {alarm} of their labels: the model is {drift['direction']}confident.\n"
+                f"   ALARM after {alarm} of their labels: the model is {drift['direction']}confident.\n"
             )
         card = exported.card.calibration.measures
         stdout.print(_side_by_side({"card": card, f"last {count} labels": report["measures"]}))
@@ -210,7 +213,7 @@ class Teller:
                 time.sleep(0.05)
             time.sleep(STREAM_S)
         stdout.print(
-            f"[bold]6. Recalibrate[/] on the first {done.labels} of those labels, from the ledger, and promote:"
+            f"6. Recalibrate on the first {done.labels} of those labels, from the ledger, and promote:"
         )
         stdout.print(
             f"   temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, published as version "
@@ -236,7 +239,7 @@ class Teller:
             name: client.calibration(self._model, version=version, window=window) for name, version in versions.items()
         }
         stdout.print(
-            f"[bold]7. Prove[/] it on the other {len(second.indices)} test images, which the recalibration never saw:\n"
+            f"7. Prove it on the other {len(second.indices)} test images, which the recalibration never saw:\n"
         )
         stdout.print(
             _side_by_side({f"version {versions[name]}": report["measures"] for name, report in reports.items()})

@@ -1,0 +1,32 @@
+"""The table of `candor canary status`: production and canary side by side."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+from candor.terminal.tables import figure, table
+from monitoring.reports.report import Report
+
+COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "detector")
+
+
+def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Report | None]) -> Table:
+    """Return one row per role, such as "canary"; the report is None where the ledger does not know the version."""
+    return table("", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()])
+
+
+def _row(role: str, version: int | None, report: Report | None) -> list[str]:
+    if version is None or report is None:
+        return [role, "-" if version is None else str(version), "0", "0", "-", "-", "-", "-"]
+    measures, coverage = report.measures, report.coverage
+    alarm = "alarm" if report.drift and report.drift.active else "quiet"
+    return [
+        role,
+        str(version),
+        str(coverage.served),
+        str(coverage.labeled),
+        figure(measures.accuracy),
+        figure(measures.ece),
+        figure(measures.noise_floor),
+        alarm,
+    ]

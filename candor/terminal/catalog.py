@@ -1,0 +1,29 @@
+"""The table of `candor models`."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from candor.terminal.tables import figure, table
+from model_store.catalog import CatalogEntry
+
+COLUMNS = ("model", "version", "production", "loss", "temperature", "ECE", "floor", "accuracy", "measured on")
+
+
+def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
+    """Return one row per version; "yes" marks the version in production."""
+    rows = [
+        [
+            entry.name,
+            str(entry.version),
+            "yes" if entry.production else "",
+            entry.loss or "-",
+            figure(entry.temperature),
+            figure(entry.ece),
+            figure(entry.noise_floor),
+            figure(entry.accuracy),
+            entry.problem or entry.reference or "-",
+        ]
+        for entry in entries
+    ]
+    return table("Models", COLUMNS, rows)

@@ -1,0 +1,36 @@
+"""Progress bars on stderr, shown only where stderr is a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from candor.terminal.console import stderr
+
+
+class Bars:
+    """One bar per named stage. Called after each unit of work; fits `training.progress.Progress`."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, figures="")
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Show progress bars while the block runs. Do not print to stdout inside it: the bars capture that stream."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
+        yield Bars(progress)

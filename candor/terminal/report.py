@@ -1,0 +1,74 @@
+"""What `candor report` prints: verdict, advice, measures, slices and the reliability table."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+
+from calibration.reliability import ReliabilityBin
+from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.tables import figure, interval, table
+from monitoring.findings.drift import Drift
+from monitoring.findings.recommendation import Recommendation
+from monitoring.findings.slices import Slices
+from monitoring.reports.report import Report
+
+SLICES_SHOWN = 5  # those with the largest gaps
+
+
+def report_tables(report: Report) -> list[RenderableType]:
+    """Return the parts of a calibration report in the order in which they are printed."""
+    rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
+    return [
+        f"{report.model} version {report.version}, window {report.window}: {report.verdict}\n",
+        *_advice(report.recommendation),
+        table("Measures", MEASURES_COLUMNS, rows),
+        f"\n{report.coverage.labeled} of {report.coverage.served} answers are labeled.{_drift(report.drift)}\n",
+        table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
+        *_slices(report.slices),
+    ]
+
+
+def _advice(recommendation: Recommendation) -> list[str]:
+    lists = {"Evidence": recommendation.evidence, "What to do": recommendation.what_to_do}
+    parts = [f"{title}:\n" + "".join(f"  - {line}\n" for line in lines) for title, lines in lists.items() if lines]
+    return [f"Should you be worried? {recommendation.worried}\n", *parts]
+
+
+def _drift(drift: Drift | None) -> str:
+    if drift is None:
+        return ""
+    state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
+    return (
+        f" Drift watch: {state}; evidence (log e) {figure(drift.log_evalue, 1)}, alarm at {drift.log_threshold:.1f}; "
+        f"{drift.labels} labels since the last reset."
+    )
+
+
+def _bins(bins: Sequence[ReliabilityBin]) -> list[list[str]]:
+    return [
+        [
+            f"({row.lower:.2f}, {row.upper:.2f}]",
+            str(row.n),
+            figure(row.confidence),
+            figure(row.accuracy),
+            interval(row.accuracy_lower, row.accuracy_upper),
+        ]
+        for row in bins
+        if row.n
+    ]
+
+
+def _slices(slices: Slices | None) -> list[RenderableType]:
+    rows = [
+        [
+            each.name,
+            str(each.n),
+            figure(each.accuracy),
+            figure(each.signed_gap, sign=True),
+            interval(each.gap_lower, each.gap_upper),
+            "off" if each.significant else "",
+        ]
+        for each in (slices.known[:SLICES_SHOWN] if slices else ())
+    ]
+    columns = ("", "n", "accuracy", "gap", "for all at once", "")
+    return ["\n", table("For whom, worst first", columns, rows)] if rows else []

@@ -1,0 +1,36 @@
+"""The look of every table, and how its figures are written."""
+
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table with text on the left in its first column and figures on the right in the others."""
+    grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """Write a figure with `digits` decimals, with `sign` a + before what is not negative; a dash for None and NaN.
+
+    >>> figure(0.04567), figure(0.04567, sign=True), figure(None)
+    ('0.046', '+0.046', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """Write an interval.
+
+    >>> interval(0.031, 0.0592)
+    '[0.031, 0.059]'
+    """
+    return f"[{figure(lower)}, {figure(upper)}]"
