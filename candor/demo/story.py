@@ -153,9 +153,7 @@ class Teller:
             json_file.write_text(json.dumps(self._figures, indent=2, allow_nan=False) + "\n")
 
     def _serve(self, server: ServerProcess, client: Client) -> Sent:
-        stdout.print(
-            f"3. Serve it from a process without torch: {server.url}, ready in {server.ready_s:.1f} s."
-        )
+        stdout.print(f"3. Serve it from a process without torch: {server.url}, ready in {server.ready_s:.1f} s.")
         count = len(self._dataset.splits["val"].labels)
         started = time.monotonic()
         indices = self._order.permutation(count)[:VALIDATION_LIMIT].tolist()
@@ -186,15 +184,11 @@ class Teller:
         report = client.calibration(self._model, window=f"last:{count}")
         drift = report["drift"]
         alarm = drift["alarm_label"] - before if drift["active"] else None
-        stdout.print(
-            "5. Drift: the test images come from elsewhere. They are sent and labeled in random order."
-        )
+        stdout.print("5. Drift: the test images come from elsewhere. They are sent and labeled in random order.")
         if alarm is None:
             stdout.print(f"   No alarm within {count} labels. {_drift_sentence(drift)}")
         else:
-            stdout.print(
-                f"   ALARM after {alarm} of their labels: the model is {drift['direction']}confident.\n"
-            )
+            stdout.print(f"   ALARM after {alarm} of their labels: the model is {drift['direction']}confident.\n")
         card = exported.card.calibration.measures
         stdout.print(_side_by_side({"card": card, f"last {count} labels": report["measures"]}))
         stdout.print(f"   {report['verdict']}\n")
@@ -212,9 +206,7 @@ class Teller:
             while not stream.versions[done.card.version] and time.monotonic() < deadline:
                 time.sleep(0.05)
             time.sleep(STREAM_S)
-        stdout.print(
-            f"6. Recalibrate on the first {done.labels} of those labels, from the ledger, and promote:"
-        )
+        stdout.print(f"6. Recalibrate on the first {done.labels} of those labels, from the ledger, and promote:")
         stdout.print(
             f"   temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, published as version "
             f"{done.card.version}. Requests answered meanwhile, by version: {dict(stream.versions)}; "
