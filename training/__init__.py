@@ -1,15 +1,15 @@
-"""Training: data -> network -> loss -> loop -> evaluation -> export. The only room that imports torch.
+"""Training: data -> network -> loss -> fit -> evaluation -> export. The only room that imports torch.
 
-    datasets/       find and read labelled images             -> Dataset
-    networks.py     frozen backbone and the paper's head       -> Classifier
-    features.py     the backbone's answers, computed once      -> memory-mapped arrays
-    losses/         what is minimized, one file a loss
-    loop.py         epochs of Adam over features               -> history
-    work.py         the parts of a run in memory
-    evaluation.py   logits -> temperature -> Measures
-    run.py          all of it, into one run folder
-    export.py       run folder -> bundle in the model store
+    datasets/       find, check and read labeled images               -> Dataset
+    networks/       frozen backbone and the paper's head              -> Classifier
+    features/       the backbone's output, computed once              -> memory-mapped arrays
+    losses/         what training minimizes, one file per loss        -> Objective
+    processes/      device, half precision, several processes
+    fitting/        epochs of Adam over features or images            -> history
+    evaluation/     logits -> calibrators -> measures and plots
+    runs/           one training run, from configuration to run folder to bundle
     experiments/    many runs: the paper's tables and figures, the choice of a method
 
-It reads no environment variable and no clock but the card's date, and never imports serving or monitoring.
+Two things come from outside the arguments: the variables by which torchrun tells a process its rank
+(processes/distributed.py), and the date on an exported card. It never imports serving or monitoring.
 """

@@ -31,7 +31,7 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True)
-class Subject:
+class StepKind:
     """A kind of step: the network, its inputs, and how many turns are enough."""
 
     network: Callable[[], nn.Module]
@@ -39,14 +39,14 @@ class Subject:
     turns: int
 
 
-SUBJECTS = {
-    "head": Subject(lambda: Head((1280, 4, 4), class_count=CLASSES, reduction=4), (64, 1280, 4, 4), turns=100),
-    "resnet18": Subject(lambda: resnet18(num_classes=CLASSES), (16, 3, 64, 64), turns=30),
+STEP_KINDS = {
+    "head": StepKind(lambda: Head((1280, 4, 4), class_count=CLASSES, reduction=4), (64, 1280, 4, 4), turns=100),
+    "resnet18": StepKind(lambda: resnet18(num_classes=CLASSES), (16, 3, 64, 64), turns=30),
 }
 
 
 @dataclass(frozen=True)
-class Row:
+class LossCost:
     """Medians in milliseconds, and what the loss adds to the step of cross-entropy, as shares of that."""
 
     subject: str
@@ -56,7 +56,7 @@ class Row:
     alone: float
 
 
-def measure(subject: Subject, losses: list[str], *, turns: int) -> dict[str, tuple[float, float]]:
+def measure(subject: StepKind, losses: list[str], *, turns: int) -> dict[str, tuple[float, float]]:
     """Median seconds of a step, and of the loss alone, for each loss."""
     inputs, labels = torch.randn(subject.shape), torch.randint(CLASSES, subject.shape[:1])
     steps, alone = {}, {}
@@ -87,13 +87,13 @@ def timed(work: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def rows(name: str, losses: list[str], *, turns: int | None) -> list[Row]:
+def rows(name: str, losses: list[str], *, turns: int | None) -> list[LossCost]:
     """The rows of one subject; cross-entropy is always among them, first."""
-    subject = SUBJECTS[name]
+    subject = STEP_KINDS[name]
     found = measure(subject, ["ce", *(loss for loss in losses if loss != "ce")], turns=turns or subject.turns)
     step_s, loss_s = found["ce"]
     return [
-        Row(name, loss, 1000 * own, (own - step_s) / step_s, (alone - loss_s) / step_s)
+        LossCost(name, loss, 1000 * own, (own - step_s) / step_s, (alone - loss_s) / step_s)
         for loss, (own, alone) in found.items()
     ]
 
@@ -101,7 +101,7 @@ def rows(name: str, losses: list[str], *, turns: int | None) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--losses", nargs="+", default=["dca"])
-    parser.add_argument("--subjects", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--subjects", nargs="+", choices=list(STEP_KINDS), default=list(STEP_KINDS))
     parser.add_argument("--turns", type=int, help="steps per loss; by default enough for each subject")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

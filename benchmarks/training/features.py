@@ -25,14 +25,14 @@ from training.fitting.step import Step
 from training.networks.classifier import Classifier
 from training.processes.distributed import Group
 from training.runs.config import TrainConfig
-from training.runs.session import Work
+from training.runs.session import TrainingSession
 
 CLASSES = ("a", "b")
 BATCH = 64
 
 
 @dataclass(frozen=True)
-class Row:
+class EpochTimes:
     """Median seconds of an epoch, how many times as fast kept features are, and what keeping them cost once."""
 
     backbone: str
@@ -54,24 +54,24 @@ def random_data(count: int, side: int) -> Dataset:
     return Dataset("noise", CLASSES, 1, side, splits, fingerprint(CLASSES, splits))
 
 
-def measure(backbone: str, *, side: int, images: int, turns: int) -> Row:
+def measure(backbone: str, *, side: int, images: int, turns: int) -> EpochTimes:
     """Time both kinds of epoch in turn."""
     config = TrainConfig(backbone=backbone, weights="none", image_size=side, batch_size=BATCH)
     dataset = random_data(images, side)
-    work = Work(config, dataset)
-    network = work.network()
+    session = TrainingSession(config, dataset)
+    network = session.network()
     pixels = dataset.splits["train"].inputs(config.input_spec(dataset))
     labels = torch.from_numpy(dataset.splits["train"].labels)
-    step = Step(network.head, work.objective(), optimizer=torch.optim.Adam(network.head.parameters()), group=Group())
+    step = Step(network.head, session.objective(), optimizer=torch.optim.Adam(network.head.parameters()), group=Group())
     with tempfile.TemporaryDirectory() as folder:
         started = perf_counter()
-        kept = work.examples(network, cache=Path(folder))["train"].inputs
+        kept = session.examples(network, cache=Path(folder))["train"].inputs
         first_s = perf_counter() - started
         anew, cached = [], []
         for _ in range(turns):
             cached.append(epoch_s(step, (torch.from_numpy(kept[rows]) for rows in batches(images)), labels))
             anew.append(epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels))
-    return Row(backbone, side, images, median(anew), median(cached), median(anew) / median(cached), first_s)
+    return EpochTimes(backbone, side, images, median(anew), median(cached), median(anew) / median(cached), first_s)
 
 
 def epoch_s(step: Step, inputs: Iterator[Tensor], labels: Tensor) -> float:

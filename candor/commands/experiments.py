@@ -49,14 +49,14 @@ def compare(
     from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
-    desk = _desk(preset, data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with desk.open():
-        found = run_comparison(desk.grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
-    found.write(desk.folder)
+    context = _context(preset, data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with context.open():
+        found = run_comparison(context.grid, context.datasets, context.runner, data_folder=context.data_folder)
+    found.write(context.folder)
     if json_out:
         print_json(found.as_rows())
         return
-    desk.show(found.tables(), found.notes, markdown=markdown)
+    context.show(found.tables(), found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -75,14 +75,14 @@ def beta(
     from training.experiments.compare import compare as run_comparison
     from training.experiments.curves import trace
 
-    desk = _desk("beta", data=data, network=network, method=None, seeds=seeds, out=out, jobs=jobs)
-    grid = beta_grid(desk.grid, loss=loss, betas=_numbers(betas))
-    with desk.open():
-        found = run_comparison(grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
-        traces, _ = trace(panels_grid(grid), desk.datasets, desk.workshop, data_folder=desk.data_folder)
-    found.write(desk.folder)
-    draw_panels(traces, desk.folder)
-    desk.show(draw_betas(found, grid, desk.folder), found.notes, markdown=markdown)
+    context = _context("beta", data=data, network=network, method=None, seeds=seeds, out=out, jobs=jobs)
+    grid = beta_grid(context.grid, loss=loss, betas=_numbers(betas))
+    with context.open():
+        found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
+        traces, _ = trace(panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder)
+    found.write(context.folder)
+    draw_panels(traces, context.folder)
+    context.show(draw_betas(found, grid, context.folder), found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -99,11 +99,11 @@ def curves(
     """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate."""
     from training.experiments.curves import draw_curves, trace
 
-    desk = _desk("curves", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    grid = desk.with_changes(epochs=epochs, decay="none")
-    with desk.open():
-        traces, notes = trace(grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
-    desk.show(draw_curves(traces, desk.folder), notes, markdown=markdown)
+    context = _context("curves", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    grid = context.with_changes(epochs=epochs, decay="none")
+    with context.open():
+        traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
+    context.show(draw_curves(traces, context.folder), notes, markdown=markdown)
 
 
 @experiment.command()
@@ -119,10 +119,10 @@ def embed(
     """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette)."""
     from training.experiments.curves import draw_embeddings, trace
 
-    desk = _desk("embed", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with desk.open():
-        traces, notes = trace(desk.grid, desk.datasets, desk.workshop, data_folder=desk.data_folder)
-    desk.show(draw_embeddings(traces, desk.datasets, desk.folder), notes, markdown=markdown)
+    context = _context("embed", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with context.open():
+        traces, notes = trace(context.grid, context.datasets, context.runner, data_folder=context.data_folder)
+    context.show(draw_embeddings(traces, context.datasets, context.folder), notes, markdown=markdown)
 
 
 @experiment.command()
@@ -173,36 +173,36 @@ def select(
     from training.experiments.table import write_csv
 
     if judge not in ("val", "perturbed"):
-        raise typer.BadParameter(f"{judge!r} is no judge; choose val or perturbed", param_hint="--judge")
-    desk = _desk("select", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with desk.open():
-        datasets = desk.datasets
+        raise typer.BadParameter(f"{judge!r} is not an evaluation set; choose val or perturbed", param_hint="--judge")
+    context = _context("select", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
+    with context.open():
+        datasets = context.datasets
         if reference is not None:
             datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
-        grid = desk.with_changes(perturbed=True) if judge == "perturbed" else desk.grid
-        outcomes, notes = desk.workshop.run(grid.cells(datasets, desk.data_folder), datasets)
+        grid = context.with_changes(perturbed=True) if judge == "perturbed" else context.grid
+        outcomes, notes = context.runner.run(grid.cells(datasets, context.data_folder), datasets)
     found = run_selection(
-        outcomes, limits=Limits(accuracy_loss, nll_share), judge="perturbed" if judge == "perturbed" else "val"
+        outcomes, limits=Limits(accuracy_loss, nll_share), evaluation_set="perturbed" if judge == "perturbed" else "val"
     )
     rows = [row for each in found for row in each.as_rows()]
-    desk.folder.mkdir(parents=True, exist_ok=True)
-    write_csv(desk.folder / "selection.csv", rows)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    write_csv(context.folder / "selection.csv", rows)
     if json_out:
         print_json(rows)
         return
-    desk.show([each.table() for each in found], notes, markdown=markdown)
+    context.show([each.table() for each in found], notes, markdown=markdown)
 
 
 @dataclass
-class Desk:
-    """What a command works with: its grid, and once it is open its data sets and workshop."""
+class ExperimentContext:
+    """What a command works with: its grid, and once it is open its data sets and runner."""
 
     grid: Any
     folder: Path
     jobs: int
     data_folder: Path | None
     datasets: Any = None
-    workshop: Any = None
+    runner: Any = None
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -210,13 +210,13 @@ class Desk:
         from candor.terminal.console import stderr
         from candor.terminal.progress import bars
         from training.experiments.presets import open_data, require_data
-        from training.experiments.runner import Workshop
+        from training.experiments.runner import ExperimentRunner
 
         with bars() as progress:
             opened = open_data(self.grid.data, folder=self.data_folder, cache=cache_folder(), progress=progress)
             require_data(opened)
             self.datasets = opened.datasets
-            self.workshop = Workshop(self.folder, cache_folder() / "features", self.jobs, progress)
+            self.runner = ExperimentRunner(self.folder, cache_folder() / "features", self.jobs, progress)
             yield
         for sentence in opened.absent:
             stderr.print(sentence)
@@ -238,7 +238,7 @@ class Desk:
         _show(tables, self.folder, markdown=markdown)
 
 
-def _desk(
+def _context(
     preset: str,
     *,
     data: list[str] | None,
@@ -247,7 +247,7 @@ def _desk(
     seeds: int | None,
     out: Path | None,
     jobs: int,
-) -> Desk:
+) -> ExperimentContext:
     """The preset's grid with the parts that were named put in place of its own."""
     from dataclasses import replace
 
@@ -263,7 +263,7 @@ def _desk(
         "seeds": tuple(range(seeds or 0)),
     }
     grid = replace(PRESETS[preset](), **{name: part for name, part in parts.items() if part})
-    return Desk(grid, out or Path("experiments") / preset, jobs, settings().data)
+    return ExperimentContext(grid, out or Path("experiments") / preset, jobs, settings().data)
 
 
 def _numbers(text: str) -> list[float]:

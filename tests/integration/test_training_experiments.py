@@ -16,12 +16,12 @@ from candor import command_line
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
 from training.experiments import cell as cells
-from training.experiments import runner as workshops
+from training.experiments import runner as runner_module
 from training.experiments.cell import Cell, read_cell
-from training.experiments.compare import Comparison, compare
+from training.experiments.compare import GridComparison, compare
 from training.experiments.grid import Grid
 from training.experiments.presets import network_variant
-from training.experiments.runner import Workshop
+from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import summarize
 from training.experiments.variant import Variant, changed, parse_variant
 from training.networks.backbones import SMALL
@@ -56,18 +56,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compared(dataset: Dataset, folder: Path) -> Comparison:
-    workshop = Workshop(folder, folder / "cache", jobs=2)
-    return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
+def compared(dataset: Dataset, folder: Path) -> GridComparison:
+    runner = ExperimentRunner(folder, folder / "cache", jobs=2)
+    return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None)
 
 
-def test_every_method_and_calibrator_has_a_line(compared: Comparison) -> None:
+def test_every_method_and_calibrator_has_a_line(compared: GridComparison) -> None:
     lines = {(line.method, line.calibrator) for line in compared.summaries}
     assert {("ce", "none"), ("dca beta=5", "temperature"), ("dca beta=5", "isotonic")} <= lines
     assert all(line.figures["ece"].count == 2 for line in compared.summaries)
 
 
-def test_the_figures_are_those_of_the_runs(compared: Comparison, folder: Path) -> None:
+def test_the_figures_are_those_of_the_runs(compared: GridComparison, folder: Path) -> None:
     """Against metrics.json, which each run wrote itself."""
     known: dict[str, list[float]] = {}
     for path in (folder / "cells").glob("*/metrics.json"):
@@ -80,11 +80,11 @@ def test_the_figures_are_those_of_the_runs(compared: Comparison, folder: Path) -
 
 
 def test_a_second_call_computes_nothing(
-    compared: Comparison, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
+    compared: GridComparison, dataset: Dataset, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cells, "train_cell", lambda *_, **__: pytest.fail("computed again"))
-    workshop = Workshop(folder, folder / "cache")
-    again = compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, workshop, data_folder=None)
+    runner = ExperimentRunner(folder, folder / "cache")
+    again = compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None)
     assert again.as_rows() == compared.as_rows()
 
 
@@ -92,7 +92,7 @@ def test_an_interrupted_grid_keeps_what_is_done(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, real = small_grid("ce", seeds=3), cells.train_cell
-    workshop = Workshop(tmp_path, tmp_path / "cache")
+    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
     wanted = grid.cells({"brightness": dataset}, None)
 
     def interrupted(cell: Cell, dataset: Dataset, *, cache: Path) -> Any:
@@ -102,10 +102,10 @@ def test_an_interrupted_grid_keeps_what_is_done(
 
     monkeypatch.setattr(cells, "train_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        workshop.run(wanted, {"brightness": dataset})
+        runner.run(wanted, {"brightness": dataset})
     assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == [wanted[0].key]
     monkeypatch.setattr(cells, "train_cell", real)
-    assert len(workshop.run(wanted, {"brightness": dataset})[0]) == 3
+    assert len(runner.run(wanted, {"brightness": dataset})[0]) == 3
 
 
 def test_what_diverges_is_told_and_not_tried_again(
@@ -118,9 +118,9 @@ def test_what_diverges_is_told_and_not_tried_again(
         raise TrainingDiverged(epoch=1, loss=float("nan"), learning_rate=1.0)
 
     monkeypatch.setattr(cells, "train_cell", diverging)
-    workshop = Workshop(tmp_path, tmp_path / "cache")
+    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
     for _ in range(2):
-        found = compare(small_grid("dca", seeds=1), {"brightness": dataset}, workshop, data_folder=None)
+        found = compare(small_grid("dca", seeds=1), {"brightness": dataset}, runner, data_folder=None)
     assert tried == ["dca"]
     (first, *_) = found.tables()
     assert "dca (1 failed)" in first.rows[0][0]
@@ -131,15 +131,15 @@ def test_what_diverges_is_told_and_not_tried_again(
 def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_path: Path) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
-    workshop = Workshop(tmp_path, tmp_path / "cache")
+    runner = ExperimentRunner(tmp_path, tmp_path / "cache")
     both = Grid(data=grid.data, networks=(*grid.networks, lost), methods=grid.methods, seeds=(0,))
-    outcomes, notes = workshop.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
+    outcomes, notes = runner.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
     assert [outcome.cell.network for outcome in outcomes] == [SMALL]
     assert len(notes) == 1
     assert "brightness with lost" in notes[0]
     alone = Grid(data=grid.data, networks=(lost,), methods=grid.methods, seeds=(0,))
     with pytest.raises(WeightsNotFound):
-        workshop.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
+        runner.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
 
 
 def test_a_process_that_is_lost_says_what_to_do(
@@ -156,10 +156,10 @@ def test_a_process_that_is_lost_says_what_to_do(
             future.set_exception(BrokenProcessPool("killed"))
             return future
 
-    monkeypatch.setattr(workshops, "ProcessPoolExecutor", Lost)
+    monkeypatch.setattr(runner_module, "ProcessPoolExecutor", Lost)
     grid = small_grid("ce")
     with pytest.raises(LostProcess, match="try --jobs 2"):
-        Workshop(tmp_path, tmp_path / "cache", jobs=4).run(
+        ExperimentRunner(tmp_path, tmp_path / "cache", jobs=4).run(
             grid.cells({"brightness": dataset}, None), {"brightness": dataset}
         )
 
@@ -173,7 +173,7 @@ def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
-def test_a_cell_of_another_default_is_run_again(compared: Comparison, folder: Path) -> None:
+def test_a_cell_of_another_default_is_run_again(compared: GridComparison, folder: Path) -> None:
     cell = compared.outcomes[0].cell
     path = folder / "cells" / cell.key / "cell.json"
     kept = path.read_text()
@@ -199,7 +199,7 @@ def test_a_key_depends_on_data_choices_and_seed(dataset: Dataset) -> None:
     assert one == keys(small_grid("ce", seeds=1), method="by another name")
 
 
-def test_the_files(compared: Comparison, tmp_path: Path) -> None:
+def test_the_files(compared: GridComparison, tmp_path: Path) -> None:
     compared.write(tmp_path)
     text = "\n".join(table.markdown() for table in compared.tables())
     assert "| ce |" in text
@@ -211,7 +211,7 @@ def test_the_files(compared: Comparison, tmp_path: Path) -> None:
         assert {row["seed"] for row in csv.DictReader(stream)} == {"0", "1"}
 
 
-def test_the_cut_against_cross_entropy(compared: Comparison) -> None:
+def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
     """By hand, from the summaries."""
     means = {(line.method, line.calibrator): line.figures["ece"].mean for line in compared.summaries}
     cut = 100 * (1 - means["dca beta=5", "temperature"] / means["ce", "none"])

@@ -49,7 +49,7 @@ def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, m
         lines = (folder / "lines.csv").read_text().splitlines()
         assert len(lines) == 1 + 3 * 3
 
-    monkeypatch.setattr(traces, "Work", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(traces, "TrainingSession", lambda *_: pytest.fail("computed again"))
     assert run("curves", *SHORT, "--epochs", "3", "--out", tmp_path).stdout == shown.stdout
     monkeypatch.undo()
     monkeypatch.setattr(Path, "home", lambda: tmp_path)

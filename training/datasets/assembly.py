@@ -14,7 +14,7 @@ from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.inspection import Facts, inspect
 from training.datasets.leakage import overlaps
-from training.datasets.records import SPLIT_NAMES, Excluded, Listing, Loading, Record, SplitName
+from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
 from training.datasets.sampling import grouped_parts, joined
 from training.progress import Progress, silent
 
@@ -22,17 +22,17 @@ VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
 
 
-def assemble(listing: Listing, loading: Loading, *, cache: Path | None, progress: Progress = silent) -> Dataset:
+def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent) -> Dataset:
     """The data set that `listing` describes. `cache` is a folder that keeps what was found in the files.
 
     Raises CorruptDataset, LeakingSplits, or BadDataset for splits that cannot be used or drawn.
     """
     store = cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db" if cache else None
-    facts = inspect([each.path for each in listing.records], frames=loading.frames, cache=store, progress=progress)
-    records, corrupt = _usable(listing, facts, limit=loading.max_corrupt)
-    records, notes = _grouped(listing, records, facts, pattern=loading.group_pattern)
+    facts = inspect([each.path for each in listing.records], frames=options.frames, cache=store, progress=progress)
+    records, corrupt = _usable(listing, facts, limit=options.max_corrupt)
+    records, notes = _grouped(listing, records, facts, pattern=options.group_pattern)
     records = _drawn(
-        listing, records, facts, by_group=listing.split_by_group or bool(loading.group_pattern), loading=loading
+        listing, records, facts, by_group=listing.split_by_group or bool(options.group_pattern), options=options
     )
     splits = _splits(listing.root, records, facts)
     notes += _missing_classes(listing, splits)
@@ -44,12 +44,12 @@ def assemble(listing: Listing, loading: Loading, *, cache: Path | None, progress
         splits=splits,
         fingerprint=fingerprint(listing.classes, splits),
         layout=listing.layout,
-        window=loading.window or listing.window,
-        frames=loading.frames,
+        window=options.window or listing.window,
+        frames=options.frames,
         excluded=(*listing.excluded, *corrupt),
         notes=(*listing.notes, *notes),
     )
-    return watertight(dataset, listing.root, published=listing.published, allow=loading.allow_leakage)
+    return watertight(dataset, listing.root, published=listing.published, allow=options.allow_leakage)
 
 
 def watertight(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
@@ -112,7 +112,7 @@ def _match(root: Path, path: Path, pattern: str) -> str:
 
 
 def _drawn(
-    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, by_group: bool, loading: Loading
+    listing: Listing, records: list[Record], facts: dict[Path, Facts], *, by_group: bool, options: LoadOptions
 ) -> list[Record]:
     """Records with a split each: those they came with, a val drawn from train if there is none, or all three drawn."""
     given = {each.split for each in records}
@@ -127,7 +127,7 @@ def _drawn(
     for name, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if name not in given:
             pool = np.flatnonzero(splits == "train")
-            splits[pool[_part(records, pool, units, share=share, seed=loading.seed)]] = name
+            splits[pool[_part(records, pool, units, share=share, seed=options.seed)]] = name
     return [replace(each, split=split) for each, split in zip(records, splits, strict=True)]
 
 

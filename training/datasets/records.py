@@ -57,7 +57,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadOptions:
     """How a data set is to be loaded; the arguments of `load_dataset` by their names."""
 
     group_pattern: str | None = None

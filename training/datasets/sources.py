@@ -11,7 +11,7 @@ from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist.published import published_set
-from training.datasets.records import Loading, Window
+from training.datasets.records import LoadOptions, Window
 from training.errors import UnknownName
 from training.progress import Progress, silent
 
@@ -60,35 +60,35 @@ def load_dataset(
 
     Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
-    loading = Loading(group_pattern, allow_leakage, max_corrupt, window, first_frame, seed)
+    options = LoadOptions(group_pattern, allow_leakage, max_corrupt, window, first_frame, seed)
     path = Path(source)
     if not path.exists():
-        return _published(str(source), loading, cache=cache, progress=progress)
+        return _published(str(source), options, cache=cache, progress=progress)
     held = path if path.is_file() else path / f"{DEFAULT_NAME}.npz"
     if layout == MEDMNIST or (layout is None and held.suffix == ".npz" and held.is_file()):
-        return _archive(held, loading)
+        return _archive(held, options)
     chosen, root = _recognize(path, layout)
     checks = cache / "checks" if cache is not None else None
-    return assemble(chosen.read(root), loading, cache=checks, progress=progress)
+    return assemble(chosen.read(root), options, cache=checks, progress=progress)
 
 
-def _published(name: str, loading: Loading, *, cache: Path | None, progress: Progress) -> Dataset:
+def _published(name: str, options: LoadOptions, *, cache: Path | None, progress: Progress) -> Dataset:
     if name == DIGITS:
         return read_digits()
     if published_set(name) is not None and cache is not None:
-        return _archive(download_medmnist(name, cache, progress=progress), loading)
+        return _archive(download_medmnist(name, cache, progress=progress), options)
     raise DataNotFound(
         f"no data at {name}: not a file, not a folder, not `{DIGITS}`, not a published MedMNIST name "
         f"({', '.join(sorted(MD5))})"
     )
 
 
-def _archive(path: Path, loading: Loading) -> Dataset:
+def _archive(path: Path, options: LoadOptions) -> Dataset:
     """A MedMNIST file. Raises BadDataset for a group pattern, since its images have no names."""
-    if loading.group_pattern is not None:
+    if options.group_pattern is not None:
         raise BadDataset(path, "has no file names to which a group pattern could apply")
     dataset = read_medmnist(path)
-    return watertight(dataset, path, published=is_published(dataset), allow=loading.allow_leakage)
+    return watertight(dataset, path, published=is_published(dataset), allow=options.allow_leakage)
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
@@ -111,7 +111,7 @@ def find_dataset(
     download: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-    **loading: Any,
+    **options: Any,
 ) -> FoundDataset:
     """The demo's data: `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
 
@@ -119,7 +119,7 @@ def find_dataset(
     does not exist is an error, never silently replaced. Only a failed download falls back to digits, as `note` tells.
     """
     if source is not None:
-        dataset = load_dataset(source, cache=cache, seed=seed, progress=progress, **loading)
+        dataset = load_dataset(source, cache=cache, seed=seed, progress=progress, **options)
         origin: Origin = "digits" if str(source) == DIGITS else "source"
         return FoundDataset(dataset, origin, f"data from {source}")
     if data_folder is not None and not data_folder.is_dir():

@@ -4,7 +4,7 @@ variant.py    "dca+mixup x3 beta=10": a data set, network or method, and what it
 grid.py       data sets x networks x methods x seeds -> cells; presets.py: grids with a name
 cell.py       one training run of an experiment, kept on disk: what makes every experiment resumable
 trace.py      one run watched after every epoch, kept likewise
-workshop.py   computes the cells or traces that are missing, in parallel
+runner.py   computes the cells or traces that are missing, in parallel
 summary.py    cells -> measures by post-hoc calibrator, mean and interval over seeds
 table.py      a table as text; pictures.py: figures as PNGs; paper.py: the paper's own figures, misprints marked
 

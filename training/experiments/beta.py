@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.experiments.compare import Comparison
+from training.experiments.compare import GridComparison
 from training.experiments.curves import first_seed
 from training.experiments.grid import Grid
 from training.experiments.pictures import plot_betas, plot_panels
-from training.experiments.summary import Summary
-from training.experiments.table import Table, number, shown
+from training.experiments.summary import MethodSummary
+from training.experiments.table import ResultTable, number, shown
 from training.experiments.trace import Trace
 from training.experiments.variant import Variant
 
@@ -39,7 +39,7 @@ def panels_grid(grid: Grid) -> Grid:
     return replace(grid, methods=tuple(methods[index] for index in chosen), seeds=grid.seeds[:1])
 
 
-def draw_betas(comparison: Comparison, grid: Grid, folder: Path) -> list[Table]:
+def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[ResultTable]:
     """Figure 5 for each data set and network, and its figures as a table."""
     tables = []
     strengths = {method.title: method.changes["beta"] for method in grid.methods if method != REFERENCE}
@@ -66,12 +66,12 @@ def draw_panels(traces: Sequence[Trace], folder: Path) -> None:
         plot_panels(folder / f"training_{data}_{network}.png", chosen, title=f"{data}, {network}")
 
 
-def _reference(lines: Sequence[Summary]) -> list[Summary]:
+def _reference(lines: Sequence[MethodSummary]) -> list[MethodSummary]:
     return [line for line in lines if line.method == REFERENCE.title]
 
 
-def _table(lines: Sequence[Summary], title: str) -> Table:
-    by_method: dict[str, list[Summary]] = {}
+def _table(lines: Sequence[MethodSummary], title: str) -> ResultTable:
+    by_method: dict[str, list[MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, []).append(line)
     rows = tuple(
@@ -84,4 +84,4 @@ def _table(lines: Sequence[Summary], title: str) -> Table:
         )
         for method, known in by_method.items()
     )
-    return Table(title, ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap"), rows)
+    return ResultTable(title, ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap"), rows)

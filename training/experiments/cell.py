@@ -25,7 +25,7 @@ from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictio
 from training.fitting.history import Epoch, write_history
 from training.networks.backbones import Weights
 from training.runs.config import TrainConfig
-from training.runs.session import Work
+from training.runs.session import TrainingSession
 
 FORMAT = 1  # raise it when a change of code changes the numbers
 
@@ -51,7 +51,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellResult:
     """What came out: predictions by split, or the sentence that says why there are none."""
 
     cell: Cell
@@ -90,11 +90,11 @@ def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
 
 def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch], Evaluation]:
     """Train and evaluate, in memory."""
-    work = Work(cell.config, dataset)
-    network = work.network()
-    examples = work.examples(network, cache=cache)
-    history = work.fit(network, examples)
-    return history, work.evaluation(network, examples)
+    session = TrainingSession(cell.config, dataset)
+    network = session.network()
+    examples = session.examples(network, cache=cache)
+    history = session.fit(network, examples)
+    return history, session.evaluation(network, examples)
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def read_cell(cell: Cell, root: Path) -> Outcome | None:
+def read_cell(cell: Cell, root: Path) -> CellResult | None:
     """What came out of `cell`; None if it has not been run, or was run when a default had another value."""
     folder = root / cell.key
     try:
@@ -128,7 +128,7 @@ def read_cell(cell: Cell, root: Path) -> Outcome | None:
         shutil.rmtree(folder)
         return None
     predictions = {} if record["failure"] else read_predictions(folder)
-    return Outcome(cell, record["seconds"], predictions, record["failure"])
+    return CellResult(cell, record["seconds"], predictions, record["failure"])
 
 
 def _same_choices(kept: dict[str, Any], config: TrainConfig) -> bool:

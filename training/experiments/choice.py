@@ -16,12 +16,12 @@ from calibration.bins import BIN_COUNT, bin_index
 from calibration.calibrators import Calibrator
 from calibration.metrics import of_true_class, top_label
 from training.evaluation.evaluation import Predictions
-from training.experiments.cell import Outcome
+from training.experiments.cell import CellResult
 from training.experiments.summary import calibrators_of
 
 BASELINE = ("ce", "none")
 RESAMPLES = 200
-Judge = Literal["val", "perturbed"]
+EvaluationSet = Literal["val", "perturbed"]
 
 
 class Candidate(NamedTuple):
@@ -78,14 +78,20 @@ class _Answers:
         )
 
 
-def choose(outcomes: Sequence[Outcome], *, limits: Limits | None = None, judge: Judge = "val", seed: int = 0) -> Choice:
+def choose(
+    outcomes: Sequence[CellResult],
+    *,
+    limits: Limits | None = None,
+    evaluation_set: EvaluationSet = "val",
+    seed: int = 0,
+) -> Choice:
     """Choose among the methods of `outcomes`, all on one data set and network, cross-entropy among them.
 
-    `judge` is what candidates are measured on: validation, or validation images as another place could have sent them,
-    where the outcomes have those. Raises ValueError if cross-entropy or the judge is not there.
+    Candidates are measured on `evaluation_set`: validation images, or perturbed ones where the outcomes have them.
+    Raises ValueError if cross-entropy or the evaluation set is missing.
     """
     limits = limits or Limits()
-    answers = _answers(outcomes, judge)
+    answers = _answers(outcomes, evaluation_set)
     if BASELINE not in answers:
         raise ValueError(f"cross-entropy is what others are compared with; got {sorted({each[0] for each in answers})}")
     count, seeds = len(next(iter(answers.values()))[0].bins), min(len(each) for each in answers.values())
@@ -121,16 +127,18 @@ def crossfit(
     return probabilities
 
 
-def _answers(outcomes: Sequence[Outcome], judge: Judge) -> dict[Candidate, list[_Answers]]:
+def _answers(outcomes: Sequence[CellResult], evaluation_set: EvaluationSet) -> dict[Candidate, list[_Answers]]:
     """By candidate, a seed after the other; a method that failed for a seed is no candidate."""
-    if any(judge not in outcome.predictions for outcome in outcomes if not outcome.failure):
-        raise ValueError(f"not every run has predictions of {judge} images; add perturbed=true to the data set")
+    if any(evaluation_set not in outcome.predictions for outcome in outcomes if not outcome.failure):
+        raise ValueError(
+            f"not every run has predictions of {evaluation_set} images; add perturbed=true to the data set"
+        )
     failed = {outcome.cell.method for outcome in outcomes if outcome.failure}
     answers: dict[Candidate, list[_Answers]] = {}
     for outcome in sorted(outcomes, key=lambda each: each.cell.config.seed):
         if outcome.cell.method in failed:
             continue
-        known = outcome.predictions[judge]
+        known = outcome.predictions[evaluation_set]
         for name, (kind, fitted_on) in calibrators_of(outcome).items():
             probabilities = crossfit(kind, known, fitted_on=fitted_on)
             answers.setdefault(Candidate(outcome.cell.method, name), []).append(_answer(probabilities, known.labels))

@@ -8,12 +8,12 @@ from typing import Any
 
 from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
-from training.experiments.cell import Outcome
+from training.experiments.cell import CellResult
 from training.experiments.grid import Grid
 from training.experiments.paper import MISPRINTS, ROWS, averages, paper_rows
-from training.experiments.runner import Workshop
-from training.experiments.summary import FIGURES, Summary, measure, summarize
-from training.experiments.table import Table, number, shown, write_csv
+from training.experiments.runner import ExperimentRunner
+from training.experiments.summary import FIGURES, MethodSummary, measure, summarize
+from training.experiments.table import ResultTable, number, shown, write_csv
 
 BASELINE = ("ce", "none")
 MARK = "†"
@@ -26,16 +26,16 @@ CHANGES_ARGMAX = f"{MARK} may change the predicted class."
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GridComparison:
     """The figures of a grid and what was left out of it."""
 
-    summaries: tuple[Summary, ...]
-    outcomes: tuple[Outcome, ...]
+    summaries: tuple[MethodSummary, ...]
+    outcomes: tuple[CellResult, ...]
     notes: tuple[str, ...]
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ResultTable]:
         """ECE, accuracy, MCE and NLL by data set and network, then averages over them."""
-        kinds: list[tuple[str, Callable[[Summary], str]]] = [
+        kinds: list[tuple[str, Callable[[MethodSummary], str]]] = [
             ("Table 1, ECE", _ece),
             ("Table 1, accuracy", lambda line: shown(line.figures["accuracy"])),
             ("Tables 2 and 3, MCE", lambda line: shown(line.figures["mce"])),
@@ -56,20 +56,22 @@ class Comparison:
         """summary.csv as plain data."""
         return [_summary_row(line) for line in self.summaries]
 
-    def _of(self, pair: tuple[str, str]) -> list[Summary]:
+    def _of(self, pair: tuple[str, str]) -> list[MethodSummary]:
         return [line for line in self.summaries if line.pair == pair]
 
 
-def compare(grid: Grid, datasets: Mapping[str, Dataset], workshop: Workshop, *, data_folder: Path | None) -> Comparison:
+def compare(
+    grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
+) -> GridComparison:
     """Compute the grid's missing cells and summarize all of them. Raises WeightsNotFound and what training raises."""
-    outcomes, notes = workshop.run(grid.cells(datasets, data_folder), datasets)
-    return Comparison(tuple(summarize(outcomes)), tuple(outcomes), tuple(notes))
+    outcomes, notes = runner.run(grid.cells(datasets, data_folder), datasets)
+    return GridComparison(tuple(summarize(outcomes)), tuple(outcomes), tuple(notes))
 
 
-def average_table(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Table:
+def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
     """Averages over data sets and networks, and the cut of the average ECE against cross-entropy alone."""
     pairs = {line.pair for line in summaries}
-    by_method: dict[tuple[str, str], list[Summary]] = {}
+    by_method: dict[tuple[str, str], list[MethodSummary]] = {}
     for line in summaries:
         by_method.setdefault((line.method, line.calibrator), []).append(line)
     base = {line.pair: line.figures["ece"].mean for line in by_method.get(BASELINE, [])}
@@ -78,7 +80,7 @@ def average_table(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Ta
         for (method, calibrator), lines in by_method.items()
         if {line.pair for line in lines} == pairs
     ]
-    return Table(
+    return ResultTable(
         f"Averages over {len(pairs)} data sets and networks",
         ("method, calibrator", "ECE", "cut %", "cut by row %", "largest z", "accuracy", "MCE", "NLL"),
         (*rows, *_paper_averages()),
@@ -86,7 +88,7 @@ def average_table(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Ta
     )
 
 
-def _average_row(title: str, lines: Sequence[Summary], base: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
+def _average_row(title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
     def mean(figure: str) -> float:
         return fmean(line.figures[figure].mean for line in lines)
 
@@ -129,9 +131,11 @@ def _paper_averages() -> list[tuple[str, ...]]:
     return made
 
 
-def _table(title: str, figure: Callable[[Summary], str], pair: tuple[str, str], lines: Sequence[Summary]) -> Table:
+def _table(
+    title: str, figure: Callable[[MethodSummary], str], pair: tuple[str, str], lines: Sequence[MethodSummary]
+) -> ResultTable:
     """One figure: a row a method, a column a calibrator."""
-    by_method: dict[str, dict[str, Summary]] = {}
+    by_method: dict[str, dict[str, MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, {})[line.calibrator] = line
     rows = [
@@ -146,7 +150,7 @@ def _table(title: str, figure: Callable[[Summary], str], pair: tuple[str, str], 
     columns = [line.calibrator if line.keeps_argmax else line.calibrator + MARK for line in first]
     seeds = max(line.figures["ece"].count for line in lines)
     failures = tuple(dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures))
-    return Table(
+    return ResultTable(
         f"{title}: {pair[0]}, {pair[1]}, {seeds} seed{'s' if seeds > 1 else ''}",
         ("method", "floor", *columns),
         (*rows, *_beside(title, pair, columns=len(columns))),
@@ -170,12 +174,12 @@ def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[st
     return [(f"{name}: ce", "-", plain, temperature, *blank), (f"{name}: dca", "-", dca, "-", *blank)]
 
 
-def _ece(line: Summary) -> str:
+def _ece(line: MethodSummary) -> str:
     z = line.figures["ece_z"].mean
     return f"{shown(line.figures['ece'])} (z {z:.1f})" if line.figures["ece"].count else "failed"
 
 
-def _failed(line: Summary) -> str:
+def _failed(line: MethodSummary) -> str:
     return f" ({len(line.failures)} failed)" if line.failures else ""
 
 
@@ -183,7 +187,7 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _summary_row(line: Summary) -> dict[str, Any]:
+def _summary_row(line: MethodSummary) -> dict[str, Any]:
     row: dict[str, Any] = {
         "data": line.data,
         "network": line.network,
@@ -198,7 +202,7 @@ def _summary_row(line: Summary) -> dict[str, Any]:
     return row
 
 
-def _cell_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def _cell_rows(outcome: CellResult) -> list[dict[str, Any]]:
     cell = outcome.cell
     about = {
         "data": cell.data,

@@ -9,20 +9,20 @@ from sklearn.metrics import silhouette_score
 
 from training.datasets import Dataset
 from training.experiments.grid import Grid
-from training.experiments.pictures import Cloud, plot_clouds, plot_curves
-from training.experiments.runner import Workshop
-from training.experiments.table import Table, number
+from training.experiments.pictures import Embedding, plot_clouds, plot_curves
+from training.experiments.runner import ExperimentRunner
+from training.experiments.table import ResultTable, number
 from training.experiments.trace import TRACES, Trace
 
 
 def trace(
-    grid: Grid, datasets: Mapping[str, Dataset], workshop: Workshop, *, data_folder: Path | None
+    grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
 ) -> tuple[list[Trace], list[str]]:
     """The traces of a grid, the missing ones computed, and what was left out."""
-    return workshop.do(TRACES, grid.cells(datasets, data_folder), datasets)
+    return runner.do(TRACES, grid.cells(datasets, data_folder), datasets)
 
 
-def draw_curves(traces: Sequence[Trace], folder: Path) -> list[Table]:
+def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
     """Figure 1 for each data set and network of the first seed, and its last and best epochs as a table of all."""
     for (data, network), chosen in first_seed(traces).items():
         plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
@@ -39,10 +39,10 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[Table]:
     )
     columns = ("method", "loss train", "test", "lowest", "at epoch", "accuracy train", "test", "ECE test")
     note = "Test is watched here, and decides nothing. Loss is the plain cross-entropy, in evaluation mode."
-    return [Table("Figure 1: the last epoch", columns, rows, (note,))]
+    return [ResultTable("Figure 1: the last epoch", columns, rows, (note,))]
 
 
-def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[Table]:
+def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[ResultTable]:
     """Figure 2 for each data set and network of the first seed: t-SNE of the last layer's input, and its silhouette."""
     for (data, network), chosen in first_seed(traces).items():
         clouds = [_cloud(one) for one in chosen]
@@ -55,7 +55,7 @@ def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], fo
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "
         "separated. Measured there and not in the picture, whose distances t-SNE distorts."
     )
-    return [Table("Figure 2: separation", ("method", "silhouette"), rows, (note,))]
+    return [ResultTable("Figure 2: separation", ("method", "silhouette"), rows, (note,))]
 
 
 def silhouette(one: Trace) -> float:
@@ -73,8 +73,8 @@ def first_seed(traces: Sequence[Trace]) -> dict[tuple[str, str], list[Trace]]:
     return found
 
 
-def _cloud(one: Trace) -> Cloud:
+def _cloud(one: Trace) -> Embedding:
     # t-SNE's perplexity must be below the number of points.
     perplexity = min(30.0, (len(one.labels) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(one.embedding)
-    return Cloud(f"{one.cell.method} (silhouette {silhouette(one):.3f})", points, one.labels)
+    return Embedding(f"{one.cell.method} (silhouette {silhouette(one):.3f})", points, one.labels)

@@ -77,7 +77,7 @@ def plot_betas(
 
 
 @dataclass(frozen=True)
-class Cloud:
+class Embedding:
     """Points of a plane, (N, 2), their classes (N,), and what they are called."""
 
     title: str
@@ -85,7 +85,7 @@ class Cloud:
     labels: NDArray[np.int64]
 
 
-def plot_clouds(path: Path, clouds: Sequence[Cloud], classes: Sequence[str], *, title: str) -> None:
+def plot_clouds(path: Path, clouds: Sequence[Embedding], classes: Sequence[str], *, title: str) -> None:
     """The paper's Figure 2: embeddings side by side, a color a class."""
     figure = Figure(figsize=(5.0 * len(clouds), 4.8), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")

@@ -33,7 +33,7 @@ PAPER_NETWORKS = {
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedData:
     """The data sets that are there by title, and a sentence for each that is not."""
 
     datasets: dict[str, Dataset]
@@ -142,7 +142,7 @@ def network_variant(text: str) -> Variant:
 
 def open_data(
     variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
-) -> Opened:
+) -> OpenedData:
     """Read every data set that can be found, in `folder` or where its subject says."""
     datasets: dict[str, Dataset] = {}
     absent: list[str] = []
@@ -151,10 +151,10 @@ def open_data(
             datasets[variant.title] = load_dataset(_place(variant.subject, folder), cache=cache, progress=progress)
         except DataNotFound as error:
             absent.append(f"{variant.title} is left out: {error}")
-    return Opened(datasets, tuple(absent))
+    return OpenedData(datasets, tuple(absent))
 
 
-def require_data(opened: Opened) -> None:
+def require_data(opened: OpenedData) -> None:
     """Raises DataNotFound if no data set is there."""
     if not opened.datasets:
         raise DataNotFound("; ".join(opened.absent) or "no data set was named")

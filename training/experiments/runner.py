@@ -12,10 +12,10 @@ import torch
 
 from training.datasets import Dataset
 from training.errors import LostProcess, WeightsNotFound
-from training.experiments.cell import Cell, Outcome, read_cell, run_cell
+from training.experiments.cell import Cell, CellResult, read_cell, run_cell
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
-from training.runs.session import Work
+from training.runs.session import TrainingSession
 
 Kept = TypeVar("Kept")
 
@@ -35,11 +35,11 @@ class Job(Generic[Kept]):
     read: Callable[[Cell, Path], Kept | None]
 
 
-CELLS: Job[Outcome] = Job("cells", run_cell, read_cell)
+CELLS: Job[CellResult] = Job("cells", run_cell, read_cell)
 
 
 @dataclass(frozen=True)
-class Workshop:
+class ExperimentRunner:
     """Folder of what is kept, feature cache, and `jobs` processes of one thread each (1: this one)."""
 
     root: Path
@@ -47,7 +47,7 @@ class Workshop:
     jobs: int = 1
     progress: Progress = silent
 
-    def run(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> tuple[list[Outcome], list[str]]:
+    def run(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> tuple[list[CellResult], list[str]]:
         """The outcome of each cell that can be computed, in order, and a sentence for each network that cannot.
 
         Raises WeightsNotFound if none can.
@@ -100,7 +100,7 @@ class Workshop:
             min(self.jobs, len(cells)), mp_context=context, initializer=_open_worker, initargs=arguments
         ) as pool:
             try:
-                for done in as_completed([pool.submit(_work, cell) for cell in cells]):
+                for done in as_completed([pool.submit(_run_in_worker, cell) for cell in cells]):
                     yield done.result()
             except BrokenProcessPool as error:
                 raise LostProcess(
@@ -117,11 +117,11 @@ def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progre
 
     Raises WeightsNotFound, BadWeights, UnknownName, BadLoss, BadBackbone.
     """
-    work = Work(config, dataset, progress=progress)
-    work.objective()  # a name that is wrong is told before hours of features
-    network = work.network()
+    session = TrainingSession(config, dataset, progress=progress)
+    session.objective()  # a name that is wrong is told before hours of features
+    network = session.network()
     if config.cached:
-        work.examples(network, cache=cache)
+        session.examples(network, cache=cache)
 
 
 def _features_of(config: TrainConfig) -> tuple[Any, ...]:
@@ -138,7 +138,7 @@ def _open_worker(run: RunJob, datasets: Mapping[str, Dataset], root: Path, cache
     _worker = (run, datasets, root, cache)
 
 
-def _work(cell: Cell) -> str:
+def _run_in_worker(cell: Cell) -> str:
     run, datasets, root, cache = _worker
     run(cell, datasets[cell.data], root=root, cache=cache)
     return cell.key

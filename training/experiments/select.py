@@ -5,26 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.errors import BadChoice
-from training.experiments.cell import Outcome
-from training.experiments.choice import RESAMPLES, Candidate, Choice, Judge, Limits, choose
-from training.experiments.summary import Summary, summarize
-from training.experiments.table import Table, number, shown
+from training.experiments.cell import CellResult
+from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
+from training.experiments.summary import MethodSummary, summarize
+from training.experiments.table import ResultTable, number, shown
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
 
 
 @dataclass(frozen=True)
-class Selection:
+class MethodSelection:
     """The choice on one data set and network, beside what test says of every candidate."""
 
     pair: tuple[str, str]
     choice: Choice
     limits: Limits
-    judge: Judge
+    evaluation_set: EvaluationSet
     seeds: int
     images: int
-    test: Mapping[Candidate, Summary]
+    test: Mapping[Candidate, MethodSummary]
 
     @property
     def sentence(self) -> str:
@@ -42,7 +42,7 @@ class Selection:
             f"of {RESAMPLES} resamples of {seeds} and {self.images} images; {certainty}."
         )
 
-    def table(self) -> Table:
+    def table(self) -> ResultTable:
         """The best candidates on validation, cross-entropy alone among them."""
         ordered = sorted(self.choice.scores, key=self._rank)
         first = ordered[:SHOWN]
@@ -56,7 +56,7 @@ class Selection:
         )
         columns = (
             "candidate",
-            f"{self.judge} ECE",
+            f"{self.evaluation_set} ECE",
             "accuracy",
             "NLL",
             "admissible",
@@ -65,7 +65,7 @@ class Selection:
             "z",
             "accuracy",
         )
-        return Table(self.sentence, columns, rows, notes)
+        return ResultTable(self.sentence, columns, rows, notes)
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A line a candidate."""
@@ -74,7 +74,7 @@ class Selection:
                 "data": self.pair[0],
                 "network": self.pair[1],
                 **candidate._asdict(),
-                "judge": self.judge,
+                "judge": self.evaluation_set,
                 "judge_ece": score.ece,
                 "judge_accuracy": score.accuracy,
                 "judge_nll": score.nll,
@@ -106,25 +106,29 @@ class Selection:
         )
 
 
-def select(outcomes: Sequence[Outcome], *, limits: Limits, judge: Judge = "val") -> list[Selection]:
+def select(
+    outcomes: Sequence[CellResult], *, limits: Limits, evaluation_set: EvaluationSet = "val"
+) -> list[MethodSelection]:
     """A choice for each data set and network of `outcomes`. Raises BadChoice for what `choose` refuses."""
-    groups: dict[tuple[str, str], list[Outcome]] = {}
+    groups: dict[tuple[str, str], list[CellResult]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.cell.data, outcome.cell.network), []).append(outcome)
-    return [_selection(pair, group, limits, judge) for pair, group in groups.items()]
+    return [_selection(pair, group, limits, evaluation_set) for pair, group in groups.items()]
 
 
-def _selection(pair: tuple[str, str], group: Sequence[Outcome], limits: Limits, judge: Judge) -> Selection:
+def _selection(
+    pair: tuple[str, str], group: Sequence[CellResult], limits: Limits, evaluation_set: EvaluationSet
+) -> MethodSelection:
     try:
-        choice = choose(group, limits=limits, judge=judge)
+        choice = choose(group, limits=limits, evaluation_set=evaluation_set)
     except ValueError as error:
         raise BadChoice(str(error)) from error
     whole = [outcome for outcome in group if not outcome.failure]
-    return Selection(
+    return MethodSelection(
         pair,
         choice,
         limits,
-        judge,
+        evaluation_set,
         seeds=len({outcome.cell.config.seed for outcome in whole}),
         images=len(whole[0].predictions["val"].labels),
         test={Candidate(line.method, line.calibrator): line for line in summarize(group)},

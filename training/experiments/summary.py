@@ -15,7 +15,7 @@ from calibration.measures import Measures
 from calibration.temperature import Temperature
 from training.evaluation.evaluation import EvaluatedSplit, Predictions
 from training.evaluation.isotonic import ALL_CALIBRATORS
-from training.experiments.cell import Outcome
+from training.experiments.cell import CellResult
 
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
 
@@ -30,7 +30,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Summary:
+class MethodSummary:
     """A line: how one method with one calibrator did on one data set with one network, over seeds."""
 
     data: str
@@ -61,7 +61,7 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(float(known.mean()), round(float(half), 3), count)
 
 
-def measure(outcome: Outcome, split: EvaluatedSplit = "test") -> dict[str, Measures]:
+def measure(outcome: CellResult, split: EvaluatedSplit = "test") -> dict[str, Measures]:
     """Measures of `split` by calibrator, each fitted on validation, or on perturbed validation where a cell has it."""
     known = outcome.predictions[split]
     return {
@@ -70,7 +70,7 @@ def measure(outcome: Outcome, split: EvaluatedSplit = "test") -> dict[str, Measu
     }
 
 
-def calibrators_of(outcome: Outcome) -> dict[str, tuple[type[Calibrator], Predictions]]:
+def calibrators_of(outcome: CellResult) -> dict[str, tuple[type[Calibrator], Predictions]]:
     """Every calibrator that can be fitted for `outcome`, and on what."""
     fitted: dict[str, tuple[type[Calibrator], Predictions]] = {
         name: (kind, outcome.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()
@@ -80,19 +80,19 @@ def calibrators_of(outcome: Outcome) -> dict[str, tuple[type[Calibrator], Predic
     return fitted
 
 
-def summarize(outcomes: Sequence[Outcome], split: EvaluatedSplit = "test") -> list[Summary]:
+def summarize(outcomes: Sequence[CellResult], split: EvaluatedSplit = "test") -> list[MethodSummary]:
     """A line for each data set, network, method and calibrator, in the order in which they come."""
-    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.cell.data, outcome.cell.network, outcome.cell.method), []).append(outcome)
     return [line for key, group in groups.items() for line in _lines(key, group, split)]
 
 
-def _lines(key: tuple[str, str, str], group: Sequence[Outcome], split: EvaluatedSplit) -> list[Summary]:
+def _lines(key: tuple[str, str, str], group: Sequence[CellResult], split: EvaluatedSplit) -> list[MethodSummary]:
     failures = tuple(outcome.failure for outcome in group if outcome.failure)
     measured = [measure(outcome, split) for outcome in group if not outcome.failure]
     return [
-        Summary(
+        MethodSummary(
             *key,
             calibrator=name,
             keeps_argmax=name not in ALL_CALIBRATORS or ALL_CALIBRATORS[name].keeps_argmax,

@@ -11,7 +11,7 @@ from training.experiments.summary import Estimate
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """The first column is text, the others are figures."""
 
     title: str

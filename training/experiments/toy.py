@@ -20,7 +20,7 @@ from calibration.temperature import softmax
 from training.experiments.cell import new_folder
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
-from training.experiments.table import Table, shown
+from training.experiments.table import ResultTable, shown
 from training.experiments.variant import Variant, changed
 from training.fitting.examples import Examples
 from training.fitting.loop import fit
@@ -100,7 +100,7 @@ def toy(
     *,
     problem: Problem | None = None,
     progress: Progress = silent,
-) -> list[Table]:
+) -> list[ResultTable]:
     """Learn by each method with each seed, what is kept in `folder` excepted; toy.png shows the first seed."""
     problem = problem or Problem()
     curves: dict[str, list[NDArray[np.float64]]] = {}
@@ -117,7 +117,7 @@ def toy(
         f"truly have; the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "
         f"t interval over {len(seeds)} seeds. Every method by itself, without temperature."
     )
-    return [Table("Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
+    return [ResultTable("Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
 
 
 def _figures(curves: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]) -> tuple[Estimate, Estimate, Estimate]:

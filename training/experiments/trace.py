@@ -22,11 +22,11 @@ from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.prediction import predict
 from training.networks.classifier import Classifier, Head
-from training.runs.session import ExampleName, Work, fed_by_examples
+from training.runs.session import ExampleName, TrainingSession, fed_by_examples
 
 
 @dataclass(frozen=True)
-class Line:
+class TracePoint:
     """One split after one epoch, in evaluation mode; `loss` is the plain cross-entropy."""
 
     epoch: int
@@ -42,7 +42,7 @@ class Trace:
     """The lines of a cell, and its test images before the last layer: `embedding` float32 (N, 64), `labels` (N,)."""
 
     cell: Cell
-    lines: tuple[Line, ...]
+    lines: tuple[TracePoint, ...]
     embedding: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -53,21 +53,21 @@ class Trace:
 
 def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
     """Train `cell` while watching, and keep its trace below `root`. Raises what training raises, and BadChoice."""
-    work = Work(cell.config, dataset)
-    network = work.network()
+    session = TrainingSession(cell.config, dataset)
+    network = session.network()
     if not isinstance(network.head, Head):
         raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve is drawn of one")
-    examples = work.examples(network, cache=cache)
-    lines: list[Line] = []
+    examples = session.examples(network, cache=cache)
+    lines: list[TracePoint] = []
 
     def watch(epoch: Epoch) -> None:
         lines.extend(_lines(epoch.epoch, fed_by_examples(network), examples))
 
-    work.fit(network, examples, watch=watch)
+    session.fit(network, examples, watch=watch)
     embedding = predict(_before_last_layer(network), examples["test"].inputs)
     with new_folder(root / cell.key) as folder:
         with (folder / "lines.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(Line)])
+            writer = csv.DictWriter(stream, [field.name for field in fields(TracePoint)])
             writer.writeheader()
             writer.writerows(asdict(line) for line in lines)
         np.savez(folder / "embedding.npz", embedding=embedding, labels=examples["test"].labels)
@@ -87,12 +87,12 @@ def read_trace(cell: Cell, root: Path) -> Trace | None:
 TRACES: Job[Trace] = Job("traces", run_trace, read_trace)
 
 
-def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]) -> list[Line]:
+def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Examples]) -> list[TracePoint]:
     lines = []
     for split in SPLIT_NAMES:
         probabilities = softmax(predict(module, examples[split].inputs))
         known = Measures.from_probabilities(probabilities, examples[split].labels)
-        lines.append(Line(epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap))
+        lines.append(TracePoint(epoch, split, float(known.nll or 0), known.accuracy, known.ece, known.signed_gap))
     return lines
 
 
@@ -102,7 +102,7 @@ def _before_last_layer(network: Classifier) -> nn.Module:
     return rest if network.backbone.frozen else nn.Sequential(network.backbone, rest)
 
 
-def _line(row: Mapping[str, str]) -> Line:
+def _line(row: Mapping[str, str]) -> TracePoint:
     split: SplitName = next(name for name in SPLIT_NAMES if name == row["split"])
     figures = {name: float(row[name]) for name in ("loss", "accuracy", "ece", "gap")}
-    return Line(int(row["epoch"]), split, **figures)
+    return TracePoint(int(row["epoch"]), split, **figures)

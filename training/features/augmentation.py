@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.transform import Change
+from training.features.transform import ImageTransform
 
 ANGLE = 7.0  # degrees, either way
 SHIFT = 0.05  # of the side, either way
@@ -18,9 +18,9 @@ SCALE = 0.07  # of 1, either way
 CONTRAST, BRIGHTNESS = 0.1, 0.1  # of 1, and of the range 0..255, either way
 
 
-def view_of(number: int) -> Change:
+def view_of(number: int) -> ImageTransform:
     """View `number` as a change of images."""
-    return Change(f"view-{number}", lambda inputs, start: augmented(inputs, view=number, start=start))
+    return ImageTransform(f"view-{number}", lambda inputs, start: augmented(inputs, view=number, start=start))
 
 
 def augmented(inputs: NDArray[np.uint8], *, view: int, start: int) -> NDArray[np.uint8]:

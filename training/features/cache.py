@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split, SplitName
-from training.features.transform import UNCHANGED, Change
+from training.features.transform import UNCHANGED, ImageTransform
 from training.networks.backbones import weights_digest
 from training.networks.classifier import Backbone
 from training.progress import Progress, silent
@@ -38,19 +38,21 @@ class FeatureCache:
         self.spec = spec
         self.folder = root / _key(dataset.fingerprint, backbone_name, weights_digest(backbone), spec)
 
-    def read(self, name: SplitName, *, change: Change = UNCHANGED, progress: Progress = silent) -> NDArray[np.float32]:
+    def read(
+        self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
+    ) -> NDArray[np.float32]:
         """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not kept yet.
 
-        They are of the images as they are, or as `change` leaves them.
+        They are of the images as they are, or after `transform`.
         """
-        kind = "-".join(filter(None, (name, change.name)))
+        kind = "-".join(filter(None, (name, transform.name)))
         path = self.folder / f"{kind}.npy"
         if not path.is_file():
             stage = f"features {kind.replace('-', ' ')}"
-            self._compute(path, self.dataset.splits[name], change=change, stage=stage, progress=progress)
+            self._compute(path, self.dataset.splits[name], transform=transform, stage=stage, progress=progress)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
-    def _compute(self, path: Path, split: Split, *, change: Change, stage: str, progress: Progress) -> None:
+    def _compute(self, path: Path, split: Split, *, transform: ImageTransform, stage: str, progress: Progress) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.stem}-{os.getpid()}.part")
         shape = (len(split), *self.backbone.feature_shape(self.spec))
@@ -59,7 +61,7 @@ class FeatureCache:
             for start in range(0, len(split), BATCH_SIZE):
                 stop = min(start + BATCH_SIZE, len(split))
                 inputs = split.inputs(self.spec, start=start, stop=stop)
-                rows[start:stop] = self._features(change.apply(inputs, start))
+                rows[start:stop] = self._features(transform.apply(inputs, start))
                 progress(stage, stop, len(split))
             rows.flush()
             part.replace(path)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.transform import Change, Images
+from training.features.transform import Images, ImageTransform
 
 NOISE = 16.0  # standard deviation, in gray values of 0..255
 BLUR = 56  # the blur's standard deviation is a side divided by this
@@ -64,12 +64,12 @@ def _gray_values(values: NDArray[np.floating[Any]]) -> Images:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-PERTURBATIONS: tuple[Change, ...] = (
-    Change("noisy", _noisy),
-    Change("blurred", _blurred),
-    Change("zoomed", _zoomed),
-    Change("brighter", _exposed(EXPOSURE)),
-    Change("darker", _exposed(-EXPOSURE)),
-    Change("flatter", _contrasted(CONTRAST)),
-    Change("harder", _contrasted(1 / CONTRAST)),
+PERTURBATIONS: tuple[ImageTransform, ...] = (
+    ImageTransform("noisy", _noisy),
+    ImageTransform("blurred", _blurred),
+    ImageTransform("zoomed", _zoomed),
+    ImageTransform("brighter", _exposed(EXPOSURE)),
+    ImageTransform("darker", _exposed(-EXPOSURE)),
+    ImageTransform("flatter", _contrasted(CONTRAST)),
+    ImageTransform("harder", _contrasted(1 / CONTRAST)),
 )

@@ -11,11 +11,11 @@ Images: TypeAlias = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Change:
+class ImageTransform:
     """`apply` takes the images `start`, `start` + 1, ..., uint8 (n, C, H, W), and gives as many; `name` is a file's."""
 
     name: str
     apply: Callable[[Images, int], Images]
 
 
-UNCHANGED = Change("", lambda inputs, _start: inputs)
+UNCHANGED = ImageTransform("", lambda inputs, _start: inputs)

@@ -6,7 +6,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.fitting.schedule import SWA_START, Schedule
 
 
-class Average:
+class AveragedWeights:
     """The mean of a module's weights as `schedule.averaging` says, or the module itself where that is "none".
 
     "ema": mean <- decay * mean + (1 - decay) * weights after each step, beginning at the first step's weights.

@@ -10,7 +10,7 @@ from training.fitting.schedule import Schedule, Select
 ACCURACY_TOLERANCE = 0.01
 
 
-class Selection:
+class BestEpoch:
     """The best epoch so far and its weights. With "last" there is nothing to remember: the module has them."""
 
     def __init__(self, schedule: Schedule) -> None:
@@ -27,7 +27,7 @@ class Selection:
         patience = self._schedule.patience
         return patience is not None and len(history) - 1 - best(history, self._schedule.select) >= patience
 
-    def keep(self, module: nn.Module) -> None:
+    def restore(self, module: nn.Module) -> None:
         """Give `module` the weights that were remembered."""
         if self.tensors:
             module.load_state_dict(self.tensors)

@@ -13,10 +13,10 @@ from calibration.bins import BinSums
 from calibration.metrics import ece, top_label
 from calibration.temperature import softmax
 from training.errors import TrainingDiverged
-from training.fitting.averaging import Average
-from training.fitting.early_stopping import Selection, best
+from training.fitting.averaging import AveragedWeights
+from training.fitting.early_stopping import BestEpoch, best
 from training.fitting.examples import Examples, batches
-from training.fitting.history import Epoch, Tally
+from training.fitting.history import Epoch, EpochTotals
 from training.fitting.prediction import predict
 from training.fitting.schedule import Schedule
 from training.fitting.snapshot import Snapshot
@@ -57,22 +57,22 @@ class Fit:
             micro_batch=execution.micro_batch,
             amp=execution.amp,
         )
-        self.average = Average(module, schedule)
-        self.selection = Selection(schedule)
+        self.average = AveragedWeights(module, schedule)
+        self.best = BestEpoch(schedule)
         self.steps = 0
         self.history: list[Epoch] = []
 
     @property
     def finished(self) -> bool:
         """Whether no epoch is left to do."""
-        return len(self.history) >= self.schedule.epochs or self.selection.exhausted(self.history)
+        return len(self.history) >= self.schedule.epochs or self.best.exhausted(self.history)
 
     def epoch(self, report: Report) -> None:
         """One pass over the training data and one over validation. Raises TrainingDiverged."""
         number = len(self.history) + 1
         self.module.train()
-        tally = self._pass(number, report)
-        trained = tally.over(self.execution.group).means
+        totals = self._pass(number, report)
+        trained = totals.over(self.execution.group).means
         self.average.after_epoch(number)
         validated = self._validate()
         self.history.append(
@@ -88,11 +88,11 @@ class Fit:
                 head=self.head,
             )
         )
-        self.selection.offer(self.history, self.average.module)
+        self.best.offer(self.history, self.average.module)
         report(trained)
 
-    def _pass(self, number: int, report: Report) -> Tally:
-        tally, said = Tally(), time.monotonic()
+    def _pass(self, number: int, report: Report) -> EpochTotals:
+        totals, said = EpochTotals(), time.monotonic()
         group, views = self.execution.group, self.train.draw_views(self.order)
         for whole in batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size):
             indices = group.shard(whole)
@@ -102,13 +102,13 @@ class Fit:
             if not math.isfinite(result.loss):
                 raise TrainingDiverged(epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate)
             if result.logits is not None:  # this process may have had nothing of the batch
-                tally.add(result.logits, result.labels, result.loss)
+                totals.add(result.logits, result.labels, result.loss)
             self.average.after_step()
             self.steps += 1
             if time.monotonic() - said > LIVE_S:
                 said = time.monotonic()
-                report(tally.means)
-        return tally
+                report(totals.means)
+        return totals
 
     def _set_rate(self) -> None:
         for group in self.optimizer.param_groups:
@@ -117,16 +117,16 @@ class Fit:
     def _validate(self) -> dict[str, float]:
         logits = predict(self.average.module, self.val.inputs, execution=self.execution)
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
-        tally = Tally()
-        tally.add(known, labels, nn.functional.cross_entropy(known, labels).item())
+        totals = EpochTotals()
+        totals.add(known, labels, nn.functional.cross_entropy(known, labels).item())
         confidence, predicted = top_label(softmax(logits))
-        return tally.means | {"ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))}
+        return totals.means | {"ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))}
 
     def keep(self) -> None:
         """Leave the chosen weights in the module, and mark their epoch."""
         if self.average.module is not self.module:
             self.module.load_state_dict(self.average.module.state_dict())
-        self.selection.keep(self.module)
+        self.best.restore(self.module)
         kept = best(self.history, self.schedule.select)
         self.history[kept] = replace(self.history[kept], kept=True)
 
@@ -136,7 +136,7 @@ class Fit:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
         tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
-        tensors |= {f"selection.{name}": each for name, each in self.selection.tensors.items()}
+        tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
         states = self.execution.group.gather(random_state(self.execution.device))
         tensors |= {f"random.{rank}": state for rank, state in enumerate(states)}
         step = self.step.state_dict()
@@ -158,7 +158,7 @@ class Fit:
         known["state"] = _nested(snapshot.part("optimizer"))
         self.optimizer.load_state_dict(known)
         self.average.load(snapshot.part("average"))
-        self.selection.tensors = snapshot.part("selection")
+        self.best.tensors = snapshot.part("selection")
         memory, rank = snapshot.part("memory"), str(self.execution.group.rank)
         self.step.load_state_dict(
             {

@@ -32,7 +32,7 @@ class Epoch:
     kept: bool = False
 
 
-class Tally:
+class EpochTotals:
     """Running means over batches of loss, accuracy and gap."""
 
     def __init__(self) -> None:
@@ -47,9 +47,9 @@ class Tally:
         self.correct += float((predicted == labels).sum())
         self.confidence += float(confidence.double().sum())
 
-    def over(self, group: Group) -> "Tally":
+    def over(self, group: Group) -> "EpochTotals":
         """The tally of all processes of `group`, each having counted its shards of the same batches."""
-        whole = Tally()
+        whole = EpochTotals()
         sums = torch.tensor([self.images, self.loss, self.correct, self.confidence], dtype=torch.float64)
         images, whole.loss, whole.correct, whole.confidence = group.sum(sums).tolist()
         whole.images = int(images)

@@ -41,18 +41,18 @@ def fit(
     """
     execution = execution or Execution()
     with seeded(seed, execution):
-        work = Fit(
+        fitting = Fit(
             module, train, val, objective=objective, schedule=schedule, seed=seed, head=head, execution=execution
         )
         found = snapshots.read() if snapshots else None
         if found:
-            work.restore(found)
-        while not work.finished:
-            work.epoch(lambda figures: progress(stage, len(work.history), schedule.epochs, **figures))
+            fitting.restore(found)
+        while not fitting.finished:
+            fitting.epoch(lambda figures: progress(stage, len(fitting.history), schedule.epochs, **figures))
             if watch:
-                watch(work.history[-1])
+                watch(fitting.history[-1])
             if snapshots:
-                snapshots.write(work.snapshot())
-    work.keep()
+                snapshots.write(fitting.snapshot())
+    fitting.keep()
     module.eval()
-    return work.history
+    return fitting.history

@@ -40,7 +40,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Piece:
+class MicroBatch:
     """A micro-batch: `inputs` (m, ...), `labels` int64 (m,), and the mixed view where the objective asks for one."""
 
     inputs: Tensor
@@ -121,7 +121,7 @@ class Step:
             term.memory = memory
         self.scaler.load_state_dict(state["scaler"])
 
-    def _pieces(self, inputs: Tensor, labels: Tensor) -> list[Piece]:
+    def _pieces(self, inputs: Tensor, labels: Tensor) -> list[MicroBatch]:
         """The shard in micro-batches of nearly equal size."""
         if len(labels) == 0:
             return []
@@ -129,9 +129,9 @@ class Step:
         mixing = self.objective.mixing
         mixed = mixing(inputs, labels, self.generator).split(count) if mixing else [None] * count
         parts = zip(inputs.tensor_split(count), labels.tensor_split(count), mixed, strict=True)
-        return [Piece(*part) for part in parts]
+        return [MicroBatch(*part) for part in parts]
 
-    def _forward(self, piece: Piece) -> Outputs:
+    def _forward(self, piece: MicroBatch) -> Outputs:
         """Logits of the piece, and of its mixed view. Where nothing but the report needs the unmixed, no gradient."""
         if piece.mixed is None:
             return Outputs(self._logits(piece.inputs), piece.labels, None)
@@ -145,13 +145,13 @@ class Step:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             return self.module(inputs)
 
-    def _foresee(self, pieces: Sequence[Piece]) -> list[Outputs]:
+    def _foresee(self, pieces: Sequence[MicroBatch]) -> list[Outputs]:
         """The outputs that `_forward` will give, without gradient, leaving no trace in buffers or random states."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
             return [self._forward(piece) for piece in pieces]
 
-    def _share(self, pieces: Sequence[Piece], outputs: Sequence[Outputs]) -> Tensor:
+    def _share(self, pieces: Sequence[MicroBatch], outputs: Sequence[Outputs]) -> Tensor:
         """Backward through this process's shares of the loss; their sum."""
         statistics = self._statistics(outputs)
         self.objective.observe(statistics)

@@ -19,15 +19,15 @@ from training.errors import RunBusy, RunDiffers, RunExists, TrainingDiverged
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """The folder `folder` in which the run `out` is made."""
+class RunFolder:
+    """The hidden folder `part` in which the run `out` is made."""
 
-    folder: Path
+    part: Path
     out: Path
 
     def fresh_run(self) -> Path:
         """An empty folder for the run's files, until they are whole."""
-        run = self.folder / "run"
+        run = self.part / "run"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()
         return run
@@ -35,24 +35,24 @@ class Workplace:
     @property
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
-        return any(self.folder.glob("*.safetensors"))
+        return any(self.part.glob("*.safetensors"))
 
     def snapshot(self, name: str) -> Path:
         """The file for the snapshots of the fit `name`."""
-        return self.folder / f"{name}.safetensors"
+        return self.part / f"{name}.safetensors"
 
     def finish(self) -> None:
         """The run is whole: it gets its name."""
-        (self.folder / "run").rename(self.out)
+        (self.part / "run").rename(self.out)
 
 
-def workplace_of(out: Path) -> Workplace:
-    """The workplace of the run `out`, whether or not it exists."""
-    return Workplace(out.parent / f".{out.name}.part", out)
+def run_folder_of(out: Path) -> RunFolder:
+    """The hidden folder of the run `out`, whether or not it exists."""
+    return RunFolder(out.parent / f".{out.name}.part", out)
 
 
 @contextmanager
-def open_workplace(out: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator[Workplace]:
+def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator[RunFolder]:
     """Work on the run `out`; go on where an equal `request` was interrupted, unless `restart` says to begin anew.
 
     The folder stays when something interrupts the work after a snapshot, and goes when the run is finished, diverged,
@@ -60,29 +60,29 @@ def open_workplace(out: Path, request: Mapping[str, Any], *, restart: bool = Fal
     """
     if out.exists():
         raise RunExists(f"{out} already exists; choose another folder or remove it")
-    place = workplace_of(out)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    with (place.folder / "lock").open("w") as lock:
-        _claim(lock.fileno(), place)
+    run_folder = run_folder_of(out)
+    run_folder.part.mkdir(parents=True, exist_ok=True)
+    with (run_folder.part / "lock").open("w") as lock:
+        _claim(lock.fileno(), run_folder)
         if restart:
-            _clear(place.folder)
-        _agree(place, request)
+            _clear(run_folder.part)
+        _agree(run_folder, request)
         try:
-            yield place
+            yield run_folder
         except TrainingDiverged:  # it would diverge again
-            shutil.rmtree(place.folder)
+            shutil.rmtree(run_folder.part)
             raise
         finally:
-            if out.exists() or not place.begun:
-                shutil.rmtree(place.folder, ignore_errors=True)
+            if out.exists() or not run_folder.begun:
+                shutil.rmtree(run_folder.part, ignore_errors=True)
 
 
-def _claim(lock: int, place: Workplace) -> None:
+def _claim(lock: int, run_folder: RunFolder) -> None:
     """The lock goes with the process, however that ends."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunBusy(f"another process is training {place.out}; wait for it, or choose another folder") from error
+        raise RunBusy(f"another process is training {run_folder.out}; wait for it, or choose another folder") from error
 
 
 def _clear(folder: Path) -> None:
@@ -93,13 +93,13 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _agree(place: Workplace, request: Mapping[str, Any]) -> None:
-    path, text = place.folder / "request.json", json.dumps(request, indent=2, default=str)
-    if place.begun:
+def _agree(run_folder: RunFolder, request: Mapping[str, Any]) -> None:
+    path, text = run_folder.part / "request.json", json.dumps(request, indent=2, default=str)
+    if run_folder.begun:
         before, now = json.loads(path.read_text()), json.loads(text)
         differences = {name: (before.get(name), now.get(name)) for name in before | now}
         differences = {name: pair for name, pair in differences.items() if pair[0] != pair[1]}
         if differences:
-            raise RunDiffers(place.out, differences)
+            raise RunDiffers(run_folder.out, differences)
     else:
         path.write_text(text)

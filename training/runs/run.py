@@ -36,9 +36,9 @@ from training.processes.device import out_of_memory
 from training.processes.distributed import Group
 from training.progress import Progress, silent
 from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
-from training.runs.folder import Workplace, open_workplace
-from training.runs.session import Work
-from training.runs.tensorboard import Board
+from training.runs.folder import RunFolder, open_run_folder
+from training.runs.session import TrainingSession
+from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # at most, of the validation split, whose brightness is measured
@@ -71,7 +71,7 @@ def train(
     """Train on `dataset` as `config` says and write the run folder `out`, which must not exist.
 
     A run that was interrupted goes on after its last whole epoch, unless `restart` says to begin anew. `cache` keeps
-    frozen features between runs; without it they are computed again. `group` are the processes that share the work, all
+    frozen features between runs; without it they are computed again. `group` are the processes that share the session, all
     calling this with the same arguments; the first of them writes. `notice` is told in a sentence that an interrupted
     run goes on. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
     Without `pictures` there are no plots, whose drawing takes seconds.
@@ -80,24 +80,24 @@ def train(
     TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
     """
     config = config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
-    work = Work(config, dataset, group or Group.alone(), progress)
-    request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": work.group.size}
+    session = TrainingSession(config, dataset, group or Group.alone(), progress)
+    request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
     out.parent.mkdir(parents=True, exist_ok=True)
     # Each process but the first has a place of its own that nobody sees: it only reads what the first one wrote.
-    own = out if work.group.leads else out.with_name(f"{out.name}-process-{work.group.rank}")
-    with open_workplace(own, request, restart=restart or not work.group.leads) as place:
-        if place.begun and notice:
+    own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
+    with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
+        if run_folder.begun and notice:
             notice(f"{out} was interrupted: going on after its last whole epoch (--restart begins anew)")
-        board = Board(place.folder / "tensorboard") if tensorboard and work.group.leads else None
+        board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None
         try:
-            result = _work(work, place, cache=cache or place.folder / "cache", board=board)
+            result = _train_and_evaluate(session, run_folder, cache=cache or run_folder.part / "cache", board=board)
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
             raise
-        if work.group.leads:
-            _write(place, result, dataset, board=board, pictures=pictures)
-            place.finish()
+        if session.group.leads:
+            _write(run_folder, result, dataset, board=board, pictures=pictures)
+            run_folder.finish()
     return RunResult(out, result.record, result.history, result.evaluation)
 
 
@@ -112,17 +112,19 @@ class _Finished:
     samples: NDArray[np.uint8]
 
 
-def _work(work: Work, place: Workplace, *, cache: Path, board: Board | None) -> _Finished:
+def _train_and_evaluate(
+    session: TrainingSession, run_folder: RunFolder, *, cache: Path, board: TensorBoardLog | None
+) -> _Finished:
     """Train and evaluate."""
-    config, dataset = work.config, work.dataset
+    config, dataset = session.config, session.dataset
     spec = config.input_spec(dataset)
-    device = work.execution.device
-    network = work.network()
+    device = session.execution.device
+    network = session.network()
     record = _record(config, dataset, spec, network)
-    examples = work.examples(network.to(device), cache=cache)
-    history = work.fit(network, examples, snapshot=place.snapshot, watch=board)
-    evaluation = work.evaluation(network, examples)
-    if work.group.leads:
+    examples = session.examples(network.to(device), cache=cache)
+    history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
+    evaluation = session.evaluation(network, examples)
+    if session.group.leads:
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
     return _Finished(network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec))
@@ -161,8 +163,10 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
     )
 
 
-def _write(place: Workplace, result: _Finished, dataset: Dataset, *, board: Board | None, pictures: bool) -> None:
-    folder = place.fresh_run()
+def _write(
+    run_folder: RunFolder, result: _Finished, dataset: Dataset, *, board: TensorBoardLog | None, pictures: bool
+) -> None:
+    folder = run_folder.fresh_run()
     (folder / "config.json").write_text(result.record.model_dump_json(indent=2) + "\n")
     save_file(result.network.state_dict(), folder / "checkpoint.safetensors")
     write_report(dataset, folder)

@@ -35,7 +35,7 @@ ExampleName = Literal["train", "val", "test", "perturbed"]
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingSession:
     """The work of one process of `group` on the run that `config` and `dataset` ask for."""
 
     config: TrainConfig
@@ -84,7 +84,8 @@ class Work:
         views = leader_first(
             self.group,
             lambda: [
-                kept.read("train", change=view_of(view), progress=self.progress) for view in range(1, self.config.views)
+                kept.read("train", transform=view_of(view), progress=self.progress)
+                for view in range(1, self.config.views)
             ],
         )
         examples: dict[ExampleName, Examples] = {
@@ -93,7 +94,7 @@ class Work:
         if self.config.perturbed:
             maps = leader_first(
                 self.group,
-                lambda: [kept.read("val", change=change, progress=self.progress) for change in PERTURBATIONS],
+                lambda: [kept.read("val", transform=transform, progress=self.progress) for transform in PERTURBATIONS],
             )
             labels = np.tile(splits["val"].labels, len(maps))
             examples["perturbed"] = Examples(np.concatenate(maps), labels)
@@ -150,7 +151,7 @@ class Work:
 
 
 def fed_by_examples(network: Classifier) -> nn.Module:
-    """The module that takes what `Work.examples` gives: the head behind cached features, else the whole network."""
+    """The module that takes what `TrainingSession.examples` gives: the head behind cached features, else the whole network."""
     return network.head if network.backbone.frozen else network
 
 

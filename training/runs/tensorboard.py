@@ -9,7 +9,7 @@ from training.fitting.history import Epoch
 PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accuracy", "val_gap", "val_ece")
 
 
-class Board:
+class TensorBoardLog:
     """Writes each epoch's figures into `folder`, a run of TensorBoard's a head. Raises TensorBoardMissing."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ from calibration.metrics import ece, top_label
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset
 from training.evaluation.evaluation import Predictions
-from training.experiments.cell import Cell, Outcome
+from training.experiments.cell import Cell, CellResult
 from training.experiments.choice import Candidate, Limits, choose, crossfit
 from training.experiments.reference import with_reference
 from training.experiments.select import select
@@ -31,13 +31,13 @@ def answers(*, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int
     return Predictions(logits.astype(np.float32), labels)
 
 
-def outcomes(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[Outcome]:
+def outcomes(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[CellResult]:
     """One method's outcomes; validation and test are alike."""
     made = []
     for seed in range(seeds):
         cell = Cell("data", "network", method, TrainConfig(seed=seed), "fingerprint")
         known = answers(seed=seed, **how)  # type: ignore[arg-type]
-        made.append(Outcome(cell, 1.0, {} if failure else {"val": known, "test": known}, failure))
+        made.append(CellResult(cell, 1.0, {} if failure else {"val": known, "test": known}, failure))
     return made
 
 
@@ -91,11 +91,11 @@ class TestChoice:
         for outcome in outcomes("ce"):
             sharp = answers(seed=10 + outcome.cell.config.seed, sharpness=4.0)
             both = Predictions(np.tile(sharp.logits, (2, 1)), np.tile(sharp.labels, 2))
-            known.append(Outcome(outcome.cell, 1.0, {**outcome.predictions, "perturbed": both}))
+            known.append(CellResult(outcome.cell, 1.0, {**outcome.predictions, "perturbed": both}))
         assert choose(known).chosen.calibrator != "perturbed"
-        assert choose(known, judge="perturbed").chosen == Candidate("ce", "perturbed")
+        assert choose(known, evaluation_set="perturbed").chosen == Candidate("ce", "perturbed")
         with pytest.raises(ValueError, match="perturbed=true"):
-            choose(outcomes("ce"), judge="perturbed")
+            choose(outcomes("ce"), evaluation_set="perturbed")
 
     def test_an_image_is_in_one_half_with_all_its_copies(self) -> None:
         """Fitted on copies of the images it is measured on, a calibrator would look as if it knew them."""

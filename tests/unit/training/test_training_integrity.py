@@ -17,7 +17,7 @@ from training.datasets.dataset import Dataset
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.leakage import duplicates, overlaps
 from training.datasets.medmnist.published import SETS
-from training.datasets.records import Loading
+from training.datasets.records import LoadOptions
 from training.datasets.sampling import grouped_parts, joined, stratified_parts
 from training.datasets.sources import _archive
 
@@ -179,7 +179,7 @@ class TestGroups:
 
     def test_a_pattern_needs_names(self, tmp_path: Path) -> None:
         with pytest.raises(BadDataset, match="no file names"):
-            _archive(tmp_path, Loading(group_pattern="x"))
+            _archive(tmp_path, LoadOptions(group_pattern="x"))
 
     def test_too_few_groups_are_told(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 8, "b": 8})

@@ -10,7 +10,7 @@ import torch
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
-from training.runs.session import Work, fed_by_examples
+from training.runs.session import TrainingSession, fed_by_examples
 
 CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
 
@@ -26,26 +26,26 @@ def dataset() -> Dataset:
 
 
 def test_views_are_of_the_training_split_alone(dataset: Dataset, tmp_path: Path) -> None:
-    work = Work(TrainConfig(views=3, **CHOICES), dataset)
-    network = work.network()
-    examples = work.examples(network, cache=tmp_path)
+    session = TrainingSession(TrainConfig(views=3, **CHOICES), dataset)
+    network = session.network()
+    examples = session.examples(network, cache=tmp_path)
     assert {name: len(each.views) for name, each in examples.items()} == {"train": 2, "val": 0, "test": 0}
-    history = work.fit(network, examples)
-    plain = Work(TrainConfig(**CHOICES), dataset)
+    history = session.fit(network, examples)
+    plain = TrainingSession(TrainConfig(**CHOICES), dataset)
     other = plain.network()
     assert plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss != history[0].train_loss
 
 
 @pytest.mark.parametrize(("trainable", "moved"), [(0, False), (1, True)])
 def test_a_backbone_moves_where_it_may(dataset: Dataset, tmp_path: Path, trainable: int, moved: bool) -> None:
-    work = Work(TrainConfig(trainable=trainable, **CHOICES), dataset)
-    network = work.network()
+    session = TrainingSession(TrainConfig(trainable=trainable, **CHOICES), dataset)
+    network = session.network()
     before = weights_digest(network.backbone)
-    examples = work.examples(network, cache=tmp_path)
+    examples = session.examples(network, cache=tmp_path)
     assert (examples["val"].inputs.dtype == np.uint8) == moved
-    work.fit(network, examples)
+    session.fit(network, examples)
     assert (weights_digest(network.backbone) != before) == moved
-    evaluation = work.evaluation(network, examples)
+    evaluation = session.evaluation(network, examples)
     with torch.inference_mode():
         logits = fed_by_examples(network)(torch.from_numpy(np.array(examples["test"].inputs)))
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)

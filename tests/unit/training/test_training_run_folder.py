@@ -17,66 +17,66 @@ from training.errors import (
 from training.fitting.history import Epoch
 from training.processes.device import find_device, out_of_memory
 from training.processes.distributed import Group
-from training.runs.folder import open_workplace, workplace_of
-from training.runs.tensorboard import Board
+from training.runs.folder import open_run_folder, run_folder_of
+from training.runs.tensorboard import TensorBoardLog
 
 REQUEST = {"epochs": 3, "loss": "dca"}
 
 
 def begin(out: Path) -> None:
     """Leave behind what a killed process leaves."""
-    with open_workplace(out, REQUEST) as place:
-        place.snapshot("head-0").write_bytes(b"snapshot")
+    with open_run_folder(out, REQUEST) as folder:
+        folder.snapshot("head-0").write_bytes(b"snapshot")
 
 
 def test_it_becomes_the_run_and_goes_away(tmp_path: Path) -> None:
-    with open_workplace(tmp_path / "run", REQUEST) as place:
-        assert not place.begun
-        (place.fresh_run() / "config.json").write_text("{}")
-        place.snapshot("head-0").write_bytes(b"snapshot")
-        place.finish()
+    with open_run_folder(tmp_path / "run", REQUEST) as folder:
+        assert not folder.begun
+        (folder.fresh_run() / "config.json").write_text("{}")
+        folder.snapshot("head-0").write_bytes(b"snapshot")
+        folder.finish()
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["run", "run/config.json"]
-    with pytest.raises(RunExists), open_workplace(tmp_path / "run", REQUEST):
+    with pytest.raises(RunExists), open_run_folder(tmp_path / "run", REQUEST):
         pass
 
 
 def test_the_same_request_goes_on(tmp_path: Path) -> None:
     begin(tmp_path / "run")
-    with open_workplace(tmp_path / "run", REQUEST) as place:
-        assert place.begun
-        assert place.snapshot("head-0").read_bytes() == b"snapshot"
+    with open_run_folder(tmp_path / "run", REQUEST) as folder:
+        assert folder.begun
+        assert folder.snapshot("head-0").read_bytes() == b"snapshot"
 
 
 def test_another_request_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
     begin(tmp_path / "run")
     with (
         pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*--restart"),
-        open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}),
+        open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}),
     ):
         pass
-    with open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}, restart=True) as place:
-        assert not place.begun
-        place.snapshot("head-0").write_bytes(b"other")
-    with open_workplace(tmp_path / "run", REQUEST | {"epochs": 4}) as place:
-        assert place.begun
+    with open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}, restart=True) as folder:
+        assert not folder.begun
+        folder.snapshot("head-0").write_bytes(b"other")
+    with open_run_folder(tmp_path / "run", REQUEST | {"epochs": 4}) as folder:
+        assert folder.begun
 
 
 def test_nothing_stays_of_what_had_not_got_anywhere_or_diverged(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_workplace(tmp_path / "run", REQUEST):
+    with pytest.raises(KeyboardInterrupt), open_run_folder(tmp_path / "run", REQUEST):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
     begin(tmp_path / "run")
-    with pytest.raises(TrainingDiverged), open_workplace(tmp_path / "run", REQUEST):
+    with pytest.raises(TrainingDiverged), open_run_folder(tmp_path / "run", REQUEST):
         raise TrainingDiverged(epoch=2, loss=float("nan"), learning_rate=1.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_cannot_work_on_one_run(tmp_path: Path) -> None:
-    with open_workplace(tmp_path / "run", REQUEST) as place:
-        with pytest.raises(RunBusy, match="another process"), open_workplace(tmp_path / "run", REQUEST):
+    with open_run_folder(tmp_path / "run", REQUEST) as folder:
+        with pytest.raises(RunBusy, match="another process"), open_run_folder(tmp_path / "run", REQUEST):
             pass
-        assert place.folder.is_dir()
-    assert workplace_of(tmp_path / "run") == place
+        assert folder.part.is_dir()
+    assert run_folder_of(tmp_path / "run") == folder
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
@@ -102,7 +102,7 @@ def test_memory_that_runs_out_is_told_from_other_errors() -> None:
 
 def test_the_board_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    board = Board(tmp_path / "logs")
+    board = TensorBoardLog(tmp_path / "logs")
     for head in (0, 1):
         board(Epoch(1, 1.0, 0.5, 0.1, 1.0, 0.6, -0.1, 0.1, head))
     board.move(tmp_path / "run")
@@ -114,4 +114,4 @@ def test_the_board_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None
 def test_a_missing_tensorboard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(TensorBoardMissing, match="pip install"):
-        Board(tmp_path)
+        TensorBoardLog(tmp_path)
