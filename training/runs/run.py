@@ -70,11 +70,11 @@ def train(
 ) -> RunResult:
     """Train on `dataset` as `config` says and write the run folder `out`, which must not exist.
 
-    A run that was interrupted goes on after its last whole epoch, unless `restart` says to begin anew. `cache` keeps
-    frozen features between runs; without it they are computed again. `group` are the processes that share the session, all
-    calling this with the same arguments; the first of them writes. `notice` is told in a sentence that an interrupted
-    run goes on. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
-    Without `pictures` there are no plots, whose drawing takes seconds.
+    An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps frozen features
+    between runs; without it they are computed again. `group` are the processes that share the work; all of them call
+    this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
+    resumes. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
     TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.

@@ -151,7 +151,7 @@ class TrainingSession:
 
 
 def fed_by_examples(network: Classifier) -> nn.Module:
-    """The module that takes what `TrainingSession.examples` gives: the head behind cached features, else the whole network."""
+    """The module that takes the examples: the head behind cached features, else the whole network."""
     return network.head if network.backbone.frozen else network
 
 
