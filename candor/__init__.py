@@ -1,1 +1,144 @@
-"""The command line, what it prints, and the demonstration; every other package is a room of its own."""
+"""Candor from Python: measure calibration, train, serve and watch a classifier from a script or a notebook.
+
+Each name below is imported from its package when it is first used, so `import candor` itself is quick and needs neither
+torch nor ONNX Runtime. Training needs the extra: `pip install 'candor[train]'`.
+
+    import candor
+
+    candor.measure(probabilities, labels).ece             # how calibrated are these predictions?
+    candor.fit_temperature(logits, labels)                # the temperature that calibrates them best
+
+    dataset = candor.load_dataset("pneumoniamnist")
+    run = candor.train(candor.TrainConfig(), dataset, Path("runs/first"))
+    store = candor.Store(Path("models"))
+    candor.export(run.folder, store, "pneumonia")
+
+    predictor = candor.open_predictor(store.read("pneumonia", 1))
+    predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server: candor.Client(url).predict(...)
+
+    with candor.Ledger("sqlite:///candor.db") as ledger:  # what a server has recorded
+        candor.calibration_report(ledger, "pneumonia").verdict
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from calibration.measures import Measures as Measures
+    from calibration.temperature import apply_temperature as apply_temperature
+    from calibration.temperature import fit_temperature as fit_temperature
+    from model_store.bundle import Bundle as Bundle
+    from model_store.bundle import read_bundle as read_bundle
+    from model_store.card import Card as Card
+    from model_store.store import Store as Store
+    from monitoring.ledger.database import Ledger as Ledger
+    from monitoring.recalibration import recalibrate as recalibrate
+    from monitoring.reports.report import Report as Report
+    from monitoring.reports.report import calibration_report as calibration_report
+    from serving.client.client import AsyncClient as AsyncClient
+    from serving.client.client import Client as Client
+    from serving.client.client import ServerRefused as ServerRefused
+    from serving.inference.predictor import Predictor as Predictor
+    from serving.inference.predictor import open_predictor as open_predictor
+    from training.datasets import Dataset as Dataset
+    from training.datasets import load_dataset as load_dataset
+    from training.runs.config import TrainConfig as TrainConfig
+    from training.runs.export import export as export
+    from training.runs.run import train as train
+
+    __version__: str
+
+__all__ = [
+    "AsyncClient",
+    "Bundle",
+    "Card",
+    "Client",
+    "Dataset",
+    "Ledger",
+    "Measures",
+    "Predictor",
+    "Report",
+    "ServerRefused",
+    "Store",
+    "TrainConfig",
+    "__version__",
+    "apply_temperature",
+    "calibration_report",
+    "export",
+    "fit_temperature",
+    "load_dataset",
+    "measure",
+    "open_predictor",
+    "read_bundle",
+    "recalibrate",
+    "train",
+]
+
+_MODULES = {
+    "calibration.measures": ("Measures",),
+    "calibration.temperature": ("apply_temperature", "fit_temperature"),
+    "model_store.bundle": ("Bundle", "read_bundle"),
+    "model_store.card": ("Card",),
+    "model_store.store": ("Store",),
+    "monitoring.ledger.database": ("Ledger",),
+    "monitoring.recalibration": ("recalibrate",),
+    "monitoring.reports.report": ("Report", "calibration_report"),
+    "serving.client.client": ("AsyncClient", "Client", "ServerRefused"),
+    "serving.inference.predictor": ("Predictor", "open_predictor"),
+    "training.datasets": ("Dataset", "load_dataset"),
+    "training.runs.config": ("TrainConfig",),
+    "training.runs.export": ("export",),
+    "training.runs.run": ("train",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measures":
+    """Measure how calibrated and how accurate predictions are.
+
+    Args:
+        probabilities: (N, K), each row summing to 1.
+        labels: (N,) true classes as integers in 0..K-1.
+
+    Returns:
+        Every measure, the ECE with its 95 % interval (`ece_lower`, `ece_upper`) and its floor: the ECE that a perfectly
+        calibrated model would show on so many labels (`noise_floor`).
+
+    Raises:
+        ValueError: the shapes do not match, or a label is outside 0..K-1.
+
+    >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)  # 80 % confident, right 60 % of the time
+    >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
+    ECE 0.20, 95 % interval 0.00 to 0.50
+    """
+    from calibration.measures import Measures
+
+    return Measures.from_probabilities(probabilities, labels)
+
+
+def _load(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("candor")
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'candor' has no attribute {name!r}")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if not module.startswith("training"):
+            raise
+        raise ImportError(f"candor.{name} needs the extra: pip install 'candor[train]' ({error})") from error
+
+
+if not TYPE_CHECKING:  # for a type checker, these would make every name valid
+
+    def __getattr__(name):
+        globals()[name] = value = _load(name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

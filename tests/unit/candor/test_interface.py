@@ -1,0 +1,37 @@
+"""`import candor` in a notebook: every name it offers is there, and no other."""
+
+import numpy as np
+import pytest
+
+import candor
+from calibration.measures import Measures
+from model_store.store import Store
+
+
+@pytest.mark.parametrize("name", candor.__all__)
+def test_every_name_can_be_used_and_is_listed(name: str) -> None:
+    assert getattr(candor, name) is not None
+    assert name in dir(candor)
+
+
+def test_a_name_is_the_one_that_its_package_defines() -> None:
+    assert candor.Store is Store
+    assert candor.Measures is Measures
+
+
+def test_a_wrong_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'candor' has no attribute 'tarin'"):
+        candor.tarin  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_training_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(candor._MODULE_OF, "train", "training.not_installed")
+    monkeypatch.delitem(vars(candor), "train", raising=False)
+    with pytest.raises(ImportError, match=r"candor\.train needs the extra: pip install 'candor\[train\]'"):
+        candor.train  # noqa: B018
+
+
+def test_measure_is_every_measure_of_the_predictions() -> None:
+    probabilities = np.random.default_rng(0).dirichlet([2, 1, 1], 50)
+    labels = np.random.default_rng(1).integers(0, 3, 50)
+    assert candor.measure(probabilities, labels) == Measures.from_probabilities(probabilities, labels)
