@@ -1,7 +1,10 @@
-"""What the monitoring room refuses, one class a reason; `routes` turns each into a status code.
- The data flows  body -> items -> recorder -> ledger  and  ledger -> report -> page;  the errors below stand
+"""What the monitoring room refuses, one class a reason; serving's table of errors gives each its status code.
+
+The data flows  body -> items -> recorder -> ledger  and  ledger -> report -> page;  the errors below stand
 in that order. Each carries a sentence that says what was got, what was expected and what to do.
 """
+
+from typing import Any
 
 
 class MonitoringError(Exception):
@@ -11,9 +14,11 @@ class MonitoringError(Exception):
 class BodyTooLarge(MonitoringError, ValueError):
     """A request body over the limit; refused before it is read to its end."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, *, limit_bytes: int, advice: str, got_bytes: int | None = None) -> None:
+        """`got_bytes`: the length that the client declared. `advice`: a sentence that says what to do."""
         self.limit_bytes = limit_bytes
-        super().__init__(f"The body is larger than {limit_bytes:,} bytes; send the labels in several requests.")
+        got = f"is {got_bytes:,} bytes" if got_bytes is not None else "is longer than the limit"
+        super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
 
 class BodyStalled(MonitoringError, TimeoutError):
@@ -37,6 +42,26 @@ class TableInvalid(MonitoringError, ValueError):
 
 class PredictionInvalid(MonitoringError, ValueError):
     """A logged prediction that cannot be one: a missing field, numbers that are no probabilities, a wrong id."""
+
+
+class PredictionDiffers(MonitoringError, ValueError):
+    """A logged prediction whose id the ledger knows with another answer."""
+
+
+class ItemsRejected(MonitoringError, ValueError):
+    """A request of which every item was rejected.
+
+    `cause` is the error class of the first item. `results` says what became of each item of a list; None for a request
+    of a single item.
+    """
+
+    def __init__(
+        self, cause: type[MonitoringError], detail: str, *, results: list[dict[str, Any]] | None = None
+    ) -> None:
+        self.cause, self.results = cause, results
+        if results is not None:
+            detail = f"All {len(results):,} items were rejected; the first: {detail}"
+        super().__init__(detail)
 
 
 class ModelInvalid(MonitoringError, ValueError):

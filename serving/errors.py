@@ -1,9 +1,11 @@
 """What can go wrong between an image and its answer, and what the client is told.
 
-An image walks: gate -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
+An image walks: connection -> gate -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
 
+    connection  MalformedHttp, HeadTooLarge, HeadTimeout
     gate        Unauthorized, Forbidden
-    head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest, BodyTooLarge
+    head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest,
+                monitoring.errors.BodyTooLarge
     admission   Overloaded
     body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
@@ -11,15 +13,11 @@ An image walks: gate -> head -> admission -> body -> decoding -> queue -> infere
     explaining  ExplanationsBusy
     ledger      LedgerFailed: no answer leaves that is not in the ledger
 
-`failure` is the one table that turns an error into status, code and sentence.
+`error_table` turns each of them into a status, a code and a sentence.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
-
-from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage, UnsupportedImage
 
 
 class ServingError(Exception):
@@ -36,6 +34,18 @@ class ListenError(ServingError, OSError):
 
 class ModelUnusable(ServingError, RuntimeError):
     """A verified bundle that ONNX Runtime cannot load or run."""
+
+
+class MalformedHttp(ServingError, ValueError):
+    """Bytes that are not an HTTP/1.1 request."""
+
+
+class HeadTooLarge(ServingError, ValueError):
+    """A request head over the limit."""
+
+
+class HeadTimeout(ServingError, TimeoutError):
+    """A request head that did not arrive in time."""
 
 
 class UnknownModel(ServingError, LookupError):
@@ -96,14 +106,6 @@ class UnsupportedMedia(ServingError, ValueError):
     """The body is declared to be something that is no image."""
 
 
-class BodyTooLarge(ServingError, ValueError):
-    """The body is larger than the limit."""
-
-    def __init__(self, *, limit_bytes: int, got_bytes: int | None = None) -> None:
-        got = f"is {got_bytes} bytes" if got_bytes is not None else "is longer than the limit"
-        super().__init__(f"the body {got}; at most {limit_bytes} bytes are taken. Send a smaller image.")
-
-
 class BodyTimeout(ServingError, TimeoutError):
     """The client took too long to send its body."""
 
@@ -118,47 +120,3 @@ class InferenceFailed(ServingError, RuntimeError):
 
 class LedgerFailed(ServingError, RuntimeError):
     """The prediction could not be recorded, so it is not given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error as the client sees it: HTTP status, stable code, a sentence."""
-
-    status: int
-    code: str
-    detail: str
-
-
-STATUS: Final[dict[type[Exception], tuple[int, str]]] = {
-    MalformedRequest: (400, "malformed_request"),
-    EmptyImage: (400, "empty_body"),
-    BrokenImage: (400, "broken_image"),
-    Unauthorized: (401, "unauthorized"),
-    Forbidden: (403, "forbidden"),
-    UnknownModel: (404, "unknown_model"),
-    UnknownVersion: (404, "unknown_version"),
-    BodyTimeout: (408, "body_timeout"),
-    BodyTooLarge: (413, "body_too_large"),
-    ImageTooLarge: (413, "image_too_large"),
-    UnknownImage: (415, "not_an_image"),
-    UnsupportedImage: (415, "unsupported_image"),
-    UnsupportedMedia: (415, "unsupported_media_type"),
-    ExplanationsBusy: (429, "explanations_busy"),
-    Overloaded: (429, "overloaded"),
-    InferenceFailed: (500, "inference_failed"),
-    NotReady: (503, "not_ready"),
-    Unexplained: (503, "unexplained"),
-    LedgerFailed: (503, "ledger_failed"),
-}
-INTERNAL: Final = Failure(
-    500, "internal_error", "something is wrong in the server, not in the request; its log says what."
-)
-
-
-def failure(error: BaseException) -> Failure:
-    """The status, code and sentence for `error`; INTERNAL for what the table does not know."""
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            status, code = STATUS[kind]
-            return Failure(status, code, str(error))
-    return INTERNAL

@@ -1,7 +1,7 @@
 """The monitoring room over HTTP: labels in; reports, metrics and pages out.
 
-Bad input gets a 4xx of its own with a sentence (`refusals`). The ledger is read, and bodies are parsed, off the
-event loop.
+The routes raise MonitoringError or SQLAlchemyError; the application that mounts them answers those (serving's table of
+errors). The ledger is read, and bodies are parsed, off the event loop.
 """
 
 from starlette.routing import Route
@@ -15,7 +15,6 @@ from monitoring.routes.alarms import AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.log import LogRoutes
-from monitoring.routes.refusals import answering
 from monitoring.routes.reports import Production, ReportRoutes
 
 __all__ = ["Production", "routes"]
@@ -33,16 +32,16 @@ def routes(
     metrics.registry.register(WindowGauges(ledger))
     reports = ReportRoutes(ledger, production or (lambda model: None))
     return [
-        Route("/feedback", answering(FeedbackRoutes(recorder).post), methods=["POST"]),
-        Route("/predictions-log", answering(LogRoutes(recorder).post), methods=["POST"]),
-        Route("/models-log", answering(LogRoutes(recorder).declare), methods=["POST"]),
-        Route("/calibration", answering(reports.summaries), methods=["GET"]),
-        Route("/calibration/{model}", answering(reports.report), methods=["GET"]),
-        Route("/calibration/{model}/acknowledge", answering(AlarmRoutes(recorder).acknowledge), methods=["POST"]),
-        Route("/calibration/{model}/reset", answering(AlarmRoutes(recorder).reset), methods=["POST"]),
-        Route("/calibration/{model}/slices", answering(reports.slices), methods=["GET"]),
-        Route("/calibration/{model}/history", answering(reports.history), methods=["GET"]),
-        Route("/calibration/{model}/page", answering(reports.page), methods=["GET"]),
-        Route("/metrics", answering(MetricsRoute(metrics.registry).get), methods=["GET"]),
-        Route("/", answering(reports.index), methods=["GET"]),
+        Route("/feedback", FeedbackRoutes(recorder).post, methods=["POST"]),
+        Route("/predictions-log", LogRoutes(recorder).post, methods=["POST"]),
+        Route("/models-log", LogRoutes(recorder).declare, methods=["POST"]),
+        Route("/calibration", reports.summaries, methods=["GET"]),
+        Route("/calibration/{model}", reports.report, methods=["GET"]),
+        Route("/calibration/{model}/acknowledge", AlarmRoutes(recorder).acknowledge, methods=["POST"]),
+        Route("/calibration/{model}/reset", AlarmRoutes(recorder).reset, methods=["POST"]),
+        Route("/calibration/{model}/slices", reports.slices, methods=["GET"]),
+        Route("/calibration/{model}/history", reports.history, methods=["GET"]),
+        Route("/calibration/{model}/page", reports.page, methods=["GET"]),
+        Route("/metrics", MetricsRoute(metrics.registry).get, methods=["GET"]),
+        Route("/", reports.index, methods=["GET"]),
     ]

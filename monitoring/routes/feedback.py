@@ -9,12 +9,18 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from monitoring.errors import FeedbackInvalid
+from monitoring.errors import (
+    FeedbackInvalid,
+    ItemsRejected,
+    LabelUnknown,
+    ModelUnknown,
+    MonitoringError,
+    PendingFull,
+)
 from monitoring.feedback.body import FIELDS, item_or_rejection, read_items
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Outcome, take
-from monitoring.routes.refusals import REJECTIONS, refused
 from monitoring.routes.request import media_type, read_json_body
 from monitoring.routes.tables import Row, tables
 
@@ -22,6 +28,13 @@ _TABLES = tables(FIELDS)
 _UNRECORDED = {
     Reason.UNKNOWN_PREDICTION: "The ledger has no such prediction.",
     Reason.EXPIRED: "The prediction is older than the ledger keeps.",
+}
+
+_CAUSES: dict[Reason, type[MonitoringError]] = {
+    Reason.INVALID: FeedbackInvalid,
+    Reason.UNKNOWN_LABEL: LabelUnknown,
+    Reason.UNKNOWN_MODEL: ModelUnknown,
+    Reason.PENDING_FULL: PendingFull,
 }
 
 
@@ -42,14 +55,11 @@ class FeedbackRoutes:
             self._recorder.reject(Reason.INVALID)
             raise
         results = await self._record(read)
-        refusal = REJECTIONS[results[0].reason] if _all_rejected(results) and results[0].reason else None
-        if refusal and isinstance(data, dict):
-            return refused(*refusal, results[0].detail or "")
         answers = [_answer(result) for result in results]
-        if refusal:
-            detail = f"All {len(answers):,} items were rejected; the first: {results[0].detail}"
-            return JSONResponse({"error": refusal[1], "detail": detail, "results": answers}, 422)
-        return JSONResponse(answers[0] if isinstance(data, dict) else answers)
+        first, alone = results[0], isinstance(data, dict)
+        if first.reason is not None and all(result.status is FeedbackStatus.REJECTED for result in results):
+            raise ItemsRejected(_CAUSES[first.reason], first.detail or "", results=None if alone else answers)
+        return JSONResponse(answers[0] if alone else answers)
 
     def read(self, rows: Sequence[Row]) -> list[FeedbackItem | FeedbackResult]:
         """The items of a table's rows."""
@@ -77,10 +87,6 @@ def _outcome(result: FeedbackResult) -> Outcome:
     if result.reason is None:
         return Outcome(result.status.value)
     return Outcome(result.status.value, result.detail or _UNRECORDED[result.reason])
-
-
-def _all_rejected(results: Sequence[FeedbackResult]) -> bool:
-    return all(result.status is FeedbackStatus.REJECTED for result in results)
 
 
 def _answer(result: FeedbackResult) -> dict[str, Any]:

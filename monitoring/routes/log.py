@@ -9,18 +9,30 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from monitoring.errors import PredictionInvalid
+from monitoring.errors import (
+    ItemsRejected,
+    LabelUnknown,
+    ModelUnknown,
+    MonitoringError,
+    PredictionDiffers,
+    PredictionInvalid,
+)
 from monitoring.external.body import FIELDS, item_or_rejection, read_entries, rejection
 from monitoring.external.declaration import read_declaration
-from monitoring.external.items import LoggedItem, LoggedResult, LoggedStatus
+from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.intake import Outcome, take
-from monitoring.routes.refusals import FAULTS, refused
 from monitoring.routes.request import media_type, read_json_body
 from monitoring.routes.tables import Row, tables
 
 _TABLES = tables(FIELDS)
 _DEFAULTS = frozenset({"model", "version"})
+_CAUSES: dict[Fault, type[MonitoringError]] = {
+    Fault.INVALID: PredictionInvalid,
+    Fault.UNKNOWN_LABEL: LabelUnknown,
+    Fault.UNKNOWN_MODEL: ModelUnknown,
+    Fault.DIFFERS: PredictionDiffers,
+}
 
 
 class LogRoutes:
@@ -43,14 +55,11 @@ class LogRoutes:
         data = await read_json_body(request)
         read = await to_thread.run_sync(intake.of_json, data)
         results = await intake.record(read)
-        first = results[0]
-        if first.fault is not None and isinstance(data, dict):
-            return refused(*FAULTS[first.fault], first.detail or "")
         answers = [_answer(result) for result in results]
+        first, alone = results[0], isinstance(data, dict)
         if first.fault is not None and all(result.status is LoggedStatus.REJECTED for result in results):
-            detail = f"All {len(answers):,} items were rejected; the first: {first.detail}"
-            return JSONResponse({"error": FAULTS[first.fault][1], "detail": detail, "results": answers}, 422)
-        return JSONResponse(answers[0] if isinstance(data, dict) else answers)
+            raise ItemsRejected(_CAUSES[first.fault], first.detail or "", results=None if alone else answers)
+        return JSONResponse(answers[0] if alone else answers)
 
 
 class _Intake:

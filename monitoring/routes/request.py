@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from anyio import to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from monitoring.errors import BodyStalled, BodyTooLarge, QueryInvalid, brief
+from monitoring.errors import BodyMalformed, BodyStalled, BodyTooLarge, QueryInvalid, brief
 from monitoring.feedback.body import read_json
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
+_SPLIT = "Send the labels in several requests."
 
 
 async def read_json_body(request: Request) -> Any:
@@ -20,12 +21,12 @@ async def read_json_body(request: Request) -> Any:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read no further than the limit. Raises BodyTooLarge, BodyStalled."""
+    """The body, read no further than the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
     return b"".join([chunk async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES)])
 
 
 async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body as it comes, read no further than the limit. Raises BodyTooLarge, BodyStalled."""
+    """The body as it comes, read no further than the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
     size_bytes, stream = 0, request.stream()
     while True:
         try:
@@ -33,11 +34,13 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
                 chunk = await anext(stream, None)
         except TimeoutError:
             raise BodyStalled(STALL_S) from None
+        except ClientDisconnect:
+            raise BodyMalformed("The client hung up before its body was complete.") from None
         if chunk is None:
             return
         size_bytes += len(chunk)
         if size_bytes > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
+            raise BodyTooLarge(limit_bytes=limit_bytes, advice=_SPLIT)
         yield chunk
 
 

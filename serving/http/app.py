@@ -10,16 +10,18 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import Fleet
-from serving.errors import BodyTooLarge, ClientGone, Failure, Overloaded, ServingError, Unauthorized, failure
+from serving.error_table import ErrorAnswer, error_answer
+from serving.errors import ClientGone, Overloaded, ServingError
 from serving.http.auth import Gate
 from serving.http.caller import Caller, Listening
 from serving.http.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import Inference
 from serving.http.protocol import Exchange, take_exchange
-from serving.http.request import Head, read_body, read_explain, read_head
+from serving.http.request import SMALLER, Head, read_body, read_explain, read_head
 from serving.inference.admission import Pace
-from serving.inference.answer import JSON_HEADER, error_body
+from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
@@ -79,7 +81,7 @@ class Front:
             answer = await self._answer(scope, head, receive, exchange, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
-        except Exception as error:  # noqa: BLE001  the request's edge: errors.py knows what to say, and says no more
+        except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say, and says no more
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
@@ -114,7 +116,7 @@ class Front:
         if data is None:
             return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
         if len(data) > limit_bytes:
-            raise BodyTooLarge(limit_bytes=limit_bytes)
+            raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         return data
 
     async def _list(self, served: ServedVersion, items: list[Item], head: Head, caller: Caller) -> bytes:
@@ -129,18 +131,14 @@ class Front:
         return write_answers(answers, items, media_type=head.media_type)
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
-        failed = failure(error)
-        self._metrics.rejected.labels(failed.code).inc()
-        headers = [JSON_HEADER]
+        answer = error_answer(error)
+        self._metrics.rejected.labels(answer.code).inc()
         close = self.draining
-        if isinstance(error, Unauthorized):
-            headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, Overloaded):
-            headers.append((b"retry-after", str(error.retry_after_s).encode()))
             close = not await self._pace.hold() or close
         else:
-            _log(scope, failed, error)
-        await self._send(send, failed.status, error_body(failed), headers=headers, close=close)
+            _log(scope, answer, error)
+        await self._send(send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close)
 
     async def _send(
         self, send: Send, status: int, body: bytes, *, headers: list[tuple[bytes, bytes]], close: bool
@@ -158,15 +156,15 @@ def split_path(path: str) -> tuple[str, str | None]:
     return unquote(model), version if slash else None
 
 
-def _log(scope: Scope, failed: Failure, error: Exception) -> None:
+def _log(scope: Scope, answer: ErrorAnswer, error: Exception) -> None:
     """One line a request; a trace only where it is the server that is wrong."""
     fields = {
         "path": scope["path"][:200],
-        "status": failed.status,
-        "error": failed.code,
-        "detail": failed.detail,
+        "status": answer.status,
+        "error": answer.code,
+        "detail": answer.detail,
     }
-    if failed.code == "internal_error":
+    if answer.code == "internal_error":
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     else:
         logger.info("request refused", extra={"fields": fields})

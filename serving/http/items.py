@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.errors import MalformedRequest, failure
+from serving.error_table import error_answer
+from serving.errors import MalformedRequest
 from serving.http.request import Head, form_files, request_id_of
 from serving.http.tags import tags_of
-from serving.inference.answer import error_body
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -100,7 +100,7 @@ def _item(value: Any) -> Item:
 
 
 def _body(answer: bytes | Exception) -> bytes:
-    return error_body(failure(answer)) if isinstance(answer, Exception) else answer
+    return error_answer(answer).body() if isinstance(answer, Exception) else answer
 
 
 def _named(body: bytes, name: str | None) -> bytes:

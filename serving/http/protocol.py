@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from serving.errors import ClientGone
+from serving.error_table import error_answer
+from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
 from serving.http.caller import GONE
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -125,7 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head_timer is None:
                 self._expect_head()
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(b"431 Request Header Fields Too Large", "head_too_large", "the head is over 64 KiB")
+                self._refuse(HeadTooLarge("the head is over 64 KiB."))
 
     def on_headers_complete(self) -> None:
         """The head is whole: hand the request over."""
@@ -151,19 +152,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes == 0 and self.cycle is None:  # it never asked for anything: nothing is to be said
             self.transport.close()
             return
-        self._refuse(
-            b"408 Request Timeout", "head_timeout", f"the head did not arrive within {self.head_timeout_s:g} s"
-        )
+        self._refuse(HeadTimeout(f"the head did not arrive within {self.head_timeout_s:g} s."))
 
-    def _refuse(self, status: bytes, code: str, detail: str) -> None:
+    def _refuse(self, error: ServingError) -> None:
         self._head_done()
         if self.transport.is_closing():
             return
-        body = f'{{"error":"{code}","detail":"{detail}."}}'.encode()
-        head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (status, len(body)) + body)
+        answer = error_answer(error)
+        body, phrase = answer.body(), answer.phrase.encode()
+        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % (answer.status, phrase, len(body)) + body)
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is told in JSON, as everything else is."""
-        self._refuse(b"400 Bad Request", "malformed_http", "this is not a valid HTTP/1.1 request")
+        self._refuse(MalformedHttp("this is not a valid HTTP/1.1 request."))

@@ -9,10 +9,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
-from serving.errors import BodyTimeout, BodyTooLarge, ClientGone, MalformedRequest, UnsupportedMedia
+from monitoring.errors import BodyTooLarge
+from serving.errors import BodyTimeout, ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.tags import read_tags
 
 MAX_REQUEST_ID = 200
+SMALLER = "Send a smaller image."
 # What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
 LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies of several images
@@ -55,7 +57,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
-        raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes)
+        raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
     return Head(media_type, content_type, length_bytes, request_id, canary, tags)
 
 
@@ -87,7 +89,7 @@ async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
     while message["type"] == "http.request":
         chunks += message.get("body", b"")
         if len(chunks) > limit_bytes:
-            raise BodyTooLarge(limit_bytes=limit_bytes)
+            raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         if not message.get("more_body", False):
             return bytes(chunks)
         message = await receive()

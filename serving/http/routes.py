@@ -1,7 +1,6 @@
 """The rare routes: liveness, readiness, what is loaded, an index page, and what monitoring mounts here."""
 
 import html
-import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -16,14 +15,10 @@ from starlette.routing import BaseRoute, Route
 from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import Fleet, Slot
 from serving.deployment.store_watcher import Refusal
-from serving.errors import INTERNAL, Failure, ServingError, failure
+from serving.http.error_handlers import ERROR_HANDLERS
 from serving.inference.served_version import ServedVersion
 from serving.openapi.document import document
 from serving.openapi.page import page
-
-logger = logging.getLogger(__name__)
-
-CODES = {404: "unknown_path", 405: "method_not_allowed"}
 
 
 def rare_routes(
@@ -88,9 +83,7 @@ def rare_routes(
         Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
         *mounted,
     ]
-    # An error of `Exception` is answered and then raised again, as a bug should be; refusals are none.
-    handlers = {HTTPException: http_error, ServingError: any_error, Exception: any_error}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
 
 
 def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
@@ -100,23 +93,6 @@ def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
 
 async def _post_only(_: Request) -> Response:
     raise HTTPException(405, headers={"Allow": "POST, PUT"})
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such path, another method) as JSON."""
-    if not isinstance(error, HTTPException):
-        return await any_error(request, error)
-    detail = f"{request.method} {request.url.path[:200]}: {error.detail}; GET / lists the addresses."
-    body = {"error": CODES.get(error.status_code, "http_error"), "detail": detail}
-    return JSONResponse(body, error.status_code, headers=error.headers)
-
-
-async def any_error(request: Request, error: Exception) -> Response:
-    """Any other error as JSON, told in the log where the server is at fault."""
-    failed: Failure = failure(error)
-    if failed is INTERNAL:
-        logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)
-    return JSONResponse({"error": failed.code, "detail": failed.detail}, failed.status)
 
 
 def _describe(name: str, slot: Slot) -> dict[str, Any]:

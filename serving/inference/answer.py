@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 
 from model_store.card import Card
-from serving.errors import Failure
 
 JSON_HEADER = (b"content-type", b"application/json")
 
@@ -61,11 +60,6 @@ def with_explanation(answer: bytes, *, method: str, png: bytes) -> bytes:
     """An answer with a picture of the image's own input size, base64, in its field `explanation`."""
     picture = base64.b64encode(png)
     return answer[:-1] + b',"explanation":{"method":"%s","png":"%s"}}' % (method.encode(), picture)
-
-
-def error_body(failed: Failure) -> bytes:
-    """The JSON of an error: {"error": code, "detail": sentence}."""
-    return json.dumps({"error": failed.code, "detail": failed.detail}).encode()
 
 
 def _literal(text: str) -> str:

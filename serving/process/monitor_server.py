@@ -16,7 +16,6 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -24,9 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
-from serving.errors import ServingError, SettingsError, Unauthorized, failure
+from serving.error_table import error_answer
+from serving.errors import NotReady, ServingError, SettingsError
 from serving.http.auth import Gate, read_gate
-from serving.http.routes import any_error, http_error
+from serving.http.error_handlers import ERROR_HANDLERS, json_response
 from serving.openapi.document import document
 from serving.openapi.page import page
 from serving.process.listener import DrainingServer, address, allow_many_connections, listen
@@ -83,18 +83,16 @@ def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> 
 
     async def readyz(_: Request) -> Response:
         if draining():
-            return JSONResponse({"error": "not_ready", "detail": "the monitor is shutting down."}, 503)
+            raise NotReady("the monitor is shutting down.")
         try:
             models = await to_thread.run_sync(_models, ledger)
         except SQLAlchemyError:
-            return JSONResponse({"error": "not_ready", "detail": "the ledger cannot be read."}, 503)
+            raise NotReady("the ledger cannot be read.") from None
         return JSONResponse({"status": "ready", "leader": monitor.leads(), "models": models})
 
     own: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
     own += _description([*own, *monitor.routes])
-    return Starlette(
-        routes=[*own, *monitor.routes], exception_handlers={HTTPException: http_error, Exception: any_error}
-    )
+    return Starlette(routes=[*own, *monitor.routes], exception_handlers=ERROR_HANDLERS)
 
 
 class Guarded:
@@ -109,9 +107,7 @@ class Guarded:
         try:
             self._gate.check(scope)
         except ServingError as error:
-            failed = failure(error)
-            headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-            app = JSONResponse({"error": failed.code, "detail": failed.detail}, failed.status, headers)
+            app = json_response(error_answer(error))
         await app(scope, receive, send)
 
 

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from serving.errors import INTERNAL, ClientGone, Overloaded, failure
+from serving.error_table import INTERNAL, error_answer
+from serving.errors import ClientGone, Overloaded
 from serving.http.caller import Listening
 from serving.http.request import read_body, read_head
 from serving.inference.metrics import ServingMetrics
@@ -68,7 +69,7 @@ def v2_routes(
             except ClientGone:
                 metrics.rejected.labels("client_gone").inc()
                 return Response(status_code=499)
-            except Exception as error:  # noqa: BLE001  the request's edge: errors.py knows what to say
+            except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say
                 return _refusal(request, error, metrics)
 
         return answer
@@ -94,12 +95,13 @@ def _named(request: Request) -> tuple[str, str | None]:
 
 
 def _refusal(request: Request, error: Exception, metrics: ServingMetrics) -> Response:
-    failed = failure(error)
-    metrics.rejected.labels(failed.code).inc()
-    fields = {"path": request.url.path[:200], "status": failed.status, "error": failed.code, "detail": failed.detail}
-    if failed is INTERNAL:
+    refused = error_answer(error)
+    metrics.rejected.labels(refused.code).inc()
+    fields = {"path": request.url.path[:200], "status": refused.status, "error": refused.code, "detail": refused.detail}
+    if refused is INTERNAL:
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     elif not isinstance(error, Overloaded):
         logger.info("request refused", extra={"fields": fields})
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
-    return JSONResponse({"error": failed.detail}, failed.status, headers=headers)
+    response = JSONResponse({"error": refused.detail}, refused.status)
+    response.raw_headers.extend(refused.headers)
+    return response

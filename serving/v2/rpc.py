@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
 from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
-from serving.errors import INTERNAL, ListenError, MalformedRequest, failure
+from serving.error_table import INTERNAL, error_answer
+from serving.errors import ListenError, MalformedRequest
 from serving.http.auth import Gate
 from serving.http.caller import Cancelled
 from serving.http.request import Head, read_head, request_id_of
@@ -22,17 +23,6 @@ from serving.v2.tensors import InputTensor, OutputTensor
 
 logger = logging.getLogger(__name__)
 
-CODES: Final = {
-    400: StatusCode.INVALID_ARGUMENT,
-    401: StatusCode.UNAUTHENTICATED,
-    403: StatusCode.PERMISSION_DENIED,
-    404: StatusCode.NOT_FOUND,
-    408: StatusCode.DEADLINE_EXCEEDED,
-    413: StatusCode.INVALID_ARGUMENT,
-    415: StatusCode.INVALID_ARGUMENT,
-    429: StatusCode.RESOURCE_EXHAUSTED,
-    503: StatusCode.UNAVAILABLE,
-}
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
 
 
@@ -101,12 +91,12 @@ class Servicer(service.GRPCInferenceServiceServicer):
     async def _guarded(self, answer: Callable[[], Awaitable[Any]], context: Context) -> Any:
         try:
             return await answer()
-        except Exception as error:  # the call's edge: errors.py knows what to say
-            failed = failure(error)
-            self._metrics.rejected.labels(failed.code).inc()
-            if failed is INTERNAL:
+        except Exception as error:  # the call's edge: the table of errors knows what to say
+            refused = error_answer(error)
+            self._metrics.rejected.labels(refused.code).inc()
+            if refused is INTERNAL:
                 logger.error("call failed", exc_info=error)
-        return await context.abort(CODES.get(failed.status, StatusCode.INTERNAL), failed.detail)
+        return await context.abort(StatusCode[refused.grpc_status], refused.detail)
 
 
 async def start_grpc(servicer: Servicer, settings: Settings) -> tuple[grpc.aio.Server, int]:

@@ -17,6 +17,7 @@ from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
 from monitoring.routes import routes
 from serving.client.client import AsyncClient
+from serving.http.error_handlers import ERROR_HANDLERS
 from tests.unit.monitoring.builders import DAY_NS, label, make_row, prediction_id
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk, assert_same_state
 
@@ -34,7 +35,7 @@ def desk(ledger_url: str) -> Any:
 
 @pytest.fixture
 async def client(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics))
+    app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics), exception_handlers=ERROR_HANDLERS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
         assert (await opened.post("/models-log", json=MODEL)).status_code == 200
         yield opened
@@ -184,7 +185,7 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(desk: Desk, t
     desk.label(*(label(number) for number in range(20)))
     export(desk.ledger, tmp_path / "answers.csv")
     with Desk(tmp_path / "other.db", Clock()) as other:
-        app = Starlette(routes=routes(other.recorder, other.ledger, other.metrics))
+        app = Starlette(routes=routes(other.recorder, other.ledger, other.metrics), exception_handlers=ERROR_HANDLERS)
         async with AsyncClient("http://candor", transport=httpx.ASGITransport(app)) as client:
             await client.declare({"model": "elsewhere", "classes": ["normal", "pneumonia"]})
             with (tmp_path / "answers.csv").open(newline="") as stream:

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from monitoring.routes import routes
 from monitoring.routes.request import BODY_LIMIT_BYTES
+from serving.http.error_handlers import ERROR_HANDLERS
 from tests.unit.monitoring.builders import make_card, make_row, prediction_id
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -29,7 +30,10 @@ def desk(tmp_path: Path) -> Any:
 @pytest.fixture
 async def client(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1, "ghost": 4}.get
-    app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics, production=production))
+    app = Starlette(
+        routes=routes(desk.recorder, desk.ledger, desk.metrics, production=production),
+        exception_handlers=ERROR_HANDLERS,
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
         yield opened
 
@@ -82,7 +86,7 @@ REFUSALS: list[tuple[bytes, int, str, str]] = [
     (json.dumps(word(1, "cat")).encode(), 422, "unknown_label", "expected one of: normal, pneumonia"),
     (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model", "'retina'"),
     (b'[{"label": 1}, {"label": 2}]', 422, "invalid_feedback", "All 2 items were rejected"),
-    (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large", "larger than 8,388,608 bytes"),
+    (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large", "at most 8,388,608 bytes"),
 ]
 
 
@@ -102,7 +106,7 @@ async def test_too_many_pending_labels_ask_for_patience(tmp_path: Path) -> None:
     from monitoring.feedback import FeedbackPolicy
 
     with Desk(tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)) as desk:
-        app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics))
+        app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics), exception_handlers=ERROR_HANDLERS)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
             answer = await client.post("/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"})
     assert (answer.status_code, answer.json()["error"]) == (503, "too_many_pending")

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from monitoring.routes import intake, routes
 from monitoring.routes import request as request_module
+from serving.http.error_handlers import ERROR_HANDLERS
 from tests.unit.monitoring.builders import make_row, prediction_id
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -28,7 +29,7 @@ def desk(tmp_path: Path) -> Any:
 
 @pytest.fixture
 async def client(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics))
+    app = Starlette(routes=routes(desk.recorder, desk.ledger, desk.metrics), exception_handlers=ERROR_HANDLERS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
         yield opened
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from model_store.store import Store
 from serving.deployment.loaded_models import Fleet
-from serving.errors import STATUS
+from serving.error_table import PREDICTION_ERRORS
 from serving.http.auth import read_gate
 from serving.openapi.document import document
 from serving.openapi.operations import OPERATIONS
@@ -91,7 +91,7 @@ def test_every_route_stands_in_the_api_page() -> None:
 
 def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
     described = set(OPERATIONS["POST", "/predictions/{model}"].refuses) | {401, 403}
-    assert described == {status for status, _ in STATUS.values()}
+    assert described == {status for status, _ in PREDICTION_ERRORS.values()}
 
 
 def test_the_document_and_the_page_are_served(rare: Starlette) -> None:

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_store.card import Card, ConformalCard
-from serving.errors import Failure
-from serving.inference.answer import AnswerForm, error_body
+from serving.inference.answer import AnswerForm
 
 awkward = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()) | st.sampled_from(
     ["100 %s", "%", '"quoted"', "back\\slash", "ünïcode", "%(name)s"]
@@ -61,7 +60,3 @@ def test_a_card_with_sets_names_every_class_that_may_be_it(make_card: Callable[.
     form = AnswerForm(make_card(classes=("a", "b", "c")).model_copy(update={"conformal": sets}))
     assert json.loads(form.fill("i", None, 1, [0.25, 0.5, 0.2]))["prediction_set"] == ["a", "b"]
     assert json.loads(form.fill("i", None, 1, [0.2, 0.2, 0.2]))["prediction_set"] == []
-
-
-def test_an_error_is_json_too() -> None:
-    assert json.loads(error_body(Failure(400, "code", 'a "sentence"'))) == {"error": "code", "detail": 'a "sentence"'}

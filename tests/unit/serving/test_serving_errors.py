@@ -1,30 +1,78 @@
 """The table that turns errors into status, code and sentence."""
 
+import json
+
 import pytest
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
 
 from model_store import errors as store_errors
+from monitoring.errors import BodyTooLarge, ItemsRejected, LabelUnknown, MonitoringError, NotRegistered, PendingFull
 from serving import errors
-from serving.errors import INTERNAL, STATUS, Overloaded, UnknownModel, UnknownVersion, failure
+from serving.error_table import ERRORS, GRPC_STATUS, INTERNAL, PREDICTION_ERRORS, ErrorAnswer, error_answer
+from serving.errors import Overloaded, Unauthorized, UnknownModel, UnknownVersion
 
 
 def test_the_most_special_class_decides() -> None:
-    failed = failure(errors.BodyTooLarge(limit_bytes=10, got_bytes=11))
-    assert (failed.status, failed.code) == (413, "body_too_large")
-    assert "11 bytes; at most 10 bytes" in failed.detail
+    answer = error_answer(BodyTooLarge(limit_bytes=10, got_bytes=11, advice="Send less."))
+    assert (answer.status, answer.code) == (413, "body_too_large")
+    assert answer.detail == "the body is 11 bytes; at most 10 bytes are taken. Send less."
 
 
-def test_an_unexpected_error_says_nothing_of_itself() -> None:
-    assert failure(KeyError("secret")) is INTERNAL
+@pytest.mark.parametrize("error", [KeyError("secret"), NotRegistered(3), MonitoringError("secret")])
+def test_an_unexpected_error_says_nothing_of_itself(error: Exception) -> None:
+    assert error_answer(error) is INTERNAL
     assert "secret" not in INTERNAL.detail
 
 
+def test_a_database_error_keeps_its_statement_to_itself() -> None:
+    answer = error_answer(OperationalError("SELECT secret", {}, Exception("secret")))
+    assert (answer.status, answer.code) == (503, "ledger_unavailable")
+    assert "secret" not in answer.detail
+
+
 def test_codes_are_unique_and_only_our_own_bugs_are_a_500() -> None:
-    assert len({code for _, code in STATUS.values()}) == len(STATUS)
-    assert [kind for kind, (status, _) in STATUS.items() if status == 500] == [errors.InferenceFailed]
+    assert len({code for _, code in PREDICTION_ERRORS.values()}) == len(PREDICTION_ERRORS)
+    assert [kind for kind, (status, _) in ERRORS.items() if status == 500] == [errors.InferenceFailed]
+
+
+def test_a_code_has_one_status() -> None:
+    assert len({code for _, code in ERRORS.values()}) == len(set(ERRORS.values()))
 
 
 def test_every_image_error_is_in_the_table() -> None:
-    assert [kind for kind in store_errors.ImageError.__subclasses__() if kind not in STATUS] == []
+    assert [kind for kind in store_errors.ImageError.__subclasses__() if kind not in ERRORS] == []
+
+
+def test_a_rejected_item_is_answered_by_its_cause_and_a_list_with_its_results() -> None:
+    alone = error_answer(ItemsRejected(PendingFull, "full."))
+    assert alone == ErrorAnswer(503, "too_many_pending", "full.")
+    whole = error_answer(ItemsRejected(LabelUnknown, "no cat.", results=[{"status": "rejected"}]))
+    assert (whole.status, whole.code) == (422, "unknown_label")
+    assert json.loads(whole.body()) == {
+        "error": "unknown_label",
+        "detail": "All 1 items were rejected; the first: no cat.",
+        "results": [{"status": "rejected"}],
+    }
+
+
+def test_headers_tell_a_client_what_to_do() -> None:
+    overloaded = Overloaded(wait_s=11.0, deadline_s=1.0, clears_s=4.0)
+    assert error_answer(overloaded).headers == ((b"retry-after", b"4"),)
+    assert error_answer(Unauthorized("no")).headers == ((b"www-authenticate", b"Bearer"),)
+    wrong = error_answer(HTTPException(405, headers={"Allow": "POST"}))
+    assert (wrong.status, wrong.code, wrong.headers) == (405, "method_not_allowed", ((b"allow", b"POST"),))
+
+
+def test_every_status_of_a_prediction_has_a_grpc_status() -> None:
+    assert {status for status, _ in PREDICTION_ERRORS.values()} - {500} == set(GRPC_STATUS)
+    assert error_answer(UnknownModel("m", known=[])).grpc_status == "NOT_FOUND"
+    assert INTERNAL.grpc_status == "INTERNAL"
+
+
+def test_an_error_is_json() -> None:
+    body = ErrorAnswer(400, "code", 'a "sentence"').body()
+    assert json.loads(body) == {"error": "code", "detail": 'a "sentence"'}
 
 
 @pytest.mark.parametrize(("clears_s", "seconds"), [(0.01, 1), (0.9, 1), (3.2, 4), (10.0, 10)])

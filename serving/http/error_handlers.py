@@ -1,0 +1,41 @@
+"""Every error of a Starlette route as JSON, by the table of errors; `candor serve` and `candor monitor` share it."""
+
+import logging
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from monitoring.errors import MonitoringError
+from serving.error_table import INTERNAL, ErrorAnswer, error_answer
+from serving.errors import ServingError
+
+logger = logging.getLogger(__name__)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The JSON answer to `error`; logs it where the server is at fault."""
+    answer = error_answer(error)
+    if answer is INTERNAL:
+        logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)
+    if isinstance(error, HTTPException):
+        where = f"{request.method} {request.url.path[:200]}"
+        answer = replace(answer, detail=f"{where}: {error.detail}; GET / lists the addresses.")
+    return json_response(answer)
+
+
+def json_response(answer: ErrorAnswer) -> Response:
+    """The answer as a Starlette response."""
+    response = Response(answer.body(), answer.status, media_type="application/json")
+    response.raw_headers.extend(answer.headers)
+    return response
+
+
+# Starlette answers an error of the entry `Exception` and then raises it again, which suits bugs. The other entries are
+# refusals: answered, not raised.
+ERROR_HANDLERS: Final[dict[Any, Any]] = dict.fromkeys(
+    (HTTPException, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
+)
