@@ -81,7 +81,7 @@ class DriftSettings:
 
 
 @dataclass(frozen=True)
-class Stream:
+class LabelStream:
     """One stream of labels: all of them, or those of a confidence bin or of a predicted class (`index`)."""
 
     kind: Literal["all", "bin", "class"]
@@ -233,7 +233,7 @@ class DriftDetector:
         return self.state.direction
 
     @property
-    def stream(self) -> Stream | None:
+    def stream(self) -> LabelStream | None:
         """Which stream had the most evidence when the alarm was raised."""
         return None if self.state.row is None else self.stream_of(self.state.row)
 
@@ -242,12 +242,12 @@ class DriftDetector:
         """Labels seen since the last reset."""
         return self.state.labels
 
-    def stream_of(self, row: int) -> Stream:
+    def stream_of(self, row: int) -> LabelStream:
         """What a row of the state watches."""
         if row == 0:
-            return Stream("all")
+            return LabelStream("all")
         bins = self.settings.bin_count
-        return Stream("bin", row - 1) if row <= bins else Stream("class", row - 1 - bins)
+        return LabelStream("bin", row - 1) if row <= bins else LabelStream("class", row - 1 - bins)
 
     def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:
         """(N, groups) the rows that each label belongs to."""

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import bin_index
-from calibration.drift import DriftDetector, Stream
+from calibration.drift import DriftDetector, LabelStream
 from calibration.onset import onset
 from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations
@@ -31,7 +31,7 @@ def describe(
         detector: with the alarm raised.
         labels: those shown since the last reset, up to the one that raised the alarm; the latest suffice.
     """
-    where = detector.stream or Stream("all")
+    where = detector.stream or LabelStream("all")
     return {
         "labels": detector.alarm_label,
         "direction": detector.direction,
@@ -42,7 +42,7 @@ def describe(
     }
 
 
-def stream_name(connection: Connection, calibration_id: int, stream: Stream, bin_count: int) -> str | None:
+def stream_name(connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int) -> str | None:
     """The class's name, or the bin's edges; None for the whole stream."""
     if stream.kind == "bin" and stream.index is not None:
         return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
@@ -56,7 +56,7 @@ def _since(
     connection: Connection,
     calibration_id: int,
     detector: DriftDetector,
-    where: Stream,
+    where: LabelStream,
     labels: Sequence[FirstLabel],
 ) -> dict[str, Any] | None:
     """Label numbers count from 1, over all labels since the last reset, as `alarm_label` does."""

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select
 from calibration.bins import bin_index
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.schema import calibration, label_current, prediction
-from monitoring.ledger.slices import Traits
+from monitoring.ledger.slices import SliceKeys
 from monitoring.ledger.statement import Lookup
-from monitoring.ledger.sums import DAY_NS, Cell, Counted
+from monitoring.ledger.sums import DAY_NS, Counted, DayBin
 
 _CHUNK = 500  # parameters in one IN list
 
@@ -58,14 +58,14 @@ class Answer:
     def of(cls, found: Found, label: int, revision: int, first_feedback_id: int) -> "Answer":
         """The answer with this label."""
         bin_number = int(bin_index(np.array(found.confidence)))
-        cell = Cell(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
-        counted = Counted(cell, found.confidence, Traits(found.predicted, found.tags, found.audit is not None))
+        day_bin = DayBin(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
+        counted = Counted(day_bin, found.confidence, SliceKeys(found.predicted, found.tags, found.audit is not None))
         return cls(found.prediction_id, found.predicted, counted, label, revision, first_feedback_id)
 
     @property
     def calibration_id(self) -> int:
         """The calibration that gave the answer."""
-        return self.counted.cell.calibration_id
+        return self.counted.day_bin.calibration_id
 
     @property
     def correct(self) -> bool:

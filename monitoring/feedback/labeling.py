@@ -20,7 +20,7 @@ from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStat
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.locks import is_shared, lock_calibrations
 from monitoring.ledger.schema import feedback, feedback_number, label_current, monitor_state
-from monitoring.ledger.shadows import has_shadows, twin
+from monitoring.ledger.shadows import has_shadows, shadow_id
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.watermark import pruned_before_ns
 
@@ -69,17 +69,17 @@ class Labeling:
         latest = latest_of_requests(self._connection, items)
         ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
         named = [prediction_id for prediction_id in ids if prediction_id]
-        twins = [twin(each) for each in named] if has_shadows(self._connection) else []
-        found = self._find_alone(named + twins)
+        shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
+        found = self._find_alone(named + shadow_ids)
         self._learn({row.calibration_id for row in found.values()})
-        self._numbers = _numbers(self._connection, len(items) + len(twins))
+        self._numbers = _numbers(self._connection, len(items) + len(shadow_ids))
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
             self._judge(item, found.get(prediction_id) if prediction_id else None)
             for item, prediction_id in zip(items, ids, strict=True)
         ]
-        if twins:
-            self._judge_twins(items, ids, found)
+        if shadow_ids:
+            self._judge_shadows(items, ids, found)
         _INSERT.run(self._connection, self._firsts.feedback(self._now_ns) + self._revisions)
         _ENTER.run(self._connection, self._firsts.current())
         _KEEP.run(self._connection, [answer.as_current() for answer in self._answers.values() if answer.changed])
@@ -90,12 +90,12 @@ class Labeling:
             self.last_feedback_id[calibration_id] = max(known, labels[-1].feedback_id)
         return results
 
-    def _judge_twins(
+    def _judge_shadows(
         self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, Found]
     ) -> None:
         """Give each label to the shadow's answer too, where there is one that knows the class; nobody is told."""
         for item, prediction_id in zip(items, ids, strict=True):
-            answer = found.get(twin(prediction_id)) if prediction_id else None
+            answer = found.get(shadow_id(prediction_id)) if prediction_id else None
             if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
                 self._judge(item, answer)
 

@@ -20,7 +20,7 @@ class Lock(IntEnum):
     CALIBRATION = 2  # one a calibration: its labels, and the detector that follows from them
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
-    LEAD = 5  # held by a session, never with others: see lead.py
+    LEADER = 5  # held by a session, never with others: see maintenance/leader.py
 
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:

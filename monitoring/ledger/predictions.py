@@ -8,9 +8,9 @@ from sqlalchemy import Connection, select
 
 from calibration.bins import bin_index
 from monitoring.ledger.schema import prediction
-from monitoring.ledger.slices import Traits
+from monitoring.ledger.slices import SliceKeys
 from monitoring.ledger.statement import inserting
-from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges
+from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges
 
 
 class PredictionRow(NamedTuple):
@@ -41,8 +41,8 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
     _INSERT.run(connection, rows)
     bins = bin_index(np.array([row.confidence for row in rows])).tolist()
     for row, bin_number in zip(rows, bins, strict=True):
-        cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-        changes.serve(Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None)))
+        day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+        changes.serve(Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None)))
 
 
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:

@@ -11,10 +11,10 @@ from monitoring.ledger.schema import monitor_event
 SHADOWED = "shadowed"
 
 
-def twin(prediction_id: bytes) -> bytes:
-    """The id of a shadow's answer to the same image; the twin of a twin is the answer itself.
+def shadow_id(prediction_id: bytes) -> bytes:
+    """The id of a shadow's answer to the same image; the shadow id of a shadow_id is the answer itself.
 
-    >>> twin(bytes(15) + b"\\x06")[-1], twin(twin(bytes(16))) == bytes(16)
+    >>> shadow_id(bytes(15) + b"\\x06")[-1], shadow_id(shadow_id(bytes(16))) == bytes(16)
     (7, True)
     """
     return prediction_id[:-1] + bytes([prediction_id[-1] ^ 1])

@@ -1,6 +1,6 @@
 """Which slices an answer is counted in: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and `audit`.
 
-Slices stay few whatever callers send: of a model's tags the first ten keys count, of each key the first fifty
+SliceNames stay few whatever callers send: of a model's tags the first ten keys count, of each key the first fifty
 values (table `tag_value` remembers which); further values share `tag:<key>=(other)`, further keys are only kept
 with the answer. A value once placed stays in its place, so that a recount finds every answer where it was counted.
 """
@@ -24,7 +24,7 @@ VALUE_LIMIT = 50
 _MEMORY = 100_000  # tag texts whose slices are remembered
 
 
-class Traits(NamedTuple):
+class SliceKeys(NamedTuple):
     """What decides an answer's slices. `predicted`: index of the class. `tags`: JSON as in the ledger."""
 
     predicted: int
@@ -32,7 +32,7 @@ class Traits(NamedTuple):
     audited: bool = False
 
 
-class Slices:
+class SliceNames:
     """The slices of answers. `calibrations` is shared with the recorder; used by the writer's thread alone."""
 
     def __init__(self, calibrations: dict[int, CalibrationRow], *, admits: bool = True) -> None:
@@ -41,13 +41,13 @@ class Slices:
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
         self._admitting = False
 
-    def of(self, connection: Connection, calibration_id: int, traits: Traits) -> tuple[str, ...]:
+    def of(self, connection: Connection, calibration_id: int, slice_keys: SliceKeys) -> tuple[str, ...]:
         """The slices that count this answer, served or labeled; a new tag value may be admitted by this."""
         row = self._calibrations[calibration_id]
-        slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[traits.predicted]}")
-        if traits.tags is not None:
-            slices += self._of_tags(connection, row.model, traits.tags)
-        return (*slices, AUDIT) if traits.audited else slices
+        slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
+        if slice_keys.tags is not None:
+            slices += self._of_tags(connection, row.model, slice_keys.tags)
+        return (*slices, AUDIT) if slice_keys.audited else slices
 
     def true(self, calibration_id: int, label: int) -> str:
         """The slice of the answers that have this label."""

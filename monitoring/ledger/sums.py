@@ -17,14 +17,14 @@ from sqlalchemy import Connection, Select, cast, func, select
 from calibration.bins import BIN_COUNT, BinSums, FloatArray
 from monitoring.ledger.grid import GRID, on_grid
 from monitoring.ledger.schema import bin_day, bin_total
-from monitoring.ledger.slices import EVERYTHING, Slices, Traits
+from monitoring.ledger.slices import EVERYTHING, SliceKeys, SliceNames
 from monitoring.ledger.statement import adding
 from monitoring.ledger.totals import SUMS, TotalKey, add_totals, summed_totals, totaled
 
 DAY_NS = 86_400_000_000_000
 
 
-class Cell(NamedTuple):
+class DayBin(NamedTuple):
     """Where an answer is counted: its calibration, the UTC day it was served on, the bin of its confidence."""
 
     calibration_id: int
@@ -53,9 +53,9 @@ class SumKey(NamedTuple):
 class Counted(NamedTuple):
     """An answer as the sums see it."""
 
-    cell: Cell
+    day_bin: DayBin
     confidence: float
-    traits: Traits
+    slice_keys: SliceKeys
 
 
 def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, float, float]:
@@ -75,30 +75,30 @@ class SumChanges:
     `corrected`: to correct, to incorrect, squared_error.
     """
 
-    corrected: dict[Cell, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
-    _served: dict[tuple[Cell, Traits], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
-    _labeled: dict[tuple[Cell, Traits, int], list[float]] = field(
+    corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
+    _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
+    _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
     )
     _moved: list[tuple[Counted, int, int]] = field(default_factory=list)
 
     @property
-    def served(self) -> dict[Cell, list[float]]:
-        """By cell, whatever the slice: served, served_confidence."""
-        return _merged((cell, sums) for (cell, _), sums in self._served.items())
+    def served(self) -> dict[DayBin, list[float]]:
+        """By day_bin, whatever the slice: served, served_confidence."""
+        return _merged((day_bin, sums) for (day_bin, _), sums in self._served.items())
 
     @property
-    def labeled(self) -> dict[Cell, list[float]]:
-        """By cell, whatever the slice: n, confidence, correct, variance, squared_error of first labels."""
-        return _merged((cell, sums) for (cell, _, _), sums in self._labeled.items())
+    def labeled(self) -> dict[DayBin, list[float]]:
+        """By day_bin, whatever the slice: n, confidence, correct, variance, squared_error of first labels."""
+        return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
 
     def serve(self, answer: Counted) -> None:
         """An answer was given."""
-        _add(self._served[answer.cell, answer.traits], (1, on_grid(answer.confidence)))
+        _add(self._served[answer.day_bin, answer.slice_keys], (1, on_grid(answer.confidence)))
 
     def label(self, answer: Counted, label: int) -> None:
         """An answer got its first label, the index of a class."""
-        _add(self._labeled[answer.cell, answer.traits, label], _terms(answer, label))
+        _add(self._labeled[answer.day_bin, answer.slice_keys, label], _terms(answer, label))
 
     def label_many(self, keys: Sequence[LabelKey], confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> None:
         """Answers got their first labels: as `label` for each of them, to the bit. `confidence` and `correct`: (N,)."""
@@ -109,44 +109,47 @@ class SumChanges:
         terms = (np.ones_like(p), p, correct, np.rint(p * (1 - p) * GRID) / GRID, np.rint(squared * GRID) / GRID)
         sums = [np.bincount(group, weights=term).tolist() for term in terms]
         for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
-            cell, traits = Cell(*key[:3]), Traits(*key[3:6])
-            _add(self._labeled[cell, traits, key[6]], (int(n), s, int(c), v, q))
+            day_bin, slice_keys = DayBin(*key[:3]), SliceKeys(*key[3:6])
+            _add(self._labeled[day_bin, slice_keys, key[6]], (int(n), s, int(c), v, q))
 
     def correct(self, answer: Counted, old: int, new: int) -> None:
         """A label changed its mind, from class `old` to class `new`."""
         self._moved.append((answer, old, new))
         was, now = _terms(answer, old), _terms(answer, new)
         if was != now:
-            _add(self.corrected[answer.cell], (now[2], was[2], now[4] - was[4]))
+            _add(self.corrected[answer.day_bin], (now[2], was[2], now[4] - was[4]))
 
-    def save(self, connection: Connection, slices: Slices, *, shard: int = 0) -> None:
+    def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         """Add all of it to the ledger, in the order of the table's key: concurrent writers meet in one order."""
         add_sums(connection, self.totals(connection, slices), shard=shard)
 
-    def totals(self, connection: Connection, slices: Slices) -> "dict[SumKey, list[float]]":
+    def totals(self, connection: Connection, slices: SliceNames) -> "dict[SumKey, list[float]]":
         """What is to be added to each row of the day sums: all seven sums."""
         totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
-        for cell, names, sums in self._by_slice(connection, slices):
+        for day_bin, names, sums in self._by_slice(connection, slices):
             for name in names:
-                _add(totals[SumKey(cell.calibration_id, name, cell.day, cell.bin)], sums)
+                _add(totals[SumKey(day_bin.calibration_id, name, day_bin.day, day_bin.bin)], sums)
         return totals
 
     def _by_slice(
-        self, connection: Connection, slices: Slices
-    ) -> Iterator[tuple[Cell, tuple[str, ...], tuple[float, ...]]]:
-        """(cell, slices, all seven sums) of everything that is to be added."""
-        for (cell, traits), served in self._served.items():
-            yield cell, slices.of(connection, cell.calibration_id, traits), (*served, *_NO_LABELS)
-        for (cell, traits, label), labeled in self._labeled.items():
-            names = (*slices.of(connection, cell.calibration_id, traits), slices.true(cell.calibration_id, label))
-            yield cell, names, (*_NO_ANSWERS, *labeled)
+        self, connection: Connection, slices: SliceNames
+    ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
+        """(day_bin, slices, all seven sums) of everything that is to be added."""
+        for (day_bin, slice_keys), served in self._served.items():
+            yield day_bin, slices.of(connection, day_bin.calibration_id, slice_keys), (*served, *_NO_LABELS)
+        for (day_bin, slice_keys, label), labeled in self._labeled.items():
+            names = (
+                *slices.of(connection, day_bin.calibration_id, slice_keys),
+                slices.true(day_bin.calibration_id, label),
+            )
+            yield day_bin, names, (*_NO_ANSWERS, *labeled)
         for answer, old, new in self._moved:
-            cell, was, now = answer.cell, _terms(answer, old), _terms(answer, new)
+            day_bin, was, now = answer.day_bin, _terms(answer, old), _terms(answer, new)
             moved = tuple(after - before for before, after in zip(was, now, strict=True))
-            yield cell, slices.of(connection, cell.calibration_id, answer.traits), (*_NO_ANSWERS, *moved)
+            yield day_bin, slices.of(connection, day_bin.calibration_id, answer.slice_keys), (*_NO_ANSWERS, *moved)
             left = tuple(-term for term in was)
-            yield cell, (slices.true(cell.calibration_id, old),), (*_NO_ANSWERS, *left)
-            yield cell, (slices.true(cell.calibration_id, new),), (*_NO_ANSWERS, *now)
+            yield day_bin, (slices.true(day_bin.calibration_id, old),), (*_NO_ANSWERS, *left)
+            yield day_bin, (slices.true(day_bin.calibration_id, new),), (*_NO_ANSWERS, *now)
 
 
 _ADD = adding(bin_day)
@@ -231,7 +234,7 @@ def _as_arrays(rows: Iterable[dict[str, Any]]) -> LedgerSums:
 
 
 def _terms(answer: Counted, label: int) -> tuple[int, float, int, float, float]:
-    return label_terms(answer.confidence, label == answer.traits.predicted)
+    return label_terms(answer.confidence, label == answer.slice_keys.predicted)
 
 
 def _add(sums: list[float], terms: Iterable[float]) -> None:
@@ -239,11 +242,11 @@ def _add(sums: list[float], terms: Iterable[float]) -> None:
         sums[index] += term
 
 
-def _merged(pairs: Iterable[tuple[Cell, list[float]]]) -> dict[Cell, list[float]]:
-    merged: dict[Cell, list[float]] = {}
-    for cell, sums in pairs:
-        if cell in merged:
-            _add(merged[cell], sums)
+def _merged(pairs: Iterable[tuple[DayBin, list[float]]]) -> dict[DayBin, list[float]]:
+    merged: dict[DayBin, list[float]] = {}
+    for day_bin, sums in pairs:
+        if day_bin in merged:
+            _add(merged[day_bin], sums)
         else:
-            merged[cell] = list(sums)
+            merged[day_bin] = list(sums)
     return merged

@@ -30,8 +30,8 @@ from monitoring.ledger.schema import (
     prediction,
     tag_value,
 )
-from monitoring.ledger.slices import ERASED, Slices, Traits
-from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.slices import ERASED, SliceKeys, SliceNames
+from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges, SumKey, add_days
 from monitoring.ledger.totals import SUMS, rebuild_totals
 
 
@@ -107,12 +107,12 @@ def _shares(
     known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
     joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
     wanted = select(prediction, label_current.c.label).select_from(joined).where(prediction.c.prediction_id.in_(ids))
-    changes, slices, tags = SumChanges(), Slices(known, admits=False), set[tuple[str, str, str]]()
+    changes, slices, tags = SumChanges(), SliceNames(known, admits=False), set[tuple[str, str, str]]()
     slices.begin()
     for row in connection.execute(wanted).all():
         bin_number = int(bin_index(np.array(row.confidence)))
-        cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-        answer = Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None))
+        day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+        answer = Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None))
         changes.serve(answer)
         if row.label is not None:
             changes.label(answer, row.label)

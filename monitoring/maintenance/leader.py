@@ -21,7 +21,7 @@ from monitoring.ledger.locks import NAMESPACE, Lock
 _log = logging.getLogger(__name__)
 
 
-class Lead:
+class Leadership:
     """The lead of a ledger, held by at most one process. For one thread; leaving a `with` gives it up."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -41,7 +41,7 @@ class Lead:
         self._claim.close()
         self._held = False
 
-    def __enter__(self) -> "Lead":
+    def __enter__(self) -> "Leadership":
         return self
 
     def __exit__(
@@ -71,7 +71,7 @@ class _SessionClaim:
                 self._session.exec_driver_sql("SELECT 1")
             else:
                 wanted = "SELECT pg_try_advisory_lock(%s, 0)"
-                self._locked = bool(self._session.exec_driver_sql(wanted, (NAMESPACE + Lock.LEAD,)).scalar())
+                self._locked = bool(self._session.exec_driver_sql(wanted, (NAMESPACE + Lock.LEADER,)).scalar())
         except SQLAlchemyError as error:
             _log.warning("the ledger cannot be asked who leads: %s", error)
             self.close()

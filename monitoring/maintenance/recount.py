@@ -20,8 +20,8 @@ from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations, lock_tables
 from monitoring.ledger.schema import bin_day, bin_total, calibration, feedback, label_current, monitor_state, prediction
-from monitoring.ledger.slices import Slices, Traits
-from monitoring.ledger.sums import DAY_NS, Cell, Counted, SumChanges, SumKey, add_days
+from monitoring.ledger.slices import SliceKeys, SliceNames
+from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges, SumKey, add_days
 from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stored_totals, totaled
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.maintenance import Progress, silent
@@ -32,7 +32,7 @@ _PORTION = 20_000
 _Key = TypeVar("_Key", SumKey, TotalKey)
 
 
-class Difference(NamedTuple):
+class Mismatch(NamedTuple):
     """What was found to be other than it should be."""
 
     table: str
@@ -50,7 +50,7 @@ class Recount:
     day_sums: int = 0
     detectors: int = 0
     differing: dict[str, int] = field(default_factory=dict)  # by table
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[Mismatch] = field(default_factory=list)
     repaired: bool = False
 
     @property
@@ -62,7 +62,7 @@ class Recount:
         """Note a difference."""
         self.differing[table] = self.differing.get(table, 0) + 1
         if self.differing[table] <= SHOWN:
-            self.differences.append(Difference(table, where, str(found), str(expected)))
+            self.differences.append(Mismatch(table, where, str(found), str(expected)))
 
 
 def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
@@ -141,7 +141,7 @@ def _rewrite_labels(connection: Connection) -> None:
 def _recounted(
     connection: Connection, counted: Recount, known: dict[int, CalibrationRow], progress: Progress, *, admits: bool
 ) -> dict[SumKey, list[float]]:
-    changes, slices = SumChanges(), Slices(known, admits=admits)
+    changes, slices = SumChanges(), SliceNames(known, admits=admits)
     slices.begin()
     total = connection.scalar(select(func.count()).select_from(prediction)) or 0
     first_ns = pruned_before_ns(connection)
@@ -150,8 +150,8 @@ def _recounted(
         for row, bin_number in zip(rows, bins, strict=True):
             if row.served_at_ns < first_ns:
                 continue  # a prune was interrupted; this row's day is not counted any more
-            cell = Cell(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-            answer = Counted(cell, row.confidence, Traits(row.predicted, row.tags, row.audit is not None))
+            day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
+            answer = Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None))
             changes.serve(answer)
             if row.label is not None:
                 changes.label(answer, row.label)

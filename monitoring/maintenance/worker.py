@@ -15,7 +15,7 @@ from monitoring.errors import RecorderClosed
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.sums import DAY_NS
 from monitoring.maintenance import retention
-from monitoring.maintenance.leader import Lead
+from monitoring.maintenance.leader import Leadership
 from monitoring.recording.recorder import Recorder
 
 LOOK_S = 1.0  # between looks at who leads: what a standby needs at most to notice that nobody does
@@ -23,7 +23,7 @@ NEWS_S = 15.0  # between looks for models of others
 _log = logging.getLogger(__name__)
 
 
-class Caretaker:
+class MaintenanceWorker:
     """A thread of one process. `retention_s`: how long answers are kept, None for good."""
 
     def __init__(
@@ -40,10 +40,10 @@ class Caretaker:
         self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
         self._pruned_day: int | None = None  # by this process since it leads
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="candor-caretaker", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="candor-maintenance", daemon=True)
         self.leads = False
 
-    def __enter__(self) -> "Caretaker":
+    def __enter__(self) -> "MaintenanceWorker":
         self._thread.start()
         return self
 
@@ -55,18 +55,18 @@ class Caretaker:
 
     def _work(self) -> None:
         waited_s = 0.0
-        with Lead(self._ledger) as lead:
+        with Leadership(self._ledger) as leadership:
             while not self._ending.is_set():
-                self._look(lead)
+                self._look(leadership)
                 if waited_s >= NEWS_S:
                     waited_s = 0.0
                     self._ask_for_news()
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
-    def _look(self, lead: Lead) -> None:
+    def _look(self, leadership: Leadership) -> None:
         try:
-            self.leads = lead.held()
+            self.leads = leadership.held()
             self._leads.set(self.leads)
             if self.leads:
                 self._prune()
@@ -75,7 +75,7 @@ class Caretaker:
         except _Ending:
             _log.info("pruning was interrupted by the end of the process; the next leader goes on with it")
         except (SQLAlchemyError, OSError) as error:
-            _log.warning("the caretaker failed and tries again: %s", error)
+            _log.warning("the maintenance worker failed and tries again: %s", error)
 
     def _prune(self) -> None:
         today = self._ledger.clock() // DAY_NS

@@ -2,7 +2,7 @@
 
 A scrape therefore sees whole transactions: never an answer's n without its confidence. The client library's own
 counters cost ten times as much to read, and there are 135 of these series for each version. Of one model, no more
-versions are shown than VERSIONS_SHOWN: those that were registered or counted last.
+versions are shown than VISIBLE_VERSIONS: those that were registered or counted last.
 """
 
 import threading
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from calibration.bins import BIN_COUNT
-from monitoring.ledger.shown import VERSIONS_SHOWN
+from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
 
@@ -80,7 +80,7 @@ class BinCounters(Collector):
 
     def _forget_oldest(self, model: str) -> list[tuple[str, str]]:
         shown = [key for key in self._sums if key[0] == model]
-        forgotten = shown[:-VERSIONS_SHOWN]
+        forgotten = shown[:-VISIBLE_VERSIONS]
         for key in forgotten:
             del self._sums[key], self._labels[key]
         return forgotten

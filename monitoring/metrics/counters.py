@@ -14,7 +14,7 @@ from calibration.bins import BIN_COUNT
 from monitoring.feedback.counts import Tally
 from monitoring.feedback.items import Reason
 from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.sums import Cell
+from monitoring.ledger.sums import DayBin
 from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -135,12 +135,12 @@ def _by_calibration(tally: Tally) -> dict[int, list[tuple[int, dict[BinCounter, 
     """The changes of the bins of each calibration, days together."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = tally.changes
-    kinds: Sequence[tuple[Mapping[Cell, list[float]], tuple[BinCounter, ...]]] = (
+    kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (
         (changes.served, SERVED),
         (changes.labeled, LABELED),
         (changes.corrected, CORRECTED),
     )
-    for cells, columns in kinds:
-        for cell, sums in cells.items():
-            found[cell.calibration_id].append((cell.bin, dict(zip(columns, sums, strict=False))))
+    for by_day_bin, columns in kinds:
+        for day_bin, sums in by_day_bin.items():
+            found[day_bin.calibration_id].append((day_bin.bin, dict(zip(columns, sums, strict=False))))
     return found

@@ -21,7 +21,7 @@ from monitoring.drift import watch
 from monitoring.ledger.calibrations import PROMOTED
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
-from monitoring.ledger.shown import shown
+from monitoring.ledger.visible_versions import visible_versions
 
 LABELS = ("model", "version", "ledger")
 _GAUGES = {
@@ -47,7 +47,7 @@ class DriftGauges(Collector):
         """The families with a sample for each version that is watched."""
         try:
             with self._ledger.read() as connection:
-                versions = shown(connection, now_ns=self._ledger.clock())
+                versions = visible_versions(connection, now_ns=self._ledger.clock())
                 detectors = self._detectors(connection, [version.calibration_id for version in versions])
                 superseded = _superseded(connection)
                 name = ledger_name(connection)

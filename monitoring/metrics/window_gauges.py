@@ -14,7 +14,7 @@ from monitoring.feedback import pending
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import monitor_state
-from monitoring.ledger.shown import Shown, shown
+from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
 _GAUGES = {
@@ -51,7 +51,7 @@ class WindowGauges(Collector):
         """The families with a sample for each calibration served lately, and each window."""
         try:
             with self._ledger.read() as connection:
-                versions = shown(connection, now_ns=self._ledger.clock())
+                versions = visible_versions(connection, now_ns=self._ledger.clock())
                 self._refresh(connection, versions)
                 held = pending.count(connection)
         except SQLAlchemyError as error:
@@ -70,7 +70,7 @@ class WindowGauges(Collector):
         windows = [GaugeMetricFamily(*gauge, labels=("model", "version", "window")) for gauge in _GAUGES.items()]
         return [*windows, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
-    def _refresh(self, connection: Connection, versions: Iterable[Shown]) -> None:
+    def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
         stands = select(columns.calibration_id, columns.last_feedback_id)
         now = dict(connection.execute(stands).all())

@@ -1,4 +1,4 @@
-"""The detour: where answers go while the ledger is away, and how they come back into it.
+"""The fallback: where answers go while the ledger is away, and how they come back into it.
 
 Used by the recorder's thread alone. After a failure the ledger is left alone for a while, longer each time, because
 asking a database that does not answer costs seconds in which nobody gets an answer. Once it is back, what was spooled
@@ -30,7 +30,7 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, DBAPIError | PoolTimeout) and not refused
 
 
-class Detour:
+class Fallback:
     """Takes answers that the ledger could not; `join` writes frames to the ledger, or raises."""
 
     def __init__(

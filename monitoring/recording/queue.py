@@ -51,18 +51,19 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Group:
+class CommitGroup:
     """What goes into one commit."""
 
     batches: list[Batch]
     labels: list[Labels]
 
-    def apart(self) -> "list[Group]":
-        """The same work as groups of one, for when the whole was refused because of one."""
-        return [Group([batch], []) for batch in self.batches] + [Group([], [labels]) for labels in self.labels]
+    def split(self) -> "list[CommitGroup]":
+        """Return the same work in groups of one, to find the piece for which the whole was refused."""
+        batches = [CommitGroup([batch], []) for batch in self.batches]
+        return batches + [CommitGroup([], [labels]) for labels in self.labels]
 
 
-class Inbox:
+class WorkQueue:
     """Many threads put, one takes. Closing lets the taker empty it, then gives it None."""
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class Inbox:
                 queues[type(piece)].append(piece)
             self._arrived.notify()
 
-    def take(self, timeout_s: float | None = None) -> Group | Task | None:
+    def take(self, timeout_s: float | None = None) -> CommitGroup | Task | None:
         """Wait for work: tasks and groups in turn where both wait, a group that is empty after `timeout_s`.
 
         None once closed and empty.
@@ -96,7 +97,7 @@ class Inbox:
                 return self._tasks.popleft()
             batches = _portion(self._batches, ROWS_AT_ONCE, lambda batch: len(batch.rows))
             labels = _portion(self._labels, LABELS_AT_ONCE, lambda portion: len(portion.items))
-            return None if self._closed and not (batches or labels) else Group(batches, labels)
+            return None if self._closed and not (batches or labels) else CommitGroup(batches, labels)
 
     def close(self) -> None:
         """Refuse new work; what is here is still taken."""

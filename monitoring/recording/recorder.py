@@ -1,7 +1,7 @@
 """The recorder: the one thread that writes to the ledger.
  Whatever waits goes into one commit, answers first, then labels; only after the commit does anybody hear of
 it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, or, with a
-spool, sends the answers on a detour; either way the thread goes on.
+spool, sends the answers on a fallback; either way the thread goes on.
 """
 
 import logging
@@ -31,11 +31,11 @@ from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import note_shadow
-from monitoring.ledger.shown import shown
-from monitoring.ledger.slices import Slices
+from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.visible_versions import visible_versions
 from monitoring.metrics.counters import MonitorMetrics
-from monitoring.recording.fallback import Detour, is_away
-from monitoring.recording.queue import LABELS_AT_ONCE, Batch, Done, Group, Inbox, Labels, Task
+from monitoring.recording.fallback import Fallback, is_away
+from monitoring.recording.queue import LABELS_AT_ONCE, Batch, CommitGroup, Done, Labels, Task, WorkQueue
 from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
 
@@ -62,11 +62,11 @@ class Recorder:
         self._metrics = metrics
         self._settings = settings or DriftSettings()
         self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
-        slices = Slices(self._calibrations)
+        slices = SliceNames(self._calibrations)
         self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
-        self._inbox = Inbox()
+        self._queue = WorkQueue()
         self._writer = ledger.writer()
-        self._detour = Detour(spool, metrics, join=self._join)
+        self._fallback = Fallback(spool, metrics, join=self._join)
         self._recall()
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
@@ -106,7 +106,7 @@ class Recorder:
         `inputs`: the brightness of their images, where the card has a reference for it.
         """
         try:
-            self._inbox.put(Batch(rows, done, inputs))
+            self._queue.put(Batch(rows, done, inputs))
         except RecorderClosed as error:
             done(error)
 
@@ -114,7 +114,7 @@ class Recorder:
         """Write labels; the results come in the items' order. If it fails, sending the same again is safe."""
         starts = range(0, len(items), LABELS_AT_ONCE)
         portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
-        self._inbox.put(*portions)
+        self._queue.put(*portions)
         return _gathered([portion.future for portion in portions])
 
     def acknowledge(
@@ -160,7 +160,7 @@ class Recorder:
         """Show at zero what other processes have registered since: their labels may come here."""
 
         def read(connection: Connection) -> list[CalibrationRow]:
-            lately = {version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())}
+            lately = {version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())}
             return load(connection, sorted(lately - self._calibrations.keys()))
 
         def know(rows: list[CalibrationRow]) -> None:
@@ -175,7 +175,7 @@ class Recorder:
 
     def close(self) -> None:
         """Write what waits, then stop. May be called twice."""
-        self._inbox.close()
+        self._queue.close()
         self._thread.join()
 
     def __enter__(self) -> "Recorder":
@@ -188,13 +188,13 @@ class Recorder:
 
     def _submit(self, run: Callable[[Connection], Any], committed: Callable[[Any], None]) -> Future[Any]:
         task = Task(run, committed)
-        self._inbox.put(task)
+        self._queue.put(task)
         return task.future
 
     def _recall(self) -> None:
         """Know, and show at zero, what was served lately: its labels may come before it is served again."""
         with self._ledger.read() as connection:
-            lately = [version.calibration_id for version in shown(connection, now_ns=self._ledger.clock())]
+            lately = [version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())]
             for row in load(connection, lately):
                 self._know(row)
 
@@ -203,10 +203,10 @@ class Recorder:
         self._metrics.birth(row)
 
     def _work(self) -> None:
-        while (work := self._inbox.take(self._detour.wait_s)) is not None:
+        while (work := self._queue.take(self._fallback.wait_s)) is not None:
             try:
                 self._run(work) if isinstance(work, Task) else self._take(work)
-                self._detour.advance()
+                self._fallback.advance()
             except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
                 _log.exception("the recorder failed after a commit")
         self._writer.close()
@@ -220,31 +220,31 @@ class Recorder:
         else:
             task.future.set_result(result)
 
-    def _take(self, group: Group) -> None:
-        """Write a group, by the detour while the ledger rests; labels wait until all answers are in the ledger."""
-        if self._detour.rows and group.labels:
-            error = AnswersSpooled(self._detour.rows)
+    def _take(self, group: CommitGroup) -> None:
+        """Write a group, by the fallback while the ledger rests; labels wait until all answers are in the ledger."""
+        if self._fallback.rows and group.labels:
+            error = AnswersSpooled(self._fallback.rows)
             for portion in group.labels:
                 portion.future.set_exception(error)
-            group = Group(group.batches, [])
-        if group.batches and self._detour.open and self._detour.ledger_rests:
+            group = CommitGroup(group.batches, [])
+        if group.batches and self._fallback.open and self._fallback.ledger_rests:
             self._divert(group)
         elif group.batches or group.labels:
             self._write(group)
 
-    def _write(self, group: Group) -> None:
+    def _write(self, group: CommitGroup) -> None:
         now_ns = self._ledger.clock()
         try:
             tally, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
-            parts = group.apart()
+            parts = group.split()
             if isinstance(error, OperationalError) or len(parts) == 1:
                 self._give_up(group, error)
                 return
             for part in parts:  # one of them is at fault, not the database: the others must not suffer
                 self._write(part)
             return
-        self._detour.reached()
+        self._fallback.reached()
         try:
             self._metrics.count(tally, self._calibrations)
         finally:
@@ -255,35 +255,35 @@ class Recorder:
         tally = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
         self._metrics.count(tally, self._calibrations)
 
-    def _give_up(self, group: Group, error: Exception) -> None:
-        """What cannot be written fails; where it is the ledger's fault, answers may take the detour."""
-        if not (self._detour.open and is_away(error)):
+    def _give_up(self, group: CommitGroup, error: Exception) -> None:
+        """What cannot be written fails; where it is the ledger's fault, answers may take the fallback."""
+        if not (self._fallback.open and is_away(error)):
             _fail(group, error)
             return
-        self._detour.rest(error)
+        self._fallback.rest(error)
         for portion in group.labels:
             portion.future.set_exception(error)
         if group.batches:
-            self._divert(Group(group.batches, []))
+            self._divert(CommitGroup(group.batches, []))
 
-    def _divert(self, group: Group) -> None:
+    def _divert(self, group: CommitGroup) -> None:
         failed: Exception | None = None
         try:
-            self._detour.take([row for batch in group.batches for row in batch.rows], self._calibrations)
+            self._fallback.take([row for batch in group.batches for row in batch.rows], self._calibrations)
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             failed = error
         for batch in group.batches:
             _call(batch.done, failed)
 
 
-def _succeed(group: Group, results: list[list[FeedbackResult]]) -> None:
+def _succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
     for batch in group.batches:
         _call(batch.done, None)
     for portion, result in zip(group.labels, results, strict=True):
         portion.future.set_result(result)
 
 
-def _fail(group: Group, error: Exception) -> None:
+def _fail(group: CommitGroup, error: Exception) -> None:
     _log.error("a commit failed: %s", error, extra={"batches": len(group.batches), "labels": len(group.labels)})
     for batch in group.batches:
         _call(batch.done, error)

@@ -18,8 +18,8 @@ from monitoring.ledger.calibrations import CalibrationRow, of_card
 from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
-from monitoring.ledger.slices import Slices
-from monitoring.recording.queue import Batch, Group, Labels
+from monitoring.ledger.slices import SliceNames
+from monitoring.recording.queue import Batch, CommitGroup, Labels
 from monitoring.recording.spool import Frame
 
 
@@ -29,10 +29,12 @@ class Commit:
 
     calibrations: dict[int, CalibrationRow]
     policy: FeedbackPolicy
-    slices: Slices
+    slices: SliceNames
     shard: int = 0
 
-    def write(self, connection: Connection, group: Group, *, now_ns: int) -> tuple[Tally, list[list[FeedbackResult]]]:
+    def write(
+        self, connection: Connection, group: CommitGroup, *, now_ns: int
+    ) -> tuple[Tally, list[list[FeedbackResult]]]:
         """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
         tally = Tally()
         self.slices.begin()
@@ -52,7 +54,7 @@ class Commit:
     def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> Tally:
         """Write spooled answers, but for those that are there already: a commit may have succeeded unheard."""
         rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
-        group = Group([Batch(absent(connection, rows), lambda _: None)], [])
+        group = CommitGroup([Batch(absent(connection, rows), lambda _: None)], [])
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
@@ -108,7 +110,7 @@ class Commit:
         return results
 
 
-def _await_requests(connection: Connection, group: Group, rows: Sequence[PredictionRow]) -> None:
+def _await_requests(connection: Connection, group: CommitGroup, rows: Sequence[PredictionRow]) -> None:
     """See that a label by request id and its answer, in two processes at once, cannot miss each other."""
     if any(item.request_id is not None for portion in group.labels for item in portion.items):
         lock(connection, Lock.REQUESTS)

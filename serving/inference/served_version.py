@@ -22,7 +22,7 @@ import uuid_utils
 from model_store.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.shadows import twin
+from monitoring.ledger.shadows import shadow_id
 from monitoring.ledger.sums import DAY_NS
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
@@ -171,7 +171,9 @@ class ServedVersion:
             if not confidence <= 1.0:  # NaN, which argmax puts first
                 answers.append(None)
                 continue
-            identity = uuid_utils.uuid7() if entry.shadow_of is None else uuid_utils.UUID(bytes=twin(entry.shadow_of))
+            identity = (
+                uuid_utils.uuid7() if entry.shadow_of is None else uuid_utils.UUID(bytes=shadow_id(entry.shadow_of))
+            )
             entry.given_id = prediction_id = identity.bytes
             form = entry.form or self._form
             answer = form.fill(str(identity), entry.request_id, predicted, values)

@@ -1,4 +1,4 @@
-"""The monitor of a process: ledger, recorder and caretaker, opened and closed together; nothing where it is off."""
+"""A process's ledger, recorder and maintenance worker, opened and closed together; nothing where monitoring is off."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,7 +14,7 @@ from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.calibrations import promoted_version
 from monitoring.ledger.database import Ledger
-from monitoring.maintenance.worker import Caretaker
+from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
@@ -69,8 +69,8 @@ def open_monitor(
             yield Monitor(recorder, [], alarmed)
             return
         mounted = routes(recorder, ledger, metrics, production=production or partial(_noted, ledger))
-        with Caretaker(ledger, recorder, registry, retention_s=kept_s) as caretaker:
-            yield Monitor(recorder, list(mounted), alarmed, lambda: caretaker.leads, ledger)
+        with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s) as worker:
+            yield Monitor(recorder, list(mounted), alarmed, lambda: worker.leads, ledger)
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:

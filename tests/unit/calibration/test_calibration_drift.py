@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.drift import LOG_ODDS_SHIFTS, DriftDetector, DriftSettings, DriftState, StateOutdated, Stream
+from calibration.drift import LOG_ODDS_SHIFTS, DriftDetector, DriftSettings, DriftState, LabelStream, StateOutdated
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)
@@ -99,7 +99,7 @@ def test_a_class_of_its_own_is_found_and_named() -> None:
     assert late is not None
     assert early is not None
     assert early < late
-    assert (split.stream, split.direction) == (Stream("class", 1), "over")
+    assert (split.stream, split.direction) == (LabelStream("class", 1), "over")
 
 
 def test_the_bin_that_raised_the_alarm_is_named() -> None:
@@ -109,7 +109,7 @@ def test_the_bin_that_raised_the_alarm_is_named() -> None:
     right = rng.random(3000) < p + 0.2 * (p == 0.63) - 0.05 * (p == 0.83)
     detector = DriftDetector(DriftSettings())
     assert detector.update_many(p, right) is not None
-    assert (detector.stream, detector.direction) == (Stream("bin", 9), "under")
+    assert (detector.stream, detector.direction) == (LabelStream("bin", 9), "under")
     assert detector.evidence.shape == (16, 2)
     assert np.log(detector.evidence.sum()) == pytest.approx(detector.log_evalue)
 

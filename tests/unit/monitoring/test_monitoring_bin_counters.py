@@ -2,7 +2,7 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from monitoring.ledger.shown import VERSIONS_SHOWN
+from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
 from monitoring.metrics.bin_counters import BinCounter, BinCounters
 
 ANSWERS = BinCounter("answers", "Answers.")
@@ -27,13 +27,13 @@ def test_series_are_born_at_zero_and_add_up() -> None:
 def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> None:
     counters = BinCounters((ANSWERS,))
     counters.birth("other", "1")
-    for version in range(VERSIONS_SHOWN):
+    for version in range(VISIBLE_VERSIONS):
         assert counters.birth("m", str(version)) == []
     counters.add("m", "0", [(0, {ANSWERS: 1})])
     assert counters.birth("m", "new") == [("m", "1")]
     (family,) = counters.collect()
     shown = {(sample.labels["model"], sample.labels["version"]) for sample in family.samples}
-    assert len(shown) == VERSIONS_SHOWN + 1
+    assert len(shown) == VISIBLE_VERSIONS + 1
     assert {("m", "0"), ("m", "new"), ("other", "1")} <= shown
     assert ("m", "1") not in shown
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from calibration.drift import DriftSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.predictions import PredictionRow
-from monitoring.ledger.slices import Traits
-from monitoring.ledger.sums import Cell, Counted, LabelKey, SumChanges
+from monitoring.ledger.slices import SliceKeys
+from monitoring.ledger.sums import Counted, DayBin, LabelKey, SumChanges
 from tests.unit.monitoring.builders import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.unit.monitoring.desk import Clock, Desk, assert_same_state
 
@@ -84,7 +84,7 @@ def test_sums_by_column_are_sums_one_by_one(labels: list[tuple[float, int, int, 
     keys: list[LabelKey] = []
     for p, predicted, true, tags in labels:
         bin_number = min(int(p * 15), 14)
-        single.label(Counted(Cell(1, 7, bin_number), p, Traits(predicted, tags, False)), true)
+        single.label(Counted(DayBin(1, 7, bin_number), p, SliceKeys(predicted, tags, False)), true)
         keys.append((1, 7, bin_number, predicted, tags, False, true))
     correct = np.array([predicted == true for _, predicted, true, _ in labels])
     many.label_many(keys, np.array([p for p, *_ in labels]), correct)

@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.feedback import FeedbackItem
-from monitoring.ledger.shown import VERSIONS_SHOWN
+from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.window_gauges import WindowGauges
 from tests.unit.monitoring.builders import DAY_NS, label, make_card, make_row
@@ -126,7 +126,7 @@ def test_a_version_registered_long_ago_that_still_answers_is_shown(tmp_path: Pat
 
 
 def test_of_a_model_only_so_many_versions_are_shown(desk: Desk, clock: Clock) -> None:
-    for version in range(2, VERSIONS_SHOWN + 3):
+    for version in range(2, VISIBLE_VERSIONS + 3):
         clock.now_ns += 1
         desk.recorder.register(make_card(version=version))
     desk.registry.register(WindowGauges(desk.ledger))
@@ -138,7 +138,7 @@ def test_of_a_model_only_so_many_versions_are_shown(desk: Desk, clock: Clock) ->
         for sample in family.samples
         if "version" in sample.labels
     }
-    assert versions == {str(version) for version in range(3, VERSIONS_SHOWN + 3)}
+    assert versions == {str(version) for version in range(3, VISIBLE_VERSIONS + 3)}
     desk.serve(make_row(1))
     desk.label(label(1), label(1))  # a late label brings its version back, at the cost of the one unused longest
     assert desk.metric("feedback_duplicates_total") == 1

@@ -12,11 +12,11 @@ from monitoring.ledger.schema import bin_day, calibration
 from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.sums import DAY_NS
 
-SHOWN_NS = 90 * DAY_NS
-VERSIONS_SHOWN = 20  # of a model: what bounds the number of series
+VISIBLE_NS = 90 * DAY_NS
+VISIBLE_VERSIONS = 20  # of a model: what bounds the number of series
 
 
-class Shown(NamedTuple):
+class VisibleVersion(NamedTuple):
     """A calibration without its card."""
 
     calibration_id: int
@@ -24,22 +24,22 @@ class Shown(NamedTuple):
     version: str
 
 
-def shown(connection: Connection, *, now_ns: int) -> list[Shown]:
+def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
     """Of each version the card registered last, of each model the versions registered last, oldest first."""
     columns = calibration.c
-    wanted = select(columns.calibration_id, columns.model, columns.version).where(lately(now_ns))
+    wanted = select(columns.calibration_id, columns.model, columns.version).where(visible(now_ns))
     newest_first = wanted.order_by(columns.registered_at_ns.desc(), columns.calibration_id.desc())
-    found: dict[str, dict[int, Shown]] = {}
+    found: dict[str, dict[int, VisibleVersion]] = {}
     for calibration_id, model, version in connection.execute(newest_first):
         versions = found.setdefault(model, {})
-        if version not in versions and len(versions) < VERSIONS_SHOWN:
-            versions[version] = Shown(calibration_id, model, str(version))
+        if version not in versions and len(versions) < VISIBLE_VERSIONS:
+            versions[version] = VisibleVersion(calibration_id, model, str(version))
     return [each for model in sorted(found) for each in reversed(found[model].values())]
 
 
-def lately(now_ns: int) -> ColumnElement[bool]:
-    """The condition: taken up, or answering, since `SHOWN_NS` before now."""
-    since_ns = now_ns - SHOWN_NS
+def visible(now_ns: int) -> ColumnElement[bool]:
+    """The condition: taken up, or answering, since `VISIBLE_NS` before now."""
+    since_ns = now_ns - VISIBLE_NS
     columns = bin_day.c
     answered = exists().where(
         columns.calibration_id == calibration.c.calibration_id,

@@ -8,8 +8,8 @@ import psycopg
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger import Ledger
-from monitoring.maintenance.leader import Lead
-from monitoring.maintenance.worker import Caretaker
+from monitoring.maintenance.leader import Leadership
+from monitoring.maintenance.worker import MaintenanceWorker
 from tests.unit.monitoring.builders import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import BOTH_DATABASES, Clock, Desk
 
@@ -24,7 +24,7 @@ def wait_until(true: Callable[[], bool], within_s: float = 20) -> None:
 
 
 def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
-    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Lead(one) as first, Lead(other) as second:
+    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
         assert [first.held(), second.held(), first.held()] == [True, False, True]
         first.close()
         assert [second.held(), first.held()] == [True, False]
@@ -33,7 +33,7 @@ def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
 def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
     if not ledger_url.startswith("postgresql"):
         return  # a file's lock cannot be taken from a process that lives
-    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Lead(one) as first, Lead(other) as second:
+    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
         assert first.held()
         with psycopg.connect(ledger_url.replace("+psycopg", ""), autocommit=True) as database:
             holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
@@ -48,23 +48,23 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
     clock = Clock()
     with Desk(ledger_url, clock) as desk, Ledger(ledger_url, clock=clock) as other:
         desk.serve(make_row(1, served_at_ns=NOW_NS - 40 * DAY_NS), make_row(2, served_at_ns=NOW_NS - 5 * DAY_NS))
-        with Lead(other) as lead:
-            assert lead.held()
-            with caretaker(desk) as idle:
+        with Leadership(other) as leadership:
+            assert leadership.held()
+            with worker(desk) as idle:
                 wait_until(lambda: idle._thread.is_alive())
                 assert not idle.leads
         assert desk.rows("SELECT count(*) FROM prediction") == [(2,)]
-        with caretaker(desk):
+        with worker(desk):
             wait_until(lambda: desk.rows("SELECT count(*) FROM prediction") == [(1,)])
             clock.now_ns += 30 * DAY_NS  # it goes on leading: a new day, a new look
             wait_until(lambda: desk.rows("SELECT count(*) FROM prediction") == [(0,)])
         assert desk.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
-        with Lead(other) as lead:
-            assert lead.held()  # it was given up at the end
+        with Leadership(other) as leadership:
+            assert leadership.held()  # it was given up at the end
 
 
-def caretaker(desk: Desk) -> Caretaker:
-    return Caretaker(desk.ledger, desk.recorder, CollectorRegistry(), retention_s=30 * 86_400.0, look_s=0.01)
+def worker(desk: Desk) -> MaintenanceWorker:
+    return MaintenanceWorker(desk.ledger, desk.recorder, CollectorRegistry(), retention_s=30 * 86_400.0, look_s=0.01)
 
 
 def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
