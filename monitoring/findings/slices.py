@@ -53,6 +53,11 @@ class Slice:
     p_value: float = math.nan
     significant: bool = False
 
+    @property
+    def is_tested(self) -> bool:
+        """Whether it had labels enough to be tested."""
+        return math.isfinite(self.p_value)
+
 
 @dataclass(frozen=True)
 class Slices:

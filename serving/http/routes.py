@@ -1,6 +1,5 @@
 """The rare routes: liveness, readiness, what is loaded, an index page, and what monitoring mounts here."""
 
-import html
 from collections.abc import Callable, Sequence
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from monitoring.pages.rendering import render
 from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import Fleet, Slot
 from serving.deployment.store_watcher import Refusal
@@ -135,23 +135,12 @@ def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:
 
 def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
     """A page without assets: what is loaded and where to look."""
-    loaded = [f"<li>{html.escape(name)}, version {slot.production.card.version}</li>" for name, slot in slots.items()]
     addresses = [
-        _address(method, route.path)
+        (method, route.path)
         for route in routes
         if isinstance(route, Route) and route.include_in_schema
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
-    addresses.append(_address("POST", "/predictions/{model}[/{version}]"))
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Candor</title>"
-        "<style>body{font:16px/1.5 system-ui;margin:3em auto;max-width:40em;padding:0 1em}code{font-size:15px}</style>"
-        f"<h1>Candor</h1><h2>Models</h2><ul>{''.join(loaded) or '<li>none is loaded</li>'}</ul>"
-        f"<h2>Addresses</h2><ul>{''.join(addresses)}</ul></html>"
-    )
-
-
-def _address(method: str, path: str) -> str:
-    shown = html.escape(path)
-    linked = f'<a href="{shown}">{shown}</a>' if method == "GET" and "{" not in path else shown
-    return f"<li><code>{method} {linked}</code></li>"
+    addresses.append(("POST", "/predictions/{model}[/{version}]"))
+    models = [(name, slot.production.card.version) for name, slot in slots.items()]
+    return render("server.html", models=models, addresses=addresses)

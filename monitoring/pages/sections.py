@@ -1,0 +1,101 @@
+"""What the sections that the model page and the report share are filled with."""
+
+import math
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, NamedTuple
+
+from monitoring.findings.drift import Drift
+from monitoring.pages.day_chart import Mark, day_chart
+from monitoring.pages.diagram import reliability_diagram
+from monitoring.pages.wording import SHORT_WORDS, WORDS
+from monitoring.reports.page_data import Dossier
+from monitoring.reports.report import Report
+
+_SLICE_LIMIT = 12  # rows of the table of slices
+_MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
+_MEASURES = (
+    ("ece", "Calibration error (ECE)", "average distance between confidence and accuracy, bin by bin"),
+    ("noise_floor", "Noise floor", "the ECE that chance alone gives a perfect model on as many labels"),
+    ("debiased_rms", "Debiased error", "root mean square error with chance taken out"),
+    ("mce", "Largest error in a bin", "the worst bin; jumpy where a bin holds few answers"),
+    ("signed_gap", "Confidence minus accuracy", "above zero: too sure of itself"),
+    ("accuracy", "Accuracy", "answers that were right"),
+    ("mean_confidence", "Mean confidence", "how sure it was of them"),
+)
+
+
+class Bar(NamedTuple):
+    """An ECE as a bar; `tone` is a class of the style sheet."""
+
+    name: str
+    ece: float | None
+    tone: str
+    width_percent: int
+
+
+class MeasureRow(NamedTuple):
+    """A measure now and on the card."""
+
+    title: str
+    explanation: str
+    now: float | None
+    card: float | None
+    signed: bool
+
+
+def sections(found: Dossier) -> dict[str, Any]:
+    """The values of the templates in `templates/sections`."""
+    report = found.report
+    marks = [
+        Mark(_day(entry), entry["kind"], entry["sentence"])
+        for entry in found.of_this_version
+        if entry["kind"] in _MARKED
+    ]
+    return {
+        "report": report,
+        "versions": found.versions,
+        "entries": found.entries,
+        "words": WORDS,
+        "short_words": SHORT_WORDS,
+        "diagram": reliability_diagram(report.bins),
+        "day_chart": day_chart(found.days, marks),
+        "bars": _bars(report),
+        "evidence": evidence(report.drift),
+        "measure_rows": list(_measure_rows(report)),
+        "slice_limit": _SLICE_LIMIT,
+    }
+
+
+def evidence(drift: Drift | None) -> float | None:
+    """The share of the evidence that an alarm takes, in [0, 1]; 1 while one stands, None where nothing is watched."""
+    if drift is None:
+        return None
+    found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
+    return 1.0 if drift.active else min(1.0, found / drift.log_threshold)
+
+
+def _bars(report: Report) -> list[Bar]:
+    """ECE, its noise floor and the card's ECE on one axis."""
+    eces = {
+        "now": (report.measures.ece, "accent"),
+        "chance alone": (report.measures.noise_floor, "muted-tone"),
+        "as promised": (report.reference.get("ece"), "good"),
+    }
+    known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
+    full = max([0.1, *known])
+    return [Bar(name, ece, tone, _percent_of(ece, full)) for name, (ece, tone) in eces.items()]
+
+
+def _percent_of(ece: float | None, full: float) -> int:
+    return round(100 * ece / full) if ece is not None and math.isfinite(ece) else 0
+
+
+def _measure_rows(report: Report) -> Iterator[MeasureRow]:
+    for key, title, explanation in _MEASURES:
+        now, card = getattr(report.measures, key), report.reference.get(key)
+        yield MeasureRow(title, explanation, now, card, signed=key == "signed_gap")
+
+
+def _day(entry: dict[str, Any]) -> int:
+    return date.fromisoformat(entry["at"][:10]).toordinal() - date(1970, 1, 1).toordinal()
