@@ -1,29 +1,35 @@
-"""`candor data check`: what a data set is, before hours go into training on it."""
+"""`candor data check`: inspect a data set before spending hours on training."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from candor.commands.options import JsonOption, cache_folder
 
-app = typer.Typer(help="Look at the images that a model is to be trained on.", no_args_is_help=True)
+if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from training.datasets.records import LoadArguments
 
-LayoutOption = Annotated[str | None, typer.Option(help="How the images lie on disk (default: recognized).")]
+app = typer.Typer(help="Inspect the images that a model will be trained on.", no_args_is_help=True)
+
+LayoutOption = Annotated[str | None, typer.Option(help="How the images are stored (default: detected).")]
 GroupOption = Annotated[
-    str | None, typer.Option(help="Regular expression whose first group, in the file name, is the patient or slide.")
+    str | None,
+    typer.Option(help="Regular expression on the file name; its first group identifies the patient or slide."),
 ]
-LeakageOption = Annotated[bool, typer.Option("--allow-leakage", help="Go on although splits share images or patients.")]
+LeakageOption = Annotated[
+    bool, typer.Option("--allow-leakage", help="Continue although splits share images or patients.")
+]
 CorruptOption = Annotated[float, typer.Option(min=0, max=1, help="Share of images that may be missing or damaged.")]
 WindowOption = Annotated[
-    str | None, typer.Option(help="CENTER,WIDTH by which gray DICOM is shown (default: the layout's, else the file's).")
+    str | None, typer.Option(help="CENTER,WIDTH of the window for gray DICOM (default: the layout's, else the file's).")
 ]
 FirstFrameOption = Annotated[
-    bool, typer.Option("--first-frame", help="Of DICOM files with several frames, take the first.")
+    bool, typer.Option("--first-frame", help="Use the first frame of DICOM files that have several.")
 ]
 
 
-def loading(
+def load_arguments(
     *,
     layout: str | None,
     group_pattern: str | None,
@@ -31,8 +37,8 @@ def loading(
     max_corrupt: float,
     window: str | None,
     first_frame: bool,
-) -> dict[str, Any]:
-    """The options above as arguments of `load_dataset`; a usage error for a window that is none."""
+) -> "LoadArguments":
+    """The options above as arguments of `load_dataset`; a usage error for an invalid window."""
     return {
         "layout": layout,
         "group_pattern": group_pattern,
@@ -49,9 +55,9 @@ def _window(text: str | None) -> tuple[float, float] | None:
     try:
         center, width = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"the window {text!r} is not of the form CENTER,WIDTH, such as 40,80") from error
+        raise typer.BadParameter(f"got the window {text!r}; expected CENTER,WIDTH, such as 40,80") from error
     if width < 1:
-        raise typer.BadParameter(f"the width of the window is {width:g}; expected 1 or more")
+        raise typer.BadParameter(f"got a window width of {width:g}; expected 1 or more")
     return center, width
 
 
@@ -64,17 +70,17 @@ def check(
     max_corrupt: CorruptOption = 0.01,
     window: WindowOption = None,
     first_frame: FirstFrameOption = False,
-    seed: Annotated[int, typer.Option(help="Draws the splits that the data lacks, as `candor train` would.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the splits that the data lacks, as in `candor train`.")] = 0,
     json_out: JsonOption = False,
 ) -> None:
-    """Show layout, classes and splits, corrupt files and leakage; exit code 1 where training would be refused."""
+    """Show layout, classes, splits, corrupt files and leakage; exit code 1 if training would be refused."""
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.dataset import data_tables
     from candor.terminal.progress import bars
     from training.datasets import describe, load_dataset
     from training.datasets.errors import CorruptDataset, LeakingSplits
 
-    options = loading(
+    options = load_arguments(
         layout=layout,
         group_pattern=group_pattern,
         allow_leakage=allow_leakage,
@@ -87,9 +93,10 @@ def check(
         refusal = None
         try:
             dataset = load(**options)
-        except (CorruptDataset, LeakingSplits) as error:  # show the rest of it as well
+        except (CorruptDataset, LeakingSplits) as error:  # show the rest of the report as well
             refusal = str(error)
-            dataset = load(**options | {"max_corrupt": 1.0, "allow_leakage": True})
+            options["max_corrupt"], options["allow_leakage"] = 1.0, True
+            dataset = load(**options)
     found = describe(dataset) | {"refused": refusal}
     if json_out:
         print_json(found)

@@ -1,15 +1,13 @@
-"""`candor experiment`: the paper's tables and figures, and the choice of a method, each resumable cell by cell."""
+"""`candor experiment`: the paper's tables and figures, and the choice of a method. Every command can be resumed."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, cache_folder, settings
+from candor.commands.experiment_context import grid_of, open_context, show_tables
+from candor.commands.options import JsonOption, cache_folder
 
 experiment = typer.Typer(
     name="experiment",
@@ -17,19 +15,20 @@ experiment = typer.Typer(
     no_args_is_help=True,
 )
 
-OutOption = Annotated[Path | None, typer.Option(help="Folder of cells and tables (default: experiments/NAME).")]
-JobsOption = Annotated[int, typer.Option(min=1, help="Processes of one thread each.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder for cells and tables (default: experiments/NAME).")]
+JobsOption = Annotated[int, typer.Option(min=1, help="Parallel processes, one thread each.")]
 DataOption = Annotated[
-    list[str] | None, typer.Option(help="Data set, 'PATH [key=value ...]'; may be repeated. In place of the preset's.")
+    list[str] | None, typer.Option(help="Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.")
 ]
 NetworkOption = Annotated[
-    list[str] | None, typer.Option(help="Network, 'NAME [key=value ...]'; may be repeated. In place of the preset's.")
+    list[str] | None, typer.Option(help="Network, 'NAME [key=value ...]', instead of the preset's; repeatable.")
 ]
 MethodOption = Annotated[
-    list[str] | None, typer.Option(help="Method, 'LOSS [xHEADS] [ema] [key=value ...]'; may be repeated.")
+    list[str] | None,
+    typer.Option(help="Method, 'LOSS [xHEADS] [ema] [key=value ...]', instead of the preset's; repeatable."),
 ]
-SeedsOption = Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a page.")]
+SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted from 0.")]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
 CORES = os.cpu_count() or 1
 
 
@@ -45,23 +44,23 @@ def compare(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Tables 1, 2 and 3: methods and calibrators by ECE, accuracy and MCE, over seeds, beside the paper's figures."""
+    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the paper's figures."""
     from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
-    context = _context(preset, data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with context.open():
-        found = run_comparison(context.grid, context.datasets, context.runner, data_folder=context.data_folder)
-    found.write(context.folder)
+    grid, folder = grid_of(preset, data=data, network=network, method=method, seeds=seeds), _folder(out, preset)
+    with open_context(grid, folder, jobs=jobs) as context:
+        found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
+    found.write(folder)
     if json_out:
         print_json(found.as_rows())
         return
-    context.show(found.tables(), found.notes, markdown=markdown)
+    show_tables(found.tables(), folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
 def beta(
-    loss: Annotated[str, typer.Option(help="The loss whose strength is varied.")] = "dca",
+    loss: Annotated[str, typer.Option(help="Loss whose strength varies.")] = "dca",
     betas: Annotated[str, typer.Option(help="Strengths, separated by commas.")] = "1,5,10,15,20,25",
     data: DataOption = None,
     network: NetworkOption = None,
@@ -70,19 +69,19 @@ def beta(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figures 4 and 5: training by four strengths of the auxiliary loss, and ECE by strength."""
+    """Figures 4 and 5: training at four strengths of the auxiliary loss, and ECE by strength."""
     from training.experiments.beta import beta_grid, draw_betas, draw_panels, panels_grid
     from training.experiments.compare import compare as run_comparison
     from training.experiments.curves import trace
 
-    context = _context("beta", data=data, network=network, method=None, seeds=seeds, out=out, jobs=jobs)
-    grid = beta_grid(context.grid, loss=loss, betas=_numbers(betas))
-    with context.open():
+    folder = _folder(out, "beta")
+    grid = beta_grid(grid_of("beta", data=data, network=network, seeds=seeds), loss=loss, betas=_numbers(betas))
+    with open_context(grid, folder, jobs=jobs) as context:
         found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
         traces, _ = trace(panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder)
-    found.write(context.folder)
-    draw_panels(traces, context.folder)
-    context.show(draw_betas(found, grid, context.folder), found.notes, markdown=markdown)
+    found.write(folder)
+    draw_panels(traces, folder)
+    show_tables(draw_betas(found, grid, folder), folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -91,7 +90,7 @@ def curves(
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Long enough to overfit.")] = 40,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs, enough to overfit.")] = 40,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -99,11 +98,12 @@ def curves(
     """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate."""
     from training.experiments.curves import draw_curves, trace
 
-    context = _context("curves", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    grid = context.with_changes(epochs=epochs, decay="none")
-    with context.open():
+    folder = _folder(out, "curves")
+    grid = grid_of("curves", data=data, network=network, method=method, seeds=seeds)
+    grid = grid.with_changes(epochs=epochs, decay="none")
+    with open_context(grid, folder, jobs=jobs) as context:
         traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
-    context.show(draw_curves(traces, context.folder), notes, markdown=markdown)
+    show_tables(draw_curves(traces, folder), folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
@@ -119,10 +119,10 @@ def embed(
     """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette)."""
     from training.experiments.curves import draw_embeddings, trace
 
-    context = _context("embed", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with context.open():
-        traces, notes = trace(context.grid, context.datasets, context.runner, data_folder=context.data_folder)
-    context.show(draw_embeddings(traces, context.datasets, context.folder), notes, markdown=markdown)
+    grid, folder = grid_of("embed", data=data, network=network, method=method, seeds=seeds), _folder(out, "embed")
+    with open_context(grid, folder, jobs=jobs) as context:
+        traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
+    show_tables(draw_embeddings(traces, context.datasets, folder), folder, notes=notes, markdown=markdown)
 
 
 @experiment.command()
@@ -132,17 +132,17 @@ def toy(
     out: OutOption = None,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 3: one dimension with a known truth; what each method learns of it."""
+    """Figure 3: what each method learns of a known probability in one dimension."""
     from candor.terminal.progress import bars
     from training.experiments.presets import every_method
     from training.experiments.toy import toy as run_toy
     from training.experiments.variant import parse_variant
 
-    folder = out or Path("experiments") / "toy"
+    folder = _folder(out, "toy")
     methods = tuple(map(parse_variant, method or ())) or every_method()
     with bars() as progress:
         tables = run_toy(methods, range(seeds or 1), folder, progress=progress)
-    _show(tables, folder, markdown=markdown)
+    show_tables(tables, folder, markdown=markdown)
 
 
 @experiment.command()
@@ -153,19 +153,22 @@ def select(
     seeds: SeedsOption = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Labelled sample from the place of use (a data set, or test:N) that chooses and calibrates."),
+        typer.Option(
+            help="Labeled sample from the place of use, a data set or test:N, that chooses and calibrates instead of "
+            "validation."
+        ),
     ] = None,
     judge: Annotated[
-        str, typer.Option(help="val, or perturbed: validation images as another place could have sent them.")
+        str, typer.Option(help="Evaluation set: val, or perturbed for validation images under a simulated shift.")
     ] = "val",
-    accuracy_loss: Annotated[float, typer.Option(help="How much accuracy a choice may cost on validation.")] = 0.01,
-    nll_share: Annotated[float, typer.Option(help="What share of its NLL it may cost.")] = 0.05,
+    accuracy_loss: Annotated[float, typer.Option(help="Accuracy that a choice may lose on validation.")] = 0.01,
+    nll_share: Annotated[float, typer.Option(help="Share by which the NLL of a choice may be higher.")] = 0.05,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Choose method, strength and calibrator for your data by validation alone, and say how sure the choice is."""
+    """Choose method, strength and calibrator for your data by validation alone, and report how certain that is."""
     from candor.terminal.console import print_json
     from training.experiments.choice import Limits
     from training.experiments.reference import with_reference
@@ -173,97 +176,31 @@ def select(
     from training.experiments.table import write_csv
 
     if judge not in ("val", "perturbed"):
-        raise typer.BadParameter(f"{judge!r} is not an evaluation set; choose val or perturbed", param_hint="--judge")
-    context = _context("select", data=data, network=network, method=method, seeds=seeds, out=out, jobs=jobs)
-    with context.open():
+        raise typer.BadParameter(f"got {judge!r}; choose val or perturbed", param_hint="--judge")
+    grid, folder = grid_of("select", data=data, network=network, method=method, seeds=seeds), _folder(out, "select")
+    if judge == "perturbed":
+        grid = grid.with_changes(perturbed=True)
+    with open_context(grid, folder, jobs=jobs) as context:
         datasets = context.datasets
         if reference is not None:
             datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
-        grid = context.with_changes(perturbed=True) if judge == "perturbed" else context.grid
-        outcomes, notes = context.runner.run(grid.cells(datasets, context.data_folder), datasets)
+        results, notes = context.runner.run(grid.cells(datasets, context.data_folder), datasets)
     found = run_selection(
-        outcomes, limits=Limits(accuracy_loss, nll_share), evaluation_set="perturbed" if judge == "perturbed" else "val"
+        results,
+        limits=Limits(accuracy_loss, nll_share),
+        evaluation_set="perturbed" if judge == "perturbed" else "val",
     )
     rows = [row for each in found for row in each.as_rows()]
-    context.folder.mkdir(parents=True, exist_ok=True)
-    write_csv(context.folder / "selection.csv", rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "selection.csv", rows)
     if json_out:
         print_json(rows)
         return
-    context.show([each.table() for each in found], notes, markdown=markdown)
+    show_tables([each.table() for each in found], folder, notes=notes, markdown=markdown)
 
 
-@dataclass
-class ExperimentContext:
-    """What a command works with: its grid, and once it is open its data sets and runner."""
-
-    grid: Any
-    folder: Path
-    jobs: int
-    data_folder: Path | None
-    datasets: Any = None
-    runner: Any = None
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Read the data sets and work, with progress bars; what is not there is told."""
-        from candor.terminal.console import stderr
-        from candor.terminal.progress import bars
-        from training.experiments.presets import open_data, require_data
-        from training.experiments.runner import ExperimentRunner
-
-        with bars() as progress:
-            opened = open_data(self.grid.data, folder=self.data_folder, cache=cache_folder(), progress=progress)
-            require_data(opened)
-            self.datasets = opened.datasets
-            self.runner = ExperimentRunner(self.folder, cache_folder() / "features", self.jobs, progress)
-            yield
-        for sentence in opened.absent:
-            stderr.print(sentence)
-
-    def with_changes(self, **changes: Any) -> Any:
-        """The grid with `changes` for every method that does not say otherwise, whatever data and network say."""
-        from dataclasses import replace
-
-        return replace(
-            self.grid, methods=tuple(replace(each, changes=changes | dict(each.changes)) for each in self.grid.methods)
-        )
-
-    def show(self, tables: list[Any], notes: Any, *, markdown: bool) -> None:
-        """Tables on stdout and into tables.md; what was left out on stderr."""
-        from candor.terminal.console import stderr
-
-        for sentence in notes:
-            stderr.print(sentence)
-        _show(tables, self.folder, markdown=markdown)
-
-
-def _context(
-    preset: str,
-    *,
-    data: list[str] | None,
-    network: list[str] | None,
-    method: list[str] | None,
-    seeds: int | None,
-    out: Path | None,
-    jobs: int,
-) -> ExperimentContext:
-    """The preset's grid with the parts that were named put in place of its own."""
-    from dataclasses import replace
-
-    from training.experiments.presets import PRESETS, data_variant, network_variant
-    from training.experiments.variant import parse_variant
-
-    if preset not in PRESETS:
-        raise typer.BadParameter(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
-    parts: dict[str, Any] = {
-        "data": tuple(map(data_variant, data or ())),
-        "networks": tuple(map(network_variant, network or ())),
-        "methods": tuple(map(parse_variant, method or ())),
-        "seeds": tuple(range(seeds or 0)),
-    }
-    grid = replace(PRESETS[preset](), **{name: part for name, part in parts.items() if part})
-    return ExperimentContext(grid, out or Path("experiments") / preset, jobs, settings().data)
+def _folder(out: Path | None, name: str) -> Path:
+    return out or Path("experiments") / name
 
 
 def _numbers(text: str) -> list[float]:
@@ -271,20 +208,3 @@ def _numbers(text: str) -> list[float]:
         return [float(each) for each in text.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"{error}; write numbers separated by commas, as in 1,5,10") from error
-
-
-def _show(tables: list[Any], folder: Path, *, markdown: bool) -> None:
-    from candor.terminal.console import stderr, stdout
-    from candor.terminal.tables import table
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
-    for each in tables:
-        if markdown:
-            print(each.markdown())  # noqa: T201
-            continue
-        stdout.print(table(each.title, each.columns, each.rows))
-        for note in each.notes:
-            stdout.print(note, style="dim")
-        stdout.print()
-    stderr.print(f"Tables and pictures: {folder}")

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from candor import command_line
-from candor.commands.data import loading
+from candor.commands.data import load_arguments
 from model_store.store import Store
 from serving.inference.predictor import Predictor
 from tests.unit.training import trees
@@ -82,7 +82,7 @@ def test_a_window_that_is_none_is_a_usage_error(tmp_path: Path, window: str) -> 
 
 
 def test_options_are_the_loaders_arguments() -> None:
-    options = loading(
+    options = load_arguments(
         layout="csv", group_pattern="x", allow_leakage=True, max_corrupt=0.5, window="-600,1500", first_frame=True
     )
     assert options["window"] == (-600.0, 1500.0)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -56,9 +56,20 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
+class LoadArguments(TypedDict, total=False):
+    """The arguments of `load_dataset` that a user chooses, by name."""
+
+    layout: str | None
+    group_pattern: str | None
+    allow_leakage: bool
+    max_corrupt: float
+    window: Window | None
+    first_frame: bool
+
+
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a data set is to be loaded; the arguments of `load_dataset` by their names."""
+    """What loading needs to know once the layout is settled."""
 
     group_pattern: str | None = None
     allow_leakage: bool = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 from training.datasets.assembly import assemble, watertight
 from training.datasets.dataset import Dataset
@@ -11,7 +11,7 @@ from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist.published import published_set
-from training.datasets.records import LoadOptions, Window
+from training.datasets.records import LoadArguments, LoadOptions, Window
 from training.errors import UnknownName
 from training.progress import Progress, silent
 
@@ -111,11 +111,11 @@ def find_dataset(
     download: bool = True,
     seed: int = 0,
     progress: Progress = silent,
-    **options: Any,
+    **options: Unpack[LoadArguments],
 ) -> FoundDataset:
     """The demo's data: `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
 
-    `loading` are further arguments of `load_dataset`, for an explicit source. An explicit source or a data folder that
+    `options` are further arguments of `load_dataset`, for an explicit source. An explicit source or a data folder that
     does not exist is an error, never silently replaced. Only a failed download falls back to digits, as `note` tells.
     """
     if source is not None:

@@ -1,9 +1,9 @@
 """Data sets x networks x methods x seeds -> cells."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from training.datasets import Dataset
 from training.experiments.cell import Cell
@@ -22,6 +22,12 @@ class Grid:
     seeds: tuple[int, ...]
     exceptions: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     base: TrainConfig = field(default_factory=TrainConfig)
+
+    def with_changes(self, **changes: object) -> Self:
+        """The grid with `changes` in every method that does not set them itself."""
+        return replace(
+            self, methods=tuple(replace(each, changes=changes | dict(each.changes)) for each in self.methods)
+        )
 
     def config(
         self, data: Variant, network: Variant, method: Variant, *, seed: int, folder: Path | None
