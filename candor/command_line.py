@@ -1,46 +1,47 @@
-"""The front door: the command line. Nothing but wiring; the verbs are in commands/, a file a noun.
+"""The entry point of the command line: it lists the verbs, which are in `candor/commands/`, and reports errors.
 
-Results go to stdout, progress and logs to stderr. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
+Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed (one sentence says why), 2 wrong usage.
 """
 
 import sys
+from collections.abc import Callable
 
 import typer
 
-from candor.commands import canary, data, demo, experiments, ledger, monitor, monitoring, serving, store, training
+from candor.commands import canary, data, demo, experiments, ledger, monitoring, serving, store, training, uploads
 
 app = typer.Typer(
     name="candor",
-    help="Train, serve and watch medical image classifiers whose confidence can be believed.",
+    help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-for verb in (
-    training.train,
-    training.export,
-    serving.serve,
-    serving.predict,
-    monitor.monitor,
-    monitor.predictions,
-    monitoring.feedback,
-    monitoring.report,
-    monitoring.recalibrate,
-    store.promote,
-    store.models,
-    demo.demo,
-):
-    app.command()(verb)
-
-app.add_typer(canary.app, name="canary")
-app.add_typer(data.app, name="data")
-app.add_typer(experiments.experiment)
-app.add_typer(ledger.app, name="ledger")
+Verb = Callable[..., None]
+GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
+    "See it work": (demo.demo,),
+    "Train": (data.app, training.train, training.export, experiments.experiment),
+    "Serve": (store.models, store.promote, canary.app, serving.serve, serving.predict),
+    "Monitor": (
+        uploads.feedback,
+        uploads.predictions,
+        monitoring.report,
+        monitoring.recalibrate,
+        monitoring.monitor,
+        ledger.app,
+    ),
+}
+for group, verbs in GROUPS.items():
+    for verb in verbs:
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, rich_help_panel=group)
+        else:
+            app.command(rich_help_panel=group)(verb)
 
 
 def main() -> None:
-    """Run the command line; every error that a room raises on purpose ends as one sentence and exit code 1."""
+    """Run the command line. An error that a room raises on purpose becomes one sentence and exit code 1."""
     try:
         app()
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    """What may go wrong without a bug; imported only then, to keep the start short."""
+    """Return the errors that are no bugs. They are imported only after an error, to keep the start quick."""
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 

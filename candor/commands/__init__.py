@@ -1,4 +1,4 @@
-"""The command line's verbs, a file a noun: wiring alone. Each verb imports its rooms when it is called.
+"""The verbs of the command line, one file per noun. A verb imports what it needs when it runs, so that help is quick.
 
-Results go to stdout, progress and logs to stderr.
+Results go to stdout, notes and progress to stderr.
 """

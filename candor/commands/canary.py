@@ -1,4 +1,4 @@
-"""`candor canary`: try a version out beside production before it is promoted."""
+"""`candor canary`: try out a version beside production before promoting it."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +9,9 @@ from candor.commands.options import JsonOption, LedgerOption, StoreOption, setti
 if TYPE_CHECKING:
     from monitoring.reports.report import Report
 
-app = typer.Typer(help="Try a version out beside production before it is promoted.", no_args_is_help=True)
+DEFAULT_SHARE = 0.05
+
+app = typer.Typer(name="canary", help="Try out a version beside production before promoting it.", no_args_is_help=True)
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 
@@ -20,32 +22,34 @@ def start(
     version: Annotated[int, typer.Argument(help="The version to try out.")],
     share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the requests that it answers.")] = None,
     header: Annotated[bool, typer.Option("--header", help="Answer only requests with X-Candor-Canary: true.")] = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Compute beside production, never answer.")] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Compute every answer beside production and only record it.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Start a canary: with a share of the requests (default: 0.05), by header, or in the shadow."""
+    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in shadow mode."""
     from candor.terminal.console import stdout
     from model_store.canary import Mode, start_canary
     from model_store.store import Store
 
     if (share is not None) + header + shadow > 1:
-        raise typer.BadParameter("give one of --share, --header and --shadow")
+        raise typer.BadParameter("give only one of --share, --header and --shadow")
     mode: Mode = "header" if header else "shadow" if shadow else "share"
-    part = 0.0 if header or shadow else 0.05 if share is None else share
+    part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
     start_canary(Store(settings(store=store).store), model, version, mode=mode, share=part)
-    told = {
+    does = {
         "share": f"answers {part:.0%} of the requests",
         "header": "answers requests with X-Candor-Canary: true",
-        "shadow": "computes beside production",
+        "shadow": "computes beside production and is only recorded",
     }
-    stdout.print(f"{model}: version {version} {told[mode]}. Next: candor canary status {model}")
+    stdout.print(f"{model}: version {version} {does[mode]}. Next: candor canary status {model}")
 
 
 @app.command()
 def status(
     model: ModelArgument, store: StoreOption = None, ledger: LedgerOption = None, json_out: JsonOption = False
 ) -> None:
-    """Show the canary beside production: how many answers and labels, and how calibrated each is."""
+    """Compare canary and production: answers, labels, accuracy and calibration of each."""
     from candor.terminal.canary import comparison_table
     from candor.terminal.console import print_json, stdout
     from model_store.canary import read_canary
@@ -70,7 +74,7 @@ def status(
 
 @app.command()
 def promote(model: ModelArgument, store: StoreOption = None) -> None:
-    """Put the canary into production; running servers switch within a second, without losing a request."""
+    """Put the canary into production. Running servers switch within a second and lose no request."""
     from candor.terminal.console import stdout
     from model_store.canary import end_canary
     from model_store.store import Store
@@ -82,10 +86,10 @@ def promote(model: ModelArgument, store: StoreOption = None) -> None:
 @app.command()
 def abort(
     model: ModelArgument,
-    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is aborted; kept with the canary.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """End the trial; production goes on as before."""
+    """End the canary. Production is not affected."""
     from candor.terminal.console import stdout
     from model_store.canary import end_canary
     from model_store.store import Store
@@ -95,7 +99,7 @@ def abort(
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":
-    """The version's report; None where the ledger is off or does not know it yet."""
+    """Return the version's report; None where the ledger is off or does not know the version yet."""
     from monitoring.errors import ModelUnknown
     from monitoring.ledger.database import Ledger
     from monitoring.reports.report import calibration_report

@@ -10,7 +10,7 @@ from candor.commands.options import JsonOption, cache_folder
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
 
-app = typer.Typer(help="Inspect the images that a model will be trained on.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Inspect the images that a model will be trained on.", no_args_is_help=True)
 
 LayoutOption = Annotated[str | None, typer.Option(help="How the images are stored (default: detected).")]
 GroupOption = Annotated[

@@ -1,4 +1,4 @@
-"""`candor demo`."""
+"""`candor demo`: the whole cycle on real images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,18 +10,17 @@ from candor.commands.options import cache_folder, settings
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option(help="Data set or data folder (default: CANDOR_DATA, download, digits).")
+        Path | None,
+        typer.Option(help="Data set or folder with one (default: CANDOR_DATA, else a download, else digits)."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for runs, models, ledger and pictures; made anew.")] = Path(
-        "demo-output"
-    ),
-    seed: Annotated[int, typer.Option(help="Seed of training and of the order of images.")] = 0,
-    once: Annotated[bool, typer.Option("--once", help="Exit at the end instead of serving on.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure of the story to this file.")
-    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for runs, models, ledger and pictures; replaces those of an earlier demo.")
+    ] = Path("demo-output"),
+    seed: Annotated[int, typer.Option(help="Seed of the training and of the order of images.")] = 0,
+    once: Annotated[bool, typer.Option("--once", help="Stop the server at the end instead of leaving it up.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
 ) -> None:
-    """Tell the whole story on real images: train, export, serve, label, drift, recalibrate, switch over."""
+    """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote."""
     try:
         from candor.demo.story import tell
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`candor ledger`: check, prune, forget, export, backup, upgrade."""
+"""`candor ledger`: maintenance of a ledger."""
 
 import dataclasses
 import re
@@ -10,16 +10,21 @@ import typer
 
 from candor.commands.options import JsonOption, LedgerOption, ledger_url
 
-app = typer.Typer(help="Look after a ledger: check, prune, erase, export, copy, upgrade.", no_args_is_help=True)
+app = typer.Typer(
+    name="ledger", help="Maintain a ledger: check, prune, erase, export, back up, upgrade.", no_args_is_help=True
+)
 
 
 @app.command()
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Write what should be there.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Correct what differs.")] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Recount labels, sums and detectors from the answers; exit code 1 when something differs and is not repaired."""
+    """Recount labels, sums and detectors from the answers and compare.
+
+    The exit code is 1 if something differs and is not repaired.
+    """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
@@ -43,11 +48,15 @@ def check(
 
 @app.command()
 def prune(
-    older_than: Annotated[str, typer.Option(help="Keep this much: 90d, 12w or 36h. Whole UTC days go.")],
+    older_than: Annotated[str, typer.Option(help="Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")],
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Delete old answers and their labels; day sums stay, so reports do not change. Labels that come later expire."""
+    """Delete old answers and their labels.
+
+    The day sums stay, so reports do not change. A label that arrives later for a
+    deleted answer gets the status `expired`.
+    """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
@@ -65,12 +74,15 @@ def prune(
 
 @app.command()
 def forget(
-    request_id: Annotated[str | None, typer.Option(help="Erase every answer to this request id.")] = None,
-    prediction_id: Annotated[str | None, typer.Option(help="Erase the answer of this id.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="Erase every answer with this request id.")] = None,
+    prediction_id: Annotated[str | None, typer.Option(help="Erase the answer with this id.")] = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Erase answers with their tags and labels and their share of the sums; exit code 1 when there is nothing."""
+    """Erase answers with their tags, their labels and their share of the sums.
+
+    The exit code is 1 if there was nothing to erase.
+    """
     from uuid import UUID
 
     from candor.terminal.console import print_json, stdout
@@ -95,11 +107,11 @@ def forget(
 
 @app.command()
 def export(
-    file: Annotated[Path, typer.Argument(help="FILE.parquet or FILE.csv.")],
+    file: Annotated[Path, typer.Argument(help="File to write, .parquet or .csv.")],
     model: Annotated[str | None, typer.Option(help="Only this model's answers (default: all).")] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Write one row an answer, with its current label, for other programs."""
+    """Write one row per answer, with its current label, for other programs."""
     from candor.terminal.console import stdout
     from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
@@ -111,8 +123,10 @@ def export(
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The copy.")], ledger: LedgerOption = None) -> None:
-    """Copy a SQLite ledger while servers write to it."""
+def backup(
+    file: Annotated[Path, typer.Argument(help="File to write the copy to.")], ledger: LedgerOption = None
+) -> None:
+    """Back up a SQLite ledger while servers write to it."""
     from candor.terminal.console import stdout
     from candor.terminal.progress import bars
     from monitoring.ledger.database import Ledger
@@ -125,7 +139,10 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy.")], ledger: Ledg
 
 @app.command()
 def upgrade(ledger: LedgerOption = None) -> None:
-    """Bring a ledger of an older release up to this release's schema, as opening it does; make a copy before."""
+    """Upgrade a ledger of an older release to this release's schema; back it up first.
+
+    `candor serve` and every other command that opens the ledger do the same.
+    """
     from candor.terminal.console import stdout
     from monitoring.ledger.database import Ledger
     from monitoring.ledger.schema import SCHEMA_VERSION
@@ -136,12 +153,12 @@ def upgrade(ledger: LedgerOption = None) -> None:
 
 
 def _seconds(text: str) -> float:
-    """A span such as 90d in seconds.
+    """Return a time span such as 90d in seconds.
 
     >>> _seconds("90d"), _seconds("36h")
     (7776000.0, 129600.0)
     """
     found = re.fullmatch(r"([0-9]{1,6})([hdw])", text.strip())
     if found is None:
-        raise typer.BadParameter(f"a span is a number and h, d or w, such as 90d; got {text!r}")
+        raise typer.BadParameter(f"expected a number with h, d or w, such as 90d; got {text!r}")
     return float(found[1]) * {"h": 3600, "d": 86_400, "w": 604_800}[found[2]]

@@ -1,4 +1,4 @@
-"""`candor feedback`, `candor report` and `candor recalibrate`."""
+"""`candor report`, `candor recalibrate` and `candor monitor`: what the ledger says about a model, and what to do."""
 
 import dataclasses
 from pathlib import Path
@@ -6,39 +6,15 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import DEFAULT_URL, JsonOption, LedgerOption, StoreOption, UrlOption, ledger_url, settings
-from candor.commands.upload import UPLOAD_TIMEOUT_S, TokenOption, send_table, token_of
-
-
-def feedback(
-    file: Annotated[
-        Path | None,
-        typer.Argument(help="A .csv with a header, .ndjson or .parquet: prediction_id (or model, request_id), label."),
-    ] = None,
-    prediction_id: Annotated[str | None, typer.Option(help="One answer's prediction_id, in place of a file.")] = None,
-    label: Annotated[str | None, typer.Option(help="The true class of that answer.")] = None,
-    url: UrlOption = DEFAULT_URL,
-    token_file: TokenOption = None,
-    json_out: JsonOption = False,
-) -> None:
-    """Send the true labels of answers, once they are known; sending the same again changes nothing.
-
-    An interrupted upload goes on where it was (FILE.progress) when the command is given again. Rows that were not
-    recorded are written to FILE.rejected.csv with the reason, and the exit code is 1.
-    """
-    from candor.terminal.console import print_json, stdout
-    from monitoring.feedback.body import FIELDS
-    from serving.client.client import Client
-    from serving.client.upload import Upload
-
-    if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
-        raise typer.BadParameter("give either a file, or --prediction-id with --label")
-    with Client(url, token=token_of(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
-        if file is not None:
-            send_table(Upload(file, FIELDS), client, "/feedback", needs=("label",), json_out=json_out)
-            return
-        (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
-    print_json([result]) if json_out else stdout.print(f"{result['status']}: 1")
+from candor.commands.options import (
+    HostOption,
+    JsonOption,
+    LedgerOption,
+    PortOption,
+    StoreOption,
+    ledger_url,
+    settings,
+)
 
 
 def report(
@@ -49,15 +25,13 @@ def report(
         typer.Option(help="'all', 'promotion', 'days:N', or 'last:N' for the latest N labels (default: all)."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Answers served since then: days such as 30d, or a date such as 2026-10-01.")
+        str | None, typer.Option(help="Only answers served since then: days such as 30d, or a date such as 2026-10-01.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the report as a page in one file, to be read, printed and filed.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the report to this file, as one HTML page.")] = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Say from the ledger how calibrated a model is on what it really served."""
+    """Show from the ledger how calibrated a model is on the images that it served."""
     from candor.terminal.console import print_json, stdout
     from candor.terminal.report import report_tables
     from monitoring.ledger.database import Ledger
@@ -84,13 +58,16 @@ def report(
 def recalibrate(
     model: Annotated[str, typer.Argument(help="The model.")],
     version: Annotated[int | None, typer.Option(help="Version to start from (default: production).")] = None,
-    last: Annotated[int | None, typer.Option(help="Use the latest N labels only (default: all).")] = None,
-    min_labels: Annotated[int, typer.Option(help="Refuse with fewer labels than this.")] = 100,
+    last: Annotated[int | None, typer.Option(help="Use only the latest N labels (default: all).")] = None,
+    min_labels: Annotated[int, typer.Option(help="Refuse to fit on fewer labels than this.")] = 100,
     store: StoreOption = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Fit a new temperature on labeled answers in the ledger and publish it as the next version (not promoted)."""
+    """Fit a new temperature on labeled answers from the ledger and publish it.
+
+    The new version is not promoted; `candor promote` does that.
+    """
     from candor.terminal.console import print_json, stdout
     from model_store.store import Store
     from monitoring.ledger.database import Ledger
@@ -114,5 +91,21 @@ def recalibrate(
         f"{model} version {done.card.version}: temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, "
         f"fitted on {done.labels} labels of version {done.parent_version}"
     )
-    stdout.print(f"ECE on those labels {done.before.ece:.3f} -> {done.after.ece:.3f} (in sample: wait for new labels)")
+    stdout.print(
+        f"ECE on those labels: {done.before.ece:.3f} -> {done.after.ece:.3f}. "
+        "The temperature was fitted on them; judge it by new labels."
+    )
     stdout.print(f"Next: candor promote {model} {done.card.version}")
+
+
+def monitor(host: HostOption = None, port: PortOption = None, ledger: LedgerOption = None) -> None:
+    """Run monitoring as a server of its own, for model servers that only record.
+
+    It takes labels and predictions, and serves reports and metrics. Set
+    CANDOR_MONITOR=apart on the model servers. Several monitors can share one
+    PostgreSQL: all of them answer, one leads (it prunes old answers), and
+    another takes over when the leader is gone.
+    """
+    from serving.process.monitor_server import serve_alone
+
+    raise typer.Exit(serve_alone(settings(host=host, port=port, ledger=ledger)))

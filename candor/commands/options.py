@@ -1,33 +1,37 @@
-"""What several verbs share: options, and where settings, caches and ledgers are found."""
+"""Options that several verbs share, and where settings, the cache and the ledger are found."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+if TYPE_CHECKING:
+    from serving.settings import Settings
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store (default: model_store/models).")]
 LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")]
-UrlOption = Annotated[str, typer.Option(help="Address of a running `candor serve`.")]
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
+PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")]
 
 
-def settings(**overrides: Any) -> Any:
-    """The settings, `overrides` (those not None) first, then the environment. Raises SettingsError."""
+def settings(
+    *, host: str | None = None, port: int | None = None, store: Path | None = None, ledger: str | None = None
+) -> "Settings":
+    """Return the settings: these values where they are not None, else the environment. Raises SettingsError."""
     from serving.settings import load_settings
 
-    return load_settings(**overrides)
+    return load_settings(host=host, port=port, store=store, ledger=ledger)
 
 
 def cache_folder() -> Path:
-    """Where downloads and frozen features are kept between runs."""
+    """Return the folder that keeps downloads and frozen features between runs."""
     return Path.home() / ".cache" / "candor"
 
 
 def ledger_url(override: str | None) -> str:
-    """The ledger's database URL; a usage error where the ledger is off."""
-    url: str | None = settings(ledger=override).ledger_url
+    """Return the ledger's database URL; a usage error where the ledger is switched off."""
+    url = settings(ledger=override).ledger_url
     if url is None:
-        raise typer.BadParameter("the ledger is off; give --ledger or set CANDOR_LEDGER")
+        raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
     return url

@@ -1,26 +1,33 @@
-"""`candor serve` and `candor predict`."""
+"""`candor serve` and `candor predict`: answers for images, from a server or from a bundle on disk."""
 
 import dataclasses
 import gc
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, settings
+from candor.commands.options import HostOption, JsonOption, PortOption, StoreOption, settings
+
+if TYPE_CHECKING:
+    from serving.settings import Settings
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one (default: 8080).")] = None,
+    host: HostOption = None,
+    port: PortOption = None,
     store: StoreOption = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="First measure this machine for ten seconds, say and use what is best.")
+        bool, typer.Option("--tune", help="First measure for ten seconds which threads and batch suit this machine.")
     ] = False,
 ) -> None:
-    """Serve the production version of every model over HTTP, with ledger and monitor; settings: docs/operations.md."""
-    gc.disable()  # a dozen walks through what is being imported, and stays, would be a tenth of the start
+    """Serve the production version of every model over HTTP, with ledger and monitoring.
+
+    docs/operations.md lists all settings.
+    """
+    gc.disable()  # importing frees nothing, yet a dozen collections would take a tenth of the start
     from serving.process.server import serve as run_server
 
     gc.enable()
@@ -31,18 +38,21 @@ def serve(
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     model: Annotated[
-        str | None, typer.Option(help="Bundle folder (without --url), or a model's name (with it).")
+        str | None, typer.Option(help="Folder of a bundle; with --url, the name of a model on the server.")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Ask a running server instead of loading a bundle.")] = None,
+    url: Annotated[str | None, typer.Option(help="Ask this running server instead of loading a bundle.")] = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Classify images by a bundle on disk or by a running server; exit 1 if any image was refused."""
+    """Classify images with a bundle on disk or a running server.
+
+    The exit code is 1 if an image was refused.
+    """
     from candor.terminal.console import print_json, stderr, stdout
     from model_store.errors import ImageError
     from serving.client.client import ServerRefused
     from serving.client.tables import image_files
 
-    classify = _local_classifier(model) if url is None else _remote_classifier(url, model)
+    classify = _bundle_classifier(model) if url is None else _server_classifier(url, model)
     answers, refused = [], 0
     for path in image_files(images):
         try:
@@ -63,7 +73,7 @@ def predict(
     raise typer.Exit(1 if refused else 0)
 
 
-def _local_classifier(folder: str | None) -> Any:
+def _bundle_classifier(folder: str | None) -> Callable[[Path], dict[str, Any]]:
     from model_store.bundle import read_bundle
     from serving.inference.predictor import Predictor
 
@@ -73,15 +83,15 @@ def _local_classifier(folder: str | None) -> Any:
     return lambda path: dataclasses.asdict(predictor.classify(path.read_bytes()))
 
 
-def _remote_classifier(url: str, model: str | None) -> Any:
+def _server_classifier(url: str, model: str | None) -> Callable[[Path], dict[str, Any]]:
     from serving.client.client import Client
 
     client = Client(url)
     return lambda path: client.predict(path, model=model)
 
 
-def _tuned(known: Any) -> Any:
-    """The settings with what suits the largest model in production best; prints what was tried."""
+def _tuned(known: "Settings") -> "Settings":
+    """Return the settings that suit the largest model in production best; prints what was tried."""
     from candor.terminal.console import stderr
     from candor.terminal.tables import table
     from model_store.store import Store
@@ -90,7 +100,7 @@ def _tuned(known: Any) -> Any:
     store = Store(known.store)
     bundles = [store.read(name) for name in store.models() if store.production(name) is not None]
     if not bundles:
-        raise typer.BadParameter(f"nothing is in production in {store.root}, so there is nothing to tune for")
+        raise typer.BadParameter(f"{store.root} has no model in production to tune for; run `candor promote` first")
     largest = max(bundles, key=lambda bundle: len(bundle.onnx))
     stderr.print(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
     trials = tune(largest, device=known.device)

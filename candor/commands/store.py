@@ -1,4 +1,4 @@
-"""`candor promote` and `candor models`."""
+"""`candor models` and `candor promote`: what the model store holds, and which version serves."""
 
 import dataclasses
 from typing import Annotated
@@ -8,21 +8,8 @@ import typer
 from candor.commands.options import JsonOption, StoreOption, settings
 
 
-def promote(
-    model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[int, typer.Argument(help="The version to serve from now on; an older one rolls back.")],
-    store: StoreOption = None,
-) -> None:
-    """Point `production` at a version; running servers switch within a second, without losing a request."""
-    from candor.terminal.console import stdout
-    from model_store.store import Store
-
-    Store(settings(store=store).store).promote(model, version)
-    stdout.print(f"{model}: version {version} is in production")
-
-
 def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
-    """List the models in the store, their versions, and how calibrated each was when it was made."""
+    """List the models in the store, their versions, and how calibrated each was when it was published."""
     from candor.terminal.catalog import catalog_table
     from candor.terminal.console import print_json, stdout
     from model_store.catalog import catalog
@@ -36,3 +23,16 @@ def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
         stdout.print(catalog_table(entries))
     else:
         stdout.print(f"The store {opened.root} is empty; `candor export` publishes into it.")
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[int, typer.Argument(help="The version to serve from now on; an older one is a rollback.")],
+    store: StoreOption = None,
+) -> None:
+    """Put a version into production. Running servers switch within a second and lose no request."""
+    from candor.terminal.console import stdout
+    from model_store.store import Store
+
+    Store(settings(store=store).store).promote(model, version)
+    stdout.print(f"{model}: version {version} is in production")
