@@ -27,7 +27,7 @@ from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
 from monitoring.recording.recorder import Recorder
-from monitoring.reports.page_data import read_dossier, window_since
+from monitoring.reports.page_data import read_page_data, window_since
 
 MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
@@ -74,9 +74,9 @@ def write_pages(folder: Path) -> dict[str, Path]:
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as ledger:
         with Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
             live(recorder, clock)
-        found = read_dossier(ledger, MODEL, version=1)
-        filed = read_dossier(ledger, MODEL, version=1, window=window_since("40d", now_ns=clock()))
-        reports = [each for number in (2, 1) for each in (read_dossier(ledger, MODEL, version=number).report,)]
+        found = read_page_data(ledger, MODEL, version=1)
+        filed = read_page_data(ledger, MODEL, version=1, window=window_since("40d", now_ns=clock()))
+        reports = [each for number in (2, 1) for each in (read_page_data(ledger, MODEL, version=number).report,)]
     other = replace(reports[0], model="retina")
     pages = {
         "monitoring-index": index_page([reports[1], other]),

@@ -32,7 +32,7 @@ _SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that underflowed s
 
 
 @dataclass(frozen=True)
-class Selection:
+class AnswerFilter:
     """Which labeled answers to fit on; all of them by default, conditions add up.
 
     `since_ns`: served at or after this time. `last`: of what is left, the N whose first label came last.
@@ -75,7 +75,7 @@ def recalibrate(
     model: str,
     *,
     version: int | None = None,
-    selection: Selection | None = None,
+    answer_filter: AnswerFilter | None = None,
     min_labels: int = 100,
 ) -> Recalibration:
     """Fit a temperature on labeled answers of a version (default: production) and publish the next; promotes nothing.
@@ -85,7 +85,7 @@ def recalibrate(
     """
     parent = store.read(model, version)
     with ledger.read() as connection:
-        answers = labeled_answers(connection, parent.card, selection or Selection())
+        answers = labeled_answers(connection, parent.card, answer_filter or AnswerFilter())
     _require(answers, parent.card, min_labels)
     old = parent.card.calibration.temperature
     new = old * fit_temperature(answers.logits(), answers.labels)
@@ -104,7 +104,7 @@ def recalibrate(
     )
 
 
-def labeled_answers(connection: Connection, card: Card, selection: Selection) -> LabeledAnswers:
+def labeled_answers(connection: Connection, card: Card, answer_filter: AnswerFilter) -> LabeledAnswers:
     """The selected, labeled answers of a card's calibration. Raises RecalibrationRefused if it never served."""
     sha256 = card_sha256(card)
     known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
@@ -119,14 +119,14 @@ def labeled_answers(connection: Connection, card: Card, selection: Selection) ->
         .where(label_current.c.calibration_id == known[0].calibration_id)
         .order_by(label_current.c.first_feedback_id)
     )
-    if selection.since_ns is not None:
-        wanted = wanted.where(prediction.c.served_at_ns >= selection.since_ns)
+    if answer_filter.since_ns is not None:
+        wanted = wanted.where(prediction.c.served_at_ns >= answer_filter.since_ns)
     rows = connection.execute(wanted).all()
-    if selection.prediction_ids is not None:
-        chosen = frozenset(selection.prediction_ids)
+    if answer_filter.prediction_ids is not None:
+        chosen = frozenset(answer_filter.prediction_ids)
         rows = [row for row in rows if row.prediction_id in chosen]
-    if selection.last is not None:
-        rows = rows[-selection.last :] if selection.last > 0 else []
+    if answer_filter.last is not None:
+        rows = rows[-answer_filter.last :] if answer_filter.last > 0 else []
     flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(np.float64)
     labels = np.array([row.label for row in rows], dtype=np.int64)
     return LabeledAnswers(flat.reshape(len(rows), len(card.classes)), labels)

@@ -36,14 +36,14 @@ def report(
     from candor.terminal.report import report_tables
     from monitoring.ledger.database import Ledger
     from monitoring.pages.report_page import report_page
-    from monitoring.reports.page_data import read_dossier, window_since
+    from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
 
     if window is not None and since is not None:
         raise typer.BadParameter("give either --window or --since")
     with Ledger(ledger_url(ledger)) as opened:
         chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
-        found = read_dossier(opened, model or only_model(opened), version=version, window=chosen)
+        found = read_page_data(opened, model or only_model(opened), version=version, window=chosen)
     if html is not None:
         html.write_text(report_page(found), encoding="utf-8")
     if json_out:
@@ -71,7 +71,7 @@ def recalibrate(
     from candor.terminal.console import print_json, stdout
     from model_store.store import Store
     from monitoring.ledger.database import Ledger
-    from monitoring.recalibration import Selection
+    from monitoring.recalibration import AnswerFilter
     from monitoring.recalibration import recalibrate as fit
     from monitoring.reports.report import plain
 
@@ -81,7 +81,7 @@ def recalibrate(
             Store(settings(store=store).store),
             model,
             version=version,
-            selection=Selection(last=last),
+            answer_filter=AnswerFilter(last=last),
             min_labels=min_labels,
         )
     if json_out:

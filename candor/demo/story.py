@@ -22,7 +22,7 @@ from candor.terminal.progress import bars
 from candor.terminal.tables import figure, table
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration import Recalibration, Selection, recalibrate
+from monitoring.recalibration import AnswerFilter, Recalibration, recalibrate
 from serving.client.client import Client
 from training.datasets import FoundDataset, SplitName, find_dataset
 from training.evaluation.evaluation import EVALUATED, Method
@@ -196,11 +196,11 @@ class Teller:
         return sent
 
     def _recalibrate(self, server: ServerProcess, first: Sent) -> Recalibration:
-        selection = Selection(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
+        answer_filter = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
         with Stream(server.url, self._model, self._dataset.splits["val"]) as stream:
             time.sleep(STREAM_S)
             with Ledger(self.ledger_url) as ledger:
-                done = recalibrate(ledger, self._store, self._model, selection=selection)
+                done = recalibrate(ledger, self._store, self._model, answer_filter=answer_filter)
             self._store.promote(self._model, done.card.version)
             deadline = time.monotonic() + SWITCH_S
             while not stream.versions[done.card.version] and time.monotonic() < deadline:

@@ -19,7 +19,7 @@ Figure: TypeAlias = Callable[[BinSums], float]
 
 
 @dataclass(frozen=True)
-class Difference:
+class CardDifference:
     """Live minus reference with its 95 % interval; `significant` if that excludes 0."""
 
     live: float
@@ -31,17 +31,17 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CardComparison:
     """`excess_ece` is the ECE beyond its noise floor: with unlike numbers of answers the ECEs themselves differ."""
 
-    accuracy: Difference
-    signed_gap: Difference
-    excess_ece: Difference
+    accuracy: CardDifference
+    signed_gap: CardDifference
+    excess_ece: CardDifference
 
 
-def compare(live: BinSums, reference: BinSums) -> Comparison:
+def compare(live: BinSums, reference: BinSums) -> CardComparison:
     """Compare the sums of two sets of labeled answers; NaN and not significant where one is empty."""
-    return Comparison(
+    return CardComparison(
         accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
         signed_gap=_difference(metrics.signed_gap, _gap_variance, live, reference),
         excess_ece=_difference(
@@ -50,11 +50,11 @@ def compare(live: BinSums, reference: BinSums) -> Comparison:
     )
 
 
-def _difference(measure: Figure, variance: Figure, live: BinSums, reference: BinSums) -> Difference:
+def _difference(measure: Figure, variance: Figure, live: BinSums, reference: BinSums) -> CardDifference:
     now, then = measure(live), measure(reference)
     half = Z95 * math.sqrt(variance(live) + variance(reference))
     lower, upper = now - then - half, now - then + half
-    return Difference(now, then, now - then, lower, upper, lower > 0 or upper < 0)
+    return CardDifference(now, then, now - then, lower, upper, lower > 0 or upper < 0)
 
 
 def _accuracy_variance(sums: BinSums) -> float:

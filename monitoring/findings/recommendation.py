@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibration.measures import Measures
-from monitoring.findings.comparison import Comparison
+from monitoring.findings.comparison import CardComparison
 from monitoring.findings.drift import Drift
-from monitoring.findings.selection import Selection
-from monitoring.findings.signs import Sign
+from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices
-from monitoring.findings.status import FEW_LABELS, Status, Verdict
+from monitoring.findings.status import FEW_LABELS, Assessment, Status
 
 _WORST = 3  # slices named
 _THIN = 0.05  # a coverage below which labels may well be a strange choice
@@ -30,13 +30,13 @@ class Findings:
     """Everything that a recommendation weighs."""
 
     model: str
-    verdict: Verdict
+    verdict: Assessment
     measures: Measures
     drift: Drift | None
-    comparison: Comparison
-    selection: Selection
+    comparison: CardComparison
+    selection: LabelSelection
     slices: Slices | None
-    signs: tuple[Sign, ...]
+    signs: tuple[EarlyWarning, ...]
     served_elsewhere: bool = False
 
 
@@ -96,7 +96,7 @@ def describe_alarm(detail: dict[str, Any]) -> str:
     )
 
 
-def _against_card(comparison: Comparison) -> Iterator[str]:
+def _against_card(comparison: CardComparison) -> Iterator[str]:
     gap, accuracy = comparison.signed_gap, comparison.accuracy
     if gap.significant:
         yield (
@@ -108,7 +108,7 @@ def _against_card(comparison: Comparison) -> Iterator[str]:
         yield f"Accuracy {word} from {_percent(accuracy.reference)} to {_percent(accuracy.live)} against the reference."
 
 
-def _labels(selection: Selection) -> Iterator[str]:
+def _labels(selection: LabelSelection) -> Iterator[str]:
     if math.isfinite(selection.coverage):
         yield f"Labels cover {_percent(selection.coverage)} of answers."
     audit = selection.audit

@@ -42,7 +42,7 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Selection:
+class LabelSelection:
     """How the labels came about.
 
     Attributes:
@@ -62,10 +62,10 @@ class Selection:
 
 def find_selection(
     connection: Connection, calibration_id: int, sums: LedgerSums, *, since_day: int | None = None
-) -> Selection:
+) -> LabelSelection:
     """Describe the labels of the answers served from `since_day` on, whose sums are given."""
     labeled, served, total = sums.labeled, sums.served, int(sums.served.sum())
-    return Selection(
+    return LabelSelection(
         coverage=labeled.total / total if total else math.nan,
         uncovered=float(served[labeled.n == 0].sum()) / total if total else math.nan,
         post_stratified_ece=post_stratified_ece(labeled, served),

@@ -20,27 +20,27 @@ class Status(StrEnum):
     ALARM = "alarm"
 
 
-class Verdict(NamedTuple):
+class Assessment(NamedTuple):
     """A word and a sentence."""
 
     status: Status
     sentence: str
 
 
-def judge(measures: Measures, *, alarm_label: int | None = None) -> Verdict:
+def assess(measures: Measures, *, alarm_label: int | None = None) -> Assessment:
     """Say what the labels in the window mean; `alarm_label` is set while the drift alarm stands."""
     if measures.n == 0:
-        return Verdict(Status.NO_LABELS, "No answer has a label yet, so nothing can be said about its confidence.")
+        return Assessment(Status.NO_LABELS, "No answer has a label yet, so nothing can be said about its confidence.")
     finding = _finding(measures)
     if alarm_label is not None:
         alarm = f"The drift alarm stands since label {alarm_label:,}: this is not chance. Recalibrate, or roll back."
-        return Verdict(Status.ALARM, f"{finding}{_cancellation(measures)} {alarm}")
+        return Assessment(Status.ALARM, f"{finding}{_cancellation(measures)} {alarm}")
     if measures.n < FEW_LABELS:
-        return Verdict(Status.EARLY, f"{finding} That is few labels; wait for {FEW_LABELS} before believing it.")
+        return Assessment(Status.EARLY, f"{finding} That is few labels; wait for {FEW_LABELS} before believing it.")
     if _is_one_sided(measures) or _is_loud(measures):
         advice = "The drift watch has not raised its alarm; keep labeling."
-        return Verdict(Status.OFF, f"{finding}{_cancellation(measures)} {advice}")
-    return Verdict(Status.OK, f"{finding} That is within what chance does to a model whose confidence is true.")
+        return Assessment(Status.OFF, f"{finding}{_cancellation(measures)} {advice}")
+    return Assessment(Status.OK, f"{finding} That is within what chance does to a model whose confidence is true.")
 
 
 def _is_one_sided(measures: Measures) -> bool:

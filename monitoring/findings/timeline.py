@@ -14,7 +14,7 @@ from monitoring.ledger.calibrations import of_model
 LIMIT = 1_000
 
 
-def chronicle(connection: Connection, model: str, *, version: int | None = None) -> list[dict[str, Any]]:
+def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[dict[str, Any]]:
     """The latest events of a model, or of one version: version, kind, at (ISO 8601), sentence, feedback_id, detail.
 
     Raises ModelUnknown.

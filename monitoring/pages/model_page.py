@@ -2,7 +2,7 @@
 
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
-from monitoring.reports.page_data import Dossier
+from monitoring.reports.page_data import PageData
 
 REFRESH_S = 15
 _WINDOWS = (
@@ -14,6 +14,6 @@ _WINDOWS = (
 )
 
 
-def model_page(found: Dossier) -> str:
+def model_page(found: PageData) -> str:
     """The page of a model, which reloads itself."""
     return render("model.html", **sections(found), windows=_WINDOWS, refresh_s=REFRESH_S)

@@ -4,15 +4,15 @@ from monitoring.ledger.days import day_date
 from monitoring.ledger.sums import DAY_NS
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
-from monitoring.reports.page_data import Dossier
+from monitoring.reports.page_data import PageData
 
 
-def report_page(found: Dossier) -> str:
+def report_page(found: PageData) -> str:
     """The document. It prints on A4; its figures are those of the moment at which it was made."""
     return render("report.html", **sections(found), period=_period(found))
 
 
-def _period(found: Dossier) -> str:
+def _period(found: PageData) -> str:
     today = day_date(found.report.generated_at_ns // DAY_NS)
     if found.since_day is not None:
         return f"Answers served from {day_date(found.since_day)} to {today}"

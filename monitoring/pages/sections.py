@@ -9,7 +9,7 @@ from monitoring.findings.drift import Drift
 from monitoring.pages.day_chart import Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.wording import SHORT_WORDS, WORDS
-from monitoring.reports.page_data import Dossier
+from monitoring.reports.page_data import PageData
 from monitoring.reports.report import Report
 
 _SLICE_LIMIT = 12  # rows of the table of slices
@@ -44,7 +44,7 @@ class MeasureRow(NamedTuple):
     signed: bool
 
 
-def sections(found: Dossier) -> dict[str, Any]:
+def sections(found: PageData) -> dict[str, Any]:
     """The values of the templates in `templates/sections`."""
     report = found.report
     marks = [

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 from monitoring.errors import QueryInvalid, brief
-from monitoring.findings.timeline import chronicle
+from monitoring.findings.timeline import read_timeline
 from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
@@ -19,7 +19,7 @@ _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
-class Dossier:
+class PageData:
     """What belongs together.
 
     Attributes:
@@ -42,7 +42,7 @@ class Dossier:
         return [entry for entry in self.entries if entry["version"] == self.report.version]
 
 
-def read_dossier(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> Dossier:
+def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> PageData:
     """Read it. Raises ModelUnknown and QueryInvalid."""
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
@@ -50,11 +50,11 @@ def read_dossier(ledger: Ledger, model: str, *, version: int | None = None, wind
         asked = read_window(window)
         since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
         days = read_days(connection, row.calibration_id, since_day=since_day)
-        entries = [entry for entry in chronicle(connection, model) if since_day is None or _day(entry) >= since_day]
+        entries = [entry for entry in read_timeline(connection, model) if since_day is None or _day(entry) >= since_day]
     others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_SIBLINGS]
     chosen = sorted([report.version, *others], reverse=True)
     siblings = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
-    return Dossier(report, since_day, tuple(days), tuple(entries), tuple(siblings))
+    return PageData(report, since_day, tuple(days), tuple(entries), tuple(siblings))
 
 
 def window_since(text: str, *, now_ns: int) -> str:

@@ -16,14 +16,14 @@ from calibration.measures import Measures
 from calibration.reliability import ReliabilityBin, reliability
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
-from monitoring.findings.comparison import Comparison, compare
+from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
-from monitoring.findings.image_signs import find_image_signs
+from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
+from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.recommendation import Findings, Recommendation, recommend
-from monitoring.findings.selection import Selection, find_selection
-from monitoring.findings.signs import RECENT_DAYS, Sign, find_signs, served_by_class
+from monitoring.findings.selection import LabelSelection, find_selection
 from monitoring.findings.slices import Slices, find_slices
-from monitoring.findings.status import Status, judge
+from monitoring.findings.status import Status, assess
 from monitoring.findings.timeline import as_entry
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
@@ -81,13 +81,13 @@ class Report:
     verdict: str
     measures: Measures
     reference: dict[str, Any]
-    comparison: Comparison
+    comparison: CardComparison
     expected_accuracy: float
     coverage: Coverage
     delay: Delay
     drift: Drift | None
-    selection: Selection
-    signs: tuple[Sign, ...]
+    selection: LabelSelection
+    signs: tuple[EarlyWarning, ...]
     slices: Slices | None
     history: tuple[dict[str, Any], ...]
     recommendation: Recommendation
@@ -119,7 +119,7 @@ def calibration_report(
         signs = _signs(connection, row, seen, now_ns=now_ns)
         found = _slices(connection, row.calibration_id, seen.since_day) if slices else None
     measures = Measures.from_sums(seen.labeled)
-    verdict = judge(measures, alarm_label=drift.alarm_label if drift else None)
+    verdict = assess(measures, alarm_label=drift.alarm_label if drift else None)
     comparison = compare(seen.labeled, _reference(row))
     findings = Findings(row.model, verdict, measures, drift, comparison, selection, found, signs, row.is_logged)
     served = int(seen.served.served.sum())
@@ -179,16 +179,16 @@ def _slices(connection: Connection, calibration_id: int, since_day: int | None) 
     return find_slices(read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)))
 
 
-def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[Sign, ...]:
+def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[EarlyWarning, ...]:
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}
-    found = find_signs(seen.served, _reference(row), recent, before)
+    found = find_early_warnings(seen.served, _reference(row), recent, before)
     reference = row.card.get("input_reference")
     if reference is None:
         return found
     live = read_inputs(connection, row.calibration_id, since_day=seen.since_day)
-    return (*found, *find_image_signs(live, reference))
+    return (*found, *find_image_warnings(live, reference))
 
 
 def _delay(connection: Connection, calibration_id: int) -> Delay:

@@ -7,13 +7,13 @@ from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from monitoring.findings.timeline import chronicle
+from monitoring.findings.timeline import read_timeline
 from monitoring.findings.windows import ALL
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
-from monitoring.reports.page_data import Dossier, read_dossier
+from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, calibration_report, plain
 from monitoring.routes.request import read_version
 
@@ -35,7 +35,7 @@ class ReportRoutes:
         """The same for people."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        return HTMLResponse(model_page(await to_thread.run_sync(self._dossier, model, version, window)))
+        return HTMLResponse(model_page(await to_thread.run_sync(self._page_data, model, version, window)))
 
     async def slices(self, request: Request) -> Response:
         """For whom: the slices of the same report, worst first."""
@@ -68,13 +68,13 @@ class ReportRoutes:
         chosen = self._in_production(model) if version is None else version
         return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
 
-    def _dossier(self, model: str, version: int | None, window: str) -> Dossier:
+    def _page_data(self, model: str, version: int | None, window: str) -> PageData:
         chosen = self._in_production(model) if version is None else version
-        return read_dossier(self._ledger, model, version=chosen, window=window)
+        return read_page_data(self._ledger, model, version=chosen, window=window)
 
     def _history(self, model: str, version: int | None) -> list[dict[str, Any]]:
         with self._ledger.read() as connection:
-            return chronicle(connection, model, version=version)
+            return read_timeline(connection, model, version=version)
 
     def _all(self) -> list[Report]:
         with self._ledger.read() as connection:

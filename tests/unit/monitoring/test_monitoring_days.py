@@ -11,7 +11,7 @@ from monitoring.errors import ModelUnknown, QueryInvalid
 from monitoring.ledger.days import Days, gather, read_days
 from monitoring.ledger.sums import DAY_NS
 from monitoring.pages.day_chart import Mark, chance_limit, day_chart
-from monitoring.reports.page_data import read_dossier, window_since
+from monitoring.reports.page_data import read_page_data, window_since
 from tests.unit.monitoring.builders import NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -109,21 +109,21 @@ def test_a_beginning_is_a_number_of_days_or_a_date() -> None:
     assert window_since("2026-09-01", now_ns=NOW_NS) == "days:21"
 
 
-def test_a_dossier_holds_what_belongs_together(desk: Desk, clock: Clock) -> None:
+def test_page_data_holds_what_belongs_together(desk: Desk, clock: Clock) -> None:
     desk.recorder.promote(desk.calibration_id).result()
     desk.serve(make_row(1))
     desk.label(label(1))
     for version in range(2, 9):
         clock.now_ns += DAY_NS
         desk.recorder.register(make_card(version=version))
-    found = read_dossier(desk.ledger, "pneumonia", version=1)
+    found = read_page_data(desk.ledger, "pneumonia", version=1)
     assert [each.version for each in found.versions] == [8, 7, 6, 5, 4, 1]
     assert [entry["kind"] for entry in found.of_this_version] == ["started", "promoted"]
     assert len(found.entries) == 9
     assert [each.labeled.total for each in found.days] == [1]
     assert found.since_day is None
-    recent = read_dossier(desk.ledger, "pneumonia", version=1, window="days:3")
+    recent = read_page_data(desk.ledger, "pneumonia", version=1, window="days:3")
     assert recent.since_day == clock.now_ns // DAY_NS - 2
     assert (recent.days, len(recent.entries), recent.report.measures.n) == ((), 3, 0)
     with pytest.raises(ModelUnknown):
-        read_dossier(desk.ledger, "pneumonia", version=99)
+        read_page_data(desk.ledger, "pneumonia", version=99)

@@ -10,8 +10,8 @@ import pytest
 from calibration.bins import BinSums
 from monitoring.errors import QueryInvalid
 from monitoring.findings.comparison import compare
+from monitoring.findings.early_warnings import find_early_warnings, psi, psi_limit
 from monitoring.findings.selection import find_audit, post_stratified_ece
-from monitoring.findings.signs import find_signs, psi, psi_limit
 from monitoring.findings.slices import find_slices
 from monitoring.findings.windows import Window, read_window
 from monitoring.ledger.sums import LedgerSums
@@ -221,7 +221,7 @@ def test_without_draws_there_is_no_audit_and_sources_are_counted(desk: Desk) -> 
 
 def test_signs_are_silent_until_there_are_answers_enough() -> None:
     served = ledger_sums(*sample(0, 999))
-    signs = find_signs(served, BinSums.from_predictions(*sample(1, 500)), {}, {})
+    signs = find_early_warnings(served, BinSums.from_predictions(*sample(1, 500)), {}, {})
     assert [(sign.raised, math.isnan(sign.value)) for sign in signs] == [(False, True)] * 3
 
 
@@ -230,11 +230,11 @@ def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
     false = 0
     for _ in range(100):
         reference = BinSums.from_predictions(rng.beta(6, 1.3, 500), np.ones(500, dtype=bool))
-        signs = find_signs(ledger_sums(rng.beta(6, 1.3, 1000), np.ones(1000, dtype=bool)), reference, {}, {})
+        signs = find_early_warnings(ledger_sums(rng.beta(6, 1.3, 1000), np.ones(1000, dtype=bool)), reference, {}, {})
         false += any(sign.raised for sign in signs)
     assert false <= 2
     sure = ledger_sums(rng.beta(22, 1, 1000), np.ones(1000, dtype=bool))
-    histogram, expected, mix = find_signs(
+    histogram, expected, mix = find_early_warnings(
         sure, reference, {"predicted:a": 700, "predicted:b": 300}, {"predicted:a": 500, "predicted:b": 500}
     )
     assert histogram.raised
@@ -243,7 +243,7 @@ def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
     assert "is another than the card's" in histogram.sentence
     assert mix.raised
     assert "'b' was 30.0 % of the answers" in mix.sentence
-    assert not find_signs(
+    assert not find_early_warnings(
         sure, reference, {"predicted:a": 600, "predicted:b": 400}, {"predicted:a": 5, "predicted:b": 5}
     )[2].raised  # too few before
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from model_store.card import InputReference
-from monitoring.findings.image_signs import ENOUGH, find_image_signs
+from monitoring.findings.image_warnings import ENOUGH, find_image_warnings
 from monitoring.ledger.calibrations import card_sha256
 from monitoring.ledger.inputs import Inputs, input_sums, read_inputs
 from monitoring.ledger.predictions import PredictionRow
@@ -102,9 +102,11 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, 
 def test_a_sign_waits_for_images_enough() -> None:
     reference = REFERENCE.model_dump()
     few, enough = (Inputs(n, 220.0, 20.0, 90.0, 10.0) for n in (ENOUGH - 1, ENOUGH))
-    assert [(sign.raised, math.isnan(sign.value)) for sign in find_image_signs(few, reference)] == [(False, True)] * 2
-    assert [sign.raised for sign in find_image_signs(enough, reference)] == [True] * 2
-    assert [sign.value for sign in find_image_signs(enough, reference)] == [5.0, 5.0]
+    assert [(sign.raised, math.isnan(sign.value)) for sign in find_image_warnings(few, reference)] == [
+        (False, True)
+    ] * 2
+    assert [sign.raised for sign in find_image_warnings(enough, reference)] == [True] * 2
+    assert [sign.value for sign in find_image_warnings(enough, reference)] == [5.0, 5.0]
 
 
 def test_chance_hardly_ever_raises_a_sign() -> None:
@@ -114,14 +116,14 @@ def test_chance_hardly_ever_raises_a_sign() -> None:
         reference = InputReference.from_brightness(images(500, seed=seed)).model_dump()
         live = images(ENOUGH, seed=10_000 + seed)
         (mean, contrast), (mean_sd, contrast_sd) = live.mean(axis=0).tolist(), live.std(axis=0).tolist()
-        found = find_image_signs(Inputs(ENOUGH, mean, mean_sd, contrast, contrast_sd), reference)
+        found = find_image_warnings(Inputs(ENOUGH, mean, mean_sd, contrast, contrast_sd), reference)
         false += any(sign.raised for sign in found)
     assert false <= 4
 
 
 def test_equal_images_do_not_divide_by_nothing() -> None:
     reference = InputReference(mean=120, mean_sd=0, contrast=0, contrast_sd=0, n=10).model_dump()
-    bright, contrast = find_image_signs(Inputs(500, 130.0, 0.0, 0.0, 0.0), reference)
+    bright, contrast = find_image_warnings(Inputs(500, 130.0, 0.0, 0.0, 0.0), reference)
     assert (bright.value, contrast.value) == (10.0, 0.0)
 
 

@@ -15,7 +15,7 @@ from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
-from monitoring.reports.page_data import Dossier, read_dossier, window_since
+from monitoring.reports.page_data import PageData, read_page_data, window_since
 from monitoring.reports.report import calibration_report
 from tests.unit.monitoring.builders import label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
@@ -51,14 +51,14 @@ def check(page: str) -> Checker:
 
 
 @pytest.fixture
-def found(desk: Desk) -> Dossier:
+def found(desk: Desk) -> PageData:
     desk.serve(*(make_row(number, confidence=0.5 + number / 250) for number in range(120)))
     desk.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(120)))
-    return read_dossier(desk.ledger, "pneumonia")
+    return read_page_data(desk.ledger, "pneumonia")
 
 
 @pytest.fixture
-def alarmed(tmp_path: Path, clock: Clock) -> Iterator[Dossier]:
+def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
     """Two versions; the first drifted on one device, and its alarm was acknowledged and came again."""
     with Desk(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as desk:
         desk.recorder.promote(desk.calibration_id).result()
@@ -69,10 +69,10 @@ def alarmed(tmp_path: Path, clock: Clock) -> Iterator[Dossier]:
             if not start:
                 desk.recorder.acknowledge("pneumonia", note="<b>known</b>").result()
         desk.recorder.register(make_card(version=2))
-        yield read_dossier(desk.ledger, "pneumonia", version=1)
+        yield read_page_data(desk.ledger, "pneumonia", version=1)
 
 
-def test_the_page_leads_with_the_verdict_and_explains_every_number(found: Dossier) -> None:
+def test_the_page_leads_with_the_verdict_and_explains_every_number(found: PageData) -> None:
     page = model_page(found)
     check(page)
     assert found.report.verdict in page
@@ -84,14 +84,14 @@ def test_the_page_leads_with_the_verdict_and_explains_every_number(found: Dossie
 
 
 def test_the_page_of_a_model_without_labels(desk: Desk) -> None:
-    page = model_page(read_dossier(desk.ledger, "pneumonia", window="last:100"))
+    page = model_page(read_page_data(desk.ledger, "pneumonia", window="last:100"))
     check(page)
     assert "No labels yet" in page
     assert "No day has labels yet" in page
     assert "<b>last 100</b>" in page
 
 
-def test_the_page_of_an_alarm(alarmed: Dossier) -> None:
+def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
     assert "too sure. It stands until acknowledged. Most of it: " in page
@@ -106,7 +106,7 @@ def test_the_page_of_an_alarm(alarmed: Dossier) -> None:
     assert page.rindex("The alarm was acknowledged") < page.rindex("This version went into production")  # newest first
 
 
-def test_the_report_is_one_file_that_prints(alarmed: Dossier) -> None:
+def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
     page = report_page(alarmed)
     assert check(page).links == ["data:,"]  # an empty icon, so that no browser asks for one
     assert "http-equiv" not in page
@@ -122,26 +122,26 @@ def test_the_report_is_one_file_that_prints(alarmed: Dossier) -> None:
 def test_the_report_of_a_month_says_which(desk: Desk, clock: Clock) -> None:
     desk.serve(make_row(1, served_at_ns=clock.now_ns))
     window = window_since("30d", now_ns=clock.now_ns)
-    page = report_page(read_dossier(desk.ledger, "pneumonia", window=window))
+    page = report_page(read_page_data(desk.ledger, "pneumonia", window=window))
     check(page)
     assert "Answers served from 2026-08-23 to 2026-09-21" in page
-    assert "Window last:5" in report_page(read_dossier(desk.ledger, "pneumonia", window="last:5"))
+    assert "Window last:5" in report_page(read_page_data(desk.ledger, "pneumonia", window="last:5"))
 
 
 def test_a_page_without_a_watch(desk: Desk) -> None:
     with desk.ledger.write() as connection:
         connection.exec_driver_sql("DELETE FROM monitor_state")
-    assert "Drift watch" not in model_page(read_dossier(desk.ledger, "pneumonia"))
+    assert "Drift watch" not in model_page(read_page_data(desk.ledger, "pneumonia"))
 
 
-def test_names_cannot_break_the_page(found: Dossier) -> None:
+def test_names_cannot_break_the_page(found: PageData) -> None:
     object.__setattr__(found.report, "model", "<script>alert(1)</script>")
     check(model_page(found))
     check(report_page(found))
     check(index_page([found.report]))
 
 
-def test_the_index_shows_the_loudest_first(found: Dossier, tmp_path: Path, clock: Clock) -> None:
+def test_the_index_shows_the_loudest_first(found: PageData, tmp_path: Path, clock: Clock) -> None:
     report = found.report
     with Desk(tmp_path / "other.db", clock) as desk:
         quiet = calibration_report(desk.ledger, "pneumonia")

@@ -15,7 +15,7 @@ from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
-from monitoring.recalibration import Selection, _recalibrated, recalibrate
+from monitoring.recalibration import AnswerFilter, _recalibrated, recalibrate
 from tests.unit.monitoring.builders import NOW_NS, SECOND_NS, make_card
 from tests.unit.monitoring.desk import Clock, Desk
 
@@ -76,7 +76,7 @@ def test_the_referral_promise_is_kept_at_a_new_threshold_or_dropped(served: Desk
     assert old is not None
     assert new is not None
     assert (new.promised_accuracy, new.delta) == (old.promised_accuracy, old.delta)
-    few = recalibrate(served.ledger, store, "tiny", version=1, selection=Selection(last=20), min_labels=20)
+    few = recalibrate(served.ledger, store, "tiny", version=1, answer_filter=AnswerFilter(last=20), min_labels=20)
     assert few.card.referral is None  # twenty answers certify nothing
 
 
@@ -108,13 +108,13 @@ def test_a_card_without_a_threshold_gets_none(tmp_path: Path, clock: Clock, make
 def test_answers_are_selected_by_time_number_and_id(served: Desk, store: Store) -> None:
     ids = [key for (key,) in served.rows("SELECT prediction_id FROM prediction ORDER BY served_at_ns")]
 
-    def labels(selection: Selection) -> int:
-        return recalibrate(served.ledger, store, "tiny", version=1, selection=selection, min_labels=1).labels
+    def labels(answer_filter: AnswerFilter) -> int:
+        return recalibrate(served.ledger, store, "tiny", version=1, answer_filter=answer_filter, min_labels=1).labels
 
-    assert labels(Selection(since_ns=NOW_NS + 1_400 * SECOND_NS)) == 100
-    assert labels(Selection(last=250)) == 250
-    assert labels(Selection(prediction_ids=frozenset(ids[:300]))) == 300
-    assert labels(Selection(prediction_ids=set(ids[:300]), since_ns=NOW_NS + 200 * SECOND_NS, last=70)) == 70
+    assert labels(AnswerFilter(since_ns=NOW_NS + 1_400 * SECOND_NS)) == 100
+    assert labels(AnswerFilter(last=250)) == 250
+    assert labels(AnswerFilter(prediction_ids=frozenset(ids[:300]))) == 300
+    assert labels(AnswerFilter(prediction_ids=set(ids[:300]), since_ns=NOW_NS + 200 * SECOND_NS, last=70)) == 70
 
 
 def test_the_labels_are_those_that_hold_now(served: Desk, store: Store) -> None:
@@ -132,18 +132,18 @@ def test_a_probability_of_zero_is_no_obstacle(served: Desk, store: Store) -> Non
 
 
 @pytest.mark.parametrize(
-    ("selection", "min_labels", "sentence"),
+    ("answer_filter", "min_labels", "sentence"),
     [
-        (Selection(last=50), 100, "50 labeled answers of tiny version 1 were selected, at least 100 are needed"),
-        (Selection(prediction_ids=frozenset()), 1, "0 labeled answers"),
-        (Selection(last=0), 0, "0 labeled answers"),
+        (AnswerFilter(last=50), 100, "50 labeled answers of tiny version 1 were selected, at least 100 are needed"),
+        (AnswerFilter(prediction_ids=frozenset()), 1, "0 labeled answers"),
+        (AnswerFilter(last=0), 0, "0 labeled answers"),
     ],
 )
 def test_too_few_labels_are_refused(
-    served: Desk, store: Store, selection: Selection, min_labels: int, sentence: str
+    served: Desk, store: Store, answer_filter: AnswerFilter, min_labels: int, sentence: str
 ) -> None:
     with pytest.raises(RecalibrationRefused, match=sentence):
-        recalibrate(served.ledger, store, "tiny", selection=selection, min_labels=min_labels)
+        recalibrate(served.ledger, store, "tiny", answer_filter=answer_filter, min_labels=min_labels)
     assert store.versions("tiny") == [1]
 
 

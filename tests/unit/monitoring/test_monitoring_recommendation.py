@@ -8,7 +8,7 @@ import pytest
 from calibration.drift import DriftSettings
 from monitoring.errors import ModelUnknown
 from monitoring.findings.status import Status
-from monitoring.findings.timeline import chronicle
+from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Report, calibration_report
 from tests.unit.monitoring.builders import CLASSES, NOW_NS, label, make_card, make_row
 from tests.unit.monitoring.desk import Clock, Desk
@@ -79,7 +79,7 @@ def test_an_audit_is_quoted(desk: Desk) -> None:
     assert found.selection.audit is not None
 
 
-def test_the_chronicle_tells_all_versions_in_sentences(tmp_path: Path, clock: Clock) -> None:
+def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clock) -> None:
     with Desk(tmp_path / "ledger.db", clock, settings=QUICK) as desk:
         label_answers(desk, range(100), right=0.5, confidence=0.95)
         clock.now_ns += 10**9
@@ -89,10 +89,10 @@ def test_the_chronicle_tells_all_versions_in_sentences(tmp_path: Path, clock: Cl
         clock.now_ns += 10**9
         desk.recorder.promote(desk.recorder.register(make_card(version=2))).result(timeout=30)
         with desk.ledger.read() as connection:
-            events = chronicle(connection, "pneumonia")
-            assert {event["version"] for event in chronicle(connection, "pneumonia", version=2)} == {2}
+            events = read_timeline(connection, "pneumonia")
+            assert {event["version"] for event in read_timeline(connection, "pneumonia", version=2)} == {2}
             with pytest.raises(ModelUnknown):
-                chronicle(connection, "pneumonia", version=7)
+                read_timeline(connection, "pneumonia", version=7)
     told = [(event["version"], event["kind"], event["sentence"]) for event in events]
     assert [entry[:2] for entry in told] == [
         (1, "started"),

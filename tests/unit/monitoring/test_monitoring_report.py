@@ -9,7 +9,7 @@ from calibration.bins import BinSums
 from calibration.drift import DriftSettings
 from calibration.measures import Measures
 from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
-from monitoring.findings.status import Status, judge
+from monitoring.findings.status import Status, assess
 from monitoring.findings.windows import read_window
 from monitoring.reports.report import calibration_report, only_model
 from tests.unit.monitoring.builders import SECOND_NS, label, make_card, make_row
@@ -114,21 +114,21 @@ def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_the_verdict_says_how_much_and_which_way() -> None:
-    status, sentence = judge(measures(624, 0.75, 0.85))
+    status, sentence = assess(measures(624, 0.75, 0.85))
     assert status is Status.OFF
     assert sentence.startswith(
         "In 624 labeled answers confidence exceeds accuracy by 10.0 percentage points (95 % interval "
     )
     assert "sure of 85.0 %, right in 75.0 %" in sentence
-    status, sentence = judge(measures(1000, 0.9, 0.8))
+    status, sentence = assess(measures(1000, 0.9, 0.8))
     assert status is Status.OFF
     assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 8." in sentence
 
 
 def test_chance_is_no_finding_and_few_labels_are_early() -> None:
-    assert judge(measures(1000, 0.8, 0.81)).status is Status.OK
-    assert judge(measures(99, 0.8, 0.99)).status is Status.EARLY
-    assert judge(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer confidence")
+    assert assess(measures(1000, 0.8, 0.81)).status is Status.OK
+    assert assess(measures(99, 0.8, 0.99)).status is Status.EARLY
+    assert assess(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer confidence")
 
 
 def test_gaps_that_cancel_are_found_by_ece() -> None:
@@ -136,7 +136,7 @@ def test_gaps_that_cancel_are_found_by_ece() -> None:
     correct = np.concatenate([np.arange(500) < 400, np.arange(500) < 350])  # +0.2 and -0.2
     found = Measures.from_sums(BinSums.from_predictions(confidence, correct))
     assert found.signed_gap == pytest.approx(0)
-    status, sentence = judge(found)
+    status, sentence = assess(found)
     assert status is Status.OFF
     assert "bin by bin, confidence and accuracy are 20.0 points apart (ECE), where chance would make it 1.4" in sentence
-    assert "cancel" not in judge(measures(624, 0.75, 0.85)).sentence
+    assert "cancel" not in assess(measures(624, 0.75, 0.85)).sentence

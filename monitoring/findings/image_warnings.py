@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
 
-from monitoring.findings.signs import Sign
+from monitoring.findings.early_warnings import EarlyWarning
 from monitoring.ledger.inputs import Inputs
 
 ENOUGH = 200  # images from which on they are compared
@@ -20,7 +20,7 @@ _CHANCE = NormalDist().inv_cdf(0.9995)
 _NAMES = {"mean": ("image_brightness", "Brightness"), "contrast": ("image_contrast", "Contrast")}
 
 
-def find_image_signs(live: Inputs, reference: Mapping[str, Any]) -> tuple[Sign, ...]:
+def find_image_warnings(live: Inputs, reference: Mapping[str, Any]) -> tuple[EarlyWarning, ...]:
     """The signs of the inputs of a window against the card's `input_reference`."""
     return tuple(_sign(which, live, reference) for which in _NAMES)
 
@@ -39,14 +39,14 @@ def distance(live: Inputs, reference: Mapping[str, Any], which: str) -> tuple[fl
     return value, max(NOTABLE_DISTANCE, noise)
 
 
-def _sign(which: str, live: Inputs, reference: Mapping[str, Any]) -> Sign:
+def _sign(which: str, live: Inputs, reference: Mapping[str, Any]) -> EarlyWarning:
     name, noun = _NAMES[which]
     if live.n < ENOUGH:
         waits = f"{live.n:,} images: their {noun.lower()} is compared with the card from {ENOUGH:,} on."
-        return Sign(name, math.nan, NOTABLE_DISTANCE, False, waits)
+        return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, waits)
     value, limit = distance(live, reference, which)
     sentence = (
         f"{noun} of the images is {getattr(live, which):.1f} gray levels on average, {reference[which]:.1f} on the "
         f"card's reference ({value:+.2f} of its standard deviations, limit {limit:.2f})."
     )
-    return Sign(name, value, limit, abs(value) > limit, sentence)
+    return EarlyWarning(name, value, limit, abs(value) > limit, sentence)

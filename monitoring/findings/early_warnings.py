@@ -28,7 +28,7 @@ _PREDICTED = "predicted:"
 
 
 @dataclass(frozen=True)
-class Sign:
+class EarlyWarning:
     """One sign: what was compared, its value, the limit above which it is `raised`, and a sentence."""
 
     name: str
@@ -38,9 +38,9 @@ class Sign:
     sentence: str
 
 
-def find_signs(
+def find_early_warnings(
     served: LedgerSums, reference: BinSums, classes_recent: Mapping[str, int], classes_before: Mapping[str, int]
-) -> tuple[Sign, ...]:
+) -> tuple[EarlyWarning, ...]:
     """The signs of a window of answers; those that need more answers than there are stay silent (NaN, not raised)."""
     return (
         _confidence_histogram(served, reference),
@@ -82,28 +82,32 @@ def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
     return max(NOTABLE_PSI, quantile * (1 / n + 1 / m))
 
 
-def _confidence_histogram(served: LedgerSums, reference: BinSums) -> Sign:
+def _confidence_histogram(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
     if n < ENOUGH or not m:
-        return Sign(name, math.nan, NOTABLE_PSI, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on.")
+        return EarlyWarning(
+            name, math.nan, NOTABLE_PSI, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on."
+        )
     counts = _resized(reference.n, len(served.served))
     value = psi(served.served, counts)
     limit = psi_limit(int(((served.served + counts) > 0).sum()), n, m)
     said = "is another than" if value > limit else "is that of"
     sentence = f"The histogram of confidence {said} the card's reference (PSI {value:.2f}, limit {limit:.2f})."
-    return Sign(name, value, limit, value > limit, sentence)
+    return EarlyWarning(name, value, limit, value > limit, sentence)
 
 
-def _expected_accuracy(served: LedgerSums, reference: BinSums) -> Sign:
+def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n = "expected_accuracy", int(served.served.sum())
     if n < ENOUGH or not reference.total:
-        return Sign(name, math.nan, NOTABLE_MEAN, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on.")
+        return EarlyWarning(
+            name, math.nan, NOTABLE_MEAN, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on."
+        )
     now = float(served.served_confidence.sum()) / n
     then = float(reference.confidence.sum()) / reference.total
     noise = NormalDist().inv_cdf(0.9995) * math.sqrt(_spread(served, now) / n + _spread_of(reference, then))
     limit, value = max(NOTABLE_MEAN, noise), now - then
     sentence = f"The model expects to be right in {100 * now:.1f} %; on the card's reference it was {100 * then:.1f} %."
-    return Sign(name, value, limit, abs(value) > limit, sentence)
+    return EarlyWarning(name, value, limit, abs(value) > limit, sentence)
 
 
 def _spread(served: LedgerSums, mean: float) -> float:
@@ -118,7 +122,7 @@ def _spread_of(reference: BinSums, mean: float) -> float:
     return (between / reference.total + 1 / (12 * len(reference.n) ** 2)) / reference.total
 
 
-def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> Sign:
+def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWarning:
     """The classes that were said in the last days, against those before; the card knows no mix to compare with."""
     name, names = "predicted_class_mix", sorted({*recent, *before})
     now, then = np.array([recent.get(each, 0) for each in names]), np.array([before.get(each, 0) for each in names])
@@ -126,14 +130,14 @@ def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> Sign:
         waits = (
             f"From {ENOUGH:,} answers in the last {RECENT_DAYS} days and as many before, their classes are compared."
         )
-        return Sign(name, math.nan, NOTABLE_PSI, False, waits)
+        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, waits)
     value, limit = psi(now, then), psi_limit(len(names), float(now.sum()), float(then.sum()))
     moved = int(np.abs(now / now.sum() - then / then.sum()).argmax())
     sentence = (
         f"'{names[moved].removeprefix(_PREDICTED)}' was {100 * now[moved] / now.sum():.1f} % of the answers of the "
         f"last {RECENT_DAYS} days, {100 * then[moved] / then.sum():.1f} % before (PSI {value:.2f}, limit {limit:.2f})."
     )
-    return Sign(name, value, limit, value > limit, sentence)
+    return EarlyWarning(name, value, limit, value > limit, sentence)
 
 
 def _resized(counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
