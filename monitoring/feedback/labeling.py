@@ -4,12 +4,11 @@ never reaches the drift detector: that one sees the first label of each answer, 
 ids.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
 from monitoring.feedback import pending
@@ -18,15 +17,15 @@ from monitoring.feedback.counts import Tally
 from monitoring.feedback.first_labels import First, FirstLabel, Firsts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
-from monitoring.ledger.locks import is_shared, lock_calibrations
-from monitoring.ledger.schema import feedback, feedback_number, label_current, monitor_state
+from monitoring.ledger.dialects import dialect_of
+from monitoring.ledger.locks import lock_calibrations
+from monitoring.ledger.schema import feedback, label_current
 from monitoring.ledger.shadows import has_shadows, shadow_id
 from monitoring.ledger.statement import inserting, replacing
 from monitoring.ledger.watermark import pruned_before_ns
 
 _INSERT = inserting(feedback)
 _ENTER, _KEEP = inserting(label_current), replacing(label_current)
-_GIVEN = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Labeling:
         shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
         found = self._find_alone(named + shadow_ids)
         self._learn({row.calibration_id for row in found.values()})
-        self._numbers = _numbers(self._connection, len(items) + len(shadow_ids))
+        self._numbers = dialect_of(self._connection).next_feedback_ids(self._connection, len(items) + len(shadow_ids))
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
             self._judge(item, found.get(prediction_id) if prediction_id else None)
@@ -187,14 +186,3 @@ class Labeling:
     def _reject(self, reason: Reason, error: Exception) -> FeedbackResult:
         self._tally.rejected[reason] += 1
         return FeedbackResult(FeedbackStatus.REJECTED, reason=reason, detail=str(error))
-
-
-def _numbers(connection: Connection, count: int) -> Iterator[int]:
-    """So many numbers for labels, each larger than any number of a label committed to these calibrations."""
-    if is_shared(connection):
-        series = func.generate_series(1, count).table_valued("position")
-        return iter(sorted(connection.scalars(select(feedback_number.next_value()).select_from(series))))
-    # A detector may remember a label that was erased since: its number is not given out again.
-    given = (select(func.max(column)).scalar_subquery() for column in _GIVEN)
-    last = max((number or 0 for number in connection.execute(select(*given)).one()), default=0)
-    return itertools.count(last + 1)

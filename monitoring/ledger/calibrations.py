@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Row, insert, select
 
 from model_store.card import Card
 from monitoring.errors import ModelUnknown
+from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
-from monitoring.ledger.statement import insert_into
 
 PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
@@ -64,7 +64,7 @@ def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationR
 def enter(connection: Connection, model: str, version: int, card: str, *, now_ns: int) -> CalibrationRow:
     """The row of a card's JSON, as `register` makes it."""
     new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card}
-    entered = insert_into(connection, calibration).values(new | {"registered_at_ns": now_ns})
+    entered = dialect_of(connection).insert(calibration).values(new | {"registered_at_ns": now_ns})
     entered = entered.on_conflict_do_update(
         index_elements=["model", "version", "card_sha256"], set_={"registered_at_ns": now_ns}
     )

@@ -5,18 +5,18 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import Connection, insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from monitoring.errors import LedgerError
-from monitoring.ledger.engine import WRITES, open_engine, read_url
+from monitoring.ledger.dialects import Claim, read_url
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata
 from monitoring.ledger.writer import Writer
 
-_SHARDS = 16
 _log = logging.getLogger(__name__)
 
 
@@ -31,13 +31,10 @@ class Ledger:
 
     def __init__(self, url: str, *, clock: Callable[[], int] = time.time_ns, busy_timeout_s: float = 5.0) -> None:
         self.clock = clock
-        self.url = read_url(url)
-        self._engine = open_engine(self.url, busy_timeout_s=busy_timeout_s)
-        self._readers, self._writers = self._engine, self._engine.execution_options(**{WRITES: True})
-        self.is_sqlite = self._engine.dialect.name == "sqlite"
-        if not self.is_sqlite:
-            self._readers = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self.shard = 0 if self.is_sqlite else secrets.randbelow(_SHARDS)  # of the day sums, for this process
+        self.dialect, self.url = read_url(url)
+        self._engine = self.dialect.open_engine(self.url, busy_timeout_s=busy_timeout_s)
+        self._readers, self._writers = self.dialect.readers(self._engine), self.dialect.writers(self._engine)
+        self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums, for this process
         self.upgraded_from: int | None = None  # the schema it had, if opening it changed that
         try:
             self._prepare()
@@ -51,7 +48,12 @@ class Ledger:
     @property
     def name(self) -> str:
         """What to call it in a sentence: the file, or the URL without its password."""
-        return str(self.url.database) if self.is_sqlite else self.url.render_as_string(hide_password=True)
+        return self.dialect.title(self.url)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the ledger, None if a database server holds it."""
+        return self.dialect.file(self.url)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -69,11 +71,9 @@ class Ledger:
         """For a thread that writes all the time: transactions on one connection; close it before the ledger."""
         return Writer(self._writers)
 
-    def session(self) -> Connection:
-        """A connection outside of the pool and of transactions, for a lock that ends with it; the caller closes it."""
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        connection.detach()
-        return connection
+    def claim(self, namespace: int) -> Claim:
+        """Return a claim on the whole ledger that at most one process holds; the caller closes it."""
+        return self.dialect.claim(self._engine, namespace)
 
     def close(self) -> None:
         """Close every connection; the ledger cannot be used afterwards."""
@@ -118,9 +118,4 @@ class Ledger:
         _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
     def _unusable(self, error: DatabaseError) -> str:
-        expected = (
-            "give CANDOR_LEDGER a file that is a Candor ledger or does not exist yet, in a folder that can be written"
-            if self.is_sqlite
-            else "see that the server runs, and that this user may create tables in this database"
-        )
-        return f"The ledger {self.name} cannot be opened ({str(error.orig).strip()}); {expected}."
+        return f"The ledger {self.name} cannot be opened ({str(error.orig).strip()}); {self.dialect.advice}."

@@ -9,6 +9,8 @@ from enum import IntEnum
 
 from sqlalchemy import Connection, Table
 
+from monitoring.ledger.dialects import dialect_of
+
 NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
 
 
@@ -25,33 +27,21 @@ class Lock(IntEnum):
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:
     """Wait until nobody else holds this lock, and hold it."""
-    _take(connection, "pg_advisory_xact_lock", which, key)
+    dialect_of(connection).lock(connection, NAMESPACE + which, key)
 
 
 def share(connection: Connection, which: Lock) -> None:
     """Hold this lock with others that share it; wait for one who wants it alone."""
-    _take(connection, "pg_advisory_xact_lock_shared", which, 0)
+    dialect_of(connection).lock(connection, NAMESPACE + which, 0, shared=True)
 
 
 def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) -> bool:
     """Lock each; False where locks are not needed and what was read before stays true."""
     for calibration_id in sorted(calibration_ids):
         lock(connection, Lock.CALIBRATION, calibration_id)
-    return is_shared(connection)
+    return dialect_of(connection).many_writers
 
 
 def lock_tables(connection: Connection, *tables: Table) -> None:
     """Let nobody else write to these tables until the transaction ends; readers are not kept out."""
-    if is_shared(connection):
-        names = ", ".join(table.name for table in tables)
-        connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
-
-
-def is_shared(connection: Connection) -> bool:
-    """Whether others may write to this database during this transaction."""
-    return connection.dialect.name == "postgresql"
-
-
-def _take(connection: Connection, function: str, which: Lock, key: int) -> None:
-    if is_shared(connection):
-        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (NAMESPACE + which, key))
+    dialect_of(connection).lock_tables(connection, tables)

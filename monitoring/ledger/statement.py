@@ -1,17 +1,11 @@
-"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for building SQL.
-
-The one place of the ledger that knows how SQLite and PostgreSQL spell things: alike, but in two modules.
-"""
+"""Statements compiled once and run with plain tuples: the hot path pays for the database, not for building SQL."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table
 
-from monitoring.ledger.direct import run_directly
-
-_POSITIONAL = {"sqlite": "qmark", "postgresql": "format"}  # how parameters are marked, in their order
+from monitoring.ledger.dialects import Dialect, dialect_of
 
 _AT_ONCE = 1024  # parameters of one SELECT
 
@@ -22,23 +16,24 @@ class Statement:
     def __init__(self, table: Table, *, on_conflict: Callable[[Any, Any], ColumnElement[Any]] | None = None) -> None:
         self._table = table
         self._on_conflict = on_conflict
-        self._sql: dict[str, str] = {}  # by dialect
+        self._sql: dict[Dialect, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert the rows; without rows nothing is run."""
-        sql = self._sql.get(connection.dialect.name) or self._compile(connection)
-        if rows and not run_directly(connection, sql, rows):
-            connection.exec_driver_sql(sql, list(rows))
+        if rows:
+            dialect = dialect_of(connection)
+            sql = self._sql.get(dialect) or self._compile(dialect, connection)
+            dialect.run_many(connection, sql, rows)
 
-    def _compile(self, connection: Connection) -> str:
-        insert = insert_into(connection, self._table)
+    def _compile(self, dialect: Dialect, connection: Connection) -> str:
+        insert = dialect.insert(self._table)
         if self._on_conflict is not None:
             values = [column for column in self._table.columns if not column.primary_key]
             insert = insert.on_conflict_do_update(
                 index_elements=list(self._table.primary_key),
                 set_={column.name: self._on_conflict(column, insert.excluded[column.name]) for column in values},
             )
-        sql = self._sql[connection.dialect.name] = _text(connection, insert)
+        sql = self._sql[dialect] = _text(connection, insert)
         return sql
 
 
@@ -47,33 +42,24 @@ class Lookup:
 
     def __init__(self, wanted: Select[Any], column: Column[Any]) -> None:
         self._wanted = wanted
-        self._sql: dict[str, str] = {}  # by dialect
+        self._sql: dict[Dialect, str] = {}
         self._column = f"{column.table.name}.{column.name}"
 
     def run(self, connection: Connection, values: Sequence[Any]) -> list[Row[Any]]:
         """The rows for these values, in no order."""
-        name = connection.dialect.name
-        if name not in self._sql:
-            self._sql[name] = f"{_text(connection, self._wanted)} WHERE {self._column}"
-        sql = self._sql[name]
+        dialect = dialect_of(connection)
+        if dialect not in self._sql:
+            self._sql[dialect] = _text(connection, self._wanted)
         rows: list[Row[Any]] = []
         for start in range(0, len(values), _AT_ONCE):
             chosen = tuple(values[start : start + _AT_ONCE])
-            if name == "postgresql":
-                rows += connection.exec_driver_sql(f"{sql} = ANY(%s)", (list(chosen),)).all()
-            else:
-                rows += connection.exec_driver_sql(f"{sql} IN ({','.join('?' * len(chosen))})", chosen).all()
+            rows += dialect.select_where_in(connection, self._sql[dialect], self._column, chosen)
         return rows
 
 
-def insert_into(connection: Connection, table: Table) -> Any:
-    """The dialect's own INSERT, which knows `on_conflict_do_update`."""
-    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
-
-
 def _text(connection: Connection, statement: ClauseElement) -> str:
-    dialect = connection.dialect
-    return str(statement.compile(dialect=type(dialect)(paramstyle=_POSITIONAL[dialect.name])))  # type: ignore[call-arg]
+    compiler: Any = type(connection.dialect)
+    return str(statement.compile(dialect=compiler(paramstyle=dialect_of(connection).paramstyle)))
 
 
 def inserting(table: Table) -> Statement:

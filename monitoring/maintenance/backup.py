@@ -17,11 +17,11 @@ def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
 
     Raises BackupRefused for a ledger in PostgreSQL, a file that exists, or a copy that turns out to be damaged.
     """
-    if not ledger.is_sqlite:
-        raise BackupRefused(f"{ledger.name} is in PostgreSQL; use pg_dump, or what backs up your other databases.")
+    source = ledger.file
+    if source is None:
+        raise BackupRefused(f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases.")
     if file.exists():
         raise BackupRefused(f"{file} exists already; give a name that is not taken.")
-    source = Path(str(ledger.url.database))
     draft = file.with_name(f".{file.name}.part")
     draft.unlink(missing_ok=True)
     try:

@@ -6,7 +6,6 @@ product of bets over all labels, from which none can be read back; its state is 
 agree.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,8 +46,7 @@ class Erased:
 def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None) -> Erased:
     """Erase the answer of this id, or every answer to this request id and labels that wait for it. May be repeated."""
     with ledger.write() as connection:
-        if ledger.is_sqlite:
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")  # overwrite, not only unlink
+        ledger.dialect.overwrite_deleted(connection)
         if request_id is not None:
             lock(connection, Lock.REQUESTS)
         named = (
@@ -62,16 +60,8 @@ def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: st
         if request_id is not None:
             held = delete(feedback_pending).where(feedback_pending.c.request_id == request_id)
             waiting = connection.execute(held).rowcount
-    _scrub(ledger)
+    ledger.dialect.scrub_log(ledger.url)
     return Erased(len(ids), labels, waiting)
-
-
-def _scrub(ledger: Ledger) -> None:
-    """See that what was deleted is not left in SQLite's log; PostgreSQL's vacuum does this in its own time."""
-    if ledger.is_sqlite:
-        connection = sqlite3.connect(str(ledger.url.database))
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
 
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:

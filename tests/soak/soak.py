@@ -105,7 +105,7 @@ def verify(ledger_url: str, book: Book) -> None:
         assert firsts == len(labels), f"{firsts} first labels of {len(labels)} answers: one counts twice"
         assert watched is not None
         assert watched.detector.labels == len(labels)
-        if ledger.is_sqlite:
-            connection = sqlite3.connect(str(ledger.url.database))
+        if ledger.file is not None:
+            connection = sqlite3.connect(ledger.file)
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             connection.close()

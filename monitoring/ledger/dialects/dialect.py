@@ -1,0 +1,90 @@
+"""`Dialect`: everything that differs between the databases that can hold a ledger."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import URL, Connection, Engine, Row, Table
+
+
+class Claim(Protocol):
+    """A claim that at most one process holds; it ends with the process."""
+
+    def held(self) -> bool:
+        """Take the claim if nobody has it; return whether this process has it now."""
+
+    def close(self) -> None:
+        """Give the claim up."""
+
+
+class Dialect(ABC):
+    """One kind of database. Instances have no state."""
+
+    name: ClassVar[str]  # SQLAlchemy's name of the backend
+    paramstyle: ClassVar[Any]  # positional, so that rows can be passed as plain tuples
+    many_writers: ClassVar[bool]  # whether others can write to the database during a transaction
+    shards: ClassVar[int]  # rows per day sum over which writers spread, so that they rarely wait for each other
+    advice: ClassVar[str]  # what to do about a database that cannot be opened
+
+    @abstractmethod
+    def check_url(self, url: URL) -> URL:
+        """Return the URL to connect to. Raises LedgerError."""
+
+    @abstractmethod
+    def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        """Return an engine whose commits are durable; a writer waits up to `busy_timeout_s`. Connects to nothing."""
+
+    @abstractmethod
+    def readers(self, engine: Engine) -> Engine:
+        """Return an engine whose transactions read one snapshot and never wait for a writer."""
+
+    @abstractmethod
+    def writers(self, engine: Engine) -> Engine:
+        """Return an engine whose transactions write."""
+
+    @abstractmethod
+    def title(self, url: URL) -> str:
+        """Return the database's name for a sentence, without a password."""
+
+    @abstractmethod
+    def file(self, url: URL) -> Path | None:
+        """Return the file that holds the ledger, None if a server holds it."""
+
+    @abstractmethod
+    def insert(self, table: Table) -> Any:
+        """Return SQLAlchemy's INSERT that has `on_conflict_do_update`."""
+
+    @abstractmethod
+    def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for each row."""
+
+    @abstractmethod
+    def select_where_in(
+        self, connection: Connection, sql: str, column: str, values: tuple[Any, ...]
+    ) -> Sequence[Row[Any]]:
+        """Run a SELECT without WHERE for the rows whose column has one of the values."""
+
+    @abstractmethod
+    def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
+        """Return `count` ascending ids for labels, each above every id committed to the calibrations locked."""
+
+    @abstractmethod
+    def lock(self, connection: Connection, namespace: int, key: int, *, shared: bool = False) -> None:
+        """Wait for an advisory lock and hold it until the transaction ends."""
+
+    @abstractmethod
+    def lock_tables(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Keep other writers, not readers, from these tables until the transaction ends."""
+
+    @abstractmethod
+    def claim(self, engine: Engine, namespace: int) -> Claim:
+        """Return a claim on the whole ledger, not held yet."""
+
+    @abstractmethod
+    def overwrite_deleted(self, connection: Connection) -> None:
+        """Have the transaction's deletions overwrite the data as soon as the database can."""
+
+    @abstractmethod
+    def scrub_log(self, url: URL) -> None:
+        """Remove what was deleted from the write-ahead log, where that is up to the client."""

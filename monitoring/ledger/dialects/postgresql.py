@@ -1,0 +1,128 @@
+"""A ledger in PostgreSQL: several servers write at once, kept apart by advisory locks.
+
+Commits are synchronous whatever the server's default.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitoring.errors import LedgerError
+from monitoring.ledger.dialects.dialect import Dialect
+from monitoring.ledger.schema import feedback_number
+
+_log = logging.getLogger(__name__)
+
+
+class Postgresql(Dialect):
+    """PostgreSQL through psycopg."""
+
+    name = "postgresql"
+    paramstyle = "format"
+    many_writers = True
+    shards = 16
+    advice = "see that the server runs, and that this user may create tables in this database"
+
+    def check_url(self, url: URL) -> URL:
+        return url.set(drivername="postgresql+psycopg")
+
+    def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        settings = {"synchronous_commit": "on", "default_transaction_isolation": r"read\ committed"}
+        settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"}
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
+        alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+        arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | alive
+        try:
+            return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise LedgerError(
+                "A ledger in PostgreSQL needs the driver psycopg; install it with: pip install 'candor[postgres]'."
+            ) from error
+
+    def readers(self, engine: Engine) -> Engine:
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def writers(self, engine: Engine) -> Engine:
+        return engine
+
+    def title(self, url: URL) -> str:
+        return url.render_as_string(hide_password=True)
+
+    def file(self, url: URL) -> None:
+        return None
+
+    def insert(self, table: Table) -> Any:
+        return insert(table)
+
+    def run_many(self, connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        connection.exec_driver_sql(sql, list(rows))
+
+    def select_where_in(
+        self, connection: Connection, sql: str, column: str, values: tuple[Any, ...]
+    ) -> Sequence[Row[Any]]:
+        return connection.exec_driver_sql(f"{sql} WHERE {column} = ANY(%s)", (list(values),)).all()
+
+    def next_feedback_ids(self, connection: Connection, count: int) -> Iterator[int]:
+        series = func.generate_series(1, count).table_valued("position")
+        return iter(sorted(connection.scalars(select(feedback_number.next_value()).select_from(series))))
+
+    def lock(self, connection: Connection, namespace: int, key: int, *, shared: bool = False) -> None:
+        function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+        connection.exec_driver_sql(f"SELECT {function}(%s, %s)", (namespace, key))
+
+    def lock_tables(self, connection: Connection, tables: Sequence[Table]) -> None:
+        names = ", ".join(table.name for table in tables)
+        connection.exec_driver_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+
+    def claim(self, engine: Engine, namespace: int) -> "SessionClaim":
+        return SessionClaim(engine, namespace)
+
+    def overwrite_deleted(self, connection: Connection) -> None:
+        """Do nothing: VACUUM removes deleted rows in its own time."""
+
+    def scrub_log(self, url: URL) -> None:
+        """Do nothing: the server recycles its log."""
+
+
+class SessionClaim:
+    """An advisory lock of a session of its own. As long as the session answers, the lock is held."""
+
+    # A holder whose machine is gone closes no connection: the server ends its session after eight seconds of silence.
+    _KEEPALIVE = ("tcp_keepalives_idle = 2", "tcp_keepalives_interval = 2", "tcp_keepalives_count = 3")
+
+    def __init__(self, engine: Engine, namespace: int) -> None:
+        self._engine = engine
+        self._namespace = namespace
+        self._session: Connection | None = None
+        self._locked = False
+
+    def held(self) -> bool:
+        """Take the lock if nobody has it; return whether this process has it now. False if the server is away."""
+        try:
+            if self._session is None:
+                self._session = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._session.detach()  # the pool must not hand this connection to anybody else
+                for setting in self._KEEPALIVE:
+                    self._session.exec_driver_sql(f"SET {setting}")
+            if self._locked:
+                self._session.exec_driver_sql("SELECT 1")
+            else:
+                wanted = "SELECT pg_try_advisory_lock(%s, 0)"
+                self._locked = bool(self._session.exec_driver_sql(wanted, (self._namespace,)).scalar())
+        except SQLAlchemyError as error:
+            _log.warning("the ledger cannot be asked which process leads: %s", error)
+            self.close()
+        return self._locked
+
+    def close(self) -> None:
+        """Release the lock and close the session."""
+        session, self._session, self._locked = self._session, None, False
+        if session is not None:
+            with suppress(SQLAlchemyError):  # a broken session is one reason to be here
+                session.close()
