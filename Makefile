@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help install demo test lint bench soak clean
+.PHONY: help install demo test lint docs bench soak clean
 help:                 ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-dev     ## format, lint, types, and the arrows between 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs    ## the documentation as a site in build/docs; broken links and anchors are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: $(VENV)/.installed-dev     ## kills under load, 100,000 broken requests, ten minutes of storm (some two hours)
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
@@ -47,4 +50,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[train,torchserve,grpc,dev]"
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[docs]"
 	@touch $@

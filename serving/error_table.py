@@ -1,7 +1,7 @@
 """The one table of errors: the status, code and sentence that a client gets for each error class.
 
 The hot route, the other HTTP routes (also of `candor monitor`), the Open Inference Protocol and gRPC all read it.
-docs/api.md lists the same codes; a test compares the two.
+docs/reference/errors.md is generated from it.
 """
 
 import json

@@ -25,7 +25,7 @@ def serve(
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitoring.
 
-    docs/operations.md lists all settings.
+    docs/reference/settings.md lists all settings.
     """
     gc.disable()  # importing frees nothing, yet a dozen collections would take a tenth of the start
     from serving.process.server import serve as run_server

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from candor.command_line import app
-from docs.generators.markdown import table
+from docs.generators.markdown import plain, table
 
 
 def command_line() -> str:
@@ -25,7 +25,7 @@ def _sections(command: Any, name: str, parent: Any) -> list[str]:
 def _section(command: Any, name: str, context: Any) -> str:
     usage = f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     rows = [_row(each, context) for each in command.params if each.name != "help"]
-    return "\n\n".join([f"## `{name}`", inspect.cleandoc(command.help), usage, *_table(rows)])
+    return "\n\n".join([f"## `{name}`", plain(inspect.cleandoc(command.help)), usage, *_table(rows)])
 
 
 def _table(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -39,4 +39,4 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     default = parameter.get_default(context, call=False)
     shown = "required" if parameter.required else "" if default in (None, False, (), []) else f"`{default}`"
-    return names, shown, parameter.help or ""
+    return names, shown, plain(parameter.help or "")

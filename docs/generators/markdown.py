@@ -1,5 +1,6 @@
 """Tables as Markdown."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -7,6 +8,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar in a cell does not end it."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """Text that was not written as Markdown: brackets and angles outside of code spans are what they look like."""
+    return re.sub(r"(`[^`]*`)|([\[<*_])", lambda found: found[1] or f"\\{found[2]}", text)
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`python docs/pictures.py`: draw the pictures of the monitoring pages that docs/ shows, with headless Chromium.
+"""`python -m docs.generators.pictures`: draw the pictures of the monitoring pages in docs/, with headless Chromium.
 
 The data are made up and always the same: forty days of a model that is calibrated for three weeks, then too sure on
 the images of a new device; the alarm, a recalibration, and ten days of the next version. The pages are Candor's own;
@@ -32,7 +32,7 @@ from monitoring.reports.page_data import read_page_data, window_since
 MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
 DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 2460), "monitoring-report": (1080, 1130)}
 
 

@@ -136,7 +136,7 @@ def _actions(found: Findings) -> Iterator[str]:
     if found.selection.audit is None and found.selection.coverage < _THIN and found.measures.n:
         yield (
             "Few answers have labels, and nobody knows how they were chosen. Set CANDOR_AUDIT_SHARE and label every "
-            'answer that says "audit": true; see docs/monitoring.md.'
+            'answer that says "audit": true; see docs/how-to/audits.md.'
         )
     if any(sign.raised for sign in found.signs):
         yield f"Images or patients of {model} have changed: ask for labels of recent answers before you trust old ones."

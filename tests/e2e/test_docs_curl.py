@@ -1,4 +1,4 @@
-"""The curl lines of docs/api.md, run as they stand against a real server."""
+"""The curl lines of docs/reference/http-api.md, run as they stand against a real server."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.servers import Server
 
 pytestmark = pytest.mark.e2e
 
-PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 PRINTED = "http://127.0.0.1:8080"
 
 
