@@ -34,6 +34,7 @@ from monitoring.errors import (
 )
 from serving.errors import (
     BodyTimeout,
+    CrossOrigin,
     ExplanationsBusy,
     Forbidden,
     HeadTimeout,
@@ -53,13 +54,14 @@ from serving.errors import (
 
 Rows = dict[type[Exception], tuple[int, str]]
 
-# Errors of a request for a prediction. Their codes are also the reasons of candor_rejected_requests_total.
+# Errors of a request for a prediction. Their codes are also the reasons of candor_requests_rejected_total.
 PREDICTION_ERRORS: Final[Rows] = {
     MalformedRequest: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
     Unauthorized: (401, "unauthorized"),
     Forbidden: (403, "forbidden"),
+    CrossOrigin: (403, "cross_origin"),
     UnknownModel: (404, "unknown_model"),
     UnknownVersion: (404, "unknown_version"),
     BodyTimeout: (408, "body_timeout"),

@@ -1,9 +1,9 @@
 """What can go wrong between an image and its answer, and what the client is told.
 
-An image walks: connection -> gate -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
+An image walks: connection -> access -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
 
     connection  MalformedHttp, HeadTooLarge, HeadTimeout
-    gate        Unauthorized, Forbidden
+    access      Unauthorized, Forbidden, CrossOrigin
     head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest,
                 monitoring.errors.BodyTooLarge
     admission   Overloaded
@@ -70,6 +70,15 @@ class Unauthorized(ServingError, PermissionError):
 
 class Forbidden(ServingError, PermissionError):
     """A token that does not grant what the request needs."""
+
+
+class CrossOrigin(Forbidden):
+    """A request that a browser sends for a page of another origin."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(
+            f"{page} may not send this request; list the page's origin in CANDOR_CORS_ORIGINS if it should."
+        )
 
 
 class NotReady(ServingError, RuntimeError):

@@ -6,6 +6,7 @@ answer costs.
 
 import logging
 import time
+from collections.abc import Awaitable
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,7 +15,6 @@ from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import Fleet
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, Overloaded, ServingError
-from serving.http.auth import Gate
 from serving.http.caller import Caller, Listening
 from serving.http.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import Inference
@@ -40,43 +40,36 @@ class Front:
         self,
         *,
         settings: Settings,
-        gate: Gate,
         fleet: Fleet,
         inference: Inference,
         rest: ASGIApp,
         metrics: ServingMetrics,
     ) -> None:
         self._settings = settings
-        self._gate = gate
         self._fleet = fleet
         self._inference = inference
         self._rest = rest
         self._metrics = metrics
-        # What stands around the front (shell.py) has to see every message.
+        # A middleware outside of this application has to see every message.
         self._direct = not (settings.cors_origins or settings.traces)
         self._pace = Pace(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
         self.draining = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request. No coroutine function itself, because each one costs every answer time."""
         exchange = take_exchange(scope)
         if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
-            await self._predict(scope, receive, send, exchange if self._direct else None)
-        else:
-            await self._other(scope, receive, send)
+            return self._predict(scope, receive, send, exchange if self._direct else None)
+        return self._rest(scope, receive, send)
 
-    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            self._gate.check(scope)
-        except ServingError as error:
-            await self._refuse(scope, send, error)
-        else:
-            await self._rest(scope, receive, send)
+    async def refuse(self, scope: Scope, _receive: Receive, send: Send, error: ServingError) -> None:
+        """Answer a request that may not come in."""
+        take_exchange(scope)
+        await self._refuse(scope, send, error)
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None) -> None:
         arrived_s = time.perf_counter()
         try:
-            self._gate.check(scope)
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
             answer = await self._answer(scope, head, receive, exchange, arrived_s)
         except ClientGone:

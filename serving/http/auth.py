@@ -1,34 +1,49 @@
-"""Who may do what: optional bearer tokens with scopes, compared in constant time.
+"""Who may do what: bearer tokens with scopes, and the origins whose pages may change something.
 
-A line of the tokens is `TOKEN scope[,scope]`. Scopes: predict, feedback, read (reports, pages, metrics, metadata) and
-admin, which may do everything. Health is open to everybody, so that an orchestrator needs no secret.
+`candor serve` and `candor monitor` put `AccessMiddleware` before their routes; the gRPC service asks the same
+`AccessControl` about a call's metadata. A line of the tokens is `TOKEN scope[,scope]`. Scopes: predict, feedback, read
+(reports, pages, metrics, metadata) and admin, which may do everything. Health needs no token, so that an orchestrator
+needs no secret.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from serving.errors import Forbidden, SettingsError, Unauthorized
+from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
+from serving.settings import Settings
 
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
+Refuse: TypeAlias = Callable[[Connection, Receive, Send, ServingError], Awaitable[None]]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 OPEN: Final = frozenset({"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
-SHORTEST: Final = 16
-READING: Final = ("GET", "HEAD", "OPTIONS")
+MIN_TOKEN_LENGTH: Final = 16
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 
 
-class Gate:
-    """Knows the digests of the tokens, never the tokens. Without any, everybody may do everything."""
+class AccessControl:
+    """Decides about requests and calls. Keeps digests of the tokens, never the tokens.
 
-    def __init__(self, grants: Iterable[tuple[str, frozenset[Scope]]] = ()) -> None:
+    Without tokens everybody may do everything. `origins` are those of CORS; "*" stands for all of them.
+    """
+
+    def __init__(self, grants: Iterable[tuple[str, frozenset[Scope]]] = (), *, origins: Iterable[str] = ()) -> None:
         self._grants = tuple((_digest(token), scopes) for token, scopes in grants)
+        self._origins = frozenset(origin.encode() for origin in origins)
 
     def check(self, connection: Connection) -> None:
-        """Let the request pass or raise Unauthorized or Forbidden."""
+        """Let the request pass or raise Unauthorized, Forbidden or CrossOrigin."""
+        if connection["method"] not in READING:
+            for name, _ in connection["headers"]:
+                if name in _BROWSER_HEADERS:
+                    self.check_origin(dict(connection["headers"]))
+                    break
         if self._grants and connection["path"] not in OPEN:
             header = next((value for name, value in connection["headers"] if name == b"authorization"), b"")
             self.check_token(header, scope_of(connection["method"], connection["path"]))
@@ -40,13 +55,46 @@ class Gate:
         kind, _, token = authorization.partition(b" ")
         given = _digest(token.strip().decode("latin-1"))
         granted: frozenset[Scope] | None = None
-        for digest, scopes in self._grants:  # all of them, whichever fits: the time taken tells nothing
+        for digest, scopes in self._grants:  # compares with every token, so that the time taken reveals nothing
             if hmac.compare_digest(digest, given):
                 granted = scopes
         if granted is None or kind.lower() != b"bearer":
             raise Unauthorized("this server wants a token: send the header Authorization: Bearer TOKEN.")
         if scope not in granted and "admin" not in granted:
             raise Forbidden(f"the token's scopes are {', '.join(sorted(granted))}; this needs {scope}.")
+
+    def check_origin(self, headers: dict[bytes, bytes]) -> None:
+        """Raise CrossOrigin for a request that a browser sends for a page of another origin which is not listed.
+
+        Programs that are no browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
+        """
+        origin = headers.get(b"origin")
+        if origin is None:
+            if headers.get(b"sec-fetch-site") == b"cross-site" and b"*" not in self._origins:
+                raise CrossOrigin("a page of another site")
+        elif not (self._is_own(origin, headers) or origin in self._origins or b"*" in self._origins):
+            raise CrossOrigin(f"a page of {origin[:100].decode('latin-1')!r}")
+
+    @staticmethod
+    def _is_own(origin: bytes, headers: dict[bytes, bytes]) -> bool:
+        """Whether the page comes from this server. Schemes are not compared: a proxy may end TLS before Candor."""
+        _, separator, host = origin.partition(b"://")
+        return bool(separator) and host.lower() == headers.get(b"host", b"").lower()
+
+
+class AccessMiddleware:
+    """Passes on what `access` allows; `refuse` answers the rest."""
+
+    def __init__(self, app: ASGIApp, *, access: AccessControl, refuse: Refuse) -> None:
+        self._app, self._access, self._refuse = app, access, refuse
+
+    def __call__(self, scope: Connection, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request. Not a coroutine function itself, because each one would cost every answer time."""
+        try:
+            self._access.check(scope)
+        except ServingError as error:
+            return self._refuse(scope, receive, send, error)
+        return self._app(scope, receive, send)
 
 
 def scope_of(method: str, path: str) -> Scope:
@@ -68,10 +116,16 @@ def scope_of(method: str, path: str) -> Scope:
     return "feedback" if path.rstrip("/") == "/feedback" else "admin"
 
 
-def read_gate(text: str | None, file: Path | None) -> Gate:
-    """The gate that the settings describe: `text` (lines, or parts between semicolons) and the lines of `file`.
+def read_access(settings: Settings) -> AccessControl:
+    """The access control that the settings describe. Raises SettingsError; a token is never part of its sentence."""
+    grants = read_grants(settings.tokens_text, settings.tokens_file)
+    return AccessControl(grants, origins=settings.cors_origins)
 
-    Raises SettingsError; a token is never part of its sentence.
+
+def read_grants(text: str | None, file: Path | None) -> list[tuple[str, frozenset[Scope]]]:
+    """Tokens and their scopes: from `text` (lines, or parts between semicolons) and from the lines of `file`.
+
+    Raises SettingsError.
     """
     lines = (text or "").replace(";", "\n").splitlines()
     if file is not None:
@@ -84,15 +138,17 @@ def read_gate(text: str | None, file: Path | None) -> Gate:
         raise SettingsError(
             "tokens are asked for but there is none; give lines of `TOKEN scope[,scope]`, or unset them"
         )
-    return Gate(_grant(number, words) for number, words in enumerate(wanted, 1))
+    return [_grant(number, words) for number, words in enumerate(wanted, 1)]
 
 
 def _grant(number: int, words: list[str]) -> tuple[str, frozenset[Scope]]:
     scopes = frozenset(words[1].split(",")) if len(words) == 2 else frozenset()
     if not scopes or not scopes <= set(SCOPES):
         raise SettingsError(f"token {number}: expected `TOKEN scope[,scope]` with scopes among {', '.join(SCOPES)}")
-    if len(words[0]) < SHORTEST:
-        raise SettingsError(f"token {number} is shorter than {SHORTEST} characters; make one: openssl rand -hex 32")
+    if len(words[0]) < MIN_TOKEN_LENGTH:
+        raise SettingsError(
+            f"token {number} is shorter than {MIN_TOKEN_LENGTH} characters; make one: openssl rand -hex 32"
+        )
     return words[0], scopes  # type: ignore[return-value]  # checked above
 
 

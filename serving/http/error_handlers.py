@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from monitoring.errors import MonitoringError
 from serving.error_table import INTERNAL, ErrorAnswer, error_answer
@@ -24,10 +25,15 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"
         answer = replace(answer, detail=f"{where}: {error.detail}; GET / lists the addresses.")
-    return json_response(answer)
+    return _json_response(answer)
 
 
-def json_response(answer: ErrorAnswer) -> Response:
+async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
+    """Answer `error` where there is no route yet."""
+    await _json_response(error_answer(error))(scope, receive, send)
+
+
+def _json_response(answer: ErrorAnswer) -> Response:
     """The answer as a Starlette response."""
     response = Response(answer.body(), answer.status, media_type="application/json")
     response.raw_headers.extend(answer.headers)

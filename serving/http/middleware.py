@@ -1,14 +1,20 @@
-"""What may stand around the front: cross-origin rules, and OpenTelemetry traces. Both are off by default."""
+"""The stack of middlewares around the routes of `candor serve` and `candor monitor`."""
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from serving.errors import SettingsError
+from serving.http.auth import AccessControl, AccessMiddleware, Refuse
 from serving.settings import Settings
 
 
-def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app` within what the settings ask for. Raises SettingsError where traces are wanted but not installed."""
+def with_middlewares(app: ASGIApp, settings: Settings, *, access: AccessControl, refuse: Refuse) -> ASGIApp:
+    """`app` within, from the outside: traces, CORS, access control. Traces and CORS are off by default.
+
+    CORS is outside access control, because a browser sends its preflight without a token and shows a page only refusals
+    that carry CORS headers. Raises SettingsError if traces are on but not installed.
+    """
+    app = AccessMiddleware(app, access=access, refuse=refuse)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
@@ -17,9 +23,14 @@ def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
             allow_headers=["Authorization", "Content-Type", "X-Request-Id", "X-Candor-Tags"],
         )
     if settings.traces:
-        try:
-            from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-        except ModuleNotFoundError as error:
-            raise SettingsError(f"traces need the extra: pip install 'candor[traces]' ({error})") from error
-        app = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz,ping,metrics")
+        app = _traced(app)
     return app
+
+
+def _traced(app: ASGIApp) -> ASGIApp:
+    try:
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"traces need the extra: pip install 'candor[traces]' ({error})") from error
+    traced: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz,ping,metrics")
+    return traced

@@ -15,7 +15,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from serving.errors import ListenError
-from serving.http.middleware import wrapped
 from serving.http.protocol import BoundedProtocol
 from serving.settings import Settings
 
@@ -89,7 +88,7 @@ class DrainingServer(uvicorn.Server):
 
 def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
-        wrapped(app, settings),
+        app,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",

@@ -19,14 +19,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
-from serving.error_table import error_answer
-from serving.errors import NotReady, ServingError, SettingsError
-from serving.http.auth import Gate, read_gate
-from serving.http.error_handlers import ERROR_HANDLERS, json_response
+from serving.errors import NotReady, SettingsError
+from serving.http.auth import read_access
+from serving.http.error_handlers import ERROR_HANDLERS, send_error
+from serving.http.middleware import with_middlewares
 from serving.openapi.document import document
 from serving.openapi.page import page
 from serving.process.listener import DrainingServer, address, allow_many_connections, listen
@@ -52,9 +52,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     ProcessCollector(registry=registry)
     with open_monitor(settings, registry) as monitor:
         state = _State()
-        app = Guarded(
-            build(monitor, draining=lambda: state.draining), read_gate(settings.tokens_text, settings.tokens_file)
-        )
+        app = guarded(build(monitor, draining=lambda: state.draining), settings)
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
@@ -95,20 +93,9 @@ def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> 
     return Starlette(routes=[*own, *monitor.routes], exception_handlers=ERROR_HANDLERS)
 
 
-class Guarded:
-    """An application behind the gate."""
-
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self._app, self._gate = app, gate
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or refuse it."""
-        app = self._app
-        try:
-            self._gate.check(scope)
-        except ServingError as error:
-            app = json_response(error_answer(error))
-        await app(scope, receive, send)
+def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application as it is served: behind the access control and the middlewares of the settings."""
+    return with_middlewares(app, settings, access=read_access(settings), refuse=send_error)
 
 
 def _description(mounted: Sequence[BaseRoute]) -> list[BaseRoute]:

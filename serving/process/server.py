@@ -23,7 +23,8 @@ from serving.deployment.loaded_models import Fleet
 from serving.deployment.store_watcher import Switch
 from serving.errors import ListenError, ModelUnusable
 from serving.http.app import Front
-from serving.http.auth import read_gate
+from serving.http.auth import read_access
+from serving.http.middleware import with_middlewares
 from serving.http.pipeline import Inference
 from serving.http.routes import metrics_alone, rare_routes
 from serving.inference.audit import AuditDraw
@@ -75,7 +76,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
-        self._gate = read_gate(settings.tokens_text, settings.tokens_file)
+        self._access = read_access(settings)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
         self.fleet = fleet
@@ -83,10 +84,11 @@ class Service:
         self.inference = Inference(settings=settings, metrics=self._metrics, shadow_of=fleet.shadow_of)
         self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
         self.front = self._build_front(monitor.routes or metrics_alone(registry))
+        self.app = with_middlewares(self.front, settings, access=self._access, refuse=self.front.refuse)
 
     async def run(self, listener: socket.socket) -> None:
         """Listen until a signal has come and everything admitted is answered."""
-        server = DrainingServer(self.front, self._settings, drain=self._drain)
+        server = DrainingServer(self.app, self._settings, drain=self._drain)
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
@@ -149,11 +151,13 @@ class Service:
         if self._settings.grpc_port is None:
             return None
         try:
-            from serving.v2.rpc import Servicer, start_grpc
+            from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
         except ModuleNotFoundError as error:
             raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
-        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, gate=self._gate)
-        server, port = await start_grpc(servicer, self._settings)
+        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        server, port = await start_grpc(
+            servicer, self._settings, interceptor=AccessInterceptor(self._access, self._metrics)
+        )
         sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
         sys.stdout.flush()
         return server
@@ -171,7 +175,6 @@ class Service:
         )
         return Front(
             settings=self._settings,
-            gate=self._gate,
             fleet=self.fleet,
             inference=self.inference,
             rest=rest,

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 import grpc
 import numpy as np
@@ -10,8 +11,8 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from serving.error_table import INTERNAL, error_answer
-from serving.errors import ListenError, MalformedRequest
-from serving.http.auth import Gate
+from serving.errors import ListenError, MalformedRequest, ServingError
+from serving.http.auth import AccessControl
 from serving.http.caller import Cancelled
 from serving.http.request import Head, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
@@ -23,6 +24,7 @@ from serving.v2.tensors import InputTensor, OutputTensor
 
 logger = logging.getLogger(__name__)
 
+OPEN_CALLS: Final = frozenset({"ServerLive", "ServerReady"})  # as /v2/health/... in REST
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
 
 
@@ -34,12 +36,10 @@ class Servicer(service.GRPCInferenceServiceServicer):
         inference: InferenceService,
         *,
         settings: Settings,
-        gate: Gate,
         metrics: ServingMetrics,
         ready: Callable[[], bool],
     ) -> None:
         self._inference = inference
-        self._gate = gate
         self._deadline_s = settings.deadline_s
         self._metrics = metrics
         self._ready = ready
@@ -55,7 +55,6 @@ class Servicer(service.GRPCInferenceServiceServicer):
 
     async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
-            self._gate.check_token(_authorization(context), "read")
             self._inference.find(request.name, request.version)
             return protocol.ModelReadyResponse(ready=self._ready())
 
@@ -63,14 +62,12 @@ class Servicer(service.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
-            self._gate.check_token(_authorization(context), "read")
             return protocol.ModelMetadataResponse(**self._inference.metadata(request.name, request.version))
 
         return await self._guarded(answer, context)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
-            self._gate.check_token(_authorization(context), "predict")
             head = _head(context)
             served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
             identity = request_id_of(request.id or None)
@@ -91,23 +88,50 @@ class Servicer(service.GRPCInferenceServiceServicer):
     async def _guarded(self, answer: Callable[[], Awaitable[Any]], context: Context) -> Any:
         try:
             return await answer()
-        except Exception as error:  # the call's edge: the table of errors knows what to say
-            refused = error_answer(error)
-            self._metrics.rejected.labels(refused.code).inc()
-            if refused is INTERNAL:
-                logger.error("call failed", exc_info=error)
-        return await context.abort(StatusCode[refused.grpc_status], refused.detail)
+        except Exception as error:  # noqa: BLE001  the call's edge: the table of errors knows what to say
+            return await _abort(context, error, self._metrics)
 
 
-async def start_grpc(servicer: Servicer, settings: Settings) -> tuple[grpc.aio.Server, int]:
+class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the package has no types
+    """Asks `access` about each call's metadata, before its request is read."""
+
+    def __init__(self, access: AccessControl, metrics: ServingMetrics) -> None:
+        self._access, self._metrics = access, metrics
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], call: Any) -> Any:
+        """The handler of the call, or one that refuses it."""
+        method = call.method.rpartition("/")[2]
+        if method not in OPEN_CALLS:
+            try:
+                self._access.check_token(_authorization(call), "predict" if method == "ModelInfer" else "read")
+            except ServingError as error:
+                return grpc.unary_unary_rpc_method_handler(partial(self._refuse, error))
+        return await continuation(call)
+
+    async def _refuse(self, error: ServingError, _request: bytes, context: Context) -> None:
+        await _abort(context, error, self._metrics)
+
+
+async def _abort(context: Context, error: Exception, metrics: ServingMetrics) -> None:
+    refused = error_answer(error)
+    metrics.rejected.labels(refused.code).inc()
+    if refused is INTERNAL:
+        logger.error("call failed", exc_info=error)
+    await context.abort(StatusCode[refused.grpc_status], refused.detail)
+
+
+async def start_grpc(
+    servicer: Servicer, settings: Settings, *, interceptor: AccessInterceptor
+) -> tuple[grpc.aio.Server, int]:
     """A running server on `settings.grpc_port`, and its port. Raises ListenError."""
     limit = settings.max_body_bytes
     server = grpc.aio.server(
+        interceptors=[interceptor],
         options=[
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -168,8 +192,8 @@ def _input(tensor: Any, content: bytes | None) -> InputTensor:
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)
 
 
-def _authorization(context: Context) -> bytes:
-    return next((value.encode() for name, value in context.invocation_metadata() or () if name == "authorization"), b"")
+def _authorization(call: Any) -> bytes:
+    return next((value.encode() for name, value in call.invocation_metadata or () if name == "authorization"), b"")
 
 
 def _head(context: Context) -> Head:

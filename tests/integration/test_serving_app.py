@@ -55,7 +55,7 @@ async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[R
     with open_monitor(settings, registry, production=fleet.production) as monitor:
         service = Service(settings, registry, monitor, fleet)
         await asyncio.to_thread(service.switch.scan)
-        transport = httpx.ASGITransport(service.front)
+        transport = httpx.ASGITransport(service.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
             yield Running(client, service, registry, folder)
         service.close()
@@ -283,7 +283,7 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "query_string": b"", "path": "/predictions/tiny", "headers": []}
-    await server.service.front(scope, receive, send)
+    await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
     assert served.load.waiting == 0
@@ -403,6 +403,28 @@ async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png:
         assert (await server.client.get("/v2")).status_code == 401
         assert (await server.client.get("/healthz")).status_code == 200
         assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
+
+
+async def test_pages_of_other_origins_may_not_write(server: Running, png: Callable[..., bytes]) -> None:
+    own = await server.predict(png(), Origin="http://candor")
+    assert own.status_code == 200
+    for path in ("/predictions/tiny", "/feedback", "/v2/models/tiny/infer", "/calibration/tiny/reset"):
+        refused = await server.predict(png(), path, Origin="https://evil.example")
+        assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
+    assert (await server.predict(png(), Sec_Fetch_Site="cross-site")).status_code == 403
+    assert (await server.client.get("/models", headers={"Origin": "https://evil.example"})).status_code == 200
+
+
+async def test_a_listed_origin_may_write_and_reads_refusals(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    viewer = "https://viewer.example"
+    async with running(tiny_store, tmp_path, cors_origins=(viewer,)) as server:
+        answer = await server.predict(png(), Origin=viewer, Sec_Fetch_Site="cross-site")
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
+        refused = await server.predict(b"", Origin=viewer)
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, viewer)
+        assert (await server.predict(png(), Origin="https://evil.example")).status_code == 403
 
 
 async def test_an_explanation_comes_with_the_same_answer(server: Running, png: Callable[..., bytes]) -> None:

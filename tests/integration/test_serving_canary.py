@@ -81,7 +81,7 @@ async def server(tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., B
     registry, fleet = CollectorRegistry(), Fleet()
     with open_monitor(settings, registry, production=fleet.production) as monitor:
         service = Service(settings, registry, monitor, fleet)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.front), base_url="http://candor") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://candor") as client:
             started = Running(client, service, tiny_store, ledger)
             await started.look()
             yield started

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -17,15 +18,14 @@ from starlette.types import Receive, Scope, Send
 from model_store.store import Store
 from serving.deployment.loaded_models import Fleet
 from serving.error_table import PREDICTION_ERRORS
-from serving.http.auth import read_gate
 from serving.openapi.document import document
 from serving.openapi.operations import OPERATIONS
 from serving.process.monitor import open_monitor
-from serving.process.monitor_server import Guarded, build
+from serving.process.monitor_server import build, guarded
 from serving.process.server import Service
 from serving.settings import Settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 
 
 @pytest.fixture
@@ -68,17 +68,19 @@ def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_gate_stands_before_the_monitor_alone() -> None:
+async def test_the_monitor_alone_has_the_access_control() -> None:
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("in")(scope, receive, send)
 
-    app = Guarded(inner, read_gate("a-token-for-labels feedback", None))
+    app = guarded(inner, Settings(tokens=SecretStr("a-token-for-labels feedback")))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
         assert (await client.post("/feedback")).status_code == 401
         allowed = {"authorization": "Bearer a-token-for-labels"}
         assert (await client.post("/feedback", headers=allowed)).text == "in"
         refused = await client.get("/metrics", headers=allowed)
         assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
+        foreign = await client.post("/feedback", headers=allowed | {"origin": "https://elsewhere.example"})
+        assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
 def test_every_route_stands_in_the_api_page() -> None:

@@ -33,7 +33,7 @@ async def client(tiny_store: Store, tmp_path: Path) -> AsyncIterator[httpx.Async
     with open_monitor(settings, registry, production=fleet.production) as monitor:
         service = Service(settings, registry, monitor, fleet)
         service.switch.scan()
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.front), base_url="http://candor") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://candor") as http:
             yield http
         service.close()
 

@@ -1,19 +1,25 @@
-"""Tokens: what each scope opens, what is refused and how, and that no sentence gives a token away."""
+"""Access: what each scope opens, which pages may write, and that no sentence gives a token away."""
 
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from serving.errors import Forbidden, SettingsError, Unauthorized
-from serving.http.auth import Gate, read_gate
+from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized
+from serving.http.auth import AccessControl, read_access, read_grants
+from serving.settings import Settings
 
 PREDICT, READ, ADMIN = "p" * 32, "r" * 32, "a" * 32
 TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"
 
 
-def ask(gate: Gate, method: str, path: str, token: str | None, kind: str = "Bearer") -> None:
+def granting(text: str, file: Path | None = None) -> AccessControl:
+    return AccessControl(read_grants(text, file))
+
+
+def ask(access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer") -> None:
     headers = [] if token is None else [(b"authorization", f"{kind} {token}".encode())]
-    gate.check({"type": "http", "method": method, "path": path, "headers": headers})
+    access.check({"type": "http", "method": method, "path": path, "headers": headers})
 
 
 ALLOWED = [
@@ -29,44 +35,44 @@ ALLOWED = [
 
 @pytest.mark.parametrize(("token", "method", "path"), ALLOWED)
 def test_a_scope_opens_its_own_and_admin_everything(token: str, method: str, path: str) -> None:
-    gate = read_gate(TEXT, None)
-    ask(gate, method, path, token)
-    ask(gate, method, path, token, kind="bearer")
-    ask(gate, method, path, ADMIN)
+    access = granting(TEXT)
+    ask(access, method, path, token)
+    ask(access, method, path, token, kind="bearer")
+    ask(access, method, path, ADMIN)
     with pytest.raises(Forbidden):
-        ask(gate, method, path, READ if token == PREDICT else PREDICT)
+        ask(access, method, path, READ if token == PREDICT else PREDICT)
     for unknown in (None, "", "x" * 32, token[:-1], token + token):
         with pytest.raises(Unauthorized):
-            ask(gate, method, path, unknown)
+            ask(access, method, path, unknown)
     with pytest.raises(Unauthorized):
-        ask(gate, method, path, token, kind="Basic")
+        ask(access, method, path, token, kind="Basic")
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/calibration/m/acknowledge"), ("POST", "/unknown"), ("PUT", "/x")]
 )
 def test_what_changes_anything_else_needs_admin(method: str, path: str) -> None:
-    ask(read_gate(TEXT, None), method, path, ADMIN)
+    ask(granting(TEXT), method, path, ADMIN)
     for token in (READ, PREDICT):
         with pytest.raises(Forbidden):
-            ask(read_gate(TEXT, None), method, path, token)
+            ask(granting(TEXT), method, path, token)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"])
 def test_health_needs_no_token(path: str) -> None:
-    ask(read_gate(TEXT, None), "GET", path, None)
+    ask(granting(TEXT), "GET", path, None)
 
 
 def test_without_tokens_all_is_open() -> None:
-    ask(read_gate(None, None), "POST", "/calibration/m/acknowledge", None)
+    ask(AccessControl(), "POST", "/calibration/m/acknowledge", None)
 
 
 def test_a_file_may_have_comments_and_adds_to_the_text(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text(f"# the gateway\n\n{READ} read\n")
-    gate = read_gate(f"{PREDICT} predict", file)
-    ask(gate, "GET", "/metrics", READ)
-    ask(gate, "POST", "/predictions/m", PREDICT)
+    access = granting(f"{PREDICT} predict", file)
+    ask(access, "GET", "/metrics", READ)
+    ask(access, "POST", "/predictions/m", PREDICT)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +82,61 @@ def test_bad_tokens_stop_the_start_and_are_not_told(text: str, tmp_path: Path) -
     file = tmp_path / "tokens"
     file.write_text(text)
     with pytest.raises(SettingsError) as told:
-        read_gate(None, file)
+        read_grants(None, file)
     assert READ not in str(told.value)
     with pytest.raises(SettingsError, match="cannot be read"):
-        read_gate(None, tmp_path / "missing")
+        read_grants(None, tmp_path / "missing")
+
+
+OWN, LISTED = "https://candor.example:8080", "https://viewer.example"
+FROM_HERE = [{}, {"origin": OWN}, {"origin": "http://CANDOR.example:8080"}, {"origin": LISTED}]
+NOT_CROSS = [{"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}]
+LISTED_THOUGH_CROSS = [{"origin": LISTED, "sec-fetch-site": "cross-site"}]
+FROM_ELSEWHERE = [
+    {"origin": "https://evil.example"},
+    {"origin": "https://candor.example"},  # another port is another origin
+    {"origin": "https://viewer.example.evil.example"},
+    {"origin": "null"},
+    {"origin": ""},
+    {"sec-fetch-site": "cross-site"},
+    {"origin": "null", "sec-fetch-site": "same-origin"},
+]
+
+
+def send(access: AccessControl, headers: dict[str, str], method: str = "POST") -> None:
+    given = {"host": "candor.example:8080", "x-request-id": "1"} | headers
+    pairs = [(name.encode(), value.encode()) for name, value in given.items()]
+    access.check({"type": "http", "method": method, "path": "/feedback", "headers": pairs})
+
+
+@pytest.mark.parametrize("headers", [*FROM_HERE, *NOT_CROSS, *LISTED_THOUGH_CROSS])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_programs_own_pages_and_listed_pages_may_write(headers: dict[str, str], method: str) -> None:
+    send(AccessControl(origins=[LISTED]), headers, method)
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_pages_of_other_origins_may_not_write(headers: dict[str, str], method: str) -> None:
+    with pytest.raises(CrossOrigin, match=r"may not send this request; list .* in CANDOR_CORS_ORIGINS"):
+        send(AccessControl(origins=[LISTED]), headers, method)
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+def test_reading_and_a_star_are_open_to_every_origin(headers: dict[str, str]) -> None:
+    send(AccessControl(), headers, "GET")
+    send(AccessControl(origins=["*"]), headers, "POST")
+
+
+def test_a_token_does_not_stand_in_for_the_origin() -> None:
+    access = granting(f"{ADMIN} admin")
+    send(access, {"authorization": f"Bearer {ADMIN}", "origin": OWN})
+    with pytest.raises(CrossOrigin):
+        send(access, {"authorization": f"Bearer {ADMIN}", "origin": "https://evil.example"})
+
+
+def test_settings_describe_tokens_and_origins() -> None:
+    access = read_access(Settings(tokens=SecretStr(TEXT), cors_origins=(LISTED,)))
+    send(access, {"authorization": f"Bearer {PREDICT}", "origin": LISTED})
+    with pytest.raises(Unauthorized):
+        send(access, {"origin": LISTED})

@@ -1,0 +1,80 @@
+"""The gRPC service in this process: tokens in the metadata, and refusals as gRPC status codes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from open_inference.grpc import protocol, service
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from model_store.store import Store
+from serving.deployment.loaded_models import Fleet
+from serving.process.monitor import open_monitor
+from serving.process.server import Service
+from serving.settings import Settings
+from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
+
+pytestmark = pytest.mark.anyio
+PREDICT, READ = "p" * 32, "r" * 32
+
+
+@pytest.fixture
+async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
+    """A client of a server with tokens; `stub.counted` says how many calls were refused for a reason."""
+    tokens = SecretStr(f"{PREDICT} predict; {READ} read")
+    settings = Settings(store=tiny_store.root, ledger="off", threads=1, grpc_port=0, tokens=tokens)
+    registry, fleet = CollectorRegistry(), Fleet()
+    with open_monitor(settings, registry, production=fleet.production) as monitor:
+        running = Service(settings, registry, monitor, fleet)
+        await asyncio.to_thread(running.switch.scan)
+        servicer = Servicer(running.v2, settings=settings, metrics=running._metrics, ready=running.ready)
+        interceptor = AccessInterceptor(running._access, running._metrics)
+        server, port = await start_grpc(servicer, settings, interceptor=interceptor)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            client = service.GRPCInferenceServiceStub(channel)
+            client.counted = lambda reason: registry.get_sample_value(
+                "candor_requests_rejected_total", {"reason": reason}
+            )
+            yield client
+        await server.stop(0)
+        running.close()
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+async def refused(call: Any) -> StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    code: StatusCode = error.value.code()
+    return code
+
+
+async def test_health_needs_no_token(stub: Any) -> None:
+    assert (await stub.ServerLive(protocol.ServerLiveRequest())).live
+    assert (await stub.ServerReady(protocol.ServerReadyRequest())).ready
+
+
+async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
+    asked = protocol.ModelMetadataRequest(name="tiny")
+    assert (await stub.ModelMetadata(asked, metadata=bearer(READ))).name == "tiny"
+    assert (await stub.ServerMetadata(protocol.ServerMetadataRequest(), metadata=bearer(READ))).name == "candor"
+    assert await refused(stub.ModelMetadata(asked)) is StatusCode.UNAUTHENTICATED
+    assert await refused(stub.ServerMetadata(protocol.ServerMetadataRequest())) is StatusCode.UNAUTHENTICATED
+    assert await refused(stub.ModelReady(protocol.ModelReadyRequest(name="tiny"))) is StatusCode.UNAUTHENTICATED
+    infer = protocol.ModelInferRequest(model_name="tiny")
+    assert await refused(stub.ModelInfer(infer, metadata=bearer(READ))) is StatusCode.PERMISSION_DENIED
+    assert await refused(stub.ModelInfer(infer, metadata=bearer("x" * 32))) is StatusCode.UNAUTHENTICATED
+    assert await refused(stub.ModelInfer(infer, metadata=bearer(PREDICT))) is StatusCode.INVALID_ARGUMENT
+    assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
+
+
+async def test_an_unknown_model_is_not_found(stub: Any) -> None:
+    asked = protocol.ModelMetadataRequest(name="other")
+    assert await refused(stub.ModelMetadata(asked, metadata=bearer(READ))) is StatusCode.NOT_FOUND
