@@ -16,7 +16,7 @@ from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
 from monitoring.ledger.sums import DAY_NS, SumKey, add_sums
 from monitoring.reports.report import calibration_report
-from tests.unit.monitoring.builders import make_card
+from tests.builders.answers import make_card
 
 DAYS = 365
 SITES = 20

@@ -11,7 +11,7 @@ from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
-from tests.unit.monitoring.builders import make_card
+from tests.builders.answers import make_card
 
 BATCH = 16
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_store.store import Store
-from tests.servers import Server, publish_slow, wait_until
+from tests.builders.servers import Server, publish_slow, wait_until
 
 
 @pytest.fixture

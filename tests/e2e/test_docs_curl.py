@@ -11,7 +11,7 @@ import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
-from tests.servers import Server
+from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -22,7 +22,7 @@ from monitoring.drift import watch
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current
 from monitoring.maintenance import recount
-from tests.postgres import Cluster
+from tests.builders.postgres import Cluster
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.monitoring.boards import FOLDER
+from tests.builders.dashboards import FOLDER
 
 PACKAGES = ("@grafana/schema@11.6.0", "typescript@5.9.3")
 # JSON has texts where the schema has enums of texts; and Prometheus keeps an annotation's expression beside its target.

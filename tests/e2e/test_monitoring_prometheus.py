@@ -20,7 +20,7 @@ import pytest
 
 import monitoring
 from model_store.store import Store
-from tests.unit.monitoring.boards import asked
+from tests.builders.dashboards import asked
 
 ROOM = Path(monitoring.__file__).parent
 TOOLS = ("prometheus", "prometheus-alertmanager")

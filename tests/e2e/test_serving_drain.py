@@ -17,8 +17,8 @@ from model_store.bundle import write_bundle
 from model_store.canary import start_canary
 from model_store.store import Store
 from serving.v2.rpc import protocol, service
-from tests.conftest import build_card
-from tests.servers import Server, slow_onnx, wait_until
+from tests.builders.bundles import build_card
+from tests.builders.servers import Server, slow_onnx, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from model_store.store import Store
-from tests.servers import Server
+from tests.builders.servers import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 KSERVE = "kserve>=0.15"

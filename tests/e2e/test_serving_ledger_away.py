@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from model_store.store import Store
-from tests.postgres import Cluster
-from tests.servers import Server, wait_until
+from tests.builders.postgres import Cluster
+from tests.builders.servers import Server, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto
 
 from model_store.store import Store
-from tests.servers import Load, Server, wait_until
+from tests.builders.servers import Load, Server, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.serving.storm import drive, post, recovery_s
 from model_store.store import Store
-from tests.servers import Server
+from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -18,7 +18,7 @@ import pytest
 
 from model_store.store import Store
 from serving.inference.predictor import Predictor
-from tests.servers import Server
+from tests.builders.servers import Server
 
 pytestmark = [
     pytest.mark.e2e,

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
-from tests.servers import Server
+from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_store.store import Store
-from tests.conftest import build_bundle
-from tests.servers import Server, wait_until
+from tests.builders.bundles import build_bundle
+from tests.builders.servers import Server, wait_until
 from tests.soak.mutation import Mutator, Request
 
 RAW_SHARE = 0.03

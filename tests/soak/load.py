@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.conftest import CLASSES, encode, picture
+from tests.builders.bundles import CLASSES, encode, picture
 
 LABELS_AT_ONCE = 7
 _AWAY_S = 0.05  # a client's pause when nobody listens

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests import dicoms
-from tests.conftest import CLASSES, encode, picture
+from tests.builders import dicoms
+from tests.builders.bundles import CLASSES, encode, picture
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 _MODES = ("RGB", "L")

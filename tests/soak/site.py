@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 
 from model_store.store import Store
-from tests.conftest import build_bundle
-from tests.postgres import Cluster, find_programs
+from tests.builders.bundles import build_bundle
+from tests.builders.postgres import Cluster, find_programs
 
 START_S = 120.0
 

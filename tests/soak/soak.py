@@ -14,7 +14,7 @@ from monitoring.drift import watch
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.maintenance.recount import check
-from tests.conftest import CLASSES
+from tests.builders.bundles import CLASSES
 from tests.soak.load import Book, Load
 from tests.soak.site import Site
 

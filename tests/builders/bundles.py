@@ -1,0 +1,126 @@
+"""Tiny sound bundles made without torch, their cards and graphs, and images to send."""
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from model_store.bundle import Bundle, read_bundle, write_bundle
+from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+
+CLASSES = ("benign", "malignant", "normal")
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (32, 24), mode: str = "RGB") -> Image.Image:
+    """A blurred random image: it has structure, and no two seeds look the same to a model."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    """The bytes of the image's file."""
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def build_onnx(
+    *, classes: int = 3, channels: int = 3, height: int = 8, width: int = 8, temperature: float = 1.5, seed: int = 0
+) -> bytes:
+    """A linear classifier on all pixels: softmax((W x + b) / temperature), x = image / 255."""
+    rng, pixels = np.random.default_rng(seed), channels * height * width
+    weights = rng.normal(0, 6 / np.sqrt(pixels), (pixels, classes))
+    constants = {
+        "scale": np.array([1 / 255]),
+        "weights": weights,
+        "bias": -0.5 * weights.sum(axis=0),  # a gray image is undecided
+        "temperature": np.array([temperature]),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
+        helper.make_node("Flatten", ["scaled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
+        helper.make_node("Div", ["logits", "temperature"], ["cooled"]),
+        helper.make_node("Softmax", ["cooled"], ["probabilities"], axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", channels, height, width])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def build_card(
+    *,
+    name: str = "tiny",
+    version: int = 1,
+    classes: tuple[str, ...] = CLASSES,
+    channels: int = 3,
+    height: int = 8,
+    width: int = 8,
+    resize: str = "stretch",
+    temperature: float = 1.5,
+    threshold: float | None = 0.6,
+    seed: int = 0,
+) -> Card:
+    """A card with a made-up, calibrated reference of 500 answers."""
+    probabilities, labels = _calibrated_answers(len(classes), seed)
+    measures = Measures.from_probabilities(probabilities, labels)
+    sums = BinSums.from_predictions(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+    return Card(
+        name=name,
+        version=version,
+        classes=classes,
+        input=InputCard.model_validate({"channels": channels, "height": height, "width": width, "resize": resize}),
+        provenance=Provenance(
+            dataset="generated",
+            fingerprint="0" * 64,
+            backbone="linear",
+            loss="ce",
+            seed=seed,
+            epochs=0,
+            libraries={"onnx": onnx.__version__},
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+        calibration=CalibrationCard.from_reference(temperature=temperature, split="val", sums=sums, measures=measures),
+        referral=None if threshold is None else _referral(threshold),
+    )
+
+
+def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
+    """Write a bundle into `folder` (made if missing) and read it back; options as in `build_card`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    card = build_card(version=version, **options)
+    size = {"channels": card.input.channels, "height": card.input.height, "width": card.input.width}
+    model = build_onnx(
+        classes=len(card.classes),
+        temperature=card.calibration.temperature,
+        seed=options.get("seed", 0),
+        **size,
+    )
+    write_bundle(folder, card=card, onnx=model)
+    return read_bundle(folder)
+
+
+def _referral(threshold: float) -> Referral:
+    return Referral(threshold=threshold, promised_accuracy=0.9, delta=0.05, coverage=0.7)
+
+
+def _calibrated_answers(classes: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(classes, 0.5), 500)
+    return probabilities, (probabilities.cumsum(axis=1) > rng.random((500, 1))).argmax(axis=1)

@@ -1,0 +1,130 @@
+"""A ledger and its recorder as the tests use them: answers and labels in, everything checked against a recount."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from calibration.bins import BinSums
+from calibration.drift import DriftDetector, DriftSettings
+from model_store.card import Card
+from monitoring.drift import watch
+from monitoring.feedback import FeedbackItem, FeedbackPolicy
+from monitoring.ledger import Ledger, PredictionRow
+from monitoring.ledger.sums import LedgerSums, read_sums
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.metrics.drift_gauges import DriftGauges, ledger_name
+from monitoring.recording.recorder import Recorder
+from monitoring.recording.spool import Spool
+from tests.builders.answers import NOW_NS, make_card
+
+
+class Clock:
+    """Nanoseconds since 1970, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now_ns = NOW_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+BOTH_DATABASES = ("sqlite", "postgresql")
+
+
+class MonitoredModel:
+    """`where` is a URL, or the path of a SQLite file. `calibration_id` is that of `card`, registered at the start."""
+
+    def __init__(
+        self,
+        where: str | Path,
+        clock: Clock,
+        *,
+        settings: DriftSettings | None = None,
+        policy: FeedbackPolicy | None = None,
+        card: Card | None = None,
+        busy_timeout_s: float = 5.0,
+        spool: Spool | None = None,
+    ) -> None:
+        self.card = card or make_card()
+        url = where if isinstance(where, str) else f"sqlite:///{where}"
+        self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
+        self.registry = CollectorRegistry()
+        self.metrics = MonitorMetrics(self.registry)
+        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, policy=policy, spool=spool)
+        self.calibration_id = self.recorder.register(self.card)
+
+    def serve(self, *rows: PredictionRow) -> None:
+        """Record answers and wait for the commit; raises what prevented it."""
+        heard: SimpleQueue[BaseException | None] = SimpleQueue()
+        self.recorder.record(rows, heard.put)
+        if (error := heard.get(timeout=30)) is not None:
+            raise error
+
+    def label(self, *items: FeedbackItem) -> list[str]:
+        """Record labels; returns the status of each."""
+        return [result.status.value for result in self.recorder.feedback(items).result(timeout=30)]
+
+    def sums(self, calibration_id: int | None = None) -> LedgerSums:
+        """The stored day sums."""
+        with self.ledger.read() as connection:
+            return read_sums(connection, calibration_id or self.calibration_id)
+
+    def detectors(self, calibration_id: int | None = None) -> tuple[DriftDetector, DriftDetector]:
+        """The stored detector, and the replayed one."""
+        with self.ledger.read() as connection:
+            watched = watch.load(connection, calibration_id or self.calibration_id)
+            assert watched is not None
+            return watched.detector, watch.replay(connection, watched.calibration_id)
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """A sample's value, None if there is no such series."""
+        where = {"model": self.card.name, "version": str(self.card.version)} | labels
+        if name.startswith("calibration_drift") and not name.endswith("_total"):
+            with self.ledger.read() as connection:
+                where["ledger"] = ledger_name(connection)
+            drift = CollectorRegistry()
+            drift.register(DriftGauges(self.ledger))
+            return drift.get_sample_value(f"candor_{name}", where)
+        return self.registry.get_sample_value(f"candor_{name}", where)
+
+    def rows(self, sql: str) -> list[Any]:
+        """What the database holds."""
+        with self.ledger.read() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+    def in_writer(self, sql: str) -> Any:
+        """Run SQL on the connection of the recorder's thread; returns the first value."""
+        return self.recorder._submit(lambda connection: connection.exec_driver_sql(sql).scalar(), id).result(timeout=30)
+
+    def close(self) -> None:
+        self.recorder.close()
+        self.ledger.close()
+
+    def __enter__(self) -> "MonitoredModel":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def assert_same_state(one: DriftDetector, other: DriftDetector) -> None:
+    """Bit for bit."""
+    assert one.state.as_dict() == other.state.as_dict()
+    assert one.settings == other.settings
+
+
+def assert_same_sums(stored: BinSums, answers: Sequence[tuple[float, bool]]) -> None:
+    """Counts exactly, sums of floats but for the order of addition."""
+    confidence, correct = zip(*answers, strict=True) if answers else ((), ())
+    counted = BinSums.from_predictions(np.array(confidence, dtype=float), np.array(correct, dtype=bool))
+    np.testing.assert_array_equal(stored.n, counted.n)
+    np.testing.assert_array_equal(stored.correct, counted.correct)
+    for name in ("confidence", "variance", "squared_error"):
+        np.testing.assert_allclose(getattr(stored, name), getattr(counted, name), atol=1e-9)

@@ -1,0 +1,110 @@
+"""`candor data check` on trees like the real ones, and DICOM from `candor data` through training to serving."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from candor import command_line
+from candor.commands.data import load_arguments
+from model_store.store import Store
+from serving.inference.predictor import Predictor
+from tests.builders import trees
+from training.datasets import load_dataset
+from training.networks.backbones import SMALL
+from training.runs.config import TrainConfig, read_record
+from training.runs.export import export
+from training.runs.run import train
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def check(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(command_line.app, ["data", "check", *(str(each) for each in arguments)])
+
+
+def plain(root: Path) -> Path:
+    some = trees.pictures()
+    for name in ("train/a", "train/b", "test/a", "test/b"):
+        for number in range(10):
+            trees.write(root / name / f"{number}.png", next(some))
+    return root
+
+
+def test_it_says_what_was_found(tmp_path: Path) -> None:
+    result = check(trees.mendeley(tmp_path / "data"))
+    assert result.exit_code == 0
+    assert "layout mendeley" in result.stdout
+    rows = {line.rsplit(maxsplit=3)[0]: line.split()[-3:] for line in result.stdout.splitlines() if line.strip()}
+    assert rows["all"] == ["22", "6", "8"]
+    assert "Note: the 4 images of val are put back" in result.stdout
+
+
+def test_json_for_scripts(tmp_path: Path) -> None:
+    found = json.loads(check(trees.rsna(tmp_path / "data"), "--json").stdout)
+    assert (found["layout"], found["window"], found["refused"]) == ("rsna", [40.0, 80.0], None)
+    assert found["groups"] == {"train": 13, "val": 3, "test": 4}
+    assert "known defect" in found["excluded"][0]["reason"]
+
+
+def test_refused_data_is_shown_whole_and_exits_with_1(tmp_path: Path) -> None:
+    root = plain(tmp_path / "data")
+    (root / "test/a/0.png").write_bytes((root / "train/a/0.png").read_bytes())
+    for number in range(30):
+        (root / f"train/b/broken{number}.png").write_bytes(b"\x89PNG")
+    result = check(root)
+    assert result.exit_code == 1
+    assert "30 files are left out" in result.stdout
+    assert "and 10 more" in result.stdout
+    assert "refused" in result.stderr
+    assert check(root, "--max-corrupt", "1").exit_code == 1
+    accepted = check(root, "--max-corrupt", "1", "--allow-leakage")
+    assert accepted.exit_code == 0
+    assert "allowed leakage: 1 image content in both train and test" in accepted.stdout.replace("\n", " ")
+
+
+def test_no_data_is_one_sentence(tmp_path: Path) -> None:
+    result = check(tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "no data at" in str(result.exception)
+
+
+@pytest.mark.parametrize("window", ["40", "40,x", "40,0"])
+def test_a_window_that_is_none_is_a_usage_error(tmp_path: Path, window: str) -> None:
+    result = check(plain(tmp_path / "data"), "--window", window)
+    assert result.exit_code == 2
+
+
+def test_options_are_the_loaders_arguments() -> None:
+    options = load_arguments(
+        layout="csv", group_pattern="x", allow_leakage=True, max_corrupt=0.5, window="-600,1500", first_frame=True
+    )
+    assert options["window"] == (-600.0, 1500.0)
+    assert options.keys() <= load_dataset.__kwdefaults__.keys()
+
+
+def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Path) -> None:
+    """Training, card and server show the model the same pixels; the file's own windows are others."""
+    dataset = load_dataset(trees.rsna(tmp_path / "data"))
+    config = TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32)
+    run = train(config, dataset, tmp_path / "run")
+    described = json.loads((run.folder / "data.json").read_text())
+    assert described["layout"] == "rsna"
+    assert (run.folder / "excluded.csv").read_text().count("ID_6431af929") == 1
+    assert read_record(run.folder).spec.window == (40.0, 80.0)
+    store = Store(tmp_path / "store")
+    export(run.folder, store, "ct")
+    bundle = store.read("ct", 1)
+    assert bundle.card.input.window == (40.0, 80.0)
+    split = dataset.splits["test"]
+    served, seen = Predictor(bundle), split.inputs(bundle.card.input.spec)
+    for index in range(len(split)):
+        expected = served.predict(seen[index : index + 1])[0]
+        answer = served.classify(split.images.encoded(index)).probabilities
+        np.testing.assert_array_equal(np.array(list(answer.values()), np.float32), expected)

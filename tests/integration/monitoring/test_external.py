@@ -1,0 +1,210 @@
+"""Predictions from elsewhere: declared, logged once however often they are sent, watched like Candor's own."""
+
+import csv
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import uuid_utils
+from starlette.applications import Starlette
+
+from monitoring.maintenance.export import export
+from monitoring.maintenance.recount import check
+from monitoring.maintenance.retention import prune
+from monitoring.routes import routes
+from serving.client.client import AsyncClient
+from serving.http.error_handlers import ERROR_HANDLERS
+from tests.builders.answers import DAY_NS, label, make_row, prediction_id
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
+
+pytestmark = pytest.mark.anyio
+DATABASES = BOTH_DATABASES
+MODEL = {"model": "retina", "version": 3, "classes": ["healthy", "mild", "severe"]}
+SERVED_AT = "2026-09-20T12:00:00Z"
+
+
+@pytest.fixture
+def monitored(ledger_url: str) -> Any:
+    with MonitoredModel(ledger_url, Clock()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
+    app = Starlette(
+        routes=routes(monitored.recorder, monitored.ledger, monitored.metrics), exception_handlers=ERROR_HANDLERS
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+        assert (await opened.post("/models-log", json=MODEL)).status_code == 200
+        yield opened
+
+
+def said(number: int, **more: Any) -> dict[str, Any]:
+    return {"model": "retina", "request_id": f"eye-{number}", "probabilities": [0.1, 0.8, 0.1]} | more
+
+
+async def test_it_is_in_reports_metrics_drift_and_slices(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    items = [said(number, served_at=SERVED_AT, label="mild", tags={"site": "A"}) for number in range(60)]
+    answers = (await client.post("/predictions-log", json=items)).json()
+    assert {(answer["status"], answer["feedback"]) for answer in answers} == {("accepted", "accepted")}
+    assert {UUID(answer["prediction_id"]).version for answer in answers} == {7}
+    by_request = {"model": "retina", "request_id": "eye-99", "label": "severe"}
+    assert (await client.post("/feedback", json=by_request)).json() == {"status": "pending"}  # before its answer
+    assert (await client.post("/predictions-log", json=said(99))).json()["status"] == "accepted"
+    by_key = {"prediction_id": answers[0]["prediction_id"], "label": "healthy"}
+    assert (await client.post("/feedback", json=by_key)).json()["status"] == "corrected"
+    report = (await client.get("/calibration/retina")).json()
+    assert report["version"] == 3
+    assert report["coverage"] == {"served": 61, "labeled": 61, "ratio": 1.0}
+    assert report["drift"]["labels"] == 61
+    assert report["measures"]["accuracy"] == pytest.approx(59 / 61)
+    assert report["comparison"]["accuracy"]["significant"] is False  # there is no reference
+    slices = (await client.get("/calibration/retina/slices")).text
+    assert "tag:site=A" in slices
+    assert "true:severe" in slices
+    assert "predicted:mild" in slices
+    metrics = (await client.get("/metrics")).text
+    assert 'candor_feedback_total{bin="11",model="retina",version="3"} 61.0' in metrics
+    assert 'candor_calibration_labels{model="retina",version="3",window="all"} 61.0' in metrics
+    assert (await client.get("/calibration/retina/page")).status_code == 200
+    assert check(monitored.ledger).agrees
+    assert_same_state(*monitored.detectors(2))
+
+
+async def test_the_same_again_is_unchanged_whatever_time_it_names(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    mine = str(uuid_utils.UUID(bytes=prediction_id(7)))
+    first = [said(1), said(2, served_at=SERVED_AT), said(3, prediction_id=mine), said(1)]
+    answers = (await client.post("/predictions-log", json=first)).json()
+    assert [answer["status"] for answer in answers] == ["accepted", "accepted", "accepted", "unchanged"]
+    assert answers[2]["prediction_id"] == mine
+    monitored.ledger.clock.now_ns += 5 * DAY_NS  # type: ignore[attr-defined]
+    again = [said(1, label="mild"), said(2), said(3, prediction_id=mine)]
+    answers = (await client.post("/predictions-log", json=again)).json()
+    assert [answer["status"] for answer in answers] == ["unchanged"] * 3
+    assert answers[0]["feedback"] == "accepted"
+    assert monitored.rows("SELECT count(*) FROM prediction") == [(3,)]
+    other = said(1, probabilities=[0.8, 0.1, 0.1])
+    answer = await client.post("/predictions-log", json=other)
+    assert (answer.status_code, answer.json()["error"]) == (409, "prediction_differs")
+    version_4 = MODEL | {"version": 4}
+    assert (await client.post("/models-log", json=version_4)).status_code == 200
+    answers = (await client.post("/predictions-log?version=4", json=[other, said(5, version=3)])).json()
+    assert [answer["status"] for answer in answers] == ["accepted", "accepted"]  # another version, another answer
+    assert monitored.rows("SELECT count(*) FROM prediction WHERE calibration_id = 2") == [(4,)]
+
+
+BAD: list[tuple[dict[str, Any], int, str, str]] = [
+    ({"model": "unheard"}, 404, "unknown_model", "Declare it first"),
+    ({"version": 9}, 404, "unknown_model", "version 9"),
+    ({"model": "pneumonia"}, 404, "unknown_model", "Declare it first"),  # Candor serves that one
+    ({"model": None}, 422, "invalid_prediction", "'model' is missing"),
+    ({"request_id": None}, 422, "invalid_prediction", "an id"),
+    ({"age": 40}, 422, "invalid_prediction", "'age' is unknown"),
+    ({"probabilities": None}, 422, "invalid_prediction", "Give 'probabilities'"),
+    ({"probabilities": [0.5, 0.5]}, 422, "invalid_prediction", "2 probabilities, the model has 3"),
+    ({"probabilities": [0.5, 0.5, 0.5]}, 422, "invalid_prediction", "add up to 1; got 1.5"),
+    ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "number in [0, 1]"),
+    ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "number in [0, 1]"),
+    ({"probabilities": {"healthy": 0.5, "cat": 0.5}}, 422, "invalid_prediction", "too much or missing"),
+    ({"predicted": "healthy"}, 422, "invalid_prediction", "class of the largest"),
+    ({"confidence": 0.5}, 422, "invalid_prediction", "class of the largest"),
+    ({"probabilities": None, "predicted": "cat", "confidence": 1}, 422, "invalid_prediction", "'cat' is not a class"),
+    ({"label": "cat"}, 422, "unknown_label", "'cat' is not a class"),
+    ({"version": True}, 422, "invalid_prediction", "whole number"),
+    ({"prediction_id": "f47ac10b-58cc-4372-a567-0e02b2c3d479"}, 422, "invalid_prediction", "UUIDv7"),
+    ({"served_at": "2031-01-01"}, 422, "invalid_prediction", "in the future"),
+    ({"served_at": "yesterday"}, 422, "invalid_prediction", "ISO 8601"),
+    ({"tags": {"a": "1", "b": "2", "c": "3", "d": "4"}}, 422, "invalid_prediction", "4 tags"),
+    ({"audit": 0}, 422, "invalid_prediction", "more than 0"),
+    ({"prediction_id": str(UUID(bytes=prediction_id(1))), "served_at": "2020-01-01"}, 422, "invalid_prediction", "day"),
+]
+
+
+async def test_what_cannot_be_is_refused_with_a_sentence(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    for more, status, code, sentence in BAD:
+        answer = await client.post("/predictions-log", content=json.dumps(said(1) | more))
+        assert (answer.status_code, answer.json()["error"]) == (status, code), more
+        assert sentence in answer.json()["detail"], more
+    items = [said(1) | more for more, *_ in BAD]
+    answer = await client.post("/predictions-log", content=json.dumps(items))
+    assert answer.status_code == 422
+    assert len(answer.json()["results"]) == len(BAD)
+    assert (await client.post("/predictions-log?day=1", json=said(1))).status_code == 422
+    for body in (b"[]", b"3", b"{"):
+        assert (await client.post("/predictions-log", content=body)).status_code in (400, 422)
+    assert monitored.rows("SELECT count(*) FROM prediction") == [(0,)]
+
+
+async def test_a_declaration_is_never_changed(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/models-log", json=MODEL)).status_code == 200
+    others: list[Any] = [
+        MODEL | {"classes": ["healthy", "severe", "mild"]},
+        MODEL | {"reference": {"confidence": [0.9], "correct": [True]}},
+        {"model": "pneumonia", "classes": ["normal", "pneumonia"]},  # served by Candor as version 1
+    ]
+    for other in others:
+        answer = await client.post("/models-log", json=other)
+        assert (answer.status_code, answer.json()["error"]) == (409, "model_differs")
+    bad: list[Any] = [[], {"model": "a b", "classes": ["x", "y"]}, {"model": "m", "classes": ["x"]}]
+    bad += [{"model": "m", "classes": ["x", "x"]}, {"model": "m", "version": 0, "classes": ["x", "y"]}]
+    good = {"model": "m", "classes": ["x", "y"]}
+    references: list[Any] = [[], {"confidence": [1]}, {"confidence": [1.5], "correct": [True]}]
+    references += [{"confidence": [0.5], "correct": [1]}, {"confidence": [0.5], "correct": []}]
+    bad += [good | {"reference": reference} for reference in references] + [good | {"size": 3}]
+    for body in bad:
+        answer = await client.post("/models-log", json=body)
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_model"), body
+
+
+async def test_a_reference_is_what_the_report_compares_with(client: httpx.AsyncClient) -> None:
+    reference = {"confidence": [0.75] * 400, "correct": [True] * 300 + [False] * 100}
+    declared = {"model": "ct", "classes": ["no", "yes"], "reference": reference}
+    assert (await client.post("/models-log", json=declared)).status_code == 200
+    item = {"model": "ct", "predicted": "yes", "confidence": 0.75, "label": "no"}
+    await client.post("/predictions-log", json=[item | {"request_id": str(number)} for number in range(50)])
+    report = (await client.get("/calibration/ct")).json()
+    assert report["reference"]["accuracy"] == 0.75
+    assert report["comparison"]["accuracy"]["difference"] == -0.75
+    assert report["comparison"]["accuracy"]["significant"] is True
+
+
+async def test_pruned_days_do_not_come_back(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    old = said(1, served_at="2026-08-01T00:00:00Z")
+    assert (await client.post("/predictions-log", json=old)).json()["status"] == "accepted"
+    pruned = prune(monitored.ledger, older_than_s=10 * 86_400.0)
+    assert pruned.answers == 1
+    assert (await client.post("/predictions-log", json=old)).json()["status"] == "expired"
+    assert check(monitored.ledger).agrees
+
+
+async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: MonitoredModel, tmp_path: Path) -> None:
+    """Through the client, as a table: what Candor served here is watched there."""
+    monitored.serve(*(make_row(number, request_id=f"scan-{number}") for number in range(30)))
+    monitored.label(*(label(number) for number in range(20)))
+    export(monitored.ledger, tmp_path / "answers.csv")
+    with MonitoredModel(tmp_path / "other.db", Clock()) as other:
+        app = Starlette(routes=routes(other.recorder, other.ledger, other.metrics), exception_handlers=ERROR_HANDLERS)
+        async with AsyncClient("http://candor", transport=httpx.ASGITransport(app)) as client:
+            await client.declare({"model": "elsewhere", "classes": ["normal", "pneumonia"]})
+            with (tmp_path / "answers.csv").open(newline="") as stream:
+                rows = [_loggable(row) for row in csv.DictReader(stream)]
+            for _ in range(2):
+                summary = await client.upload("/predictions-log", rows)
+                assert summary["problems"] == []
+            assert summary["statuses"] == {"unchanged": 30}
+        columns = "prediction_id, request_id, predicted, confidence, probabilities, served_at_ns, tags, audit"
+        wanted = f"SELECT {columns} FROM prediction ORDER BY prediction_id"
+        assert other.rows(wanted) == monitored.rows(wanted)
+        assert other.sums(2).labeled.total == 20
+        assert check(other.ledger).agrees
+
+
+def _loggable(row: dict[str, str]) -> dict[str, str]:
+    left_out = {"correct", "labeled_at", "revision"}
+    return {name: value for name, value in row.items() if value and name not in left_out} | {"model": "elsewhere"}

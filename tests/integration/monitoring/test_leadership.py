@@ -1,0 +1,77 @@
+"""One of several processes leads and prunes; the next one takes over, on both databases."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+from prometheus_client import CollectorRegistry
+
+from monitoring.ledger import Ledger
+from monitoring.maintenance.leader import Leadership
+from monitoring.maintenance.worker import MaintenanceWorker
+from tests.builders.answers import DAY_NS, NOW_NS, label, make_card, make_row
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+
+DATABASES = BOTH_DATABASES
+
+
+def wait_until(true: Callable[[], bool], within_s: float = 20) -> None:
+    end_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        threading.Event().wait(0.01)
+
+
+def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
+    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
+        assert [first.held(), second.held(), first.held()] == [True, False, True]
+        first.close()
+        assert [second.held(), first.held()] == [True, False]
+
+
+def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
+    if not ledger_url.startswith("postgresql"):
+        return  # a file's lock cannot be taken from a process that lives
+    with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
+        assert first.held()
+        with psycopg.connect(ledger_url.replace("+psycopg", ""), autocommit=True) as database:
+            holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            assert database.execute(holders).rowcount == 1
+        wait_until(second.held)
+        assert not first.held()
+        second.close()
+        wait_until(first.held)
+
+
+def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
+    clock = Clock()
+    with MonitoredModel(ledger_url, clock) as monitored, Ledger(ledger_url, clock=clock) as other:
+        monitored.serve(make_row(1, served_at_ns=NOW_NS - 40 * DAY_NS), make_row(2, served_at_ns=NOW_NS - 5 * DAY_NS))
+        with Leadership(other) as leadership:
+            assert leadership.held()
+            with worker(monitored) as idle:
+                wait_until(lambda: idle._thread.is_alive())
+                assert not idle.leads
+        assert monitored.rows("SELECT count(*) FROM prediction") == [(2,)]
+        with worker(monitored):
+            wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(1,)])
+            clock.now_ns += 30 * DAY_NS  # it goes on leading: a new day, a new look
+            wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(0,)])
+        assert monitored.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
+        with Leadership(other) as leadership:
+            assert leadership.held()  # it was given up at the end
+
+
+def worker(monitored: MonitoredModel) -> MaintenanceWorker:
+    return MaintenanceWorker(
+        monitored.ledger, monitored.recorder, CollectorRegistry(), retention_s=30 * 86_400.0, look_s=0.01
+    )
+
+
+def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
+    with MonitoredModel(ledger_url, Clock()) as one, MonitoredModel(ledger_url, Clock()) as other:
+        other.recorder.register(make_card(version=2))
+        assert one.metric("feedback_total", version="2", bin="03") is None
+        one.recorder.look_up().result(timeout=10)
+        assert one.metric("feedback_total", version="2", bin="03") == 0

@@ -1,0 +1,149 @@
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from calibration.drift import DriftSettings
+from monitoring.findings.status import Status
+from monitoring.pages.index_page import index_page
+from monitoring.pages.model_page import model_page
+from monitoring.pages.report_page import report_page
+from monitoring.reports.page_data import PageData, read_page_data, window_since
+from monitoring.reports.report import calibration_report
+from tests.builders.answers import label, make_card, make_row
+from tests.builders.monitored import Clock, MonitoredModel
+
+
+class Checker(HTMLParser):
+    """Every tag is closed in its turn."""
+
+    VOID = frozenset({"meta", "link", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attributes if name in {"src", "href"}]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert all(link.startswith(("/", "data:")) for link in checker.links)  # nothing from elsewhere
+    assert "<script" not in page
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S).lower()
+    return checker
+
+
+@pytest.fixture
+def found(monitored: MonitoredModel) -> PageData:
+    monitored.serve(*(make_row(number, confidence=0.5 + number / 250) for number in range(120)))
+    monitored.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(120)))
+    return read_page_data(monitored.ledger, "pneumonia")
+
+
+@pytest.fixture
+def alarmed(tmp_path: Path, clock: Clock) -> Iterator[PageData]:
+    """Two versions; the first drifted on one device, and its alarm was acknowledged and came again."""
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=50)) as monitored:
+        monitored.recorder.promote(monitored.calibration_id).result()
+        for start in (0, 100):
+            rows = [make_row(number, confidence=0.95) for number in range(start, start + 60)]
+            monitored.serve(*(row._replace(tags=f'{{"site":"<{number % 2}>"}}') for number, row in enumerate(rows)))
+            monitored.label(*(label(number, "normal") for number in range(start, start + 60)))
+            if not start:
+                monitored.recorder.acknowledge("pneumonia", note="<b>known</b>").result()
+        monitored.recorder.register(make_card(version=2))
+        yield read_page_data(monitored.ledger, "pneumonia", version=1)
+
+
+def test_the_page_leads_with_the_verdict_and_explains_every_number(found: PageData) -> None:
+    page = model_page(found)
+    check(page)
+    assert found.report.verdict in page
+    assert found.report.recommendation.worried in page
+    assert f"{100 * found.report.measures.ece:.1f} %" in page
+    assert "the ECE that chance alone gives" in page
+    assert 'http-equiv="refresh"' in page
+    assert "light-dark(" in page
+
+
+def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
+    page = model_page(read_page_data(monitored.ledger, "pneumonia", window="last:100"))
+    check(page)
+    assert "No labels yet" in page
+    assert "No day has labels yet" in page
+    assert "<b>last 100</b>" in page
+
+
+def test_the_page_of_an_alarm(alarmed: PageData) -> None:
+    page = model_page(alarmed)
+    check(page)
+    assert "too sure. It stands until acknowledged. Most of it: " in page
+    assert 'class="card verdict alarm"' in page
+    assert "Versions side by side" in page
+    assert "<code>POST /calibration/pneumonia/acknowledge</code>" in page
+    assert "`" not in page
+    assert "&lt;b&gt;known&lt;/b&gt;" in page
+    assert "with <b>site=&lt;0&gt;</b>" in page
+    assert page.count('<g class="mark alarm">') == 2
+    assert page.count('<span class="pill">alarm</span></td><td>The alarm came at label') == 2
+    assert page.rindex("The alarm was acknowledged") < page.rindex("This version went into production")  # newest first
+
+
+def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
+    page = report_page(alarmed)
+    assert check(page).links == ["data:,"]  # an empty icon, so that no browser asks for one
+    assert "http-equiv" not in page
+    assert "@media print" in page
+    assert "size: A4" in page
+    for part in ("Calibration report: pneumonia", "Should you be worried?", "Day by day", "For whom", "What happened"):
+        assert part in page
+    assert "Reviewed by" in page
+    assert alarmed.report.verdict in page
+    assert "<p>Labels cover 100.0 % of the answers" in page
+
+
+def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Clock) -> None:
+    monitored.serve(make_row(1, served_at_ns=clock.now_ns))
+    window = window_since("30d", now_ns=clock.now_ns)
+    page = report_page(read_page_data(monitored.ledger, "pneumonia", window=window))
+    check(page)
+    assert "Answers served from 2026-08-23 to 2026-09-21" in page
+    assert "Window last:5" in report_page(read_page_data(monitored.ledger, "pneumonia", window="last:5"))
+
+
+def test_a_page_without_a_watch(monitored: MonitoredModel) -> None:
+    with monitored.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM monitor_state")
+    assert "Drift watch" not in model_page(read_page_data(monitored.ledger, "pneumonia"))
+
+
+def test_names_cannot_break_the_page(found: PageData) -> None:
+    object.__setattr__(found.report, "model", "<script>alert(1)</script>")
+    check(model_page(found))
+    check(report_page(found))
+    check(index_page([found.report]))
+
+
+def test_the_index_shows_the_loudest_first(found: PageData, tmp_path: Path, clock: Clock) -> None:
+    report = found.report
+    with MonitoredModel(tmp_path / "other.db", clock) as monitored:
+        quiet = calibration_report(monitored.ledger, "pneumonia")
+    object.__setattr__(quiet, "model", "aaa")
+    object.__setattr__(report, "status", Status.ALARM)
+    page = index_page([quiet, report])
+    check(page)
+    assert page.index(">pneumonia<") < page.index(">aaa<")
+    assert "No model has been served" in index_page([])
+    check(index_page([]))

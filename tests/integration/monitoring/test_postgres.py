@@ -1,0 +1,134 @@
+"""A ledger in PostgreSQL: several writers at once, a restart under way, a password that nobody sees."""
+
+import threading
+from collections import Counter
+from queue import SimpleQueue
+
+import psycopg
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from monitoring.errors import LedgerError
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger import Ledger
+from tests.builders.answers import label, make_card, make_row
+from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
+from tests.builders.postgres import Cluster
+
+WRITERS, BATCHES = 4, 30
+
+
+@pytest.fixture
+def url(postgres: Cluster) -> str:
+    return postgres.make_database()
+
+
+def by_request(number: int) -> FeedbackItem:
+    return FeedbackItem("pneumonia", None, "pneumonia", f"scan-{number}")
+
+
+@pytest.mark.parametrize("named_by", ["prediction id", "request id"])
+def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None:
+    """Every label is sent by two replicas; the second by request id may come before the answer itself."""
+    statuses: SimpleQueue[str] = SimpleQueue()
+    name = by_request if named_by == "request id" else label
+    desks = [MonitoredModel(url, Clock()) for _ in range(WRITERS)]
+
+    def work(replica: int) -> None:
+        for batch in range(BATCHES):
+            numbers = range(1000 * replica + 4 * batch, 1000 * replica + 4 * batch + 4)
+            desks[replica].serve(*(make_row(number, request_id=f"scan-{number}") for number in numbers))
+            neighbor = (replica + 1) % WRITERS
+            theirs = [1000 * neighbor + 4 * batch + step for step in range(4)]
+            items = [label(number) for number in numbers] + [name(number) for number in theirs]
+            for status in desks[replica].label(*items):
+                statuses.put(status)
+
+    threads = [threading.Thread(target=work, args=(replica,)) for replica in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    answers = 4 * BATCHES * WRITERS
+    got = Counter(statuses.get() for _ in range(2 * answers))
+    assert set(got) <= {"accepted", "unchanged", "pending" if name is by_request else "unknown"}
+    assert desks[0].rows("SELECT count(*) FROM feedback_pending") == [(0,)]  # none was missed, none waits for ever
+    assert_same_sums(desks[0].sums().labeled, [(0.9, True)] * answers)
+    assert desks[0].rows("SELECT count(*), count(DISTINCT prediction_id) FROM feedback") == [(answers, answers)]
+    assert_same_state(*desks[0].detectors())
+    for monitored in desks:
+        monitored.close()
+
+
+def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
+    errors: SimpleQueue[Exception] = SimpleQueue()
+    ids: SimpleQueue[int] = SimpleQueue()
+
+    def start() -> None:
+        try:
+            with MonitoredModel(url, Clock()) as monitored:
+                ids.put(monitored.calibration_id)
+        except Exception as error:  # noqa: BLE001 told to the thread that waits
+            errors.put(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors.empty()
+    assert {ids.get() for _ in range(6)} == {1}
+
+
+def test_a_connection_that_was_lost_between_commits_is_not_noticed(postgres: Cluster, url: str) -> None:
+    with MonitoredModel(url, Clock()) as monitored:
+        monitored.serve(make_row(1))
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as other:
+            mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'candor'"
+            assert other.execute(mine).rowcount >= 1
+        monitored.serve(make_row(2))
+        assert monitored.label(label(1), label(2)) == ["accepted"] * 2
+        assert_same_state(*monitored.detectors())
+
+
+def test_while_the_database_is_away_answers_fail_and_then_they_do_not(postgres: Cluster, url: str) -> None:
+    with MonitoredModel(url, Clock()) as monitored:
+        monitored.serve(make_row(1))
+        postgres.kill()
+        try:
+            with pytest.raises(OperationalError):
+                monitored.serve(make_row(2))
+            with pytest.raises(OperationalError):
+                monitored.label(label(1))
+        finally:
+            postgres.start()
+        monitored.serve(make_row(2))
+        assert monitored.label(label(1), label(2)) == ["accepted"] * 2
+        assert monitored.sums().served.sum() == 2
+
+
+def test_a_database_that_does_not_answer_is_named_without_the_password(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = url.replace("candor@", "candor:geheim@").rsplit(":", 1)[0] + ":1/ledger"
+    with pytest.raises(LedgerError, match="see that the server runs") as refused:
+        Ledger(where)
+    assert "***" in str(refused.value)
+    assert "geheim" not in str(refused.value) + repr(refused.value.__cause__) + caplog.text
+    with pytest.raises(LedgerError, match="is not a database URL") as refused:
+        Ledger("postgresql//candor:geheim@host/ledger")
+    assert "geheim" not in str(refused.value)
+    with Ledger(url.replace("candor@", "candor:geheim@")) as ledger:
+        assert "geheim" not in ledger.name + repr(ledger.url)
+
+
+def test_days_of_several_processes_add_up(url: str) -> None:
+    with MonitoredModel(url, Clock()) as one, MonitoredModel(url, Clock()) as other:
+        one.recorder._commit.__dict__["shard"] = 1  # as two processes may draw them
+        other.recorder._commit.__dict__["shard"] = 2
+        one.serve(make_row(1, confidence=0.75))
+        other.serve(make_row(2, confidence=0.75))
+        assert one.rows("SELECT count(*) FROM bin_day WHERE slice = ''") == [(2,)]
+        assert one.sums().served.tolist()[11] == 2
+        assert one.sums().served_confidence.sum() == 1.5
+        assert one.recorder.register(make_card()) == one.calibration_id

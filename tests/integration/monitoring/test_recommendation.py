@@ -1,0 +1,119 @@
+"""Should I be worried: the words, whatever the ledger holds; and the history in sentences."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calibration.drift import DriftSettings
+from monitoring.errors import ModelUnknown
+from monitoring.findings.status import Status
+from monitoring.findings.timeline import read_timeline
+from monitoring.reports.report import Report, calibration_report
+from tests.builders.answers import CLASSES, NOW_NS, label, make_card, make_row
+from tests.builders.monitored import Clock, MonitoredModel
+
+QUICK = DriftSettings(average_run_length=1_000)
+
+
+def label_answers(
+    monitored: MonitoredModel, numbers: range, *, right: float, confidence: float = 0.75, audit: float | None = None
+) -> Report:
+    rows = (
+        make_row(n, confidence=confidence, predicted=n // 4 % 2, served_at_ns=NOW_NS)._replace(audit=audit)
+        for n in numbers
+    )
+    monitored.serve(*rows)
+    every = round(1 / (1 - right)) if right < 1 else 10**9
+    monitored.label(*(label(n, CLASSES[(n // 4 + (n % every == 0)) % 2]) for n in numbers))
+    return calibration_report(monitored.ledger, "pneumonia")
+
+
+def test_no_labels_and_few_labels_say_how_many_are_needed(monitored: MonitoredModel) -> None:
+    nothing = calibration_report(monitored.ledger, "pneumonia").recommendation
+    assert nothing.status is Status.NO_LABELS
+    assert "Label 100 answers or more; about 246 tell" in nothing.what_to_do[0]  # .8 .2 (1.96/.05)^2
+    few = label_answers(monitored, range(20), right=0.75).recommendation
+    assert few.worried == "Too early to say: there are few labels."
+
+
+def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(monitored: MonitoredModel) -> None:
+    good = label_answers(monitored, range(200), right=0.75)
+    assert good.recommendation.status is Status.OK
+    assert good.recommendation.worried.startswith("No:")
+    assert good.recommendation.what_to_do == ("Nothing; look again when the alarm comes, or when you have new labels.",)
+    monitored.serve(*(make_row(n) for n in range(1000, 9000)))
+    thin = calibration_report(monitored.ledger, "pneumonia").recommendation
+    assert "Labels cover 2.4 % of answers." in thin.evidence
+    assert any("CANDOR_AUDIT_SHARE" in line for line in thin.what_to_do)
+
+
+def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Clock) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
+        label_answers(monitored, range(100), right=0.95, confidence=0.95)
+        bad = label_answers(monitored, range(100, 400), right=0.5, confidence=0.95)
+        recommendation = bad.recommendation
+        assert recommendation.status is Status.ALARM
+        assert recommendation.worried.startswith("Yes:")
+        first = recommendation.evidence[0]
+        assert bad.drift is not None
+        assert bad.drift.alarm is not None
+        since = bad.drift.alarm["since"]
+        assert since["lower"] <= 101 <= since["upper"]
+        assert f"The alarm came at label {bad.drift.alarm_label}" in first
+        assert f"It began about label {since['label']} (95 %: " in first
+        assert "of an answer served on" in first
+        assert any(
+            f"candor recalibrate pneumonia --last {400 - since['label'] + 1}" in line
+            for line in recommendation.what_to_do
+        )
+        assert any("Accuracy fell" in line for line in recommendation.what_to_do)
+        assert bad.drift.streams[0].direction == "over"
+        assert sum(stream.share for stream in bad.drift.streams) <= 1 + 1e-9
+        json.dumps(bad.as_dict(), allow_nan=False)
+
+
+def test_an_audit_is_quoted(monitored: MonitoredModel) -> None:
+    found = label_answers(monitored, range(200), right=0.75, audit=0.1)
+    assert any("The random audit (200 labels) says: ECE 0.0" in line for line in found.recommendation.evidence)
+    assert found.selection.audit is not None
+
+
+def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clock) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
+        label_answers(monitored, range(100), right=0.5, confidence=0.95)
+        clock.now_ns += 10**9
+        monitored.recorder.acknowledge("pneumonia", note="lamp replaced").result(timeout=30)
+        clock.now_ns += 10**9
+        monitored.recorder.acknowledge("pneumonia", kind="reset").result(timeout=30)
+        clock.now_ns += 10**9
+        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result(timeout=30)
+        with monitored.ledger.read() as connection:
+            events = read_timeline(connection, "pneumonia")
+            assert {event["version"] for event in read_timeline(connection, "pneumonia", version=2)} == {2}
+            with pytest.raises(ModelUnknown):
+                read_timeline(connection, "pneumonia", version=7)
+    told = [(event["version"], event["kind"], event["sentence"]) for event in events]
+    assert [entry[:2] for entry in told] == [
+        (1, "started"),
+        (1, "alarm"),
+        (1, "acknowledged"),
+        (1, "reset"),
+        (2, "started"),
+        (2, "promoted"),
+    ]
+    assert told[0][2] == "The watch began: at least 1,000 labels between false alarms, tolerance 1 points."
+    assert told[1][2].startswith("The alarm came at label ")
+    assert told[2][2] == "The alarm was acknowledged after 100 labels: lamp replaced."
+    assert told[3][2] == "The watch was begun anew, without an alarm after 0 labels."
+    assert events[0]["at"] == "2026-09-21T14:13:20+00:00"
+
+
+def test_classes_that_err_in_opposite_directions_are_told_that_a_temperature_will_not_do(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
+        monitored.serve(*(make_row(n, confidence=0.75, predicted=n % 2) for n in range(400)))
+        monitored.label(*(label(n, CLASSES[(n + (n % 2 == 1 and n % 4 == 1)) % 2]) for n in range(400)))
+        advice = calibration_report(monitored.ledger, "pneumonia").recommendation.what_to_do
+    assert any("predicted:pneumonia is too sure and predicted:normal too modest" in line for line in advice)

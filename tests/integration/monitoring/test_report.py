@@ -1,0 +1,113 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.bins import BinSums
+from calibration.drift import DriftSettings
+from calibration.measures import Measures
+from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
+from monitoring.findings.status import Status
+from monitoring.findings.windows import read_window
+from monitoring.reports.report import calibration_report, only_model
+from tests.builders.answers import SECOND_NS, label, make_card, make_row
+from tests.builders.monitored import Clock, MonitoredModel
+
+
+def fill(monitored: MonitoredModel, correct: list[bool], *, confidence: float = 0.8, start: int = 0) -> None:
+    numbers = range(start, start + len(correct))
+    monitored.serve(*(make_row(number, confidence=confidence) for number in numbers))
+    names = ("pneumonia" if right else "normal" for right in correct)
+    monitored.label(*(label(number, name) for number, name in zip(numbers, names, strict=True)))
+
+
+def measures(n: int, accuracy: float, confidence: float) -> Measures:
+    correct = np.arange(n) < round(n * accuracy)
+    return Measures.from_sums(BinSums.from_predictions(np.full(n, confidence), correct))
+
+
+def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: Clock) -> None:
+    clock.now_ns += 60 * SECOND_NS
+    fill(monitored, [True] * 30 + [False] * 20)
+    monitored.serve(make_row(900, confidence=0.6), make_row(901, confidence=0.6))
+    report = calibration_report(monitored.ledger, "pneumonia")
+    expected = Measures.from_sums(BinSums.from_predictions([0.8] * 50, [True] * 30 + [False] * 20))
+    assert report.measures.as_dict() == pytest.approx(expected.as_dict(), nan_ok=True)
+    assert report.measures.signed_gap == pytest.approx(0.2)
+    assert report.expected_accuracy == pytest.approx((50 * 0.8 + 2 * 0.6) / 52)
+    assert report.coverage == (52, 50, 50 / 52)
+    assert report.delay == (60, 60)
+    assert (report.model, report.version, report.versions, report.window) == ("pneumonia", 1, (1,), "all")
+    assert report.reference == make_card().calibration.measures
+    assert [row.n for row in report.bins] == [50 if number == 11 else 0 for number in range(15)]
+    assert report.served_bins[8] == 2  # 0.6 = 9/15 is the upper edge of bin 8
+    assert report.drift is not None
+    assert report.drift.labels == 50
+
+
+def test_a_window_takes_the_answers_labeled_last(monitored: MonitoredModel) -> None:
+    fill(monitored, [True] * 10)
+    fill(monitored, [False] * 5, start=100)
+    assert calibration_report(monitored.ledger, "pneumonia", window="last:5").measures.accuracy == 0
+    assert calibration_report(monitored.ledger, "pneumonia", window="last:15").measures.accuracy == pytest.approx(2 / 3)
+    assert calibration_report(monitored.ledger, "pneumonia", window="last:9999").measures.n == 15
+    monitored.label(label(100))  # a correction changes the answer where it stands
+    assert calibration_report(monitored.ledger, "pneumonia", window="last:5").measures.accuracy == pytest.approx(0.2)
+
+
+def test_without_labels_everything_is_there_and_empty(monitored: MonitoredModel) -> None:
+    for window in ("all", "last:5"):
+        report = calibration_report(monitored.ledger, "pneumonia", window=window)
+        assert report.status is Status.NO_LABELS
+        assert math.isnan(report.measures.ece)
+        plain = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+        assert plain["measures"]["ece"] is None
+        assert plain["coverage"] == {"served": 0, "labeled": 0, "ratio": None}
+        assert plain["drift"]["log_evalue"] is None
+
+
+def test_a_ledger_without_a_watch_still_reports(monitored: MonitoredModel) -> None:
+    with monitored.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM monitor_state")
+    assert calibration_report(monitored.ledger, "pneumonia").as_dict()["drift"] is None
+
+
+def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(monitored: MonitoredModel, clock: Clock) -> None:
+    clock.now_ns += 1
+    monitored.recorder.register(make_card(version=2, temperature=1.3))
+    assert calibration_report(monitored.ledger, "pneumonia").version == 2
+    assert calibration_report(monitored.ledger, "pneumonia").temperature == 1.3
+    assert calibration_report(monitored.ledger, "pneumonia", version=1).versions == (1, 2)
+    with pytest.raises(ModelUnknown):
+        calibration_report(monitored.ledger, "pneumonia", version=3)
+
+
+def test_the_only_model_need_not_be_named(monitored: MonitoredModel) -> None:
+    assert only_model(monitored.ledger) == "pneumonia"
+    monitored.recorder.register(make_card("retina"))
+    with pytest.raises(ModelNeeded, match=r"several models \(pneumonia, retina\)"):
+        only_model(monitored.ledger)
+    with monitored.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM calibration")
+    with pytest.raises(ModelNeeded, match="no model yet"):
+        only_model(monitored.ledger)
+
+
+@pytest.mark.parametrize(
+    "window", ["", "last", "last:0", "last:-1", "last:100001", "last:1e3", "last:" + "9" * 99, "day"]
+)
+def test_other_windows_are_refused(window: str) -> None:
+    with pytest.raises(QueryInvalid, match="'all', 'promotion', 'days:N' or 'last:N'"):
+        read_window(window)
+
+
+def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=100)) as monitored:
+        fill(monitored, [False] * 30, confidence=0.95)
+        report = calibration_report(monitored.ledger, "pneumonia")
+    assert report.status is Status.ALARM
+    assert report.drift is not None
+    assert report.drift.direction == "over"
+    assert f"stands since label {report.drift.alarm_label}" in report.verdict

@@ -1,0 +1,243 @@
+"""The monitoring room over HTTP on a real ledger: every answer, every refusal."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
+
+from monitoring.routes import routes
+from monitoring.routes.request import BODY_LIMIT_BYTES
+from serving.http.error_handlers import ERROR_HANDLERS
+from tests.builders.answers import make_card, make_row, prediction_id
+from tests.builders.monitored import Clock, MonitoredModel
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def monitored(tmp_path: Path) -> Any:
+    with MonitoredModel(tmp_path / "ledger.db", Clock()) as opened:
+        opened.serve(*(make_row(number, confidence=0.8, request_id=f"scan-{number}") for number in range(10)))
+        yield opened
+
+
+@pytest.fixture
+async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
+    production = {"pneumonia": 1, "ghost": 4}.get
+    app = Starlette(
+        routes=routes(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
+        exception_handlers=ERROR_HANDLERS,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+        yield opened
+
+
+def named(number: int) -> str:
+    return str(UUID(bytes=prediction_id(number)))
+
+
+def word(number: int, label: str = "pneumonia") -> dict[str, str]:
+    return {"prediction_id": named(number), "label": label}
+
+
+async def test_a_label_goes_through_its_life(client: httpx.AsyncClient) -> None:
+    for label, status in (("pneumonia", "accepted"), ("pneumonia", "unchanged"), ("normal", "corrected")):
+        answer = await client.post("/feedback", json=word(1, label))
+        assert (answer.status_code, answer.json()) == (200, {"status": status, "prediction_id": named(1)})
+    by_request = {"model": "pneumonia", "request_id": "scan-2", "label": "normal"}
+    answer = await client.post("/feedback", json=by_request)
+    assert answer.json() == {"status": "accepted", "prediction_id": named(2)}
+    answer = await client.post("/feedback", json=by_request | {"request_id": "scan-99"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "pending"})
+    answer = await client.post("/feedback", json=word(99))
+    assert (answer.status_code, answer.json()) == (200, {"status": "unknown", "prediction_id": named(99)})
+
+
+async def test_a_list_is_answered_item_by_item(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    answer = await client.post("/feedback", json=[word(1), {"label": 3}, word(2, "cat"), word(3, "normal")])
+    assert answer.status_code == 200
+    assert [entry["status"] for entry in answer.json()] == ["accepted", "rejected", "rejected", "accepted"]
+    assert "must be text" in answer.json()[1]["detail"]
+    assert "'cat' is not a class" in answer.json()[2]["detail"]
+    assert monitored.sums().labeled.total == 2
+    rejected = "candor_feedback_rejected_total"
+    assert monitored.registry.get_sample_value(rejected, {"reason": "invalid"}) == 1
+    assert monitored.registry.get_sample_value(rejected, {"reason": "unknown_label"}) == 1
+
+
+REFUSALS: list[tuple[bytes, int, str, str]] = [
+    (b"", 400, "malformed_body", "got nothing"),
+    (b"{", 400, "malformed_body", "must be JSON"),
+    (b"\xff\xd8\xff\xe0", 400, "malformed_body", "must be JSON"),
+    (b"[" * 100_000, 400, "malformed_body", "must be JSON"),
+    (b"null", 422, "invalid_feedback", "got null"),
+    (b"[]", 422, "invalid_feedback", "got an empty list"),
+    (json.dumps([word(1)] * 10_001).encode(), 422, "invalid_feedback", "at most 10,000"),
+    (json.dumps(word(1) | {"label": float("nan")}).encode(), 422, "invalid_feedback", "must be text"),
+    (json.dumps(word(1) | {"label": 7}).encode(), 422, "invalid_feedback", "must be text"),
+    (json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(), 422, "invalid_feedback", "got 1,000,000"),
+    (json.dumps(word(1) | {"source": "\ud800"}).encode(), 422, "invalid_feedback", "no text"),
+    (json.dumps(word(1, "cat")).encode(), 422, "unknown_label", "expected one of: normal, pneumonia"),
+    (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model", "'retina'"),
+    (b'[{"label": 1}, {"label": 2}]', 422, "invalid_feedback", "All 2 items were rejected"),
+    (b" " * (BODY_LIMIT_BYTES + 1), 413, "body_too_large", "at most 8,388,608 bytes"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code", "detail"), REFUSALS, ids=lambda value: str(value)[:24])
+async def test_bad_feedback_gets_its_own_refusal(
+    client: httpx.AsyncClient, monitored: MonitoredModel, body: bytes, status: int, code: str, detail: str
+) -> None:
+    answer = await client.post("/feedback", content=body)
+    assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert detail in answer.json()["detail"]
+    assert len(answer.content) < 1_000
+    assert monitored.sums().labeled.total == 0
+    assert (await client.post("/feedback", json=word(1))).json()["status"] == "accepted"
+
+
+async def test_too_many_pending_labels_ask_for_patience(tmp_path: Path) -> None:
+    from monitoring.feedback import FeedbackPolicy
+
+    with MonitoredModel(tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)) as monitored:
+        app = Starlette(
+            routes=routes(monitored.recorder, monitored.ledger, monitored.metrics), exception_handlers=ERROR_HANDLERS
+        )
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
+            answer = await client.post("/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"})
+    assert (answer.status_code, answer.json()["error"]) == (503, "too_many_pending")
+
+
+async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
+    await client.post("/feedback", json=[word(number, "pneumonia" if number < 6 else "normal") for number in range(10)])
+    report = (await client.get("/calibration/pneumonia")).json()
+    assert report["measures"]["n"] == 10
+    assert report["measures"]["signed_gap"] == pytest.approx(0.2)
+    assert report["verdict"].startswith("In 10 labeled answers confidence exceeds accuracy by 20.0 percentage points")
+    assert report["drift"]["active"] is False
+    last = (await client.get("/calibration/pneumonia?version=1&window=last:4")).json()
+    assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")
+    (summary,) = (await client.get("/calibration")).json()["models"]
+    assert summary["model"] == "pneumonia"
+    assert "bins" not in summary
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/calibration/retina", 404, "unknown_model"),
+        ("/calibration/ghost", 404, "unknown_model"),
+        ("/calibration/retina/page", 404, "unknown_model"),
+        ("/calibration/pneumonia?version=9", 404, "unknown_model"),
+        ("/calibration/pneumonia?version=one", 422, "invalid_query"),
+        ("/calibration/pneumonia?version=" + "1" * 50, 422, "invalid_query"),
+        ("/calibration/pneumonia?version=%C2%B2", 422, "invalid_query"),
+        ("/calibration/pneumonia?window=week", 422, "invalid_query"),
+        ("/calibration/" + "a" * 3_000, 404, "unknown_model"),
+    ],
+)
+async def test_bad_questions_get_their_own_refusal(
+    client: httpx.AsyncClient, path: str, status: int, code: str
+) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert len(answer.content) < 500
+
+
+async def test_without_a_version_the_report_is_about_production(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    monitored.ledger.clock.now_ns += 1  # type: ignore[attr-defined]
+    monitored.recorder.register(make_card(version=2))  # loaded, not promoted
+    assert (await client.get("/calibration/pneumonia")).json()["version"] == 1
+    assert (await client.get("/calibration/pneumonia?version=2")).json()["version"] == 2
+
+
+async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    monitored.serve(*(make_row(number, confidence=0.99) for number in range(100, 140)))
+    await client.post("/feedback", json=[word(number, "normal") for number in range(100, 140)])
+    drift = (await client.get("/calibration/pneumonia")).json()["drift"]
+    assert (drift["active"], drift["direction"]) == (True, "over")
+    answer = await client.post("/calibration/pneumonia/acknowledge?version=1", json={"note": "known"})
+    expected = {"model": "pneumonia", "version": 1, "drift": {"active": False, "labels": 0}}
+    assert (answer.status_code, answer.json()) == (200, expected)
+    assert (await client.get("/calibration/pneumonia")).json()["drift"]["active"] is False
+    assert (await client.post("/calibration/pneumonia/acknowledge")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/calibration/retina/acknowledge", b"", 404),
+        ("/calibration/pneumonia/acknowledge", b"{", 400),
+        ("/calibration/pneumonia/acknowledge", b"[]", 422),
+        ("/calibration/pneumonia/acknowledge", b'{"reason": "known"}', 422),
+        ("/calibration/pneumonia/acknowledge", b'{"note": 7}', 422),
+    ],
+)
+async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:
+    assert (await client.post(path, content=body)).status_code == status
+
+
+async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:
+    await client.post("/feedback", json=word(1))
+    plain = await client.get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain")
+    assert 'candor_feedback_total{bin="11",model="pneumonia",version="1"} 1.0' in plain.text
+    assert 'candor_calibration_labels{model="pneumonia",version="1",window="last:500"} 1.0' in plain.text
+    opened = await client.get("/metrics", headers={"accept": "application/openmetrics-text"})
+    assert opened.headers["content-type"].startswith("application/openmetrics-text")
+    assert opened.text.endswith("# EOF\n")
+
+
+async def test_pages_are_html(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/calibration/pneumonia/page", "/calibration/pneumonia/page?window=last:100"):
+        page = await client.get(path)
+        assert page.headers["content-type"].startswith("text/html")
+        assert "pneumonia" in page.text
+
+
+async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(
+    client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked() -> None:
+        raise OperationalError("SELECT secret", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(monitored.ledger, "read", locked)
+    answer = await client.get("/calibration/pneumonia")
+    assert (answer.status_code, answer.json()["error"]) == (503, "ledger_unavailable")
+    assert "secret" not in answer.text
+
+
+async def test_a_stopped_recorder_is_a_503(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    monitored.recorder.close()
+    answer = await client.post("/feedback", json=word(1))
+    assert (answer.status_code, answer.json()["error"]) == (503, "recorder_closed")
+
+
+async def test_slices_history_and_reset(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    monitored.serve(
+        *(make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}') for n in range(100, 160))
+    )
+    await client.post("/feedback", json=[word(n, "normal") for n in range(100, 160)])
+    found = (await client.get("/calibration/pneumonia/slices", params={"window": "days:3"})).json()
+    assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
+    assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}
+    assert found["known"][0]["significant"] is True
+    assert found["by_true_class"][0]["name"] == "true:normal"
+    report = (await client.get("/calibration/pneumonia")).json()
+    assert report["recommendation"]["status"] == report["status"]
+    assert {sign["name"] for sign in report["signs"]} >= {"confidence_histogram", "expected_accuracy"}
+    answer = await client.post("/calibration/pneumonia/reset", json={"note": "new detector plate"})
+    assert answer.json()["drift"] == {"active": False, "labels": 0}
+    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    assert [event["kind"] for event in events] == ["started", "reset"] or events[1]["kind"] == "alarm"
+    assert events[-1]["detail"]["note"] == "new detector plate"
+    assert (await client.get("/calibration/ghost/history")).status_code == 404
+    assert (await client.get("/calibration/pneumonia/slices?window=days:0")).status_code == 422

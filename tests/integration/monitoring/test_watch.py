@@ -1,0 +1,206 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from calibration.drift import DriftDetector, DriftSettings
+from monitoring.drift import events, watch
+from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_row
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
+
+QUICK = DriftSettings(average_run_length=1_000)
+
+DATABASES = BOTH_DATABASES
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def drift(monitored: MonitoredModel, numbers: range) -> None:
+    """Sure, and wrong every time."""
+    monitored.serve(*(make_row(number, confidence=0.95) for number in numbers))
+    monitored.label(*(label(number, "normal") for number in numbers))
+
+
+def recorded(monitored: MonitoredModel) -> list[tuple[str, int]]:
+    with monitored.ledger.read() as connection:
+        return [(event.kind, event.feedback_id) for event in events.read(connection, monitored.calibration_id)]
+
+
+def test_the_stored_state_is_that_of_a_detector_that_saw_the_labels_in_order(monitored: MonitoredModel) -> None:
+    monitored.serve(*(make_row(number, confidence=0.5 + number / 50) for number in range(20)))
+    names = ["normal" if number % 3 else "pneumonia" for number in range(20)]
+    monitored.label(*(label(number, name) for number, name in enumerate(names)))
+    expected = DriftDetector(DriftSettings(class_count=2))
+    for number, name in enumerate(names):
+        expected.update(0.5 + number / 50, name == "pneumonia", 1)
+    for detector in monitored.detectors():
+        assert_same_state(detector, expected)
+
+
+def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(20))
+        expected = DriftDetector(replace(QUICK, class_count=2))
+        raised_at = expected.update_many([0.95] * 20, [False] * 20, [1] * 20)
+        assert raised_at is not None
+        assert recorded(monitored) == [("started", 0), ("alarm", raised_at + 1)]  # feedback ids count from 1
+        assert monitored.metric("calibration_drift_alarms_total") == 1
+        assert monitored.metric("calibration_drift_active") == 1
+        drift(monitored, range(20, 30))  # latched: no second alarm
+        assert len(recorded(monitored)) == 2
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.active, stored.direction, stored.alarm_label) == (True, "over", raised_at + 1)
+
+
+def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(20))
+        row, watched = monitored.recorder.acknowledge("pneumonia", note="scanner replaced").result()
+        assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
+        assert monitored.metric("calibration_drift_active") == 0
+        drift(monitored, range(20, 22))
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.labels == 2
+        with monitored.ledger.read() as connection:
+            acknowledged = events.read(connection, monitored.calibration_id)[-1]
+        assert acknowledged.detail == {"note": "scanner replaced", "was_active": True, "labels": 20}
+
+
+def test_an_alarm_stands_after_a_restart(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(20))
+        before = monitored.detectors()[0]
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        assert_same_state(monitored.detectors()[0], before)
+        assert monitored.metric("calibration_drift_active") == 1
+        assert monitored.metric("calibration_drift_alarms_total") == 0  # this process's own increments
+        assert monitored.metric("calibration_drift_log_evalue") == before.log_evalue
+
+
+def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=DriftSettings(tolerance=0.05)) as monitored:
+        drift(monitored, range(3))
+    with MonitoredModel(path, clock, settings=DriftSettings(tolerance=0.0)) as monitored:
+        drift(monitored, range(3, 5))
+        assert recorded(monitored) == [("started", 0), ("settings", 3)]
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.labels == 5
+        monitored.recorder.acknowledge("pneumonia", 1).result()
+        drift(monitored, range(5, 7))
+        assert_same_state(*monitored.detectors())
+
+
+def test_corrections_are_no_evidence_but_are_known_to_have_come(monitored: MonitoredModel) -> None:
+    drift(monitored, range(3))
+    monitored.label(label(0), label(1))
+    stored, replayed = monitored.detectors()
+    assert_same_state(stored, replayed)
+    assert stored.labels == 3
+    assert monitored.rows("SELECT last_feedback_id FROM monitor_state") == [(5,)]
+
+
+def test_what_was_never_watched_cannot_be_replayed(monitored: MonitoredModel) -> None:
+    with monitored.ledger.read() as connection, pytest.raises(LookupError, match="never watched"):
+        watch.replay(connection, 77)
+
+
+def test_a_calibration_without_a_watch_gets_one_with_its_first_label(monitored: MonitoredModel) -> None:
+    monitored.serve(make_row(1))
+    with monitored.ledger.write() as connection:
+        connection.exec_driver_sql("DELETE FROM monitor_state")
+        connection.exec_driver_sql("DELETE FROM monitor_event")
+    with pytest.raises(LookupError, match="no model 'pneumonia'"):
+        monitored.recorder.acknowledge("pneumonia").result()
+    monitored.label(label(1))
+    assert_same_state(*monitored.detectors())
+
+
+def test_the_alarm_names_the_stream_the_direction_and_since_when(path: Path, clock: Clock) -> None:
+    """Answers 'pneumonia' go wrong after 60 labels, answers 'normal' stay right; nothing else tells them apart."""
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        for number in range(200):
+            clock.now_ns += SECOND_NS
+            said = number % 2
+            monitored.serve(make_row(number, confidence=0.9, predicted=said, served_at_ns=NOW_NS + number))
+            wrong = number % 20 in (10, 11) or (number > 60 and said == 1 and number % 3 > 0)
+            monitored.label(label(number, CLASSES[said != wrong], at_ns=NOW_NS + number))
+        with monitored.ledger.read() as connection:
+            raised = events.latest(events.read(connection, monitored.calibration_id), events.ALARM)
+        assert raised is not None
+        detail = raised.detail
+        assert (detail["stream"], detail["index"], detail["name"]) == ("class", 1, "pneumonia")
+        assert (detail["direction"], detail["labels"]) == ("over", raised.feedback_id)
+        since = detail["since"]
+        assert since["lower"] <= 62 <= since["upper"]
+        assert since["label"] == since["feedback_id"]  # nothing was reset, nothing corrected
+        assert since["served_at_ns"] == NOW_NS + since["label"] - 1
+
+
+def test_after_a_reset_labels_are_counted_anew(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(5))
+        with monitored.ledger.write() as connection:
+            watch.acknowledge(connection, 1, note="lens cleaned", now_ns=7, kind=events.RESET)
+        drift(monitored, range(5, 40))
+        assert [kind for kind, _ in recorded(monitored)] == ["started", "reset", "alarm"]
+        with monitored.ledger.read() as connection:
+            detail = events.read(connection, 1)[-1].detail
+        assert detail["since"]["label"] == 1
+        assert detail["since"]["feedback_id"] == 6
+        assert_same_state(*monitored.detectors())
+
+
+def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as monitored:
+        drift(monitored, range(30))
+        assert monitored.detectors()[0].labels == 0
+        monitored.serve(*(make_row(number, confidence=0.95)._replace(audit=0.1) for number in range(100, 130)))
+        monitored.label(*(label(number, "normal") for number in range(100, 130)))
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.labels, stored.active) == (30, True)
+        with monitored.ledger.read() as connection:
+            detail = events.read(connection, monitored.calibration_id)[-1].detail
+        assert detail["since"]["feedback_id"] == 31  # the first audited one
+    with MonitoredModel(
+        path, clock, settings=QUICK
+    ) as monitored:  # draws are switched off: other labels count from here on
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert stored.log_evalue < 0
+        assert stored.active
+
+
+def test_a_state_of_an_older_release_is_replayed(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(3))
+        before = monitored.detectors()[0]
+        old = {"log_m": [None] * 160, "labels": 3, "alarm_label": None, "direction": None}
+        with monitored.ledger.write() as connection:
+            connection.exec_driver_sql("UPDATE monitor_state SET state = ?", (json.dumps(old),))
+        assert_same_state(*monitored.detectors())
+        assert_same_state(monitored.detectors()[0], before)
+        drift(monitored, range(3, 5))
+        assert json.loads(monitored.rows("SELECT state FROM monitor_state")[0][0])["format"] == 2
+        assert_same_state(*monitored.detectors())
+
+
+def test_a_history_of_an_older_release_goes_on_with_classes(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        drift(monitored, range(3))
+        old = json.dumps({"average_run_length": 1000, "tolerance": 0.01, "bin_count": 15})
+        with monitored.ledger.write() as connection:
+            connection.exec_driver_sql("UPDATE monitor_event SET detail = ? WHERE kind = 'started'", (old,))
+            connection.exec_driver_sql("UPDATE monitor_state SET settings = ?, state = '{}'", (old,))
+    with MonitoredModel(path, clock, settings=QUICK) as monitored:
+        assert [kind for kind, _ in recorded(monitored)] == ["started", "settings"]
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.labels, stored.settings.class_count) == (3, 2)

@@ -1,0 +1,467 @@
+"""The whole server but its socket: real bundle, real ONNX Runtime, real ledger, requests through ASGI."""
+
+import asyncio
+import base64
+import io
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from model_store.brightness import brightness
+from model_store.bundle import Bundle, write_bundle
+from model_store.card import InputReference
+from model_store.image import decode
+from model_store.store import Store
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.inputs import read_inputs
+from serving.errors import ModelUnusable
+from serving.inference.predictor import Predictor
+from tests.builders.services import Running, running
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[5.0, 0.0], ids=["on the event loop", "in a thread"])
+async def server(
+    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Running]:
+    """A server whose model counts as light, so that the event loop infers, or as not light."""
+    monkeypatch.setattr("serving.inference.predictor.LIGHT_S", request.param)
+    async with running(tiny_store, tmp_path) as started:
+        yield started
+
+
+def ledger_rows(folder: Path) -> list[Any]:
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger, ledger.read() as connection:
+        return list(connection.execute(text("select * from prediction")).mappings())
+
+
+async def test_an_answer_is_the_predictors_and_is_in_the_ledger(
+    server: Running, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    answer = (await server.predict(png(), X_Request_Id="mine")).json()
+    expected = Predictor(tiny_store.read("tiny", 1)).classify(png())
+    assert answer["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+    assert (answer["label"], answer["refer"]) == (expected.label, expected.refer)
+    assert (answer["model"], answer["version"], answer["request_id"]) == ("tiny", 1, "mine")
+    [row] = ledger_rows(tmp_path)
+    assert row["prediction_id"].hex() == answer["prediction_id"].replace("-", "")
+    stored = np.frombuffer(row["probabilities"], "<f4")
+    assert stored == pytest.approx(list(answer["probabilities"].values()), abs=1e-7)
+
+
+async def test_many_at_once_each_get_their_own_answer(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    images = [png(seed) for seed in range(40)]
+    responses = await asyncio.gather(*(server.predict(image) for image in images))
+    predictor = Predictor(tiny_store.read("tiny", 1))
+    for image, response in zip(images, responses, strict=True):
+        assert response.json()["probabilities"] == pytest.approx(predictor.classify(image).probabilities, abs=1e-6)
+    assert len({response.json()["prediction_id"] for response in responses}) == 40
+    assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
+
+
+async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Running, png: Callable[..., bytes]) -> None:
+    images = [png(seed=number) for number in range(40)]  # more than two batches
+    alone = [(await server.predict(image)).json()["probabilities"] for image in images]
+    bodies: list[str | dict[str, str]] = [base64.b64encode(image).decode() for image in images]
+    bodies[3] = base64.b64encode(b"no image").decode()
+    bodies[7] = {"image": bodies[7], "request_id": "seven"}
+    answer = await server.client.post("/predictions/tiny", json=bodies)
+    assert answer.status_code == 200
+    together = answer.json()
+    assert together[3]["error"] == "not_an_image"
+    assert together[7]["request_id"] == "seven"
+    for number in set(range(40)) - {3}:
+        assert together[number]["probabilities"] == pytest.approx(alone[number], abs=1e-6)
+    with Ledger(f"sqlite:///{server.folder / 'ledger.db'}") as ledger, ledger.read() as connection:
+        assert connection.scalar(text("select count(*) from prediction")) == 40 + 39
+
+
+async def test_a_form_of_several_files_and_ndjson_are_lists_too(server: Running, png: Callable[..., bytes]) -> None:
+    files = [("image", ("a.png", png(), "image/png")), ("image", ("b.png", b"no image", "image/png"))]
+    first, second = (await server.client.post("/predictions/tiny", files=files)).json()
+    assert (first["file"], second["file"], second["error"]) == ("a.png", "b.png", "not_an_image")
+    line = json.dumps(base64.b64encode(png()).decode())
+    answer = await server.predict(f"{line}\n{line}\n".encode(), Content_Type="application/x-ndjson")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(each)["probabilities"] for each in answer.text.splitlines()] == [first["probabilities"]] * 2
+
+
+async def test_a_form_and_every_media_type_give_the_same(server: Running, png: Callable[..., bytes]) -> None:
+    form = await server.client.post("/predictions/tiny/1", files={"data": ("x.png", png(), "image/png")})
+    raw = await server.predict(png(), Content_Type="application/octet-stream")
+    assert form.json()["probabilities"] == raw.json()["probabilities"]
+    assert (await server.client.put("/predictions/tiny", content=png())).status_code == 200
+
+
+def bomb() -> bytes:
+    """A PNG of 20,000 x 20,000 black pixels in some 50 kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    side = (20_000).to_bytes(4, "big")
+    rows = zlib.compress(bytes(2501) * 20_000, 9)
+    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", side + side + b"\x01\x00\x00\x00\x00")
+    return head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+BAD: list[tuple[str, int, str]] = [
+    ("empty", 400, "empty_body"),
+    ("text", 415, "not_an_image"),
+    ("xml", 415, "unsupported_media_type"),
+    ("object", 400, "malformed_request"),
+    ("truncated", 400, "broken_image"),
+    ("bomb", 413, "image_too_large"),
+    ("huge", 413, "body_too_large"),
+    ("streamed", 413, "body_too_large"),
+    ("long id", 400, "malformed_request"),
+    ("no form", 400, "malformed_request"),
+    ("model", 404, "unknown_model"),
+    ("version", 404, "unknown_version"),
+]
+
+
+async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
+    async def streamed() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield bytes(2**20)
+
+    post = server.client.post
+    match kind:
+        case "empty":
+            return await server.predict(b"")
+        case "text":
+            return await server.predict(b"this is no image, however long it may be")
+        case "xml":
+            return await server.predict(b"<a/>", Content_Type="application/xml")
+        case "object":
+            return await server.predict(b"{}", Content_Type="application/json")
+        case "truncated":
+            return await server.predict(sound[: len(sound) // 2])
+        case "bomb":
+            return await server.predict(bomb())
+        case "huge":
+            return await server.predict(bytes(30 * 2**20))
+        case "streamed":
+            return await post("/predictions/tiny", content=streamed())
+        case "long id":
+            return await server.predict(sound, X_Request_Id="x" * 10**6)
+        case "no form":
+            return await server.predict(sound, Content_Type="multipart/form-data; boundary=x")
+        case "model":
+            return await server.predict(sound, path="/predictions/unheard-of")
+        case _:
+            return await server.predict(sound, path="/predictions/tiny/7")
+
+
+@pytest.mark.parametrize(("kind", "status", "code"), BAD)
+async def test_bad_input_gets_its_own_4xx_one_line_and_no_neighbor_is_harmed(
+    server: Running, jpeg: Callable[..., bytes], caplog: pytest.LogCaptureFixture, kind: str, status: int, code: str
+) -> None:
+    caplog.set_level("INFO", logger="serving")
+    sound = jpeg(size=(200, 200))
+    bad, *good = await asyncio.gather(send_bad(server, kind, sound), *(server.predict(sound) for _ in range(5)))
+    assert (bad.status_code, bad.json()["error"]) == (status, code)
+    assert len(bad.json()["detail"]) > 20
+    assert [response.status_code for response in good] == [200] * 5
+    assert len([record for record in caplog.records if record.name.startswith("serving")]) == 1
+    assert server.counted("candor_requests_rejected_total", reason=code) == 1
+
+
+async def test_a_failing_model_is_a_500_in_json_and_the_next_batch_is_answered(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ModelUnusable("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Predictor, "predict", fail)
+        response = await server.predict(png())
+    assert (response.status_code, response.json()["error"]) == (500, "inference_failed")
+    assert "memory" not in response.text
+    assert (await server.predict(png())).status_code == 200
+
+
+async def test_an_output_that_is_no_number_fails_alone_and_is_not_recorded(
+    server: Running, tmp_path: Path, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "predict", lambda *_: np.full((1, 3), np.nan, np.float32))
+    response = await server.predict(png())
+    assert (response.status_code, response.json()["error"]) == (500, "inference_failed")
+    assert ledger_rows(tmp_path) == []
+
+
+async def test_an_answer_that_cannot_be_recorded_is_withheld(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = server.service.recorder
+    assert recorder is not None
+    monkeypatch.setattr(recorder, "record", lambda rows, done, **_: done(OSError("disk full")))
+    response = await server.predict(png())
+    assert (response.status_code, response.json()["error"]) == (503, "ledger_failed")
+
+
+async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_after(
+    tiny_store: Store, tmp_path: Path
+) -> None:
+    async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
+        load = server.service.fleet.find("tiny").load
+        load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)
+        load.waiting = 1
+        read = False
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal read
+            read = True
+            yield b"image"
+
+        response = await server.client.post("/predictions/tiny", content=body())
+        load.waiting = 0
+        assert (response.status_code, response.json()["error"]) == (429, "overloaded")
+        assert int(response.headers["Retry-After"]) in (19, 20)  # 0.2 * 100 s, less the deadline
+        assert not read
+
+
+async def test_a_client_that_hangs_up_is_not_computed_for(
+    server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batcher never gets to the image, because it is cancelled while it waits in the queue."""
+    served = server.service.fleet.find("tiny")
+    served.load.delivered(1, arrived_s=0.0, now_s=served.load._last_s + 1)  # slow enough to be worth watching
+    submitted: list[Any] = []
+    monkeypatch.setattr(served, "submit", submitted.append)
+    messages = [{"type": "http.request", "body": png()}, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "query_string": b"", "path": "/predictions/tiny", "headers": []}
+    await server.service.app(scope, receive, send)
+    assert sent == []
+    assert submitted[0].gone
+    assert served.load.waiting == 0
+
+
+async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -> None:
+    get = server.client.get
+    assert (await get("/readyz")).json() == {"status": "ready", "models": {"tiny": 1}, "refused": {}}
+    assert (await get("/ping")).json() == {"status": "Healthy"}
+    [model] = (await get("/models")).json()["models"]
+    assert (model["name"], model["production"]) == ("tiny", 1)
+    assert model["versions"][0]["classes"] == ["benign", "malignant", "normal"]
+    page = (await get("/")).text
+    assert "tiny, version 1" in page
+    assert 'href="/metrics"' in page
+
+
+async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running, png: Callable[..., bytes]) -> None:
+    server.service.front.draining = True
+    assert (await server.client.get("/readyz")).status_code == 503
+    assert (await server.client.get("/healthz")).status_code == 200
+    response = await server.predict(png())
+    assert (response.status_code, response.headers["Connection"]) == (200, "close")
+
+
+async def test_an_empty_store_lives_but_is_not_ready(tmp_path: Path, png: Callable[..., bytes]) -> None:
+    async with running(Store(tmp_path / "nothing"), tmp_path) as server:
+        assert (await server.client.get("/healthz")).status_code == 200
+        assert (await server.client.get("/readyz")).status_code == 503
+        response = await server.predict(png())
+        assert (response.status_code, response.json()["error"]) == (503, "not_ready")
+
+
+async def test_a_refused_bundle_is_named_while_the_old_one_answers(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        tiny_store.publish("tiny", make_bundle)
+        tiny_store.promote("tiny", 2)
+        (tiny_store.folder("tiny", 2) / "card.json").write_text("{}")
+        await asyncio.to_thread(server.service.switch.scan)
+        for path in ("/readyz", "/models"):
+            refused = (await server.client.get(path)).json()["refused"]["tiny"]
+            assert refused["version"] == 2
+            assert "format version" in refused["reason"]
+        assert (await server.predict(png())).json()["version"] == 1
+
+
+async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Any], png: Callable[..., bytes]
+) -> None:
+    """Two switches while a body is on its way: its version is retired, and yet answers."""
+    async with running(tiny_store, tmp_path) as server:
+        halfway, go_on = asyncio.Event(), asyncio.Event()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield png()[:100]
+            halfway.set()
+            await go_on.wait()
+            yield png()[100:]
+
+        slow = asyncio.ensure_future(server.client.post("/predictions/tiny", content=body()))
+        await halfway.wait()
+        for version in (2, 3):
+            tiny_store.publish("tiny", make_bundle)
+            tiny_store.promote("tiny", version)
+            await asyncio.to_thread(server.service.switch.scan)
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await slow).json()["version"] == 1
+        assert (await server.predict(png())).json()["version"] == 3
+        assert server.counted("candor_model_loaded", model="tiny", version="1") == 0
+
+
+async def test_without_a_ledger_answers_come_and_metrics_stay(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path, ledger="off") as server:
+        assert (await server.predict(png())).status_code == 200
+        assert 'candor_model_loaded{model="tiny",version="1"} 1.0' in (await server.client.get("/metrics")).text
+        assert (await server.client.post("/feedback", json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "unknown_path"), ("GET", "/predictions/tiny", 405, "method_not_allowed")],
+)
+async def test_wrong_addresses_are_json_too(server: Running, method: str, path: str, status: int, code: str) -> None:
+    response = await server.client.request(method, path)
+    assert (response.status_code, response.json()["error"]) == (status, code)
+
+
+async def test_feedback_reaches_the_ledger_through_the_same_server(server: Running, png: Callable[..., bytes]) -> None:
+    answer = (await server.predict(png())).json()
+    body = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+    response = await server.client.post("/feedback", json=body)
+    assert response.status_code == 200
+    assert "accepted" in json.dumps(response.json())
+
+
+async def test_sixteen_bit_and_palette_images_are_answered(server: Running) -> None:
+    for mode in ("I;16", "P", "LA", "RGBA", "CMYK"):
+        file = io.BytesIO()
+        Image.new(mode, (20, 20)).save(file, "TIFF")
+        assert (await server.predict(file.getvalue())).status_code == 200
+
+
+async def test_tokens_guard_every_way_in(tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]) -> None:
+    token = "t" * 32
+    async with running(tiny_store, tmp_path, tokens=f"{token} predict") as server:
+        refused = await server.predict(png())
+        assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert (await server.predict(png(), Authorization=f"Bearer {token}")).status_code == 200
+        metrics = await server.client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+        assert (metrics.status_code, metrics.json()["error"]) == (403, "forbidden")
+        assert (await server.client.get("/v2")).status_code == 401
+        assert (await server.client.get("/healthz")).status_code == 200
+        assert server.counted("candor_requests_rejected_total", reason="unauthorized") == 2
+
+
+async def test_pages_of_other_origins_may_not_write(server: Running, png: Callable[..., bytes]) -> None:
+    own = await server.predict(png(), Origin="http://candor")
+    assert own.status_code == 200
+    for path in ("/predictions/tiny", "/feedback", "/v2/models/tiny/infer", "/calibration/tiny/reset"):
+        refused = await server.predict(png(), path, Origin="https://evil.example")
+        assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
+    assert (await server.predict(png(), Sec_Fetch_Site="cross-site")).status_code == 403
+    assert (await server.client.get("/models", headers={"Origin": "https://evil.example"})).status_code == 200
+
+
+async def test_a_listed_origin_may_write_and_reads_refusals(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    viewer = "https://viewer.example"
+    async with running(tiny_store, tmp_path, cors_origins=(viewer,)) as server:
+        answer = await server.predict(png(), Origin=viewer, Sec_Fetch_Site="cross-site")
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
+        refused = await server.predict(b"", Origin=viewer)
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, viewer)
+        assert (await server.predict(png(), Origin="https://evil.example")).status_code == 403
+
+
+async def test_an_explanation_comes_with_the_same_answer(server: Running, png: Callable[..., bytes]) -> None:
+    plain, explained = await server.predict(png()), await server.predict(png(), "/predictions/tiny?explain=occlusion")
+    assert explained.json()["probabilities"] == plain.json()["probabilities"]
+    picture = Image.open(io.BytesIO(base64.b64decode(explained.json()["explanation"]["png"])))
+    spec = server.service.fleet.find("tiny").card.input
+    assert (picture.mode, picture.size) == ("RGBA", (spec.width, spec.height))
+    assert "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
+    for query in ("?explain=magic", "?explain", "?other=1"):
+        refused = await server.predict(png(), f"/predictions/tiny{query}")
+        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+
+
+async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    (tiny_store.folder("tiny", 1) / "model.onnx").unlink()
+    refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
+    assert (refused.status_code, refused.json()["error"]) == (503, "unexplained")
+    assert (await server.predict(png())).status_code == 200
+
+
+async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path, audit_share=0.5) as server:
+        answers = [(await server.predict(png(seed), X_Candor_Tags="site=A, device=CT-2")).json() for seed in range(30)]
+        listed = [{"image": base64.b64encode(png()).decode(), "tags": {"site": "B"}}]
+        (item,) = (await server.client.post("/predictions/tiny", json=listed)).json()
+        refused = await server.predict(png(), X_Candor_Tags="site")
+        assert (refused.status_code, refused.json()["error"]) == (400, "malformed_request")
+        assert "send at most 3 as site=A,device=B" in refused.json()["detail"]
+        drawn = next(answer for answer in answers if answer["audit"])
+        label = {"prediction_id": drawn["prediction_id"], "label": drawn["label"], "source": "audit"}
+        await server.client.post("/feedback", json=label)
+        report = (await server.client.get("/calibration/tiny")).json()
+        assert report["selection"]["audit"]["labeled"] == 1
+        assert report["selection"]["sources"] == {"audit": 1}
+        assert (report["drift"]["audit"], report["drift"]["labels"]) == (True, 1)
+        assert {each["name"] for each in report["slices"]["known"]} >= {"tag:site=A", "tag:site=B", "tag:device=CT-2"}
+    rows = {row["prediction_id"].hex(): row for row in ledger_rows(tmp_path)}
+    assert len(rows) == 31
+    for answer in [*answers, item]:
+        row = rows[answer["prediction_id"].replace("-", "")]
+        assert row["audit"] == (0.5 if answer["audit"] else None)
+        assert row["tags"] == ('{"site": "B"}' if answer is item else '{"device": "CT-2", "site": "A"}')
+    assert 5 < sum(answer["audit"] for answer in answers) < 25
+
+
+async def test_without_a_share_answers_say_nothing_of_audits(server: Running, png: Callable[..., bytes]) -> None:
+    assert "audit" not in (await server.predict(png())).json()
+
+
+@pytest.mark.parametrize("reference", [None, InputReference(mean=9, mean_sd=1, contrast=9, contrast_sd=1, n=9)])
+async def test_brightness_is_kept_where_the_card_has_a_reference(
+    tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes], reference: InputReference | None
+) -> None:
+    bundle = make_bundle(tmp_path / "bundle", name="tiny")
+    card = bundle.card.model_copy(update={"input_reference": reference, "files": {}})
+    store = Store(tmp_path / "store")
+    store.publish("tiny", lambda folder, _: write_bundle(folder, card=card, onnx=bundle.onnx))
+    store.promote("tiny", 1)
+    async with running(store, tmp_path) as server:
+        for _ in range(3):
+            assert (await server.predict(png())).status_code == 200
+    mean, contrast = brightness(decode(png(), card.input.spec)[np.newaxis])[0].tolist()
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        found = read_inputs(connection, 1)
+    assert found.n == (3 if reference else 0)
+    if reference:
+        assert (found.mean, found.contrast) == (pytest.approx(mean, abs=1e-4), pytest.approx(contrast, abs=1e-4))

@@ -1,0 +1,53 @@
+"""DICOM bodies over HTTP: answered as the predictor answers them, or refused at the right status, never a 500."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import JPEGLSLossless
+
+from model_store.store import Store
+from serving.inference.predictor import Predictor
+from tests.builders.dicoms import dicom, dicom_frames, dicom_rle
+from tests.builders.services import running
+
+pytestmark = pytest.mark.anyio
+
+SLICE = np.arange(-1024, 1024, 4, dtype=np.int16).reshape(16, 32)
+
+
+async def test_a_slice_is_answered_as_any_image(tiny_store: Store, tmp_path: Path) -> None:
+    expected = Predictor(tiny_store.read("tiny", 1))
+    async with running(tiny_store, tmp_path) as server:
+        for data in (dicom(SLICE, WindowCenter=[40, 600], WindowWidth=[80, 2800]), dicom_rle(SLICE)):
+            answer = await server.predict(data, Content_Type="application/dicom")
+            assert answer.status_code == 200
+            assert answer.json()["probabilities"] == pytest.approx(expected.classify(data).probabilities, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code", "detail"),
+    [
+        (dicom(SLICE, frames=2), 415, "unsupported_image", "2 frames"),
+        (dicom_frames([b"\xff\xd8"], JPEGLSLossless, (2, 2), np.uint8), 415, "unsupported_image", "JPEG-LS"),
+        (dicom(SLICE, keep=100), 400, "broken_image", "cut short"),
+        (dicom(SLICE)[:-100], 400, "broken_image", "cut short"),
+        (dicom(SLICE, Rows=60_000, Columns=60_000), 413, "image_too_large", "60000 x 60000"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused(
+    tiny_store: Store, tmp_path: Path, data: bytes, status: int, code: str, detail: str
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        answer = await server.predict(data)
+    assert (answer.status_code, answer.json()["error"]) == (status, code)
+    assert detail in answer.json()["detail"]
+
+
+def test_a_server_starts_without_pydicom() -> None:
+    """It takes a third of a second to import, which only a server that meets DICOM should pay, once."""
+    program = "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.strip() == "False"

@@ -1,0 +1,157 @@
+"""Damaged files, leakage, repeated files, grouped draws, and what is kept of the look at each file."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.builders import trees
+from training.datasets import FileImages, Split, inspection, load_dataset, write_report
+from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
+from training.datasets.leakage import duplicates, overlaps
+
+
+def folder(root: Path, counts: dict[str, int]) -> Path:
+    """A plain folder: images by sub-folder, no two alike."""
+    some = trees.pictures()
+    for name, count in counts.items():
+        for number in range(count):
+            trees.write(root / name / f"{number:03}.png", next(some))
+    return root
+
+
+def files(split: Split) -> set[Path]:
+    assert isinstance(split.images, FileImages)
+    return set(split.images.paths)
+
+
+class TestCorruptFiles:
+    def test_within_the_limit_they_are_left_out_listed_and_written(self, tmp_path: Path) -> None:
+        root = folder(tmp_path / "data", {"a": 60, "b": 60})
+        (root / "a/000.png").write_bytes(b"no image")
+        dataset = load_dataset(root)
+        assert [(each.path.name, "not an image" in each.reason) for each in dataset.excluded] == [("000.png", True)]
+        assert sum(sum(counts) for counts in dataset.counts.values()) == 119
+        write_report(dataset, tmp_path)
+        assert json.loads((tmp_path / "data.json").read_text())["excluded"][0]["path"].endswith("a/000.png")
+        assert (tmp_path / "excluded.csv").read_text().splitlines()[0] == "path,reason"
+
+    def test_beyond_it_nothing_is_trained(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 10, "b": 10})
+        (root / "a/000.png").write_bytes((root / "a/000.png").read_bytes()[:60])
+        with pytest.raises(CorruptDataset, match=r"1 of 20 .* limit of 1\.00% .*000\.png.*--max-corrupt") as caught:
+            load_dataset(root)
+        assert len(caught.value.corrupt) == 1
+        assert len(load_dataset(root, max_corrupt=0.05).excluded) == 1
+        with pytest.raises(CorruptDataset):
+            load_dataset(root, max_corrupt=0.049)
+
+    def test_all_of_them_are_told_not_the_first(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 10, "b": 10})
+        for number in range(5):
+            (root / f"b/{number:03}.png").write_bytes(b"")
+        with pytest.raises(CorruptDataset, match="5 of 20"):
+            load_dataset(root)
+
+
+class TestKeptFacts:
+    def test_the_second_look_opens_nothing_but_what_has_changed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = folder(tmp_path / "data", {"a": 10, "b": 10})
+        seen: list[tuple[str, int, int]] = []
+        first = load_dataset(root, cache=tmp_path / "cache", progress=lambda *each: seen.append(each))
+        assert ("check images", 20, 20) in seen
+        opened: list[str] = []
+        look = inspection.look
+
+        def watch(path: Path, *, frames: Any) -> Any:
+            opened.append(path.name)
+            return look(path, frames=frames)
+
+        monkeypatch.setattr(inspection, "look", watch)
+        assert load_dataset(root, cache=tmp_path / "cache").fingerprint == first.fingerprint
+        assert opened == []
+        status = (root / "a/003.png").stat()
+        os.utime(root / "a/003.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        load_dataset(root, cache=tmp_path / "cache")
+        assert opened == ["003.png"]
+        load_dataset(root)
+        assert len(opened) == 21
+
+    def test_a_file_that_is_no_cache_is_begun_anew(self, tmp_path: Path) -> None:
+        root = folder(tmp_path / "data", {"a": 10, "b": 10})
+        load_dataset(root, cache=tmp_path / "cache")
+        kept = next((tmp_path / "cache").rglob("*.db"))
+        kept.write_bytes(b"garbage" * 1000)
+        assert load_dataset(root, cache=tmp_path / "cache").counts["train"] == [6, 6]
+        assert kept.read_bytes().startswith(b"SQLite")
+
+
+class TestLeakage:
+    def test_the_same_file_in_two_splits_is_refused_with_counts_and_examples(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4, "val/a": 4, "val/b": 4})
+        for number in range(2):
+            (root / f"test/b/copy{number}.png").write_bytes((root / f"train/b/{number:03}.png").read_bytes())
+        with pytest.raises(LeakingSplits, match=r"2 image contents in both train and test") as caught:
+            load_dataset(root)
+        assert "train/b/000.png = test/b/copy0.png" in str(caught.value)
+        assert [(each.count, each.images) for each in caught.value.overlaps] == [(2, (2, 2))]
+        notes = load_dataset(root, allow_leakage=True).notes
+        assert notes[0].startswith("allowed leakage: 2 image contents")
+
+    def test_the_same_patient_in_two_splits_is_refused(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"train/a": 6, "train/b": 6, "test/a": 3, "test/b": 3})
+        with pytest.raises(LeakingSplits, match=r"2 patients or groups in both train and test"):
+            load_dataset(root, group_pattern=r"^(\d+)")
+        assert load_dataset(root, group_pattern=r"^(?:[^/]+/){2}.*")
+
+    def test_drawn_splits_keep_equal_files_together_and_count_them(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 40, "b": 40})
+        for number in range(10):
+            (root / f"a/copy{number}.png").write_bytes((root / f"a/{number:03}.png").read_bytes())
+        for seed in range(5):
+            dataset = load_dataset(root, seed=seed)
+            assert overlaps(dataset.splits) == ()
+            assert sum(duplicates(dataset.splits).values()) == 10
+
+
+class TestGroups:
+    def test_an_image_of_no_known_group_is_alone(self, tmp_path: Path) -> None:
+        some = trees.pictures()
+        rows = [(f"{at}.png", at % 2, "p" if at < 4 else "") for at in range(24)]
+        for path, *_ in rows:
+            trees.write(tmp_path / path, next(some))
+        dataset = load_dataset(trees.table(tmp_path / "t.csv", ("path", "label", "group"), rows))
+        numbers = [number for split in dataset.splits.values() for number in np.unique(split.groups).tolist()]
+        assert len(numbers) == len(set(numbers)) == 21
+
+    def test_a_pattern_keeps_patients_together(self, tmp_path: Path) -> None:
+        some = trees.pictures()
+        for patient in range(15):
+            for image in range(3):
+                trees.write(tmp_path / ("a" if patient % 2 else "b") / f"p{patient}_{image}.png", next(some))
+        splits = load_dataset(tmp_path, group_pattern=r"(p\d+)_").splits
+        patients = [{path.name.split("_")[0] for path in files(split)} for split in splits.values()]
+        assert sum(map(len, patients)) == 15
+
+    def test_a_pattern_that_misses_a_file_or_is_none(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 5, "b": 5})
+        with pytest.raises(BadDataset, match=r"matches nothing in '000\.png'"):
+            load_dataset(root, group_pattern="p[0-9]+")
+        with pytest.raises(BadDataset, match="not a regular expression"):
+            load_dataset(root, group_pattern="(")
+
+    def test_too_few_groups_are_told(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 8, "b": 8})
+        with pytest.raises(BadDataset, match=r"has no image of .*give more images or groups"):
+            load_dataset(root, group_pattern=".png")
+
+    def test_a_class_that_a_split_lacks_is_told(self, tmp_path: Path) -> None:
+        root = folder(tmp_path, {"a": 20, "b": 20, "rare": 1})
+        notes = load_dataset(root).notes
+        assert len(notes) == 2
+        assert all("has no image of rare" in note for note in notes)

@@ -1,0 +1,162 @@
+"""Real processes: one is killed while it trains and asked again, two share every batch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from training.datasets import load_dataset
+from training.fitting.examples import Examples
+from training.fitting.history import Epoch
+from training.fitting.loop import fit
+from training.fitting.schedule import Schedule
+from training.fitting.snapshot import SnapshotFile, parse
+from training.losses import LossSettings, build_objective
+from training.processes.distributed import Group
+from training.processes.execution import Execution
+from training.runs.config import offline_config
+from training.runs.run import RunResult, train
+
+ROOT = Path(__file__).parents[3]
+EPOCHS = 6
+CHOICES = ("--loss", "dca+mixup", "--averaging", "ema", "--select", "val_nll", "--epochs", str(EPOCHS))
+DEADLINE_S = 300.0
+
+
+def command(*arguments: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    """`candor ARGUMENTS`, with caches of its own."""
+    environment = os.environ | {"HOME": str(home / "home"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return [sys.executable, "-m", "candor", *arguments], environment
+
+
+def candor(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    call, environment = command(*arguments, home=home)
+    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The same choices, trained here."""
+    base = offline_config(loss="dca+mixup", seed=0)
+    config = base.model_copy(update={"averaging": "ema", "select": "val_nll", "epochs": EPOCHS})
+    return train(config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False)
+
+
+def test_a_killed_run_goes_on_to_the_bits_of_one_that_was_not(uninterrupted: RunResult, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    snapshot = tmp_path / ".run.part" / "head-0.safetensors"
+    call, environment = command("train", "digits", "--out", str(out), *CHOICES, home=tmp_path)
+    process = subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _wait_for_epoch(2, snapshot, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    if process.stderr:
+        process.stderr.close()
+    assert not out.exists()
+    assert 2 <= len(parse(snapshot.read_bytes(), snapshot).data["history"]) < EPOCHS
+
+    again = candor("train", "digits", "--out", str(out), *CHOICES, home=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "was interrupted: going on" in again.stderr
+    for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "predictions.npz"):
+        assert (out / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "run"]
+
+
+def _wait_for_epoch(number: int, snapshot: Path, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "training ended before it could be killed"
+        if snapshot.exists() and len(parse(snapshot.read_bytes(), snapshot).data["history"]) >= number:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no epoch {number} within {DEADLINE_S} s")
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from safetensors.torch import save_file
+from test_training_kill import trained
+from training.processes.distributed import Group
+group = Group.from_environment()
+folder = Path(sys.argv[1])
+for stop in (4, 0):
+    module = trained(group, folder / f"snapshot-{group.rank}.safetensors", stop=stop)
+save_file(module.state_dict(), folder / f"weights-{group.rank}.safetensors")
+group.close()
+"""
+
+
+def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
+    """A network without batch norm and dropout, trained by `group`; interrupted in epoch `stop`."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(83) % 3
+    points = (generator.normal(size=(83, 5)) + np.eye(3, 5)[labels]).astype(np.float32)
+    seen = Examples(points, labels.astype(np.int64))
+
+    def watch(epoch: Epoch) -> None:
+        if epoch.epoch == stop:
+            raise InterruptedError
+
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3))
+    with suppress(InterruptedError):
+        fit(
+            module,
+            seen,
+            seen,
+            objective=build_objective("dca", LossSettings(class_weights=torch.tensor([1.0, 2.0, 0.5]))),
+            schedule=Schedule(epochs=5, batch_size=20, learning_rate=1e-2, averaging="swa"),
+            seed=0,
+            execution=Execution(group, torch.device("cpu")),
+            snapshots=SnapshotFile(path, group),
+            watch=watch,
+        )
+    return module
+
+
+def test_two_processes_train_what_one_trains_and_go_on_together(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    call = [*torchrun, str(tmp_path / "worker.py"), str(tmp_path)]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    module = trained(Group(), tmp_path / "alone.safetensors")
+    alone, first, second = (
+        module.state_dict(),
+        load_file(tmp_path / "weights-0.safetensors"),
+        load_file(tmp_path / "weights-1.safetensors"),
+    )
+    for name, weights in alone.items():
+        assert torch.equal(first[name], second[name])
+        torch.testing.assert_close(first[name], weights, rtol=1e-4, atol=1e-5)
+    assert not (tmp_path / "snapshot-1.safetensors").exists()
+
+
+def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("train", "digits", "--nproc", "2", "--epochs", "2", "--json", "--out", str(out))
+    done = candor(*arguments, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)  # one process speaks
+    assert answer["run"] == str(out)
+    assert len((out / "history.csv").read_text().splitlines()) == 3
+    config = offline_config(loss="dca", seed=0).model_copy(update={"epochs": 2})
+    alone = train(config, load_dataset("digits"), tmp_path / "alone", pictures=False).evaluation.measures["test"][
+        "uncalibrated"
+    ]
+    assert answer["splits"]["test"]["uncalibrated"]["nll"] == pytest.approx(alone.nll, abs=0.05)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]

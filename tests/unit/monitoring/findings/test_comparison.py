@@ -1,0 +1,30 @@
+"""A live measure against the card's, by hand."""
+
+import math
+
+import pytest
+
+from calibration.bins import BinSums
+from monitoring.findings.comparison import compare
+from tests.builders.monitored import BOTH_DATABASES
+
+DATABASES = BOTH_DATABASES
+
+
+# Comparison
+
+
+def test_a_difference_is_live_minus_reference() -> None:
+    live = BinSums.from_predictions([0.8] * 400, [True] * 240 + [False] * 160)
+    reference = BinSums.from_predictions([0.8] * 400, [True] * 320 + [False] * 80)
+    found = compare(live, reference)
+    assert found.accuracy.difference == pytest.approx(-0.2)
+    assert found.signed_gap.difference == pytest.approx(0.2)
+    # by hand: variances .6 .4 / 400 and .8 .2 / 400
+    assert found.signed_gap.upper - 0.2 == pytest.approx(1.96 * math.sqrt((0.24 + 0.16) / 400), rel=1e-3)
+    assert found.accuracy.significant
+    assert found.signed_gap.significant
+    assert found.excess_ece.difference == pytest.approx(0.2, abs=1e-9)  # the floors are the same: same confidences
+    empty = compare(BinSums.zeros(), reference).accuracy
+    assert math.isnan(empty.difference)
+    assert not empty.significant

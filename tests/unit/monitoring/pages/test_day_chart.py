@@ -1,0 +1,67 @@
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from calibration import metrics
+from calibration.bins import BinSums
+from monitoring.ledger.days import Days
+from monitoring.pages.day_chart import Mark, chance_limit, day_chart
+
+
+def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
+    correct = np.arange(labels) < right * labels
+    return Days(number, number, 2 * labels, BinSums.from_predictions(np.full(labels, confidence), correct))
+
+
+def drawn(days: Sequence[Days], marks: Sequence[Mark] = ()) -> ET.Element:
+    svg = day_chart(days, marks)
+    assert svg is not None
+    return ET.fromstring(svg)
+
+
+def test_chance_keeps_a_calibrated_model_in_the_gray_in_nineteen_days_of_twenty() -> None:
+    random = np.random.default_rng(0)
+    outside = 0
+    for _ in range(2_000):
+        confidence = random.uniform(0.4, 1.0, 200)
+        sums = BinSums.from_predictions(confidence, random.random(200) < confidence)
+        outside += metrics.ece(sums) > chance_limit(sums)
+    assert outside / 2_000 == pytest.approx(0.05, abs=0.02)
+    one = BinSums.from_predictions([0.5] * 100, [True] * 100)  # V = 25: floor .7979 * 5 / 100, spread .6028 * 5 / 100
+    assert chance_limit(one) == pytest.approx(0.03989 + 1.645 * 0.03014, abs=1e-4)
+
+
+def test_the_chart_puts_each_day_where_it_belongs() -> None:
+    marks = [Mark(103, "alarm", 'came at "50"'), Mark(90, "promoted", "long before")]
+    svg = drawn([day(100), day(102, right=0.6), day(104, labels=10, right=0.7)], marks)
+    dots = [dot for dot in svg.iter("circle") if dot.get("class", "").startswith("dot")]
+    x = [float(dot.attrib["cx"]) for dot in dots]
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
+    heights = [190 - float(dot.attrib["cy"]) for dot in dots]
+    assert heights[0] == pytest.approx(0, abs=0.1)
+    assert heights[1] == pytest.approx(2 * heights[2], abs=0.3)  # 20 points against 10
+    assert [dot.attrib["class"] for dot in dots] == ["dot", "dot", "dot hollow"]
+    assert [group.attrib["class"] for group in svg.iter("g") if "class" in group.attrib] == ["mark alarm"]
+    (mark,) = (float(line.attrib["x1"]) for line in svg.iter("line") if "class" not in line.attrib)
+    assert mark == pytest.approx((x[1] + x[2]) / 2, abs=0.2)
+    titles = [title.text or "" for title in svg.iter("title")]
+    assert titles[1].startswith("1970-04-13: ECE 20.0 %, by chance 3.2 %; 100 labels of 200 answers")
+    assert titles[-1] == '1970-04-14: came at "50"'
+
+
+def test_a_lone_day_and_no_day() -> None:
+    svg = drawn([day(100)])
+    (area,) = svg.iter("polygon")
+    assert len(area.attrib["points"].split()) == 4
+    assert day_chart([]) is None
+    assert day_chart([day(100, labels=0)]) is None
+
+
+def test_a_year_fits() -> None:
+    svg = drawn([day(number) for number in range(365)])
+    dots = [dot for dot in svg.iter("circle") if dot.get("class", "").startswith("dot")]
+    assert len(dots) == math.ceil(365 / 6)
+    assert all(0 < float(dot.attrib["cx"]) < 760 for dot in dots)

@@ -1,0 +1,159 @@
+"""The fallback of answers through the spool: when the ledger is asked, what is joined, and what is said about it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from monitoring.errors import ModelUnknown, SpoolFull
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Fallback, is_away
+from monitoring.recording.spool import Frame, Spool
+from tests.builders.answers import make_row
+from tests.builders.monitored import BOTH_DATABASES
+
+DATABASES = BOTH_DATABASES
+AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
+ROW = CalibrationRow(1, "pneumonia", 1, "0" * 64, {"classes": ["a"]}, 0)
+
+
+class Bench:
+    """A fallback with a clock moved by hand; `error` is what joining meets."""
+
+    def __init__(self, path: Path, limit_bytes: int = 2**16) -> None:
+        self.now_s = 100.0
+        self.error: Exception | None = None
+        self.joined: list[list[Frame]] = []
+        self.registry = CollectorRegistry()
+        self.spool = Spool(path, limit_bytes=limit_bytes)
+        metrics = MonitorMetrics(self.registry)
+        self.fallback = Fallback(self.spool, metrics, join=self.join, clock_s=lambda: self.now_s)
+
+    def join(self, frames: Sequence[Frame]) -> None:
+        self.joined.append(list(frames))
+        if self.error is not None:
+            raise self.error
+
+    def take(self, *numbers: int) -> None:
+        self.fallback.take([make_row(number) for number in numbers], {1: ROW})
+
+    def metric(self, name: str) -> float | None:
+        return self.registry.get_sample_value(f"candor_spool_{name}")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "candor.spool")
+    yield bench
+    bench.spool.close()
+
+
+@pytest.mark.parametrize("away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")])
+def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Exception) -> None:
+    assert is_away(away)
+    for fault in (IntegrityError("x", {}, Exception()), DataError("x", {}, Exception()), ModelUnknown("x"), OSError()):
+        assert not is_away(fault)
+
+
+def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
+    bench.error = AWAY
+    bench.fallback.rest(AWAY)
+    bench.take(1)
+    pauses = []
+    for _ in range(8):
+        wait_s = bench.fallback.wait_s
+        assert wait_s is not None
+        pauses.append(wait_s)
+        bench.now_s += wait_s - 0.001
+        assert bench.fallback.ledger_rests
+        bench.fallback.advance()  # too early
+        bench.now_s += 0.001
+        assert not bench.fallback.ledger_rests
+        bench.fallback.advance()
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
+    assert (pauses[0], pauses[-1]) == pytest.approx((FIRST_PAUSE_S, LONGEST_PAUSE_S))
+    assert len(bench.joined) == 8
+    assert bench.fallback.rows == 1
+
+
+def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        bench.error = AWAY
+        for number in range(3):
+            bench.fallback.rest(AWAY)
+            bench.take(number)
+        bench.now_s += LONGEST_PAUSE_S
+        bench.fallback.advance()
+        bench.error = None
+        bench.now_s += LONGEST_PAUSE_S
+        bench.fallback.advance()
+        assert bench.fallback.wait_s is None
+    assert [message.split(",")[0] for message in caplog.messages] == ["the ledger failed", "the ledger is back"] * 2
+    assert (bench.metric("written_total"), bench.metric("joined_total"), bench.metric("rows")) == (6, 6, 0)
+    assert bench.metric("bytes") == 0
+
+
+def test_an_outage_that_spooled_nothing_ends_as_well(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        bench.fallback.rest(AWAY)
+        bench.fallback.reached()
+        assert not bench.fallback.ledger_rests
+    assert len(caplog.messages) == 4
+
+
+def test_a_full_spool_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    many = range(1000)
+    for _ in range(3):
+        with pytest.raises(SpoolFull):
+            bench.take(*many)
+    assert len(caplog.messages) == 1
+    bench.take(1)
+    assert bench.metric("rows") == 1
+    assert bench.metric("bytes") == bench.spool.size_bytes > 100
+
+
+def test_one_frame_that_is_refused_for_good_is_set_aside(bench: Bench, tmp_path: Path) -> None:
+    bench.take(1)
+    bench.take(2)
+    bench.take(3)
+    refused = bench.spool.read(rows=9)[1]
+
+    def join(frames: Sequence[Frame]) -> None:
+        if refused in frames:
+            raise ModelUnknown("pneumonia", 1)
+        bench.joined.append(list(frames))
+
+    bench.fallback._join = join
+    bench.fallback.advance()
+    assert [[row.prediction_id for row in frames[0].rows] for frames in bench.joined] == [
+        [make_row(number).prediction_id] for number in (1, 3)
+    ]
+    assert bench.fallback.rows == 0
+    assert (tmp_path / "candor.spool.refused").read_bytes() == refused.as_line()
+
+
+def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.take(1)
+    bench.error = ModelUnknown("pneumonia")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "set_aside", full)
+    bench.fallback.advance()
+    assert bench.fallback.rows == 1
+    assert not bench.fallback.ledger_rests  # it is well: answers need no fallback
+    assert bench.fallback.wait_s == FIRST_PAUSE_S  # but no hurry either
+
+
+def test_without_a_spool_there_is_no_fallback() -> None:
+    fallback = Fallback(None, MonitorMetrics(CollectorRegistry()), join=lambda _: None)
+    fallback.advance()
+    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_rests) == (False, 0, None, False)
+    with pytest.raises(RuntimeError):
+        fallback.take([], {})

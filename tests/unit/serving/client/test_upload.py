@@ -1,0 +1,86 @@
+"""Uploads that are interrupted, go on, and keep what was rejected."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.client.tables import NothingToSend
+from serving.client.upload import Rows, Upload
+
+COLUMNS = {"prediction_id", "label"}
+
+
+class MonitoredModel:
+    """Takes rows, rejects the label "cat", and breaks off when told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.break_at: int | None = None
+
+    def __call__(self, rows: Rows) -> Mapping[str, Any]:
+        if self.break_at is not None and len(self.taken) >= self.break_at:
+            raise ConnectionError
+        self.taken += [row["prediction_id"] for row in rows]
+        wrong = [number for number, row in enumerate(rows, 1) if row.get("label") == "cat"]
+        statuses = Counter(accepted=len(rows) - len(wrong), rejected=len(wrong))
+        return {"statuses": +statuses, "problems": [{"line": n, "status": "rejected", "detail": "no"} for n in wrong]}
+
+
+def quiet(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def write(file: Path, rows: int = 10) -> None:
+    lines = [f"id-{number},{'cat' if number % 4 == 0 else 'normal'},note" for number in range(rows)]
+    file.write_text("\n".join(["prediction_id,label,remark", *lines]))
+
+
+def run(file: Path, monitored: MonitoredModel) -> Any:
+    return Upload(file, COLUMNS).run(monitored, needs=("label",), progress=quiet, portion=3)
+
+
+def test_an_interrupted_upload_goes_on_where_it_was(tmp_path: Path) -> None:
+    file, monitored = tmp_path / "labels.csv", MonitoredModel()
+    write(file)
+    monitored.break_at = 6
+    with pytest.raises(ConnectionError):
+        run(file, monitored)
+    assert (tmp_path / "labels.csv.progress").exists()
+    monitored.break_at = None
+    done = run(file, monitored)
+    assert monitored.taken == [f"id-{number}" for number in range(10)]
+    assert (done.rows, done.began, done.rejected) == (10, 6, 3)
+    assert done.statuses == {"accepted": 7, "rejected": 3}
+    assert not (tmp_path / "labels.csv.progress").exists()
+    with (tmp_path / "labels.csv.rejected.csv").open(newline="") as stream:
+        rejected = list(csv.DictReader(stream))
+    assert [(row["row"], row["prediction_id"], row["remark"]) for row in rejected] == [
+        ("1", "id-0", "note"),
+        ("5", "id-4", "note"),
+        ("9", "id-8", "note"),
+    ]
+    assert rejected[0]["reason"] == "no"
+
+
+def test_another_content_begins_anew(tmp_path: Path) -> None:
+    file, monitored = tmp_path / "labels.csv", MonitoredModel()
+    write(file)
+    monitored.break_at = 6
+    with pytest.raises(ConnectionError):
+        run(file, monitored)
+    write(file, rows=12)
+    monitored.taken, monitored.break_at = [], None
+    assert run(file, monitored).rows == 12
+    assert len(monitored.taken) == 12
+    assert (tmp_path / "labels.csv.rejected.csv").read_text().count("cat") == 3
+
+
+@pytest.mark.parametrize("text", ["", "prediction_id,label\n", "prediction_id\nabc\n"])
+def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(NothingToSend, match="column label"):
+        run(tmp_path / "labels.csv", MonitoredModel())

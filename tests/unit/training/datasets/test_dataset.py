@@ -1,0 +1,227 @@
+"""Loaders, splits, fingerprints, and that training sees the pixels that serving would."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from model_store.image import InputSpec, decode
+from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
+from training.datasets.digits import read_digits
+from training.datasets.errors import BadDataset, DataNotFound
+from training.datasets.medmnist import MD5, read_medmnist
+from training.datasets.sampling import stratified_parts
+
+SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
+
+
+def arrays(*, shape: tuple[int, ...] = (8, 8), counts: tuple[int, int, int] = (12, 6, 6)) -> dict[str, Any]:
+    """The content of a MedMNIST file with two classes."""
+    generator = np.random.default_rng(0)
+    content: dict[str, Any] = {}
+    for name, count in zip(("train", "val", "test"), counts, strict=True):
+        content[f"{name}_images"] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+        content[f"{name}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+    return content
+
+
+def write_images(folder: Path, count: int, *, mode: str = "L") -> None:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(len(str(folder)))
+    for number in range(count):
+        pixels = generator.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(folder / f"{number}.jpg")
+
+
+class TestMedMnist:
+    def test_reads_splits_labels_and_the_names_of_a_known_set(self, tmp_path: Path) -> None:
+        content = arrays()
+        np.savez(tmp_path / "pneumoniamnist.npz", **content)
+        dataset = read_medmnist(tmp_path / "pneumoniamnist.npz")
+        assert dataset.classes == ("normal", "pneumonia")
+        assert (dataset.channels, dataset.size) == (1, 8)
+        assert dataset.counts == {"train": [6, 6], "val": [3, 3], "test": [3, 3]}
+        assert dataset.splits["val"].labels.dtype == np.int64
+        native = InputSpec(channels=1, height=8, width=8, resize="stretch")
+        np.testing.assert_array_equal(dataset.splits["test"].inputs(native)[:, 0], content["test_images"])
+
+    def test_a_size_suffix_does_not_change_the_name_of_the_set(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "pneumoniamnist_64.npz", **arrays(shape=(64, 64)))
+        assert read_medmnist(tmp_path / "pneumoniamnist_64.npz").classes == ("normal", "pneumonia")
+
+    def test_color_images_and_class_names_from_the_file(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "own.npz", classes=np.array(["a", "b"]), **arrays(shape=(8, 8, 3)))
+        dataset = read_medmnist(tmp_path / "own.npz")
+        assert (dataset.channels, dataset.classes) == (3, ("a", "b"))
+
+    def test_unnamed_classes_are_numbered(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "own.npz", **arrays())
+        assert read_medmnist(tmp_path / "own.npz").classes == ("class_0", "class_1")
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            (lambda c: c.pop("val_labels"), "val_labels"),
+            (lambda c: c.update(train_images=c["train_images"].astype(float)), "uint8"),
+            (lambda c: c.update(train_images=np.zeros((12, 8, 8, 8), np.uint8)), "uint8"),
+            (lambda c: c.update(val_labels=np.zeros((6, 14), np.uint8)), "multi-label"),
+            (lambda c: c.update(test_labels=np.full(6, -1)), "negative"),
+            (lambda c: c.update(test_images=c["test_images"][:0], test_labels=c["test_labels"][:0]), "empty"),
+            (lambda c: c.update(classes=np.array(["only"])), "names only 1"),
+        ],
+    )
+    def test_what_does_not_fit_is_named(
+        self, tmp_path: Path, change: Callable[[dict[str, Any]], object], complaint: str
+    ) -> None:
+        content = arrays()
+        change(content)
+        np.savez(tmp_path / "set.npz", **content)
+        with pytest.raises(BadDataset, match=complaint):
+            read_medmnist(tmp_path / "set.npz")
+
+    def test_a_file_of_another_kind_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "set.npz").write_text("<html>403</html>")
+        with pytest.raises(BadDataset, match="not a readable"):
+            read_medmnist(tmp_path / "set.npz")
+
+    def test_pickles_are_not_opened(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "set.npz", train_images=np.array([{"a": 1}], dtype=object))
+        with pytest.raises(BadDataset, match="not a readable"):
+            read_medmnist(tmp_path / "set.npz")
+
+
+class TestFolder:
+    def test_classes_must_agree(self, tmp_path: Path) -> None:
+        for split, names in (("train", ("cat", "dog")), ("test", ("cat", "cow"))):
+            for name in names:
+                write_images(tmp_path / split / name, 2)
+        with pytest.raises(BadDataset, match="cow"):
+            load_dataset(tmp_path)
+
+    def test_one_class_is_not_enough(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "cat", 2)
+        with pytest.raises(BadDataset, match="1 class"):
+            load_dataset(tmp_path)
+
+    def test_an_empty_class_is_named(self, tmp_path: Path) -> None:
+        write_images(tmp_path / "cat", 2)
+        write_images(tmp_path / "dog", 0)
+        with pytest.raises(BadDataset, match=r"dog: has no images"):
+            load_dataset(tmp_path)
+
+    def test_a_broken_image_is_named_when_it_is_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "broken.jpg"
+        path.write_bytes(b"not an image")
+        with pytest.raises(BadDataset, match=r"broken\.jpg"):
+            FileImages([path]).input(0, SPEC)
+
+
+class TestPixels:
+    """Decoding what a client would send gives exactly what training saw."""
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3)])
+    def test_arrays(self, channels: Any, shape: tuple[int, ...]) -> None:
+        images = ArrayImages(np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8))
+        spec = InputSpec(channels=channels, height=40, width=40, resize="stretch")
+        for index in range(3):
+            np.testing.assert_array_equal(decode(images.encoded(index), spec), images.input(index, spec))
+
+    @pytest.mark.parametrize("resize", ["stretch", "crop"])
+    def test_files(self, tmp_path: Path, resize: Any) -> None:
+        write_images(tmp_path / "cat", 2, mode="RGB")
+        images = FileImages(sorted((tmp_path / "cat").iterdir()))
+        spec = InputSpec(channels=1, height=16, width=16, resize=resize)
+        for index in range(2):
+            np.testing.assert_array_equal(decode(images.encoded(index), spec), images.input(index, spec))
+
+
+class TestFingerprint:
+    def test_changes_with_a_pixel_a_label_a_name_and_the_order(self) -> None:
+        pixels, labels = np.arange(4 * 9, dtype=np.uint8).reshape(4, 3, 3), np.array([0, 1, 0, 1])
+        changed_pixels, changed_labels = pixels.copy(), labels.copy()
+        changed_pixels[0, 0, 0] += 1
+        changed_labels[0] = 1
+        order = [1, 0, 2, 3]
+        prints = [
+            self.of(pixels, labels),
+            self.of(changed_pixels, labels),
+            self.of(pixels, changed_labels),
+            self.of(pixels[order], labels[order]),
+            self.of(pixels, labels, classes=("a", "c")),
+        ]
+        assert len(set(prints)) == len(prints)
+        assert self.of(pixels.copy(), labels.copy()) == prints[0]
+
+    @staticmethod
+    def of(pixels: Any, labels: Any, classes: tuple[str, ...] = ("a", "b")) -> str:
+        split = Split(ArrayImages(pixels), labels)
+        return fingerprint(classes, {"train": split, "val": split, "test": split})
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=200).map(np.array),
+    share=st.floats(0.05, 0.95),
+    seed=st.integers(0, 9),
+)
+def test_stratified_parts_partition_and_keep_shares(labels: Any, share: float, seed: int) -> None:
+    first, second = stratified_parts(labels, (share, 1 - share), seed=seed)
+    assert sorted([*first, *second]) == list(range(len(labels)))
+    for label in np.unique(labels):
+        assert abs((labels[first] == label).sum() - share * (labels == label).sum()) <= 0.5 + 1e-9
+
+
+def test_digits_are_the_same_every_time_and_their_test_split_is_harder() -> None:
+    dataset = read_digits()
+    assert dataset.fingerprint == read_digits().fingerprint
+    native = InputSpec(channels=1, height=32, width=32, resize="stretch")
+    clean, corrupted = dataset.splits["val"].inputs(native), dataset.splits["test"].inputs(native)
+    assert corrupted.std() < clean.std()
+    assert len(np.unique(corrupted)) > len(np.unique(clean))
+
+
+class TestSources:
+    def test_nothing_there_says_what_could_be(self, tmp_path: Path) -> None:
+        with pytest.raises(DataNotFound, match="pneumoniamnist"):
+            load_dataset(tmp_path / "nowhere")
+
+    def test_a_data_folder_comes_before_the_network(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "pneumoniamnist.npz", **arrays())
+        found = sources.find_dataset(None, data_folder=tmp_path, cache=tmp_path / "cache")
+        assert (found.origin, found.dataset.name) == ("data folder", "pneumoniamnist")
+
+    def test_an_explicit_source_comes_first_and_is_never_replaced(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "pneumoniamnist.npz", **arrays())
+        found = sources.find_dataset("digits", data_folder=tmp_path, cache=tmp_path / "cache")
+        assert (found.origin, found.dataset.name) == ("digits", "digits-corrupted")
+        with pytest.raises(DataNotFound):
+            sources.find_dataset(tmp_path / "nowhere", data_folder=tmp_path, cache=tmp_path / "cache")
+
+    def test_a_data_folder_that_does_not_exist_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataNotFound, match="does not exist"):
+            sources.find_dataset(None, data_folder=tmp_path / "nowhere", cache=tmp_path)
+
+    def test_a_failed_download_falls_back_to_digits_and_says_so(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> Path:
+            raise DataNotFound("no network")
+
+        monkeypatch.setattr(sources, "download_medmnist", fail)
+        found = sources.find_dataset(None, data_folder=None, cache=tmp_path)
+        assert found.origin == "digits"
+        assert "no network" in found.note
+
+    def test_download_can_be_forbidden(self, tmp_path: Path) -> None:
+        assert sources.find_dataset(None, data_folder=None, cache=tmp_path, download=False).origin == "digits"
+
+    def test_a_published_name_is_downloaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        np.savez(tmp_path / "breastmnist.npz", **arrays())
+        monkeypatch.setattr(sources, "download_medmnist", lambda name, cache, progress: cache / f"{name}.npz")
+        assert "breastmnist" in MD5
+        assert load_dataset("breastmnist", cache=tmp_path).classes == ("malignant", "normal, benign")
