@@ -76,15 +76,16 @@ def grid_of(
 def show_tables(
     tables: "Sequence[ResultTable]", folder: Path, *, notes: Sequence[str] = (), markdown: bool = False
 ) -> None:
-    """Print the tables on stdout and `notes` on stderr; write tables.md and tables.csv into `folder`."""
+    """Print the tables on stdout and `notes` on stderr; write tables.md and tables/NAME.csv into `folder`."""
     from candor.terminal.console import stderr, stdout
     from candor.terminal.tables import table
 
     for sentence in notes:
         stderr.print(sentence)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
     (folder / "tables.md").write_text("\n".join(each.markdown() for each in tables))
     for each in tables:
+        each.write_csv(folder / "tables")
         if markdown:
             print(each.markdown())  # noqa: T201
             continue

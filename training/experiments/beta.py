@@ -9,7 +9,7 @@ from training.experiments.curves import first_seed
 from training.experiments.grid import Grid
 from training.experiments.pictures import plot_betas, plot_panels
 from training.experiments.summary import MethodSummary
-from training.experiments.table import ResultTable, number, shown
+from training.experiments.table import ResultTable, file_stem, number, shown
 from training.experiments.trace import Trace
 from training.experiments.variant import Variant
 
@@ -56,7 +56,7 @@ def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[Res
         }
         references = {f"cross-entropy, {line.calibrator}": line.figures["ece"].mean for line in _reference(lines)}
         plot_betas(folder / f"beta_{data}_{network}.png", series, references, title=f"{data}, {network}")
-        tables.append(_table(lines, f"Figure 5: {data}, {network}"))
+        tables.append(_table(lines, data, network))
     return tables
 
 
@@ -70,7 +70,7 @@ def _reference(lines: Sequence[MethodSummary]) -> list[MethodSummary]:
     return [line for line in lines if line.method == REFERENCE.title]
 
 
-def _table(lines: Sequence[MethodSummary], title: str) -> ResultTable:
+def _table(lines: Sequence[MethodSummary], data: str, network: str) -> ResultTable:
     by_method: dict[str, list[MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, []).append(line)
@@ -84,4 +84,5 @@ def _table(lines: Sequence[MethodSummary], title: str) -> ResultTable:
         )
         for method, known in by_method.items()
     )
-    return ResultTable(title, ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap"), rows)
+    columns = ("method", *(f"ECE, {name}" for name in DRAWN), "floor", "accuracy", "gap")
+    return ResultTable(file_stem("beta", data, network), f"Figure 5: {data}, {network}", columns, rows)

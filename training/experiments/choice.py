@@ -17,9 +17,8 @@ from calibration.calibrators import Calibrator
 from calibration.metrics import of_true_class, top_label
 from training.evaluation.evaluation import Predictions
 from training.experiments.cell import CellResult
-from training.experiments.summary import calibrators_of
+from training.experiments.summary import BASELINE, calibrators_of
 
-BASELINE = ("ce", "none")
 RESAMPLES = 200
 EvaluationSet = Literal["val", "perturbed"]
 

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
+from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
 from training.experiments.grid import Grid
-from training.experiments.paper import MISPRINTS, ROWS, averages, paper_rows
+from training.experiments.paper import averages, paper_rows
 from training.experiments.runner import ExperimentRunner
-from training.experiments.summary import FIGURES, MethodSummary, measure, summarize
-from training.experiments.table import ResultTable, number, shown, write_csv
+from training.experiments.summary import BASELINE, FIGURES, MethodSummary, measure, summarize
+from training.experiments.table import ResultTable, file_stem, number, shown, write_csv
 
-BASELINE = ("ce", "none")
 MARK = "†"
 EXPLAINED = (
     "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a perfectly calibrated "
@@ -35,14 +34,14 @@ class GridComparison:
 
     def tables(self) -> list[ResultTable]:
         """ECE, accuracy, MCE and NLL by data set and network, then averages over them."""
-        kinds: list[tuple[str, Callable[[MethodSummary], str]]] = [
-            ("Table 1, ECE", _ece),
-            ("Table 1, accuracy", lambda line: shown(line.figures["accuracy"])),
-            ("Tables 2 and 3, MCE", lambda line: shown(line.figures["mce"])),
-            ("NLL", lambda line: shown(line.figures["nll"])),
+        kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
+            ("ece", "Table 1, ECE", _ece),
+            ("accuracy", "Table 1, accuracy", lambda line: shown(line.figures["accuracy"])),
+            ("mce", "Tables 2 and 3, MCE", lambda line: shown(line.figures["mce"])),
+            ("nll", "NLL", lambda line: shown(line.figures["nll"])),
         ]
         pairs = list(dict.fromkeys(line.pair for line in self.summaries))
-        made = [_table(title, figure, pair, self._of(pair)) for title, figure in kinds for pair in pairs]
+        made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
         first = replace(made[0], notes=(EXPLAINED, CHANGES_ARGMAX, *made[0].notes))
         return [first, *made[1:], average_table(self.summaries, self.notes)]
 
@@ -68,73 +67,11 @@ def compare(
     return GridComparison(tuple(summarize(outcomes)), tuple(outcomes), tuple(notes))
 
 
-def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
-    """Averages over data sets and networks, and the cut of the average ECE against cross-entropy alone."""
-    pairs = {line.pair for line in summaries}
-    by_method: dict[tuple[str, str], list[MethodSummary]] = {}
-    for line in summaries:
-        by_method.setdefault((line.method, line.calibrator), []).append(line)
-    base = {line.pair: line.figures["ece"].mean for line in by_method.get(BASELINE, [])}
-    rows = [
-        _average_row(f"{method}, {calibrator}", lines, base)
-        for (method, calibrator), lines in by_method.items()
-        if {line.pair for line in lines} == pairs
-    ]
-    return ResultTable(
-        f"Averages over {len(pairs)} data sets and networks",
-        ("method, calibrator", "ECE", "cut %", "cut by row %", "largest z", "accuracy", "MCE", "NLL"),
-        (*rows, *_paper_averages()),
-        (*notes, *MISPRINTS),
-    )
-
-
-def _average_row(title: str, lines: Sequence[MethodSummary], base: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
-    def mean(figure: str) -> float:
-        return fmean(line.figures[figure].mean for line in lines)
-
-    cut = 1 - mean("ece") / fmean(base.values()) if base else None
-    by_row = fmean(1 - line.figures["ece"].mean / base[line.pair] for line in lines) if base else None
-    largest = max(line.figures["ece_z"].mean for line in lines)
-    return (
-        title,
-        number(mean("ece"), 4),
-        _percent(cut),
-        _percent(by_row),
-        f"{largest:.1f}",
-        number(mean("accuracy"), 4),
-        number(mean("mce"), 4),
-        number(mean("nll")),
-    )
-
-
-def _paper_averages() -> list[tuple[str, ...]]:
-    known = averages()
-    made: list[tuple[str, ...]] = []
-    for index, (title, accuracy) in enumerate(
-        (("ce, none", known.accuracy[0]), ("ce, temperature", known.accuracy[0]), ("dca, none", known.accuracy[1]))
-    ):
-        cut = 1 - known.ece[index] / known.ece[0]
-        by_row = fmean(1 - row.ece[index] / row.ece[0] for row in ROWS)
-        note = "³" if index == 2 else ""  # of MISPRINTS
-        made.append(
-            (
-                f"paper: {title}",
-                number(known.ece[index], 4) + ("⁵" if index == 2 else ""),
-                _percent(cut) + note,
-                _percent(by_row) + note,
-                "-",
-                number(accuracy, 4) + ("⁴" if index == 2 else ""),
-                number(known.mce[index], 4) + "¹ ²",
-                "-",
-            )
-        )
-    return made
-
-
 def _table(
-    title: str, figure: Callable[[MethodSummary], str], pair: tuple[str, str], lines: Sequence[MethodSummary]
+    name: str, title: str, figure: Callable[[MethodSummary], str], lines: Sequence[MethodSummary]
 ) -> ResultTable:
-    """One figure: a row a method, a column a calibrator."""
+    """One figure on one data set with one network: a row per method, a column per calibrator."""
+    data, network = lines[0].pair
     by_method: dict[str, dict[str, MethodSummary]] = {}
     for line in lines:
         by_method.setdefault(line.method, {})[line.calibrator] = line
@@ -151,9 +88,10 @@ def _table(
     seeds = max(line.figures["ece"].count for line in lines)
     failures = tuple(dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures))
     return ResultTable(
-        f"{title}: {pair[0]}, {pair[1]}, {seeds} seed{'s' if seeds > 1 else ''}",
+        file_stem(name, data, network),
+        f"{title}: {data}, {network}, {seeds} seed{'s' if seeds > 1 else ''}",
         ("method", "floor", *columns),
-        (*rows, *_beside(title, pair, columns=len(columns))),
+        (*rows, *_beside(title, lines[0].pair, columns=len(columns))),
         failures,
     )
 
@@ -181,10 +119,6 @@ def _ece(line: MethodSummary) -> str:
 
 def _failed(line: MethodSummary) -> str:
     return f" ({len(line.failures)} failed)" if line.failures else ""
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _summary_row(line: MethodSummary) -> dict[str, Any]:

@@ -37,9 +37,18 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
         )
         for one in traces
     )
-    columns = ("method", "loss train", "test", "lowest", "at epoch", "accuracy train", "test", "ECE test")
+    columns = (
+        "method",
+        "train loss",
+        "test loss",
+        "lowest test loss",
+        "at epoch",
+        "train accuracy",
+        "test accuracy",
+        "test ECE",
+    )
     note = "Test is watched here, and decides nothing. Loss is the plain cross-entropy, in evaluation mode."
-    return [ResultTable("Figure 1: the last epoch", columns, rows, (note,))]
+    return [ResultTable("curves", "Figure 1: the last epoch", columns, rows, (note,))]
 
 
 def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[ResultTable]:
@@ -55,7 +64,7 @@ def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], fo
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "
         "separated. Measured there and not in the picture, whose distances t-SNE distorts."
     )
-    return [ResultTable("Figure 2: separation", ("method", "silhouette"), rows, (note,))]
+    return [ResultTable("embed", "Figure 2: separation", ("method", "silhouette"), rows, (note,))]
 
 
 def silhouette(one: Trace) -> float:

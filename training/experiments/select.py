@@ -8,7 +8,7 @@ from training.errors import BadChoice
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
 from training.experiments.summary import MethodSummary, summarize
-from training.experiments.table import ResultTable, number, shown
+from training.experiments.table import ResultTable, file_stem, number, shown
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
@@ -56,16 +56,14 @@ class MethodSelection:
         )
         columns = (
             "candidate",
-            f"{self.evaluation_set} ECE",
-            "accuracy",
-            "NLL",
+            *(f"{self.evaluation_set} {figure}" for figure in ("ECE", "accuracy", "NLL")),
             "admissible",
             "chosen %",
             "test ECE",
-            "z",
-            "accuracy",
+            "test z",
+            "test accuracy",
         )
-        return ResultTable(self.sentence, columns, rows, notes)
+        return ResultTable(file_stem("select", self.evaluation_set, *self.pair), self.sentence, columns, rows, notes)
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A line a candidate."""

@@ -17,6 +17,7 @@ from training.evaluation.evaluation import EvaluatedSplit, Predictions
 from training.evaluation.isotonic import ALL_CALIBRATORS
 from training.experiments.cell import CellResult
 
+BASELINE = ("ce", "none")  # method and calibrator that all others are compared with
 FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "signed_gap")
 
 

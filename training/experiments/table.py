@@ -1,7 +1,8 @@
-"""A table of text: its title, columns, rows and footnotes, and the forms in which it leaves."""
+"""A table of text: title, columns, rows and footnotes, as Markdown or CSV."""
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,36 @@ from training.experiments.summary import Estimate
 
 @dataclass(frozen=True)
 class ResultTable:
-    """The first column is text, the others are figures."""
+    """The first column is text, the others are figures. `name` is the stem of its file, free of spaces and slashes."""
 
+    name: str
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
 
     def markdown(self) -> str:
-        """GitHub's form, with the title in bold above and the notes below."""
+        """The table in GitHub's Markdown, with the title in bold above and the notes below."""
         lines = [f"**{self.title}**", "", _line(self.columns), _line(("---", *["---:"] * (len(self.columns) - 1)))]
         lines += [_line(row) for row in self.rows]
         return "\n".join(lines + [f"\n{note}" for note in self.notes]) + "\n"
 
+    def write_csv(self, folder: Path) -> None:
+        """Write NAME.csv with the cells as they are printed."""
+        write_csv(folder / f"{self.name}.csv", [dict(zip(self.columns, row, strict=True)) for row in self.rows])
+
+
+def file_stem(*parts: str) -> str:
+    """A file name's stem from titles.
+
+    >>> file_stem("ece", "pneumoniamnist", "torchvision/resnet50 batch_size=32")
+    'ece-pneumoniamnist-torchvision-resnet50-batch_size-32'
+    """
+    return "-".join(re.sub(r"\W+", "-", part) for part in parts)
+
 
 def shown(estimate: Estimate | None, digits: int = 3) -> str:
-    """Mean and half width of the interval, without leading zeros; a dash for nothing.
+    """Mean and half width of the interval, without leading zeros; a dash for None or NaN.
 
     >>> shown(Estimate(0.1023, 0.013, 5)), shown(Estimate(0.1023, None, 1)), shown(None)
     ('.102 ± .013', '.102', '-')
@@ -39,7 +54,7 @@ def shown(estimate: Estimate | None, digits: int = 3) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure without its leading zero: .102, -.013, 1.250; a dash for nothing.
+    """A figure without its leading zero: .102, -.013, 1.250; a dash for None or NaN.
 
     >>> number(-0.0131), number(1.25), number(None)
     ('-.013', '1.250', '-')
@@ -50,7 +65,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows that share their keys, with a header."""
+    """Write rows with the same keys, below a header."""
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
         writer.writeheader()

@@ -117,7 +117,7 @@ def toy(
         f"truly have; the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "
         f"t interval over {len(seeds)} seeds. Every method by itself, without temperature."
     )
-    return [ResultTable("Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
+    return [ResultTable("toy", "Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
 
 
 def _figures(curves: Sequence[NDArray[np.float64]], truth: NDArray[np.float64]) -> tuple[Estimate, Estimate, Estimate]:

@@ -240,6 +240,15 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shown = run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
     assert shown.exit_code == 0, shown.output
     assert "**Table 1, ECE: digits, small_conv, 1 seed**" in shown.stdout
+    with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert f"| {' | '.join(row.values())} |" in shown.stdout
+    for name in ("ece", "accuracy", "mce", "averages"):
+        (made,) = (tmp_path / "out" / "tables").glob(f"{name}*.csv")
+        (published, *_) = (Path(__file__).parents[2] / "docs" / "results" / "compare").glob(f"{name}*.csv")
+        # The grid of the page has perturbed validation images as well.
+        wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
+        assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
     rows = json.loads(
         run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]).stdout
     )

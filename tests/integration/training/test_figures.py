@@ -15,6 +15,8 @@ from training.experiments.variant import parse_variant
 from training.networks.backbones import SMALL
 
 SHORT = ("--data", "digits", "--network", f"{SMALL} epochs=2", "--jobs", "1", "--seeds", "1", "--markdown")
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,10 +41,20 @@ def is_picture(path: Path) -> bool:
         return image.format == "PNG" and image.width > 400
 
 
+def columns(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0]
+
+
+def assert_published(out: Path, name: str, published: str) -> None:
+    """The command writes the columns that docs/results/ shows."""
+    assert columns(out / "tables" / f"{name}.csv") == columns(RESULTS / f"{published}.csv")
+
+
 def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run("curves", *SHORT, "--epochs", "3", "--out", tmp_path)
     assert "Figure 1: the last epoch" in shown.stdout
     assert is_picture(tmp_path / "curves_digits_small_conv.png")
+    assert_published(tmp_path, "curves", "curves/curves")
     kept = sorted((tmp_path / "traces").iterdir())
     assert len(kept) == 2
     for folder in kept:
@@ -56,6 +68,7 @@ def test_curves_and_embedding_are_drawn_from_one_kind_of_trace(tmp_path: Path, m
     embedded = run("embed", *SHORT, "--method", "ce", "--out", tmp_path / "embed")
     assert "| ce, seed 0 |" in embedded.stdout.replace("digits, ", "")
     assert is_picture(tmp_path / "embed" / "embedding_digits_small_conv.png")
+    assert_published(tmp_path / "embed", "embed", "embed/embed")
 
 
 def test_beta(tmp_path: Path) -> None:
@@ -67,6 +80,7 @@ def test_beta(tmp_path: Path) -> None:
     ]
     assert is_picture(tmp_path / "beta_digits_small_conv.png")
     assert is_picture(tmp_path / "training_digits_small_conv.png")
+    assert_published(tmp_path, "beta-digits-small_conv", f"beta/beta-{PUBLISHED}")
     wrong = CliRunner().invoke(command_line.app, ["experiment", "beta", "--betas", "one"])
     assert wrong.exit_code == 2
 
@@ -82,6 +96,8 @@ def test_select_chooses_on_a_reference_too(tmp_path: Path) -> None:
     shown = run("select", *SHORT, "--method", "ce", "--method", "dca", "--out", tmp_path, "--reference", "test:200")
     assert "resamples of 1 seed and 199 images" in shown.stdout
     assert len((tmp_path / "selection.csv").read_text().splitlines()) == 11
+    name = next((tmp_path / "tables").iterdir()).stem
+    assert_published(tmp_path, name, f"select-reference/select-val-{PUBLISHED}")
 
 
 class TestToy:
@@ -102,5 +118,6 @@ class TestToy:
         shown = run(*arguments)
         assert "| dca-huber |" in shown.stdout
         assert is_picture(tmp_path / "toy.png")
+        assert_published(tmp_path, "toy", "toy/toy")
         monkeypatch.setattr(toys, "learn", lambda *_, **__: pytest.fail("computed again"))
         assert run(*arguments).stdout == shown.stdout
