@@ -27,7 +27,7 @@ from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.text_format import Exposition
 from monitoring.recording.recorder import Recorder
-from monitoring.routes import routes
+from monitoring.routes import endpoints
 from serving.inference.admission import Load
 from serving.inference.metrics import ServingMetrics
 
@@ -42,7 +42,7 @@ def main() -> int:
         registry = CollectorRegistry()
         serving, metrics = ServingMetrics(registry), MonitorMetrics(registry)
         with Recorder(ledger, metrics) as recorder:
-            routes(recorder, ledger, metrics)  # registers what is read from the ledger
+            endpoints(recorder, ledger, metrics)  # registers what is read from the ledger
             desk = Traffic(recorder)
             for version in range(1, VERSIONS + 1):
                 desk.serve(recorder.register(card(version)), ANSWERS)

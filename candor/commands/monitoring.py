@@ -70,10 +70,10 @@ def recalibrate(
     """
     from candor.terminal.console import print_json, stdout
     from model_store.store import Store
+    from monitoring.api.json_body import plain
     from monitoring.ledger.database import Ledger
     from monitoring.recalibration import AnswerFilter
     from monitoring.recalibration import recalibrate as fit
-    from monitoring.reports.report import plain
 
     with Ledger(ledger_url(ledger)) as opened:
         done = fit(
@@ -85,7 +85,7 @@ def recalibrate(
             min_labels=min_labels,
         )
     if json_out:
-        print_json(plain(dataclasses.asdict(done)) | {"card": done.card.model_dump(mode="json")})
+        print_json(plain(dataclasses.asdict(done) | {"card": done.card.model_dump(mode="json")}))
         return
     stdout.print(
         f"{model} version {done.card.version}: temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, "

@@ -1,66 +1,117 @@
-"""The body of POST /predictions-log: JSON or a table's row to items, each field checked with a sentence of its own.
+"""The bodies of POST /predictions-log: a prediction as JSON or as a table's row, and what became of it.
 
-The columns are those of `candor ledger export`: `predicted` is what the model said, `label` the truth. A CSV's cells
-are text: numbers are read from it, `probabilities` and `tags` are JSON in their cells.
+The columns are those of `candor ledger export`: `predicted` is what the model said, `label` the truth. The cells of a
+CSV are text: numbers are read from it, and `probabilities` and `tags` may be JSON in their cells.
 """
 
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from monitoring.api.endpoint import ErrorBody
+from monitoring.api.json_body import Entries, JsonReader
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
-from monitoring.external.declaration import CLASSES_LIMIT
-from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus, Probabilities
-from monitoring.feedback.body import LIST_LIMIT, kind_of, read_text, read_time_ns, read_uuid
+from monitoring.external.declaration import CLASSES_LIMIT, Fraction, Version
+from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.feedback.body import LIST_LIMIT, Moment, PredictionId, Text, check_storable, read_time_ns, read_uuid
+from monitoring.feedback.items import FeedbackStatus
 from monitoring.tags import read_tags, tags_of
 
-FIELDS = frozenset(LoggedItem._fields) - {"served_at_ns", "observed_at_ns"} | {"served_at", "observed_at"}
 _DAY_NS = 86_400 * 10**9
 _SUM_TOLERANCE = 0.01  # of probabilities that were rounded on their way
 
+_PerClass = Meta(min_length=2, max_length=CLASSES_LIMIT)
+Probabilities: TypeAlias = Annotated[tuple[Fraction, ...], _PerClass] | Annotated[dict[str, Fraction], _PerClass]
 
-def read_entries(body: Any) -> list[Any]:
-    """The entries of a parsed body: one object, or a list. Raises PredictionInvalid."""
-    if isinstance(body, dict):
-        return [body]
-    if not isinstance(body, list) or not body:
-        raise PredictionInvalid(f"Predictions are one object or a list of objects; got {kind_of(body)}.")
-    if len(body) > LIST_LIMIT:
-        raise PredictionInvalid(
-            f"A list holds at most {LIST_LIMIT:,} items; got {len(body):,}. Send NDJSON or CSV, which may be longer."
+
+class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An answer given elsewhere: an id of it, and probabilities, or predicted and confidence."""
+
+    model: Annotated[Text, Meta(description="who answered; the query stands in")] | None = None
+    version: Annotated[Version, Meta(description="without one: the query's, or the newest declared")] | None = None
+    prediction_id: Annotated[PredictionId, Meta(description="a UUIDv7, if you have one")] | None = None
+    request_id: Annotated[Text, Meta(description="your own id of the answer")] | None = None
+    probabilities: Probabilities | None = None
+    predicted: Annotated[Text, Meta(description="the class that the model predicted")] | None = None
+    confidence: Fraction | None = None
+    served_at: Moment | None = None
+    tags: Annotated[str, Meta(examples=["site=A,device=CT-2"])] | dict[str, str] | None = None
+    audit: Annotated[float, Meta(gt=0, le=1, description="the probability of being drawn for an audit")] | None = None
+    label: Annotated[Text, Meta(description="the true class, if it is known")] | None = None
+    source: Text | None = None
+    observed_at: Moment | None = None
+
+    def item(self, defaults: Mapping[str, str]) -> LoggedItem:
+        """The answer as it is recorded; `defaults` stand in for a model or version that it leaves out.
+
+        Raises PredictionInvalid, FeedbackInvalid or TagsInvalid.
+        """
+        item = LoggedItem(
+            model=_text("model", self.model or defaults.get("model")) or "",
+            version=_default_version(defaults) if self.version is None else self.version,
+            prediction_id=None if self.prediction_id is None else _read_uuid7("prediction_id", self.prediction_id),
+            request_id=_text("request_id", self.request_id),
+            probabilities=_summing_to_one(self.probabilities),
+            predicted=_text("predicted", self.predicted),
+            confidence=self.confidence,
+            served_at_ns=None if self.served_at is None else read_time_ns("served_at", self.served_at),
+            tags=_read_tags(self.tags),
+            audit=self.audit,
+            label=_text("label", self.label),
+            source=_text("source", self.source),
+            observed_at_ns=None if self.observed_at is None else read_time_ns("observed_at", self.observed_at),
         )
-    return body
+        _require(item)
+        return item
 
 
-def item_or_rejection(entry: Any, defaults: Mapping[str, Any]) -> LoggedItem | LoggedResult:
-    """One item, or the result that rejects it; `defaults` stand in for fields that it leaves out."""
+class LoggedPredictionResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a logged prediction, and of its label, if it had one."""
+
+    status: LoggedStatus
+    prediction_id: UUID | None = None
+    feedback: FeedbackStatus | None = None
+    detail: Annotated[str, Meta(description="why the prediction was rejected")] | None = None
+
+    @classmethod
+    def of(cls, result: LoggedResult) -> "LoggedPredictionResult":
+        """The result as it is sent."""
+        prediction_id = UUID(bytes=result.prediction_id) if result.prediction_id else None
+        return cls(status=result.status, prediction_id=prediction_id, feedback=result.feedback, detail=result.detail)
+
+
+class LoggedPredictionsRejected(ErrorBody, frozen=True):
+    """Every prediction was rejected."""
+
+    results: (
+        Annotated[list[LoggedPredictionResult], Meta(description="of a list: why each was rejected")] | UnsetType
+    ) = UNSET
+
+
+def read_entries(body: bytes) -> Entries:
+    """The predictions of a body: one object, or a list. Raises BodyMalformed and PredictionInvalid."""
+    return PREDICTIONS.read_entries(body, limit=LIST_LIMIT)
+
+
+def item_or_rejection(
+    read: LoggedPrediction | PredictionInvalid, defaults: Mapping[str, str]
+) -> LoggedItem | LoggedResult:
+    """The item of a prediction, or the result that rejects it."""
     try:
-        return read_logged({**defaults, **entry} if isinstance(entry, dict) else entry)
+        if isinstance(read, LoggedPrediction):
+            return read.item(defaults)
     except (PredictionInvalid, FeedbackInvalid, TagsInvalid) as error:
         return rejection(str(error))
+    return rejection(str(read))
 
 
 def rejection(detail: str) -> LoggedResult:
-    """The result of what cannot be read."""
+    """The result of a prediction that cannot be read."""
     return LoggedResult(LoggedStatus.REJECTED, fault=Fault.INVALID, detail=detail)
-
-
-def read_logged(entry: Any) -> LoggedItem:
-    """One item from its JSON. Raises PredictionInvalid, FeedbackInvalid or TagsInvalid."""
-    if not isinstance(entry, dict):
-        raise PredictionInvalid(f"An item is an object; got {kind_of(entry)}.")
-    for name in entry.keys() - FIELDS:
-        raise PredictionInvalid(f"Field {brief(name)} is unknown; expected some of: {', '.join(sorted(FIELDS))}.")
-    said = {name: value for name, value in entry.items() if value is not None}
-    read: dict[str, Any] = {name: _READERS[name](name, value) for name, value in said.items()}
-    for name in ("served_at", "observed_at"):
-        if name in read:
-            read[f"{name}_ns"] = read.pop(name)
-    item = LoggedItem(**({"model": ""} | read))
-    _require(item)
-    return item
 
 
 def _require(item: LoggedItem) -> None:
@@ -78,53 +129,66 @@ def _require(item: LoggedItem) -> None:
             raise PredictionInvalid("Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'.")
 
 
-def _version(name: str, value: Any) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
-        value = int(value)
-    if type(value) is not int or not 1 <= value < 10**9:
-        raise PredictionInvalid(f"Field '{name}' must be a whole number from 1 on; got {brief(str(value))}.")
+def _text(name: str, value: str | None) -> str | None:
+    if value is not None:
+        check_storable(name, value)
     return value
 
 
-def _uuid7(name: str, value: Any) -> bytes:
+def _read_uuid7(name: str, value: str) -> bytes:
     key = read_uuid(name, value)
     if UUID(bytes=key).version != 7:
         raise PredictionInvalid(f"Field '{name}' must be a UUIDv7; send any other id as 'request_id'.")
     return key
 
 
-def _fraction(name: str, value: Any) -> float:
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)
-    if type(value) not in (int, float) or not 0 <= value <= 1:  # NaN is neither
-        raise PredictionInvalid(f"Field '{name}' must be a number in [0, 1]; got {brief(str(value))}.")
-    return float(value)
+def _summing_to_one(probabilities: Probabilities | None) -> Probabilities | None:
+    if probabilities is not None:
+        total = sum(probabilities.values() if isinstance(probabilities, dict) else probabilities)
+        if abs(total - 1) > _SUM_TOLERANCE:
+            raise PredictionInvalid(f"Field 'probabilities' must add up to 1; got {total:.3f}.")
+    return probabilities
 
 
-def _share(name: str, value: Any) -> float:
-    share = _fraction(name, value)
-    if share == 0:
-        raise PredictionInvalid(f"Field '{name}' is the probability with which the answer was drawn: more than 0.")
-    return share
-
-
-def _probabilities(name: str, value: Any) -> Probabilities:
-    value = _from_cell(name, value)
-    if not isinstance(value, dict | list) or not 2 <= len(value) <= CLASSES_LIMIT:
-        raise PredictionInvalid(f"Field '{name}' must be a number for each class, a list or an object by class.")
-    by_key: dict[Any, Any] = value if isinstance(value, dict) else dict(enumerate(value))
-    numbers = {key: _fraction(name, each) for key, each in by_key.items()}
-    total = sum(numbers.values())
-    if abs(total - 1) > _SUM_TOLERANCE:
-        raise PredictionInvalid(f"Field '{name}' must add up to 1; got {total:.3f}.")
-    return numbers if isinstance(value, dict) else tuple(numbers.values())
-
-
-def _tags(name: str, value: Any) -> str | None:
+def _read_tags(value: str | dict[str, str] | None) -> str | None:
     if isinstance(value, str) and not value.lstrip().startswith("{"):
         return read_tags(value)
-    return tags_of(_from_cell(name, value))
+    return tags_of(_from_cell("tags", value))
+
+
+def _default_version(defaults: Mapping[str, str]) -> int | None:
+    text = defaults.get("version")
+    if text is None:
+        return None
+    version = _whole_number(text)
+    if not isinstance(version, int) or version < 1:
+        raise PredictionInvalid(f"The query's 'version' must be a whole number from 1 on; got {brief(text)}.")
+    return version
+
+
+def _from_text(entry: Any) -> Any:
+    """An entry with its numbers and lists read from text, as a CSV has them. Raises PredictionInvalid."""
+    if not isinstance(entry, dict):
+        return entry
+    return {name: _FROM_TEXT[name](name, value) if name in _FROM_TEXT else value for name, value in entry.items()}
+
+
+def _whole_number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _numbers(name: str, value: Any) -> Any:
+    read = _from_cell(name, value)
+    if isinstance(read, dict):
+        return {key: _number(each) for key, each in read.items()}
+    return [_number(each) for each in read] if isinstance(read, list) else read
 
 
 def _from_cell(name: str, value: Any) -> Any:
@@ -136,18 +200,11 @@ def _from_cell(name: str, value: Any) -> Any:
         raise PredictionInvalid(f"Field '{name}' must be JSON in a cell; got {brief(value)}.") from None
 
 
-_READERS = {
-    "model": read_text,
-    "version": _version,
-    "prediction_id": _uuid7,
-    "request_id": read_text,
-    "probabilities": _probabilities,
-    "predicted": read_text,
-    "confidence": _fraction,
-    "served_at": read_time_ns,
-    "tags": _tags,
-    "audit": _share,
-    "label": read_text,
-    "source": read_text,
-    "observed_at": read_time_ns,
+_FROM_TEXT = {
+    "version": lambda _, value: _whole_number(value) if isinstance(value, str) else value,
+    "confidence": lambda _, value: _number(value),
+    "audit": lambda _, value: _number(value),
+    "probabilities": _numbers,
 }
+FIELDS = frozenset(LoggedPrediction.__struct_fields__)
+PREDICTIONS = JsonReader(LoggedPrediction, PredictionInvalid, whole="An item", prepare=_from_text)

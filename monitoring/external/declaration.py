@@ -1,21 +1,21 @@
-"""A model that is served elsewhere, as it is declared: its name, version, classes, and a reference if there is one.
+"""The declaration of a model that is served elsewhere: its name, version, classes, and a reference if there is one.
 
-What was declared is never changed; the same again is the same, anything else needs a new version.
+A declaration never changes. The same one again has no effect; anything else needs a new version.
 """
 
 import json
-import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, TypeAlias
 
 import numpy as np
+from msgspec import Meta, Struct
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.card import NAME_PATTERN
+from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelsFull, brief
-from monitoring.feedback.body import kind_of
 from monitoring.ledger.calibrations import LOGGED, CalibrationRow, enter, of_model, sha256_of
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration
@@ -23,7 +23,58 @@ from monitoring.ledger.schema import calibration
 MODELS_LIMIT = 1_000  # declared versions in one ledger
 CLASSES_LIMIT = 1_000
 REFERENCE_LIMIT = 100_000
-FIELDS = ("model", "version", "classes", "reference")
+
+Version: TypeAlias = Annotated[int, Meta(ge=1, lt=10**9)]
+Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+ClassName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class ReferenceAnswers(Struct, frozen=True, forbid_unknown_fields=True):
+    """Labeled answers that a declared model is compared with: two lists of one length."""
+
+    confidence: Annotated[list[Fraction], Meta(max_length=REFERENCE_LIMIT)]
+    correct: Annotated[list[bool], Meta(max_length=REFERENCE_LIMIT)]
+
+    def sums(self) -> BinSums:
+        """The sums of these answers. Raises ModelInvalid."""
+        if len(self.confidence) != len(self.correct):
+            raise ModelInvalid(
+                "Field 'reference' must hold two lists of one length, 'confidence' and 'correct'; "
+                f"got {len(self.confidence):,} and {len(self.correct):,} entries."
+            )
+        return BinSums.from_predictions(np.array(self.confidence, dtype=np.float64), np.array(self.correct, dtype=bool))
+
+
+class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """A version of a model that Candor does not serve."""
+
+    model: Annotated[str, Meta(pattern=NAME_PATTERN, description="the name", examples=["retina"])]
+    classes: Annotated[
+        list[ClassName],
+        Meta(min_length=2, max_length=CLASSES_LIMIT, description="distinct names", examples=[["healthy", "ill"]]),
+    ]
+    version: Version = 1
+    reference: ReferenceAnswers | None = None
+
+    def card(self) -> "LoggedCard":
+        """The declaration as the ledger keeps it. Raises ModelInvalid."""
+        if self.model.endswith("\n"):  # which the pattern's `$` lets pass
+            raise ModelInvalid(f"Field 'model' must end with its last letter; got {brief(self.model)}.")
+        for name in self.classes:
+            if not name.isprintable():
+                raise ModelInvalid(f"Field 'classes' must hold printable names; got {brief(name)}.")
+        if len(set(self.classes)) < len(self.classes):
+            raise ModelInvalid("Field 'classes' must hold distinct names; one is there twice.")
+        reference = BinSums.zeros() if self.reference is None else self.reference.sums()
+        return LoggedCard(self.model, self.version, tuple(self.classes), reference)
+
+
+class DeclaredModel(Struct, frozen=True):
+    """A declared version, as the ledger has it."""
+
+    model: str
+    version: int
+    classes: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,19 +99,9 @@ class LoggedCard:
         return json.dumps(named | {"calibration": reference, "referral": None}, sort_keys=True)
 
 
-def read_declaration(data: Any) -> LoggedCard:
-    """Read `{"model", "version", "classes", "reference": {"confidence": [...], "correct": [...]}}`.
-
-    Raises ModelInvalid. `version` is 1 where it is not said, `reference` may be left out.
-    """
-    if not isinstance(data, dict) or data.keys() - set(FIELDS):
-        raise ModelInvalid(f"A model is declared by an object with some of: {', '.join(FIELDS)}; got {kind_of(data)}.")
-    model, version, classes = data.get("model"), data.get("version", 1), data.get("classes")
-    if not isinstance(model, str) or not re.fullmatch(NAME_PATTERN, model):
-        raise ModelInvalid("Field 'model' must be a name of at most 64 letters, digits, '.', '_' and '-'.")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version < 10**9:
-        raise ModelInvalid("Field 'version' must be a whole number from 1 on.")
-    return LoggedCard(model, version, _classes(classes), _reference(data.get("reference")))
+def read_declaration(body: bytes) -> LoggedCard:
+    """Read a declaration. Raises BodyMalformed and ModelInvalid."""
+    return DECLARATIONS.read(body).card()
 
 
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> CalibrationRow:
@@ -77,32 +118,4 @@ def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> Calibra
     return enter(connection, card.model, card.version, text, now_ns=now_ns)
 
 
-def _classes(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 2 <= len(value) <= CLASSES_LIMIT:
-        raise ModelInvalid(f"Field 'classes' must be a list of 2 to {CLASSES_LIMIT:,} names; got {kind_of(value)}.")
-    for name in value:
-        if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable():
-            raise ModelInvalid(f"A class is a name of 1 to 200 printable characters; got {brief(str(name))}.")
-    if len(set(value)) < len(value):
-        raise ModelInvalid("Each class needs a name of its own.")
-    return tuple(value)
-
-
-def _reference(value: Any) -> BinSums:
-    if value is None:
-        return BinSums.zeros()
-    expected = (
-        f"Field 'reference' must be two lists of one length, at most {REFERENCE_LIMIT:,}: 'confidence' of numbers in "
-        "[0, 1], 'correct' of true and false"
-    )
-    if not isinstance(value, dict) or value.keys() != {"confidence", "correct"}:
-        raise ModelInvalid(f"{expected}; got {kind_of(value)}.")
-    confidence, correct = value["confidence"], value["correct"]
-    lists = isinstance(confidence, list) and isinstance(correct, list)
-    if not lists or len(confidence) != len(correct) or len(confidence) > REFERENCE_LIMIT:
-        raise ModelInvalid(f"{expected}; the lists are none, too long, or of different lengths.")
-    if not all(type(each) is bool for each in correct) or not all(type(each) in (int, float) for each in confidence):
-        raise ModelInvalid(f"{expected}; a list holds something else.")
-    if not all(0 <= each <= 1 for each in confidence):
-        raise ModelInvalid(f"{expected}; a confidence lies outside.")
-    return BinSums.from_predictions(np.array(confidence, dtype=np.float64), np.array(correct, dtype=bool))
+DECLARATIONS = JsonReader(LoggedModel, ModelInvalid, whole="A declaration")

@@ -1,7 +1,7 @@
 """A model's history over all its versions, for people: what happened when, newest last."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import Connection
 
@@ -14,8 +14,24 @@ from monitoring.ledger.calibrations import of_model
 LIMIT = 1_000
 
 
-def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[dict[str, Any]]:
-    """The latest events of a model, or of one version: version, kind, at (ISO 8601), sentence, feedback_id, detail.
+class TimelineEntry(TypedDict):
+    """One event. `at` is ISO 8601; `feedback_id` the last label before it; `detail` depends on the kind."""
+
+    kind: str
+    at: str
+    sentence: str
+    feedback_id: int
+    detail: dict[str, Any]
+
+
+class VersionedEntry(TimelineEntry):
+    """One event of a version."""
+
+    version: int
+
+
+def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[VersionedEntry]:
+    """The latest events of a model, or of one version.
 
     Raises ModelUnknown.
     """
@@ -24,10 +40,10 @@ def read_timeline(connection: Connection, model: str, *, version: int | None = N
         raise ModelUnknown(model, version)
     dated = [(event.at_ns, row.version, event) for row in rows for event in events.read(connection, row.calibration_id)]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
-    return [{"version": number} | as_entry(event) for _, number, event in latest]
+    return [{"version": number, **as_entry(event)} for _, number, event in latest]
 
 
-def as_entry(event: Event) -> dict[str, Any]:
+def as_entry(event: Event) -> TimelineEntry:
     """One event as plain data."""
     return {
         "kind": event.kind,

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from monitoring.drift import watch
 from monitoring.errors import ModelUnknown, NotRegistered
-from monitoring.external.intake import Log, label_of
 from monitoring.external.items import LoggedItem, LoggedResult
+from monitoring.external.prediction_log import PredictionLog, label_of
 from monitoring.feedback import pending
 from monitoring.feedback.counts import Tally
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
@@ -75,7 +75,7 @@ class Commit:
         tally = Tally()
         self.slices.begin()
         lock(connection, Lock.REQUESTS)  # nobody else logs, or labels by request id, meanwhile
-        log = Log(connection, self.calibrations, now_ns=now_ns)
+        log = PredictionLog(connection, self.calibrations, now_ns=now_ns)
         results = log.judge(items)
         waited: list[FeedbackItem] = []
         if log.rows:

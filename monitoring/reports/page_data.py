@@ -3,10 +3,9 @@
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from monitoring.errors import QueryInvalid, brief
-from monitoring.findings.timeline import read_timeline
+from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
@@ -33,11 +32,11 @@ class PageData:
     report: Report
     since_day: int | None
     days: tuple[Days, ...]
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[VersionedEntry, ...]
     versions: tuple[Report, ...]
 
     @property
-    def of_this_version(self) -> list[dict[str, Any]]:
+    def of_this_version(self) -> list[VersionedEntry]:
         """The entries of the version reported on."""
         return [entry for entry in self.entries if entry["version"] == self.report.version]
 
@@ -76,5 +75,5 @@ def window_since(text: str, *, now_ns: int) -> str:
     return f"days:{number}"
 
 
-def _day(entry: dict[str, Any]) -> int:
+def _day(entry: VersionedEntry) -> int:
     return (date.fromisoformat(entry["at"][:10]) - _EPOCH).days

@@ -6,7 +6,7 @@ Everything but the windows `last:N` comes from day sums, at the same cost over t
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from calibration.reliability import ReliabilityBin, reliability
+from monitoring.api.json_body import plain
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
 from monitoring.findings.comparison import CardComparison, compare
@@ -24,7 +25,7 @@ from monitoring.findings.recommendation import Findings, Recommendation, recomme
 from monitoring.findings.selection import LabelSelection, find_selection
 from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.status import Status, assess
-from monitoring.findings.timeline import as_entry
+from monitoring.findings.timeline import TimelineEntry, as_entry
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
@@ -37,7 +38,8 @@ _DELAY_SAMPLE = 500  # the latest labels from which the delay is estimated
 _EVENTS = 20  # the latest of the history that a report shows
 
 
-class Coverage(NamedTuple):
+@dataclass(frozen=True)
+class Coverage:
     """Answers served, those with a label, and their share (NaN when nothing was served)."""
 
     served: int
@@ -45,7 +47,8 @@ class Coverage(NamedTuple):
     ratio: float
 
 
-class Delay(NamedTuple):
+@dataclass(frozen=True)
+class Delay:
     """Seconds from answer to label over the latest labels; NaN without labels."""
 
     median_s: float
@@ -53,8 +56,8 @@ class Delay(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
-    """One model version's calibration as the ledger has it.
+class ReportSummary:
+    """One model version's calibration as the ledger has it, without bins, slices and history.
 
     Attributes:
         measures: of the window's labeled answers; `reference`: the card's own measures of the same names.
@@ -65,10 +68,7 @@ class Report:
         drift: the detector, which knows no windows.
         selection: how the labels came about, and what audited answers say.
         signs: what can be seen without labels.
-        slices: for whom (over the window's days); None where they were not asked for.
-        history: the latest events of this version.
         recommendation: should I be worried, why, and what to do.
-        bins: those of a reliability diagram; `served_bins`: answers served in each.
     """
 
     model: str
@@ -80,7 +80,7 @@ class Report:
     status: Status
     verdict: str
     measures: Measures
-    reference: dict[str, Any]
+    reference: dict[str, float | None]
     comparison: CardComparison
     expected_accuracy: float
     coverage: Coverage
@@ -88,9 +88,21 @@ class Report:
     drift: Drift | None
     selection: LabelSelection
     signs: tuple[EarlyWarning, ...]
-    slices: Slices | None
-    history: tuple[dict[str, Any], ...]
     recommendation: Recommendation
+
+
+@dataclass(frozen=True)
+class Report(ReportSummary):
+    """One model version's calibration as the ledger has it.
+
+    Attributes:
+        slices: for whom (over the window's days); None where they were not asked for.
+        history: the latest events of this version.
+        bins: those of a reliability diagram; `served_bins`: answers served in each.
+    """
+
+    slices: Slices | None
+    history: tuple[TimelineEntry, ...]
     bins: tuple[ReliabilityBin, ...]
     served_bins: tuple[int, ...]
 
@@ -98,6 +110,10 @@ class Report:
         """For JSON: plain values, None in place of NaN and infinities."""
         fields: dict[str, Any] = plain(self)
         return fields
+
+    def summary(self) -> ReportSummary:
+        """The report without its bins, slices and history."""
+        return ReportSummary(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ReportSummary)})
 
 
 def calibration_report(
@@ -156,19 +172,6 @@ def only_model(ledger: Ledger) -> str:
     if len(known) != 1:
         raise ModelNeeded(known)
     return known[0]
-
-
-def plain(value: Any) -> Any:
-    """For JSON: dataclasses and named tuples as objects, NaN and infinities as None, tuples as lists."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reference(row: CalibrationRow) -> BinSums:

@@ -1,47 +1,224 @@
-"""The monitoring room over HTTP: labels in; reports, metrics and pages out.
+"""The monitoring room over HTTP: labels in; reports, metrics and pages out. Every route is declared here.
 
-The routes raise MonitoringError or SQLAlchemyError; the application that mounts them answers those (serving's table of
-errors). The ledger is read, and bodies are parsed, off the event loop.
+The handlers raise MonitoringError or SQLAlchemyError; the application that mounts them answers those (serving's table
+of errors). The ledger is read, and bodies are parsed, off the event loop.
 """
 
-from starlette.routing import Route
+from typing import Annotated, Final
 
+from msgspec import Meta
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
+
+from monitoring.api.endpoint import JSON, Endpoint, Parameter
+from monitoring.errors import (
+    AnswersSpooled,
+    BodyMalformed,
+    BodyStalled,
+    BodyTooLarge,
+    FeedbackInvalid,
+    LabelUnknown,
+    ModelDiffers,
+    ModelInvalid,
+    ModelsFull,
+    ModelUnknown,
+    PendingFull,
+    PredictionDiffers,
+    PredictionInvalid,
+    QueryInvalid,
+    RecorderClosed,
+    TableInvalid,
+)
+from monitoring.external.body import LoggedPrediction, LoggedPredictionsRejected
+from monitoring.external.declaration import LoggedModel
+from monitoring.feedback.body import LIST_LIMIT, Label, LabelsRejected
 from monitoring.ledger.database import Ledger
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.alarms import AlarmRoutes
+from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
-from monitoring.routes.log import LogRoutes
+from monitoring.routes.logged_predictions import LogRoutes
 from monitoring.routes.reports import Production, ReportRoutes
+from monitoring.routes.tables import CSV, NDJSON
 
-__all__ = ["Production", "routes"]
+__all__ = ["Production", "endpoints", "metrics_endpoint"]
+
+_BODY = (BodyTooLarge, BodyStalled, BodyMalformed)
+_WRITES = (RecorderClosed, SQLAlchemyError)
+_REPORT = (ModelUnknown, QueryInvalid, SQLAlchemyError)
+_ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
+_HTML: Final = {"text/html": str}
+_VERSION: Final = Annotated[int, Meta(ge=1, lt=10**9)]
+_OF_VERSION: Final = Parameter("version", "query", _VERSION, "a version; the one in production if left out")
+_WINDOW: Final = Parameter(
+    "window",
+    "query",
+    Annotated[str, Meta(examples=["all"])],
+    "all (the default), last:N labels, days:N, or promotion",
+)
 
 
-def routes(
+def endpoints(
     recorder: Recorder, ledger: Ledger, metrics: MonitorMetrics, *, production: Production | None = None
-) -> list[Route]:
-    """The routes to mount; also registers the ledger's gauges with the metrics' registry, so call it once.
+) -> list[Endpoint]:
+    """The endpoints of monitoring. Call it once, because it registers the ledger's gauges with the metrics' registry.
 
-    `production` says which version of a model a report is about when the caller names none; without it, or when it says
+    `production` names the version that a report is about when the request names none. Without it, or when it returns
     None, that is the version registered last.
     """
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
-    reports = ReportRoutes(ledger, production or (lambda model: None))
     return [
-        Route("/feedback", FeedbackRoutes(recorder).post, methods=["POST"]),
-        Route("/predictions-log", LogRoutes(recorder).post, methods=["POST"]),
-        Route("/models-log", LogRoutes(recorder).declare, methods=["POST"]),
-        Route("/calibration", reports.summaries, methods=["GET"]),
-        Route("/calibration/{model}", reports.report, methods=["GET"]),
-        Route("/calibration/{model}/acknowledge", AlarmRoutes(recorder).acknowledge, methods=["POST"]),
-        Route("/calibration/{model}/reset", AlarmRoutes(recorder).reset, methods=["POST"]),
-        Route("/calibration/{model}/slices", reports.slices, methods=["GET"]),
-        Route("/calibration/{model}/history", reports.history, methods=["GET"]),
-        Route("/calibration/{model}/page", reports.page, methods=["GET"]),
-        Route("/metrics", MetricsRoute(metrics.registry).get, methods=["GET"]),
-        Route("/", reports.index, methods=["GET"]),
+        *_intake(FeedbackRoutes(recorder), LogRoutes(recorder)),
+        *_alarms(AlarmRoutes(recorder)),
+        *_reports(ReportRoutes(ledger, production or (lambda model: None))),
+        metrics_endpoint(metrics.registry),
+    ]
+
+
+def metrics_endpoint(registry: CollectorRegistry) -> Endpoint:
+    """GET /metrics, also for a server without a ledger."""
+    return Endpoint(
+        method="GET",
+        path="/metrics",
+        handler=MetricsRoute(registry).get,
+        tag="metrics",
+        summary="Metrics as Prometheus text, or OpenMetrics if asked for.",
+        gives={"text/plain": str, "application/openmetrics-text": str},
+        refuses=(SQLAlchemyError,),
+    )
+
+
+def _intake(feedback: FeedbackRoutes, log: LogRoutes) -> list[Endpoint]:
+    return [
+        Endpoint(
+            method="POST",
+            path="/feedback",
+            handler=feedback.post,
+            tag="feedback",
+            summary="True labels of answers: one, a list, or a table of any length. Sending the same again is safe.",
+            scope="feedback",
+            takes={JSON: Label | Annotated[list[Label], _ListLength], NDJSON: Label, CSV: str},
+            otherwise={422: LabelsRejected},
+            refuses=(
+                *(*_BODY, *_WRITES, AnswersSpooled, PendingFull),
+                *(FeedbackInvalid, LabelUnknown, ModelUnknown, TableInvalid),
+            ),
+        ),
+        Endpoint(
+            method="POST",
+            path="/models-log",
+            handler=log.declare,
+            tag="predictions from elsewhere",
+            summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
+            scope="admin",
+            takes={JSON: LoggedModel},
+            refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelsFull, *_WRITES),
+        ),
+        Endpoint(
+            method="POST",
+            path="/predictions-log",
+            handler=log.post,
+            tag="predictions from elsewhere",
+            summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
+            scope="predict",
+            takes={
+                JSON: LoggedPrediction | Annotated[list[LoggedPrediction], _ListLength],
+                NDJSON: LoggedPrediction,
+                CSV: str,
+            },
+            otherwise={422: LoggedPredictionsRejected},
+            parameters=(
+                Parameter("model", "query", str, "for items that name none"),
+                Parameter("version", "query", _VERSION, "for items that name none; the newest if left out"),
+            ),
+            refuses=(
+                *(*_BODY, *_WRITES, AnswersSpooled),
+                *(LabelUnknown, ModelUnknown, PredictionDiffers, PredictionInvalid, TableInvalid),
+            ),
+        ),
+    ]
+
+
+def _alarms(alarms: AlarmRoutes) -> list[Endpoint]:
+    return [
+        Endpoint(
+            method="POST",
+            path=f"/calibration/{{model}}/{verb}",
+            handler=handler,
+            tag="calibration",
+            summary=summary,
+            scope="admin",
+            takes={JSON: AlarmNote},
+            body_optional=True,
+            parameters=(_OF_VERSION,),
+            refuses=(*_BODY, FeedbackInvalid, ModelUnknown, QueryInvalid, *_WRITES),
+        )
+        for verb, handler, summary in (
+            ("acknowledge", alarms.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
+            ("reset", alarms.reset, "Restart the drift watch without an alarm, for example after a planned change."),
+        )
+    ]
+
+
+def _reports(reports: ReportRoutes) -> list[Endpoint]:
+    one = "/calibration/{model}"
+    return [
+        Endpoint(
+            method="GET",
+            path="/calibration",
+            handler=reports.summaries,
+            tag="calibration",
+            summary="Every model's report without its bins, slices and history.",
+            refuses=(SQLAlchemyError,),
+        ),
+        Endpoint(
+            method="GET",
+            path=one,
+            handler=reports.report,
+            tag="calibration",
+            summary="How calibrated a model is on what it served.",
+            parameters=(_OF_VERSION, _WINDOW),
+            refuses=_REPORT,
+        ),
+        Endpoint(
+            method="GET",
+            path=f"{one}/slices",
+            handler=reports.slices,
+            tag="calibration",
+            summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
+            parameters=(_OF_VERSION, _WINDOW),
+            refuses=_REPORT,
+        ),
+        Endpoint(
+            method="GET",
+            path=f"{one}/history",
+            handler=reports.history,
+            tag="calibration",
+            summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
+            parameters=(Parameter("version", "query", _VERSION, "a version; all if left out"),),
+            refuses=_REPORT,
+        ),
+        Endpoint(
+            method="GET",
+            path=f"{one}/page",
+            handler=reports.page,
+            tag="calibration",
+            summary="The report as a page, with a chart day by day and the versions side by side.",
+            gives=_HTML,
+            parameters=(_OF_VERSION, _WINDOW),
+            refuses=_REPORT,
+        ),
+        Endpoint(
+            method="GET",
+            path="/",
+            handler=reports.index,
+            tag="pages",
+            summary="All models at a glance.",
+            gives=_HTML,
+            refuses=(SQLAlchemyError,),
+        ),
     ]

@@ -2,37 +2,60 @@
 
 import asyncio
 
+from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
+from monitoring.api.json_body import JsonReader
 from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
-from monitoring.feedback.body import read_json, read_text
+from monitoring.feedback.body import Text, check_storable
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.request import read_body, read_version
 
 
+class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the alarm is acknowledged, or the watch restarted; it is kept in the history."""
+
+    note: Text | None = None
+
+
+class WatchState(Struct, frozen=True):
+    """The drift watch: whether its alarm is active, and how many labels it has counted since it started."""
+
+    active: bool
+    labels: int
+
+
+class RestartedWatch(Struct, frozen=True):
+    """The version whose watch was restarted."""
+
+    model: str
+    version: int
+    drift: WatchState
+
+
+_NOTES = JsonReader(AlarmNote, FeedbackInvalid)
+
+
 class AlarmRoutes:
-    """POST /calibration/{model}/acknowledge and /reset; an optional body `{"note": "..."}` is kept in the history."""
+    """Handlers that restart the drift watch."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
-    async def acknowledge(self, request: Request) -> Response:
-        """Answer an alarm: the watch begins anew."""
-        return await self._begin_anew(request, ACKNOWLEDGED)
+    async def acknowledge(self, request: Request) -> RestartedWatch:
+        """Acknowledge an alarm."""
+        return await self._restart(request, ACKNOWLEDGED)
 
-    async def reset(self, request: Request) -> Response:
-        """Begin the watch anew because the world is known to have changed, alarm or not."""
-        return await self._begin_anew(request, RESET)
+    async def reset(self, request: Request) -> RestartedWatch:
+        """Restart the watch without an alarm, for example after a planned change."""
+        return await self._restart(request, RESET)
 
-    async def _begin_anew(self, request: Request, kind: str) -> Response:
+    async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         body = await read_body(request)
-        data = read_json(body) if body else {}
-        if not isinstance(data, dict) or data.keys() - {"note"}:
-            raise FeedbackInvalid('The body must be empty or {"note": "why the alarm is acknowledged"}.')
-        note = None if data.get("note") is None else read_text("note", data["note"])
+        note = _NOTES.read(body).note if body else None
+        if note is not None:
+            check_storable("note", note)
         future = self._recorder.acknowledge(request.path_params["model"], read_version(request), note=note, kind=kind)
         row, watched = await asyncio.wrap_future(future)
-        drift = {"active": watched.detector.active, "labels": watched.detector.labels}
-        return JSONResponse({"model": row.model, "version": row.version, "drift": drift})
+        return RestartedWatch(row.model, row.version, WatchState(watched.detector.active, watched.detector.labels))

@@ -1,59 +1,83 @@
 """What the ledger says of a model, as JSON and as pages for people."""
 
 from collections.abc import Callable
-from typing import Any
 
 from anyio import to_thread
+from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from monitoring.findings.timeline import read_timeline
+from monitoring.findings.slices import Slice, Slices
+from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import PageData, read_page_data
-from monitoring.reports.report import Report, calibration_report, plain
+from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.routes.request import read_version
 
 Production = Callable[[str], int | None]
 
 
+class SlicesOfModel(Struct, frozen=True):
+    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: how many of them were."""
+
+    model: str
+    version: int
+    window: str
+    known: tuple[Slice, ...]
+    by_true_class: tuple[Slice, ...]
+    tested: int
+
+
+class History(Struct, frozen=True):
+    """The events of a model, newest last."""
+
+    model: str
+    events: list[VersionedEntry]
+
+
+class Summaries(Struct, frozen=True):
+    """Every model's report without its bins, slices and history."""
+
+    models: list[ReportSummary]
+
+
 class ReportRoutes:
-    """GET /, /calibration, /calibration/{model} and its /page, /slices and /history."""
+    """The handlers of reports and pages."""
 
     def __init__(self, ledger: Ledger, production: Production) -> None:
         self._ledger = ledger
         self._production = production
 
-    async def report(self, request: Request) -> Response:
-        """One model's report as JSON."""
-        return JSONResponse((await self._of(request)).as_dict())
+    async def report(self, request: Request) -> Report:
+        """One model's report."""
+        return await self._of(request)
 
     async def page(self, request: Request) -> Response:
-        """The same for people."""
+        """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
         return HTMLResponse(model_page(await to_thread.run_sync(self._page_data, model, version, window)))
 
-    async def slices(self, request: Request) -> Response:
-        """For whom: the slices of the same report, worst first."""
+    async def slices(self, request: Request) -> SlicesOfModel:
+        """The slices of the report, worst first."""
         found = await self._of(request)
-        named = {"model": found.model, "version": found.version, "window": found.window}
-        return JSONResponse(named | plain(found.slices))
+        slices = found.slices or Slices((), (), 0)
+        return SlicesOfModel(
+            found.model, found.version, found.window, slices.known, slices.by_true_class, slices.tested
+        )
 
-    async def history(self, request: Request) -> Response:
+    async def history(self, request: Request) -> History:
         """What happened to a model, all versions or one, newest last."""
         model, version = request.path_params["model"], read_version(request)
-        return JSONResponse({"model": model, "events": await to_thread.run_sync(self._history, model, version)})
+        return History(model, await to_thread.run_sync(self._history, model, version))
 
-    async def summaries(self, request: Request) -> Response:
+    async def summaries(self, request: Request) -> Summaries:
         """Every model's report without its bins, slices and history."""
-        reports = [report.as_dict() for report in await to_thread.run_sync(self._all)]
-        for report in reports:
-            del report["bins"], report["served_bins"], report["slices"], report["history"]
-        return JSONResponse({"models": reports})
+        return Summaries([report.summary() for report in await to_thread.run_sync(self._all)])
 
     async def index(self, request: Request) -> Response:
         """All models at a glance."""
@@ -72,7 +96,7 @@ class ReportRoutes:
         chosen = self._in_production(model) if version is None else version
         return read_page_data(self._ledger, model, version=chosen, window=window)
 
-    def _history(self, model: str, version: int | None) -> list[dict[str, Any]]:
+    def _history(self, model: str, version: int | None) -> list[VersionedEntry]:
         with self._ledger.read() as connection:
             return read_timeline(connection, model, version=version)
 

@@ -2,22 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from monitoring.errors import BodyMalformed, BodyStalled, BodyTooLarge, QueryInvalid, brief
-from monitoring.feedback.body import read_json
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
 _SPLIT = "Send the labels in several requests."
-
-
-async def read_json_body(request: Request) -> Any:
-    """The body's JSON, parsed off the event loop. Raises BodyTooLarge, BodyMalformed."""
-    return await to_thread.run_sync(read_json, await read_body(request))
 
 
 async def read_body(request: Request) -> bytes:

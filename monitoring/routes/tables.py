@@ -1,7 +1,7 @@
-"""Tables as they stream in, NDJSON or CSV with a header: bytes in, entries out, one a row, in pieces of any size.
+"""Tables that stream in, as NDJSON or as CSV with a header: bytes in, items out, one per row, in pieces of any size.
 
-A row that cannot be read is an entry that says why, and the next row is read. Refused as a whole is a CSV whose header
-is missing or names an unknown column. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks and all.
+A row that cannot be read carries a problem, and reading goes on. Only a CSV whose header is missing or names an unknown
+column is refused as a whole. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks included.
 """
 
 import csv
@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from monitoring.api.json_body import JsonReader
 from monitoring.errors import TableInvalid, brief
 
 ROW_LIMIT_BYTES = 64 * 1024
@@ -17,15 +18,15 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """`line`: where it begins, from 1, a header included. `fields`: what it says; None where `problem` says why not."""
+    """`line`: where it begins, from 1, the header included. `item`: its content; None where `problem` says why not."""
 
     line: int
-    fields: Any
+    item: Any
     problem: str | None = None
 
 
-class Table(Protocol):
-    """Something that bytes are fed to."""
+class TableReader(Protocol):
+    """Reads a table piece by piece."""
 
     def feed(self, chunk: bytes) -> list[Row]:
         """The rows that are complete with this chunk. Raises TableInvalid."""
@@ -40,20 +41,20 @@ class _Line(NamedTuple):
 
 
 class _Lines:
-    """Cuts bytes into lines without their ends; what does not fit is passed over up to the next end."""
+    """Cuts bytes into lines without their ends; a line that is too long is skipped."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._number = 0
-        self._passing = False  # over the rest of a line that is too long
+        self._skipping = False  # the rest of a line that is too long
 
     def feed(self, chunk: bytes) -> list[_Line]:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
         lines = [line for data in whole if (line := self._line(data)) is not None]
         if len(self._rest) > ROW_LIMIT_BYTES:
             self._rest = b""
-            if not self._passing:
-                self._passing = True
+            if not self._skipping:
+                self._skipping = True
                 self._number += 1
                 lines.append(_Line(self._number, None))
         return lines
@@ -64,8 +65,8 @@ class _Lines:
         return [] if line is None else [line]
 
     def _line(self, data: bytes) -> _Line | None:
-        if self._passing:
-            self._passing = False
+        if self._skipping:
+            self._skipping = False
             return None
         self._number += 1
         if self._number == 1:
@@ -73,43 +74,64 @@ class _Lines:
         return _Line(self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None)
 
 
-class NdjsonTable:
-    """A JSON object a line; empty lines are passed over."""
+class NdjsonReader:
+    """A JSON object per line; empty lines are skipped.
 
-    def __init__(self) -> None:
+    `decode` turns a line into an item, or refuses it with a ValueError.
+    """
+
+    def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
         self._lines = _Lines()
+        self._decode = decode
 
     def feed(self, chunk: bytes) -> list[Row]:
-        """See Table."""
-        return [_from_json(line) for line in self._lines.feed(chunk) if line.data is None or line.data.strip()]
+        """See TableReader."""
+        return self._rows(self._lines.feed(chunk))
 
     def end(self) -> list[Row]:
-        """See Table."""
-        return [_from_json(line) for line in self._lines.end() if line.data is None or line.data.strip()]
+        """See TableReader."""
+        return self._rows(self._lines.end())
+
+    def _rows(self, lines: Sequence[_Line]) -> list[Row]:
+        return [self._row(line) for line in lines if line.data is None or line.data.strip()]
+
+    def _row(self, line: _Line) -> Row:
+        if line.data is None:
+            return _unread(line)
+        try:
+            return Row(line.number, self._decode(line.data))
+        except (ValueError, RecursionError) as error:
+            return Row(line.number, None, str(error))
 
 
-class CsvTable:
-    """Comma-separated values under a header of some of `columns`; empty cells are left out."""
+class CsvReader:
+    """Comma-separated values under a header of some of `columns`. Empty cells are left out.
 
-    def __init__(self, columns: Collection[str]) -> None:
+    `convert` turns the cells by column into an item, or refuses them with a ValueError.
+    """
+
+    def __init__(
+        self, columns: Collection[str], convert: Callable[[dict[str, str]], Any] = lambda cells: cells
+    ) -> None:
         self._columns = columns
+        self._convert = convert
         self._lines = _Lines()
         self._header: list[str] | None = None
         self._open: _Line | None = None  # a row whose quotes are not closed yet
 
     def feed(self, chunk: bytes) -> list[Row]:
-        """See Table."""
+        """See TableReader."""
         return self._rows(self._whole(self._lines.feed(chunk)))
 
     def end(self) -> list[Row]:
-        """See Table."""
+        """See TableReader."""
         records = self._whole(self._lines.end())
         if self._open is not None:
             records.append(self._open)
             self._open = None
         rows = self._rows(records)
         if self._header is None:
-            raise TableInvalid(f"The table is empty; its first line names columns, some of: {self._expected()}.")
+            raise TableInvalid(f"The table is empty; its first line must name columns, some of: {self._expected()}.")
         return rows
 
     def _whole(self, lines: Sequence[_Line]) -> list[_Line]:
@@ -140,10 +162,14 @@ class CsvTable:
         try:
             (cells,) = csv.reader([text], strict=True)
         except (csv.Error, ValueError) as error:
-            return Row(record.number, None, f"The line is no CSV ({error}): {brief(text)}.")
+            return Row(record.number, None, f"The line is not CSV ({error}): {brief(text)}.")
         if len(cells) != len(header):
             return Row(record.number, None, f"The line has {len(cells)} cells, the header {len(header)} columns.")
-        return Row(record.number, {name: cell for name, cell in zip(header, cells, strict=True) if cell})
+        try:
+            item = self._convert({name: cell for name, cell in zip(header, cells, strict=True) if cell})
+        except ValueError as error:
+            return Row(record.number, None, str(error))
+        return Row(record.number, item)
 
     def _read_header(self, text: str | None) -> list[str]:
         try:
@@ -161,18 +187,9 @@ class CsvTable:
         return ", ".join(sorted(self._columns))
 
 
-def tables(columns: Collection[str]) -> Mapping[str, Callable[[], Table]]:
-    """What reads a body, by its media type; a CSV may have `columns`."""
-    return {NDJSON: NdjsonTable, CSV: lambda: CsvTable(columns)}
-
-
-def _from_json(line: _Line) -> Row:
-    if line.data is None:
-        return _unread(line)
-    try:
-        return Row(line.number, json.loads(line.data))
-    except (ValueError, RecursionError) as error:
-        return Row(line.number, None, f"The line is not JSON ({brief(str(error))}).")
+def table_readers(items: JsonReader[Any]) -> Mapping[str, Callable[[], TableReader]]:
+    """What reads a table of such items, by media type."""
+    return {NDJSON: lambda: NdjsonReader(items.read), CSV: lambda: CsvReader(items.fields, items.convert)}
 
 
 def _text(line: _Line) -> str | None:

@@ -1,6 +1,6 @@
 """A process's ledger, recorder and maintenance worker, opened and closed together; nothing where monitoring is off."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute
 
 from calibration.drift import DriftSettings
+from monitoring.api.endpoint import routes_of
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.calibrations import promoted_version
@@ -18,7 +19,7 @@ from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
-from monitoring.routes import routes
+from monitoring.routes import endpoints
 from serving.settings import Settings
 
 _DAY_S = 86_400
@@ -32,7 +33,7 @@ class Monitor:
     """
 
     recorder: Recorder | None
-    routes: list[BaseRoute]
+    routes: Sequence[BaseRoute]
     alarmed: Callable[[int], bool] = lambda _calibration_id: False
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
@@ -68,9 +69,9 @@ def open_monitor(
         if settings.monitor == "apart" and production is not None:
             yield Monitor(recorder, [], alarmed)
             return
-        mounted = routes(recorder, ledger, metrics, production=production or partial(_noted, ledger))
+        mounted = endpoints(recorder, ledger, metrics, production=production or partial(_noted, ledger))
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s) as worker:
-            yield Monitor(recorder, list(mounted), alarmed, lambda: worker.leads, ledger)
+            yield Monitor(recorder, routes_of(mounted), alarmed, lambda: worker.leads, ledger)
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:

@@ -11,6 +11,7 @@ import gc
 import logging
 import socket
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -165,7 +166,7 @@ class Service:
     def _v2_routes(self) -> list[BaseRoute]:
         return v2_routes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
 
-    def _build_front(self, mounted: list[BaseRoute]) -> Front:
+    def _build_front(self, mounted: Sequence[BaseRoute]) -> Front:
         rest = rare_routes(
             fleet=self.fleet,
             refused=lambda: dict(self.switch.refused),

@@ -12,10 +12,11 @@ import pytest
 import uuid_utils
 from starlette.applications import Starlette
 
+from monitoring.api.endpoint import routes_of
 from monitoring.maintenance.export import export
 from monitoring.maintenance.recount import check
 from monitoring.maintenance.retention import prune
-from monitoring.routes import routes
+from monitoring.routes import endpoints
 from serving.client.client import AsyncClient
 from serving.http.error_handlers import ERROR_HANDLERS
 from tests.builders.answers import DAY_NS, label, make_row, prediction_id
@@ -36,7 +37,8 @@ def monitored(ledger_url: str) -> Any:
 @pytest.fixture
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
     app = Starlette(
-        routes=routes(monitored.recorder, monitored.ledger, monitored.metrics), exception_handlers=ERROR_HANDLERS
+        routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
+        exception_handlers=ERROR_HANDLERS,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
         assert (await opened.post("/models-log", json=MODEL)).status_code == 200
@@ -109,8 +111,8 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"probabilities": None}, 422, "invalid_prediction", "Give 'probabilities'"),
     ({"probabilities": [0.5, 0.5]}, 422, "invalid_prediction", "2 probabilities, the model has 3"),
     ({"probabilities": [0.5, 0.5, 0.5]}, 422, "invalid_prediction", "add up to 1; got 1.5"),
-    ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "number in [0, 1]"),
-    ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "number in [0, 1]"),
+    ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "at least 0; got -0.1"),
+    ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "must be a number in range; got 1000"),
     ({"probabilities": {"healthy": 0.5, "cat": 0.5}}, 422, "invalid_prediction", "too much or missing"),
     ({"predicted": "healthy"}, 422, "invalid_prediction", "class of the largest"),
     ({"confidence": 0.5}, 422, "invalid_prediction", "class of the largest"),
@@ -189,7 +191,9 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: Mo
     monitored.label(*(label(number) for number in range(20)))
     export(monitored.ledger, tmp_path / "answers.csv")
     with MonitoredModel(tmp_path / "other.db", Clock()) as other:
-        app = Starlette(routes=routes(other.recorder, other.ledger, other.metrics), exception_handlers=ERROR_HANDLERS)
+        app = Starlette(
+            routes=routes_of(endpoints(other.recorder, other.ledger, other.metrics)), exception_handlers=ERROR_HANDLERS
+        )
         async with AsyncClient("http://candor", transport=httpx.ASGITransport(app)) as client:
             await client.declare({"model": "elsewhere", "classes": ["normal", "pneumonia"]})
             with (tmp_path / "answers.csv").open(newline="") as stream:

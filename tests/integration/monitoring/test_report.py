@@ -11,7 +11,7 @@ from calibration.measures import Measures
 from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
 from monitoring.findings.status import Status
 from monitoring.findings.windows import read_window
-from monitoring.reports.report import calibration_report, only_model
+from monitoring.reports.report import Coverage, Delay, calibration_report, only_model
 from tests.builders.answers import SECOND_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -37,8 +37,8 @@ def test_the_report_measures_what_was_labeled(monitored: MonitoredModel, clock: 
     assert report.measures.as_dict() == pytest.approx(expected.as_dict(), nan_ok=True)
     assert report.measures.signed_gap == pytest.approx(0.2)
     assert report.expected_accuracy == pytest.approx((50 * 0.8 + 2 * 0.6) / 52)
-    assert report.coverage == (52, 50, 50 / 52)
-    assert report.delay == (60, 60)
+    assert report.coverage == Coverage(52, 50, 50 / 52)
+    assert report.delay == Delay(60, 60)
     assert (report.model, report.version, report.versions, report.window) == ("pneumonia", 1, (1,), "all")
     assert report.reference == make_card().calibration.measures
     assert [row.n for row in report.bins] == [50 if number == 11 else 0 for number in range(15)]

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
-from monitoring.routes import routes
+from monitoring.api.endpoint import routes_of
+from monitoring.routes import endpoints
 from monitoring.routes.request import BODY_LIMIT_BYTES
 from serving.http.error_handlers import ERROR_HANDLERS
 from tests.builders.answers import make_card, make_row, prediction_id
@@ -31,7 +32,7 @@ def monitored(tmp_path: Path) -> Any:
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
     production = {"pneumonia": 1, "ghost": 4}.get
     app = Starlette(
-        routes=routes(monitored.recorder, monitored.ledger, monitored.metrics, production=production),
+        routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production=production)),
         exception_handlers=ERROR_HANDLERS,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
@@ -107,7 +108,8 @@ async def test_too_many_pending_labels_ask_for_patience(tmp_path: Path) -> None:
 
     with MonitoredModel(tmp_path / "full.db", Clock(), policy=FeedbackPolicy(pending_limit=0)) as monitored:
         app = Starlette(
-            routes=routes(monitored.recorder, monitored.ledger, monitored.metrics), exception_handlers=ERROR_HANDLERS
+            routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
+            exception_handlers=ERROR_HANDLERS,
         )
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
             answer = await client.post("/feedback", json={"model": "pneumonia", "request_id": "a", "label": "normal"})

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from monitoring.routes import intake, routes
+from monitoring.api.endpoint import routes_of
+from monitoring.routes import endpoints, table_upload
 from monitoring.routes import request as request_module
 from serving.http.error_handlers import ERROR_HANDLERS
 from tests.builders.answers import make_row, prediction_id
@@ -30,7 +31,8 @@ def monitored(tmp_path: Path) -> Any:
 @pytest.fixture
 async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
     app = Starlette(
-        routes=routes(monitored.recorder, monitored.ledger, monitored.metrics), exception_handlers=ERROR_HANDLERS
+        routes=routes_of(endpoints(monitored.recorder, monitored.ledger, monitored.metrics)),
+        exception_handlers=ERROR_HANDLERS,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
         yield opened
@@ -74,7 +76,7 @@ async def test_rows_keep_their_order_over_portions(
     client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last of several words on one answer stands, however the body is cut."""
-    monkeypatch.setattr(intake, "PORTION_BYTES", 200)
+    monkeypatch.setattr(table_upload, "PORTION_BYTES", 200)
     words = ["normal" if turn % 2 else "pneumonia" for turn in range(40)]
     lines = [json.dumps({"prediction_id": named(3), "label": word}) for word in words]
 
@@ -98,8 +100,8 @@ async def test_a_table_beyond_the_limit_and_one_that_stalls_keep_what_came(
     client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [json.dumps({"prediction_id": named(number), "label": "normal"}) for number in range(20)]
-    monkeypatch.setattr(intake, "PORTION_BYTES", 100)
-    monkeypatch.setattr(intake, "TABLE_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(table_upload, "PORTION_BYTES", 100)
+    monkeypatch.setattr(table_upload, "TABLE_LIMIT_BYTES", 1000)
     answer = await send(client, "application/x-ndjson", lines[:5])
     assert answer.status_code == 200
     answer = await send(client, "application/x-ndjson", lines)
@@ -118,7 +120,7 @@ async def test_a_table_beyond_the_limit_and_one_that_stalls_keep_what_came(
 
 
 async def test_only_so_many_problems_are_told(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "PROBLEMS_SHOWN", 3)
+    monkeypatch.setattr(table_upload, "PROBLEMS_SHOWN", 3)
     summary = (await send(client, "application/x-ndjson", ["{"] * 10)).json()
     assert (len(summary["problems"]), summary["problems_left_out"]) == (3, 7)
     assert summary["statuses"] == {"rejected": 10}

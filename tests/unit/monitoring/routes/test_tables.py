@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.errors import TableInvalid
-from monitoring.routes.tables import ROW_LIMIT_BYTES, CsvTable, NdjsonTable, Row, Table
+from monitoring.routes.tables import ROW_LIMIT_BYTES, CsvReader, NdjsonReader, Row, TableReader
 
 COLUMNS = {"prediction_id", "label", "source"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
 
 
-def read(table: Table, data: bytes, cuts: list[int]) -> list[Row]:
+def read(table: TableReader, data: bytes, cuts: list[int]) -> list[Row]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     rows = [row for start, end in itertools.pairwise(edges) for row in table.feed(data[start:end])]
     return rows + table.end()
@@ -29,10 +29,10 @@ def test_a_csv_is_read_as_the_csv_module_reads_it(cells: list[tuple[str, ...]], 
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n" if windows else "\n")
     writer.writerow(sorted(COLUMNS))
     writer.writerows(cells)
-    rows = read(CsvTable(COLUMNS), text.getvalue().encode("utf-8-sig"), cuts)
+    rows = read(CsvReader(COLUMNS), text.getvalue().encode("utf-8-sig"), cuts)
     assert [row.problem for row in rows] == [None] * len(cells)
     names = sorted(COLUMNS)
-    assert [row.fields for row in rows] == [
+    assert [row.item for row in rows] == [
         {name: cell for name, cell in zip(names, row, strict=True) if cell} for row in cells
     ]
 
@@ -40,16 +40,16 @@ def test_a_csv_is_read_as_the_csv_module_reads_it(cells: list[tuple[str, ...]], 
 @given(st.lists(st.dictionaries(TEXT, TEXT), max_size=6), st.lists(st.integers(0, 10_000), max_size=8))
 def test_ndjson_is_read_as_the_json_module_reads_it(objects: list[dict[str, str]], cuts: list[int]) -> None:
     data = "\n\n".join(json.dumps(each) for each in objects).encode()
-    rows = read(NdjsonTable(), data, cuts)
-    assert [row.fields for row in rows] == objects
+    rows = read(NdjsonReader(), data, cuts)
+    assert [row.item for row in rows] == objects
     assert [row.line for row in rows] == [1 + 2 * number for number in range(len(objects))]
 
 
 @pytest.mark.parametrize("cuts", [[], [9, 30, 64], list(range(150))])
 def test_a_bad_line_is_told_and_the_next_is_read(cuts: list[int]) -> None:
     data = b'label,source\nnormal,"two\nlines"\nnormal\n\nnormal,\xff\nno"rmal,a\nnormal,b"\nnormal,last'
-    rows = read(CsvTable(COLUMNS), data, cuts)
-    assert [(row.line, row.fields) for row in rows] == [
+    rows = read(CsvReader(COLUMNS), data, cuts)
+    assert [(row.line, row.item) for row in rows] == [
         (2, {"label": "normal", "source": "two\nlines"}),
         (4, None),
         (6, None),
@@ -59,25 +59,25 @@ def test_a_bad_line_is_told_and_the_next_is_read(cuts: list[int]) -> None:
     problems = [row.problem or "" for row in rows]
     assert "1 cells, the header 2" in problems[1]
     assert "not UTF-8" in problems[2]
-    assert "no CSV" in problems[3]
-    rows = read(NdjsonTable(), b'{"a": 1}\n{\n[]\n\xff\n{"a": 2}', cuts)
-    assert [(row.line, row.fields) for row in rows] == [(1, {"a": 1}), (2, None), (3, []), (4, None), (5, {"a": 2})]
+    assert "not CSV" in problems[3]
+    rows = read(NdjsonReader(), b'{"a": 1}\n{\n[]\n\xff\n{"a": 2}', cuts)
+    assert [(row.line, row.item) for row in rows] == [(1, {"a": 1}), (2, None), (3, []), (4, None), (5, {"a": 2})]
 
 
 @pytest.mark.parametrize("piece", [1000, ROW_LIMIT_BYTES + 10, 10**6])
 def test_a_line_without_end_is_passed_over_in_bounded_memory(piece: int) -> None:
     data = b'{"a": 1}\n' + b"x" * (3 * ROW_LIMIT_BYTES) + b'\n{"a": 2}\n'
-    table, rows = NdjsonTable(), []
+    table, rows = NdjsonReader(), []
     for start in range(0, len(data), piece):
         rows += table.feed(data[start : start + piece])
         assert len(table._lines._rest) <= ROW_LIMIT_BYTES
     rows += table.end()
-    assert [(row.line, row.fields) for row in rows] == [(1, {"a": 1}), (2, None), (3, {"a": 2})]
+    assert [(row.line, row.item) for row in rows] == [(1, {"a": 1}), (2, None), (3, {"a": 2})]
     assert "longer than 65,536 bytes" in (rows[1].problem or "")
 
 
 def test_quotes_that_never_close_hold_no_more_than_a_row() -> None:
-    table = CsvTable(COLUMNS)
+    table = CsvReader(COLUMNS)
     data = b'label\n"open\n' + b"normal\n" * 20_000
     rows: list[Any] = []
     for start in range(0, len(data), 5000):
@@ -85,10 +85,10 @@ def test_quotes_that_never_close_hold_no_more_than_a_row() -> None:
     rows += table.end()
     assert rows[0].line == 2
     assert "longer than" in rows[0].problem
-    assert {row.fields["label"] for row in rows[1:]} == {"normal"}
+    assert {row.item["label"] for row in rows[1:]} == {"normal"}
 
 
 @pytest.mark.parametrize("header", [b"", b"\n", b"label,label\n", b"label,age\n", b'"label\n', b"\xff\n", b"0,1\n"])
 def test_a_header_that_is_none_is_refused(header: bytes) -> None:
     with pytest.raises(TableInvalid, match="some of: label, prediction_id, source"):
-        read(CsvTable(COLUMNS), header, [])
+        read(CsvReader(COLUMNS), header, [])

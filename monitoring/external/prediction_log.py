@@ -40,7 +40,7 @@ class _Known(NamedTuple):
     confidence: float
 
 
-class Log:
+class PredictionLog:
     """The answers of one transaction, in which nobody else logs. `judge` once, then write `rows`."""
 
     def __init__(self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int) -> None:

@@ -1,0 +1,86 @@
+"""An operation of the API, declared once: its route, the token's scope that it needs, and its description.
+
+Routers mount `Endpoint.route`; serving.openapi describes the same declarations.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from monitoring.api.json_body import encode
+
+JSON: Final = "application/json"
+Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
+Handler: TypeAlias = Callable[[Request], Awaitable[Any]]
+
+
+class ErrorBody(Struct, frozen=True):
+    """Why a request was refused."""
+
+    error: Annotated[str, Meta(description="a code that does not change", examples=["unknown_model"])]
+    detail: Annotated[str, Meta(description="a sentence: what was sent, what was expected, what to do")]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A query parameter or header; `kind` is its type."""
+
+    name: str
+    place: Literal["query", "header"]
+    kind: Any
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    Attributes:
+        handler: returns a Response, or a value that is sent as JSON; its return annotation is the type of the answer.
+        scope: what a token must grant; None where no token is needed.
+        takes: the type of the body by media type; `body_optional`: it may be left out.
+        gives: the type of the answer by media type, where it is not the JSON of what `handler` returns.
+        otherwise: types of answers with other statuses that are not plain errors.
+        refuses: the errors that it raises; serving's table of errors knows their statuses.
+        error: the type of an error's body.
+        mounted: whether a router mounts it; what answers the others comes before the router.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Handler
+    tag: str
+    summary: str
+    scope: Scope | None = "read"
+    takes: Mapping[str, Any] = field(default_factory=dict)
+    body_optional: bool = False
+    gives: Mapping[str, Any] = field(default_factory=dict)
+    otherwise: Mapping[int, Any] = field(default_factory=dict)
+    parameters: Sequence[Parameter] = ()
+    refuses: Sequence[type[Exception]] = ()
+    error: Any = ErrorBody
+    mounted: bool = True
+
+    def route(self) -> Route:
+        """The route to mount."""
+
+        async def answer(request: Request) -> Response:
+            answered = await self.handler(request)
+            return answered if isinstance(answered, Response) else as_json(answered)
+
+        return Route(self.path, answer, methods=[self.method])
+
+
+def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
+    """The routes to mount."""
+    return [each.route() for each in endpoints if each.mounted]
+
+
+def as_json(value: Any, *, status: int = 200) -> Response:
+    """The JSON of a typed value."""
+    return Response(encode(value), status, media_type=JSON)

@@ -1,0 +1,110 @@
+"""JSON bodies as types, in and out: msgspec decodes, checks and encodes them.
+
+Decoding straight into the type is the fast path. Where it fails, the json module parses the body once more, because it
+is more lenient (NaN, a byte order mark, UTF-16). Its result decides whether the body is accepted.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from monitoring.api.sentences import explain, kind_of
+from monitoring.errors import BodyMalformed, brief
+
+Kind = TypeVar("Kind")
+
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Entries(NamedTuple):
+    """The items of a body, with an error in the place of each unreadable one; `single`: the body is one bare item."""
+
+    items: list[Any]
+    single: bool
+
+
+class JsonReader(Generic[Kind]):
+    """Reads JSON as `kind`, a Struct.
+
+    `refusal` is raised with a sentence, in which `whole` names the value. `prepare` is applied to parsed JSON that is
+    not `kind` as it stands, for spellings that are accepted beside the documented one; it may raise `refusal` too.
+    """
+
+    def __init__(
+        self,
+        kind: type[Kind],
+        refusal: type[Exception],
+        *,
+        whole: str = "The body",
+        prepare: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        self._kind, self._refusal, self._whole, self._prepare = kind, refusal, whole, prepare
+        self.fields = frozenset(field.encode_name for field in msgspec.structs.fields(kind))  # type: ignore[arg-type]
+        self._one = msgspec.json.Decoder(kind)
+        self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+
+    def read(self, body: bytes) -> Kind:
+        """Read a body. Raises BodyMalformed and `refusal`."""
+        with suppress(*_UNREADABLE):
+            return self._one.decode(body)
+        return self.convert(parse(body, whole=self._whole))
+
+    def convert(self, value: Any) -> Kind:
+        """Read parsed JSON. Raises `refusal`."""
+        prepared = self._prepare(value)
+        try:
+            return msgspec.convert(prepared, self._kind)
+        except msgspec.ValidationError as error:
+            raise self._refusal(explain(error, prepared, whole=self._whole, fields=self.fields)) from None
+
+    def read_entries(self, body: bytes, *, limit: int) -> Entries:
+        """Read one item, or a list of 1 to `limit`. Raises BodyMalformed, and `refusal` for anything else."""
+        with suppress(*_UNREADABLE):
+            if body[:1] != b"[":
+                return Entries([self._one.decode(body)], single=True)
+            items = self._list.decode(body)
+            if 1 <= len(items) <= limit:
+                return Entries(items, single=False)
+        value = parse(body)
+        if isinstance(value, dict):
+            return Entries([self._entry(value)], single=True)
+        if not isinstance(value, list) or not value:
+            raise self._refusal(f"The body must be one object or a list of objects; got {kind_of(value)}.")
+        if len(value) > limit:
+            raise self._refusal(f"A list holds at most {limit:,} items; got {len(value):,}. Send a table instead.")
+        return Entries([self._entry(each) for each in value], single=False)
+
+    def _entry(self, value: Any) -> Any:
+        try:
+            return self.convert(value)
+        except self._refusal as error:
+            return error
+
+
+def parse(body: bytes, *, whole: str = "The body") -> Any:
+    """Parse JSON. Raises BodyMalformed for what is not JSON, is nested too deeply, or holds too long a number."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = "nothing" if not body else f"something else ({brief(str(error))})"
+        raise BodyMalformed(f"{whole} must be JSON; got {what}.") from error
+
+
+def encode(value: Any) -> bytes:
+    """The JSON of a typed value: Structs and dataclasses as objects, NaN and infinities as null."""
+    return msgspec.json.encode(value, enc_hook=_number_of_numpy)
+
+
+def plain(value: Any) -> Any:
+    """The plain data that `encode` writes."""
+    return json.loads(encode(value))
+
+
+def _number_of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError

@@ -1,0 +1,126 @@
+"""A table that is recorded while it streams in: read in portions, and answered by a summary.
+
+Memory is bounded whatever the length: at most PORTIONS portions wait for the ledger, and a client that sends faster has
+to wait. No result is sent before the table has ended, because a client that sends before it reads would block.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from anyio import to_thread
+from msgspec import Meta, Struct
+from starlette.requests import Request
+
+from monitoring.routes.request import read_chunks
+from monitoring.routes.tables import Row, TableReader
+
+TABLE_LIMIT_BYTES = 1024**3
+PORTION_BYTES = 256 * 1024
+PORTIONS = 4
+PROBLEMS_SHOWN = 10_000
+
+
+class RowProblem(Struct, frozen=True):
+    """A row that was not recorded."""
+
+    line: Annotated[int, Meta(description="where the row begins, the header included")]
+    status: str
+    detail: str
+
+
+class TableSummary(Struct, frozen=True):
+    """The result of a table (NDJSON or CSV): how many rows got which status, and why some were not recorded."""
+
+    rows: int
+    statuses: Annotated[dict[str, int], Meta(examples=[{"accepted": 812, "unchanged": 3}])]
+    problems: Annotated[list[RowProblem], Meta(description=f"the first {PROBLEMS_SHOWN:,}")]
+    problems_left_out: int
+
+
+class RowOutcome(NamedTuple):
+    """What became of a row; `problem` says why it was not recorded, None where it was."""
+
+    status: str
+    problem: str | None = None
+
+
+class RowRecorder(Protocol):
+    """Records the rows of a table."""
+
+    def read(self, rows: Sequence[Row]) -> list[Any]:
+        """Check them, in a worker's thread; one item per row."""
+
+    def write(self, read: Sequence[Any]) -> Coroutine[Any, Any, list[RowOutcome]]:
+        """Record them, in the order of calls; one outcome per row."""
+
+
+@dataclass
+class _Progress:
+    """What became of the rows so far."""
+
+    rows: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    problems: list[RowProblem] = field(default_factory=list)
+    problems_left_out: int = 0
+
+    def add(self, rows: Sequence[Row], outcomes: Sequence[RowOutcome]) -> None:
+        """Count a portion."""
+        self.rows += len(rows)
+        self.statuses.update(outcome.status for outcome in outcomes)
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if outcome.problem is None:
+                continue
+            if len(self.problems) < PROBLEMS_SHOWN:
+                self.problems.append(RowProblem(row.line, outcome.status, outcome.problem))
+            else:
+                self.problems_left_out += 1
+
+    def summary(self) -> TableSummary:
+        """The summary of all rows."""
+        return TableSummary(self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out)
+
+
+async def receive_table(request: Request, table: TableReader, recorder: RowRecorder) -> TableSummary:
+    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyStalled and what `write` raises.
+
+    After any error, the rows that were read before it are recorded, and the same table can be sent again.
+    """
+    progress = _Progress()
+    waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]] = deque()
+    try:
+        async for chunk in _portions(request):
+            rows = await to_thread.run_sync(table.feed if chunk else _ended(table), chunk)
+            read = await to_thread.run_sync(recorder.read, rows)
+            waiting.append((rows, asyncio.create_task(recorder.write(read))))
+            if len(waiting) >= PORTIONS:
+                await _next(waiting, progress)
+        while waiting:
+            await _next(waiting, progress)
+    finally:
+        await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+    return progress.summary()
+
+
+async def _portions(request: Request) -> AsyncIterator[bytes]:
+    """The body in larger pieces than it comes in, then b"" for its end."""
+    held = bytearray()
+    async for chunk in read_chunks(request, limit_bytes=TABLE_LIMIT_BYTES):
+        held += chunk
+        if len(held) >= PORTION_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)
+    yield b""
+
+
+def _ended(table: TableReader) -> Callable[[bytes], list[Row]]:
+    return lambda _: table.end()
+
+
+async def _next(waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]], progress: _Progress) -> None:
+    rows, task = waiting.popleft()
+    progress.add(rows, await task)
