@@ -1,132 +1,367 @@
-"""`Measures`: every number one wants beside another when two models, splits or months are compared."""
+"""`Measures`: every number that is compared between models, splits or months. Its fields are the table of measures.
 
-import dataclasses
+To add a measure, add a field here. The card, the terminal, the pages, the gauges and docs/measures.md read its entry.
+"""
+
 import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from calibration import auroc, metrics, selective, smooth
+from calibration import metrics, smooth
+from calibration.auroc import class_auroc
 from calibration.bins import BIN_COUNT, BinSums
-from calibration.brier_parts import brier_parts
-from calibration.classwise import class_sums, classwise_ece, classwise_noise_floor, classwise_z
-from calibration.equal_mass import equal_mass_sums
+from calibration.classwise import classwise_ece, classwise_noise_floor, classwise_z
+from calibration.labeled_answers import LabeledAnswers
+from calibration.measure_table import Column, Measure, entries, from_answers, from_bins
+from calibration.selective import aurc, excess_aurc
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """Calibration and accuracy of one set of labeled answers; docs/measures.md says what each means.
+    """Calibration and accuracy of one set of labeled answers.
 
-    From `nll` on they need whole probability vectors, or single answers, and are None where only bin sums are known.
+    The fields declared with `from_answers` are None where only bin sums are known. What is undefined is NaN.
     """
 
-    n: int
-    accuracy: float
-    mean_confidence: float
-    ece: float
-    ece_lower: float
-    ece_upper: float
-    noise_floor: float
-    ece_z: float
-    mce: float
-    signed_gap: float
-    signed_gap_lower: float
-    signed_gap_upper: float
-    debiased_rms: float
-    nll: float | None = None
-    brier: float | None = None
-    brier_reliability: float | None = None
-    brier_resolution: float | None = None
-    brier_uncertainty: float | None = None
-    brier_within: float | None = None
-    classwise_ece: float | None = None
-    classwise_noise_floor: float | None = None
-    classwise_z: float | None = None
-    equal_mass_ece: float | None = None
-    equal_mass_noise_floor: float | None = None
-    equal_mass_z: float | None = None
-    smooth_ece: float | None = None
-    smooth_noise_floor: float | None = None
-    smooth_z: float | None = None
-    auroc: float | None = None
-    aurc: float | None = None
-    excess_aurc: float | None = None
+    n: int = from_bins(
+        lambda sums: sums.total,
+        "Labeled answers",
+        "Labeled answers in the window.",
+        digits=0,
+        summary=Column("n"),
+        gauge="candor_calibration_labels",
+    )
+    accuracy: float = from_bins(
+        metrics.accuracy,
+        "Accuracy",
+        "Share of right predictions.",
+        question="probabilities",
+        range="0 to 1",
+        misleads="classes are unequal in number",
+        formula="ΣC / N",
+        summary=Column("accuracy"),
+        page=True,
+    )
+    mean_confidence: float = from_bins(
+        metrics.mean_confidence,
+        "Mean confidence",
+        "Mean probability of the predicted class: the accuracy that the model expects of itself.",
+        question="probabilities",
+        range="0 to 1",
+        misleads="read without the accuracy",
+        formula="ΣS / N",
+        page=True,
+    )
+    ece: float = from_bins(
+        metrics.ece,
+        "Calibration error (ECE)",
+        "Mean distance between confidence and accuracy, bin by bin.",
+        more="The headline of the field.",
+        range="0 to 1, 0 best",
+        misleads="**N is small: it is never 0 by chance**, so read it beside `noise_floor`; opposite errors in one bin "
+        "cancel",
+        formula="Σ|D| / N",
+        source="Naeini 2015, Guo 2017",
+        summary=Column("ECE"),
+        page=True,
+        gauge="candor_calibration_ece_ratio",
+    )
+    ece_lower: float = from_bins(
+        lambda sums: metrics.ece_interval(sums).lower,
+        "Lower bound of the ECE",
+        "Bounds of the ECE that infinitely many such answers would show, at 95 % or more.",
+        range="0 to 1",
+        misleads="several images belong to one patient: they assume independent answers and are then too short",
+        formula="closed, see `ece_interval`",
+        source="[0003](decisions/0003-interval-of-the-ece.md)",
+        upper="ece_upper",
+        summary=Column("95 % interval"),
+    )
+    ece_upper: float = from_bins(
+        lambda sums: metrics.ece_interval(sums).upper,
+        "Upper bound of the ECE",
+        "The upper of those bounds.",
+        documented_with="ece_lower",
+    )
+    noise_floor: float = from_bins(
+        metrics.noise_floor,
+        "Noise floor",
+        "The ECE that a perfectly calibrated model would show on as many labels.",
+        more="An ECE at its floor means that nothing was found.",
+        range="0 to 1",
+        misleads="bins hold about two answers each (it is then some 4 % low)",
+        formula="√(2/π) Σ√V / N",
+        source="[0003](decisions/0003-interval-of-the-ece.md)",
+        summary=Column("floor"),
+        page=True,
+        gauge="candor_calibration_noise_floor_ratio",
+    )
+    ece_z: float = from_bins(
+        metrics.ece_z,
+        "z of the ECE",
+        "Standard deviations by which the ECE exceeds its floor.",
+        more="Under 2, chance explains it.",
+        range="about -3 up",
+        misleads="N is huge: a harmless gap is then significant",
+        formula="(ECE - floor) / (√((1 - 2/π)ΣV) / N)",
+        source="[0003](decisions/0003-interval-of-the-ece.md)",
+        digits=1,
+        further=Column("z of ECE", place=2),
+    )
+    mce: float = from_bins(
+        metrics.mce,
+        "Largest error in a bin (MCE)",
+        "Distance between confidence and accuracy in the worst bin.",
+        range="0 to 1, 0 best",
+        misleads="nearly always: it is the bin with the fewest answers",
+        formula="max |D| / n",
+        source="Naeini 2015",
+        summary=Column("MCE"),
+        page=True,
+    )
+    signed_gap: float = from_bins(
+        metrics.signed_gap,
+        "Confidence minus accuracy",
+        "Mean confidence minus accuracy; above 0 the model is overconfident.",
+        more="Unbiased. `signed_gap_lower` and `signed_gap_upper` are its 95 % interval.",
+        range="-1 to 1, 0 best",
+        misleads="errors of both signs cancel: 0 does not mean calibrated; |gap| ≤ ECE",
+        formula="-ΣD / N",
+        signed=True,
+        summary=Column("gap"),
+        page=True,
+        gauge="candor_calibration_overconfidence_ratio",
+    )
+    signed_gap_lower: float = from_bins(
+        lambda sums: metrics.signed_gap_interval(sums).lower,
+        "Lower bound of the gap",
+        "Lower end of the 95 % interval of mean confidence minus accuracy.",
+        documented_with="signed_gap",
+        gauge="candor_calibration_overconfidence_lower_ratio",
+    )
+    signed_gap_upper: float = from_bins(
+        lambda sums: metrics.signed_gap_interval(sums).upper,
+        "Upper bound of the gap",
+        "Upper end of the 95 % interval of mean confidence minus accuracy.",
+        documented_with="signed_gap",
+        gauge="candor_calibration_overconfidence_upper_ratio",
+    )
+    debiased_rms: float = from_bins(
+        metrics.debiased_rms,
+        "Debiased error",
+        "Root mean square distance with the part due to chance subtracted.",
+        range="0 to 1, 0 best",
+        misleads='it is 0 for about half of all calibrated models: 0 means "not distinguishable"',
+        formula="√max(0, Σ(D² - Q)/n / N)",
+        source="Lee 2023 (T-Cal)",
+        further=Column("debiased RMS", place=1),
+        page=True,
+    )
+    nll: float | None = from_answers(
+        lambda answers: metrics.nll(answers.probabilities, answers.labels),
+        "Negative log-likelihood (NLL)",
+        "Mean negative log-likelihood in nats.",
+        question="probabilities",
+        more="Proper: the truth alone is best.",
+        range="0 up, 0 best",
+        misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to 708 nats",
+        formula="-mean ln p_label",
+        summary=Column("NLL"),
+    )
+    brier: float | None = from_answers(
+        lambda answers: metrics.brier(answers.probabilities, answers.labels),
+        "Brier score",
+        "Mean squared distance between probabilities and truth, over all classes.",
+        question="probabilities",
+        more="Proper, and bounded.",
+        range="0 to 2, 0 best",
+        misleads="data sets are compared: it contains their difficulty",
+        formula="mean Σ_k (p_k - y_k)²",
+        source="Brier 1950",
+        summary=Column("Brier"),
+    )
+    brier_reliability: float | None = from_answers(
+        lambda answers: answers.brier_parts.reliability,
+        "Reliability",
+        "The parts of the Brier score: miscalibration, how well cases are told apart, difficulty of the data, and what "
+        "differs inside bins.",
+        question="probabilities",
+        more="They add up exactly.",
+        range="each ≥ 0 but `brier_within`",
+        misleads="bins hold few answers: reliability and resolution both rise by chance",
+        formula="reliability - resolution + uncertainty + within = brier",
+        source="Murphy 1973, Stephenson 2008",
+    )
+    brier_resolution: float | None = from_answers(
+        lambda answers: answers.brier_parts.resolution,
+        "Resolution",
+        "How well cases are told apart.",
+        documented_with="brier_reliability",
+    )
+    brier_uncertainty: float | None = from_answers(
+        lambda answers: answers.brier_parts.uncertainty,
+        "Uncertainty",
+        "Difficulty of the data.",
+        documented_with="brier_reliability",
+    )
+    brier_within: float | None = from_answers(
+        lambda answers: answers.brier_parts.within,
+        "Within bins",
+        "What differs inside bins.",
+        documented_with="brier_reliability",
+    )
+    classwise_ece: float | None = from_answers(
+        lambda answers: classwise_ece(answers.classes),
+        "Classwise ECE",
+        "The ECE of every class's own probability, averaged over classes.",
+        more="Sees errors beyond the top label.",
+        range="0 to 1",
+        misleads="there are many classes: most p are near 0 and pull it down. Its z is cautious then",
+        formula="mean over k of ECE of (p_k, label = k)",
+        source="Kull 2019",
+        floor="classwise_noise_floor",
+        further=Column("classwise ECE"),
+    )
+    classwise_noise_floor: float | None = from_answers(
+        lambda answers: classwise_noise_floor(answers.classes),
+        "Noise floor of the classwise ECE",
+        "The classwise ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="classwise_ece",
+    )
+    classwise_z: float | None = from_answers(
+        lambda answers: classwise_z(answers.classes),
+        "z of the classwise ECE",
+        "Standard deviations by which the classwise ECE exceeds its floor.",
+        documented_with="classwise_ece",
+        digits=1,
+    )
+    equal_mass_ece: float | None = from_answers(
+        lambda answers: metrics.ece(answers.equal_mass),
+        "Equal-mass ECE",
+        "The ECE with bins of equally many answers.",
+        more="Fairer where nearly all confidences are near 1.",
+        range="0 to 1",
+        misleads="compared across data sets: the bins differ. Has its own floor and z",
+        formula="as `ece`, quantile bins",
+        source="Nguyen 2015, Nixon 2019",
+        floor="equal_mass_noise_floor",
+        further=Column("equal-mass ECE"),
+    )
+    equal_mass_noise_floor: float | None = from_answers(
+        lambda answers: metrics.noise_floor(answers.equal_mass),
+        "Noise floor of the equal-mass ECE",
+        "The equal-mass ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="equal_mass_ece",
+    )
+    equal_mass_z: float | None = from_answers(
+        lambda answers: metrics.ece_z(answers.equal_mass),
+        "z of the equal-mass ECE",
+        "Standard deviations by which the equal-mass ECE exceeds its floor.",
+        documented_with="equal_mass_ece",
+        digits=1,
+    )
+    smooth_ece: float | None = from_answers(
+        lambda answers: smooth.smooth_ece(answers.smooth),
+        "Smooth ECE",
+        "The calibration error without bins: smoothed residuals, with the kernel as wide as the error is large.",
+        more="Does not jump when a confidence crosses an edge.",
+        range="0 to 1",
+        misleads="read as if it were the ECE: it is smaller where errors alternate quickly. Has its own floor and z",
+        formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
+        source="Blasiok & Nakkiran 2023",
+        floor="smooth_noise_floor",
+        further=Column("smooth ECE"),
+    )
+    smooth_noise_floor: float | None = from_answers(
+        lambda answers: smooth.smooth_noise_floor(answers.smooth),
+        "Noise floor of the smooth ECE",
+        "The smooth ECE that a perfectly calibrated model would show on as many labels.",
+        documented_with="smooth_ece",
+    )
+    smooth_z: float | None = from_answers(
+        lambda answers: smooth.smooth_z(answers.smooth),
+        "z of the smooth ECE",
+        "Standard deviations by which the smooth ECE exceeds its floor.",
+        documented_with="smooth_ece",
+        digits=1,
+    )
+    auroc: float | None = from_answers(
+        lambda answers: class_auroc(answers.probabilities, answers.labels),
+        "AUROC",
+        "How often a positive case scores above a negative one (two classes: class 1; more: mean of each against the "
+        "rest).",
+        question="ranking",
+        range="0 to 1, .5 is chance",
+        misleads="positives are rare; it says nothing of calibration",
+        formula="(wins + ties/2) / pairs",
+        source="Hanley & McNeil 1982",
+        further=Column("AUROC", place=3),
+    )
+    aurc: float | None = from_answers(
+        lambda answers: aurc(answers.confidence, answers.correct),
+        "AURC",
+        "Mean error rate when answers are kept from the most confident down.",
+        question="ranking",
+        range="0 to 1, 0 best",
+        misleads="models of different accuracy are compared",
+        formula="mean over k of the error rate of the top k",
+        source="Geifman 2017",
+        further=Column("AURC", place=3),
+    )
+    excess_aurc: float | None = from_answers(
+        lambda answers: excess_aurc(answers.confidence, answers.correct),
+        "Excess AURC",
+        "`aurc` above that of a perfect order of the same answers.",
+        question="ranking",
+        range="0 to 1, 0 best",
+        misleads="accuracy matters: it ignores it on purpose",
+        formula="aurc - aurc of (c, c)",
+        source="Geifman 2019",
+    )
 
     @classmethod
-    def from_sums(cls, sums: BinSums, **others: float | None) -> "Measures":
-        """Compute what the sums tell; `others` are taken as they are."""
-        ece_interval, gap_interval = metrics.ece_interval(sums), metrics.signed_gap_interval(sums)
-        return cls(
-            n=sums.total,
-            accuracy=metrics.accuracy(sums),
-            mean_confidence=metrics.mean_confidence(sums),
-            ece=metrics.ece(sums),
-            ece_lower=ece_interval.lower,
-            ece_upper=ece_interval.upper,
-            noise_floor=metrics.noise_floor(sums),
-            ece_z=metrics.ece_z(sums),
-            mce=metrics.mce(sums),
-            signed_gap=metrics.signed_gap(sums),
-            signed_gap_lower=gap_interval.lower,
-            signed_gap_upper=gap_interval.upper,
-            debiased_rms=metrics.debiased_rms(sums),
-            **others,
-        )
+    def from_sums(cls, sums: BinSums) -> "Measures":
+        """Compute what bin sums give; the other measures are None.
+
+        >>> Measures.from_sums(BinSums.from_predictions([0.9, 0.9], [True, False])).signed_gap
+        0.4
+        """
+        return cls(**_of_bins(sums))
 
     @classmethod
     def from_probabilities(
         cls, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT
     ) -> "Measures":
-        """Compute all measures from probabilities (N, K) and labels (N,).
+        """Compute all measures.
+
+        Args:
+            probabilities: (N, K), in [0, 1].
+            labels: (N,) integers in 0..K-1.
+            bin_count: bins of equal width, and of equal mass.
+
+        Raises:
+            ValueError: shapes that do not match, or values out of range.
 
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
         0.5
         """
-        p, y = np.asarray(probabilities), np.asarray(labels)
-        confidence, predicted = metrics.top_label(p)
-        correct = predicted == y
-        return cls.from_sums(
-            BinSums.from_predictions(confidence, correct, bin_count),
-            nll=metrics.nll(p, y),
-            brier=metrics.brier(p, y),
-            **_of_classes(p, y, bin_count),
-            **_of_answers(confidence, correct, bin_count),
-            auroc=auroc.class_auroc(p, y),
-        )
+        answers = LabeledAnswers(probabilities, labels, bin_count)
+        of_answers: dict[str, Any] = {each.name: each.answers(answers) for each in MEASURES if each.answers}
+        return cls(**_of_bins(answers.bins), **of_answers)
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return plain data for JSON; what is not a number becomes None."""
-        values = dataclasses.asdict(self)
+        """Return plain data for JSON; NaN and infinities become None."""
+        values = {each.name: getattr(self, each.name) for each in MEASURES}
         return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in values.items()
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
         }
 
 
-def _of_classes(p: npt.NDArray[Any], labels: npt.NDArray[Any], bin_count: int) -> dict[str, float]:
-    sums = class_sums(p, labels, bin_count)
-    parts = dataclasses.asdict(brier_parts(sums))
-    return {f"brier_{name}": value for name, value in parts.items()} | {
-        "classwise_ece": classwise_ece(sums),
-        "classwise_noise_floor": classwise_noise_floor(sums),
-        "classwise_z": classwise_z(sums),
-    }
+MEASURES: tuple[Measure, ...] = entries(Measures)
 
 
-def _of_answers(confidence: npt.NDArray[Any], correct: npt.NDArray[Any], bin_count: int) -> dict[str, float]:
-    equal, smoothed = (
-        equal_mass_sums(confidence, correct, bin_count),
-        smooth.SmoothSums.from_predictions(confidence, correct),
-    )
-    return {
-        "equal_mass_ece": metrics.ece(equal),
-        "equal_mass_noise_floor": metrics.noise_floor(equal),
-        "equal_mass_z": metrics.ece_z(equal),
-        "smooth_ece": smooth.smooth_ece(smoothed),
-        "smooth_noise_floor": smooth.smooth_noise_floor(smoothed),
-        "smooth_z": smooth.smooth_z(smoothed),
-        "aurc": selective.aurc(confidence, correct),
-        "excess_aurc": selective.excess_aurc(confidence, correct),
-    }
+def _of_bins(sums: BinSums) -> dict[str, Any]:
+    return {each.name: each.bins(sums) for each in MEASURES if each.bins}

@@ -5,10 +5,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
-
-FURTHER_COLUMNS = ("", "classwise ECE", "equal-mass ECE", "smooth ECE", "debiased RMS", "z of ECE", "AUROC", "AURC")
 
 
 def evaluation_tables(evaluation: Mapping[str, Any]) -> list[RenderableType]:
@@ -25,17 +23,12 @@ def evaluation_tables(evaluation: Mapping[str, Any]) -> list[RenderableType]:
             [measures_row(name, measures) for name, measures in lines.items()],
         ),
         "",
-        table("Further measures (floors in parentheses)", FURTHER_COLUMNS, [_further(*line) for line in lines.items()]),
+        table(
+            "Further measures (floors in parentheses)", FURTHER_COLUMNS, [further_row(*line) for line in lines.items()]
+        ),
         "* fitted on these very answers, so its figures flatter it; ~ may change the predicted class\n",
         *_promises(evaluation),
     ]
-
-
-def _further(name: str, measures: Mapping[str, float | None]) -> list[str]:
-    kinds = ("classwise", "equal_mass", "smooth")
-    pairs = [f"{figure(measures[f'{kind}_ece'])} ({figure(measures[f'{kind}_noise_floor'])})" for kind in kinds]
-    others = [figure(measures["debiased_rms"]), figure(measures["ece_z"], 1)]
-    return [name, *pairs, *others, figure(measures["auroc"]), figure(measures["aurc"])]
 
 
 def _promises(evaluation: Mapping[str, Any]) -> list[str]:

@@ -1,23 +1,36 @@
-"""The columns in which a set of measures is printed, the same in every table."""
+"""The columns in which a set of measures is printed, the same in every table; the table of measures names them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from calibration.measure_table import Column, Measure
+from calibration.measures import MEASURES
 from candor.terminal.tables import figure, interval
 
-MEASURES_COLUMNS = ("", "n", "accuracy", "ECE", "95 % interval", "floor", "MCE", "gap", "NLL", "Brier")
+
+def _columns(named: Iterable[tuple[Column | None, Measure]]) -> list[tuple[str, Measure]]:
+    chosen = [(column, measure) for column, measure in named if column is not None]
+    return [(column.title, measure) for column, measure in sorted(chosen, key=lambda pair: pair[0].place)]
+
+
+_SUMMARY = _columns((measure.summary, measure) for measure in MEASURES)
+_FURTHER = _columns((measure.further, measure) for measure in MEASURES)
+MEASURES_COLUMNS = ("", *(title for title, _ in _SUMMARY))
+FURTHER_COLUMNS = ("", *(title for title, _ in _FURTHER))
 
 
 def measures_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
     """Return a row under MEASURES_COLUMNS; `measures` as `calibration.measures.Measures.as_dict` returns them."""
-    return [
-        name,
-        figure(measures["n"], 0),
-        figure(measures["accuracy"]),
-        figure(measures["ece"]),
-        interval(measures["ece_lower"], measures["ece_upper"]),
-        figure(measures["noise_floor"]),
-        figure(measures["mce"]),
-        figure(measures["signed_gap"], sign=True),
-        figure(measures.get("nll")),
-        figure(measures.get("brier")),
-    ]
+    return [name, *(_cell(measure, measures) for _, measure in _SUMMARY)]
+
+
+def further_row(name: str, measures: Mapping[str, float | None]) -> list[str]:
+    """Return a row under FURTHER_COLUMNS, with noise floors in parentheses."""
+    return [name, *(_cell(measure, measures) for _, measure in _FURTHER)]
+
+
+def _cell(measure: Measure, measures: Mapping[str, float | None]) -> str:
+    value = measures.get(measure.name)
+    if measure.upper:
+        return interval(value, measures.get(measure.upper))
+    shown = figure(value, measure.digits, sign=measure.signed)
+    return f"{shown} ({figure(measures.get(measure.floor))})" if measure.floor else shown

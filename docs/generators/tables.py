@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Final, get_args
 
+from calibration.measure_table import Question
 from docs.generators.command_line import command_line
+from docs.generators.measures import measures
 from docs.generators.routes import routes
 from docs.generators.server import errors, metrics, settings
 
 GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "command-line": command_line,
     "errors": errors,
+    **{f"measures-{question}": partial(measures, question) for question in get_args(Question)},
     "metrics": metrics,
     "routes": routes,
     "settings": settings,

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from calibration import metrics
+from calibration.measures import MEASURES
 from monitoring.feedback import pending
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
@@ -17,14 +17,7 @@ from monitoring.ledger.schema import monitor_state
 from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
-_GAUGES = {
-    "candor_calibration_ece_ratio": "Expected calibration error over the window.",
-    "candor_calibration_noise_floor_ratio": "ECE that a calibrated model would show on as many labels.",
-    "candor_calibration_overconfidence_ratio": "Mean confidence minus accuracy.",
-    "candor_calibration_overconfidence_lower_ratio": "Lower end of its 95 % interval.",
-    "candor_calibration_overconfidence_upper_ratio": "Upper end of its 95 % interval.",
-    "candor_calibration_labels": "Labelled answers in the window.",
-}
+_GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
 _PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
 _log = logging.getLogger(__name__)
 
@@ -67,7 +60,8 @@ class WindowGauges(Collector):
         yield from (*windows, waiting)
 
     def _families(self) -> list[GaugeMetricFamily]:
-        windows = [GaugeMetricFamily(*gauge, labels=("model", "version", "window")) for gauge in _GAUGES.items()]
+        labels = ("model", "version", "window")
+        windows = [GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES]
         return [*windows, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
@@ -84,6 +78,5 @@ def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[floa
     values: dict[str, tuple[float, ...]] = {}
     for window in WINDOWS:
         sums = window_sums(connection, calibration_id, read_window(window), now_ns=0).labeled
-        gap = (metrics.signed_gap(sums), *metrics.signed_gap_interval(sums))
-        values[window] = (metrics.ece(sums), metrics.noise_floor(sums), *gap, float(sums.total))
+        values[window] = tuple(float(measure.bins(sums)) for _, measure in _GAUGES if measure.bins)
     return values

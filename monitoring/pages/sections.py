@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any, NamedTuple
 
+from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
 from monitoring.findings.timeline import VersionedEntry
 from monitoring.pages.day_chart import Mark, day_chart
@@ -15,15 +16,7 @@ from monitoring.reports.report import Report
 
 _SLICE_LIMIT = 12  # rows of the table of slices
 _MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
-_MEASURES = (
-    ("ece", "Calibration error (ECE)", "average distance between confidence and accuracy, bin by bin"),
-    ("noise_floor", "Noise floor", "the ECE that chance alone gives a perfect model on as many labels"),
-    ("debiased_rms", "Debiased error", "root mean square error with chance taken out"),
-    ("mce", "Largest error in a bin", "the worst bin; jumpy where a bin holds few answers"),
-    ("signed_gap", "Confidence minus accuracy", "above zero: too sure of itself"),
-    ("accuracy", "Accuracy", "answers that were right"),
-    ("mean_confidence", "Mean confidence", "how sure it was of them"),
-)
+_MEASURES = sorted((each for each in MEASURES if each.page), key=lambda each: each.question != "calibration")
 
 
 class Bar(NamedTuple):
@@ -93,9 +86,9 @@ def _percent_of(ece: float | None, full: float) -> int:
 
 
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
-    for key, title, explanation in _MEASURES:
-        now, card = getattr(report.measures, key), report.reference.get(key)
-        yield MeasureRow(title, explanation, now, card, signed=key == "signed_gap")
+    for measure in _MEASURES:
+        now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
+        yield MeasureRow(measure.title, measure.text, now, card, measure.signed)
 
 
 def _day(entry: VersionedEntry) -> int:

@@ -73,7 +73,7 @@ def test_the_page_leads_with_the_verdict_and_explains_every_number(found: PageDa
     assert found.report.verdict in page
     assert found.report.recommendation.worried in page
     assert f"{100 * found.report.measures.ece:.1f} %" in page
-    assert "the ECE that chance alone gives" in page
+    assert "The ECE that a perfectly calibrated model would show" in page
     assert 'http-equiv="refresh"' in page
     assert "light-dark(" in page
 

@@ -1,0 +1,66 @@
+"""Probabilities with their labels, and the sums that several measures share, each computed at most once."""
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration import metrics
+from calibration.bins import BIN_COUNT, BinSums, FloatArray, IntArray
+from calibration.brier_parts import BrierParts, brier_parts
+from calibration.classwise import ClassSums, class_sums
+from calibration.equal_mass import equal_mass_sums
+from calibration.smooth import SmoothSums
+
+
+class LabeledAnswers:
+    """Answers whose labels are known.
+
+    >>> LabeledAnswers([[0.1, 0.9], [0.7, 0.3]], [1, 1]).correct
+    array([ True, False])
+    """
+
+    def __init__(self, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> None:
+        """Take probabilities (N, K) and labels (N,) in 0..K-1."""
+        self.probabilities = np.asarray(probabilities)
+        self.labels = np.asarray(labels)
+        self.bin_count = bin_count
+
+    @cached_property
+    def _top(self) -> tuple[FloatArray, IntArray]:
+        return metrics.top_label(self.probabilities)
+
+    @property
+    def confidence(self) -> FloatArray:
+        """(N,) the largest probability of each answer."""
+        return self._top[0]
+
+    @cached_property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether the predicted class is the label."""
+        return np.asarray(self._top[1] == self.labels)
+
+    @cached_property
+    def bins(self) -> BinSums:
+        """The sums per confidence bin."""
+        return BinSums.from_predictions(self.confidence, self.correct, self.bin_count)
+
+    @cached_property
+    def equal_mass(self) -> BinSums:
+        """The sums per bin of equally many answers."""
+        return equal_mass_sums(self.confidence, self.correct, self.bin_count)
+
+    @cached_property
+    def smooth(self) -> SmoothSums:
+        """The residuals along the confidence, for the measures without bins."""
+        return SmoothSums.from_predictions(self.confidence, self.correct)
+
+    @cached_property
+    def classes(self) -> ClassSums:
+        """The sums per bin of each class's own probability."""
+        return class_sums(self.probabilities, self.labels, self.bin_count)
+
+    @cached_property
+    def brier_parts(self) -> BrierParts:
+        """The four parts of the Brier score."""
+        return brier_parts(self.classes)
