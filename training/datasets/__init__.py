@@ -1,4 +1,4 @@
-"""Labelled images: finding them, reading them, and the nouns they come as."""
+"""Labeled images: find them on disk, check them, split them."""
 
 from training.datasets.dataset import ArrayImages, Dataset, FileImages, ImageSource, Split, fingerprint
 from training.datasets.layouts import LAYOUTS

@@ -1,4 +1,4 @@
-"""From a layout's listing to a data set: check the files, draw the splits that are missing, refuse leakage."""
+"""From a layout's listing to a data set: check the files, draw missing splits, refuse leakage."""
 
 import hashlib
 import re
@@ -23,9 +23,9 @@ TEST_SHARE = 0.2
 
 
 def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent) -> Dataset:
-    """The data set that `listing` describes. `cache` is a folder that keeps what was found in the files.
+    """Build the data set that `listing` describes. The folder `cache` keeps the results of checking files.
 
-    Raises CorruptDataset, LeakingSplits, or BadDataset for splits that cannot be used or drawn.
+    Raises CorruptDataset, LeakingSplits, or BadDataset if splits cannot be used or drawn.
     """
     store = cache / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:16]}.db" if cache else None
     facts = inspect([each.path for each in listing.records], frames=options.frames, cache=store, progress=progress)
@@ -53,23 +53,24 @@ def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, prog
 
 
 def watertight(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
-    """The same data set, with a note of what its splits share if they are published or sharing is allowed.
+    """Check that no two splits share images or groups.
 
-    Raises LeakingSplits otherwise.
+    For published splits, and with `allow`, the returned data set has a note about what they share. Otherwise sharing
+    raises LeakingSplits.
     """
     found = overlaps(dataset.splits)
     if not found:
         return dataset
     if not published and not allow:
         raise LeakingSplits(source, found)
-    why = "the published splits share images; figures on them are too good by that" if published else "allowed leakage"
+    why = "the published splits share images, which flatters figures on them" if published else "allowed leakage"
     return replace(dataset, notes=(*dataset.notes, *(f"{why}: {each}" for each in found)))
 
 
 def _usable(listing: Listing, facts: dict[Path, Facts], *, limit: float) -> tuple[list[Record], tuple[Excluded, ...]]:
-    """Records whose file can be read, and the others. Raises CorruptDataset if those exceed their share."""
+    """Separate readable from corrupt files. Raises CorruptDataset if the share of corrupt files exceeds `limit`."""
     if not listing.records:
-        raise BadDataset(listing.root, f"holds no labelled images in the layout {listing.layout!r}")
+        raise BadDataset(listing.root, f"holds no labeled images in the layout {listing.layout!r}")
     reasons = {each.path: facts[each.path].reason for each in listing.records}
     corrupt = tuple(Excluded(path, reason) for path, reason in reasons.items() if reason is not None)
     if len(corrupt) > limit * len(reasons):
@@ -80,7 +81,7 @@ def _usable(listing: Listing, facts: dict[Path, Facts], *, limit: float) -> tupl
 def _grouped(
     listing: Listing, records: list[Record], facts: dict[Path, Facts], *, pattern: str | None
 ) -> tuple[list[Record], list[str]]:
-    """Records with their group by `pattern`, else by the layout, else by the DICOM PatientID."""
+    """Set the group of each record: by `pattern`, else by the layout, else by the DICOM PatientID."""
     if pattern is not None:
         return [replace(each, group=_match(listing.root, each.path, pattern)) for each in records], []
     if any(each.group is not None for each in records):
@@ -88,13 +89,13 @@ def _grouped(
     patients = {facts[each.path].patient for each in records} - {None}
     if len(patients) == 1:
         return records, [
-            "every DICOM file names the same patient: not used as a group; give a group pattern if need be"
+            "all DICOM files have the same PatientID, so it is not used as a group; give a group pattern if needed"
         ]
     return [replace(each, group=facts[each.path].patient) for each in records], []
 
 
 def _match(root: Path, path: Path, pattern: str) -> str:
-    """The part of the file name (of the path below `root`, if the pattern has a slash) that names the group.
+    """The group that `pattern` finds in the file name, or in the path below `root` if the pattern has a slash.
 
     >>> _match(Path("d"), Path("d/cat/p12_3.png"), "(p[0-9]+)_")
     'p12'
@@ -114,13 +115,13 @@ def _match(root: Path, path: Path, pattern: str) -> str:
 def _drawn(
     listing: Listing, records: list[Record], facts: dict[Path, Facts], *, by_group: bool, options: LoadOptions
 ) -> list[Record]:
-    """Records with a split each: those they came with, a val drawn from train if there is none, or all three drawn."""
+    """Give each record a split: keep those given, draw val from train if it is missing, or draw all three."""
     given = {each.split for each in records}
     if given == {"train", "val", "test"}:
         return records
     if given not in ({None}, {"train", "test"}):
         names = ", ".join(sorted(each or "(none)" for each in given))
-        raise BadDataset(listing.root, f"has the splits {names}; expected train and test, or with val, or none at all")
+        raise BadDataset(listing.root, f"has the splits {names}; expected train and test, train, val and test, or none")
     groups = [each.group if by_group else None for each in records]
     units = joined(groups, [facts[each.path].digest for each in records])
     splits = np.array([each.split or "train" for each in records], dtype=object)
@@ -139,7 +140,7 @@ def _part(
 
 
 def _splits(root: Path, records: list[Record], facts: dict[Path, Facts]) -> dict[SplitName, Split]:
-    """The splits, their groups numbered alike; an image of no known group is a group by itself."""
+    """The splits, with one numbering of groups for all; an image of unknown group is a group of its own."""
     grouped = any(each.group is not None for each in records)
     keys = sorted({_unit(each) for each in records}) if grouped else []
     numbers = {key: number for number, key in enumerate(keys)}
@@ -165,17 +166,17 @@ def _split(
 
 
 def _missing_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
-    """Notes of classes without an image in val or test. Raises BadDataset for an empty split, or a gap in train."""
+    """Notes on classes without images in val or test. Raises BadDataset if a split is empty or train lacks a class."""
     notes: list[str] = []
     for name, split in splits.items():
         absent = [each for label, each in enumerate(listing.classes) if not (split.labels == label).any()]
         if len(absent) == len(listing.classes) or (absent and name == "train"):
             raise BadDataset(
                 listing.root,
-                f"{name} has no image of {', '.join(absent)}; give more images or groups, or a split of your own",
+                f"{name} has no image of {', '.join(absent)}; add images or groups, or provide your own split",
             )
         if absent:
-            notes.append(f"{name} has no image of {', '.join(absent)}: nothing is measured for that there")
+            notes.append(f"{name} has no image of {', '.join(absent)}, so nothing is measured for that class there")
     return notes
 
 

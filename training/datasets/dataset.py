@@ -1,7 +1,7 @@
-"""The nouns of labelled images: Dataset, Split, ImageSource, and the fingerprint that names their content.
+"""Dataset, Split and ImageSource, and the fingerprint of their content.
 
-Images stay encoded or as raw arrays until a network asks for them at its own input size; they become input through
-`model_store.image`, the code that serving runs, so that training and serving cannot see different pixels.
+Images stay encoded or as raw arrays until a network needs them at its input size. `model_store.image`, the code that
+serving runs, converts them, so training and serving cannot see different pixels.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from training.datasets.records import SPLIT_NAMES, Excluded, Frames, SplitName, 
 
 
 class ImageSource(Protocol):
-    """A sequence of images, read one at a time."""
+    """A sequence of images, each read when needed."""
 
     def __len__(self) -> int: ...
 
@@ -31,7 +31,7 @@ class ImageSource(Protocol):
         """Image `index` as the network's input, uint8 (C, H, W)."""
 
     def encoded(self, index: int) -> bytes:
-        """Image `index` as the file a client would send: decoding it gives exactly `input`."""
+        """Image `index` as a client would send it; decoding it gives exactly `input`."""
 
     def digest(self, index: int) -> bytes:
         """Hash of the image's content."""
@@ -60,7 +60,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images in files of their own, opened when asked for; `digests` are their SHA-256, where already known."""
+    """One file per image, opened when needed; `digests` are the SHA-256 of the files, if already known."""
 
     paths: Sequence[Path]
     digests: Sequence[bytes] | None = None
@@ -85,9 +85,9 @@ class FileImages:
 class Split:
     """Images and their labels, int64 (N,), indices into the data set's classes.
 
-    `groups`, int64 (N,), numbers each image's patient or slide, alike in all splits of a data set; one of
-    which nothing is known is alone in its group. None if no image's group is known.
-    `names` are the images' paths below the data set's folder; None if the images are no files.
+    `groups`, int64 (N,), numbers the patient or slide of each image, with one numbering for all splits. An image of
+    unknown group is a group of its own. None if no group is known.
+    `names` are the paths of the images below the data set's folder; None if the images are not files.
     """
 
     images: ImageSource
@@ -121,12 +121,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Splits of labelled images that share their classes.
+    """Splits of labeled images with the same classes.
 
-    `channels` is what the images carry (1 gray, 3 colour); `size` their usual longest side in pixels, from which a
-    network's input size can be chosen; `fingerprint` a SHA-256 over classes, labels and image content. `window` and
-    `frames` belong to the model's input where the images are DICOM. `excluded` are the images left out, `notes` what
-    whoever trains on the data should know, in sentences.
+    `channels` is 1 for gray and 3 for color images. `size` is their usual longest side in pixels, from which the input
+    size of a network is chosen. `fingerprint` is a SHA-256 over classes, labels and image content. `window` and
+    `frames` say how DICOM images become input. `excluded` lists the images left out; `notes` are sentences for the
+    user who trains on the data.
     """
 
     name: str
@@ -149,7 +149,7 @@ class Dataset:
 
 
 def fingerprint(classes: Sequence[str], splits: Mapping[SplitName, Split]) -> str:
-    """SHA-256 (hex) that changes with any class name, label, pixel, or the order of images in a split."""
+    """SHA-256 (hex) of class names, labels, pixels, and the order of images in each split."""
     digest = hashlib.sha256("\0".join(classes).encode())
     for name in SPLIT_NAMES:
         split = splits[name]

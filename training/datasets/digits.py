@@ -1,10 +1,10 @@
-"""scikit-learn's bundled digits with a corrupted test split: the story's offline stand-in for real images.
+"""scikit-learn's bundled digits with a corrupted test split: the demo's data where no real images are available.
 
-Train and validation are clean. The test split is what a badly mounted, worse camera would see: every image turned by
-up to 50 degrees either way, a blur, less contrast, sensor noise. A turned digit is often taken for another with full
-confidence, so accuracy falls much further than confidence does, as with a chest X-ray model in another hospital. Blur
-and noise alone would not do: DCA answers them with fitting doubt. The corruption is drawn once from a fixed seed, so
-that the data set is the same for every training seed.
+Train and validation are clean. The test split imitates a worse, badly mounted camera: each image is rotated by up to
+50 degrees either way, blurred, lowered in contrast, and noisy. Models often mistake a rotated digit for another one
+with full confidence, so accuracy falls much more than confidence, as with a chest X-ray model in another hospital. Blur
+and noise alone would not suffice: DCA lowers its confidence for them. A fixed seed draws the corruption, so the data
+set is the same for every training seed.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def read_digits() -> Dataset:
 
 
 def corrupted(pixels: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
-    """Turned, blurred, flattened and noisy copies of gray images, uint8 (N, H, W)."""
+    """Rotated, blurred, flattened and noisy copies of gray images, uint8 (N, H, W)."""
     generator = np.random.default_rng(seed)
     angles = generator.uniform(-TURN, TURN, size=len(pixels))
     turned = [

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set. Each error says what was found, what was expected, and what to do."""
+"""Errors of data sets. Each message says what was found, what was expected, and what to do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from training.errors import TrainingError
 
 
 class DataNotFound(TrainingError, FileNotFoundError):
-    """No data set where one was asked for, or the download did not succeed."""
+    """There is no data set at the given place, or its download failed."""
 
 
 class BadDataset(TrainingError, ValueError):
-    """Files are there, but they are not a data set that can be trained on."""
+    """The files exist, but training cannot use them as a data set."""
 
     def __init__(self, path: Path | str, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -21,7 +21,7 @@ class BadDataset(TrainingError, ValueError):
 
 
 class CorruptDataset(BadDataset):
-    """More image files are missing or damaged than is allowed."""
+    """Too many image files are missing or damaged."""
 
     def __init__(self, path: Path | str, corrupt: Sequence[Excluded], *, total: int, limit: float) -> None:
         examples = "; ".join(f"{each.path}: {each.reason}" for each in corrupt[:3])
@@ -34,12 +34,12 @@ class CorruptDataset(BadDataset):
 
 
 class LeakingSplits(BadDataset):
-    """The same image or the same patient stands in two splits."""
+    """Two splits share an image or a patient."""
 
     def __init__(self, path: Path | str, overlaps: Sequence[Overlap]) -> None:
         super().__init__(
             path,
             "; ".join(str(each) for each in overlaps) + "; figures would be too good. Remove them from one split, "
-            "leave the splits to be drawn, or accept it (--allow-leakage)",
+            "let Candor draw the splits, or accept the leakage (--allow-leakage)",
         )
         self.overlaps = tuple(overlaps)

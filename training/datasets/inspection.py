@@ -1,7 +1,7 @@
-"""Every image file is opened once, before training: is it whole, how large, what content, which patient?
+"""Check every image file once before training: is it intact, what are its size, content and patient?
 
-What was found is kept in a small SQLite file of the cache folder, by path, size and time of change, so that the second
-look at a data set costs a `stat` a file. A DICOM PatientID is kept as a hash only.
+A small SQLite file in the cache folder keeps the results by path, size and modification time, so a second check costs
+one `stat` per file. It keeps a DICOM PatientID only as a hash.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ from training.datasets.records import Frames
 from training.progress import Progress, silent
 
 STAGE = "check images"
-DECODER = 1  # raise it when files that were refused are now read, or the other way round
+DECODER = 1  # raise it when the decoder accepts or refuses other files than before
 BATCH = 256  # files between two writes to the cache
 GRAY_MODES = ("1", "L", "I", "F")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What one file is. `reason` says why it cannot be used, None if it can; sides are in pixels.
+    """What is known about one file: `reason` says why it cannot be used (None if it can); sides are in pixels.
 
     `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one.
     """
@@ -46,7 +46,7 @@ class Facts:
 def inspect(
     paths: Sequence[Path], *, frames: Frames, cache: Path | None, progress: Progress = silent
 ) -> dict[Path, Facts]:
-    """Facts of each file; opens those whose facts are not in the file `cache` yet."""
+    """Facts about each file; opens only files whose facts are not in the file `cache`."""
     stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
     found = {path: Facts(reason="there is no such file") for path in paths if path not in stamps}
     with closing(_open(cache)) as kept:
@@ -63,7 +63,7 @@ def inspect(
 
 
 def look(path: Path, *, frames: Frames) -> Facts:
-    """Open and decode one file; what is wrong with it is in the answer's `reason`."""
+    """Open and decode one file; if that fails, `reason` of the result says why."""
     try:
         data = path.read_bytes()
         image = open_image(data, frames=frames)
@@ -97,7 +97,7 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def _open(cache: Path | None) -> sqlite3.Connection:
-    """The cache, begun anew if it is not readable: it holds nothing that cannot be found again."""
+    """Open the cache. An unreadable one is replaced: everything in it can be computed again."""
     if cache is None:
         connection = sqlite3.connect(":memory:")
         connection.execute(SCHEMA)

@@ -1,9 +1,8 @@
-"""Images that stand on both sides of a split: the same content, or the same patient or slide. Near-duplicates are not
-looked for.
+"""Find images that two splits share: the same content, or the same patient or slide. Near-duplicates are not detected.
 
-A model that has seen a test image, or its patient, is measured on what it remembers: accuracy and calibration come out
-too good. So Candor refuses such splits, but for published ones, which everybody's figures share: there it says how
-many.
+A model that has seen a test image, or another image of its patient, is measured on what it remembers, so accuracy and
+calibration look better than they are. Candor refuses such splits. Published splits are the exception, since everybody
+reports figures on them; there a note says how many images are shared.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,7 +16,7 @@ EXAMPLES = 3
 
 
 def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:
-    """Everything that any two of the splits share, by content and, where groups are known, by group."""
+    """What any two splits share, by content and, if groups are known, by group."""
     found: list[Overlap] = []
     for first, second in combinations(SPLIT_NAMES, 2):
         one, two = splits[first], splits[second]
@@ -29,7 +28,7 @@ def overlaps(splits: Mapping[SplitName, Split]) -> tuple[Overlap, ...]:
 
 
 def duplicates(splits: Mapping[SplitName, Split]) -> dict[SplitName, int]:
-    """Images of each split whose content came before in the same split."""
+    """Number of images in each split that repeat an earlier one of the same split."""
     return {name: len(split) - len(set(split.digests)) for name, split in splits.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a layout finds on disk before any image is opened: records, and the listing that holds them."""
+"""What a layout finds on disk before any image is opened: records and their listing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,17 @@ SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 Window = tuple[float, float]  # DICOM window: center and width, in the units after the rescale (Hounsfield for CT)
-Frames = Literal["one", "first"]  # of a DICOM file with several frames: refuse it, or take the first
+Frames = Literal["one", "first"]  # a DICOM file with several frames: refuse it, or use the first
 
 NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled image file.
+    """One labeled image file.
 
-    `label` indexes the listing's classes. `group` names what must not be torn apart between splits, a patient or a
-    slide; None if the layout does not know it. `split` is the publisher's or the user's own; None if it is to be drawn.
+    `label` indexes the listing's classes. `group` names the patient or slide, whose images must stay in one
+    split; None if the layout does not know it. `split` is the publisher's or the user's; None if it will be drawn.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An image that the data set does without, and why."""
+    """An image that is left out, and why."""
 
     path: Path
     reason: str
@@ -37,11 +37,11 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything that a layout knows of a data set.
+    """Everything that a layout knows about a data set.
 
-    `published` says that the splits are a publisher's: images that stand on both sides of them are then told, not
-    refused, since everybody's figures on this data contain them. `split_by_group` False draws image by image even where
-    groups are known, as a paper may have done. `excluded` are known defects, which do not count as corrupt files.
+    `published` means that a publisher made the splits: images that they share are then noted, not refused, since
+    everybody's figures on this data contain them. With `split_by_group=False` images are drawn one by one even if
+    groups are known, as some papers do. `excluded` are known defects, which do not count as corrupt files.
     """
 
     name: str
@@ -80,7 +80,7 @@ class LoadOptions:
 
     @property
     def frames(self) -> Frames:
-        """What the decoder does with several frames."""
+        """What the decoder does with a file of several frames."""
         return "first" if self.first_frame else "one"
 
 
@@ -88,7 +88,7 @@ class LoadOptions:
 class Overlap:
     """What two splits share.
 
-    `count` contents or groups stand in both; they are `images[0]` images of the one and `images[1]` of the other.
+    `count` contents or groups are in both: `images[0]` images of the first split and `images[1]` of the second.
     `examples` name pairs of images, "x.png = y.png".
     """
 

@@ -1,4 +1,4 @@
-"""A data set in figures and sentences: what was found, what was left out, what stands twice."""
+"""Report on a data set: what was found, what was left out, what is repeated."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ REPORT_FILE, EXCLUDED_FILE = "data.json", "excluded.csv"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """Plain data about a data set, fit for JSON."""
+    """The report as plain data for JSON."""
     return {
         "name": dataset.name,
         "layout": dataset.layout,
@@ -43,5 +43,5 @@ def write_report(dataset: Dataset, folder: Path) -> None:
 
 
 def _groups(split: Split) -> int | None:
-    """Different patients or slides in a split; None if they are not known."""
+    """Number of patients or slides in a split; None if unknown."""
     return None if split.groups is None else len(np.unique(split.groups))

@@ -1,4 +1,4 @@
-"""Random partitions of labelled images that keep the share of each class, and keep together what belongs together."""
+"""Random partitions of labeled images that keep the share of each class and do not separate groups."""
 
 from collections.abc import Hashable, Sequence
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed: int) -> list[NDArray[np.int64]]:
-    """Indices of disjoint parts that together cover `labels` (N,), each with every class in its share.
+    """Indices of disjoint parts that cover `labels` (N,), each part with its share of every class.
 
-    `shares` sum to 1. Rounding goes to the nearest image of each class; indices come back ascending, so that a part
-    does not depend on anything but labels, shares and seed.
+    `shares` sum to 1; counts are rounded per class. Indices are ascending, so a part depends only on labels, shares and
+    seed.
 
     >>> [part.tolist() for part in stratified_parts(np.array([0, 0, 0, 0, 1, 1, 1, 1]), (0.75, 0.25), seed=0)]
     [[0, 1, 2, 5, 6, 7], [3, 4]]
@@ -28,11 +28,11 @@ def stratified_parts(labels: NDArray[np.int64], shares: Sequence[float], *, seed
 def grouped_parts(
     labels: NDArray[np.int64], groups: NDArray[np.int64], shares: Sequence[float], *, seed: int
 ) -> list[NDArray[np.int64]]:
-    """As `stratified_parts`, but images (N,) of one group never part; shares are met as closely as groups allow.
+    """Like `stratified_parts`, but images (N,) of one group stay together; shares are met as closely as groups allow.
 
-    Groups come in random order, not by size, which would put the large patients on one side; each goes to the part that
-    is emptiest, relative to its share, in the classes that the group brings, unless it would overfill that part by more
-    than half of itself. Where no two images share a group, this is `stratified_parts`, with the same outcome.
+    Groups come in random order; ordered by size, the large patients would all end up in one part. Each group goes to
+    the part that is emptiest, relative to its share, in the group's classes, unless it would overfill that part by more
+    than half the group. If no two images share a group, the result is that of `stratified_parts`.
 
     >>> labels, groups = np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.array([5, 5, 5, 5, 7, 7, 7, 7])
     >>> [part.tolist() for part in grouped_parts(labels, groups, (0.5, 0.5), seed=0)]
@@ -56,7 +56,7 @@ def grouped_parts(
 
 
 def joined(*keys: Sequence[Hashable | None]) -> NDArray[np.int64]:
-    """Number of the set that each item belongs to, int64 (N,): items that share any key that is not None are one set.
+    """Number of the set of each item, int64 (N,): items that share a key other than None are in one set.
 
     >>> joined(["a", "a", None, "b"], [1, 2, 3, 2]).tolist()
     [0, 0, 2, 0]

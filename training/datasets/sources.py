@@ -1,4 +1,4 @@
-"""Where a data set comes from: an explicit source, a data folder, a download, or the bundled digits, in this order."""
+"""Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this order."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ DEFAULT_NAME = "pneumoniamnist"
 
 @dataclass(frozen=True)
 class FoundDataset:
-    """A data set and how it was come by; `note` is a sentence for the user."""
+    """A data set and its origin; `note` is a sentence for the user."""
 
     dataset: Dataset
     origin: Origin
@@ -42,21 +42,21 @@ def load_dataset(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Dataset:
-    """The data set that `source` names, its files checked and its splits free of leakage.
+    """Load the data set that `source` names; its files are checked and its splits free of leakage.
 
     Args:
         source: a folder, a CSV file or a MedMNIST .npz; the word `digits`; or the name of a published MedMNIST set
             (`pneumoniamnist`, `pathmnist_64`), which is downloaded into `cache`.
-        layout: one of `medmnist` and LAYOUTS; None recognizes it.
-        group_pattern: regular expression whose first group, in the file name (in the path below the data set's folder,
-            if the pattern has a slash), names the patient or slide; its images stay in one split.
-        allow_leakage: go on where splits share images or groups; the data set's notes then tell it.
-        max_corrupt: share of image files, 0..1, that may be missing or damaged; they are left out and listed.
-        window: center and width by which gray DICOM is shown; None: the layout's, else each file's own.
-        first_frame: take the first frame of a DICOM file with several, instead of counting it as corrupt.
-        cache: folder that keeps downloads, and what was found in files, so that the next look is quick.
-        seed: draws the splits that the data lacks.
-        progress: told of the stages "download" and "check images".
+        layout: `medmnist` or one of LAYOUTS; None detects it.
+        group_pattern: regular expression whose first group names the patient or slide; its images stay in one split.
+            It is applied to the file name, or to the path below the data set's folder if the pattern has a slash.
+        allow_leakage: continue although splits share images or groups; the notes of the data set then say so.
+        max_corrupt: share of image files, 0..1, that may be missing or damaged. Those are left out and listed.
+        window: center and width of the window for gray DICOM; None: the layout's, else each file's own.
+        first_frame: use the first frame of a DICOM file that has several, instead of counting the file as corrupt.
+        cache: folder that keeps downloads and the results of checking files.
+        seed: seed for drawing the splits that the data lacks.
+        progress: called in the stages "download" and "check images".
 
     Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
@@ -78,21 +78,21 @@ def _published(name: str, options: LoadOptions, *, cache: Path | None, progress:
     if published_set(name) is not None and cache is not None:
         return _archive(download_medmnist(name, cache, progress=progress), options)
     raise DataNotFound(
-        f"no data at {name}: not a file, not a folder, not `{DIGITS}`, not a published MedMNIST name "
+        f"no data at {name}: expected a file, a folder, `{DIGITS}` or the name of a published MedMNIST set "
         f"({', '.join(sorted(MD5))})"
     )
 
 
 def _archive(path: Path, options: LoadOptions) -> Dataset:
-    """A MedMNIST file. Raises BadDataset for a group pattern, since its images have no names."""
+    """Read a MedMNIST file. Raises BadDataset if a group pattern is given, since its images have no names."""
     if options.group_pattern is not None:
-        raise BadDataset(path, "has no file names to which a group pattern could apply")
+        raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
     dataset = read_medmnist(path)
     return watertight(dataset, path, published=is_published(dataset), allow=options.allow_leakage)
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
-    """The layout and its root. Raises UnknownName for a layout that does not exist, BadDataset if it is not there."""
+    """The layout of the tree and its root. Raises UnknownName for an unknown layout, BadDataset if none fits."""
     if layout is not None and layout not in LAYOUTS:
         raise UnknownName("layout", layout, (MEDMNIST, *LAYOUTS))
     for each in LAYOUTS.values() if layout is None else (LAYOUTS[layout],):
@@ -100,7 +100,7 @@ def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
         if root is not None:
             return each, root
     trees = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
-    raise BadDataset(path, f"is not in the layout {layout or 'of any kind'}; expected {trees}")
+    raise BadDataset(path, f"is not in {f'the layout {layout}' if layout else 'any known layout'}; expected {trees}")
 
 
 def find_dataset(
@@ -113,10 +113,10 @@ def find_dataset(
     progress: Progress = silent,
     **options: Unpack[LoadArguments],
 ) -> FoundDataset:
-    """The demo's data: `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
+    """Load `source` if given, else PneumoniaMNIST from `data_folder` or the network, else digits.
 
-    `options` are further arguments of `load_dataset`, for an explicit source. An explicit source or a data folder that
-    does not exist is an error, never silently replaced. Only a failed download falls back to digits, as `note` tells.
+    `options` are further arguments of `load_dataset` for an explicit source. An explicit source or a data folder that
+    does not exist is an error. Only a failed download falls back to digits, and `note` says so.
     """
     if source is not None:
         dataset = load_dataset(source, cache=cache, seed=seed, progress=progress, **options)

@@ -147,7 +147,7 @@ class TestGroups:
 
     def test_too_few_groups_are_told(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 8, "b": 8})
-        with pytest.raises(BadDataset, match=r"has no image of .*give more images or groups"):
+        with pytest.raises(BadDataset, match=r"has no image of .*add images or groups"):
             load_dataset(root, group_pattern=".png")
 
     def test_a_class_that_a_split_lacks_is_told(self, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ class TestDicomFolder:
             pixels[0, 0] = at
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / f"{at}.dcm").write_bytes(dicom(pixels, PatientID="ANONYMOUS"))
-        assert "the same patient" in load_dataset(tmp_path).notes[0]
+        assert "the same PatientID" in load_dataset(tmp_path).notes[0]
 
 
 def test_a_layout_can_be_forced_and_must_be_there(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The ways in which labelled images lie on disk, a file a layout; the most particular is tried first.
+"""Layouts of labeled images on disk, one file per layout; detection tries the most specific first.
 
-A new layout is one file with a `Layout`, and one line here.
+To add a layout, write one file with a `Layout` and add one line here.
 """
 
 from training.datasets.layouts.ddsm import DDSM

@@ -1,9 +1,9 @@
-"""CBIS-DDSM, film mammograms (Lee et al. 2017): four tables and a tree of DICOM files, in either of its two forms.
+"""CBIS-DDSM, film mammograms (Lee et al. 2017): four tables and a tree of DICOM files, which has two forms.
 
-The tables {mass,calc}_case_description_{train,test}_set.csv have a row for each finding; an image with several takes
-the worst. Their paths, PATIENT_VIEW/study UID/series UID/000000.dcm, end in line breaks here and there, and fit the
-first form of the tree alone. The second names its folders by date and number, so there the SeriesInstanceUID is read
-from the files. DICOM's PatientID differs from view to view here; the group is the table's patient_id.
+The tables {mass,calc}_case_description_{train,test}_set.csv have one row per finding; an image with several findings
+gets the label of the worst. Their paths, PATIENT_VIEW/study UID/series UID/000000.dcm, sometimes end in line breaks and
+match only the first form of the tree. The second form names folders by date and number, so there the SeriesInstanceUID
+is read from the files. The DICOM PatientID differs between views, so the group is the table's patient_id.
 """
 
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,7 @@ LABELS = {"BENIGN": 0, "BENIGN_WITHOUT_CALLBACK": 0, "MALIGNANT": 1}
 
 
 def find(path: Path) -> Path | None:
-    """The folder at or below `path` that holds at least a table of train and one of test."""
+    """The folder at or below `path` with at least one table of train and one of test."""
 
     def fits(folder: Path) -> bool:
         return {split for name, split in TABLES.items() if (folder / name).is_file()} == {"train", "test"}
@@ -35,7 +35,7 @@ def find(path: Path) -> Path | None:
 
 
 def read(root: Path) -> Listing:
-    """The listing of `root`; an image that a table names and the tree lacks stands under the table's own path."""
+    """The listing of `root`; an image that the tree lacks keeps the path from its table."""
     records: dict[tuple[str, str], Record] = {}  # by view and series
     for name, split in TABLES.items():
         if (root / name).is_file():
@@ -51,9 +51,9 @@ def read(root: Path) -> Listing:
 def _enter(records: dict[tuple[str, str], Record], row: dict[str, str], split: SplitName, table: Path) -> None:
     path = PurePosixPath(row["image file path"].strip('"').replace("\\", "/"))
     if len(path.parts) != 4:
-        raise BadDataset(table, f"the path {str(path)!r} is not of the form VIEW/STUDY/SERIES/FILE")
+        raise BadDataset(table, f"the path {str(path)!r} does not have the form VIEW/STUDY/SERIES/FILE")
     if row["pathology"].upper() not in LABELS:
-        raise BadDataset(table, f"the pathology {row['pathology']!r} is none of {', '.join(LABELS)}")
+        raise BadDataset(table, f"got the pathology {row['pathology']!r}; expected one of {', '.join(LABELS)}")
     key, label = (path.parts[0], path.parts[2]), LABELS[row["pathology"].upper()]
     before = records.get(key)
     records[key] = Record(Path(path), max(label, before.label if before else 0), row["patient_id"], split)

@@ -1,7 +1,7 @@
 """A plain image folder: {train,val,test}/CLASS/**/*.jpg, or CLASS/**/*.jpg without splits.
 
-The folder's own splits are kept. Without `val`, a fifth of `train` becomes it; without any split all images are
-divided 64 : 16 : 20. Both are stratified, keep groups and identical files together, and depend only on the sorted file
+Existing split folders are kept. Without `val`, a fifth of `train` becomes val; without any, all images are divided
+64 : 16 : 20. Both draws are stratified, keep groups and identical files together, and depend only on the sorted file
 names and the seed.
 """
 
@@ -22,11 +22,11 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 
 
 def read(root: Path) -> Listing:
-    """The listing of `root`. Raises BadDataset for fewer than two classes, or a class without images."""
+    """The listing of `root`. Raises BadDataset for fewer than two classes or a class without images."""
     given = {name: root / name for name in SPLIT_FOLDERS if (root / name).is_dir()}
     if given and not {"train", "test"} <= given.keys():
         raise BadDataset(
-            root, f"has the splits {', '.join(given)}; expected train and test, and val if you like, or class folders"
+            root, f"has the splits {', '.join(given)}; expected train and test, optionally val, or class folders"
         )
     classes = _classes(list(given.values()) or [root])
     records: list[Record] = []
@@ -36,11 +36,11 @@ def read(root: Path) -> Listing:
 
 
 def _classes(folders: list[Path]) -> tuple[str, ...]:
-    """Names of the class folders, which every split must have alike."""
+    """Names of the class folders, which must be the same in every split."""
     found = {folder: tuple(each.name for each in visible(folder) if each.is_dir()) for folder in folders}
     first, classes = next(iter(found.items()))
     if len(classes) < 2:
-        raise BadDataset(first, f"has {len(classes)} class folders; expected one folder for each of two or more")
+        raise BadDataset(first, f"has {len(classes)} class folders; expected two or more, one per class")
     for folder, names in found.items():
         if names != classes:
             raise BadDataset(folder, f"has the classes {', '.join(names)}, but {first} has {', '.join(classes)}")

@@ -1,4 +1,4 @@
-"""What a layout is, and what the layouts share: finding a tree's root, reading a table."""
+"""What a layout is, and what layouts share: finding the root of a tree, reading a table."""
 
 import csv
 from collections import deque
@@ -9,15 +9,15 @@ from pathlib import Path
 from training.datasets.errors import BadDataset
 from training.datasets.records import Listing
 
-DEPTH = 2  # archives wrap a data set in a folder of its own name, or in two
+DEPTH = 2  # archives wrap a data set in one or two folders
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A way in which a data set lies on disk.
+    """One way to store a data set on disk.
 
-    `find` gives the tree's root at or below a path, None if it is not there; `read` lists what the root holds.
-    `tree` shows it in a line.
+    `find` returns the root of such a tree at or below a path, or None; `read` lists the contents of a root. `tree`
+    describes the tree in one line.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Layout:
 
 
 def visible(folder: Path) -> Iterator[Path]:
-    """Entries of a folder, sorted, without hidden ones and the litter of macOS archives."""
+    """Sorted entries of a folder, without hidden ones and those that macOS adds to archives."""
     return (each for each in sorted(folder.iterdir()) if not each.name.startswith((".", "__MACOSX")))
 
 
 def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -> Path | None:
-    """The shallowest folder at or below `path` that `fits`."""
+    """The shallowest folder at or below `path` for which `fits` is true."""
     if not path.is_dir():
         return None
     waiting = deque([(path, 0)])
@@ -46,7 +46,7 @@ def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; names of columns in lower case, white space around values removed.
+    """Rows of a CSV file with a header; column names in lower case, values without surrounding white space.
 
     Raises BadDataset if a column is missing, a row is too short, or the file is not text.
     """

@@ -1,9 +1,9 @@
-"""Mendeley V2, paediatric chest radiographs (Kermany et al. 2018): chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg.
+"""Mendeley V2, pediatric chest radiographs (Kermany et al. 2018): chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg.
 
-Kaggle's copy took 16 images out of train and calls them `val`: they are put back, and a proper fifth is drawn. File
-names carry the patient (person12_bacteria_47.jpeg, NORMAL2-IM-0535-0001.jpeg, VIRUS-1980661-0004.jpeg); the draw keeps
-patients together. Their numbers begin anew in test, so patients are not compared between train and test: the
-publisher says that they differ.
+Kaggle's copy moved 16 images from train to `val`. They return to train, from which a fifth is drawn as val. File names
+contain the patient (person12_bacteria_47.jpeg, NORMAL2-IM-0535-0001.jpeg, VIRUS-1980661-0004.jpeg), and the draw keeps
+patients together. Test numbers its patients separately, so they are not compared with those of train; the publisher
+says that they differ.
 """
 
 import re
@@ -16,16 +16,16 @@ from training.datasets.records import Listing, Record, SplitName
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 PATIENT = re.compile(r"^(person\d+|(?:NORMAL2-)?IM-\d+|(?:NORMAL|BACTERIA|VIRUS)-\d+)(?=[_.-])", re.IGNORECASE)
-PUBLISHED_TEST = (234, 390)  # images of each class in the published test split, by which the data set is known
+PUBLISHED_TEST = (234, 390)  # images of each class in the published test split, which identify the data set
 
 
 def find(path: Path) -> Path | None:
-    """The folder at or below `path` whose train and test hold NORMAL and PNEUMONIA and nothing else."""
+    """The folder at or below `path` whose train and test contain the folders NORMAL and PNEUMONIA and no others."""
     return find_root(path, lambda folder: all(_has_classes(folder / split) for split in ("train", "test")))
 
 
 def read(root: Path) -> Listing:
-    """The listing of `root`; a data set of other size in this tree counts as the user's own."""
+    """The listing of `root`; a data set of another size in this tree counts as the user's own."""
     records: list[Record] = []
     folded = 0
     for folder in (root / name for name in SPLIT_FOLDERS if (root / name).is_dir()):

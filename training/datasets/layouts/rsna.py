@@ -1,7 +1,7 @@
 """RSNA intracranial hemorrhage, stage 1 (Flanders et al. 2020): stage_1_train.csv and stage_1_train_images/ID_*.dcm.
 
-The table has six rows an image (ID_0a1b_any, ID_0a1b_epidural, ...), some of them twice; the label is the row `any`.
-Splits are drawn by the DICOM PatientID, and images are shown in the brain window.
+The table has six rows per image (ID_0a1b_any, ID_0a1b_epidural, ...), some of them twice; the row `any` is the label.
+Splits are drawn by the DICOM PatientID, and images use the brain window.
 """
 
 import re
@@ -19,12 +19,12 @@ KNOWN_DEFECTS = {"ID_6431af929": "its pixel data is shorter than its header says
 
 
 def find(path: Path) -> Path | None:
-    """The folder at or below `path` that holds the table and the images."""
+    """The folder at or below `path` with the table and the images."""
     return find_root(path, lambda folder: (folder / TABLE).is_file() and (folder / IMAGES).is_dir())
 
 
 def read(root: Path) -> Listing:
-    """The listing of `root`. Raises BadDataset for a row that is none of the six, or two that disagree."""
+    """The listing of `root`. Raises BadDataset for an unknown row or two rows that disagree."""
     labels, repeated = _labels(root / TABLE)
     folder = root / IMAGES
     records = tuple(
@@ -36,13 +36,13 @@ def read(root: Path) -> Listing:
 
 
 def _labels(table: Path) -> tuple[dict[str, int], int]:
-    """Label of each image, in the table's order, and how many rows repeated another."""
+    """Label of each image in the order of the table, and the number of repeated rows."""
     seen: dict[tuple[str, str], str] = {}
     repeated = 0
     for row in read_table(table, ("id", "label")):
         found = ROW.match(row["id"])
         if found is None or row["label"] not in ("0", "1"):
-            raise BadDataset(table, f"the row {row['id']},{row['label']} is not of the form ID_<hex>_any,0")
+            raise BadDataset(table, f"the row {row['id']},{row['label']} does not have the form ID_<hex>_any,0")
         key = found[1], found[2]
         repeated += key in seen
         if seen.setdefault(key, row["label"]) != row["label"]:

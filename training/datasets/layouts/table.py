@@ -1,6 +1,6 @@
-"""A CSV file with the columns path, label and, if known, group and split; paths are relative to the file's folder.
+"""A CSV file with the columns path and label, optionally group and split; paths are relative to the file's folder.
 
-`split` is train, val or test, for every row or for none. Classes are the labels, sorted; by number if all are numbers.
+`split` is train, val or test, for every row or for none. Classes are the sorted labels, by number if all are numbers.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def find(path: Path) -> Path | None:
 
 
 def read(table: Path) -> Listing:
-    """The listing of the table. Raises BadDataset for a missing value, an unknown split, or rows that disagree."""
+    """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows that disagree."""
     rows = read_table(table, ("path", "label"))
     for row in rows:
         if not row["path"] or not row["label"]:
@@ -50,7 +50,7 @@ def _is_number(label: str) -> bool:
 def _record(table: Path, row: dict[str, str], classes: tuple[str, ...]) -> Record:
     name = row.get("split", "").lower()
     if name and name not in SPLIT_FOLDERS:
-        raise BadDataset(table, f"the split {name!r} is none of train, val, test")
+        raise BadDataset(table, f"got the split {name!r}; expected train, val or test")
     split: SplitName | None = SPLIT_FOLDERS[name] if name else None
     return Record(table.parent / row["path"], classes.index(row["label"]), row.get("group") or None, split)
 

@@ -1,4 +1,4 @@
-"""MedMNIST: what is published, how it is fetched, and how its files are read."""
+"""MedMNIST: the published sets, their download, and reading their files."""
 
 from training.datasets.medmnist.archive import is_published, read_medmnist
 from training.datasets.medmnist.download import download_medmnist

@@ -1,4 +1,4 @@
-"""MedMNIST's .npz files: every 2-D set with one label an image, at any of its sizes.
+"""MedMNIST's .npz files: every 2-D set with one label per image, at any of its sizes.
 
 Source: Yang et al., *MedMNIST v2*, Scientific Data 2023; https://medmnist.com. Keys `{train,val,test}_{images,labels}`,
 images uint8 (N, H, W) or (N, H, W, 3), labels (N, 1). Multi-label sets (ChestMNIST) and 3-D sets are refused, by name
@@ -22,7 +22,7 @@ def read_medmnist(path: Path) -> Dataset:
     """The data set in `path`, an .npz of MedMNIST.
 
     Class names come from the file's own `classes` key, else from the set's name, else `class_0`, `class_1`, ...
-    Raises BadDataset when the file is not such an archive. Nothing is unpickled.
+    Raises BadDataset if the file is not such an archive. Nothing is unpickled.
     """
     published = published_set(path.stem)
     if published is not None and published.refusal is not None:
@@ -48,7 +48,7 @@ def read_medmnist(path: Path) -> Dataset:
 
 
 def is_published(dataset: Dataset) -> bool:
-    """Whether a data set is a published one, by its name and the images of each of its splits."""
+    """Whether a data set is a published one, by its name and the sizes of its splits."""
     published = published_set(dataset.name)
     return published is not None and published.counts == tuple(len(dataset.splits[name]) for name in SPLIT_NAMES)
 
@@ -62,18 +62,18 @@ def _split(path: Path, arrays: dict[str, NDArray[np.generic]], name: SplitName) 
         found = f"{images.dtype} {images.shape}"
         raise BadDataset(path, f"{name}_images are {found}; expected uint8 (N, H, W) or (N, H, W, 3)")
     if labels.ndim == 2 and labels.shape[1] > 1:
-        found = f"{labels.shape[1]} labels an image"
+        found = f"{labels.shape[1]} labels per image"
         raise BadDataset(
-            path, f"{name}_labels has {found}; a multi-label set cannot be used, expected one integer an image"
+            path, f"{name}_labels has {found}; expected one integer per image, multi-label sets cannot be used"
         )
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         found = f"{labels.dtype} {labels.shape}"
-        raise BadDataset(path, f"{name}_labels are {found} for {len(images)} images; expected one integer an image")
+        raise BadDataset(path, f"{name}_labels are {found} for {len(images)} images; expected one integer per image")
     return Split(ArrayImages(images.astype(np.uint8, copy=False)), labels.reshape(-1).astype(np.int64))
 
 
 def _classes(path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[SplitName, Split]) -> tuple[str, ...]:
-    """Names for labels 0..K-1, K being one more than the largest label of any split."""
+    """Names for the labels 0..K-1, where K - 1 is the largest label of any split."""
     if any(len(split) == 0 for split in splits.values()):
         raise BadDataset(path, "has an empty split")
     if min(int(split.labels.min()) for split in splits.values()) < 0:

@@ -1,4 +1,4 @@
-"""MedMNIST files from their published addresses, checked against the published MD5 before they are believed."""
+"""Download MedMNIST files from their published addresses and check their published MD5."""
 
 import hashlib
 import http.client
@@ -18,10 +18,10 @@ BLOCK_BYTES = 1 << 18
 def download_medmnist(
     name: str, folder: Path, *, address: str = ADDRESS, timeout_s: float = 20.0, progress: Progress = silent
 ) -> Path:
-    """Path of `{name}.npz` in `folder`, fetched unless it is there with the right MD5.
+    """Path of `{name}.npz` in `folder`; downloads the file unless it is there with the right MD5.
 
-    The file appears only once it is whole and its sum is right. Raises DataNotFound, saying what to do, when the name
-    has no published sum, the network does not answer, or what came is not the published file.
+    The file appears only when it is complete and its MD5 is right. Raises DataNotFound, saying what to do, if the name
+    has no published MD5, the network does not answer, or the downloaded file is not the published one.
     """
     published = published_set(name)
     if published is not None and published.refusal is not None:
@@ -51,7 +51,7 @@ def _fetch(url: str, path: Path, *, timeout_s: float, progress: Progress) -> Non
         while block := answer.read(BLOCK_BYTES):
             done += len(block)
             if done > MAX_SIZE_BYTES:
-                raise OSError(f"more than {MAX_SIZE_BYTES} bytes came")
+                raise OSError(f"got more than {MAX_SIZE_BYTES} bytes")
             stream.write(block)
             progress("download", done, max(expected, done))
 
@@ -59,7 +59,7 @@ def _fetch(url: str, path: Path, *, timeout_s: float, progress: Progress) -> Non
 def _check(path: Path, *, url: str, expected: str) -> None:
     found = _md5(path)
     if found != expected:
-        raise OSError(f"its MD5 is {found}, published is {expected}: not the file that {url} should hold")
+        raise OSError(f"got MD5 {found}, expected {expected}: this is not the published file")
 
 
 def _md5(path: Path) -> str:
@@ -69,6 +69,6 @@ def _md5(path: Path) -> str:
 
 def _advice(name: str) -> str:
     return (
-        f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 by other means and give its path, "
+        f"fetch {name}.npz from https://doi.org/10.5281/zenodo.10519652 in another way and give its path, "
         "or use `digits`, which needs no network"
     )

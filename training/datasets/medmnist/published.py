@@ -1,7 +1,7 @@
-"""The MedMNIST sets as they are published: classes, images of each split, and the MD5 of each file.
+"""The published MedMNIST sets: classes, images of each split, and the MD5 of each file.
 
-Source: the `medmnist` package 3.0.2, `info.py` (Zenodo record 10519652). MD5 guards against a truncated or replaced
-file on the way, which is all that the publisher offers; it is no defence against a malicious publisher.
+Source: the `medmnist` package 3.0.2, `info.py` (Zenodo record 10519652). The publisher offers only MD5, which detects a
+truncated or damaged file; it does not protect against a malicious publisher.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """One set: names of its classes by label, images of train, val and test, and MD5 by side in pixels.
+    """One set: class names by label, images in train, val and test, and MD5 by side in pixels.
 
-    `refusal` says why a set cannot be trained on here; None for all others. Ordinal grades are taken as classes.
+    `refusal` says why Candor cannot train on the set, else None. Ordinal grades count as classes.
     """
 
     classes: tuple[str, ...]
@@ -33,7 +33,7 @@ ORGANS = (
     "pancreas",
     "spleen",
 )
-MULTI_LABEL = "an image has any number of 14 findings at once, and Candor's classes exclude each other"
+MULTI_LABEL = "an image can have several of 14 findings, and Candor's classes exclude each other"
 THREE_D = "its images are volumes, and Candor's networks take images"
 
 SETS: dict[str, PublishedSet] = {
@@ -269,7 +269,7 @@ MD5: dict[str, str] = {
 
 
 def published_set(stem: str) -> PublishedSet | None:
-    """The set that a file is named after, whatever its size.
+    """The set that a file is named after, at any image size.
 
     >>> published_set("retinamnist_128").classes
     ('0', '1', '2', '3', '4')

@@ -11,7 +11,8 @@ from training.datasets.errors import BadDataset
 
 class TestRsna:
     @pytest.mark.parametrize(
-        ("row", "complaint"), [("ID_1_any,2", "not of the form"), ("ID_000000000_any,1", "disagree"), ("x", "fewer")]
+        ("row", "complaint"),
+        [("ID_1_any,2", "does not have the form"), ("ID_000000000_any,1", "disagree"), ("x", "fewer")],
     )
     def test_a_row_without_sense(self, tmp_path: Path, row: str, complaint: str) -> None:
         trees.rsna(tmp_path, patients=2)

@@ -47,7 +47,7 @@ def test_a_wrong_sum_leaves_nothing_and_says_what_to_do(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(download.MD5, "pneumoniamnist", "0" * 32)
-    with pytest.raises(DataNotFound, match=r"MD5.*other means"):
+    with pytest.raises(DataNotFound, match=r"MD5.*another way"):
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
     assert list((tmp_path / "cache").iterdir()) == []
 
