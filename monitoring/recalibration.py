@@ -1,7 +1,7 @@
-"""Recalibration: a new temperature from the labeled answers of the ledger, published as the model's next version.
- The ledger holds whole probability vectors. Their logarithms are logits / T up to a constant a row, so a
-temperature fitted on them multiplies the one that was in the graph. Labels do not change the network: only
-confidence moves.
+"""Recalibration: fit a new temperature on the ledger's labeled answers and publish it as the model's next version.
+
+The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per row, so a temperature
+fitted on them multiplies the one in the graph. The network stays as it is: confidence changes, labels do not.
 """
 
 from collections.abc import Collection
@@ -24,19 +24,22 @@ from model_store.card import CalibrationCard, Card, ConformalCard, Referral
 from model_store.graph import with_temperature
 from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
+from monitoring.findings.phrases import counted
 from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import label_current, prediction
 
-_SMALLEST = float(np.finfo(np.float32).tiny)  # a probability that underflowed still has a finite logarithm
+_SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of a probability that underflowed finite
 
 
 @dataclass(frozen=True)
 class AnswerFilter:
-    """Which labeled answers to fit on; all of them by default, conditions add up.
+    """The labeled answers to fit on: those that meet every condition, by default all.
 
-    `since_ns`: served at or after this time. `last`: of what is left, the N whose first label came last.
-    `prediction_ids`: only these, 16 bytes each.
+    Attributes:
+        since_ns: served at or after this time.
+        last: of the remaining answers, the N whose first label arrived last.
+        prediction_ids: only these, 16 bytes each.
     """
 
     since_ns: int | None = None
@@ -46,19 +49,19 @@ class AnswerFilter:
 
 @dataclass(frozen=True)
 class LabeledAnswers:
-    """Served answers and their labels, in the order of their first labels."""
+    """Served answers with their labels, in the order of their first labels."""
 
     probabilities: npt.NDArray[np.float64]  # (N, K), as served
     labels: npt.NDArray[np.int64]  # (N,)
 
     def logits(self) -> npt.NDArray[np.float64]:
-        """(N, K) logits / T, up to a constant a row."""
+        """Return (N, K) logits / T, up to one constant per row."""
         return np.log(np.maximum(self.probabilities, _SMALLEST))
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What was published: its card, and the measures on the same answers before and after (in sample)."""
+    """The published card, and the measures before and after on the answers it was fitted on (in sample)."""
 
     card: Card
     parent_version: int
@@ -78,10 +81,10 @@ def recalibrate(
     answer_filter: AnswerFilter | None = None,
     min_labels: int = 100,
 ) -> Recalibration:
-    """Fit a temperature on labeled answers of a version (default: production) and publish the next; promotes nothing.
+    """Fit a temperature on labeled answers of a version (default: production) and publish the next version.
 
-    Raises RecalibrationRefused for an answer that the ledger lacks or fewer than `min_labels` labels, and whatever the
-    store raises for a bundle that is not there or not sound.
+    Does not promote it. Raises RecalibrationRefused if the version never served with this ledger or has fewer than
+    `min_labels` labels, and the store's errors for a bundle that is missing or damaged.
     """
     parent = store.read(model, version)
     with ledger.read() as connection:
@@ -105,12 +108,13 @@ def recalibrate(
 
 
 def labeled_answers(connection: Connection, card: Card, answer_filter: AnswerFilter) -> LabeledAnswers:
-    """The selected, labeled answers of a card's calibration. Raises RecalibrationRefused if it never served."""
+    """Read the labeled answers of a card's calibration. Raises RecalibrationRefused if it never served."""
     sha256 = card_sha256(card)
     known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
     if not known:
         raise RecalibrationRefused(
-            f"The ledger has no answers of {card.name} version {card.version} as the store has it; serve it first."
+            f"The ledger has no answers of {card.name} version {card.version} with the card in the store. Serve this "
+            "version first."
         )
     columns = (prediction.c.prediction_id, prediction.c.probabilities, label_current.c.label)
     wanted = (
@@ -133,11 +137,11 @@ def labeled_answers(connection: Connection, card: Card, answer_filter: AnswerFil
 
 
 def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
-    n = len(answers.labels)
-    if n < max(min_labels, 1):
+    n, needed = len(answers.labels), max(min_labels, 1)
+    if n < needed:
         raise RecalibrationRefused(
-            f"{n:,} labeled answers of {card.name} version {card.version} were selected, at least {min_labels:,} "
-            "are needed; label more answers, or lower the minimum if you know why."
+            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected at least "
+            f"{needed:,}. Label more answers, or lower the minimum if you know why."
         )
 
 
@@ -148,7 +152,7 @@ def _recalibrated(
     labels: npt.NDArray[np.int64],
     measures: Measures,
 ) -> Card:
-    """The parent's card with the new temperature, its reference and its threshold; not yet the new version."""
+    """Return the parent's card with the new temperature, reference and threshold, but still the old version number."""
     confidence, predicted = top_label(probabilities)
     correct = predicted == labels
     calibration = CalibrationCard.from_reference(
@@ -171,7 +175,7 @@ def _recalibrated(
 def _referral(
     old: Referral | None, confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]
 ) -> Referral | None:
-    """The old promise at its new threshold; None where there was none or it cannot be kept any more."""
+    """Return the threshold that now keeps the old promise; None if there was no promise or no threshold keeps it."""
     if old is None:
         return None
     found = referral_threshold(confidence, correct, promised_accuracy=old.promised_accuracy, delta=old.delta)

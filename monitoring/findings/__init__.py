@@ -1,1 +1,1 @@
-"""What the ledger's sums tell: windows, comparison with the card, slices, selective labels, signs before labels."""
+"""What the ledger's sums show: windows, comparison with the card, slices, selective labels and early warnings."""

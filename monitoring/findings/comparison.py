@@ -1,7 +1,7 @@
-"""Now against the card: by how much live figures differ from the reference, and whether that is more than chance.
+"""Live figures against the card's reference: the difference, and whether it is more than chance.
 
-Both are samples: the reference's few hundred answers are as uncertain as the live ones. One comparison at one time; who
-looks every day sees five false ones in a hundred days, which is why the drift alarm does not work like this.
+Both are samples; the few hundred answers of the reference are as uncertain as the live ones. The test holds for one
+look. Looking every day gives five false findings in a hundred days, so the drift alarm does not work like this.
 """
 
 import math
@@ -20,7 +20,7 @@ Figure: TypeAlias = Callable[[BinSums], float]
 
 @dataclass(frozen=True)
 class CardDifference:
-    """Live minus reference with its 95 % interval; `significant` if that excludes 0."""
+    """Live minus reference with its 95 % interval; `significant` if the interval excludes 0."""
 
     live: float
     reference: float
@@ -32,7 +32,7 @@ class CardDifference:
 
 @dataclass(frozen=True)
 class CardComparison:
-    """`excess_ece` is the ECE beyond its noise floor: with unlike numbers of answers the ECEs themselves differ."""
+    """`excess_ece` is ECE minus its noise floor, since ECE itself depends on the number of answers."""
 
     accuracy: CardDifference
     signed_gap: CardDifference
@@ -40,7 +40,7 @@ class CardComparison:
 
 
 def compare(live: BinSums, reference: BinSums) -> CardComparison:
-    """Compare the sums of two sets of labeled answers; NaN and not significant where one is empty."""
+    """Compare live sums with the reference's. NaN, and not significant, where either is empty."""
     return CardComparison(
         accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
         signed_gap=_difference(metrics.signed_gap, _gap_variance, live, reference),
@@ -58,7 +58,7 @@ def _difference(measure: Figure, variance: Figure, live: BinSums, reference: Bin
 
 
 def _accuracy_variance(sums: BinSums) -> float:
-    """Of a proportion, with one right and one wrong answer added so that 100 % is not taken for certain."""
+    """Variance of a proportion. One right and one wrong answer are added, so that 100 % is not taken as certain."""
     p = (float(sums.correct.sum()) + 1) / (sums.total + 2)
     return p * (1 - p) / sums.total if sums.total else math.nan
 
@@ -69,7 +69,7 @@ def _gap_variance(sums: BinSums) -> float:
 
 
 def _ece_variance(sums: BinSums) -> float:
-    """At most that of sum D / N: an absolute value scatters no more than what is inside it."""
+    """Upper bound: the variance of sum D / N, since an absolute value varies no more than its argument."""
     if not sums.total:
         return math.nan
     seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)

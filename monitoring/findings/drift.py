@@ -1,4 +1,4 @@
-"""The detector's word as a report gives it: how much evidence, where, which way, and the alarm if it stands."""
+"""The drift detector's state in a report: the evidence, where it lies, its direction, and the active alarm."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,12 @@ from calibration.drift import DIRECTIONS, DriftDetector
 from monitoring.drift import events, watch
 from monitoring.drift.alarm import stream_name
 
-_STREAMS = 3  # as many as a report names
+_STREAM_LIMIT = 3  # streams that a report names
 
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """One stream's and direction's share of all the evidence, in [0, 1]; `name` is a class, a bin's edges, or None."""
+    """One stream and direction, and its `share` of all evidence, in [0, 1]. `name`: a class, a bin's edges, or None."""
 
     stream: str
     name: str | None
@@ -25,13 +25,13 @@ class StreamEvidence:
 
 @dataclass(frozen=True)
 class Drift:
-    """The detector's word.
+    """The detector's state.
 
     Attributes:
         log_evalue: minus infinity before the first label since the last reset.
-        streams: where the evidence lies now, most first.
-        alarm: while one stands, the event's detail: stream, name, direction, and `since`, its estimated beginning.
-        audit: whether only audited answers are shown to the detector.
+        streams: those with the most evidence, in descending order.
+        alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the estimated start.
+        audit: whether the detector uses audited answers only.
     """
 
     log_evalue: float
@@ -48,7 +48,7 @@ class Drift:
 
 
 def find_drift(connection: Connection, calibration_id: int, history: list[events.Event]) -> Drift | None:
-    """The detector as the ledger has it; None when the calibration is not watched."""
+    """Load the detector's state; None if the calibration is not watched."""
     watched = watch.load(connection, calibration_id)
     if watched is None:
         return None
@@ -74,7 +74,7 @@ def _streams(connection: Connection, calibration_id: int, detector: DriftDetecto
     if not total:
         return ()
     found = []
-    for index in np.argsort(-evidence, kind="stable")[:_STREAMS].tolist():
+    for index in np.argsort(-evidence, kind="stable")[:_STREAM_LIMIT].tolist():
         row, side = divmod(index, 2)
         stream = detector.stream_of(row)
         name = stream_name(connection, calibration_id, stream, detector.settings.bin_count)

@@ -1,8 +1,8 @@
-"""Before labels come: signs that the world has changed. Never a reason to wake somebody: none is about being right.
+"""Early warnings: changes in the input that show before any label arrives. None of them says that answers are wrong.
 
-Compared are histograms, by the population stability index PSI = sum (a - b) ln(a / b) over the shares a and b of the
-bins. Customary reading: below .1 nothing, above .25 a lot. Chance alone gives about (bins - 1) (1/n + 1/m), so a sign
-is raised only above both .1 and what chance does once in a thousand times.
+Histograms are compared by the population stability index, PSI = sum (a - b) ln(a / b) over the shares a and b of the
+bins. By convention PSI below 0.1 is no change and above 0.25 a large one. Chance alone gives about (bins - 1)
+(1/n + 1/m), so a warning is raised above 0.1 and above what chance exceeds once in a thousand times.
 """
 
 import math
@@ -16,20 +16,21 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Select, func, select
 
 from calibration.bins import BinSums
+from monitoring.findings.phrases import percent
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, bin_total
 from monitoring.ledger.sums import LedgerSums
 
-ENOUGH = 1_000  # answers from which on a histogram is compared
+ENOUGH = 1_000  # answers before a histogram is compared
 RECENT_DAYS = 7
 NOTABLE_PSI = 0.1
-NOTABLE_MEAN = 0.02  # a change of mean confidence worth a word
+NOTABLE_MEAN = 0.02  # the smallest change of mean confidence that is reported
 _PREDICTED = "predicted:"
 
 
 @dataclass(frozen=True)
 class EarlyWarning:
-    """One sign: what was compared, its value, the limit above which it is `raised`, and a sentence."""
+    """What was compared, its value, the limit above which it is `raised`, and a sentence about it."""
 
     name: str
     value: float
@@ -41,7 +42,7 @@ class EarlyWarning:
 def find_early_warnings(
     served: LedgerSums, reference: BinSums, classes_recent: Mapping[str, int], classes_before: Mapping[str, int]
 ) -> tuple[EarlyWarning, ...]:
-    """The signs of a window of answers; those that need more answers than there are stay silent (NaN, not raised)."""
+    """Return the early warnings of a window; NaN and not raised where there is too little to compare."""
     return (
         _confidence_histogram(served, reference),
         _expected_accuracy(served, reference),
@@ -50,7 +51,7 @@ def find_early_warnings(
 
 
 def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: int | None = None) -> dict[str, int]:
-    """Answers served, by slice of the predicted class."""
+    """Count the answers served by slice of the predicted class."""
     table = bin_total if since_day is None else bin_day
     columns = table.c
     wanted: Select[Any] = select(columns.slice, func.sum(columns.served)).where(
@@ -62,7 +63,7 @@ def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: i
 
 
 def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Population stability index of two histograms of counts; half an answer is added to each bin that either fills.
+    """Population stability index of two histograms of counts; half an answer is added to each bin that is not empty.
 
     >>> psi([50, 50], [50, 50]), round(psi([75, 25], [25, 75]), 2)
     (0.0, 1.07)
@@ -75,7 +76,7 @@ def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
 
 
 def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
-    """What PSI exceeds by chance with that probability: a chi-squared of bins - 1 (Wilson-Hilferty) times 1/n + 1/m."""
+    """The PSI that `chance` exceeds: the chi-squared quantile of bins - 1 (Wilson-Hilferty) times 1/n + 1/m."""
     freedom = max(bins - 1, 1)
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(1 - chance) * math.sqrt(spread)) ** 3
@@ -84,30 +85,34 @@ def psi_limit(bins: int, n: float, m: float, *, chance: float = 0.001) -> float:
 
 def _confidence_histogram(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n, m = "confidence_histogram", int(served.served.sum()), reference.total
-    if n < ENOUGH or not m:
-        return EarlyWarning(
-            name, math.nan, NOTABLE_PSI, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on."
-        )
-    counts = _resized(reference.n, len(served.served))
-    value = psi(served.served, counts)
-    limit = psi_limit(int(((served.served + counts) > 0).sum()), n, m)
-    said = "is another than" if value > limit else "is that of"
-    sentence = f"The histogram of confidence {said} the card's reference (PSI {value:.2f}, limit {limit:.2f})."
+    if n < ENOUGH or not m or len(reference.n) != len(served.served):
+        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, _not_compared("The confidence histogram", n))
+    value = psi(served.served, reference.n)
+    limit = psi_limit(int(((served.served + reference.n) > 0).sum()), n, m)
+    verb = "differs from" if value > limit else "matches"
+    sentence = f"The confidence histogram {verb} the card's reference (PSI {value:.2f}, limit {limit:.2f})."
     return EarlyWarning(name, value, limit, value > limit, sentence)
 
 
 def _expected_accuracy(served: LedgerSums, reference: BinSums) -> EarlyWarning:
     name, n = "expected_accuracy", int(served.served.sum())
     if n < ENOUGH or not reference.total:
-        return EarlyWarning(
-            name, math.nan, NOTABLE_MEAN, False, f"{n:,} answers: compared with the card from {ENOUGH:,} on."
-        )
+        return EarlyWarning(name, math.nan, NOTABLE_MEAN, False, _not_compared("Expected accuracy", n))
     now = float(served.served_confidence.sum()) / n
     then = float(reference.confidence.sum()) / reference.total
     noise = NormalDist().inv_cdf(0.9995) * math.sqrt(_spread(served, now) / n + _spread_of(reference, then))
     limit, value = max(NOTABLE_MEAN, noise), now - then
-    sentence = f"The model expects to be right in {100 * now:.1f} %; on the card's reference it was {100 * then:.1f} %."
+    sentence = (
+        f"The model expects to be right {percent(now)} of the time; on the card's reference data it expected "
+        f"{percent(then)}."
+    )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)
+
+
+def _not_compared(what: str, answers: int) -> str:
+    if answers < ENOUGH:
+        return f"{what} is compared with the card once there are {ENOUGH:,} answers ({answers:,} so far)."
+    return f"{what} is not compared: the card has no reference to compare it with."
 
 
 def _spread(served: LedgerSums, mean: float) -> float:
@@ -123,23 +128,21 @@ def _spread_of(reference: BinSums, mean: float) -> float:
 
 
 def _class_mix(recent: Mapping[str, int], before: Mapping[str, int]) -> EarlyWarning:
-    """The classes that were said in the last days, against those before; the card knows no mix to compare with."""
+    """The predicted classes of the last days against those before; the card has no class mix to compare with."""
     name, names = "predicted_class_mix", sorted({*recent, *before})
     now, then = np.array([recent.get(each, 0) for each in names]), np.array([before.get(each, 0) for each in names])
     if now.sum() < ENOUGH or then.sum() < ENOUGH:
-        waits = (
-            f"From {ENOUGH:,} answers in the last {RECENT_DAYS} days and as many before, their classes are compared."
+        sentence = (
+            f"Predicted classes are compared once there are {ENOUGH:,} answers in the last {RECENT_DAYS} days and "
+            f"{ENOUGH:,} before."
         )
-        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, waits)
+        return EarlyWarning(name, math.nan, NOTABLE_PSI, False, sentence)
     value, limit = psi(now, then), psi_limit(len(names), float(now.sum()), float(then.sum()))
-    moved = int(np.abs(now / now.sum() - then / then.sum()).argmax())
+    shares, shares_before = now / now.sum(), then / then.sum()
+    moved = int(np.abs(shares - shares_before).argmax())
     sentence = (
-        f"'{names[moved].removeprefix(_PREDICTED)}' was {100 * now[moved] / now.sum():.1f} % of the answers of the "
-        f"last {RECENT_DAYS} days, {100 * then[moved] / then.sum():.1f} % before (PSI {value:.2f}, limit {limit:.2f})."
+        f"{percent(shares[moved])} of answers in the last {RECENT_DAYS} days were "
+        f'"{names[moved].removeprefix(_PREDICTED)}", compared with {percent(shares_before[moved])} before '
+        f"(PSI {value:.2f}, limit {limit:.2f})."
     )
     return EarlyWarning(name, value, limit, value > limit, sentence)
-
-
-def _resized(counts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """A card of other bins is of no use here: compared with none of them filled."""
-    return counts if len(counts) == size else np.zeros(size, dtype=np.int64)

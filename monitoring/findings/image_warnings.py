@@ -1,8 +1,8 @@
-"""Signs in the images themselves: are they as bright, and of as much contrast, as those that the card was measured on?
+"""Early warnings from the images: are they as bright and as rich in contrast as the card's reference images?
 
-The distance of the live average from the card's, in standard deviations between images of the card's reference (at
-least one gray level). It is raised above .25 and above what chance does once in a thousand times, images taken as
-independent. Blind to what is in the picture: a shift may leave both as they were.
+The value is the distance of the live average from the card's, in standard deviations between reference images (at
+least one gray level). A warning is raised above 0.25 and above what chance exceeds once in a thousand times, if images
+are independent. The content of an image does not count: a shift may leave both figures unchanged.
 """
 
 import math
@@ -11,22 +11,23 @@ from statistics import NormalDist
 from typing import Any
 
 from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.phrases import counted
 from monitoring.ledger.inputs import Inputs
 
-ENOUGH = 200  # images from which on they are compared
+ENOUGH = 200  # images before they are compared
 NOTABLE_DISTANCE = 0.25
 _NARROWEST = 1.0  # gray levels
 _CHANCE = NormalDist().inv_cdf(0.9995)
-_NAMES = {"mean": ("image_brightness", "Brightness"), "contrast": ("image_contrast", "Contrast")}
+_NAMES = {"mean": ("image_brightness", "brightness"), "contrast": ("image_contrast", "contrast")}
 
 
 def find_image_warnings(live: Inputs, reference: Mapping[str, Any]) -> tuple[EarlyWarning, ...]:
-    """The signs of the inputs of a window against the card's `input_reference`."""
-    return tuple(_sign(which, live, reference) for which in _NAMES)
+    """Compare a window's images with the card's `input_reference`."""
+    return tuple(_warning(which, live, reference) for which in _NAMES)
 
 
 def distance(live: Inputs, reference: Mapping[str, Any], which: str) -> tuple[float, float]:
-    """The signed distance of the live average, and the limit of its size; `which` is mean or contrast.
+    """Return the signed distance of the live average and its limit; `which` is mean or contrast.
 
     >>> live = Inputs(400, 120.0, 20.0, 50.0, 8.0)
     >>> card = {"mean": 110.0, "mean_sd": 20.0, "contrast": 50.0, "contrast_sd": 8.0, "n": 400}
@@ -39,14 +40,15 @@ def distance(live: Inputs, reference: Mapping[str, Any], which: str) -> tuple[fl
     return value, max(NOTABLE_DISTANCE, noise)
 
 
-def _sign(which: str, live: Inputs, reference: Mapping[str, Any]) -> EarlyWarning:
+def _warning(which: str, live: Inputs, reference: Mapping[str, Any]) -> EarlyWarning:
     name, noun = _NAMES[which]
     if live.n < ENOUGH:
-        waits = f"{live.n:,} images: their {noun.lower()} is compared with the card from {ENOUGH:,} on."
-        return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, waits)
+        so_far = counted(live.n, "image")
+        sentence = f"Image {noun} is compared with the card once there are {ENOUGH:,} images ({so_far} so far)."
+        return EarlyWarning(name, math.nan, NOTABLE_DISTANCE, False, sentence)
     value, limit = distance(live, reference, which)
     sentence = (
-        f"{noun} of the images is {getattr(live, which):.1f} gray levels on average, {reference[which]:.1f} on the "
-        f"card's reference ({value:+.2f} of its standard deviations, limit {limit:.2f})."
+        f"The average image {noun} is {getattr(live, which):.1f} gray levels; on the card's reference data it was "
+        f"{reference[which]:.1f} (a difference of {value:+.2f} standard deviations, limit {limit:.2f})."
     )
     return EarlyWarning(name, value, limit, abs(value) > limit, sentence)

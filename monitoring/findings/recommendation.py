@@ -1,4 +1,4 @@
-"""Should I be worried? Why, on what evidence, and what to do, in words for somebody who never heard of ECE."""
+"""Should I be worried? On what evidence, and what to do, for a reader who does not know ECE."""
 
 import math
 from collections.abc import Iterator
@@ -7,42 +7,45 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calibration.measures import Measures
+from calibration.metrics import Z95
 from monitoring.findings.comparison import CardComparison
 from monitoring.findings.drift import Drift
 from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.phrases import answers_in_slice, answers_in_stream, counted, percent, points
 from monitoring.findings.selection import LabelSelection
-from monitoring.findings.slices import Slices
+from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.status import FEW_LABELS, Assessment, Status
 
-_WORST = 3  # slices named
-_THIN = 0.05  # a coverage below which labels may well be a strange choice
+_SLICE_LIMIT = 3  # slices named as evidence
+_LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
+_SMALLEST_POINTS = 0.0005  # what rounds to 0.0 points is not quoted
 WORRIES = {
-    Status.NO_LABELS: "Nobody can tell yet: no answer has a label.",
-    Status.EARLY: "Too early to say: there are few labels.",
-    Status.OK: "No: what the labels show is what chance does to a model whose confidence is true.",
-    Status.OFF: "Not alarmed, but look: the labels show more than chance would.",
-    Status.ALARM: "Yes: the drift alarm stands, and that is hardly ever chance.",
+    Status.NO_LABELS: "Unknown: no answer has a label yet.",
+    Status.EARLY: f"Too early to say: there are fewer than {FEW_LABELS} labels.",
+    Status.OK: "No: chance alone can explain what the labels show.",
+    Status.OFF: "Possibly: the labels show more error than chance explains, but the drift alarm is not active.",
+    Status.ALARM: "Yes: the drift alarm is active, and false alarms are rare.",
 }
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a recommendation weighs."""
+    """What a recommendation rests on. `served_elsewhere`: the model's answers were logged, not served by Candor."""
 
     model: str
-    verdict: Assessment
+    assessment: Assessment
     measures: Measures
     drift: Drift | None
     comparison: CardComparison
     selection: LabelSelection
     slices: Slices | None
-    signs: tuple[EarlyWarning, ...]
+    early_warnings: tuple[EarlyWarning, ...]
     served_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`worried`: the answer in a sentence; `why`: the verdict; `evidence` and `what_to_do`: sentences."""
+    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`: sentences."""
 
     status: Status
     worried: str
@@ -53,11 +56,11 @@ class Recommendation:
 
 def recommend(found: Findings) -> Recommendation:
     """Put the findings into words."""
-    status = found.verdict.status
+    status = found.assessment.status
     return Recommendation(
         status=status,
         worried=WORRIES[status],
-        why=found.verdict.sentence,
+        why=found.assessment.sentence,
         evidence=tuple(_evidence(found)),
         what_to_do=tuple(_actions(found)),
     )
@@ -67,32 +70,35 @@ def _evidence(found: Findings) -> Iterator[str]:
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)
     if found.slices:
-        yield from _worst_slices(found.slices)
+        yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
     yield from _against_card(found.comparison)
     yield from _labels(found.selection)
-    yield from (sign.sentence for sign in found.signs if sign.raised)
-
-
-def _worst_slices(slices: Slices) -> Iterator[str]:
-    for each in slices.significant[:_WORST]:
-        yield (
-            f"{each.name}: confidence {_way(each.signed_gap)} accuracy by {_points(abs(each.signed_gap))} in "
-            f"{each.n:,} labels, by at least {_points(each.at_least)} though {slices.tested} slices were looked at."
-        )
+    yield from (warning.sentence for warning in found.early_warnings if warning.raised)
 
 
 def describe_alarm(detail: dict[str, Any]) -> str:
     """An alarm event's detail in a sentence or two."""
-    where = {"all": "all answers", "bin": "answers with confidence in", "class": "answers that say"}
-    named = f" {detail['name']}" if detail.get("name") else ""
-    way = "surer than right" if detail["direction"] == "over" else "right more often than sure"
-    sentence = f"The alarm came at label {detail['labels']:,}, from {where[detail.get('stream', 'all')]}{named}: {way}."
+    where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
+    more_or_less = "less" if detail["direction"] == "over" else "more"
+    sentence = (
+        f"The alarm was raised at label {detail['labels']:,}, in {where}, which were right {more_or_less} often than "
+        "their confidence said."
+    )
     since = detail.get("since")
     if not since:
         return sentence
-    served = f", of an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
+    served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
+    interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
+    return f"{sentence} The drift began around label {since['label']:,} ({interval}){served}."
+
+
+def _slice(each: Slice, tested: int) -> str:
+    verb = "exceeds" if each.signed_gap >= 0 else "falls short of"
+    comparisons = f"after correcting for {counted(tested, 'comparison')}"
+    sure = f"at least {points(each.at_least)}" if each.at_least >= _SMALLEST_POINTS else "more than chance"
     return (
-        f"{sentence} It began about label {since['label']:,} (95 %: {since['lower']:,} to {since['upper']:,}){served}."
+        f"In {answers_in_slice(each.name)}, confidence {verb} accuracy by {points(abs(each.signed_gap))} "
+        f"({counted(each.n, 'label')}): {sure} {comparisons}."
     )
 
 
@@ -100,67 +106,75 @@ def _against_card(comparison: CardComparison) -> Iterator[str]:
     gap, accuracy = comparison.signed_gap, comparison.accuracy
     if gap.significant:
         yield (
-            f"Against the card's reference, confidence minus accuracy moved from {_points(gap.reference)} to "
-            f"{_points(gap.live)}; that is more than chance."
+            f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data and is now "
+            f"{points(gap.live)}, a larger change than chance explains."
         )
     if accuracy.significant:
-        word = "fell" if accuracy.difference < 0 else "rose"
-        yield f"Accuracy {word} from {_percent(accuracy.reference)} to {_percent(accuracy.live)} against the reference."
+        verb = "fell" if accuracy.difference < 0 else "rose"
+        before, now = percent(accuracy.reference), percent(accuracy.live)
+        yield f"Accuracy {verb} from {before} on the card's reference data to {now}."
 
 
 def _labels(selection: LabelSelection) -> Iterator[str]:
     if math.isfinite(selection.coverage):
-        yield f"Labels cover {_percent(selection.coverage)} of answers."
+        yield f"{percent(selection.coverage)} of answers have a label."
     audit = selection.audit
     if audit and audit.labeled >= FEW_LABELS:
         yield (
-            f"The random audit ({audit.labeled:,} labels) says: ECE {audit.ece:.3f} where chance would make it "
-            f"{audit.noise_floor:.3f}, gap {_points(audit.signed_gap)} ({_points(audit.signed_gap_lower)} to "
-            f"{_points(audit.signed_gap_upper)}). Believe it before all other figures."
+            f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of {percent(audit.ece)}; a calibrated "
+            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus accuracy is "
+            f"{points(audit.signed_gap)} (95 % interval {points(audit.signed_gap_lower)} to "
+            f"{points(audit.signed_gap_upper)}). Trust the audit over all other figures."
         )
 
 
 def _actions(found: Findings) -> Iterator[str]:
-    status, model = found.verdict.status, found.model
+    status, model = found.assessment.status, found.model
     if status is Status.ALARM:
-        yield from _against_drift(found)
+        yield from _after_alarm(found)
     elif status is Status.OFF:
-        yield "Go on labeling: the alarm comes by itself if this is real. Look at the slices to see whom it concerns."
+        yield "Keep labeling: if the error is real, the drift alarm will follow."
+        yield "Look at the slices to see which answers are affected."
     elif status in (Status.EARLY, Status.NO_LABELS):
         yield (
-            f"Label {FEW_LABELS} answers or more; about {_labels_for(found.measures, 0.05):,} tell confidence minus "
-            "accuracy to within 5 points."
+            f"Label at least {FEW_LABELS} answers. About {_labels_for(found.measures, half_width=0.05):,} labels show "
+            "confidence minus accuracy to within 5 points."
         )
     else:
-        yield "Nothing; look again when the alarm comes, or when you have new labels."
-    if found.selection.audit is None and found.selection.coverage < _THIN and found.measures.n:
+        yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
+    if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n:
         yield (
-            "Few answers have labels, and nobody knows how they were chosen. Set CANDOR_AUDIT_SHARE and label every "
-            'answer that says "audit": true; see docs/how-to/audits.md.'
+            f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
+            'Set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md.'
         )
-    if any(sign.raised for sign in found.signs):
-        yield f"Images or patients of {model} have changed: ask for labels of recent answers before you trust old ones."
+    if any(warning.raised for warning in found.early_warnings):
+        yield (
+            f"The images or patients of {model} may have changed. Get labels of recent answers before you rely on "
+            "older ones."
+        )
 
 
-def _against_drift(found: Findings) -> Iterator[str]:
+def _after_alarm(found: Findings) -> Iterator[str]:
     drift, model = found.drift, found.model
     since = (drift.alarm or {}).get("since") if drift else None
-    last = ""
+    on_labels, last = "", ""
     if drift and since:
-        yield f"Find out what changed about label {since['label']:,}: device, protocol, ward, patients, software."
-        last = f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
+        yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
+        on_labels, last = " on the labels since then", f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
     if found.comparison.accuracy.significant and found.comparison.accuracy.difference < 0:
         yield (
-            "Accuracy fell: a new temperature makes confidence honest again, not answers right. If that is not enough, "
-            f"roll back (`candor promote {model} VERSION`) or train anew."
+            "Accuracy fell, and recalibration corrects confidence, not answers. If accuracy is now too low, roll back "
+            f"(`candor promote {model} VERSION`) or retrain."
         )
     yield from _opposite_classes(found.slices)
     if found.served_elsewhere:
-        yield "Recalibrate it on the labels since then where it is served, and log its answers as a new version."
+        yield f"Recalibrate the model{on_labels} where it is served, and log its answers as a new version."
     else:
-        commands = f"`candor recalibrate {model}{last}`; `candor promote {model} VERSION`"
-        yield f"Recalibrate on the labels since then, {commands}."
-    yield f"Or mend the cause and `POST /calibration/{model}/acknowledge` with a note; the watch begins anew."
+        yield f"Recalibrate{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
+    yield (
+        f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
+        "then starts again."
+    )
 
 
 def _opposite_classes(slices: Slices | None) -> Iterator[str]:
@@ -169,27 +183,16 @@ def _opposite_classes(slices: Slices | None) -> Iterator[str]:
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
         yield (
-            f"A new temperature moves all classes alike, but {over[0].name} is too sure and {under[0].name} too "
-            "modest: it will repair the mean and leave both. Expect some error to stay, or train anew on such images."
+            f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
+            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike: it corrects the average "
+            "and leaves both errors. Expect some error to remain, or retrain on such images."
         )
 
 
-def _labels_for(measures: Measures, half_width: float) -> int:
-    """Labels until the 95 % interval of the gap is that narrow."""
+def _labels_for(measures: Measures, *, half_width: float) -> int:
+    """Labels until the 95 % interval of the gap has that half width."""
     p = measures.mean_confidence if math.isfinite(measures.mean_confidence) else 0.8
-    return math.ceil((1.96 / half_width) ** 2 * max(p * (1 - p), 0.01))
-
-
-def _way(gap: float) -> str:
-    return "exceeds" if gap >= 0 else "falls short of"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f} points"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return math.ceil((Z95 / half_width) ** 2 * max(p * (1 - p), 0.01))
 
 
 def _day(at_ns: int) -> str:

@@ -1,12 +1,12 @@
-"""Which answers got labels, and what that does to the figures.
+"""Which answers have labels, and how that biases the figures.
 
-Labels are rarely a random sample. Two corrections, one partial, one whole:
+Labels are rarely a random sample. There are two corrections:
 
-- Post-stratified: each confidence bin counts as often as it was *served*, not as often as it was labeled. Repairs
-  labels that favor unsure answers; cannot repair labels that favor wrong ones.
-- Audit: labels of answers that were drawn at random, with a known probability, before anybody saw the outcome. Repairs
-  everything, if the drawn answers do get labels. Days weigh by served / drawn (Horvitz and Thompson's inverse of the
-  day's sampling fraction), so that a share that was changed half-way does no harm.
+- Post-stratification weights each confidence bin by the answers *served* in it, not by those labeled. It corrects
+  labels that favor answers of low confidence, but not labels that favor wrong answers.
+- An audit labels answers that were drawn at random, with a known probability, before the outcome was known. It removes
+  all selection bias if every drawn answer gets a label. Days are weighted by served / drawn (the inverse sampling
+  fraction of Horvitz and Thompson), so the audit share may change from day to day.
 """
 
 import math
@@ -29,7 +29,7 @@ _FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audited answers say. `drawn`: answers drawn; `share` of all served; `labeled`: those with a label."""
+    """Measures of the audited answers. `drawn`: answers drawn; `share`: of all served; `labeled`: with a label."""
 
     drawn: int
     share: float
@@ -43,14 +43,14 @@ class Audit:
 
 @dataclass(frozen=True)
 class LabelSelection:
-    """How the labels came about.
+    """How the labels were selected.
 
     Attributes:
         coverage: share of the answers served that have a label.
         uncovered: share of the answers served that lie in confidence bins without any label.
         post_stratified_ece: ECE with every bin at the weight of what was served in it.
-        audit: None where no answer was ever drawn.
-        sources: of the latest labels, how many by each source; the empty name for none given.
+        audit: None if no answer was drawn.
+        sources: number of the latest labels by source; the empty name if none was given.
     """
 
     coverage: float
@@ -75,7 +75,7 @@ def find_selection(
 
 
 def post_stratified_ece(labeled: BinSums, served: npt.ArrayLike) -> float:
-    """ECE with the bins' weights of what was served, over the bins that have labels; NaN if none has.
+    """ECE over the bins that have labels, weighted by the answers served; NaN if no bin has labels.
 
     >>> sums = BinSums.from_predictions([0.9, 0.9, 0.4], [True, False, False], bin_count=2)
     >>> round(post_stratified_ece(sums, [3, 1]), 3)   # 3/4 of |.4| and 1/4 of |.4|
@@ -90,7 +90,7 @@ def post_stratified_ece(labeled: BinSums, served: npt.ArrayLike) -> float:
 
 
 def find_audit(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Audit | None:
-    """Measure the audited answers; None where none was drawn."""
+    """Measure the audited answers; None if none was drawn."""
     drawn = _served_by_day(connection, calibration_id, AUDIT, since_day)
     if not drawn:
         return None
@@ -112,7 +112,7 @@ def find_audit(connection: Connection, calibration_id: int, *, since_day: int | 
 def _measures(
     n: npt.NDArray[np.float64], gap: npt.NDArray[np.float64], squared: npt.NDArray[np.float64]
 ) -> tuple[float, ...]:
-    """ECE, noise floor, signed gap and its interval, from weighted sums and sums with squared weights."""
+    """ECE, noise floor, signed gap and its interval, from sums with weights and with squared weights."""
     answers = float(n.sum())
     if not answers:
         return (math.nan,) * 5
@@ -124,7 +124,7 @@ def _measures(
 
 
 def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:
-    """day -> answers served in a slice, for days with any."""
+    """Answers served in a slice by day, for days that have any."""
     columns = bin_day.c
     wanted = select(columns.day, func.sum(columns.served)).where(
         columns.calibration_id == calibration_id, columns.slice == name, columns.day >= (since_day or 0)
@@ -133,7 +133,7 @@ def _served_by_day(connection: Connection, calibration_id: int, name: str, since
 
 
 def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
-    """(day, bin, sums) of labeled answers that were drawn."""
+    """Select (day, bin, sums) of the drawn answers that have a label."""
     columns = bin_day.c
     return (
         select(columns.day, columns.bin, *(func.sum(columns[name]) for name in _FIELDS))

@@ -1,13 +1,13 @@
-"""For whom: calibration by predicted class, by the caller's tags, and, with a warning, by true class.
+"""Calibration by predicted class, by the caller's tags, and, for information, by true class.
 
-A calibrated model is calibrated within every slice that is known when it answers: the class it says, the site, the
-device. Each such slice is tested by z = D / sqrt(V), D = correct - confidence summed, V = sum p(1-p); with m slices
-Holm's step-down keeps the chance of any false finding, at one look, at 5 %. Slices are ordered by how far off they are
-at least: the nearer end of an interval that holds for all m at once (Bonferroni).
+A calibrated model is calibrated within every slice that is known when it answers: predicted class, site, device. Each
+slice is tested by z = D / sqrt(V), with D = sum(correct - confidence) and V = sum p(1-p). With m slices, Holm's
+step-down procedure keeps the probability of any false finding at 5 %, for one look. Slices are ordered by the smallest
+gap that is consistent with the labels: the end nearer to 0 of a simultaneous (Bonferroni) interval.
 
-The true class is not known when the model answers. Among the truly ill a calibrated model is right less often than it
-says whenever it misses some, and among the truly healthy more often: these rows show recall, not calibration, and are
-not tested.
+The true class is not known when the model answers. A calibrated model that misses some of the ill is right less often
+than its confidence among the truly ill, and more often among the truly healthy. By true class the figures show recall,
+not calibration, and are not tested.
 """
 
 import math
@@ -20,21 +20,21 @@ from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import LedgerSums
 
 LEVEL = 0.05
-ENOUGH_VARIANCE = 5.0  # below this sum of p(1-p) the normal approximation says too much: not tested
+ENOUGH_VARIANCE = 5.0  # below this sum of p(1-p) the normal approximation is too optimistic: not tested
 _TRUE, _PREDICTED, _TAG = "true:", "predicted:", "tag:"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice. Untested ones (too few labels, or by true class) have NaN in place of what a test gives.
+    """One slice. Untested ones (too few labels, or by true class) have NaN for the results of the test.
 
     Attributes:
         name: `predicted:<class>`, `tag:<key>=<value>` or `true:<class>`.
-        served: answers, labeled or not; 0 by true class, which only labels tell.
+        served: answers, labeled or not; 0 by true class, which is known only from labels.
         n: labeled answers.
         signed_gap: mean confidence minus accuracy.
-        gap_lower, gap_upper: an interval of it that holds for all tested slices at once with 95 %.
-        at_least: how far from 0 the gap is at least, by that interval; what slices are ordered by.
+        gap_lower, gap_upper: its simultaneous 95 % interval over all tested slices.
+        at_least: distance of that interval from 0; slices are ordered by it.
         p_value: adjusted by Holm.
         significant: p_value < 0.05.
     """
@@ -55,7 +55,7 @@ class Slice:
 
     @property
     def is_tested(self) -> bool:
-        """Whether it had labels enough to be tested."""
+        """Whether it had enough labels to be tested."""
         return math.isfinite(self.p_value)
 
 
@@ -69,7 +69,7 @@ class Slices:
 
     @property
     def significant(self) -> tuple[Slice, ...]:
-        """Those that are off by more than chance, looking at all of them once."""
+        """The slices whose gap is significant after correction for their number."""
         return tuple(each for each in self.known if each.significant)
 
 
@@ -88,7 +88,7 @@ def find_slices(sums: Mapping[str, LedgerSums]) -> Slices:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number (Holm 1979): those below .05 have a 5 % chance of any false one among them.
+    """Adjust p-values for their number (Holm 1979), so that 0.05 bounds the probability of any false finding.
 
     >>> holm({"a": 0.01, "b": 0.04, "c": 0.5})
     {'a': 0.03, 'b': 0.08, 'c': 0.5}

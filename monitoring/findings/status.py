@@ -1,17 +1,19 @@
-"""The report's one sentence, for somebody who never heard of calibration error."""
+"""The status of a model in one word and a few sentences, for a reader who does not know calibration error."""
 
 import math
 from enum import StrEnum
 from typing import NamedTuple
 
 from calibration.measures import Measures
+from monitoring.findings.drift import Drift
+from monitoring.findings.phrases import counted, percent
 
-FEW_LABELS = 100  # below this the sentence says that it is early
-LOUD_Z = 4.0  # standard deviations of ECE above its noise floor that are not chance, even when looked at often
+FEW_LABELS = 100  # with fewer labels the status is EARLY
+LOUD_Z = 4.0  # ECE this many standard deviations above its noise floor is no chance, even when looked at often
 
 
 class Status(StrEnum):
-    """In one word; only `alarm` is worth waking somebody."""
+    """The status in one word. Only `alarm` justifies waking somebody."""
 
     NO_LABELS = "no-labels"
     EARLY = "early"
@@ -21,44 +23,53 @@ class Status(StrEnum):
 
 
 class Assessment(NamedTuple):
-    """A word and a sentence."""
+    """A status and the sentences that explain it."""
 
     status: Status
     sentence: str
 
 
-def assess(measures: Measures, *, alarm_label: int | None = None) -> Assessment:
-    """Say what the labels in the window mean; `alarm_label` is set while the drift alarm stands."""
+def assess(measures: Measures, drift: Drift | None = None) -> Assessment:
+    """Assess the labels of a window; `drift` is the detector's state, None if the version is not watched."""
     if measures.n == 0:
-        return Assessment(Status.NO_LABELS, "No answer has a label yet, so nothing can be said about its confidence.")
+        return Assessment(Status.NO_LABELS, "No answer has a label yet, so the model's confidence cannot be checked.")
     finding = _finding(measures)
-    if alarm_label is not None:
-        alarm = f"The drift alarm stands since label {alarm_label:,}: this is not chance. Recalibrate, or roll back."
-        return Assessment(Status.ALARM, f"{finding}{_cancellation(measures)} {alarm}")
+    if drift is not None and drift.alarm_label is not None:
+        return Assessment(Status.ALARM, f"{finding}{_cancellation(measures)} {_alarm(drift, drift.alarm_label)}")
     if measures.n < FEW_LABELS:
-        return Assessment(Status.EARLY, f"{finding} That is few labels; wait for {FEW_LABELS} before believing it.")
+        return Assessment(Status.EARLY, f"{finding} Fewer than {FEW_LABELS} labels are too few to rely on.")
     if _is_one_sided(measures) or _is_loud(measures):
-        advice = "The drift watch has not raised its alarm; keep labeling."
+        advice = "This is more than chance explains. The drift alarm is not active; keep labeling."
         return Assessment(Status.OFF, f"{finding}{_cancellation(measures)} {advice}")
-    return Assessment(Status.OK, f"{finding} That is within what chance does to a model whose confidence is true.")
+    return Assessment(Status.OK, f"{finding} Chance alone can explain this difference.")
+
+
+def _alarm(drift: Drift, alarm_label: int) -> str:
+    return (
+        f"The drift alarm has been active since label {alarm_label:,}. A calibrated model raises a false alarm at most "
+        f"once in {drift.average_run_length:,.0f} labels on average. Recalibrate or roll back."
+    )
 
 
 def _is_one_sided(measures: Measures) -> bool:
-    """The signed gap is more than chance."""
+    """Whether the 95 % interval of the signed gap excludes 0."""
     return measures.signed_gap_lower > 0 or measures.signed_gap_upper < 0
 
 
 def _is_loud(measures: Measures) -> bool:
-    """ECE is more than chance, also where gaps of both signs cancel."""
+    """Whether ECE is far above its noise floor, which it can be although gaps of both signs cancel."""
     return math.isfinite(measures.ece_z) and measures.ece_z > LOUD_Z
 
 
 def _cancellation(measures: Measures) -> str:
-    """What to add when the signed gap looks harmless and the bins do not."""
+    """What to add when the signed gap looks harmless but the bins do not."""
     if _is_one_sided(measures) or not _is_loud(measures):
         return ""
-    apart = f"{100 * measures.ece:.1f} points apart (ECE), where chance would make it {100 * measures.noise_floor:.1f}"
-    return f" Gaps of both signs cancel in that figure: bin by bin, confidence and accuracy are {apart}."
+    return (
+        " Positive and negative differences cancel in that figure. Within bins of similar confidence they average "
+        f"{100 * measures.ece:.1f} points (ECE); a calibrated model would show {100 * measures.noise_floor:.1f} by "
+        "chance."
+    )
 
 
 def _finding(measures: Measures) -> str:
@@ -66,10 +77,9 @@ def _finding(measures: Measures) -> str:
     low, high = sorted(
         (measures.signed_gap_lower * math.copysign(1, gap), measures.signed_gap_upper * math.copysign(1, gap))
     )
-    word = "exceeds" if gap >= 0 else "falls short of"
-    answers = "1 labeled answer" if measures.n == 1 else f"{measures.n:,} labeled answers"
+    verb = "exceeds" if gap >= 0 else "falls short of"
     return (
-        f"In {answers} confidence {word} accuracy by {100 * abs(gap):.1f} percentage points "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f}): sure of {100 * measures.mean_confidence:.1f} %, "
-        f"right in {100 * measures.accuracy:.1f} %."
+        f"In {counted(measures.n, 'labeled answer')}, confidence {verb} accuracy by {100 * abs(gap):.1f} percentage "
+        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}). The model was on average "
+        f"{percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the time."
     )

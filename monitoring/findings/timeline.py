@@ -1,4 +1,4 @@
-"""A model's history over all its versions, for people: what happened when, newest last."""
+"""A model's history over all its versions, in sentences, newest last."""
 
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from monitoring.drift import events
 from monitoring.drift.events import ACKNOWLEDGED, ALARM, PROMOTED, RESET, SETTINGS, STARTED, Event
 from monitoring.errors import ModelUnknown
+from monitoring.findings.phrases import counted, tolerance
 from monitoring.findings.recommendation import describe_alarm
 from monitoring.ledger.calibrations import of_model
 
@@ -31,7 +32,7 @@ class VersionedEntry(TimelineEntry):
 
 
 def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[VersionedEntry]:
-    """The latest events of a model, or of one version.
+    """Read the latest events of a model, or of one version.
 
     Raises ModelUnknown.
     """
@@ -44,7 +45,7 @@ def read_timeline(connection: Connection, model: str, *, version: int | None = N
 
 
 def as_entry(event: Event) -> TimelineEntry:
-    """One event as plain data."""
+    """Return one event as plain data."""
     return {
         "kind": event.kind,
         "at": datetime.fromtimestamp(event.at_ns / 1e9, tz=UTC).isoformat(timespec="seconds"),
@@ -60,15 +61,13 @@ def _sentence(event: Event) -> str:
         return describe_alarm(detail)
     if event.kind in (ACKNOWLEDGED, RESET):
         note = f": {detail['note']}" if detail.get("note") else ""
-        what = (
-            "The alarm was acknowledged" if detail.get("was_active") else "The watch was begun anew, without an alarm"
-        )
-        return f"{what} after {detail.get('labels', 0):,} labels{note}."
+        what = "The alarm was acknowledged" if detail.get("was_active") else "The watch was reset without an alarm"
+        return f"{what} after {counted(detail.get('labels', 0), 'label')}{note}."
     if event.kind in (STARTED, SETTINGS):
-        began = "The watch began" if event.kind == STARTED else "Other settings hold from here on"
-        listens = ", audited answers only" if detail.get("audit") else ""
+        began = "The watch started" if event.kind == STARTED else "The settings of the watch changed"
+        audited = ", audited answers only" if detail.get("audit") else ""
         return (
-            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms, tolerance "
-            f"{100 * detail['tolerance']:g} points{listens}."
+            f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on average, tolerance "
+            f"{tolerance(detail['tolerance'])}{audited}."
         )
-    return "This version went into production." if event.kind == PROMOTED else event.kind
+    return "This version was promoted to production." if event.kind == PROMOTED else event.kind

@@ -1,8 +1,8 @@
-"""Windows: which labeled answers a report is about.
+"""Windows: the labeled answers that a report covers.
 
-`all`; `last:N`, the N answers whose first label came last; `days:N`, served on the last N days (UTC), today included;
-`promotion`, served since the day on which this version last went into production. All but `last:N` come from the day
-sums, at the same cost whatever their size.
+`all`; `last:N`, the N answers whose first label arrived last; `days:N`, served on the last N days (UTC, including
+today); `promotion`, served since the day of this version's latest promotion. All except `last:N` are read from the day
+sums, so their cost does not depend on the number of answers.
 """
 
 import re
@@ -25,13 +25,13 @@ DAYS_LIMIT = 10_000
 
 @dataclass(frozen=True)
 class Window:
-    """A window as it was asked for; `number` is the N of `last` and `days`."""
+    """A window as requested; `number` is the N of `last` and `days`."""
 
     kind: Literal["all", "last", "days", "promotion"] = "all"
     number: int = 0
 
     def since_day(self, connection: Connection, calibration_id: int, *, now_ns: int) -> int | None:
-        """The first UTC day (since 1970) of answers to count; None where all days count."""
+        """Return the first UTC day of the window, counted from 1970; None if all days count."""
         if self.kind == "days":
             return now_ns // DAY_NS - self.number + 1
         if self.kind == "promotion":
@@ -42,7 +42,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Windowed:
-    """Sums of a window: labeled answers to measure, and all answers of the same days (of all days for `last:N`)."""
+    """Sums of a window: its labeled answers, and all answers of the same days (of all days for `last:N`)."""
 
     labeled: BinSums
     served: LedgerSums
@@ -50,7 +50,7 @@ class Windowed:
 
 
 def read_window(window: str) -> Window:
-    """Read a window. Raises QueryInvalid.
+    """Parse a window. Raises QueryInvalid.
 
     >>> read_window("last:500"), read_window("all")
     (Window(kind='last', number=500), Window(kind='all', number=0))
@@ -65,13 +65,13 @@ def read_window(window: str) -> Window:
     if found is not None and found[1] == "days" and 1 <= int(found[2]) <= DAYS_LIMIT:
         return Window("days", int(found[2]))
     raise QueryInvalid(
-        f"A window is 'all', 'promotion', 'days:N' or 'last:N' with N from 1 to {LAST_LIMIT:,} labels or "
-        f"{DAYS_LIMIT:,} days; got {brief(window)}."
+        f"Got the window {brief(window)}; expected 'all', 'promotion', 'days:N' or 'last:N', with N up to "
+        f"{DAYS_LIMIT:,} days or {LAST_LIMIT:,} labels."
     )
 
 
 def window_sums(connection: Connection, calibration_id: int, window: Window, *, now_ns: int) -> Windowed:
-    """Add up a window of a calibration."""
+    """Read the sums of a window of a calibration."""
     since_day = window.since_day(connection, calibration_id, now_ns=now_ns)
     sums = read_sums(connection, calibration_id, since_day=since_day)
     last = window.kind == "last"
@@ -79,7 +79,7 @@ def window_sums(connection: Connection, calibration_id: int, window: Window, *, 
 
 
 def last_labeled(connection: Connection, calibration_id: int, last: int) -> BinSums:
-    """The sums of the `last` answers whose first label came last, with the labels they have now."""
+    """Sum the `last` answers whose first label arrived last, with their current labels."""
     newest_first = label_current.c.first_feedback_id.desc()
     wanted = select(label_current.c.confidence, label_current.c.correct).filter_by(calibration_id=calibration_id)
     rows = connection.execute(wanted.order_by(newest_first).limit(last)).all()

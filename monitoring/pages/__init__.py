@@ -1,1 +1,1 @@
-"""Pages for people: self-contained HTML without scripts or anything fetched from elsewhere."""
+"""HTML pages for people: self-contained, without scripts and without anything fetched from elsewhere."""

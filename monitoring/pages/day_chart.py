@@ -1,4 +1,4 @@
-"""Calibration error by day of service as inline SVG, with what chance would show and what happened when."""
+"""Calibration error by day of service as inline SVG, with the range expected by chance and the version's events."""
 
 import math
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 746, 14, 190  # the axes
 _MARGIN = 10  # between the axes and the first and the last day
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
 _Z90 = 1.645  # standard deviations that 19 of 20 stay under
-_FEW_LABELS = 20  # below this a dot is hollow
+FEW_LABELS = 20  # below this a dot is hollow
 _EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
 
 
 class Mark(NamedTuple):
-    """Something that happened on a day: its event's kind and a sentence."""
+    """An event on a day: its kind and a sentence."""
 
     day: int
     kind: str
@@ -40,7 +40,7 @@ class _Dot(NamedTuple):
 
 
 def day_chart(days: Sequence[Days], marks: Sequence[Mark] = ()) -> Markup | None:
-    """Draw the ECE of each day over the gray area in which chance keeps it in 19 days of 20; None without labels."""
+    """Draw the ECE of each day over the range that chance keeps it in on 19 of 20 days; None without labels."""
     dots = [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
     if not dots:
         return None
@@ -52,14 +52,14 @@ def day_chart(days: Sequence[Days], marks: Sequence[Mark] = ()) -> Markup | None
         limits=plot.line([(dot.day, dot.limit) for dot in dots]),
         floors=plot.line([(dot.day, dot.floor) for dot in dots]),
         marks=[mark for mark in marks if plot.first <= mark.day <= plot.last],
-        few_labels=_FEW_LABELS,
+        few_labels=FEW_LABELS,
     )
 
 
 def chance_limit(labeled: BinSums) -> float:
-    """The ECE under which chance keeps a calibrated model in 19 days of 20.
+    """The ECE that a calibrated model stays below with a probability of 95 %.
 
-    Its mean is the noise floor, its variance (1 - 2/pi) sum V / n^2, of a sum of half-normal bins.
+    ECE is then a sum of half-normal variables: its mean is the noise floor, its variance (1 - 2/pi) sum V / n^2.
     """
     spread = math.sqrt((1 - 2 / math.pi) * float(labeled.variance.sum())) / labeled.total
     return metrics.noise_floor(labeled) + _Z90 * spread
@@ -79,7 +79,7 @@ def _dot(each: Days) -> _Dot:
 
 @dataclass(frozen=True)
 class _Plot:
-    """Where things go: `first` and `last` day at the edges, the ECE `highest` at the top."""
+    """Maps days and ECE to coordinates: days from `first` to `last`, ECE from 0 to `highest`."""
 
     first: int
     last: int
@@ -96,7 +96,7 @@ class _Plot:
 
     @property
     def dated(self) -> list[int]:
-        """The days that have a date under them."""
+        """The days labeled with their date."""
         if self.last - self.first < 4:
             return sorted({self.first, self.last})
         return sorted({round(self.first + (self.last - self.first) * share) for share in (0, 0.25, 0.5, 0.75, 1)})
@@ -112,7 +112,7 @@ class _Plot:
         return round(_BOTTOM - (_BOTTOM - _TOP) * min(ece / self.highest, 1.0), 1)
 
     def line(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """(x, y) of (day, ECE) pairs; a lone point gets some width."""
+        """Return (x, y) of (day, ECE) pairs; a single point becomes a short line."""
         placed = [(self.x(day), self.y(ece)) for day, ece in points]
         x, y = placed[0]
         return [(x - 12, y), (x + 12, y)] if len(placed) == 1 else placed

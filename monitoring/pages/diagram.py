@@ -1,4 +1,4 @@
-"""The reliability diagram as inline SVG: accuracy against confidence, the room that chance needs, and the counts."""
+"""The reliability diagram as inline SVG: accuracy against confidence, the range expected by chance, and the counts."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _Z95 = 1.96  # standard deviations that hold 95 %
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Draw the bins. A dot on the dashed line: as right as it was sure; under it: too sure."""
+    """Draw the bins that have answers. On the dashed line confidence equals accuracy."""
     filled = [row for row in bins if row.n]
     return render("diagram.svg", plot=_Plot(max((row.n for row in filled), default=1)), bins=filled)
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """Where things go. `most` is the count of the fullest bin."""
+    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin."""
 
     most: int
     side = _SIDE
@@ -36,7 +36,7 @@ class _Plot:
         return round(_TOP + _SIDE * (1 - accuracy), 2)
 
     def chance(self, row: ReliabilityBin) -> tuple[float, float]:
-        """Between which accuracies 95 % of the dots of a calibrated model would fall with as many answers."""
+        """Return the accuracies between which 95 % of a calibrated model's dots fall with as many answers."""
         half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
         return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
 

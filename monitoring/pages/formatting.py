@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read them: the filters of the templates."""
+"""Filters of the templates: numbers, times and names as people read them."""
 
 import json
 import math
@@ -8,18 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
-
-
-def percent(ratio: float | None, *, signed: bool = False) -> str:
-    """A ratio with one decimal, a dash when there is none.
-
-    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
-    ('12.3 %', '+5.0 %', '0.0 %', '-')
-    """
-    if ratio is None or not math.isfinite(ratio):
-        return "-"
-    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
-    return f"{rounded:{'+' if signed else ''}.1f} %"
 
 
 def grouped(number: int) -> str:
@@ -32,7 +20,7 @@ def grouped(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the unit that suits it.
+    """A duration in a suitable unit.
 
     >>> duration(5), duration(90), duration(7200), duration(172800)
     ('5 s', '2 min', '2.0 h', '2.0 days')
@@ -61,7 +49,7 @@ def page_path(model: str) -> str:
 
 
 def code_marks(sentence: str) -> Markup:
-    """The sentence escaped, with what stands in backquotes as code.
+    """Escape a sentence and mark what is in backquotes as code.
 
     >>> code_marks("`a < b` & c")
     Markup('<code>a &lt; b</code> &amp; c')
@@ -71,5 +59,5 @@ def code_marks(sentence: str) -> Markup:
 
 
 def pretty_json(value: Any) -> str:
-    """JSON with line breaks, to be escaped like any text."""
+    """JSON with line breaks."""
     return json.dumps(value, indent=1)

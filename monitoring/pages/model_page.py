@@ -1,4 +1,4 @@
-"""One model version on one page: the verdict first, then the picture, then the numbers with what they mean."""
+"""One version of a model on one page: the assessment, the picture, then the numbers and what they mean."""
 
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
@@ -10,10 +10,10 @@ _WINDOWS = (
     ("promotion", "since promotion"),
     ("days:30", "30 days"),
     ("last:500", "last 500 labels"),
-    ("last:100", "last 100"),
+    ("last:100", "last 100 labels"),
 )
 
 
 def model_page(found: PageData) -> str:
-    """The page of a model, which reloads itself."""
+    """Render the page, which reloads itself."""
     return render("model.html", **sections(found), windows=_WINDOWS, refresh_s=REFRESH_S)

@@ -1,4 +1,4 @@
-"""Fills in the HTML and SVG templates. Everything is escaped; a name that a template misses is an error."""
+"""Renders the HTML and SVG templates. All values are escaped; an undefined name in a template is an error."""
 
 from functools import cache
 from importlib.resources import files
@@ -7,9 +7,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from monitoring.findings import phrases
 from monitoring.pages import formatting
 
-_FILTERS = ("code_marks", "duration", "grouped", "moment", "page_path", "percent", "pretty_json")
+_FILTERS = (
+    *(phrases.answers_in_slice, phrases.answers_in_stream, phrases.counted, phrases.percent, phrases.tolerance),
+    *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment),
+    *(formatting.page_path, formatting.pretty_json),
+)
 
 
 def render(template: str, /, **values: Any) -> Markup:
@@ -27,7 +32,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {name: getattr(formatting, name) for name in _FILTERS}
+    environment.filters |= {function.__name__: function for function in _FILTERS}
     style = files("monitoring.pages").joinpath("templates", "style.css").read_text(encoding="utf-8")
     environment.globals["style"] = Markup(style)  # our own file
     return environment

@@ -1,4 +1,4 @@
-"""The report as a document: one file without links or scripts, to be read on paper and filed."""
+"""The report as a document: one file without links or scripts, for print and for the files."""
 
 from monitoring.ledger.days import day_date
 from monitoring.ledger.sums import DAY_NS
@@ -8,7 +8,7 @@ from monitoring.reports.page_data import PageData
 
 
 def report_page(found: PageData) -> str:
-    """The document. It prints on A4; its figures are those of the moment at which it was made."""
+    """Render the document for A4. Its figures are those of the time of writing."""
     return render("report.html", **sections(found), period=_period(found))
 
 

@@ -1,4 +1,4 @@
-"""What the sections that the model page and the report share are filled with."""
+"""The values of the sections that the model page and the report share."""
 
 import math
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
 from monitoring.findings.timeline import VersionedEntry
-from monitoring.pages.day_chart import Mark, day_chart
+from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
-from monitoring.pages.wording import SHORT_WORDS, WORDS
+from monitoring.pages.status_words import SHORT_WORDS, TITLES
 from monitoring.reports.page_data import PageData
 from monitoring.reports.report import Report
 
@@ -50,7 +50,7 @@ def sections(found: PageData) -> dict[str, Any]:
         "report": report,
         "versions": found.versions,
         "entries": found.entries,
-        "words": WORDS,
+        "titles": TITLES,
         "short_words": SHORT_WORDS,
         "diagram": reliability_diagram(report.bins),
         "day_chart": day_chart(found.days, marks),
@@ -58,11 +58,12 @@ def sections(found: PageData) -> dict[str, Any]:
         "evidence": evidence(report.drift),
         "measure_rows": list(_measure_rows(report)),
         "slice_limit": _SLICE_LIMIT,
+        "few_labels": FEW_LABELS,
     }
 
 
 def evidence(drift: Drift | None) -> float | None:
-    """The share of the evidence that an alarm takes, in [0, 1]; 1 while one stands, None where nothing is watched."""
+    """The share of the evidence that an alarm needs, in [0, 1]; 1 while it is active, None if there is no watch."""
     if drift is None:
         return None
     found = max(0.0, drift.log_evalue) if math.isfinite(drift.log_evalue) else 0.0
@@ -70,11 +71,11 @@ def evidence(drift: Drift | None) -> float | None:
 
 
 def _bars(report: Report) -> list[Bar]:
-    """ECE, its noise floor and the card's ECE on one axis."""
+    """ECE, its noise floor and the card's ECE on one scale."""
     eces = {
         "now": (report.measures.ece, "accent"),
-        "chance alone": (report.measures.noise_floor, "muted-tone"),
-        "as promised": (report.reference.get("ece"), "good"),
+        "by chance": (report.measures.noise_floor, "muted-tone"),
+        "on the card": (report.reference.get("ece"), "good"),
     }
     known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
     full = max([0.1, *known])

@@ -1,4 +1,4 @@
-"""Everything about one version of a model that a page shows: its report, its days, its history, and its siblings."""
+"""The data of a page about one version of a model: its report, days and history, and the other versions."""
 
 import re
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from monitoring.ledger.days import Days, read_days
 from monitoring.ledger.sums import DAY_NS
 from monitoring.reports.report import Report, calibration_report
 
-_SIBLINGS = 5  # versions beside the one reported on, the newest
+_OTHER_VERSIONS = 5  # the newest, beside the one reported on
 _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class PageData:
-    """What belongs together.
+    """What a page shows.
 
     Attributes:
-        report: of the version and window asked for.
-        since_day: the first UTC day (since 1970) that the window counts; None where it counts all, or labels.
+        report: of the requested version and window.
+        since_day: first UTC day of the window, counted from 1970; None if it has no first day.
         days: this version's days in the window.
-        entries: what happened to the model since then, all versions, newest last.
+        entries: the model's history in the window, all versions, newest last.
         versions: reports of this version and the newest others over the same window, newest first, without slices.
     """
 
@@ -37,12 +37,12 @@ class PageData:
 
     @property
     def of_this_version(self) -> list[VersionedEntry]:
-        """The entries of the version reported on."""
+        """The entries of the reported version."""
         return [entry for entry in self.entries if entry["version"] == self.report.version]
 
 
 def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> PageData:
-    """Read it. Raises ModelUnknown and QueryInvalid."""
+    """Read the data of a page. Raises ModelUnknown and QueryInvalid."""
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
         row = choose(connection, model, report.version)
@@ -50,14 +50,14 @@ def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, wi
         since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
         days = read_days(connection, row.calibration_id, since_day=since_day)
         entries = [entry for entry in read_timeline(connection, model) if since_day is None or _day(entry) >= since_day]
-    others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_SIBLINGS]
+    others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
-    siblings = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
-    return PageData(report, since_day, tuple(days), tuple(entries), tuple(siblings))
+    versions = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
+    return PageData(report, since_day, tuple(days), tuple(entries), tuple(versions))
 
 
 def window_since(text: str, *, now_ns: int) -> str:
-    """The window that begins so many days ago (`30d`) or on a date (`2026-10-01`). Raises QueryInvalid.
+    """Return the window that starts a number of days ago (`30d`) or on a date (`2026-10-01`). Raises QueryInvalid.
 
     >>> window_since("30d", now_ns=0), window_since("1970-01-01", now_ns=2 * 86_400 * 10**9)
     ('days:30', 'days:3')
@@ -70,7 +70,8 @@ def window_since(text: str, *, now_ns: int) -> str:
         number = 0
     if not 1 <= number <= DAYS_LIMIT:
         raise QueryInvalid(
-            f"A beginning is a number of days such as 30d, or a date in the past such as 2026-10-01; got {brief(text)}."
+            f"Got the start {brief(text)}; expected a number of days such as 30d, or a date in the past such as "
+            "2026-10-01."
         )
     return f"days:{number}"
 

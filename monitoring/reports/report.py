@@ -1,6 +1,7 @@
-"""The calibration report: what the ledger's sums say about a model, beside what its card promised.
+"""The calibration report: a model's live measures from the ledger's sums, beside those of its card.
 
-Everything but the windows `last:N` comes from day sums, at the same cost over ten thousand answers as over ten million.
+All windows except `last:N` are read from day sums, so a report over ten million answers costs as much as one over ten
+thousand.
 """
 
 import dataclasses
@@ -34,13 +35,13 @@ from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import DAY_NS, read_slices
 
-_DELAY_SAMPLE = 500  # the latest labels from which the delay is estimated
-_EVENTS = 20  # the latest of the history that a report shows
+_DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated
+_EVENTS = 20  # the latest events in a report
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Answers served, those with a label, and their share (NaN when nothing was served)."""
+    """Answers served, answers with a label, and their ratio (NaN if nothing was served)."""
 
     served: int
     labeled: int
@@ -49,7 +50,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Delay:
-    """Seconds from answer to label over the latest labels; NaN without labels."""
+    """Seconds from answer to first label over the latest labels; NaN without labels."""
 
     median_s: float
     p90_s: float
@@ -57,17 +58,18 @@ class Delay:
 
 @dataclass(frozen=True)
 class ReportSummary:
-    """One model version's calibration as the ledger has it, without bins, slices and history.
+    """The calibration of one version of a model as recorded in the ledger, without bins, slices and history.
 
     Attributes:
-        measures: of the window's labeled answers; `reference`: the card's own measures of the same names.
-        comparison: live against reference, and whether the difference is more than chance.
+        verdict: the assessment in sentences.
+        measures: of the window's labeled answers; `reference`: the card's measures of the same names.
+        comparison: live against reference, and whether the difference is significant.
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
         coverage: of the answers served on the window's days (`last:N`: on all days).
-        delay: from answer to first label, over the latest labels whatever the window.
-        drift: the detector, which knows no windows.
-        selection: how the labels came about, and what audited answers say.
-        signs: what can be seen without labels.
+        delay: from answer to first label, over the latest labels regardless of the window.
+        drift: the detector's state, which does not depend on the window.
+        selection: how the labels were selected, and the measures of audited answers.
+        signs: the early warnings, which need no labels.
         recommendation: should I be worried, why, and what to do.
     """
 
@@ -93,10 +95,10 @@ class ReportSummary:
 
 @dataclass(frozen=True)
 class Report(ReportSummary):
-    """One model version's calibration as the ledger has it.
+    """The calibration of one version of a model as recorded in the ledger.
 
     Attributes:
-        slices: for whom (over the window's days); None where they were not asked for.
+        slices: over the window's days; None if they were not requested.
         history: the latest events of this version.
         bins: those of a reliability diagram; `served_bins`: answers served in each.
     """
@@ -107,21 +109,21 @@ class Report(ReportSummary):
     served_bins: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: plain values, None in place of NaN and infinities."""
+        """Return plain values for JSON, with None for NaN and infinities."""
         fields: dict[str, Any] = plain(self)
         return fields
 
     def summary(self) -> ReportSummary:
-        """The report without its bins, slices and history."""
+        """Return the report without its bins, slices and history."""
         return ReportSummary(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ReportSummary)})
 
 
 def calibration_report(
     ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL, slices: bool = True
 ) -> Report:
-    """Report on a version of a model, by default the one registered last; `slices` may cost more than all the rest.
+    """Report on a version of a model, by default the one registered last. `slices` may take longer than all the rest.
 
-    Raises ModelUnknown for a model or version that was never registered, QueryInvalid for a window that cannot be read.
+    Raises ModelUnknown for a model or version that was never registered, and QueryInvalid for an invalid window.
     """
     asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:
@@ -132,12 +134,22 @@ def calibration_report(
         drift = find_drift(connection, row.calibration_id, history)
         delay = _delay(connection, row.calibration_id)
         selection = find_selection(connection, row.calibration_id, seen.served, since_day=seen.since_day)
-        signs = _signs(connection, row, seen, now_ns=now_ns)
+        early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
         found = _slices(connection, row.calibration_id, seen.since_day) if slices else None
     measures = Measures.from_sums(seen.labeled)
-    verdict = assess(measures, alarm_label=drift.alarm_label if drift else None)
+    assessment = assess(measures, drift)
     comparison = compare(seen.labeled, _reference(row))
-    findings = Findings(row.model, verdict, measures, drift, comparison, selection, found, signs, row.is_logged)
+    findings = Findings(
+        row.model,
+        assessment,
+        measures,
+        drift,
+        comparison,
+        selection,
+        found,
+        early_warnings,
+        served_elsewhere=row.is_logged,
+    )
     served = int(seen.served.served.sum())
     return Report(
         model=row.model,
@@ -146,8 +158,8 @@ def calibration_report(
         window=window,
         generated_at_ns=now_ns,
         temperature=row.card["calibration"]["temperature"],
-        status=verdict.status,
-        verdict=verdict.sentence,
+        status=assessment.status,
+        verdict=assessment.sentence,
         measures=measures,
         reference=row.card["calibration"]["measures"],
         comparison=comparison,
@@ -156,7 +168,7 @@ def calibration_report(
         delay=delay,
         drift=drift,
         selection=selection,
-        signs=signs,
+        signs=early_warnings,
         slices=found,
         history=tuple(as_entry(event) for event in history[-_EVENTS:]),
         recommendation=recommend(findings),
@@ -166,7 +178,7 @@ def calibration_report(
 
 
 def only_model(ledger: Ledger) -> str:
-    """The model that need not be named because the ledger knows no other. Raises ModelNeeded."""
+    """Return the ledger's only model. Raises ModelNeeded if it has none or several."""
     with ledger.read() as connection:
         known = models(connection)
     if len(known) != 1:
@@ -182,7 +194,9 @@ def _slices(connection: Connection, calibration_id: int, since_day: int | None) 
     return find_slices(read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)))
 
 
-def _signs(connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int) -> tuple[EarlyWarning, ...]:
+def _early_warnings(
+    connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int
+) -> tuple[EarlyWarning, ...]:
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}

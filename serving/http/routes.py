@@ -135,12 +135,12 @@ def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:
 
 def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
     """A page without assets: what is loaded and where to look."""
-    addresses = [
+    endpoints = [
         (method, route.path)
         for route in routes
         if isinstance(route, Route) and route.include_in_schema
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
-    addresses.append(("POST", "/predictions/{model}[/{version}]"))
+    endpoints.append(("POST", "/predictions/{model}[/{version}]"))
     models = [(name, slot.production.card.version) for name, slot in slots.items()]
-    return render("server.html", models=models, addresses=addresses)
+    return render("server.html", models=models, endpoints=endpoints)

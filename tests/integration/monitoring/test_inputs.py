@@ -87,7 +87,7 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, 
         assert (bright.name, contrast.name) == ("image_brightness", "image_contrast")
         assert bright.value == pytest.approx(0.75, abs=0.2)
         assert (bright.raised, contrast.raised) == (True, False)
-        assert "120.0 on the card's reference" in bright.sentence
+        assert "on the card's reference data it was 120.0" in bright.sentence
         serve(monitored, images(9 * ENOUGH), make_row(2, served_at_ns=NOW_NS - 9 * DAY_NS), day=TODAY - 9)
         assert calibration_report(monitored.ledger, "pneumonia").signs[-2].value == pytest.approx(0.075, abs=0.1)
         recent = calibration_report(monitored.ledger, "pneumonia", window="days:2").signs[-2]

@@ -83,22 +83,27 @@ def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
     check(page)
     assert "No labels yet" in page
     assert "No day has labels yet" in page
-    assert "<b>last 100</b>" in page
+    assert "<b>last 100 labels</b>" in page
 
 
 def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
-    assert "too sure. It stands until acknowledged. Most of it: " in page
+    assert (
+        "overconfidence. It stays active until you acknowledge it or promote another version. Most of the evidence is "
+        in page
+    )
     assert 'class="card verdict alarm"' in page
     assert "Versions side by side" in page
     assert "<code>POST /calibration/pneumonia/acknowledge</code>" in page
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
-    assert "with <b>site=&lt;0&gt;</b>" in page
+    assert "answers with site=&lt;0&gt;" in page
     assert page.count('<g class="mark alarm">') == 2
-    assert page.count('<span class="pill">alarm</span></td><td>The alarm came at label') == 2
-    assert page.rindex("The alarm was acknowledged") < page.rindex("This version went into production")  # newest first
+    assert page.count('<span class="pill">alarm</span></td><td>The alarm was raised at label') == 2
+    assert page.rindex("The alarm was acknowledged") < page.rindex(
+        "This version was promoted to production"
+    )  # newest first
 
 
 def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
@@ -107,11 +112,17 @@ def test_the_report_is_one_file_that_prints(alarmed: PageData) -> None:
     assert "http-equiv" not in page
     assert "@media print" in page
     assert "size: A4" in page
-    for part in ("Calibration report: pneumonia", "Should you be worried?", "Day by day", "For whom", "What happened"):
+    for part in (
+        "Calibration report: pneumonia",
+        "Should you be worried?",
+        "Day by day",
+        "By class and tag",
+        "History",
+    ):
         assert part in page
     assert "Reviewed by" in page
     assert alarmed.report.verdict in page
-    assert "<p>Labels cover 100.0 % of the answers" in page
+    assert "<p>100.0 % of answers have a label;" in page
 
 
 def test_the_report_of_a_month_says_which(monitored: MonitoredModel, clock: Clock) -> None:
@@ -136,7 +147,7 @@ def test_names_cannot_break_the_page(found: PageData) -> None:
     check(index_page([found.report]))
 
 
-def test_the_index_shows_the_loudest_first(found: PageData, tmp_path: Path, clock: Clock) -> None:
+def test_the_index_shows_the_worst_first(found: PageData, tmp_path: Path, clock: Clock) -> None:
     report = found.report
     with MonitoredModel(tmp_path / "other.db", clock) as monitored:
         quiet = calibration_report(monitored.ledger, "pneumonia")
@@ -145,5 +156,5 @@ def test_the_index_shows_the_loudest_first(found: PageData, tmp_path: Path, cloc
     page = index_page([quiet, report])
     check(page)
     assert page.index(">pneumonia<") < page.index(">aaa<")
-    assert "No model has been served" in index_page([])
+    assert "No model has used this ledger yet." in index_page([])
     check(index_page([]))

@@ -32,19 +32,21 @@ def label_answers(
 def test_no_labels_and_few_labels_say_how_many_are_needed(monitored: MonitoredModel) -> None:
     nothing = calibration_report(monitored.ledger, "pneumonia").recommendation
     assert nothing.status is Status.NO_LABELS
-    assert "Label 100 answers or more; about 246 tell" in nothing.what_to_do[0]  # .8 .2 (1.96/.05)^2
+    assert "Label at least 100 answers. About 246 labels show" in nothing.what_to_do[0]  # .8 .2 (1.96/.05)^2
     few = label_answers(monitored, range(20), right=0.75).recommendation
-    assert few.worried == "Too early to say: there are few labels."
+    assert few.worried == "Too early to say: there are fewer than 100 labels."
 
 
 def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(monitored: MonitoredModel) -> None:
     good = label_answers(monitored, range(200), right=0.75)
     assert good.recommendation.status is Status.OK
     assert good.recommendation.worried.startswith("No:")
-    assert good.recommendation.what_to_do == ("Nothing; look again when the alarm comes, or when you have new labels.",)
+    assert good.recommendation.what_to_do == (
+        "Nothing for now. Look again when the alarm is raised or when new labels have arrived.",
+    )
     monitored.serve(*(make_row(n) for n in range(1000, 9000)))
     thin = calibration_report(monitored.ledger, "pneumonia").recommendation
-    assert "Labels cover 2.4 % of answers." in thin.evidence
+    assert "2.4 % of answers have a label." in thin.evidence
     assert any("CANDOR_AUDIT_SHARE" in line for line in thin.what_to_do)
 
 
@@ -60,9 +62,9 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         assert bad.drift.alarm is not None
         since = bad.drift.alarm["since"]
         assert since["lower"] <= 101 <= since["upper"]
-        assert f"The alarm came at label {bad.drift.alarm_label}" in first
-        assert f"It began about label {since['label']} (95 %: " in first
-        assert "of an answer served on" in first
+        assert f"The alarm was raised at label {bad.drift.alarm_label}, in " in first
+        assert f"The drift began around label {since['label']} (95 % interval {since['lower']} to " in first
+        assert "on an answer served on" in first
         assert any(
             f"candor recalibrate pneumonia --last {400 - since['label'] + 1}" in line
             for line in recommendation.what_to_do
@@ -75,7 +77,10 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
 
 def test_an_audit_is_quoted(monitored: MonitoredModel) -> None:
     found = label_answers(monitored, range(200), right=0.75, audit=0.1)
-    assert any("The random audit (200 labels) says: ECE 0.0" in line for line in found.recommendation.evidence)
+    assert any(
+        "The random audit (200 labels) shows an ECE of 0.0 %; a calibrated" in line
+        for line in found.recommendation.evidence
+    )
     assert found.selection.audit is not None
 
 
@@ -102,10 +107,10 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
         (2, "started"),
         (2, "promoted"),
     ]
-    assert told[0][2] == "The watch began: at least 1,000 labels between false alarms, tolerance 1 points."
-    assert told[1][2].startswith("The alarm came at label ")
+    assert told[0][2] == "The watch started: at least 1,000 labels between false alarms on average, tolerance 1 point."
+    assert told[1][2].startswith("The alarm was raised at label ")
     assert told[2][2] == "The alarm was acknowledged after 100 labels: lamp replaced."
-    assert told[3][2] == "The watch was begun anew, without an alarm after 0 labels."
+    assert told[3][2] == "The watch was reset without an alarm after 0 labels."
     assert events[0]["at"] == "2026-09-21T14:13:20+00:00"
 
 
@@ -116,4 +121,7 @@ def test_classes_that_err_in_opposite_directions_are_told_that_a_temperature_wil
         monitored.serve(*(make_row(n, confidence=0.75, predicted=n % 2) for n in range(400)))
         monitored.label(*(label(n, CLASSES[(n + (n % 2 == 1 and n % 4 == 1)) % 2]) for n in range(400)))
         advice = calibration_report(monitored.ledger, "pneumonia").recommendation.what_to_do
-    assert any("predicted:pneumonia is too sure and predicted:normal too modest" in line for line in advice)
+    assert any(
+        'Confidence is too high in answers of "pneumonia" and too low in answers of "normal".' in line
+        for line in advice
+    )

@@ -110,4 +110,4 @@ def test_an_alarm_is_the_verdict(tmp_path: Path, clock: Clock) -> None:
     assert report.status is Status.ALARM
     assert report.drift is not None
     assert report.drift.direction == "over"
-    assert f"stands since label {report.drift.alarm_label}" in report.verdict
+    assert f"The drift alarm has been active since label {report.drift.alarm_label}." in report.verdict

@@ -121,7 +121,7 @@ async def test_the_report_and_its_windows(client: httpx.AsyncClient) -> None:
     report = (await client.get("/calibration/pneumonia")).json()
     assert report["measures"]["n"] == 10
     assert report["measures"]["signed_gap"] == pytest.approx(0.2)
-    assert report["verdict"].startswith("In 10 labeled answers confidence exceeds accuracy by 20.0 percentage points")
+    assert report["verdict"].startswith("In 10 labeled answers, confidence exceeds accuracy by 20.0 percentage points")
     assert report["drift"]["active"] is False
     last = (await client.get("/calibration/pneumonia?version=1&window=last:4")).json()
     assert (last["measures"]["accuracy"], last["window"]) == (0, "last:4")

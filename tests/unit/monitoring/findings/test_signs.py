@@ -48,9 +48,9 @@ def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
     assert histogram.raised
     assert expected.raised
     assert expected.value > 0.1
-    assert "is another than the card's" in histogram.sentence
+    assert "differs from the card's" in histogram.sentence
     assert mix.raised
-    assert "'b' was 30.0 % of the answers" in mix.sentence
+    assert '30.0 % of answers in the last 7 days were "b", compared with 50.0 % before' in mix.sentence
     assert not find_early_warnings(
         sure, reference, {"predicted:a": 600, "predicted:b": 400}, {"predicted:a": 5, "predicted:b": 5}
     )[2].raised  # too few before

@@ -15,9 +15,9 @@ def test_the_verdict_says_how_much_and_which_way() -> None:
     status, sentence = assess(measures(624, 0.75, 0.85))
     assert status is Status.OFF
     assert sentence.startswith(
-        "In 624 labeled answers confidence exceeds accuracy by 10.0 percentage points (95 % interval "
+        "In 624 labeled answers, confidence exceeds accuracy by 10.0 percentage points (95 % interval "
     )
-    assert "sure of 85.0 %, right in 75.0 %" in sentence
+    assert "The model was on average 85.0 % confident and right 75.0 % of the time." in sentence
     status, sentence = assess(measures(1000, 0.9, 0.8))
     assert status is Status.OFF
     assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 8." in sentence
@@ -26,7 +26,7 @@ def test_the_verdict_says_how_much_and_which_way() -> None:
 def test_chance_is_no_finding_and_few_labels_are_early() -> None:
     assert assess(measures(1000, 0.8, 0.81)).status is Status.OK
     assert assess(measures(99, 0.8, 0.99)).status is Status.EARLY
-    assert assess(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer confidence")
+    assert assess(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer, confidence")
 
 
 def test_gaps_that_cancel_are_found_by_ece() -> None:
@@ -36,5 +36,5 @@ def test_gaps_that_cancel_are_found_by_ece() -> None:
     assert found.signed_gap == pytest.approx(0)
     status, sentence = assess(found)
     assert status is Status.OFF
-    assert "bin by bin, confidence and accuracy are 20.0 points apart (ECE), where chance would make it 1.4" in sentence
+    assert "they average 20.0 points (ECE); a calibrated model would show 1.4 by chance" in sentence
     assert "cancel" not in assess(measures(624, 0.75, 0.85)).sentence

@@ -48,7 +48,7 @@ def test_the_chart_puts_each_day_where_it_belongs() -> None:
     (mark,) = (float(line.attrib["x1"]) for line in svg.iter("line") if "class" not in line.attrib)
     assert mark == pytest.approx((x[1] + x[2]) / 2, abs=0.2)
     titles = [title.text or "" for title in svg.iter("title")]
-    assert titles[1].startswith("1970-04-13: ECE 20.0 %, by chance 3.2 %; 100 labels of 200 answers")
+    assert titles[1].startswith("1970-04-13: ECE 20.0 %, 3.2 % expected by chance; 100 labels on 200 answers")
     assert titles[-1] == '1970-04-14: came at "50"'
 
 

@@ -18,7 +18,9 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     assert bands[0] == pytest.approx(400 * 2 * 1.96 * 0.05, abs=0.1)
     titles = [title.text for title in svg.iter("title")]
     assert titles[1] is not None
-    assert titles[1].startswith("sure of 90.0 %, right in 50.0 % (40 to 60) of 100 answers")
+    assert titles[1].startswith(
+        "100 answers: on average 90.0 % confident and right 50.0 % of the time (95 % interval 40 to 60)"
+    )
 
 
 def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:

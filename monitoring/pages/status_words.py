@@ -2,17 +2,17 @@
 
 from monitoring.findings.status import Status
 
-WORDS = {
-    Status.OK: "Confidence can be believed",
+TITLES = {
+    Status.OK: "No miscalibration found",
     Status.EARLY: "Too early to say",
     Status.NO_LABELS: "No labels yet",
-    Status.OFF: "Confidence is off",
+    Status.OFF: "Confidence and accuracy differ",
     Status.ALARM: "Alarm: confidence no longer matches accuracy",
 }
 SHORT_WORDS = {
-    Status.OK: "believable",
+    Status.OK: "ok",
     Status.EARLY: "too early",
     Status.NO_LABELS: "no labels",
-    Status.OFF: "off",
+    Status.OFF: "miscalibrated",
     Status.ALARM: "alarm",
 }

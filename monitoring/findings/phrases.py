@@ -1,0 +1,63 @@
+"""The parts that sentences share: counts, percentages, points, and which answers a finding is about."""
+
+import math
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "label"), counted(1234, "label")
+    ('1 label', '1,234 labels')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(ratio: float | None, *, signed: bool = False) -> str:
+    """A ratio with one decimal; a dash for None and NaN.
+
+    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
+    ('12.3 %', '+5.0 %', '0.0 %', '-')
+    """
+    if ratio is None or not math.isfinite(ratio):
+        return "-"
+    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
+    return f"{rounded:{'+' if signed else ''}.1f} %"
+
+
+def points(ratio: float) -> str:
+    """A difference of two ratios in percentage points.
+
+    >>> points(0.044), points(-1e-9)
+    ('4.4 points', '0.0 points')
+    """
+    return f"{round(100 * ratio, 1) + 0.0:.1f} points"
+
+
+def tolerance(ratio: float) -> str:
+    """A setting in percentage points, with no more decimals than it has.
+
+    >>> tolerance(0.01), tolerance(0.025)
+    ('1 point', '2.5 points')
+    """
+    return f"{100 * ratio:g} point{'' if ratio == 0.01 else 's'}"
+
+
+def answers_in_slice(name: str) -> str:
+    """The answers of a slice, by its name in the ledger.
+
+    >>> answers_in_slice("predicted:pneumonia"), answers_in_slice("tag:site=A")
+    ('answers of "pneumonia"', 'answers with site=A')
+    """
+    kind, _, value = name.partition(":")
+    return f'answers of "{value}"' if kind == "predicted" else f"answers with {value}"
+
+
+def answers_in_stream(stream: str, name: str | None) -> str:
+    """The answers of one stream of the drift detector.
+
+    >>> answers_in_stream("class", "pneumonia"), answers_in_stream("all", None)
+    ('answers of "pneumonia"', 'all answers')
+    """
+    if stream == "class":
+        return f'answers of "{name}"'
+    return f"answers with a confidence in {name}" if stream == "bin" else "all answers"
