@@ -2,12 +2,11 @@ import math
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy.exc import OperationalError
 
 from calibration.drift import DriftSettings
 from monitoring.metrics.drift_gauges import DriftGauges
-from monitoring.metrics.text_format import Exposition
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -84,7 +83,7 @@ def test_an_unreadable_ledger_costs_its_gauges_only(
         raise OperationalError("SELECT", {}, Exception("database is locked"))
 
     monkeypatch.setattr(monitored.ledger, "read", locked)
-    text = Exposition(monitored.registry).render("")[0].decode()
+    text = generate_latest(monitored.registry).decode()
     assert "candor_predictions_total" in text
     assert "candor_calibration_drift_active{" not in text
     assert "could not be read for /metrics" in caplog.text

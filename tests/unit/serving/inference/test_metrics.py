@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
 
-from monitoring.metrics.text_format import Exposition
 from serving.inference.admission import Load
 from serving.inference.metrics import REASONS, ServingMetrics
 
@@ -17,7 +17,7 @@ def exposed(exemplars: bool, first_id: bytes | None = ID.bytes) -> str:
     registry = CollectorRegistry()
     version = ServingMetrics(registry, exemplars=exemplars).of_version("tiny", 1, Load(service_s=0.1))
     version.observe(ENTRIES, now_s=2.0, inference_s=0.1, first_id=first_id)
-    return Exposition(registry).render("application/openmetrics-text")[0].decode()
+    return generate_latest(registry).decode()
 
 
 def test_the_longest_wait_of_a_batch_names_its_answer() -> None:

@@ -1,0 +1,43 @@
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from monitoring.metrics.drift_gauges import DriftGauges
+from monitoring.metrics.window_gauges import WindowGauges
+from monitoring.routes.exposition import MetricsRoute
+from serving.inference.admission import Load
+from serving.inference.metrics import ServingMetrics
+from tests.builders.answers import label, make_row
+from tests.builders.monitored import MonitoredModel
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+@pytest.fixture
+def busy(monitored: MonitoredModel) -> CollectorRegistry:
+    ServingMetrics(monitored.registry).of_version("pneumonia", 1, Load(service_s=0.1))
+    monitored.registry.register(WindowGauges(monitored.ledger))
+    monitored.registry.register(DriftGauges(monitored.ledger))
+    monitored.serve(*(make_row(number, confidence=0.5 + number / 200) for number in range(90)))
+    monitored.label(*(label(number, "pneumonia" if number % 4 else "normal") for number in range(90)))
+    return monitored.registry
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("", "text/plain; version=0.0.4"), (OPENMETRICS, OPENMETRICS)])
+def test_both_formats_leave_out_the_time_of_creation(busy: CollectorRegistry, accept: str, kind: str) -> None:
+    client = TestClient(Starlette(routes=[Route("/metrics", MetricsRoute(busy).get)]))
+    answer = client.get("/metrics", headers={"accept": accept})
+    assert answer.headers["content-type"].startswith(kind)
+    assert answer.text.count("\n") > 250
+    assert "_created" not in answer.text
+
+
+def test_openmetrics_can_be_read_back(busy: CollectorRegistry) -> None:
+    client = TestClient(Starlette(routes=[Route("/metrics", MetricsRoute(busy).get)]))
+    text = client.get("/metrics", headers={"accept": OPENMETRICS}).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["candor_feedback"].type == "counter"
+    assert sum(sample.value for sample in families["candor_feedback"].samples) == 90
