@@ -36,6 +36,7 @@ from serving.errors import (
     BodyTimeout,
     CrossOrigin,
     ExplanationsBusy,
+    ExplanationUnavailable,
     Forbidden,
     HeadTimeout,
     HeadTooLarge,
@@ -46,7 +47,6 @@ from serving.errors import (
     NotReady,
     Overloaded,
     Unauthorized,
-    Unexplained,
     UnknownModel,
     UnknownVersion,
     UnsupportedMedia,
@@ -74,7 +74,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),
     NotReady: (503, "not_ready"),
-    Unexplained: (503, "unexplained"),
+    ExplanationUnavailable: (503, "unexplained"),
     LedgerFailed: (503, "ledger_failed"),
 }
 # Errors of feedback, logged predictions and reports.

@@ -103,7 +103,7 @@ class ExplanationsBusy(ServingError, RuntimeError):
         super().__init__("too many explanations wait already; ask again later, or without ?explain.")
 
 
-class Unexplained(ServingError, RuntimeError):
+class ExplanationUnavailable(ServingError, RuntimeError):
     """The folder of a version that answers no longer holds it."""
 
 

@@ -106,6 +106,6 @@ def monitor(host: HostOption = None, port: PortOption = None, ledger: LedgerOpti
     PostgreSQL: all of them answer, one leads (it prunes old answers), and
     another takes over when the leader is gone.
     """
-    from serving.process.monitor_server import serve_alone
+    from serving.process.monitor_server import serve_monitor
 
-    raise typer.Exit(serve_alone(settings(host=host, port=port, ledger=ledger)))
+    raise typer.Exit(serve_monitor(settings(host=host, port=port, ledger=ledger)))

@@ -11,7 +11,7 @@ from candor.commands.options import JsonOption
 
 if TYPE_CHECKING:
     from serving.client.client import Client
-    from serving.client.upload import Upload
+    from serving.client.upload import TableUpload
 
 UPLOAD_TIMEOUT_S = 120.0
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -43,13 +43,13 @@ def feedback(
     from candor.terminal.console import print_json, stdout
     from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
-    from serving.client.upload import Upload
+    from serving.client.upload import TableUpload
 
     if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
     with Client(url, token=_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
-            _send(Upload(file, FIELDS), client, "/feedback", needs=("label",), json_out=json_out)
+            _send(TableUpload(file, FIELDS), client, "/feedback", needs=("label",), json_out=json_out)
             return
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
     print_json([result]) if json_out else stdout.print(f"{result['status']}: 1")
@@ -82,7 +82,7 @@ def predictions(
     """
     from monitoring.external.body import FIELDS
     from serving.client.client import Client
-    from serving.client.upload import Upload
+    from serving.client.upload import TableUpload
 
     defaults: dict[str, Any] = {"model": model, "version": version}
     defaults = {name: value for name, value in defaults.items() if value is not None}
@@ -91,7 +91,7 @@ def predictions(
     with Client(url, token=_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if classes is not None:
             client.declare({"version": 1} | defaults | {"classes": [name.strip() for name in classes.split(",")]})
-        upload = Upload(file, FIELDS, defaults=defaults)
+        upload = TableUpload(file, FIELDS, defaults=defaults)
         _send(upload, client, "/predictions-log", needs=("probabilities", "confidence"), json_out=json_out)
 
 
@@ -100,7 +100,7 @@ def _token(file: Path | None) -> str | None:
     return None if file is None else file.read_text(encoding="utf-8").strip()
 
 
-def _send(upload: "Upload", client: "Client", path: str, *, needs: Collection[str], json_out: bool) -> None:
+def _send(upload: "TableUpload", client: "Client", path: str, *, needs: Collection[str], json_out: bool) -> None:
     """Send a table with progress, print how many rows got which status, and exit with 1 if one was not recorded."""
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars

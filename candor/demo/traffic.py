@@ -12,7 +12,7 @@ import numpy as np
 from httpx import TransportError
 
 from calibration.bins import BinSums
-from serving.client.client import Client, Patience, ServerRefused
+from serving.client.client import Client, RetryPolicy, ServerRefused
 from training.datasets import Split
 from training.progress import Progress
 
@@ -116,7 +116,7 @@ class Stream:
 
     def _flow(self, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        with Client(self.url, patience=Patience(attempts=1)) as client:  # no second try: a lost request must show
+        with Client(self.url, retry=RetryPolicy(attempts=1)) as client:  # no second try: a lost request must show
             while not self._stop.is_set():
                 image = self.split.images.encoded(int(generator.integers(len(self.split.labels))))
                 try:

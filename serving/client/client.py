@@ -37,7 +37,7 @@ class ServerRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a 429 or 503 is tried in all, and how long to wait for it each time at most, in seconds."""
 
     attempts: int = 4
@@ -60,8 +60,8 @@ _Call: TypeAlias = Generator[_Send | float, httpx.Response | None, Any]
 class _Calls:
     """Every call that a client makes, without the making."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
 
     def predict(
         self,
@@ -115,16 +115,16 @@ class _Calls:
                 raise TypeError("a request was answered with nothing")
             if response.is_success:
                 return response.json()
-            if response.status_code not in RETRIED or attempt == self._patience.attempts:
+            if response.status_code not in RETRIED or attempt == self._retry.attempts:
                 raise _refusal(response)
-            yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._patience.longest_wait_s)
+            yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._retry.longest_wait_s)
             attempt += 1
 
 
 class Client:
     """A connection to one server, safe to share between threads; close it, or use it in a `with`.
 
-    `token` is sent as bearer token. A 429 or 503 is tried again as `patience` says, after the server's own Retry-After.
+    `token` is sent as bearer token. A 429 or 503 is tried again as `retry` says, after the server's own Retry-After.
     Any other error is raised as ServerRefused at once; httpx.TransportError says that there is no server to be reached.
     """
 
@@ -134,11 +134,11 @@ class Client:
         *,
         token: str | None = None,
         timeout_s: float = 30.0,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token))
-        self._calls = _Calls(patience or Patience())
+        self._calls = _Calls(retry or RetryPolicy())
 
     def predict(
         self,
@@ -254,11 +254,11 @@ class AsyncClient:
         *,
         token: str | None = None,
         timeout_s: float = 30.0,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, transport=transport, headers=_headers(token))
-        self._calls = _Calls(patience or Patience())
+        self._calls = _Calls(retry or RetryPolicy())
 
     async def predict(
         self,

@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass
-class Uploaded:
+class UploadResult:
     """How far a table came. `statuses`: how many rows got which; `began`: rows sent by an earlier run."""
 
     rows: int = 0
@@ -33,7 +33,7 @@ class Uploaded:
     began: int = 0
 
 
-class Upload:
+class TableUpload:
     """The table in `file`. Columns beside `columns` are not sent; `defaults` stand in where a row says nothing."""
 
     def __init__(self, file: Path, columns: Collection[str], *, defaults: Mapping[str, Any] | None = None) -> None:
@@ -43,7 +43,7 @@ class Upload:
         self._columns, self._defaults = columns, dict(defaults or {})
         self._reasons_header: list[str] | None = None
 
-    def run(self, send: Send, *, needs: Collection[str], progress: Progress, portion: int = PORTION) -> Uploaded:
+    def run(self, send: Send, *, needs: Collection[str], progress: Progress, portion: int = PORTION) -> UploadResult:
         """Send what was not sent before. Raises NothingToSend (no rows, none of `needs`), and what `send` raises."""
         done = self._resume()
         total, rows = count_rows(self.file), read_rows(self.file)
@@ -69,7 +69,7 @@ class Upload:
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         return self._defaults | {name: value for name, value in row.items() if name in self._columns}
 
-    def _note(self, done: Uploaded, rows: Rows, summary: Mapping[str, Any]) -> None:
+    def _note(self, done: UploadResult, rows: Rows, summary: Mapping[str, Any]) -> None:
         problems = summary["problems"]
         if problems:
             self._reject(done, rows, problems)
@@ -81,7 +81,7 @@ class Upload:
         draft.write_text(json.dumps(state))
         draft.replace(self.progress_file)
 
-    def _reject(self, done: Uploaded, rows: Rows, problems: Sequence[Mapping[str, Any]]) -> None:
+    def _reject(self, done: UploadResult, rows: Rows, problems: Sequence[Mapping[str, Any]]) -> None:
         new = not self.rejected_file.exists()
         with self.rejected_file.open("a", newline="", encoding="utf-8") as stream:
             header = self._header(rows, new)
@@ -102,14 +102,14 @@ class Upload:
                 self._reasons_header = next(csv.reader(stream))
         return self._reasons_header
 
-    def _resume(self) -> Uploaded:
+    def _resume(self) -> UploadResult:
         try:
             state = json.loads(self.progress_file.read_text())
             if state["of"] != self._identity():
-                return Uploaded()
-            return Uploaded(state["rows"], Counter(state["statuses"]), state["rejected"], began=state["rows"])
+                return UploadResult()
+            return UploadResult(state["rows"], Counter(state["statuses"]), state["rejected"], began=state["rows"])
         except (OSError, ValueError, KeyError, TypeError):
-            return Uploaded()
+            return UploadResult()
 
     def _identity(self) -> list[int]:
         """Of the file as it is: another content, another upload."""

@@ -1,4 +1,4 @@
-"""Follows the store's canaries: takes them up, watches them, aborts the bad ones."""
+"""Follows the canaries in the store: loads them, watches them and aborts bad ones."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -8,8 +8,8 @@ from typing import Protocol
 from model_store.canary import Canary, end_canary, read_canary
 from model_store.errors import ModelStoreError
 from model_store.store import Store
-from serving.deployment.canary import Trial
-from serving.deployment.loaded_models import Fleet, Slot
+from serving.deployment.canary import LoadedCanary
+from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
 
@@ -17,78 +17,78 @@ logger = logging.getLogger(__name__)
 
 
 class Loader(Protocol):
-    """Makes a version ready to answer; in the `background` it has one thread, of the lowest priority."""
+    """Loads a version and makes it ready to answer; in the `background` it gets one thread of the lowest priority."""
 
     def __call__(self, model: str, version: int, *, background: bool = False) -> ServedVersion: ...
 
 
-class Trials:
-    """The switch's half that looks after canaries; used from its thread alone.
+class CanaryController:
+    """Starts and ends canaries. Runs in the store watcher's thread.
 
-    `alarmed` says of a calibration id whether its drift detector has raised its alarm.
+    `alarmed` says whether the drift detector of a calibration id has an active alarm.
     """
 
     def __init__(
         self,
         store: Store,
-        fleet: Fleet,
+        models: LoadedModels,
         load: Loader,
         *,
         retire: Callable[[Iterable[ServedVersion]], None],
         alarmed: Callable[[int], bool],
     ) -> None:
         self._store = store
-        self._fleet = fleet
+        self._models = models
         self._load = load
         self._retire = retire
         self._alarmed = alarmed
-        # A store that is mounted read-only cannot keep the abort; this process does.
+        # A store that is mounted read-only cannot record the abort, so this process remembers it.
         self._aborted: dict[str, datetime] = {}
 
     def follow(self, name: str) -> None:
-        """One look at a model's canary. Raises CanaryError for a file that cannot be read."""
-        slot = self._fleet.slots().get(name)
-        if slot is None:
+        """Bring one model's canary in line with the store. Raises CanaryError for a file that cannot be read."""
+        loaded = self._models.by_name().get(name)
+        if loaded is None:
             return
         canary = read_canary(self._store, name)
-        if canary is None or not self._running(name, canary, slot):
-            if slot.trial is not None:
-                self._end(name, slot.trial.canary)
-        elif slot.trial is None or slot.trial.canary != canary:
-            self._begin(name, canary, slot)
+        if canary is None or not self._is_running(name, canary, loaded):
+            if loaded.canary is not None:
+                self._end(name, loaded.canary.record)
+        elif loaded.canary is None or loaded.canary.record != canary:
+            self._begin(name, canary, loaded)
         else:
-            reason = slot.trial.verdict(slot.production, self._alarmed)
+            reason = loaded.canary.abort_reason(loaded.production, self._alarmed)
             if reason is not None:
                 self._abort(name, canary, reason)
 
-    def _running(self, name: str, canary: Canary, slot: Slot) -> bool:
-        in_production = canary.version == slot.production.card.version
+    def _is_running(self, name: str, canary: Canary, loaded: LoadedModel) -> bool:
+        in_production = canary.version == loaded.production.card.version
         return canary.ended is None and not in_production and self._aborted.get(name) != canary.started_at
 
-    def _begin(self, name: str, canary: Canary, slot: Slot) -> None:
+    def _begin(self, name: str, canary: Canary, loaded: LoadedModel) -> None:
         try:
-            served = self._take(name, canary, slot)
+            served = self._load_version(name, canary, loaded)
         except (ModelStoreError, ModelUnusable, OSError) as error:
             self._abort(name, canary, f"it cannot be loaded: {error}")
             return
-        self._retire(self._fleet.try_out(name, Trial(served, canary)))
+        self._retire(self._models.set_canary(name, LoadedCanary(served, canary)))
         logger.info("canary started", extra={"fields": _fields(name, canary)})
 
-    def _take(self, name: str, canary: Canary, slot: Slot) -> ServedVersion:
-        """The version to try; one for the shadow is loaded for itself, as it is to leave the others their cores."""
+    def _load_version(self, name: str, canary: Canary, loaded: LoadedModel) -> ServedVersion:
+        """The version of the canary. A shadow is always loaded for itself, because it runs at the lowest priority."""
         if canary.mode == "shadow":
             served = self._load(name, canary.version, background=True)
-            served.note_shadow()
+            served.record_shadow()
             return served
-        return slot.versions.get(canary.version) or self._load(name, canary.version)
+        return loaded.answering.get(canary.version) or self._load(name, canary.version)
 
     def _end(self, name: str, canary: Canary) -> None:
-        self._retire(self._fleet.try_out(name, None))
+        self._retire(self._models.set_canary(name, None))
         logger.info("canary ended", extra={"fields": _fields(name, canary)})
 
     def _abort(self, name: str, canary: Canary, reason: str) -> None:
         self._aborted[name] = canary.started_at
-        self._retire(self._fleet.try_out(name, None))
+        self._retire(self._models.set_canary(name, None))
         logger.error("canary aborted", extra={"fields": _fields(name, canary) | {"reason": reason}})
         try:
             end_canary(self._store, name, "aborted", reason=reason)

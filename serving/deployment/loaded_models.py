@@ -1,90 +1,87 @@
-"""Which versions answer: of each model the one in production, the one before, and one on trial."""
+"""The loaded versions of each model: the one in production, the one before it, and a canary."""
 
 from dataclasses import dataclass, replace
 
-from serving.deployment.canary import Trial
+from serving.deployment.canary import LoadedCanary
 from serving.errors import NotReady, UnknownModel, UnknownVersion
 from serving.inference.served_version import ServedVersion
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """The loaded versions of one model: the one that answers by default, the one before, and a canary on trial."""
+class LoadedModel:
+    """The loaded versions of one model."""
 
     production: ServedVersion
     previous: ServedVersion | None = None
-    trial: Trial | None = None
+    canary: LoadedCanary | None = None
 
     @property
-    def loaded(self) -> tuple[ServedVersion, ...]:
-        """Every version that is loaded, one in the shadow too."""
-        known = (self.production, self.previous, self.trial.served if self.trial else None)
+    def all_versions(self) -> tuple[ServedVersion, ...]:
+        """Every loaded version, including a shadow."""
+        known = (self.production, self.previous, self.canary.served if self.canary else None)
         return tuple(served for served in known if served is not None)
 
     @property
-    def versions(self) -> dict[int, ServedVersion]:
-        """The versions that answer, by number, production first."""
-        tried = self.trial.served if self.trial and not self.trial.shadows else None
-        loaded = (self.production, self.previous, tried)
-        return {served.card.version: served for served in loaded if served is not None}
+    def answering(self) -> dict[int, ServedVersion]:
+        """The versions that answer requests, by number, production first."""
+        canary = self.canary.served if self.canary and not self.canary.is_shadow else None
+        known = (self.production, self.previous, canary)
+        return {served.card.version: served for served in known if served is not None}
 
 
-class Fleet:
-    """The loaded models: read on the event loop, changed by the switch's thread, one slot at a time, atomically."""
+class LoadedModels:
+    """The loaded models. The event loop reads them; the store watcher's thread replaces one model at a time."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, Slot] = {}
+        self._models: dict[str, LoadedModel] = {}
 
     def find(self, model: str, version: str | None = None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers; raises NotReady, UnknownModel or UnknownVersion.
+        """The version that answers a request. Raises NotReady, UnknownModel or UnknownVersion.
 
-        Without `version` it is production or, as its mode and the request's wish `canary` say, the version on trial.
+        Without `version` this is the production version, or the canary if its mode and the request's `canary` say so.
         """
-        slot = self._slots.get(model)
-        if slot is None:
-            if not self._slots:
-                raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
-            raise UnknownModel(model, known=self._slots)
-        if version is None:
-            if slot.trial is not None and slot.trial.takes(canary):
-                return slot.trial.served
-            return slot.production
-        found = (
-            slot.versions.get(int(version)) if version.isascii() and version.isdigit() and len(version) < 10 else None
-        )
+        found = self._models.get(model)
         if found is None:
-            raise UnknownVersion(model, version, known=slot.versions)
-        return found
+            if not self._models:
+                raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
+            raise UnknownModel(model, known=self._models)
+        if version is None:
+            return found.canary.served if found.canary and found.canary.takes(canary) else found.production
+        is_number = version.isascii() and version.isdigit() and len(version) < 10
+        served = found.answering.get(int(version)) if is_number else None
+        if served is None:
+            raise UnknownVersion(model, version, known=found.answering)
+        return served
 
     def production(self, model: str) -> int | None:
-        """The version that answers for `model` by default, None for an unknown model."""
-        slot = self._slots.get(model)
-        return None if slot is None else slot.production.card.version
+        """The number of the production version; None for an unknown model."""
+        found = self._models.get(model)
+        return None if found is None else found.production.card.version
 
     def shadow_of(self, served: ServedVersion) -> ServedVersion | None:
-        """The version that computes in the shadow of `served`, if there is one."""
-        slot = self._slots.get(served.card.name)
-        if slot is None or slot.trial is None or not slot.trial.shadows or served is not slot.production:
+        """The version that shadows `served`, if there is one."""
+        found = self._models.get(served.card.name)
+        if found is None or found.canary is None or not found.canary.is_shadow or served is not found.production:
             return None
-        return slot.trial.served
+        return found.canary.served
 
-    def slots(self) -> dict[str, Slot]:
+    def by_name(self) -> dict[str, LoadedModel]:
         """A copy of the models by name."""
-        return dict(self._slots)
+        return dict(self._models)
 
-    def install(self, served: ServedVersion) -> list[ServedVersion]:
-        """Make `served` its model's production version; returns the versions that fall out."""
-        old = self._slots.get(served.card.name)
+    def set_production(self, served: ServedVersion) -> list[ServedVersion]:
+        """Make `served` the production version of its model. Returns the versions that are no longer needed."""
+        old = self._models.get(served.card.name)
         if old is None:
-            return self._settle(served.card.name, Slot(served))
-        trial = old.trial if old.trial is not None and old.trial.served is not served else None
-        return self._settle(served.card.name, Slot(served, old.production, trial))
+            return self._replace(served.card.name, LoadedModel(served))
+        canary = old.canary if old.canary is not None and old.canary.served is not served else None
+        return self._replace(served.card.name, LoadedModel(served, old.production, canary))
 
-    def try_out(self, model: str, trial: Trial | None) -> list[ServedVersion]:
-        """Put a version on trial, or none; returns the versions that fall out."""
-        return self._settle(model, replace(self._slots[model], trial=trial))
+    def set_canary(self, model: str, canary: LoadedCanary | None) -> list[ServedVersion]:
+        """Set or remove the canary of `model`. Returns the versions that are no longer needed."""
+        return self._replace(model, replace(self._models[model], canary=canary))
 
-    def _settle(self, model: str, slot: Slot) -> list[ServedVersion]:
-        old = self._slots.get(model)
-        self._slots[model] = slot
-        return [served for served in (old.loaded if old else ()) if served not in slot.loaded]
+    def _replace(self, model: str, new: LoadedModel) -> list[ServedVersion]:
+        old = self._models.get(model)
+        self._models[model] = new
+        return [served for served in (old.all_versions if old else ()) if served not in new.all_versions]

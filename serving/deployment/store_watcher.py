@@ -1,10 +1,12 @@
-"""The switch: it follows the store's aliases and canaries, and changes the fleet accordingly.
+"""Follows the aliases and canaries in the model store and loads versions accordingly.
 
-A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The
-version before stays loaded, for rollback and for requests that name it; the one before that ends when its
-last request is answered. A bundle that is refused changes nothing but the log and the list of refusals, and
-is looked at again only when its files have changed. What keeps the store from being read, or the ledger from taking a
-new version, is one line in the log until it changes; it is tried again, less and less often.
+A new version is loaded, verified and warmed up beside the old one, then swapped in by one assignment. The previous
+version stays loaded, for rollbacks and for requests that name it. The version before that is retired when its last
+request is answered.
+
+A refused bundle changes nothing but the log and the list of refusals, and is checked again only after its files change.
+If the store cannot be read or the ledger cannot register a version, the watcher logs that once and retries, less and
+less often.
 """
 
 import asyncio
@@ -18,124 +20,122 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model_store.errors import ModelStoreError
 from model_store.store import Store
-from serving.deployment.canary_controller import Loader, Trials
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.canary_controller import CanaryController, Loader
+from serving.deployment.loaded_models import LoadedModels
 from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
 
-LONGEST_PAUSE_S = 30.0  # between looks that fail
-Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+MAX_PAUSE_S = 30.0  # between failed scans
+FileStamp: TypeAlias = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a version is not taken up, and the state of its files when that was found."""
+    """Why a version was refused, and the state of its files then. `version` is None if the alias is unreadable."""
 
     version: int | None
     reason: str
-    stamp: Stamp
+    stamp: FileStamp
 
 
-class Switch:
-    """Follows the store's aliases in a thread; `load` turns (model, version) into a version ready to answer."""
+class StoreWatcher:
+    """Scans the store in a thread of its own. `load` makes a version ready to answer."""
 
     def __init__(
         self,
         store: Store,
-        fleet: Fleet,
+        models: LoadedModels,
         load: Loader,
         *,
         loop: asyncio.AbstractEventLoop,
         alarmed: Callable[[int], bool] = lambda _calibration_id: False,
     ) -> None:
         self._store = store
-        self._fleet = fleet
+        self._models = models
         self._load = load
         self._loop = loop
-        self._trials = Trials(store, fleet, load, retire=self._retire, alarmed=alarmed)
+        self._canaries = CanaryController(store, models, load, retire=self._retire, alarmed=alarmed)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
-        self._trouble: str | None = None  # of the last look, if it failed
+        self._trouble: str | None = None  # why the last scan failed
 
     def start(self, poll_s: float) -> None:
-        """Look at the store now and every `poll_s` seconds from now on."""
-        self._thread = threading.Thread(target=self._follow, args=(poll_s,), name="candor-switch", daemon=True)
+        """Scan the store now and then every `poll_s` seconds."""
+        self._thread = threading.Thread(target=self._follow, args=(poll_s,), name="candor-watcher", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop looking; waits for a load that is under way."""
+        """Stop scanning. Waits for a version that is being loaded."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def scan(self) -> None:
-        """One look at the store: take up what is new, refuse what is bad."""
+        """Scan the store once: load new versions, refuse bad ones."""
         for name in self._store.models():
             try:
                 self._follow_alias(name)
-                self._trials.follow(name)
+                self._canaries.follow(name)
             except (ModelStoreError, OSError) as error:
-                # The alias itself cannot be read; there is no version to blame, and nothing else to wait for
-                # than the next look.
+                # The alias itself cannot be read, so there is no version to blame. The next scan tries again.
                 self._refuse(name, Refusal(None, str(error), ()))
 
     def _follow(self, poll_s: float) -> None:
         pause_s = poll_s
         while True:
-            pause_s = poll_s if self.look() else max(poll_s, min(2 * pause_s, LONGEST_PAUSE_S))
+            pause_s = poll_s if self.try_scan() else max(poll_s, min(2 * pause_s, MAX_PAUSE_S))
             if self._stop.wait(pause_s):
                 return
 
-    def look(self) -> bool:
-        """`scan` at the thread's edge: whatever happens, what serves goes on serving. Returns whether it went well."""
+    def try_scan(self) -> bool:
+        """Scan, but log errors instead of raising them. Returns whether the scan succeeded."""
         try:
             self.scan()
-        except Exception as error:  # noqa: BLE001 as said
-            self._suffer(error)
+        except Exception as error:  # noqa: BLE001  the edge of the thread
+            self._log_trouble(error)
             return False
         if self._trouble is not None:
-            logger.info("the store can be followed again")
+            logger.info("the store can be scanned again")
         self._trouble = None
         return True
 
-    def _suffer(self, error: Exception) -> None:
-        """Say what is wrong, once until it changes; with a trace where it is no outside trouble."""
+    def _log_trouble(self, error: Exception) -> None:
+        """Log an error once until it changes; with a traceback unless its cause is outside of Candor."""
         trouble = f"{type(error).__name__}: {error}"
         if trouble != self._trouble:
             outside = isinstance(error, (OSError, SQLAlchemyError))
             fields = {"reason": trouble.splitlines()[0][:500]}
-            logger.error("look at the store failed", extra={"fields": fields}, exc_info=None if outside else error)
+            logger.error("scan of the store failed", extra={"fields": fields}, exc_info=None if outside else error)
         self._trouble = trouble
 
     def _follow_alias(self, name: str) -> None:
         wanted = self._store.production(name)
-        slot = self._fleet.slots().get(name)
-        if wanted is None or (slot is not None and slot.production.card.version == wanted):
+        if wanted is None or self._models.production(name) == wanted:
             self.refused.pop(name, None)
             return
         stamp = self._stamp(name, wanted)
         refusal = self.refused.get(name)
         if refusal is None or (refusal.version, refusal.stamp) != (wanted, stamp):
-            self._take_up(name, wanted, stamp)
+            self._set_production(name, wanted, stamp)
 
-    def _take_up(self, name: str, version: int, stamp: Stamp) -> None:
-        slot = self._fleet.slots().get(name)
-        loaded = slot.versions.get(version) if slot else None
+    def _set_production(self, name: str, version: int, stamp: FileStamp) -> None:
+        model = self._models.by_name().get(name)
+        loaded = model.answering.get(version) if model else None
         try:
             served = loaded or self._load(name, version)
         except (ModelStoreError, ModelUnusable, OSError) as error:
             self._refuse(name, Refusal(version, str(error), stamp))
             return
         self.refused.pop(name, None)
-        self._retire(self._fleet.install(served))
-        served.note_production()
+        self._retire(self._models.set_production(served))
+        served.record_promotion()
         logger.info("version in production", extra={"fields": {"model": name, "version": version}})
 
-    def _retire(self, fallen: Iterable[ServedVersion]) -> None:
-        for served in fallen:
+    def _retire(self, retired: Iterable[ServedVersion]) -> None:
+        for served in retired:
             self._loop.call_soon_threadsafe(served.retire)
 
     def _refuse(self, name: str, refusal: Refusal) -> None:
@@ -144,8 +144,8 @@ class Switch:
             logger.error("bundle refused", extra={"fields": fields})
         self.refused[name] = refusal
 
-    def _stamp(self, name: str, version: int) -> Stamp:
-        """Name, time and size of every file of a version: what changes when somebody mends it."""
+    def _stamp(self, name: str, version: int) -> FileStamp:
+        """Name, modification time and size of every file of a version, which change when somebody repairs it."""
         folder = self._store.folder(name, version)
         files = sorted(path for path in folder.glob("*") if path.is_file())
         return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)

@@ -12,15 +12,15 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitoring.errors import BodyTooLarge
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, Overloaded, ServingError
-from serving.http.caller import Caller, Listening
-from serving.http.items import NDJSON, Item, is_single, read_items, sole_image, write_answers
-from serving.http.pipeline import Inference
-from serving.http.protocol import Exchange, take_exchange
-from serving.http.request import SMALLER, Head, read_body, read_explain, read_head
-from serving.inference.admission import Pace
+from serving.http.caller import AsgiCaller, Caller
+from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
+from serving.http.pipeline import InferencePipeline
+from serving.http.protocol import FastPath, take_fast_path
+from serving.http.request import SMALLER, RequestHead, read_body, read_explain, read_head
+from serving.inference.admission import RefusalThrottle
 from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
@@ -33,65 +33,65 @@ CLOSE = (b"connection", b"close")
 NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
 
-class Front:
+class PredictionApp:
     """The ASGI application. `draining` makes every answer the last of its connection."""
 
     def __init__(
         self,
         *,
         settings: Settings,
-        fleet: Fleet,
-        inference: Inference,
+        models: LoadedModels,
+        inference: InferencePipeline,
         rest: ASGIApp,
         metrics: ServingMetrics,
     ) -> None:
         self._settings = settings
-        self._fleet = fleet
+        self._models = models
         self._inference = inference
         self._rest = rest
         self._metrics = metrics
         # A middleware outside of this application has to see every message.
         self._direct = not (settings.cors_origins or settings.traces)
-        self._pace = Pace(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
+        self._throttle = RefusalThrottle(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request. No coroutine function itself, because each one costs every answer time."""
-        exchange = take_exchange(scope)
+        fast_path = take_fast_path(scope)
         if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
-            return self._predict(scope, receive, send, exchange if self._direct else None)
+            return self._predict(scope, receive, send, fast_path if self._direct else None)
         return self._rest(scope, receive, send)
 
     async def refuse(self, scope: Scope, _receive: Receive, send: Send, error: ServingError) -> None:
         """Answer a request that may not come in."""
-        take_exchange(scope)
+        take_fast_path(scope)
         await self._refuse(scope, send, error)
 
-    async def _predict(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None) -> None:
+    async def _predict(self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None) -> None:
         arrived_s = time.perf_counter()
         try:
             head = read_head(scope["headers"], limit_bytes=self._settings.max_body_bytes)
-            answer = await self._answer(scope, head, receive, exchange, arrived_s)
+            answer = await self._answer(scope, head, receive, fast_path, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
         except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say, and says no more
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
-            if exchange is None or not exchange.answer(answer, media_type=header[1], close=self.draining):
+            if fast_path is None or not fast_path.answer(answer, media_type=header[1], close=self.draining):
                 await self._send(send, 200, answer, headers=[header], close=self.draining)
 
     async def _answer(
-        self, scope: Scope, head: Head, receive: Receive, exchange: Exchange | None, arrived_s: float
+        self, scope: Scope, head: RequestHead, receive: Receive, fast_path: FastPath | None, arrived_s: float
     ) -> bytes:
         settings = self._settings
-        caller: Caller = exchange or Listening(receive)
+        caller: Caller = fast_path or AsgiCaller(receive)
         explain = read_explain(scope["query_string"])
-        served = self._fleet.find(*split_path(scope["path"]), canary=head.canary)
+        served = self._models.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Before the body is read, and again when it has been, since others have come meanwhile.
-            served.load.admit(settings.deadline_s)
-            data = await self._body(exchange, receive)
+            served.queue.admit(settings.deadline_s)
+            data = await self._body(fast_path, receive)
             items = read_items(data, head, limit=settings.max_items)
             if items is not None and not is_single(items):
                 return await self._list(served, items, head, caller)
@@ -102,17 +102,17 @@ class Front:
                 served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, caller=caller
             )
 
-    async def _body(self, exchange: Exchange | None, receive: Receive) -> bytes:
+    async def _body(self, fast_path: FastPath | None, receive: Receive) -> bytes:
         """The body: at once if it has all come, which is the rule."""
         limit_bytes = self._settings.max_body_bytes
-        data = None if exchange is None else exchange.body()
+        data = None if fast_path is None else fast_path.body()
         if data is None:
             return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
         if len(data) > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         return data
 
-    async def _list(self, served: ServedVersion, items: list[Item], head: Head, caller: Caller) -> bytes:
+    async def _list(self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller) -> bytes:
         """Answers to several images."""
         answers = await self._inference.many(
             served,
@@ -128,7 +128,7 @@ class Front:
         self._metrics.rejected.labels(answer.code).inc()
         close = self.draining
         if isinstance(error, Overloaded):
-            close = not await self._pace.hold() or close
+            close = not await self._throttle.hold() or close
         else:
             _log(scope, answer, error)
         await self._send(send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close)

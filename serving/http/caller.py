@@ -19,7 +19,7 @@ class Caller(Protocol):
         """Await `answer`; when the client hangs up first, cancel it and raise ClientGone."""
 
 
-class Listening:
+class AsgiCaller:
     """A client whose hanging up is an ASGI message, for which a task of its own listens."""
 
     def __init__(self, receive: Receive) -> None:
@@ -43,7 +43,7 @@ class Listening:
             pass
 
 
-class Cancelled:
+class GrpcCaller:
     """A client whose transport cancels the whole call when it is gone, as gRPC does."""
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:

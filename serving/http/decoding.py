@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image as Pillow
 
 from model_store.image import FORMATS, InputSpec, decode, is_dicom
-from serving.inference.admission import Load
+from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
 
@@ -31,7 +31,7 @@ class Decoder:
         self._max_pixels = max_pixels
         self._deadline_s = deadline_s
         self._metrics = metrics
-        self._load = Load()
+        self._queue = QueueEstimate()
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="candor-decode")
 
     async def decode(self, data: bytes, spec: InputSpec) -> Image:
@@ -49,14 +49,14 @@ class Decoder:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _decode_in_thread(self, data: bytes, spec: InputSpec) -> Image:
-        self._load.admit(self._deadline_s)
+        self._queue.admit(self._deadline_s)
         arrived_s = time.perf_counter()
         loop = asyncio.get_running_loop()
-        with self._load:
+        with self._queue:
             try:
                 return await loop.run_in_executor(self._pool, lambda: decode(data, spec, max_pixels=self._max_pixels))
             finally:
-                self._load.delivered(1, arrived_s=arrived_s, now_s=time.perf_counter())
+                self._queue.delivered(1, arrived_s=arrived_s, now_s=time.perf_counter())
 
 
 def is_small(data: bytes) -> bool:

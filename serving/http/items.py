@@ -12,7 +12,7 @@ from typing import Any
 
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
-from serving.http.request import Head, form_files, request_id_of
+from serving.http.request import RequestHead, form_files, request_id_of
 from serving.http.tags import tags_of
 
 JSON = "application/json"
@@ -21,7 +21,7 @@ SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the calle
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ImageItem:
     """One encoded image of a request, or why there is none; `name` is that of a form's file."""
 
     data: bytes | MalformedRequest
@@ -30,14 +30,14 @@ class Item:
     tags: str | None = None
 
 
-def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
+def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem] | None:
     """The items of a body that holds several, at most `limit`; None for a body that is one image by itself.
 
     Raises MalformedRequest for a body that is not a list at all.
     """
     if head.media_type == "multipart/form-data":
         items = [
-            Item(file.data, head.request_id, file.name, file.tags or head.tags)
+            ImageItem(file.data, head.request_id, file.name, file.tags or head.tags)
             for file in form_files(body, head.content_type)
         ]
     elif head.media_type == JSON:
@@ -51,12 +51,12 @@ def read_items(body: bytes, head: Head, *, limit: int) -> list[Item] | None:
     return items
 
 
-def is_single(items: Sequence[Item]) -> bool:
+def is_single(items: Sequence[ImageItem]) -> bool:
     """Whether this is a form with one file, as curl's -F sends one image; it is answered as that image."""
     return len(items) == 1 and items[0].name is not None
 
 
-def sole_image(items: Sequence[Item]) -> bytes:
+def sole_image(items: Sequence[ImageItem]) -> bytes:
     """The bytes of a list of one; raises what stands in their place."""
     data = items[0].data
     if isinstance(data, Exception):
@@ -64,7 +64,7 @@ def sole_image(items: Sequence[Item]) -> bytes:
     return data
 
 
-def write_answers(answers: Sequence[bytes | Exception], items: Sequence[Item], *, media_type: str) -> bytes:
+def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageItem], *, media_type: str) -> bytes:
     """The answers in the items' order, errors in their places: an array, or a line each for NDJSON."""
     parts = [_named(_body(answer), item.name) for answer, item in zip(answers, items, strict=True)]
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
@@ -80,23 +80,23 @@ def _array(body: bytes) -> Iterable[Any]:
     return values
 
 
-def _line(line: bytes) -> Item:
+def _line(line: bytes) -> ImageItem:
     try:
         return _item(json.loads(line))
     except (ValueError, RecursionError):
-        return Item(MalformedRequest(f"the line is not JSON; send {SHAPE}."))
+        return ImageItem(MalformedRequest(f"the line is not JSON; send {SHAPE}."))
 
 
-def _item(value: Any) -> Item:
+def _item(value: Any) -> ImageItem:
     fields = {"image": value} if isinstance(value, str) else value
     if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
-        return Item(MalformedRequest(f"an entry is to be {SHAPE}."))
+        return ImageItem(MalformedRequest(f"an entry is to be {SHAPE}."))
     try:
         request_id = request_id_of(fields.get("request_id"))
-        return Item(base64.b64decode(fields["image"], validate=True), request_id, tags=tags_of(fields.get("tags")))
+        return ImageItem(base64.b64decode(fields["image"], validate=True), request_id, tags=tags_of(fields.get("tags")))
     except (binascii.Error, ValueError) as error:
         wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
-        return Item(wrong)
+        return ImageItem(wrong)
 
 
 def _body(answer: bytes | Exception) -> bytes:

@@ -13,19 +13,19 @@ from typing import Any
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec
-from serving.deployment.shadow import Shadow
+from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
 from serving.http.decoding import Decoder
 from serving.inference.answer import with_explanation
-from serving.inference.batcher import Entry, Form, Image
-from serving.inference.explanation import Occluder
+from serving.inference.batcher import AnswerWriter, Image, PendingRequest
+from serving.inference.explanation import OcclusionExplainer
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
 
-class Inference:
+class InferencePipeline:
     """Takes images through a version. Its methods run on the event loop."""
 
     def __init__(
@@ -37,9 +37,9 @@ class Inference:
     ) -> None:
         """`shadow_of` says which version computes in the shadow of another."""
         self._shadow_of = shadow_of
-        self._shadow = Shadow(metrics)
+        self._shadow = ShadowRunner(metrics)
         self._deadline_s = settings.deadline_s
-        self._occluder = Occluder()
+        self._occluder = OcclusionExplainer()
         self._window = settings.max_batch
         self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
 
@@ -59,8 +59,8 @@ class Inference:
         caller: Caller,
     ) -> bytes:
         """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
-        served.load.admit(self._deadline_s)
-        with served.load:
+        served.queue.admit(self._deadline_s)
+        with served.queue:
             image = await self._decoder.decode(data, served.card.input.spec)
             answer = self._through(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
             return await caller.wait(answer)
@@ -90,15 +90,15 @@ class Inference:
         request_ids: Sequence[str | None],
         caller: Caller,
         tags: Sequence[str | None] | None = None,
-        form: Form | None = None,
+        writer: AnswerWriter | None = None,
     ) -> list[Any]:
         """The answers for `images`, encoded or (C, H, W) uint8, in their order; an exception stands for its image.
 
         The list is admitted as a whole, then goes through by windows of one batch, so that it takes the bounded
         memory and leaves single requests their turn. Raises Overloaded, or ClientGone.
         """
-        served.load.admit(self._deadline_s)
-        work = self._by_windows(served, images, request_ids, tags or [None] * len(images), form)
+        served.queue.admit(self._deadline_s)
+        work = self._by_windows(served, images, request_ids, tags or [None] * len(images), writer)
         return await caller.wait(work)
 
     async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
@@ -120,14 +120,14 @@ class Inference:
         images: Sequence[bytes | Image | Exception],
         request_ids: Sequence[str | None],
         tags: Sequence[str | None],
-        form: Form | None,
+        writer: AnswerWriter | None,
     ) -> list[Any]:
         answers: list[Any] = []
         for start in range(0, len(images), self._window):
             window = slice(start, start + self._window)
             with _waiting(served, len(images[window])):
                 each = [
-                    self._answer(served, image, request_id=request_id, tags=tagged, form=form)
+                    self._answer(served, image, request_id=request_id, tags=tagged, writer=writer)
                     for image, request_id, tagged in zip(images[window], request_ids[window], tags[window], strict=True)
                 ]
                 answers += await asyncio.gather(*each, return_exceptions=True)
@@ -140,13 +140,13 @@ class Inference:
         *,
         request_id: str | None,
         tags: str | None,
-        form: Form | None,
+        writer: AnswerWriter | None,
     ) -> Any:
         if isinstance(image, Exception):
             raise image
         arrived_s = time.perf_counter()
         pixels = await self._pixels(image, served.card.input.spec)
-        return await self._through(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, form=form)
+        return await self._through(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer)
 
     async def _through(
         self,
@@ -156,15 +156,15 @@ class Inference:
         request_id: str | None,
         tags: str | None,
         arrived_s: float,
-        form: Form | None = None,
+        writer: AnswerWriter | None = None,
     ) -> Any:
         """Queue, answer, and then the shadow, if there is one."""
-        entry = Entry(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), form, tags)
-        served.submit(entry)
-        answer = await entry.answer
+        request = PendingRequest(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), writer, tags)
+        served.submit(request)
+        answer = await request.answer
         shadow = self._shadow_of(served)
         if shadow is not None:
-            self._shadow.cast(shadow, entry)
+            self._shadow.run(shadow, request)
         return answer
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
@@ -174,8 +174,8 @@ class Inference:
 @contextlib.contextmanager
 def _waiting(served: ServedVersion, images: int) -> Iterator[None]:
     """Count `images` as waiting."""
-    served.load.waiting += images
+    served.queue.waiting += images
     try:
         yield
     finally:
-        served.load.waiting -= images
+        served.queue.waiting -= images

@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol, with bounds on what a client may hold: the size and the time of a head, and connections.
+"""uvicorn's HTTP protocol with limits: on the size of a request head, on its time, and on the number of connections.
 
-uvicorn bounds neither: a client that sends its head a byte a minute, or without end, would keep its connection and its
-memory for good. Bodies are bounded in request.py, where the limit is a setting.
+uvicorn has no such limits. A client that sends its head slowly or without end would hold its connection and its memory
+forever. Limits on bodies are in request.py, where they are settings.
 
-An `Exchange` in the scope is the hot route's way past ASGI's messages, which would cost a tiny model's answer a tenth.
+A `FastPath` in the scope lets the hot route bypass ASGI messages, which would make a tiny model's answer a tenth slower.
 """
 
 import asyncio
@@ -20,12 +20,15 @@ from serving.http.caller import GONE
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
-_EXCHANGE: Final = "candor.exchange"
+_FAST_PATH: Final = "candor.fast_path"
 _Answer = TypeVar("_Answer")
 
 
-class Exchange:
-    """One request, its answer, and its Caller. What it does not take, `receive` and `send` do as ever."""
+class FastPath:
+    """Reads the body and writes the answer of one request without ASGI messages; also its Caller.
+
+    Whatever it cannot do, `receive` and `send` still do.
+    """
 
     __slots__ = ("_cycle", "_waiting")
 
@@ -34,7 +37,7 @@ class Exchange:
         self._waiting: asyncio.Task[Any] | None = None
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """As Caller says; without a task that listens, since the protocol itself hears of it."""
+        """See Caller. Needs no listening task, because the protocol itself notices a disconnect."""
         if self._cycle.disconnected:
             raise ClientGone(GONE)
         self._waiting = task = asyncio.current_task()
@@ -48,13 +51,13 @@ class Exchange:
         finally:
             self._waiting = None
 
-    def lose(self) -> None:
-        """The client has gone."""
+    def disconnect(self) -> None:
+        """Cancel the waiting task, because the client has disconnected."""
         if self._waiting is not None:
             self._waiting.cancel()
 
     def body(self) -> bytes | None:
-        """The whole body, once, if all of it has come; else None."""
+        """The body, if all of it has arrived; else None. Call it once."""
         cycle = self._cycle
         if cycle.more_body or cycle.disconnected or cycle.response_complete:
             return None
@@ -64,7 +67,7 @@ class Exchange:
         return bytes(body)
 
     def answer(self, body: bytes, *, media_type: bytes, close: bool) -> bool:
-        """Answer 200 in a single write; False where that cannot be done now, since the client reads too slowly."""
+        """Answer 200 in a single write. Returns False if that is impossible now because the client reads too slowly."""
         cycle = self._cycle
         if cycle.response_started or cycle.flow.write_paused:
             return False
@@ -83,41 +86,41 @@ class Exchange:
         return True
 
 
-def take_exchange(scope: Scope) -> Exchange | None:
-    """The exchange of a request that came through BoundedProtocol; the scope no longer has it.
+def take_fast_path(scope: Scope) -> FastPath | None:
+    """Remove and return the fast path of a request that came through BoundedProtocol.
 
-    Else there would be a circle, scope to exchange to cycle to scope, and each request would be work for the collector.
+    Leaving it in the scope would create a reference cycle per request.
     """
-    exchange: Exchange | None = scope.get("extensions", {}).pop(_EXCHANGE, None)
-    return exchange
+    fast_path: FastPath | None = scope.get("extensions", {}).pop(_FAST_PATH, None)
+    return fast_path
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A head that is too long gets 431, one that takes too long 408, and both the end."""
+    """One connection. Head too long: 431; head too slow: 408. Both close the connection."""
 
     head_timeout_s = HEAD_TIMEOUT_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, unless there are too many; its first head is expected from now on."""
+        """Accept the connection, unless there are too many, and start the timeout of its first head."""
         super().connection_made(transport)
         self._heads = 0
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._exchange: Exchange | None = None
+        self._fast_path: FastPath | None = None
         if len(self.connections) > MAX_CONNECTIONS:
             transport.close()
             return
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection, and what was asked through it."""
+        """Stop the timeout, and cancel the request under way."""
         self._head_done()
         super().connection_lost(exc)
-        if self._exchange is not None:
-            self._exchange.lose()
+        if self._fast_path is not None:
+            self._fast_path.disconnect()
 
     def data_received(self, data: bytes) -> None:
-        """Bound a head that does not come at once; bytes of bodies are counted where they are read."""
+        """Limit a head that arrives in pieces. Bytes of bodies are counted where they are read."""
         due = self.cycle is None or self.cycle.response_complete
         heads = self._heads
         super().data_received(data)
@@ -129,13 +132,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(HeadTooLarge("the head is over 64 KiB."))
 
     def on_headers_complete(self) -> None:
-        """The head is whole: hand the request over."""
+        """The head is complete: pass the request on."""
         self._heads += 1
         self._head_bytes = 0
         self._head_done()
         super().on_headers_complete()
-        self._exchange = Exchange(self.cycle)
-        self.scope["extensions"] = {_EXCHANGE: self._exchange}  # type: ignore[dict-item]  # ours alone reads it
+        self._fast_path = FastPath(self.cycle)
+        self.scope["extensions"] = {_FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_late)
@@ -149,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self.transport.is_closing():
             return
-        if self._head_bytes == 0 and self.cycle is None:  # it never asked for anything: nothing is to be said
+        if self._head_bytes == 0 and self.cycle is None:  # the client sent nothing, so there is nothing to answer
             self.transport.close()
             return
         self._refuse(HeadTimeout(f"the head did not arrive within {self.head_timeout_s:g} s."))
@@ -165,5 +168,5 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is told in JSON, as everything else is."""
+        """Answer what is not HTTP in JSON too."""
         self._refuse(MalformedHttp("this is not a valid HTTP/1.1 request."))

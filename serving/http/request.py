@@ -24,7 +24,7 @@ ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, 
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHead:
     """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id.
 
     `canary` is whether the caller asks for the version on trial (True), against it (False), or neither. `tags`: as the
@@ -39,7 +39,7 @@ class Head:
     tags: str | None = None
 
 
-def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Head:
+def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:
     """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
     content_type, length_bytes, request_id, canary, tags = b"", None, None, None, None
     for name, value in headers:
@@ -58,7 +58,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> He
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
-    return Head(media_type, content_type, length_bytes, request_id, canary, tags)
+    return RequestHead(media_type, content_type, length_bytes, request_id, canary, tags)
 
 
 def read_explain(query: bytes) -> bool:

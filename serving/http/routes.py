@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from monitoring.pages.rendering import render
 from monitoring.routes.exposition import MetricsRoute
-from serving.deployment.loaded_models import Fleet, Slot
+from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.http.error_handlers import ERROR_HANDLERS
 from serving.inference.served_version import ServedVersion
@@ -23,7 +23,7 @@ from serving.openapi.page import page
 
 def rare_routes(
     *,
-    fleet: Fleet,
+    loaded: LoadedModels,
     refused: Callable[[], dict[str, Refusal]],
     draining: Callable[[], bool],
     ready: Callable[[], bool],
@@ -42,25 +42,25 @@ def rare_routes(
         if not ready():
             reason = "the server is shutting down." if draining() else "no model is loaded."
             return JSONResponse({"error": "not_ready", "detail": reason, "refused": refusals}, 503)
-        versions = {name: slot.production.card.version for name, slot in fleet.slots().items()}
+        versions = {name: model.production.card.version for name, model in loaded.by_name().items()}
         return JSONResponse({"status": "ready", "models": versions, "refused": refusals})
 
     async def models(_: Request) -> Response:
         return JSONResponse(
             {
-                "models": [_describe(name, slot) for name, slot in fleet.slots().items()],
+                "models": [_describe(name, model) for name, model in loaded.by_name().items()],
                 "refused": _refusals(refused()),
             }
         )
 
     async def model(request: Request) -> Response:
         name, version = request.path_params["model"], request.path_params.get("version")
-        served = fleet.find(name, None if version == "all" else version)
-        chosen = fleet.slots()[name].versions if version == "all" else {served.card.version: served}
+        served = loaded.find(name, None if version == "all" else version)
+        chosen = loaded.by_name()[name].answering if version == "all" else {served.card.version: served}
         return JSONResponse([_torchserve(each) for each in chosen.values()])
 
     async def index(request: Request) -> Response:
-        return HTMLResponse(_index_page(request.app.routes, fleet.slots()))
+        return HTMLResponse(_index_page(request.app.routes, loaded.by_name()))
 
     described = document(installed_version("candor"))
 
@@ -95,7 +95,7 @@ async def _post_only(_: Request) -> Response:
     raise HTTPException(405, headers={"Allow": "POST, PUT"})
 
 
-def _describe(name: str, slot: Slot) -> dict[str, Any]:
+def _describe(name: str, model: LoadedModel) -> dict[str, Any]:
     versions = [
         {
             "version": version,
@@ -105,10 +105,10 @@ def _describe(name: str, slot: Slot) -> dict[str, Any]:
             "backbone": served.card.provenance.backbone,
             "loss": served.card.provenance.loss,
         }
-        for version, served in slot.versions.items()
+        for version, served in model.answering.items()
     ]
     torchserve = {"modelName": name, "modelUrl": f"{name}.mar"}
-    return torchserve | {"name": name, "production": slot.production.card.version, "versions": versions}
+    return torchserve | {"name": name, "production": model.production.card.version, "versions": versions}
 
 
 def _torchserve(served: ServedVersion) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:
     return {name: {"version": refusal.version, "reason": refusal.reason} for name, refusal in refused.items()}
 
 
-def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
+def _index_page(routes: Sequence[BaseRoute], loaded: dict[str, LoadedModel]) -> str:
     """A page without assets: what is loaded and where to look."""
     endpoints = [
         (method, route.path)
@@ -142,5 +142,5 @@ def _index_page(routes: Sequence[BaseRoute], slots: dict[str, Slot]) -> str:
         for method in sorted((route.methods or set()) - {"HEAD"})
     ]
     endpoints.append(("POST", "/predictions/{model}[/{version}]"))
-    models = [(name, slot.production.card.version) for name, slot in slots.items()]
+    models = [(name, model.production.card.version) for name, model in loaded.items()]
     return render("server.html", models=models, endpoints=endpoints)

@@ -14,7 +14,7 @@ from serving.errors import Overloaded
 RECENT = 0.2
 
 
-class Load:
+class QueueEstimate:
     """How much work waits at one place and how long one image takes there; used from one thread. `with load:`
     counts one as waiting.
 
@@ -65,7 +65,7 @@ class Load:
         return (self.waiting - max(room - (self._batch - 1), room / 2)) * self.service_s
 
 
-class Pace:
+class RefusalThrottle:
     """Holds refusals back for `hold_s` seconds, at most `limit` at once."""
 
     def __init__(self, *, hold_s: float, limit: int) -> None:

@@ -13,7 +13,7 @@ from model_store.card import Card
 JSON_HEADER = (b"content-type", b"application/json")
 
 
-class AnswerForm:
+class JsonAnswerWriter:
     """A card's answer with blanks.
 
     Filled in, it reads {"prediction_id", "request_id", "model", "version", "label", "confidence",
@@ -32,7 +32,7 @@ class AnswerForm:
         self._set_from = None if card.conformal is None else card.conformal.threshold
         self._threshold = None if card.referral is None else card.referral.threshold
 
-    def fill(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
+    def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
         """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
         confidence = values[predicted]
         identity = "null" if request_id is None else json.dumps(request_id)

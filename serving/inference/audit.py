@@ -8,7 +8,7 @@ from hashlib import blake2b
 _HASHES = 2**64
 
 
-class AuditDraw:
+class AuditSampler:
     """Draws each answer with probability `share`, in [0, 1]; 0 draws none."""
 
     def __init__(self, share: float) -> None:
@@ -23,7 +23,7 @@ class AuditDraw:
     def drawn(self, prediction_id: bytes) -> bool:
         """Whether the answer of this id (16 bytes) is drawn.
 
-        >>> AuditDraw(1.0).drawn(bytes(16)), AuditDraw(0.0).drawn(bytes(16))
+        >>> AuditSampler(1.0).drawn(bytes(16)), AuditSampler(0.0).drawn(bytes(16))
         (True, False)
         """
         return int.from_bytes(blake2b(prediction_id, digest_size=8).digest(), "big") < self._below

@@ -16,25 +16,25 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from serving.inference.priority import step_back
+from serving.inference.priority import lower_priority
 
 logger = logging.getLogger(__name__)
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 
 
-class Form(Protocol):
+class AnswerWriter(Protocol):
     """How an answer is written, in the inference thread."""
 
-    def fill(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> Any:
+    def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> Any:
         """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class PendingRequest:
     """One decoded image on its way: (C, H, W), its arrival on the perf_counter clock, and the future of its answer.
 
-    The answer is what `form` makes of it; without one it is the JSON of POST /predictions. Its prediction id is
+    The answer is what `writer` makes of it; without one it is the JSON of POST /predictions. Its prediction id is
     `given_id` from then on. `shadow_of` is the id of the answer that another version gave, for one in its shadow.
     """
 
@@ -42,7 +42,7 @@ class Entry:
     request_id: str | None
     arrived_s: float
     answer: "asyncio.Future[Any]"
-    form: Form | None = None
+    writer: AnswerWriter | None = None
     tags: str | None = None
     shadow_of: bytes | None = None
     given_id: bytes = b""
@@ -53,11 +53,11 @@ class Entry:
         return self.answer.cancelled()
 
 
-Work: TypeAlias = Callable[[list[Entry]], None]
-Failed: TypeAlias = Callable[[list[Entry], Exception], Any]
+Work: TypeAlias = Callable[[list[PendingRequest]], None]
+Failed: TypeAlias = Callable[[list[PendingRequest], Exception], Any]
 
 
-def work_off(batch: list[Entry], work: Work, failed: Failed) -> None:
+def run_batch(batch: list[PendingRequest], work: Work, failed: Failed) -> None:
     """Do the work; an error fails this batch alone, and the server lives on."""
     try:
         work(batch)
@@ -69,7 +69,7 @@ def work_off(batch: list[Entry], work: Work, failed: Failed) -> None:
 class Batcher:
     """A queue and the one thread that empties it.
 
-    `work` gets 1..max_batch entries in that thread, and answers for its errors itself; what still escapes is
+    `work` gets 1..max_batch requests in that thread, and answers for its errors itself; what still escapes is
     logged and given to `failed`, so that the thread outlives any batch. In the `background` it has the lowest priority.
     """
 
@@ -86,14 +86,14 @@ class Batcher:
         self._failed = failed
         self._max_batch = max_batch
         self._background = background
-        # None is the end: entries queued before it are worked off first.
-        self._queue: SimpleQueue[Entry | None] = SimpleQueue()
+        # None is the end: requests queued before it are worked off first.
+        self._queue: SimpleQueue[PendingRequest | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, entry: Entry) -> None:
-        """Queue `entry`; never blocks."""
-        self._queue.put(entry)
+    def submit(self, request: PendingRequest) -> None:
+        """Queue `request`; never blocks."""
+        self._queue.put(request)
 
     def close(self) -> None:
         """Let the thread end after what is queued; returns at once."""
@@ -105,24 +105,24 @@ class Batcher:
 
     def _loop(self) -> None:
         if self._background:
-            step_back()
+            lower_priority()
         open_ = True
         while open_:
             batch, open_ = self._take()
             if batch:
-                work_off(batch, self._work, self._failed)
+                run_batch(batch, self._work, self._failed)
 
-    def _take(self) -> tuple[list[Entry], bool]:
-        """Wait for one entry, then take what else is there, less those whose client has gone; False at the end."""
-        batch: list[Entry] = []
-        entry = self._queue.get()
-        while entry is not None:
-            if not entry.gone:
-                batch.append(entry)
+    def _take(self) -> tuple[list[PendingRequest], bool]:
+        """Wait for one request, then take what else is there, less those whose client has gone; False at the end."""
+        batch: list[PendingRequest] = []
+        request = self._queue.get()
+        while request is not None:
+            if not request.gone:
+                batch.append(request)
                 if len(batch) == self._max_batch:
                     return batch, True
             try:
-                entry = self._queue.get_nowait()
+                request = self._queue.get_nowait()
             except Empty:
                 return batch, True
         return batch, False

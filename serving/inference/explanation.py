@@ -18,28 +18,28 @@ from PIL import Image as Pillow
 from model_store.bundle import read_bundle
 from model_store.card import Card
 from model_store.errors import BundleError
-from serving.errors import ExplanationsBusy, ModelUnusable, Unexplained
+from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image
 from serving.inference.predictor import Predictor
-from serving.inference.priority import step_back
+from serving.inference.priority import lower_priority
 
 POSITIONS: Final = 8  # along each side
 SPAN: Final = 2  # a patch covers so many positions
 BATCH: Final = 8
 
 
-class Occluder:
+class OcclusionExplainer:
     """Explains one image at a time; `waiting` more may queue, beyond that ExplanationsBusy is raised."""
 
     def __init__(self, *, waiting: int = 4) -> None:
         self._free = waiting + 1
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=step_back)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=lower_priority)
         self._predictors: dict[Path, Predictor] = {}
 
     async def explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
         """A heat map (PNG, RGBA, H x W) for class `predicted` of `image`, (C, H, W) uint8, by the version in `folder`.
 
-        Raises ExplanationsBusy, or Unexplained where the folder no longer holds that version.
+        Raises ExplanationsBusy, or ExplanationUnavailable where the folder no longer holds that version.
         """
         if self._free == 0:
             raise ExplanationsBusy
@@ -66,10 +66,12 @@ def _open(folder: Path, card: Card) -> Predictor:
     try:
         bundle = read_bundle(folder)
         if bundle.card != card:
-            raise Unexplained("the version answers but cannot be explained, since its folder holds another one now.")
+            raise ExplanationUnavailable(
+                "the version answers but cannot be explained, since its folder holds another one now."
+            )
         return Predictor(bundle, threads=1, device="cpu")
     except (BundleError, ModelUnusable) as error:
-        raise Unexplained(
+        raise ExplanationUnavailable(
             f"the version answers but cannot be explained, since its bundle can no longer be read: {error}"
         ) from error
 

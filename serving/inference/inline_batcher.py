@@ -7,13 +7,13 @@ at once, a crowd in one batch, and one commit of the ledger.
 import asyncio
 from collections import deque
 
-from serving.inference.batcher import Entry, Failed, Work, work_off
+from serving.inference.batcher import Failed, PendingRequest, Work, run_batch
 
 
 class InlineBatcher:
     """A queue that the event loop empties between two looks at its sockets. Used on the event loop alone.
 
-    `work` gets 1..max_batch entries and answers for its errors itself; what still escapes is logged and given to
+    `work` gets 1..max_batch requests and answers for its errors itself; what still escapes is logged and given to
     `failed`.
     """
 
@@ -22,14 +22,14 @@ class InlineBatcher:
         self._failed = failed
         self._max_batch = max_batch
         self._loop = loop
-        self._queue: deque[Entry] = deque()
-        self._seen = 0  # entries that were queued at the last look
+        self._queue: deque[PendingRequest] = deque()
+        self._seen = 0  # requests that were queued at the last look
 
-    def submit(self, entry: Entry) -> None:
-        """Queue `entry`; never blocks."""
+    def submit(self, request: PendingRequest) -> None:
+        """Queue `request`; never blocks."""
         if not self._queue:
             self._loop.call_soon(self._look)
-        self._queue.append(entry)
+        self._queue.append(request)
 
     def close(self) -> None:
         """Nothing ends: what is queued is worked off by the loop."""
@@ -47,6 +47,6 @@ class InlineBatcher:
         taken = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
         if self._queue:
             self._loop.call_soon(self._look)
-        batch = [entry for entry in taken if not entry.gone]
+        batch = [request for request in taken if not request.gone]
         if batch:
-            work_off(batch, self._work, self._failed)
+            run_batch(batch, self._work, self._failed)

@@ -6,8 +6,8 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from serving.error_table import INTERNAL, PREDICTION_ERRORS
-from serving.inference.admission import Load
-from serving.inference.batcher import Entry
+from serving.inference.admission import QueueEstimate
+from serving.inference.batcher import PendingRequest
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -57,32 +57,32 @@ class ServingMetrics:
         )
         self.model_loaded = Gauge("candor_model_loaded", "1 for every version that answers.", LABELS, registry=registry)
 
-    def of_version(self, model: str, version: int, load: Load) -> "VersionMetrics":
-        """The series of one version, born now; `load` is read at scrape time."""
-        return VersionMetrics(self, (model, str(version)), load)
+    def of_version(self, model: str, version: int, queue: QueueEstimate) -> "VersionMetrics":
+        """The series of one version, born now; `queue` is read at scrape time."""
+        return VersionMetrics(self, (model, str(version)), queue)
 
 
 class VersionMetrics:
     """One version's series, looked up once so that observing is cheap."""
 
-    def __init__(self, metrics: ServingMetrics, labels: tuple[str, str], load: Load) -> None:
+    def __init__(self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate) -> None:
         self._exemplars = metrics.exemplars
         self._duration = metrics.request_duration.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
         self._loaded = metrics.model_loaded.labels(*labels)
         self._loaded.set(1)
-        metrics.queue_length.labels(*labels).set_function(lambda: load.waiting)
+        metrics.queue_length.labels(*labels).set_function(lambda: queue.waiting)
 
     def observe(
-        self, entries: Sequence[Entry], *, now_s: float, inference_s: float, first_id: bytes | None = None
+        self, requests: Sequence[PendingRequest], *, now_s: float, inference_s: float, first_id: bytes | None = None
     ) -> None:
         """Take in one answered batch, oldest request first; `first_id` is the id of its answer, if it has one."""
-        self._batch_size.observe(len(entries))
+        self._batch_size.observe(len(requests))
         self._inference.observe(inference_s)
         exemplar = {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
-        for entry in entries:
-            self._duration.observe(now_s - entry.arrived_s, exemplar)
+        for request in requests:
+            self._duration.observe(now_s - request.arrived_s, exemplar)
             exemplar = None
 
     def unload(self) -> None:

@@ -26,10 +26,10 @@ from monitoring.ledger.shadows import shadow_id
 from monitoring.ledger.sums import DAY_NS
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
-from serving.inference.admission import Load
-from serving.inference.answer import AnswerForm, with_audit
-from serving.inference.audit import AuditDraw
-from serving.inference.batcher import Batcher, Entry
+from serving.inference.admission import QueueEstimate
+from serving.inference.answer import JsonAnswerWriter, with_audit
+from serving.inference.audit import AuditSampler
+from serving.inference.batcher import Batcher, PendingRequest
 from serving.inference.inline_batcher import InlineBatcher
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Predictor, Probabilities
@@ -41,14 +41,14 @@ logger = logging.getLogger(__name__)
 class FinishedBatch:
     """A batch on its way back, with its answers as their forms wrote them, or None where the model gave no number."""
 
-    entries: list[Entry]
+    requests: list[PendingRequest]
     answers: list[Any | None]
     inference_s: float
-    first_id: bytes | None  # of the first entry's answer
+    first_id: bytes | None  # of the first request's answer
 
 
 @dataclass(slots=True)
-class Outcomes:
+class InferenceCounts:
     """How many images of a version were answered, and on how many its inference failed."""
 
     answered: int = 0
@@ -71,24 +71,24 @@ class ServedVersion:
         metrics: ServingMetrics,
         loop: asyncio.AbstractEventLoop,
         max_batch: int,
-        audit: AuditDraw | None = None,
+        audit: AuditSampler | None = None,
         background: bool = False,
     ) -> None:
-        """Warms the predictor up and registers the version with the recorder; called in the switch's thread."""
+        """Warms the predictor up and registers the version with the recorder; called in the watcher's thread."""
         self.card = predictor.card
         self.folder = predictor.folder
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.load = Load(service_s=predictor.one_s, batch=max_batch)
+        self.queue = QueueEstimate(service_s=predictor.one_s, batch=max_batch)
         self._predictor = predictor
-        self._form = AnswerForm(self.card)
+        self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
         self._audit = audit if audit and audit.on and recorder else None
-        self.outcomes = Outcomes()
+        self.counts = InferenceCounts()
         self.calibration_id = recorder.register(self.card) if recorder else 0
         self._loop = loop
-        self._metrics = metrics.of_version(self.card.name, self.card.version, self.load)
+        self._metrics = metrics.of_version(self.card.name, self.card.version, self.queue)
         self._retired = False
         self._leases = 0
         self._inline = predictor.light and not background
@@ -109,21 +109,21 @@ class ServedVersion:
             self._leases -= 1
             self._close_if_unused()
 
-    def note_production(self) -> None:
+    def record_promotion(self) -> None:
         """Tell the ledger that this version answers by default from now on; a ledger that is away is only logged."""
         if self._recorder is None:
             return
         noted = self._recorder.promote(self.calibration_id)
         noted.add_done_callback(_log_failure)
 
-    def note_shadow(self) -> None:
+    def record_shadow(self) -> None:
         """Tell the ledger that this version computes in the shadow, so that labels reach its answers."""
         if self._recorder is not None:
             self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
 
-    def submit(self, entry: Entry) -> None:
-        """Queue `entry`; its future gets the answer, or the error."""
-        self._batcher.submit(entry)
+    def submit(self, request: PendingRequest) -> None:
+        """Queue `request`; its future gets the answer, or the error."""
+        self._batcher.submit(request)
 
     def retire(self) -> None:
         """End after the requests that hold a lease."""
@@ -139,15 +139,15 @@ class ServedVersion:
         if self._retired and self._leases == 0:
             self._batcher.close()
 
-    def _infer(self, entries: list[Entry]) -> None:
+    def _infer(self, requests: list[PendingRequest]) -> None:
         """Stage one, in the inference thread."""
         started_s = time.perf_counter()
-        images = _stacked(entries)
+        images = _stacked(requests)
         probabilities = self._predictor.predict(images)
         inference_s = time.perf_counter() - started_s
-        answers, rows = self._describe(entries, probabilities)
+        answers, rows = self._describe(requests, probabilities)
         first_id = rows[0].prediction_id if answers[0] is not None else None
-        batch = FinishedBatch(entries, answers, inference_s, first_id)
+        batch = FinishedBatch(requests, answers, inference_s, first_id)
         if self._recorder is None or not rows:
             self._deliver(batch) if self._inline else self._hand_over(batch, None)
         else:
@@ -160,35 +160,35 @@ class ServedVersion:
         return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
 
     def _describe(
-        self, entries: list[Entry], probabilities: Probabilities
+        self, requests: list[PendingRequest], probabilities: Probabilities
     ) -> tuple[list[Any | None], list[PredictionRow]]:
         answers: list[Any | None] = []
         rows: list[PredictionRow] = []
         served_at_ns = time.time_ns()
         best = probabilities.argmax(axis=1).tolist()
-        for entry, predicted, row, values in zip(entries, best, probabilities, probabilities.tolist(), strict=True):
+        for request, predicted, row, values in zip(requests, best, probabilities, probabilities.tolist(), strict=True):
             confidence = values[predicted]
             if not confidence <= 1.0:  # NaN, which argmax puts first
                 answers.append(None)
                 continue
             identity = (
-                uuid_utils.uuid7() if entry.shadow_of is None else uuid_utils.UUID(bytes=shadow_id(entry.shadow_of))
+                uuid_utils.uuid7() if request.shadow_of is None else uuid_utils.UUID(bytes=shadow_id(request.shadow_of))
             )
-            entry.given_id = prediction_id = identity.bytes
-            form = entry.form or self._form
-            answer = form.fill(str(identity), entry.request_id, predicted, values)
-            drawn = self._audit is not None and self._audit.drawn(entry.shadow_of or prediction_id)
-            answers.append(answer if self._audit is None or entry.form else with_audit(answer, drawn))
+            request.given_id = prediction_id = identity.bytes
+            writer = request.writer or self._writer
+            answer = writer.write(str(identity), request.request_id, predicted, values)
+            drawn = self._audit is not None and self._audit.drawn(request.shadow_of or prediction_id)
+            answers.append(answer if self._audit is None or request.writer else with_audit(answer, drawn))
             rows.append(
                 PredictionRow(
                     prediction_id,
                     self.calibration_id,
-                    entry.request_id,
+                    request.request_id,
                     predicted,
                     confidence,
                     row.tobytes(),
                     served_at_ns,
-                    entry.tags,
+                    request.tags,
                     self._audit.share if self._audit and drawn else None,
                 )
             )
@@ -199,42 +199,42 @@ class ServedVersion:
         if error is None:
             self._loop.call_soon_threadsafe(self._deliver, batch)
         else:
-            logger.error("ledger failed", extra={"fields": {"images": len(batch.entries), "reason": str(error)}})
+            logger.error("ledger failed", extra={"fields": {"images": len(batch.requests), "reason": str(error)}})
             refusal = LedgerFailed(
                 "the prediction could not be written to the ledger, so it is withheld; try again later."
             )
-            self._loop.call_soon_threadsafe(self._deliver_error, batch.entries, refusal)
+            self._loop.call_soon_threadsafe(self._deliver_error, batch.requests, refusal)
 
     def _deliver(self, batch: FinishedBatch) -> None:
         """Stage three, on the event loop."""
         now_s = time.perf_counter()
-        for entry, answer in zip(batch.entries, batch.answers, strict=True):
-            if entry.answer.done():
+        for request, answer in zip(batch.requests, batch.answers, strict=True):
+            if request.answer.done():
                 continue
             if answer is None:
-                self.outcomes.failed += 1
-                entry.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
+                self.counts.failed += 1
+                request.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
             else:
-                self.outcomes.answered += 1
-                entry.answer.set_result(answer)
-        self.load.delivered(len(batch.entries), arrived_s=batch.entries[0].arrived_s, now_s=now_s)
-        self._metrics.observe(batch.entries, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
+                self.counts.answered += 1
+                request.answer.set_result(answer)
+        self.queue.delivered(len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s)
+        self._metrics.observe(batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
 
-    def _fail(self, entries: list[Entry], _: Exception) -> None:
+    def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
         """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""
         refusal = InferenceFailed("the model failed on this batch; the server's log says why.")
-        self.outcomes.failed += len(entries)
-        self._loop.call_soon_threadsafe(self._deliver_error, entries, refusal)
+        self.counts.failed += len(requests)
+        self._loop.call_soon_threadsafe(self._deliver_error, requests, refusal)
 
-    def _deliver_error(self, entries: list[Entry], error: Exception) -> None:
-        for entry in entries:
-            if not entry.answer.done():
-                entry.answer.set_exception(error)
+    def _deliver_error(self, requests: list[PendingRequest], error: Exception) -> None:
+        for request in requests:
+            if not request.answer.done():
+                request.answer.set_exception(error)
 
 
-def _stacked(entries: list[Entry]) -> npt.NDArray[np.uint8]:
+def _stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
     """The images as one array; that of a lone one is not copied."""
-    return entries[0].image[np.newaxis] if len(entries) == 1 else np.stack([entry.image for entry in entries])
+    return requests[0].image[np.newaxis] if len(requests) == 1 else np.stack([request.image for request in requests])
 
 
 def _log_failure(noted: Future[None]) -> None:

@@ -22,7 +22,7 @@ GOOD_ENOUGH: Final = 0.97
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TuningResult:
     """One way to run the model, and the images per second that it gave."""
 
     threads: int
@@ -31,12 +31,12 @@ class Trial:
     images_per_s: float
 
 
-def tune(bundle: Bundle, *, seconds: float = 10.0, device: Device = "auto") -> list[Trial]:
+def tune(bundle: Bundle, *, seconds: float = 10.0, device: Device = "auto") -> list[TuningResult]:
     """Every way that was tried, the chosen one first. Raises ModelUnusable."""
     ways = list(itertools.product(_thread_counts(), (False, True)))
     slice_s = seconds / len(ways) / len(BATCHES)
     trials = [
-        Trial(threads, spinning, batch, rate)
+        TuningResult(threads, spinning, batch, rate)
         for threads, spinning in ways
         for batch, rate in _rates(Predictor(bundle, threads=threads, spinning=spinning, device=device), slice_s)
     ]
@@ -44,11 +44,11 @@ def tune(bundle: Bundle, *, seconds: float = 10.0, device: Device = "auto") -> l
     return [chosen, *(trial for trial in trials if trial is not chosen)]
 
 
-def choose(trials: Sequence[Trial]) -> Trial:
+def choose(trials: Sequence[TuningResult]) -> TuningResult:
     """The most modest of the trials that are as good as the best.
 
-    >>> one, two = Trial(1, False, 4, 98.0), Trial(2, True, 16, 100.0)
-    >>> choose([one, two]) is one, choose([one, Trial(2, False, 8, 110.0)]).threads
+    >>> one, two = TuningResult(1, False, 4, 98.0), TuningResult(2, True, 16, 100.0)
+    >>> choose([one, two]) is one, choose([one, TuningResult(2, False, 8, 110.0)]).threads
     (True, 2)
     """
     best = max(trial.images_per_s for trial in trials)
@@ -56,7 +56,7 @@ def choose(trials: Sequence[Trial]) -> Trial:
     return min(good, key=lambda trial: (trial.spinning, trial.threads, trial.batch))
 
 
-def tuned(settings: Settings, trial: Trial) -> Settings:
+def tuned(settings: Settings, trial: TuningResult) -> Settings:
     """The settings with what was chosen."""
     chosen = {"threads": trial.threads, "spinning": trial.spinning, "max_batch": trial.batch}
     return settings.model_copy(update=chosen)

@@ -37,7 +37,7 @@ from serving.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def serve_alone(settings: Settings) -> int:
+def serve_monitor(settings: Settings) -> int:
     """Serve until a signal; returns the exit code. Raises ListenError, LedgerError, SettingsError (no ledger)."""
     if settings.ledger_url is None:
         raise SettingsError("candor monitor is nothing without a ledger: give --ledger, or unset CANDOR_LEDGER=off.")

@@ -20,15 +20,15 @@ from starlette.routing import BaseRoute
 
 from model_store.store import Store
 from monitoring.recording.recorder import Recorder
-from serving.deployment.loaded_models import Fleet
-from serving.deployment.store_watcher import Switch
+from serving.deployment.loaded_models import LoadedModels
+from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ListenError, ModelUnusable
-from serving.http.app import Front
+from serving.http.app import PredictionApp
 from serving.http.auth import read_access
 from serving.http.middleware import with_middlewares
-from serving.http.pipeline import Inference
+from serving.http.pipeline import InferencePipeline
 from serving.http.routes import metrics_alone, rare_routes
-from serving.inference.audit import AuditDraw
+from serving.inference.audit import AuditSampler
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
@@ -58,9 +58,9 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    fleet = Fleet()
-    with open_monitor(settings, registry, production=fleet.production) as monitor:
-        service = Service(settings, registry, monitor, fleet)
+    models = LoadedModels()
+    with open_monitor(settings, registry, production=models.production) as monitor:
+        service = Service(settings, registry, monitor, models)
         try:
             await service.run(listener)
         finally:
@@ -70,9 +70,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 class Service:
-    """The HTTP server, the fleet and the switch of one process."""
+    """The HTTP server, the models and the watcher of one process."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, fleet: Fleet) -> None:
+    def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, models: LoadedModels) -> None:
         """Build everything on the running event loop; nothing is loaded or listened on yet."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -80,12 +80,14 @@ class Service:
         self._access = read_access(settings)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
-        self.fleet = fleet
-        self.switch = Switch(self._store, self.fleet, self._load, loop=self._loop, alarmed=monitor.alarmed)
-        self.inference = Inference(settings=settings, metrics=self._metrics, shadow_of=fleet.shadow_of)
-        self.v2 = InferenceService(fleet=fleet, inference=self.inference, settings=settings)
-        self.front = self._build_front(monitor.routes or metrics_alone(registry))
-        self.app = with_middlewares(self.front, settings, access=self._access, refuse=self.front.refuse)
+        self.models = models
+        self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
+        self.inference = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
+        self.v2 = InferenceService(models=models, inference=self.inference, settings=settings)
+        self.prediction_app = self._build_prediction_app(monitor.routes or metrics_alone(registry))
+        self.app = with_middlewares(
+            self.prediction_app, settings, access=self._access, refuse=self.prediction_app.refuse
+        )
 
     async def run(self, listener: socket.socket) -> None:
         """Listen until a signal has come and everything admitted is answered."""
@@ -93,7 +95,7 @@ class Service:
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
-        self.switch.start(self._settings.poll_s)
+        self.watcher.start(self._settings.poll_s)
         rpc = await self._start_grpc()
         # What is loaded by now lives as long as the process; the collector need not walk through it every time.
         gc.freeze()
@@ -101,9 +103,9 @@ class Service:
 
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
-        self.switch.stop()
+        self.watcher.stop()
         self.inference.close()
-        loaded = [served for slot in self.fleet.slots().values() for served in slot.loaded]
+        loaded = [served for model in self.models.by_name().values() for served in model.all_versions]
         for served in loaded:
             served.retire()
         for served in loaded:
@@ -111,14 +113,14 @@ class Service:
 
     def ready(self) -> bool:
         """Whether a model is loaded and requests are taken."""
-        return bool(self.fleet.slots()) and not self.front.draining
+        return bool(self.models.by_name()) and not self.prediction_app.draining
 
     def _drain(self) -> None:
-        self.front.draining = True
+        self.prediction_app.draining = True
         logger.info("draining")
 
     def _load(self, model: str, version: int, *, background: bool = False) -> ServedVersion:
-        """A version ready to answer; runs in the switch's thread."""
+        """A version ready to answer; runs in the watcher's thread."""
         bundle = self._store.read(model, version)
         if (bundle.card.name, bundle.card.version) != (model, version):
             raise ModelUnusable(
@@ -138,7 +140,7 @@ class Service:
             loop=self._loop,
             max_batch=self._settings.max_batch,
             background=background,
-            audit=AuditDraw(self._settings.audit_share),
+            audit=AuditSampler(self._settings.audit_share),
         )
 
     async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:
@@ -154,7 +156,7 @@ class Service:
         try:
             from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
         except ModuleNotFoundError as error:
-            raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
+            raise ListenError(f"gRPC needs the extra: pip set_production 'candor[grpc]' ({error})") from error
         servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
         server, port = await start_grpc(
             servicer, self._settings, interceptor=AccessInterceptor(self._access, self._metrics)
@@ -166,17 +168,17 @@ class Service:
     def _v2_routes(self) -> list[BaseRoute]:
         return v2_routes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
 
-    def _build_front(self, mounted: Sequence[BaseRoute]) -> Front:
+    def _build_prediction_app(self, mounted: Sequence[BaseRoute]) -> PredictionApp:
         rest = rare_routes(
-            fleet=self.fleet,
-            refused=lambda: dict(self.switch.refused),
-            draining=lambda: self.front.draining,
+            loaded=self.models,
+            refused=lambda: dict(self.watcher.refused),
+            draining=lambda: self.prediction_app.draining,
             ready=self.ready,
             mounted=[*mounted, *self._v2_routes()],
         )
-        return Front(
+        return PredictionApp(
             settings=self._settings,
-            fleet=self.fleet,
+            models=self.models,
             inference=self.inference,
             rest=rest,
             metrics=self._metrics,

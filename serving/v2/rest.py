@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from serving.error_table import INTERNAL, error_answer
 from serving.errors import ClientGone, Overloaded
-from serving.http.caller import Listening
+from serving.http.caller import AsgiCaller
 from serving.http.request import read_body, read_head
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
@@ -48,14 +48,19 @@ def v2_routes(
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
         served = service.find(*_named(request), canary=head.canary)
         with served.lease():
-            served.load.admit(settings.deadline_s)
+            served.queue.admit(settings.deadline_s)
             body = await read_body(
                 request.receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
             )
             asked = read_request(body, request.headers.get(HEADER))
             identity = asked.id or head.request_id
             found = await service.infer(
-                served, asked.inputs, asked.wanted, identity=identity, tags=head.tags, caller=Listening(request.receive)
+                served,
+                asked.inputs,
+                asked.wanted,
+                identity=identity,
+                tags=head.tags,
+                caller=AsgiCaller(request.receive),
             )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:

@@ -13,8 +13,8 @@ from open_inference.grpc import protocol, service
 from serving.error_table import INTERNAL, error_answer
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl
-from serving.http.caller import Cancelled
-from serving.http.request import Head, read_head, request_id_of
+from serving.http.caller import GrpcCaller
+from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.body import raw, split_bytes
@@ -72,14 +72,14 @@ class Servicer(service.GRPCInferenceServiceServicer):
             served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
             identity = request_id_of(request.id or None)
             with served.lease():
-                served.load.admit(self._deadline_s)
+                served.queue.admit(self._deadline_s)
                 found = await self._inference.infer(
                     served,
                     read_inputs(request),
                     [output.name for output in request.outputs],
                     identity=identity,
                     tags=head.tags,
-                    caller=Cancelled(),
+                    caller=GrpcCaller(),
                 )
             return write_response(served.card.name, served.card.version, request.id, found)
 
@@ -196,7 +196,7 @@ def _authorization(call: Any) -> bytes:
     return next((value.encode() for name, value in call.invocation_metadata or () if name == "authorization"), b"")
 
 
-def _head(context: Context) -> Head:
+def _head(context: Context) -> RequestHead:
     """What the metadata say that HTTP has in headers: `x-candor-tags` and `x-candor-canary`."""
     metadata = context.invocation_metadata() or ()
     told = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.http.caller import Caller
-from serving.http.pipeline import Inference
+from serving.http.pipeline import InferencePipeline
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.tensors import (
     INPUT,
     OUTPUTS,
     InputTensor,
-    OutcomeForm,
     OutputTensor,
+    TensorAnswerWriter,
     output_shape,
     outputs,
     read_images,
@@ -24,16 +24,16 @@ PLATFORM = "candor_onnxruntime"
 
 
 class InferenceService:
-    """The protocol's verbs over the loaded fleet."""
+    """The protocol's verbs over the loaded models."""
 
-    def __init__(self, *, fleet: Fleet, inference: Inference, settings: Settings) -> None:
-        self._fleet = fleet
+    def __init__(self, *, models: LoadedModels, inference: InferencePipeline, settings: Settings) -> None:
+        self._models = models
         self._inference = inference
         self._limit = settings.max_items
 
     def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
         """The version that answers; an empty version is production or a canary, as gRPC has it."""
-        return self._fleet.find(model, version or None, canary=canary)
+        return self._models.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> dict[str, Any]:
         """The model's metadata."""
@@ -41,7 +41,7 @@ class InferenceService:
         spec = card.input
         return {
             "name": card.name,
-            "versions": [str(number) for number in self._fleet.slots()[model].versions],
+            "versions": [str(number) for number in self._models.by_name()[model].answering],
             "platform": PLATFORM,
             "inputs": [
                 {"name": INPUT, "datatype": "UINT8", "shape": [-1, spec.channels, spec.height, spec.width]},
@@ -73,7 +73,7 @@ class InferenceService:
             request_ids=request_ids(identity, len(pixels)),
             tags=[tags] * len(pixels),
             caller=caller,
-            form=OutcomeForm(),
+            writer=TensorAnswerWriter(),
         )
         for outcome in outcomes:
             if isinstance(outcome, Exception):

@@ -43,11 +43,11 @@ class Outcome:
     probabilities: Sequence[float]
 
 
-class OutcomeForm:
+class TensorAnswerWriter:
     """Answers as Outcomes, for transports that write tensors."""
 
-    def fill(self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]) -> Outcome:
-        """See batcher.Form."""
+    def write(self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]) -> Outcome:
+        """See batcher.AnswerWriter."""
         return Outcome(prediction_id, predicted, values)
 
 

@@ -10,7 +10,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from model_store.store import Store
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
 from serving.settings import Settings
@@ -33,10 +33,10 @@ class Running:
 @asynccontextmanager
 async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[Running]:
     settings = Settings(**{"store": store.root, "ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options)
-    registry, fleet = CollectorRegistry(), Fleet()
-    with open_monitor(settings, registry, production=fleet.production) as monitor:
-        service = Service(settings, registry, monitor, fleet)
-        await asyncio.to_thread(service.switch.scan)
+    registry, models = CollectorRegistry(), LoadedModels()
+    with open_monitor(settings, registry, production=models.production) as monitor:
+        service = Service(settings, registry, monitor, models)
+        await asyncio.to_thread(service.watcher.scan)
         transport = httpx.ASGITransport(service.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
             yield Running(client, service, registry, folder)

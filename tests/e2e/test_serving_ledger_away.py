@@ -63,10 +63,10 @@ def test_an_unreadable_store_is_one_line(
     server = start(tiny_store)
     tiny_store.root.chmod(0)
     try:
-        wait_until(lambda: "look at the store failed" in server.log())
+        wait_until(lambda: "scan of the store failed" in server.log())
         assert server.predict(png()).status_code == 200
     finally:
         tiny_store.root.chmod(0o755)
-    wait_until(lambda: "the store can be followed again" in server.log(), within_s=60)
-    assert server.log().count("look at the store failed") == 1
+    wait_until(lambda: "the store can be scanned again" in server.log(), within_s=60)
+    assert server.log().count("scan of the store failed") == 1
     assert '"trace"' not in server.log()

@@ -216,7 +216,7 @@ async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_
     tiny_store: Store, tmp_path: Path
 ) -> None:
     async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
-        load = server.service.fleet.find("tiny").load
+        load = server.service.models.find("tiny").queue
         load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)
         load.waiting = 1
         read = False
@@ -237,8 +237,8 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     server: Running, png: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The batcher never gets to the image, because it is cancelled while it waits in the queue."""
-    served = server.service.fleet.find("tiny")
-    served.load.delivered(1, arrived_s=0.0, now_s=served.load._last_s + 1)  # slow enough to be worth watching
+    served = server.service.models.find("tiny")
+    served.queue.delivered(1, arrived_s=0.0, now_s=served.queue._last_s + 1)  # slow enough to be worth watching
     submitted: list[Any] = []
     monkeypatch.setattr(served, "submit", submitted.append)
     messages = [{"type": "http.request", "body": png()}, {"type": "http.disconnect"}]
@@ -254,7 +254,7 @@ async def test_a_client_that_hangs_up_is_not_computed_for(
     await server.service.app(scope, receive, send)
     assert sent == []
     assert submitted[0].gone
-    assert served.load.waiting == 0
+    assert served.queue.waiting == 0
 
 
 async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -> None:
@@ -270,7 +270,7 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
 
 
 async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running, png: Callable[..., bytes]) -> None:
-    server.service.front.draining = True
+    server.service.prediction_app.draining = True
     assert (await server.client.get("/readyz")).status_code == 503
     assert (await server.client.get("/healthz")).status_code == 200
     response = await server.predict(png())
@@ -292,7 +292,7 @@ async def test_a_refused_bundle_is_named_while_the_old_one_answers(
         tiny_store.publish("tiny", make_bundle)
         tiny_store.promote("tiny", 2)
         (tiny_store.folder("tiny", 2) / "card.json").write_text("{}")
-        await asyncio.to_thread(server.service.switch.scan)
+        await asyncio.to_thread(server.service.watcher.scan)
         for path in ("/readyz", "/models"):
             refused = (await server.client.get(path)).json()["refused"]["tiny"]
             assert refused["version"] == 2
@@ -318,7 +318,7 @@ async def test_a_switch_in_the_middle_of_a_request_loses_nothing(
         for version in (2, 3):
             tiny_store.publish("tiny", make_bundle)
             tiny_store.promote("tiny", version)
-            await asyncio.to_thread(server.service.switch.scan)
+            await asyncio.to_thread(server.service.watcher.scan)
         await asyncio.sleep(0)
         go_on.set()
         assert (await slow).json()["version"] == 1
@@ -399,7 +399,7 @@ async def test_an_explanation_comes_with_the_same_answer(server: Running, png: C
     plain, explained = await server.predict(png()), await server.predict(png(), "/predictions/tiny?explain=occlusion")
     assert explained.json()["probabilities"] == plain.json()["probabilities"]
     picture = Image.open(io.BytesIO(base64.b64decode(explained.json()["explanation"]["png"])))
-    spec = server.service.fleet.find("tiny").card.input
+    spec = server.service.models.find("tiny").card.input
     assert (picture.mode, picture.size) == ("RGBA", (spec.width, spec.height))
     assert "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
     for query in ("?explain=magic", "?explain", "?other=1"):

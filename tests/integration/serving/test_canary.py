@@ -20,7 +20,7 @@ from model_store.errors import CanaryError, NotInStore
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, label_current, prediction
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
 from serving.settings import Settings
@@ -38,8 +38,8 @@ class Running:
     ledger: str
 
     async def look(self) -> None:
-        """Look at the store, as the switch does all the time."""
-        await asyncio.to_thread(self.service.switch.scan)
+        """Look at the store, as the watcher does all the time."""
+        await asyncio.to_thread(self.service.watcher.scan)
         await asyncio.sleep(0)
 
     def rows(self, version: int) -> int:
@@ -78,9 +78,9 @@ async def server(tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., B
         tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=seed))
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     settings = Settings(store=tiny_store.root, ledger=ledger, threads=1)
-    registry, fleet = CollectorRegistry(), Fleet()
-    with open_monitor(settings, registry, production=fleet.production) as monitor:
-        service = Service(settings, registry, monitor, fleet)
+    registry, models = CollectorRegistry(), LoadedModels()
+    with open_monitor(settings, registry, production=models.production) as monitor:
+        service = Service(settings, registry, monitor, models)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(service.app), base_url="http://candor") as client:
             started = Running(client, service, tiny_store, ledger)
             await started.look()
@@ -122,7 +122,7 @@ async def test_promoting_and_aborting_end_the_trial(server: Running, png: Callab
     end_canary(server.store, "tiny", "promoted")
     await server.look()
     assert await server.versions(png()) == {3}
-    assert server.service.fleet.slots()["tiny"].trial is None
+    assert server.service.models.by_name()["tiny"].canary is None
     with pytest.raises(CanaryError, match="no canary running"):
         end_canary(server.store, "tiny", "aborted")
 
@@ -146,14 +146,14 @@ async def test_a_canary_that_fails_more_than_production_is_aborted(
 ) -> None:
     start_canary(server.store, "tiny", 2, mode="header")
     await server.look()
-    trial = server.service.fleet.slots()["tiny"].trial
+    trial = server.service.models.by_name()["tiny"].canary
     assert trial is not None
     monkeypatch.setattr(trial.served._predictor, "predict", lambda images: images / 0)
     for count in range(1, 6):
         answer = await server.client.post("/predictions/tiny", content=png(), headers={"X-Candor-Canary": "true"})
         assert (answer.status_code, answer.json()["error"]) == (500, "inference_failed")
         await server.look()
-        assert (server.service.fleet.slots()["tiny"].trial is None) == (count == 5)
+        assert (server.service.models.by_name()["tiny"].canary is None) == (count == 5)
     ended = read_canary(server.store, "tiny")
     assert ended is not None
     assert "failed 5 times" in (ended.reason or "")
@@ -172,7 +172,7 @@ async def test_an_abort_holds_where_the_store_cannot_be_written(
     await server.label(png(), 63)
     for _ in range(2):
         await server.look()
-        assert server.service.fleet.slots()["tiny"].trial is None
+        assert server.service.models.by_name()["tiny"].canary is None
     running = read_canary(server.store, "tiny")
     assert running is not None
     assert running.ended is None
@@ -217,14 +217,14 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
 ) -> None:
     start_canary(server.store, "tiny", 2, mode="shadow")
     await server.look()
-    trial = server.service.fleet.slots()["tiny"].trial
+    trial = server.service.models.by_name()["tiny"].canary
     assert trial is not None
     monkeypatch.setattr(trial.served._predictor, "predict", lambda images: images / 0)
     assert await server.versions(png(), 4) == {1}
-    trial.served.load.waiting += 16
+    trial.served.queue.waiting += 16
     assert await server.versions(png(), 4) == {1}
-    trial.served.load.waiting -= 16
-    await until(lambda: trial.served.load.waiting == 0)
+    trial.served.queue.waiting -= 16
+    await until(lambda: trial.served.queue.waiting == 0)
     skipped = server.service._metrics.registry.get_sample_value(
         "candor_shadow_skipped_total", {"model": "tiny", "version": "2"}
     )

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from model_store.store import Store
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import PREDICTION_ERRORS
 from serving.openapi.document import document
 from serving.openapi.operations import OPERATIONS
@@ -33,14 +33,14 @@ def rare(tiny_store: Store, tmp_path: Path) -> Iterator[Starlette]:
     """The application of the rare routes of a whole service."""
 
     async def build() -> Service:
-        return Service(chosen, registry, monitor, fleet)
+        return Service(chosen, registry, monitor, models)
 
     chosen = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
-    registry, fleet = CollectorRegistry(), Fleet()
-    with open_monitor(chosen, registry, production=fleet.production) as monitor:
+    registry, models = CollectorRegistry(), LoadedModels()
+    with open_monitor(chosen, registry, production=models.production) as monitor:
         service = asyncio.run(build())
-        assert isinstance(service.front._rest, Starlette)
-        yield service.front._rest
+        assert isinstance(service.prediction_app._rest, Starlette)
+        yield service.prediction_app._rest
         service.close()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.client.client import AsyncClient, Client, Patience, ServerRefused
+from serving.client.client import AsyncClient, Client, RetryPolicy, ServerRefused
 
 
 def busy() -> httpx.Response:
@@ -61,7 +61,7 @@ async def _listed(answers: AsyncIterator[Any]) -> list[Any]:
 def client_of(request: pytest.FixtureRequest) -> Callable[..., tuple[Any, Script]]:
     def make(*responses: httpx.Response, attempts: int = 4, token: str | None = None) -> tuple[Any, Script]:
         script = Script(responses)
-        options: dict[str, Any] = {"patience": Patience(attempts), "token": token}
+        options: dict[str, Any] = {"retry": RetryPolicy(attempts), "token": token}
         options["transport"] = httpx.MockTransport(script)
         if request.param == "sync":
             return Client("http://server", **options), script

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.client.tables import NothingToSend
-from serving.client.upload import Rows, Upload
+from serving.client.upload import Rows, TableUpload
 
 COLUMNS = {"prediction_id", "label"}
 
@@ -40,7 +40,7 @@ def write(file: Path, rows: int = 10) -> None:
 
 
 def run(file: Path, monitored: MonitoredModel) -> Any:
-    return Upload(file, COLUMNS).run(monitored, needs=("label",), progress=quiet, portion=3)
+    return TableUpload(file, COLUMNS).run(monitored, needs=("label",), progress=quiet, portion=3)
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
-from serving.deployment.loaded_models import Fleet
-from serving.deployment.store_watcher import Switch
+from serving.deployment.loaded_models import LoadedModels
+from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
 
 
@@ -34,7 +34,7 @@ class Loader:
         return SimpleNamespace(
             card=bundle.card,
             retire=lambda: self.retired.append(version),
-            note_production=lambda: self.promoted.append(version),
+            record_promotion=lambda: self.promoted.append(version),
         )
 
 
@@ -51,8 +51,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
-def switch(tiny_store: Store, loader: Loader, loop: asyncio.AbstractEventLoop) -> Switch:
-    return Switch(tiny_store, Fleet(), loader, loop=loop)
+def watcher(tiny_store: Store, loader: Loader, loop: asyncio.AbstractEventLoop) -> StoreWatcher:
+    return StoreWatcher(tiny_store, LoadedModels(), loader, loop=loop)
 
 
 @pytest.fixture
@@ -67,166 +67,168 @@ def promote(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Callable[.
     return publish
 
 
-def fleet_of(switch: Switch) -> Fleet:
-    return switch._fleet
+def models_of(watcher: StoreWatcher) -> LoadedModels:
+    return watcher._models
 
 
 def run_callbacks(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(asyncio.sleep(0))
 
 
-def test_the_first_look_takes_up_what_is_in_production(switch: Switch) -> None:
-    switch.scan()
-    assert fleet_of(switch).find("tiny").card.version == 1
-    assert fleet_of(switch).production("tiny") == 1
+def test_the_first_look_takes_up_what_is_in_production(watcher: StoreWatcher) -> None:
+    watcher.scan()
+    assert models_of(watcher).find("tiny").card.version == 1
+    assert models_of(watcher).production("tiny") == 1
 
 
-def test_a_look_at_an_unchanged_store_loads_nothing(switch: Switch, loader: Loader) -> None:
-    switch.scan()
-    switch.scan()
+def test_a_look_at_an_unchanged_store_loads_nothing(watcher: StoreWatcher, loader: Loader) -> None:
+    watcher.scan()
+    watcher.scan()
     assert loader.asked == [("tiny", 1)]
 
 
 def test_a_published_version_waits_for_its_promotion(
-    switch: Switch, tiny_store: Store, make_bundle: Callable[..., Bundle]
+    watcher: StoreWatcher, tiny_store: Store, make_bundle: Callable[..., Bundle]
 ) -> None:
     tiny_store.publish("tiny", make_bundle)
-    switch.scan()
-    assert fleet_of(switch).production("tiny") == 1
+    watcher.scan()
+    assert models_of(watcher).production("tiny") == 1
 
 
 def test_a_promoted_version_takes_over_and_the_last_one_stays_loaded(
-    switch: Switch, promote: Callable[..., int]
+    watcher: StoreWatcher, promote: Callable[..., int]
 ) -> None:
-    switch.scan()
+    watcher.scan()
     promote()
-    switch.scan()
-    fleet = fleet_of(switch)
-    assert fleet.find("tiny").card.version == 2
-    assert fleet.find("tiny", "1").card.version == 1
-    assert fleet.find("tiny", "2").card.version == 2
+    watcher.scan()
+    models = models_of(watcher)
+    assert models.find("tiny").card.version == 2
+    assert models.find("tiny", "1").card.version == 1
+    assert models.find("tiny", "2").card.version == 2
 
 
 def test_the_version_before_the_last_is_retired(
-    switch: Switch, promote: Callable[..., int], loader: Loader, loop: asyncio.AbstractEventLoop
+    watcher: StoreWatcher, promote: Callable[..., int], loader: Loader, loop: asyncio.AbstractEventLoop
 ) -> None:
-    switch.scan()
+    watcher.scan()
     for _ in range(2):
         promote()
-        switch.scan()
+        watcher.scan()
     run_callbacks(loop)
     assert loader.retired == [1]
     with pytest.raises(UnknownVersion, match="loaded versions: 3, 2"):
-        fleet_of(switch).find("tiny", "1")
+        models_of(watcher).find("tiny", "1")
 
 
 def test_a_rollback_loads_nothing(
-    switch: Switch,
+    watcher: StoreWatcher,
     tiny_store: Store,
     promote: Callable[..., int],
     loader: Loader,
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    switch.scan()
+    watcher.scan()
     promote()
-    switch.scan()
+    watcher.scan()
     tiny_store.promote("tiny", 1)
-    switch.scan()
+    watcher.scan()
     run_callbacks(loop)
-    assert fleet_of(switch).production("tiny") == 1
-    assert fleet_of(switch).find("tiny", "2").card.version == 2
+    assert models_of(watcher).production("tiny") == 1
+    assert models_of(watcher).find("tiny", "2").card.version == 2
     assert loader.asked == [("tiny", 1), ("tiny", 2)]
     assert loader.retired == []
     assert loader.promoted == [1, 2, 1]
 
 
-def test_a_model_published_later_is_taken_up(switch: Switch, promote: Callable[..., int]) -> None:
-    switch.scan()
+def test_a_model_published_later_is_taken_up(watcher: StoreWatcher, promote: Callable[..., int]) -> None:
+    watcher.scan()
     promote(name="other")
-    switch.scan()
-    assert sorted(fleet_of(switch).slots()) == ["other", "tiny"]
+    watcher.scan()
+    assert sorted(models_of(watcher).by_name()) == ["other", "tiny"]
 
 
 def test_a_bad_bundle_is_refused_by_name_once_and_the_old_one_stays(
-    switch: Switch,
+    watcher: StoreWatcher,
     tiny_store: Store,
     promote: Callable[..., int],
     loader: Loader,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    switch.scan()
+    watcher.scan()
     promote()
     (tiny_store.folder("tiny", 2) / "model.onnx").write_bytes(b"flipped")
     with caplog.at_level(logging.ERROR):
-        switch.scan()
-        switch.scan()
-    assert fleet_of(switch).production("tiny") == 1
-    assert switch.refused["tiny"].version == 2
-    assert "model.onnx is not the file that was published" in switch.refused["tiny"].reason
+        watcher.scan()
+        watcher.scan()
+    assert models_of(watcher).production("tiny") == 1
+    assert watcher.refused["tiny"].version == 2
+    assert "model.onnx is not the file that was published" in watcher.refused["tiny"].reason
     assert loader.asked.count(("tiny", 2)) == 1
     assert len(caplog.records) == 1
 
 
-def test_a_mended_bundle_is_looked_at_again(switch: Switch, tiny_store: Store, promote: Callable[..., int]) -> None:
-    switch.scan()
+def test_a_mended_bundle_is_looked_at_again(
+    watcher: StoreWatcher, tiny_store: Store, promote: Callable[..., int]
+) -> None:
+    watcher.scan()
     promote()
     file = tiny_store.folder("tiny", 2) / "model.onnx"
     sound = file.read_bytes()
     file.write_bytes(b"flipped")
-    switch.scan()
+    watcher.scan()
     file.write_bytes(sound)
-    switch.scan()
-    assert fleet_of(switch).production("tiny") == 2
-    assert switch.refused == {}
+    watcher.scan()
+    assert models_of(watcher).production("tiny") == 2
+    assert watcher.refused == {}
 
 
-def test_a_bundle_that_the_runtime_refuses_is_refused(switch: Switch, loader: Loader) -> None:
+def test_a_bundle_that_the_runtime_refuses_is_refused(watcher: StoreWatcher, loader: Loader) -> None:
     loader.unusable = True
-    switch.scan()
-    assert switch.refused["tiny"].reason == "the runtime does not know this operator"
+    watcher.scan()
+    assert watcher.refused["tiny"].reason == "the runtime does not know this operator"
 
 
 def test_going_back_to_the_good_version_forgets_the_refusal(
-    switch: Switch, tiny_store: Store, promote: Callable[..., int]
+    watcher: StoreWatcher, tiny_store: Store, promote: Callable[..., int]
 ) -> None:
-    switch.scan()
+    watcher.scan()
     promote()
     (tiny_store.folder("tiny", 2) / "card.json").unlink()
-    switch.scan()
-    assert "tiny" in switch.refused
+    watcher.scan()
+    assert "tiny" in watcher.refused
     tiny_store.promote("tiny", 1)
-    switch.scan()
-    assert switch.refused == {}
+    watcher.scan()
+    assert watcher.refused == {}
 
 
-def test_a_vanished_alias_changes_nothing(switch: Switch, tiny_store: Store) -> None:
-    switch.scan()
+def test_a_vanished_alias_changes_nothing(watcher: StoreWatcher, tiny_store: Store) -> None:
+    watcher.scan()
     (tiny_store.root / "tiny" / "production").unlink()
-    switch.scan()
-    assert fleet_of(switch).production("tiny") == 1
+    watcher.scan()
+    assert models_of(watcher).production("tiny") == 1
 
 
 def test_a_store_that_cannot_be_read_is_one_line_until_that_changes(
-    switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watcher: StoreWatcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert switch.look()
+    assert watcher.try_scan()
     caplog.set_level(logging.INFO)
     for _ in range(2):
         for error, looks in ((PermissionError(13, "Permission denied", "/store"), 3), (OSError(5, "I/O error"), 2)):
             with monkeypatch.context() as patch:
                 patch.setattr(Store, "models", Raising(error))
-                assert [switch.look() for _ in range(looks)] == [False] * looks
-        assert switch.look()
+                assert [watcher.try_scan() for _ in range(looks)] == [False] * looks
+        assert watcher.try_scan()
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO"] * 2
     assert not any(record.exc_info for record in caplog.records)
-    assert fleet_of(switch).production("tiny") == 1
+    assert models_of(watcher).production("tiny") == 1
 
 
 def test_a_fault_of_ours_shows_its_trace_once(
-    switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    watcher: StoreWatcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Store, "models", Raising(KeyError("bug")))
-    assert [switch.look(), switch.look()] == [False, False]
+    assert [watcher.try_scan(), watcher.try_scan()] == [False, False]
     assert [bool(record.exc_info) for record in caplog.records] == [True]
 
 
@@ -240,16 +242,16 @@ class Raising:
         raise self._error
 
 
-def test_an_empty_fleet_is_not_ready_and_a_full_one_knows_its_names(switch: Switch) -> None:
+def test_an_empty_fleet_is_not_ready_and_a_full_one_knows_its_names(watcher: StoreWatcher) -> None:
     with pytest.raises(NotReady):
-        fleet_of(switch).find("tiny")
-    switch.scan()
+        models_of(watcher).find("tiny")
+    watcher.scan()
     with pytest.raises(UnknownModel, match="loaded models: tiny"):
-        fleet_of(switch).find("huge")
+        models_of(watcher).find("huge")
 
 
 @pytest.mark.parametrize("version", ["", "0", "-1", "two", "²", "9" * 5000, "1.0"])
-def test_versions_that_are_no_numbers_are_unknown(switch: Switch, version: str) -> None:
-    switch.scan()
+def test_versions_that_are_no_numbers_are_unknown(watcher: StoreWatcher, version: str) -> None:
+    watcher.scan()
     with pytest.raises(UnknownVersion):
-        fleet_of(switch).find("tiny", version)
+        models_of(watcher).find("tiny", version)

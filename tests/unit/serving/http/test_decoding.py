@@ -51,7 +51,7 @@ async def test_errors_come_through_from_either(decoder: Decoder, png: Callable[.
 
 @pytest.mark.anyio
 async def test_too_many_large_images_are_refused(decoder: Decoder, png: Callable[..., bytes]) -> None:
-    decoder._load.delivered(1, arrived_s=0.0, now_s=decoder._load._last_s + 100)
-    decoder._load.waiting = 1
+    decoder._queue.delivered(1, arrived_s=0.0, now_s=decoder._queue._last_s + 100)
+    decoder._queue.waiting = 1
     with pytest.raises(Overloaded):
         await decoder.decode(png(size=(600, 600)), SPEC)

@@ -6,18 +6,18 @@ import json
 import pytest
 
 from serving.errors import MalformedRequest
-from serving.http.items import Item, read_items, write_answers
-from serving.http.request import Head
+from serving.http.items import ImageItem, read_items, write_answers
+from serving.http.request import RequestHead
 
 IMAGE = b"\x89PNG"
 ENCODED = base64.b64encode(IMAGE).decode()
 
 
-def head(media_type: str, request_id: str | None = None) -> Head:
-    return Head(media_type, media_type.encode(), None, request_id)
+def head(media_type: str, request_id: str | None = None) -> RequestHead:
+    return RequestHead(media_type, media_type.encode(), None, request_id)
 
 
-def read(value: object, limit: int = 8) -> list[Item]:
+def read(value: object, limit: int = 8) -> list[ImageItem]:
     items = read_items(json.dumps(value).encode(), head("application/json"), limit=limit)
     assert items is not None
     return items
@@ -29,16 +29,16 @@ def test_an_image_by_itself_is_no_list() -> None:
 
 
 def test_an_array_takes_strings_and_objects() -> None:
-    assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [Item(IMAGE), Item(IMAGE, "a")]
+    assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [ImageItem(IMAGE), ImageItem(IMAGE, "a")]
 
 
 def test_ndjson_is_a_line_each_and_a_bad_line_stands_for_itself() -> None:
     body = f'"{ENCODED}"\n\n{{broken\n{{"image": "{ENCODED}", "request_id": "b"}}\n'.encode()
     items = read_items(body, head("application/x-ndjson"), limit=8)
     assert items is not None
-    assert items[0] == Item(IMAGE)
+    assert items[0] == ImageItem(IMAGE)
     assert isinstance(items[1].data, MalformedRequest)
-    assert items[2] == Item(IMAGE, "b")
+    assert items[2] == ImageItem(IMAGE, "b")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_ndjson_is_a_line_each_and_a_bad_line_stands_for_itself() -> None:
 def test_an_entry_that_is_no_image_is_an_error_in_its_place(entry: object) -> None:
     first, second = read([entry, ENCODED])
     assert isinstance(first.data, MalformedRequest)
-    assert second == Item(IMAGE)
+    assert second == ImageItem(IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,12 @@ def test_a_body_that_is_no_list_is_malformed(body: bytes, said: str) -> None:
 
 def test_answers_keep_the_shape_and_the_names_of_what_came() -> None:
     answers = [b'{"label":"a"}', MalformedRequest("no image.")]
-    array = json.loads(write_answers(answers, [Item(b"", name="x.png"), Item(b"")], media_type="application/json"))
+    array = json.loads(
+        write_answers(answers, [ImageItem(b"", name="x.png"), ImageItem(b"")], media_type="application/json")
+    )
     assert array == [
         {"file": "x.png", "label": "a"},
         {"error": "malformed_request", "detail": "no image."},
     ]
-    lines = write_answers(answers, [Item(b""), Item(b"")], media_type="application/x-ndjson").splitlines()
+    lines = write_answers(answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson").splitlines()
     assert [json.loads(line) for line in lines] == [{"label": "a"}, array[1]]

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
-from serving.http.protocol import BoundedProtocol, Exchange, take_exchange
+from serving.http.protocol import BoundedProtocol, FastPath, take_fast_path
 
 POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -71,12 +71,12 @@ def heard(app: App, *parts: bytes, paused: bool = False) -> Pipe:
 
 def answering(*, close: bool = False, bodies: list[bytes | None] | None = None, done: list[bool] | None = None) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = take_exchange(scope)
-        assert isinstance(exchange, Exchange)
-        body = exchange.body()
+        fast_path = take_fast_path(scope)
+        assert isinstance(fast_path, FastPath)
+        body = fast_path.body()
         if bodies is not None:
             bodies.append(body)
-        answered = exchange.answer(b"{}", media_type=b"application/json", close=close)
+        answered = fast_path.answer(b"{}", media_type=b"application/json", close=close)
         if done is not None:
             done.append(answered)
 
@@ -122,21 +122,21 @@ def test_a_head_that_comes_in_pieces_is_taken_and_one_without_end_is_not() -> No
     assert heard(answering(), *endless).written[0].startswith(b"HTTP/1.1 431")
 
 
-def asked(scope: Scope) -> tuple[Exchange, "asyncio.Future[bytes]"]:
-    """A request's exchange, and an answer that does not come."""
-    exchange = take_exchange(scope)
-    assert exchange is not None
-    return exchange, asyncio.get_running_loop().create_future()
+def asked(scope: Scope) -> tuple[FastPath, "asyncio.Future[bytes]"]:
+    """A request's fast_path, and an answer that does not come."""
+    fast_path = take_fast_path(scope)
+    assert fast_path is not None
+    return fast_path, asyncio.get_running_loop().create_future()
 
 
 def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange, answer = asked(scope)
+        fast_path, answer = asked(scope)
         for _ in range(2):  # the second time it has gone before anything is awaited
             try:
-                await exchange.wait(answer)
+                await fast_path.wait(answer)
             except ClientGone as error:
                 told.append(f"{error} {answer.cancelled()}")
         await asyncio.sleep(0)  # the task itself goes on
@@ -160,13 +160,13 @@ def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> Non
     told: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange, answer = asked(scope)
+        fast_path, answer = asked(scope)
         asyncio.get_running_loop().call_soon(answer.cancel)
         try:
-            await exchange.wait(answer)
+            await fast_path.wait(answer)
         except asyncio.CancelledError:
             told.append("cancelled")
-        exchange.answer(b"{}", media_type=b"application/json", close=False)
+        fast_path.answer(b"{}", media_type=b"application/json", close=False)
 
     heard(app, POST + b"ping")
     assert told == ["cancelled"]
@@ -176,10 +176,10 @@ def test_a_request_leaves_no_circle_behind() -> None:
     cycles: list[weakref.ref[Any]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = take_exchange(scope)
-        assert exchange is not None
-        cycles.append(weakref.ref(exchange._cycle))
-        exchange.answer(b"{}", media_type=b"application/json", close=False)
+        fast_path = take_fast_path(scope)
+        assert fast_path is not None
+        cycles.append(weakref.ref(fast_path._cycle))
+        fast_path.answer(b"{}", media_type=b"application/json", close=False)
 
     async def talk() -> None:
         protocol = connected(app)

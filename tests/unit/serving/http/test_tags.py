@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from serving.errors import MalformedRequest
 from serving.http.items import read_items
-from serving.http.request import Head, read_head
+from serving.http.request import RequestHead, read_head
 from serving.http.tags import read_tags, tags_of
 from serving.inference.answer import with_audit
-from serving.inference.audit import AuditDraw
+from serving.inference.audit import AuditSampler
 
 PLAIN = st.text("abcXYZ019 -_äß", min_size=1, max_size=64).filter(lambda text: text == text.strip())
 
@@ -67,21 +67,21 @@ def test_the_header_the_form_and_the_item_say_tags() -> None:
         b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=B\r\n'
         b'--b\r\nContent-Disposition: form-data; name="i"; filename="x.png"\r\n\r\npng\r\n--b--\r\n'
     )
-    form = Head("multipart/form-data", b"multipart/form-data; boundary=b", None, None, tags='{"site": "A"}')
+    form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None, None, tags='{"site": "A"}')
     (file,) = read_items(body, form, limit=9) or []
     assert (file.data, file.tags) == (b"png", '{"site": "B"}')
     items = json.dumps([{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]).encode()
-    tagged, plain, wrong = read_items(items, Head("application/json", b"", None, None), limit=9) or []
+    tagged, plain, wrong = read_items(items, RequestHead("application/json", b"", None, None), limit=9) or []
     assert (tagged.tags, plain.tags) == ('{"site": "C"}', None)
     assert isinstance(wrong.data, MalformedRequest)
 
 
 def test_a_draw_is_the_same_for_everybody_and_hits_its_share() -> None:
     ids = [uuid_utils.uuid7().bytes for _ in range(20_000)]
-    drawn = [AuditDraw(0.1).drawn(each) for each in ids]
-    assert drawn == [AuditDraw(0.1).drawn(each) for each in ids]
+    drawn = [AuditSampler(0.1).drawn(each) for each in ids]
+    assert drawn == [AuditSampler(0.1).drawn(each) for each in ids]
     assert abs(sum(drawn) / 20_000 - 0.1) < 0.01  # 4.7 standard deviations
-    more = [AuditDraw(0.3).drawn(each) for each in ids]
+    more = [AuditSampler(0.3).drawn(each) for each in ids]
     assert all(second for first, second in zip(drawn, more, strict=True) if first)  # a larger share keeps the smaller
-    assert (AuditDraw(0.0).on, AuditDraw(1e-12).on) == (False, True)
+    assert (AuditSampler(0.0).on, AuditSampler(1e-12).on) == (False, True)
     assert json.loads(with_audit(b'{"label":"x"}', True)) == {"label": "x", "audit": True}

@@ -6,11 +6,11 @@ import math
 import pytest
 
 from serving.errors import Overloaded
-from serving.inference.admission import Load, Pace
+from serving.inference.admission import QueueEstimate, RefusalThrottle
 
 
 def test_the_wait_is_the_queue_times_the_service_time() -> None:
-    load = Load(service_s=0.1)
+    load = QueueEstimate(service_s=0.1)
     load.waiting = 5
     assert load.wait_s == pytest.approx(0.5)
     load.admit(0.6)
@@ -19,7 +19,7 @@ def test_the_wait_is_the_queue_times_the_service_time() -> None:
 
 
 def test_an_answer_waits_for_those_that_share_its_batch() -> None:
-    load = Load(service_s=0.01, batch=16)
+    load = QueueEstimate(service_s=0.01, batch=16)
     for waiting, wait_s in ((0, 0.0), (1, 0.02), (15, 0.3), (16, 0.31), (60, 0.75)):
         load.waiting = waiting
         assert load.wait_s == pytest.approx(wait_s)
@@ -30,7 +30,7 @@ def test_an_answer_waits_for_those_that_share_its_batch() -> None:
     [(1, 5, 1.0, 4), (16, 1, 20.0, 20), (16, 100, 0.1, 10), (16, 3000, 0.01, 30)],
 )
 def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, service_s: float, seconds: int) -> None:
-    load = Load(service_s=service_s, batch=batch)
+    load = QueueEstimate(service_s=service_s, batch=batch)
     load.waiting = waiting
     with pytest.raises(Overloaded) as refused:
         load.admit(1.0)
@@ -41,32 +41,32 @@ def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, servi
 
 
 def test_an_empty_queue_admits_however_slow_the_last_batch_was() -> None:
-    Load(service_s=1000).admit(0.001)
+    QueueEstimate(service_s=1000).admit(0.001)
 
 
 def test_a_request_counts_as_waiting_while_it_is_held() -> None:
-    load = Load()
+    load = QueueEstimate()
     with load, load:
         assert load.waiting == 2
     assert load.waiting == 0
 
 
 def test_the_service_time_follows_what_comes_out() -> None:
-    load = Load(service_s=1.0, clock_s=0.0)
+    load = QueueEstimate(service_s=1.0, clock_s=0.0)
     for number in range(1, 200):  # 16 images every 0.4 s, always a queue
         load.delivered(16, arrived_s=0.0, now_s=0.4 * number)
     assert load.service_s == pytest.approx(0.4 / 16, rel=0.01)
 
 
 def test_idle_time_is_not_service_time() -> None:
-    load = Load(service_s=0.01, clock_s=0.0)
+    load = QueueEstimate(service_s=0.01, clock_s=0.0)
     for number in range(1, 100):  # a lone request every minute that takes 10 ms
         load.delivered(1, arrived_s=60.0 * number, now_s=60.0 * number + 0.01)
     assert load.service_s == pytest.approx(0.01, rel=0.01)
 
 
 def test_batches_that_one_commit_lets_out_together_are_not_mistaken_for_a_fast_server() -> None:
-    load = Load(service_s=0.01, clock_s=0.0)
+    load = QueueEstimate(service_s=0.01, clock_s=0.0)
     for number in range(1, 400):  # two batches of 4 leave together every 80 ms
         load.delivered(4, arrived_s=0.0, now_s=0.08 * number)
         load.delivered(4, arrived_s=0.0, now_s=0.08 * number)
@@ -75,7 +75,7 @@ def test_batches_that_one_commit_lets_out_together_are_not_mistaken_for_a_fast_s
 
 @pytest.mark.anyio
 async def test_refusals_are_held_up_to_a_number() -> None:
-    pace = Pace(hold_s=3600, limit=2)
+    pace = RefusalThrottle(hold_s=3600, limit=2)
     held = [asyncio.ensure_future(pace.hold()) for _ in range(2)]
     await asyncio.sleep(0)
     assert pace.held == 2
@@ -88,4 +88,4 @@ async def test_refusals_are_held_up_to_a_number() -> None:
 
 @pytest.mark.anyio
 async def test_a_held_refusal_is_let_go_in_the_end() -> None:
-    assert await Pace(hold_s=0, limit=1).hold() is True
+    assert await RefusalThrottle(hold_s=0, limit=1).hold() is True

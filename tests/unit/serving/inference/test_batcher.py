@@ -8,24 +8,24 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from serving.inference.batcher import Batcher, Entry
+from serving.inference.batcher import Batcher, PendingRequest
 
 
 class Worker:
     """Stands in for inference: says which batch it got, then waits until it may go on."""
 
     def __init__(self) -> None:
-        self.started: SimpleQueue[list[Entry]] = SimpleQueue()
-        self.failed: SimpleQueue[tuple[list[Entry], Exception]] = SimpleQueue()
+        self.started: SimpleQueue[list[PendingRequest]] = SimpleQueue()
+        self.failed: SimpleQueue[tuple[list[PendingRequest], Exception]] = SimpleQueue()
         self.go_on = threading.Semaphore(0)
 
-    def work(self, batch: list[Entry]) -> None:
+    def work(self, batch: list[PendingRequest]) -> None:
         self.started.put(batch)
         self.go_on.acquire()
-        if any(entry.request_id == "bad" for entry in batch):
+        if any(request.request_id == "bad" for request in batch):
             raise ValueError("bad batch")
 
-    def fail(self, batch: list[Entry], error: Exception) -> None:
+    def fail(self, batch: list[PendingRequest], error: Exception) -> None:
         self.failed.put((batch, error))
 
 
@@ -50,14 +50,14 @@ def batcher(worker: Worker) -> Iterator[Batcher]:
     batcher.join(5)
 
 
-def entry(loop: asyncio.AbstractEventLoop, request_id: str | None = None) -> Entry:
-    return Entry(np.zeros((1, 2, 2), np.uint8), request_id, 0.0, loop.create_future())
+def request(loop: asyncio.AbstractEventLoop, request_id: str | None = None) -> PendingRequest:
+    return PendingRequest(np.zeros((1, 2, 2), np.uint8), request_id, 0.0, loop.create_future())
 
 
 def test_an_idle_batcher_runs_a_lone_image_at_once(
     batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
-    lone = entry(loop)
+    lone = request(loop)
     batcher.submit(lone)
     assert worker.started.get(timeout=5) == [lone]
 
@@ -65,20 +65,20 @@ def test_an_idle_batcher_runs_a_lone_image_at_once(
 def test_a_busy_batcher_takes_what_has_queued_up_to_the_cap_in_order(
     batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
-    entries = [entry(loop) for _ in range(7)]
-    batcher.submit(entries[0])
+    requests = [request(loop) for _ in range(7)]
+    batcher.submit(requests[0])
     worker.started.get(timeout=5)
-    for later in entries[1:]:
+    for later in requests[1:]:
         batcher.submit(later)
     worker.go_on.release(2)
-    assert worker.started.get(timeout=5) == entries[1:5]
-    assert worker.started.get(timeout=5) == entries[5:7]
+    assert worker.started.get(timeout=5) == requests[1:5]
+    assert worker.started.get(timeout=5) == requests[5:7]
 
 
 def test_entries_whose_client_has_gone_are_dropped(
     batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop
 ) -> None:
-    first, gone, stays = entry(loop), entry(loop), entry(loop)
+    first, gone, stays = request(loop), request(loop), request(loop)
     batcher.submit(first)
     worker.started.get(timeout=5)
     batcher.submit(gone)
@@ -89,7 +89,7 @@ def test_entries_whose_client_has_gone_are_dropped(
 
 
 def test_a_failing_batch_fails_alone(batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
-    bad, good = entry(loop, "bad"), entry(loop)
+    bad, good = request(loop, "bad"), request(loop)
     batcher.submit(bad)
     worker.go_on.release(2)
     failed, error = worker.failed.get(timeout=5)
@@ -102,13 +102,13 @@ def test_a_failing_batch_fails_alone(batcher: Batcher, worker: Worker, loop: asy
 
 def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test")
-    entries = [entry(loop) for _ in range(6)]
-    for each in entries:
+    requests = [request(loop) for _ in range(6)]
+    for each in requests:
         batcher.submit(each)
     batcher.close()
     worker.go_on.release(100)
     batcher.join(5)
-    taken: list[Entry] = []
+    taken: list[PendingRequest] = []
     while not worker.started.empty():
         taken += worker.started.get()
-    assert taken == entries
+    assert taken == requests

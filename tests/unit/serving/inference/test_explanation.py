@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from serving.errors import ExplanationsBusy
-from serving.inference.explanation import Occluder, draw, importance
+from serving.inference.explanation import OcclusionExplainer, draw, importance
 
 
 class Corner:
@@ -65,11 +65,11 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
     card: Any = object()
     monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda _: SimpleNamespace(card=card))
 
-    def explain(occluder: Occluder) -> Any:
+    def explain(occluder: OcclusionExplainer) -> Any:
         return occluder.explain(card, Path("models/m/1"), bright_corner, 1)
 
     async def crowd() -> None:
-        occluder = Occluder(waiting=1)
+        occluder = OcclusionExplainer(waiting=1)
         first, second = (asyncio.ensure_future(explain(occluder)) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(ExplanationsBusy):

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
-from serving.inference.admission import Load
+from serving.inference.admission import QueueEstimate
 from serving.inference.metrics import REASONS, ServingMetrics
 
 ID = UUID("01998c2e-0000-7000-8000-000000000001")
@@ -15,7 +15,7 @@ ENTRIES: Any = [SimpleNamespace(arrived_s=1.0), SimpleNamespace(arrived_s=1.5)]
 
 def exposed(exemplars: bool, first_id: bytes | None = ID.bytes) -> str:
     registry = CollectorRegistry()
-    version = ServingMetrics(registry, exemplars=exemplars).of_version("tiny", 1, Load(service_s=0.1))
+    version = ServingMetrics(registry, exemplars=exemplars).of_version("tiny", 1, QueueEstimate(service_s=0.1))
     version.observe(ENTRIES, now_s=2.0, inference_s=0.1, first_id=first_id)
     return generate_latest(registry).decode()
 

@@ -3,16 +3,16 @@
 import pytest
 
 from model_store.store import Store
-from serving.inference.tuning import BATCHES, Trial, choose, tune, tuned
+from serving.inference.tuning import BATCHES, TuningResult, choose, tune, tuned
 from serving.settings import Settings
 
 
 def test_the_most_modest_of_the_good_is_chosen() -> None:
-    spinning, alone = Trial(1, True, 1, 100.0), Trial(2, False, 16, 98.0)
+    spinning, alone = TuningResult(1, True, 1, 100.0), TuningResult(2, False, 16, 98.0)
     assert choose([spinning, alone]) is alone
-    assert choose([spinning, Trial(2, False, 16, 96.0)]) is spinning
-    assert choose([Trial(2, False, 16, 100.0), Trial(2, False, 8, 98.0)]).batch == 8
-    assert choose([Trial(2, False, 8, 100.0), Trial(1, False, 32, 99.0)]).threads == 1
+    assert choose([spinning, TuningResult(2, False, 16, 96.0)]) is spinning
+    assert choose([TuningResult(2, False, 16, 100.0), TuningResult(2, False, 8, 98.0)]).batch == 8
+    assert choose([TuningResult(2, False, 8, 100.0), TuningResult(1, False, 32, 99.0)]).threads == 1
 
 
 def test_every_way_is_measured_and_the_settings_take_the_chosen(
@@ -25,7 +25,7 @@ def test_every_way_is_measured_and_the_settings_take_the_chosen(
     }
     assert min(each.images_per_s for each in trials) > 0
     assert trials[0] is choose(trials)
-    chosen = tuned(Settings(), Trial(3, True, 4, 1.0))
+    chosen = tuned(Settings(), TuningResult(3, True, 4, 1.0))
     assert (chosen.threads, chosen.spinning, chosen.max_batch) == (3, True, 4)
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from model_store.store import Store
-from serving.deployment.loaded_models import Fleet
+from serving.deployment.loaded_models import LoadedModels
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
 from serving.settings import Settings
@@ -28,10 +28,10 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
     """A client of a server with tokens; `stub.counted` says how many calls were refused for a reason."""
     tokens = SecretStr(f"{PREDICT} predict; {READ} read")
     settings = Settings(store=tiny_store.root, ledger="off", threads=1, grpc_port=0, tokens=tokens)
-    registry, fleet = CollectorRegistry(), Fleet()
-    with open_monitor(settings, registry, production=fleet.production) as monitor:
-        running = Service(settings, registry, monitor, fleet)
-        await asyncio.to_thread(running.switch.scan)
+    registry, models = CollectorRegistry(), LoadedModels()
+    with open_monitor(settings, registry, production=models.production) as monitor:
+        running = Service(settings, registry, monitor, models)
+        await asyncio.to_thread(running.watcher.scan)
         servicer = Servicer(running.v2, settings=settings, metrics=running._metrics, ready=running.ready)
         interceptor = AccessInterceptor(running._access, running._metrics)
         server, port = await start_grpc(servicer, settings, interceptor=interceptor)
