@@ -3,7 +3,7 @@
 uvicorn has no such limits. A client that sends its head slowly or without end would hold its connection and its memory
 forever. Limits on bodies are in request.py, where they are settings.
 
-A `FastPath` in the scope lets the hot route bypass ASGI messages, which would make a tiny model's answer a tenth slower.
+A `FastPath` in the scope lets the hot route bypass ASGI messages, which would make a small answer a tenth slower.
 """
 
 import asyncio
