@@ -28,7 +28,7 @@ from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import endpoints
-from serving.inference.admission import Load
+from serving.inference.admission import QueueEstimate
 from serving.inference.metrics import ServingMetrics
 
 VERSIONS, ANSWERS, SCRAPES = 20, 500, 50
@@ -46,7 +46,7 @@ def main() -> int:
             desk = Traffic(recorder)
             for version in range(1, VERSIONS + 1):
                 desk.serve(recorder.register(card(version)), ANSWERS)
-                serving.of_version("model", version, Load(service_s=0.1))
+                serving.of_version("model", version, QueueEstimate(service_s=0.1))
             encoders = {name: choose_encoder(accept)[0] for name, accept in FORMATS.items()}
             lines = len(encoders["text"](registry).splitlines())
             print(f"{VERSIONS} versions, {lines:,} lines; median of {SCRAPES} scrapes: processor ms (wall ms)")

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
 from monitoring.routes.exposition import MetricsRoute
-from serving.inference.admission import Load
+from serving.inference.admission import QueueEstimate
 from serving.inference.metrics import ServingMetrics
 from tests.builders.answers import label, make_row
 from tests.builders.monitored import MonitoredModel
@@ -18,7 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 @pytest.fixture
 def busy(monitored: MonitoredModel) -> CollectorRegistry:
-    ServingMetrics(monitored.registry).of_version("pneumonia", 1, Load(service_s=0.1))
+    ServingMetrics(monitored.registry).of_version("pneumonia", 1, QueueEstimate(service_s=0.1))
     monitored.registry.register(WindowGauges(monitored.ledger))
     monitored.registry.register(DriftGauges(monitored.ledger))
     monitored.serve(*(make_row(number, confidence=0.5 + number / 200) for number in range(90)))
