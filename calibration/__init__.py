@@ -1,5 +1,7 @@
 """What "calibrated" means, in NumPy alone: bins, measures, temperature, the referral threshold, the drift detector.
 
-No I/O, no clock, no torch, no web. Every other room stands on this one, so the card written after training and the
+No I/O, no clock, no torch, no web. All other packages build on this one, so the card written after training and the
 report computed from live labels are the same arithmetic on the same sums.
 """
+
+DISTRIBUTION = "candor"  # another distribution on PyPI installs a package of this name; candor/own_packages.py looks

@@ -23,6 +23,8 @@ torch nor ONNX Runtime. Training needs the extra: `pip install 'candor[train]'`.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from candor.own_packages import require_own_calibration
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -113,6 +115,7 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
     >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
+    require_own_calibration()
     from calibration.measures import Measures
 
     return Measures.from_probabilities(probabilities, labels)
@@ -126,6 +129,7 @@ def _load(name: str) -> object:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'candor' has no attribute {name!r}")
+    require_own_calibration()
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:

@@ -5,10 +5,12 @@ Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import typer
 
 from candor.commands import canary, data, demo, experiments, ledger, monitoring, serving, store, training, uploads
+from candor.own_packages import ForeignCalibration, require_own_calibration
 
 app = typer.Typer(
     name="candor",
@@ -43,14 +45,21 @@ for group, verbs in GROUPS.items():
 def main() -> None:
     """Run the command line. An error that a room raises on purpose becomes one sentence and exit code 1."""
     try:
+        require_own_calibration()
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ForeignCalibration as error:  # before the errors of the rooms, which cannot be imported then
+        _fail(error)
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise
-        print(f"candor: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    print(f"candor: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
