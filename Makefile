@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help install demo test lint docs bench soak clean
+.PHONY: help install demo check test lint docs bench soak clean
 help:                 ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
@@ -12,6 +12,9 @@ install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 
 demo: $(VENV)/.installed         ## the main job, end to end (DEMO_ARGS="--once --seed 1" is passed on)
 	$(BIN)/candor demo $(DEMO_ARGS)
+
+check: lint           ## lint, types, unit tests and contracts: within 90 s on two cores
+	$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
 
 test: $(VENV)/.installed-dev     ## all tests
 	$(BIN)/coverage erase

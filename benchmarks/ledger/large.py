@@ -9,20 +9,19 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection
 
+from benchmarks.ledger.model import CLASSES, MODEL
 from calibration.bins import bin_index
+from monitoring.external.declaration import declare
 from monitoring.ledger import Ledger
-from monitoring.ledger.calibrations import register
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
 from monitoring.ledger.sums import DAY_NS, SumKey, add_sums
 from monitoring.reports.report import calibration_report
-from tests.builders.answers import make_card
 
 DAYS = 365
 SITES = 20
 LABELED = 0.2
 _PORTION = 100_000
-_CLASSES = ("normal", "pneumonia")
 _PUT = {table: inserting(table) for table in (prediction, feedback, label_current)}
 
 
@@ -32,7 +31,7 @@ def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> No
     first_day = time.time_ns() // DAY_NS - DAYS + 1
     with Ledger(f"sqlite:///{path}") as ledger:
         with ledger.write() as connection:
-            row = register(connection, make_card(), now_ns=ledger.clock())
+            row = declare(connection, MODEL, now_ns=ledger.clock())
         number = 0
         for start in range(0, answers, _PORTION):
             with ledger.write() as connection:
@@ -107,7 +106,7 @@ def _slices(
     predicted: np.ndarray, site: np.ndarray, truth: np.ndarray, labeled: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     yield "", np.ones(len(predicted), dtype=bool)
-    for index, name in enumerate(_CLASSES):
+    for index, name in enumerate(CLASSES):
         yield f"predicted:{name}", predicted == index
         yield f"true:{name}", (truth == index) & labeled
     for index in range(SITES):
@@ -120,6 +119,6 @@ def report_ms(path: Path, *, window: str, repeats: int = 9) -> float:
     with Ledger(f"sqlite:///{path}") as ledger:
         for _ in range(repeats):
             started = time.perf_counter()
-            calibration_report(ledger, "pneumonia", window=window)
+            calibration_report(ledger, MODEL.model, window=window)
             taken.append(1e3 * (time.perf_counter() - started))
     return float(np.median(taken))

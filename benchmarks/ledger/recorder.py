@@ -7,11 +7,11 @@ from queue import SimpleQueue
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from benchmarks.ledger.model import CLASSES, MODEL
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.recorder import Recorder
-from tests.builders.answers import make_card
 
 BATCH = 16
 
@@ -22,7 +22,7 @@ class Bench:
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
         self.recorder = Recorder(self._ledger, MonitorMetrics(CollectorRegistry()))
-        self._calibration_id = self.recorder.register(make_card())
+        self._calibration_id = self.recorder.declare(MODEL).result().calibration_id
         self._rng = np.random.default_rng(0)
 
     def rows(self, count: int) -> list[PredictionRow]:
@@ -73,10 +73,7 @@ class Bench:
             self.recorder.record(rows[start : start + 4096], done.put)
             done.get()
         correct = self._rng.random(count) < [row.confidence for row in rows]
-        items = [
-            FeedbackItem("pneumonia" if right else "normal", row.prediction_id)
-            for row, right in zip(rows, correct, strict=True)
-        ]
+        items = [FeedbackItem(CLASSES[int(right)], row.prediction_id) for row, right in zip(rows, correct, strict=True)]
         started = time.perf_counter()
         for start in range(0, count, at_once):
             self.recorder.feedback(items[start : start + at_once]).result()

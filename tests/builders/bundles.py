@@ -1,12 +1,12 @@
 """Tiny sound bundles made without torch, their cards and graphs, and images to send."""
 
+import functools
 import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -78,9 +78,6 @@ def build_card(
     seed: int = 0,
 ) -> Card:
     """A card with a made-up, calibrated reference of 500 answers."""
-    probabilities, labels = _calibrated_answers(len(classes), seed)
-    measures = Measures.from_probabilities(probabilities, labels)
-    sums = BinSums.from_predictions(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
     return Card(
         name=name,
         version=version,
@@ -96,7 +93,7 @@ def build_card(
             libraries={"onnx": onnx.__version__},
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         ),
-        calibration=CalibrationCard.from_reference(temperature=temperature, split="val", sums=sums, measures=measures),
+        calibration=_calibration(len(classes), temperature, seed),
         referral=None if threshold is None else _referral(threshold),
     )
 
@@ -120,7 +117,11 @@ def _referral(threshold: float) -> Referral:
     return Referral(threshold=threshold, promised_accuracy=0.9, delta=0.05, coverage=0.7)
 
 
-def _calibrated_answers(classes: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+@functools.cache  # cards are frozen, and tests make many
+def _calibration(classes: int, temperature: float, seed: int) -> CalibrationCard:
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.full(classes, 0.5), 500)
-    return probabilities, (probabilities.cumsum(axis=1) > rng.random((500, 1))).argmax(axis=1)
+    labels = (probabilities.cumsum(axis=1) > rng.random((500, 1))).argmax(axis=1)
+    measures = Measures.from_probabilities(probabilities, labels)
+    sums = BinSums.from_predictions(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+    return CalibrationCard.from_reference(temperature=temperature, split="val", sums=sums, measures=measures)

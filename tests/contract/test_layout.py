@@ -1,0 +1,34 @@
+"""Where tests and benchmarks live, and what they may import."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = {"benchmarks", "calibration", "candor", "docs", "model_store", "monitoring", "serving", "training"}
+
+
+def test_tests_of_a_room_mirror_its_folders() -> None:
+    for path in (ROOT / "tests" / "unit").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests" / "unit")
+        assert not folder.parts or folder.parts[0] in ROOMS
+        assert (ROOT / folder).is_dir(), f"{path} is a test of {folder}, which does not exist"
+
+
+def test_tests_stand_in_the_folder_of_their_kind() -> None:
+    kinds = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").rglob("test_*.py")}
+    assert kinds == {"contract", "e2e", "integration", "unit"}
+    assert not list((ROOT / "tests" / "integration").glob("test_*.py")), "tests/integration has a folder for each room"
+
+
+def test_benchmarks_import_no_tests() -> None:
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        assert "tests" not in {name.split(".")[0] for name in imported(path)}, path
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
