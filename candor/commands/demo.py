@@ -22,11 +22,11 @@ def demo(
 ) -> None:
     """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote."""
     try:
-        from candor.demo.story import tell
+        from candor.demo.run import run_demo
     except ModuleNotFoundError as error:
         raise typer.BadParameter(f"the demo trains, which needs the extra: pip install '.[train]' ({error})") from error
 
-    tell(
+    run_demo(
         source=data,
         data_folder=settings().data,
         cache=cache_folder(),

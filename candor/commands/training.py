@@ -230,7 +230,7 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
         print_json({"run": str(result.folder)} | result.evaluation.as_dict())
         return
     stdout.print(f"{note}\n")
-    for part in evaluation_tables(result.evaluation.as_dict()):
+    for part in evaluation_tables(result.evaluation):
         stdout.print(part)
     stdout.print(f"\nRun folder: {result.folder} (plots in {result.folder / 'plots'})")
     stdout.print(f"Next: candor export {result.folder} --name MODEL")

@@ -1,4 +1,4 @@
-"""A `candor serve` process of the demo's own, in which torch cannot be imported."""
+"""A `candor serve` process in which torch cannot be imported."""
 
 import os
 import queue
@@ -15,20 +15,20 @@ from serving.errors import ServingError
 
 START_S = 30.0
 STOP_S = 30.0
-# A module that is None in sys.modules raises ImportError when imported: proof that serving does without.
+# Importing a module that is None in sys.modules raises ImportError: this proves that serving needs no torch.
 _PROGRAM = "import sys; sys.modules['torch'] = None; from candor.command_line import main; main()"
 
 
 class ServerFailed(ServingError):
-    """The server did not come up."""
+    """The server did not start."""
 
 
 class ServerProcess:
-    """Starts on a free port, is ready when `url` can be used, and is stopped by SIGTERM.
+    """Starts a server on a free port when the block begins and stops it with SIGTERM when the block ends.
 
     Attributes:
-        url: its address.
-        ready_s: seconds from start to ready.
+        url: address of the server.
+        ready_s: seconds from the start until it was ready.
     """
 
     def __init__(self, *, store: Path, ledger: str, log: Path) -> None:
@@ -61,11 +61,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def stop(self) -> int:
-        """End it as an orchestrator would, and return its exit code."""
+        """Stop it as an orchestrator would, and return its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(STOP_S)
@@ -74,11 +74,11 @@ class ServerProcess:
             return self._process.wait()
 
     def wait(self) -> None:
-        """Return when it has ended, or on Ctrl-C."""
+        """Wait until it has ended."""
         self._process.wait()
 
     def _read_url(self) -> str:
-        """The address from the first line it prints; that line comes once it listens."""
+        """Return the address in the first line that the server prints, which it does once it listens."""
         lines: queue.Queue[str] = queue.Queue()
         output = self._process.stdout
         if output is None:
@@ -96,5 +96,5 @@ class ServerProcess:
         self._process.kill()
         tail = self._log.read_text(errors="replace").splitlines()[-3:]
         return ServerFailed(
-            f"the server did not start within {START_S:.0f} s; its log {self._log} ends: {' | '.join(tail)}"
+            f"the server did not become ready within {START_S:.0f} s, or stopped; {self._log} ends: {' | '.join(tail)}"
         )

@@ -1,4 +1,4 @@
-"""Images sent over HTTP: a split once through, and a stream that flows while something else happens."""
+"""Images and labels sent over HTTP: a split once, or a stream of requests while something else happens."""
 
 import threading
 from collections import Counter
@@ -22,12 +22,12 @@ LABELS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Sent:
-    """Images that were answered, in the order in which they were sent.
+    """Images and the answers to them, in the order in which they were sent.
 
     Attributes:
-        indices: of the images in their split.
-        answers: as the server gave them.
-        labels: the class names that a person would give.
+        indices: positions of the images in their split.
+        answers: the server's, parsed from JSON.
+        labels: the true classes by name.
     """
 
     indices: list[int]
@@ -36,16 +36,16 @@ class Sent:
 
     @property
     def prediction_ids(self) -> list[str]:
-        """The id of each answer, for feedback and for recalibration."""
+        """The id of each answer."""
         return [answer["prediction_id"] for answer in self.answers]
 
     def halves(self) -> "tuple[Sent, Sent]":
-        """The first and the second half."""
+        """Return the first and the second half."""
         middle = len(self.indices) // 2
         return self._part(slice(0, middle)), self._part(slice(middle, None))
 
     def sums(self) -> BinSums:
-        """The confidence bins of these answers, judged by their labels."""
+        """Return the confidence bins of these answers."""
         confidence = [answer["confidence"] for answer in self.answers]
         pairs = zip(self.answers, self.labels, strict=True)
         return BinSums.from_predictions(confidence, [answer["label"] == name for answer, name in pairs])
@@ -64,7 +64,7 @@ def send(
     progress: Progress,
     stage: str,
 ) -> Sent:
-    """Send some images of a split, as PNG or as the files they are, over several connections."""
+    """Send images of a split, as their files or as PNG, over several connections."""
     answers: list[dict[str, Any]] = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for answer in pool.map(lambda index: client.predict(split.images.encoded(index), model=model), indices):
@@ -74,7 +74,7 @@ def send(
 
 
 def label(client: Client, sent: Sent, *, progress: Progress, stage: str) -> Counter[str]:
-    """Send the true label of each answer, a few at a time as they would come in; count what became of them."""
+    """Send the true label of each answer, a few at a time as in practice; count the statuses."""
     statuses: Counter[str] = Counter()
     pairs = list(zip(sent.prediction_ids, sent.labels, strict=True))
     for start in range(0, len(pairs), LABELS_AT_ONCE):
@@ -85,12 +85,12 @@ def label(client: Client, sent: Sent, *, progress: Progress, stage: str) -> Coun
 
 
 @dataclass
-class Stream:
-    """Sends the images of a split round and round from several connections until the block ends.
+class RequestStream:
+    """Sends random images of a split over several connections until the block ends.
 
     Attributes:
-        versions: answers by the version that gave them.
-        failures: what was not answered, each with its reason.
+        versions: number of answers by version.
+        failures: the reason of each request that was not answered.
     """
 
     url: str
@@ -116,7 +116,7 @@ class Stream:
 
     def _flow(self, seed: int) -> None:
         generator = np.random.default_rng(seed)
-        with Client(self.url, retry=RetryPolicy(attempts=1)) as client:  # no second try: a lost request must show
+        with Client(self.url, retry=RetryPolicy(attempts=1)) as client:  # no retry: a lost request must be counted
             while not self._stop.is_set():
                 image = self.split.images.encoded(int(generator.integers(len(self.split.labels))))
                 try:

@@ -1,19 +1,27 @@
-"""The story's two models: cross-entropy and DCA, from the same start, on the best network that is at hand."""
+"""Steps 1 and 2: train two models on the best network at hand, compare them, and export one."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from candor.demo.session import Session, heading
+from candor.terminal.console import stdout
+from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.tables import figure, table
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
+from training.evaluation.evaluation import EVALUATED, Method
 from training.networks.backbones import find_weights
 from training.progress import Progress
 from training.runs.config import TrainConfig, offline_config
+from training.runs.export import ExportedModel, export
 from training.runs.run import RunResult, train
+
+CALIBRATORS: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
 
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """Both runs, and what has to be said about their network."""
+    """The run with cross-entropy, the run with DCA, and a note on the network that both use."""
 
     ce: RunResult
     dca: RunResult
@@ -23,7 +31,7 @@ class TwoRuns:
 def train_both(
     found: FoundDataset, *, weights_folder: Path | None, out: Path, cache: Path, seed: int, progress: Progress
 ) -> TwoRuns:
-    """Train both runs into `out`; without pretrained weights on a small network's random features, as `note` says."""
+    """Train both runs into `out`. Without pretrained weights a small random network takes over, as `note` says."""
 
     def run(config: TrainConfig) -> RunResult:
         return train(config, found.dataset, out / config.loss, cache=cache / "features", progress=progress)
@@ -33,10 +41,59 @@ def train_both(
         weights = find_weights(backbone, weights_folder)
         ce, dca = (TrainConfig(loss=loss, seed=seed, weights=weights) for loss in ("ce", "dca"))
         try:
-            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen; on it the paper's head.")
+            return TwoRuns(run(ce), run(dca), f"Network: {backbone}, pretrained and frozen, with the paper's head.")
         except WeightsNotFound as error:
             reason = f"{error}. "
     else:
         reason = ""
     ce, dca = (offline_config(loss=loss, seed=seed) for loss in ("ce", "dca"))
-    return TwoRuns(run(ce), run(dca), f"{reason}Network: random features of {ce.backbone}; on it the paper's head.")
+    return TwoRuns(
+        run(ce), run(dca), f"{reason}Network: {ce.backbone} with random, frozen weights, and the paper's head."
+    )
+
+
+def show_training(session: Session, runs: TwoRuns) -> None:
+    """Step 1: how accurate and how calibrated both runs are, with and without temperature scaling."""
+    heading("1. Train")
+    stdout.print(
+        "Two models start from the same weights. One is trained with cross-entropy, the other with DCA, which also\n"
+        "penalizes the difference between confidence and accuracy."
+    )
+    for split in EVALUATED:
+        rows, figures = [], {}
+        for loss, title, run in (("ce", "cross-entropy", runs.ce), ("dca", "DCA", runs.dca)):
+            for method, suffix in CALIBRATORS.items():
+                measures = run.evaluation.measures[split][method].as_dict()
+                temperature = run.evaluation.temperature if method == "temperature" else 1.0
+                rows.append([*measures_row(f"{title}{suffix}", measures), figure(temperature)])
+                figures[f"{loss}_{method}"] = measures | {"temperature": temperature}
+        session.figures[f"train_{split}"] = figures
+        stdout.print(table(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
+    stdout.print(
+        "\nECE is the mean distance between confidence and accuracy. With this many labels even a perfectly\n"
+        "calibrated model would show the ECE in column floor. Gap is mean confidence minus accuracy: above 0 the\n"
+        "model is overconfident. T is the temperature."
+    )
+    stdout.print(f"Reliability diagrams: {session.out / 'runs'}/*/plots/reliability_*.png")
+
+
+def publish(session: Session, run: RunResult) -> ExportedModel:
+    """Step 2: publish the run as version 1 and put it into production."""
+    exported = export(run.folder, session.store, session.model)
+    session.store.promote(session.model, exported.version)
+    folder = session.store.folder(session.model, exported.version)
+    files = ", ".join(f"{path.name} {_size(path)}" for path in sorted(folder.iterdir()))
+    heading("2. Export")
+    stdout.print(f"The DCA model is now version {exported.version} of {session.model}, and in production: {folder}")
+    stdout.print(f"Files: {files}.")
+    stdout.print(
+        f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} in probability on "
+        f"{exported.images} real images."
+    )
+    session.figures["export"] = {"max_difference": exported.max_difference, "images": exported.images}
+    return exported
+
+
+def _size(file: Path) -> str:
+    size_bytes = file.stat().st_size
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.0f} kB"

@@ -5,49 +5,57 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from calibration.calibrators import Uncalibrated
 from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
+from training.evaluation.evaluation import FITTED_ON, EvaluatedSplit, Evaluation, Method
+
+LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
 
 
-def evaluation_tables(evaluation: Mapping[str, Any]) -> list[RenderableType]:
-    """Return one row per split and calibrator, marked where a figure needs a warning, and what was promised."""
+def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
+    """Return the measures of each split and calibrator, and how the promises of the model's card were kept."""
     lines = {
-        f"{split}, {method}{_marks(evaluation['calibrators'][method], split)}": measures
-        for split, by_method in evaluation["splits"].items()
+        f"{split}, {method}{_marks(evaluation, split, method)}": measures.as_dict()
+        for split, by_method in evaluation.measures.items()
         for method, measures in by_method.items()
     }
+    summary = [measures_row(name, measures) for name, measures in lines.items()]
+    further = [further_row(name, measures) for name, measures in lines.items()]
+    promises = evaluation.promises("temperature")
     return [
-        table(
-            f"Temperature {evaluation['temperature']:.3f}",
-            MEASURES_COLUMNS,
-            [measures_row(name, measures) for name, measures in lines.items()],
-        ),
+        table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, summary),
         "",
-        table(
-            "Further measures (floors in parentheses)", FURTHER_COLUMNS, [further_row(*line) for line in lines.items()]
-        ),
-        "* fitted on these very answers, so its figures flatter it; ~ may change the predicted class\n",
-        *_promises(evaluation),
+        table("Further measures (floors in parentheses)", FURTHER_COLUMNS, further),
+        LEGEND,
+        _referral(promises["referral"]),
+        _prediction_sets(promises["conformal"]),
     ]
 
 
-def _promises(evaluation: Mapping[str, Any]) -> list[str]:
-    referral, sets = evaluation["referral"], evaluation["conformal"]
-    said = "Referral: no threshold can promise its accuracy on validation."
-    if referral:
-        kept = "; ".join(
-            f"{split} {figure(each['accuracy'])} of the {figure(each['coverage'])} answered"
-            for split, each in referral["kept"].items()
-        )
-        promise = f"promised accuracy {referral['promised_accuracy']}"
-        said = f"Referral below confidence {referral['confidence']:.2f}: {promise}; {kept}."
+def _marks(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> str:
+    calibrator = evaluation.calibrators[method]
+    fitted = not isinstance(calibrator, Uncalibrated) and FITTED_ON.get(method, "val") == split
+    marks = ("*" if fitted else "") + ("" if calibrator.keeps_argmax else "~")
+    return f" {marks}" if marks else ""
+
+
+def _referral(referral: Mapping[str, Any] | None) -> str:
+    if referral is None:
+        return "Referral: no confidence threshold can promise the wanted accuracy on validation."
     kept = "; ".join(
-        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes a set"
+        f"{split} {figure(each['accuracy'])}, answering {figure(each['coverage'])} of the images"
+        for split, each in referral["kept"].items()
+    )
+    return (
+        f"Referral below confidence {referral['confidence']:.2f}. "
+        f"Accuracy of the other answers: promised {referral['promised_accuracy']}; {kept}."
+    )
+
+
+def _prediction_sets(sets: Mapping[str, Any]) -> str:
+    kept = "; ".join(
+        f"{split} {figure(each['coverage'])} with {figure(each['mean_set_size'], 2)} classes per set"
         for split, each in sets["kept"].items()
     )
-    return [said, f"Prediction sets: promised to hold the true class {1 - sets['alpha']:.0%} of the time; {kept}."]
-
-
-def _marks(calibrator: Mapping[str, Any], split: str) -> str:
-    marks = ("*" if calibrator["fitted_on"] == split else "") + ("" if calibrator["keeps_argmax"] else "~")
-    return f" {marks}" if marks else ""
+    return f"Prediction sets. Share that contain the true class: promised {1 - sets['alpha']:.2f}; {kept}."

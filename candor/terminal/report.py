@@ -12,7 +12,8 @@ from monitoring.findings.recommendation import Recommendation
 from monitoring.findings.slices import Slices
 from monitoring.reports.report import Report
 
-SLICES_SHOWN = 5  # those with the largest gaps
+SLICES_SHOWN = 5  # the worst
+_NOTE = "The intervals hold for all slices at once; miscalibrated: significant after correction for their number."
 
 
 def report_tables(report: Report) -> list[RenderableType]:
@@ -22,7 +23,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"{report.model} version {report.version}, window {report.window}: {report.verdict}\n",
         *_advice(report.recommendation),
         table("Measures", MEASURES_COLUMNS, rows),
-        f"\n{report.coverage.labeled} of {report.coverage.served} answers are labeled.{_drift(report.drift)}\n",
+        f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label.{_drift(report.drift)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
         *_slices(report.slices),
     ]
@@ -39,8 +40,8 @@ def _drift(drift: Drift | None) -> str:
         return ""
     state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
     return (
-        f" Drift watch: {state}; evidence (log e) {figure(drift.log_evalue, 1)}, alarm at {drift.log_threshold:.1f}; "
-        f"{drift.labels} labels since the last reset."
+        f" Drift detector: {state}, {drift.labels} labels since the last reset. "
+        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}."
     )
 
 
@@ -66,9 +67,9 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
             figure(each.accuracy),
             figure(each.signed_gap, sign=True),
             interval(each.gap_lower, each.gap_upper),
-            "off" if each.significant else "",
+            "miscalibrated" if each.significant else "",
         ]
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
     ]
-    columns = ("", "n", "accuracy", "gap", "for all at once", "")
-    return ["\n", table("For whom, worst first", columns, rows)] if rows else []
+    columns = ("", "n", "accuracy", "gap", "95 % interval", "")
+    return ["\n", table("Slices, worst first", columns, rows), _NOTE] if rows else []

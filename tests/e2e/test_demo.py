@@ -28,7 +28,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
 
 def test_all_seven_steps_are_told(story: tuple[dict[str, Any], str, Path]) -> None:
     _, text, _ = story
-    for step in ("1. Train", "2. Export", "3. Serve", "4. Label", "5. Drift", "6. Recalibrate", "7. Prove"):
+    for step in ("1. Train", "2. Export", "3. Serve", "4. Label", "5. Drift", "6. Recalibrate", "7. Verify"):
         assert step in text
 
 

@@ -125,7 +125,7 @@ def test_report_reads_the_ledger(labeled_ledger: str) -> None:
     report = json.loads(run("report", "--ledger", labeled_ledger, "--json").stdout)
     assert report["coverage"] == {"served": 150, "labeled": 150, "ratio": 1.0}
     shown = run("report", "tiny", "--ledger", labeled_ledger).stdout
-    assert "150 of 150 answers are labeled" in shown
+    assert "150 of 150 answers have a label" in shown
     assert "Should you be worried?" in shown
     assert "What to do:" in shown
 

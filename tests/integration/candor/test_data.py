@@ -60,7 +60,7 @@ def test_refused_data_is_shown_whole_and_exits_with_1(tmp_path: Path) -> None:
         (root / f"train/b/broken{number}.png").write_bytes(b"\x89PNG")
     result = check(root)
     assert result.exit_code == 1
-    assert "30 files are left out" in result.stdout
+    assert "30 files were left out" in result.stdout
     assert "and 10 more" in result.stdout
     assert "refused" in result.stderr
     assert check(root, "--max-corrupt", "1").exit_code == 1

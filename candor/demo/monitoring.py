@@ -1,0 +1,97 @@
+"""Steps 3 to 5: serve the model, label its answers, and send images on which it is no longer calibrated."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from candor.demo.server import ServerProcess
+from candor.demo.session import Session, heading, side_by_side
+from candor.demo.traffic import Sent, label, send
+from candor.terminal.console import stdout
+from candor.terminal.progress import bars
+from candor.terminal.tables import figure
+from model_store.card import Card
+from serving.client.client import Client
+from training.datasets import SplitName
+
+VALIDATION_LIMIT = 600
+ANSWERS_SHOWN = 3
+
+
+def serve_validation(session: Session, server: ServerProcess, client: Client) -> Sent:
+    """Step 3: send validation images to the server."""
+    heading("3. Serve")
+    stdout.print(f"A server process without torch was ready after {server.ready_s:.1f} s: {server.url}")
+    count = len(session.dataset.splits["val"].labels)
+    indices = session.order.permutation(count)[:VALIDATION_LIMIT].tolist()
+    started = time.monotonic()
+    sent = send_split(session, client, "val", indices)
+    elapsed = time.monotonic() - started
+    stdout.print(
+        f"It answered {len(indices)} validation images over HTTP in {elapsed:.1f} s. The first answers in full:"
+    )
+    for answer in sent.answers[:ANSWERS_SHOWN]:
+        stdout.print(f"   {json.dumps(answer)}")
+    session.figures["serve"] = {"ready_s": server.ready_s, "images": len(indices), "seconds": elapsed}
+    return sent
+
+
+def label_validation(session: Session, client: Client, sent: Sent, card: Card) -> None:
+    """Step 4: label those answers; the monitor must then report what the card says."""
+    statuses = label_answers(client, sent, stage="labels of validation images")
+    report = client.calibration(session.model)
+    measures = card.calibration.measures
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    heading("4. Label")
+    stdout.print(
+        f"The true labels of these answers were sent ({counts}). The monitor's figures beside the model card's:\n"
+    )
+    stdout.print(side_by_side({"card": measures, "monitor": report["measures"]}))
+    stdout.print(f"\n{_detector(report['drift'])}")
+    session.figures["label"] = {"card": measures, "report": report}
+
+
+def provoke_drift(session: Session, client: Client, card: Card) -> Sent:
+    """Step 5: send and label the test images, and report when the drift alarm was raised."""
+    count = len(session.dataset.splits["test"].labels)
+    before = client.calibration(session.model)["drift"]["labels"]
+    sent = send_split(session, client, "test", session.order.permutation(count).tolist())
+    label_answers(client, sent, stage="labels of test images")
+    report = client.calibration(session.model, window=f"last:{count}")
+    found = report["drift"]
+    alarm = found["alarm_label"] - before if found["active"] else None
+    heading("5. Drift")
+    stdout.print(
+        f"The {count} test images stand in for images from another site. They were sent and labeled in random order."
+    )
+    if alarm is None:
+        stdout.print(f"No alarm within {count} labels. {_detector(found)}\n")
+    else:
+        said = f"ALARM after {alarm} of these labels: the model is {found['direction']}confident on these images.\n"
+        stdout.print(said, style="bold red")
+    measures = card.calibration.measures
+    stdout.print(side_by_side({"card": measures, f"last {count} labels": report["measures"]}))
+    stdout.print(f"\n{report['verdict']}")
+    session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
+    return sent
+
+
+def send_split(session: Session, client: Client, name: SplitName, indices: list[int]) -> Sent:
+    """Send images of a split with a progress bar."""
+    split, classes = session.dataset.splits[name], session.dataset.classes
+    with bars() as progress:
+        return send(client, session.model, split, indices, classes=classes, progress=progress, stage=f"{name} images")
+
+
+def label_answers(client: Client, sent: Sent, *, stage: str) -> Mapping[str, int]:
+    """Label answers with a progress bar; count the statuses."""
+    with bars() as progress:
+        return label(client, sent, progress=progress, stage=stage)
+
+
+def _detector(found: Mapping[str, Any]) -> str:
+    return (
+        f"Drift detector: {'ALARM' if found['active'] else 'no alarm'} after {found['labels']} labels. "
+        f"Its evidence (log e) is {figure(found['log_evalue'], 1)}; an alarm takes {found['log_threshold']:.1f}."
+    )

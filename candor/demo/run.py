@@ -1,0 +1,108 @@
+"""The demo from the data to the recalibrated model in production. Every number it prints is measured while it runs."""
+
+import json
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from candor.demo.monitoring import label_validation, provoke_drift, serve_validation
+from candor.demo.recalibration import recalibrate, verify
+from candor.demo.server import ServerProcess
+from candor.demo.session import Session
+from candor.demo.training import publish, show_training, train_both
+from candor.terminal.console import stdout
+from candor.terminal.progress import bars
+from model_store.card import Card
+from serving.client.client import Client
+from training.datasets import find_dataset
+
+OWN_ENTRIES = (
+    "runs",
+    "models",
+    "pictures",
+    "ledger.db",
+    "ledger.db-wal",
+    "ledger.db-shm",
+    "ledger.db.lead",
+    "server.log",
+)
+
+
+def run_demo(
+    *,
+    source: Path | None,
+    data_folder: Path | None,
+    cache: Path,
+    out: Path,
+    seed: int,
+    once: bool,
+    json_file: Path | None,
+) -> None:
+    """Train, export, serve, label, drift, recalibrate and verify, printing each step.
+
+    Args:
+        source: data set or folder with one; None looks in `data_folder`, then downloads, then takes digits.
+        data_folder: may also hold pretrained weights.
+        cache: keeps downloads and frozen features between runs.
+        out: folder of everything that the demo writes; what an earlier demo wrote there is removed first.
+        seed: of the training, and of the order in which images are sent.
+        once: stop the server at the end.
+        json_file: where to write every figure.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is stopped too
+    started = time.monotonic()
+    _clear(out)
+    with bars() as progress:
+        found = find_dataset(source, data_folder=data_folder, cache=cache, seed=seed, progress=progress)
+        weights_folder = source if source is not None and source.is_dir() else data_folder
+        runs = train_both(
+            found, weights_folder=weights_folder, out=out / "runs", cache=cache, seed=seed, progress=progress
+        )
+    session = Session(found.dataset, out, np.random.default_rng(seed))
+    session.figures.update(seed=seed, dataset=found.dataset.name, origin=found.origin)
+    counts = ", ".join(f"{len(split.labels)} {name}" for name, split in found.dataset.splits.items())
+    stdout.print(
+        f"{found.note[:1].upper()}{found.note[1:]} ({counts}; classes {', '.join(found.dataset.classes)}). {runs.note}"
+    )
+    show_training(session, runs)
+    card = publish(session, runs.dca).card
+    with ServerProcess(store=session.store.root, ledger=session.ledger_url, log=out / "server.log") as server:
+        with Client(server.url) as client:
+            _watch(session, server, client, card)
+        _finish(session, seconds=time.monotonic() - started, json_file=json_file)
+        if not once:
+            report = f"{server.url}/calibration/{session.model}/page"
+            stdout.print(f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}")
+            server.wait()
+
+
+def _watch(session: Session, server: ServerProcess, client: Client, card: Card) -> None:
+    """Steps 3 to 7, over HTTP against the server's own process."""
+    validation = serve_validation(session, server, client)
+    label_validation(session, client, validation, card)
+    first, second = provoke_drift(session, client, card).halves()
+    done = recalibrate(session, server.url, first)
+    verify(session, client, second, done)
+
+
+def _finish(session: Session, *, seconds: float, json_file: Path | None) -> None:
+    session.figures["seconds"] = round(seconds, 1)
+    stdout.print(f"\nThe demo took {seconds:.0f} s. Runs, models, ledger and pictures are in {session.out}.")
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(session.figures, indent=2, allow_nan=False) + "\n")
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier demo wrote, and nothing else: a wrong --out must cost nothing."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in OWN_ENTRIES:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
