@@ -106,23 +106,23 @@ def plot_toy(
     path: Path,
     position: NDArray[np.float64],
     truth: NDArray[np.float64],
-    learnt: Mapping[str, tuple[NDArray[np.float64], str]],
+    learned: Mapping[str, tuple[NDArray[np.float64], str]],
     *,
     title: str,
 ) -> None:
-    """The paper's Figure 3: a panel a method, what it learnt in color over the true probability."""
-    columns = min(4, len(learnt))
-    rows = -(-len(learnt) // columns)
+    """The paper's Figure 3: a panel a method, what it learned in color over the true probability."""
+    columns = min(4, len(learned))
+    rows = -(-len(learned) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, (curve, note)) in zip(panels, learnt.items(), strict=False):
+    for axes, (name, (curve, note)) in zip(panels, learned.items(), strict=False):
         axes.plot(position, truth, color=INK, linewidth=1.2, linestyle="--", label="true")
-        axes.plot(position, curve, color=BLUE, linewidth=1.6, label="learnt")
+        axes.plot(position, curve, color=BLUE, linewidth=1.6, label="learned")
         axes.set_title(f"{name}: {note}", fontsize=9, color=INK)
         axes.set_ylim(-0.03, 1.03)
         tidy(axes)
-    for axes in panels[len(learnt) :]:
+    for axes in panels[len(learned) :]:
         axes.set_axis_off()
     panels[0].legend(frameon=False, fontsize=8)
     figure.supxlabel("x", fontsize=10)

@@ -35,7 +35,7 @@ LIMIT, POINTS = 3.0, 601
 
 @dataclass(frozen=True)
 class Problem:
-    """How much is learnt from and for how long."""
+    """How much is learned from and for how long."""
 
     images: int = 256
     epochs: int = 200

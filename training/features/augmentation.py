@@ -1,7 +1,7 @@
-"""Small changes to an image that leave its class alone: what a slightly other mounting and exposure would give.
+"""Small changes of an image that keep its class, as a slightly different position and exposure would produce.
 
-View 0 is the image itself. Each further view of each image is drawn once, from its numbers alone, so that views can be
-kept like the images themselves and no run sees others.
+View 0 is the image itself. Every other view of an image depends only on the numbers of view and image, so the views can
+be cached like the images, and all runs see the same ones.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ CONTRAST, BRIGHTNESS = 0.1, 0.1  # of 1, and of the range 0..255, either way
 
 
 def view_of(number: int) -> ImageTransform:
-    """View `number` as a change of images."""
+    """View `number` as a transform of images."""
     return ImageTransform(f"view-{number}", lambda inputs, start: augmented(inputs, view=number, start=start))
 
 

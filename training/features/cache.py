@@ -1,9 +1,9 @@
-"""A frozen backbone's feature maps, computed once and kept on disk.
+"""Feature maps of a frozen backbone, computed once and kept on disk.
 
-One memory-mapped .npy a split, in a folder named by everything the numbers depend on: data fingerprint, backbone,
-hash of its weights, and input spec. A file is there whole or not at all. Augmentation that is drawn anew each epoch and
-this cache exclude each other: what is kept is the answer to a fixed image. A few fixed views of each image
-(augmentation.py), drawn once, can be kept instead; each costs as much time and disk as the images themselves.
+There is one memory-mapped .npy per split, in a folder named by everything the numbers depend on: data fingerprint,
+backbone, hash of its weights, and input spec. A file is complete or absent. The cache holds features of fixed images,
+so it excludes augmentation that changes with every epoch. It can hold a few fixed views of each image
+(augmentation.py); each view costs as much time and disk as the images themselves.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ FORMAT = 1  # raise it when a change of code changes the numbers
 
 
 class FeatureCache:
-    """Feature maps of one data set under one frozen backbone, in a folder below `root`."""
+    """Feature maps of one data set and one frozen backbone, in a folder below `root`."""
 
     def __init__(
         self, root: Path, *, dataset: Dataset, backbone_name: str, backbone: Backbone, spec: InputSpec
@@ -41,9 +41,9 @@ class FeatureCache:
     def read(
         self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
     ) -> NDArray[np.float32]:
-        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not kept yet.
+        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not cached.
 
-        They are of the images as they are, or after `transform`.
+        They are features of the images after `transform`.
         """
         kind = "-".join(filter(None, (name, transform.name)))
         path = self.folder / f"{kind}.npy"

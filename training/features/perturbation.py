@@ -1,9 +1,8 @@
-"""A validation set as another place could have sent it: the same images, exposed, focused and framed otherwise.
+"""Perturbed validation images: the same images with different exposure, contrast, focus, noise and framing.
 
-Validation images come from where the training images come from, so a temperature fitted on them knows nothing of the
-place of use, and confidence there is too high. Fitted on perturbed validation images it is higher, and holds over a
-shift; on data without a shift confidence is then too low. What the perturbations are is fixed here, once and for all,
-and not chosen by any test set.
+Validation images come from the same source as training images, so a temperature fitted on them ignores the place of
+use, and confidence there is too high. A temperature fitted on perturbed validation images is higher and withstands a
+shift. On data without a shift it makes confidence too low. The perturbations are fixed; no test set chose them.
 
 Source: Tomani et al. 2021, Post-hoc Uncertainty Calibration for Domain Drift Scenarios, with a few of the corruptions
 of Hendrycks and Dietterich 2019 in place of noise alone.

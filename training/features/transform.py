@@ -1,4 +1,4 @@
-"""A fixed change of images, so that what a network makes of the changed ones can be kept under its name."""
+"""A named, fixed change of images, so the features of changed images can be cached under its name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Images: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """`apply` takes the images `start`, `start` + 1, ..., uint8 (n, C, H, W), and gives as many; `name` is a file's."""
+    """`apply` maps the images `start`, `start` + 1, ..., uint8 (n, C, H, W), to as many; `name` names files."""
 
     name: str
     apply: Callable[[Images, int], Images]

@@ -37,7 +37,7 @@ def best(history: Sequence[Epoch], select: Select) -> int:
     """Index of the epoch to keep, the first of equals; -1 for no history.
 
     With "val_ece" an epoch counts only while its accuracy is at most 0.01 below the best so far: a network that has
-    learnt nothing, and says so, is calibrated as well.
+    learned nothing, and says so, is calibrated as well.
 
     >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
     >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]

@@ -47,8 +47,8 @@ class Fit:
         self.train, self.val = train, val
         self.schedule, self.head, self.execution = schedule, head, execution
         self.order = np.random.default_rng(seed)
-        learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(learnt, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
         self.step = Step(
             module,
             objective,

@@ -82,9 +82,9 @@ class Step:
         self.group = group or Group.alone()
         self.micro_batch = micro_batch
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
-        self.learnt = [parameter for part in optimizer.param_groups for parameter in part["params"]]
-        self.device = self.learnt[0].device
-        self.dtype = precise(self.learnt[0]).dtype
+        self.learned = [parameter for part in optimizer.param_groups for parameter in part["params"]]
+        self.device = self.learned[0].device
+        self.dtype = precise(self.learned[0]).dtype
         self.half = _half(self.device) if amp else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
@@ -181,15 +181,15 @@ class Step:
         if self.group.size == 1:
             return loss
         buffers = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.learnt]
-        numbers = loss.new_tensor([count, *(p.grad is not None for p in self.learnt)])
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.learned]
+        numbers = loss.new_tensor([count, *(p.grad is not None for p in self.learned)])
         sent = [*grads, *(count * buffer for buffer in buffers), numbers, loss]
         summed = self.group.sum(torch.cat([part.reshape(-1) for part in sent]))
         *parts, numbers, value = summed.split([part.numel() for part in sent])
         images, *used = numbers.tolist()
-        for parameter, use, total in zip(self.learnt, used, parts, strict=False):
+        for parameter, use, total in zip(self.learned, used, parts, strict=False):
             parameter.grad = total.reshape(parameter.shape).to(parameter) if use else None
-        for buffer, total in zip(buffers, parts[len(self.learnt) :], strict=True):
+        for buffer, total in zip(buffers, parts[len(self.learned) :], strict=True):
             buffer.copy_((total / images).reshape(buffer.shape))
         return value
 

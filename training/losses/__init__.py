@@ -1,4 +1,4 @@
-"""What training minimizes. To add a loss, write its file, and its recipe into LOSSES."""
+"""The losses that training minimizes. To add one, write its file and add its recipe to LOSSES."""
 
 from training.losses import (
     acls,
@@ -44,12 +44,12 @@ LOSSES: dict[str, Recipe] = {
 
 
 def build_objective(name: str, settings: LossSettings) -> Objective:
-    """The objective that `name` stands for, such as `dca` or `dca+mixup`. Raises UnknownName and BadLoss."""
+    """The objective of `name`, such as `dca` or `dca+mixup`. Raises UnknownName and BadLoss."""
     return composition.compose(name, settings, LOSSES)
 
 
 def loss_table() -> list[tuple[str, str, str, str]]:
-    """Every loss as help lists it: name, title, source, and options with their defaults.
+    """Every loss as `--list-losses` shows it: name, title, source, and options with their defaults.
 
     >>> [row for row in loss_table() if row[0] == "dca-huber"]
     [('dca-huber', 'DCA Huber', 'after Liang et al. 2020, eq. 5 and 6', 'beta=15 delta=0.05')]
@@ -58,7 +58,7 @@ def loss_table() -> list[tuple[str, str, str, str]]:
 
 
 def loss_title(name: str) -> str:
-    """The method as a table or a picture names it. Raises UnknownName and BadLoss.
+    """The title of a loss in tables and plots. Raises UnknownName and BadLoss.
 
     >>> loss_title("dca"), loss_title("ce+dca"), loss_title("dca_huber+mixup")
     ('DCA', 'cross-entropy + DCA', 'DCA Huber + mixup')
@@ -67,7 +67,7 @@ def loss_title(name: str) -> str:
 
 
 def strength(name: str, settings: LossSettings) -> float | None:
-    """The beta that `name` will have: of `settings`, or the method's own; None where no part, or more than one, has it.
+    """The beta of `name`: from `settings`, else its default; None if no part or several parts have one.
 
     Raises UnknownName and BadLoss, as building the objective would.
 

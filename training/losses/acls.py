@@ -1,8 +1,8 @@
-"""ACLS: adaptive and conditional label smoothing, more of it the farther a logit is beyond its margin.
+"""ACLS: adaptive and conditional label smoothing, which grows with the distance of a logit beyond the margin.
 
 Source: Park et al. 2023, "ACLS: Adaptive and Conditional Label Smoothing for Network Calibration", as in the authors'
-published code, with its numbers. The largest logit is drawn down where it exceeds the margin, the others are drawn up
-where they lie farther than the margin below it; the largest stands still in the second part.
+published code, with its numbers. The first part lowers the largest logit if it exceeds the margin. The second raises
+other logits that are more than the margin below it, without a gradient for the largest.
 """
 
 from torch import Tensor

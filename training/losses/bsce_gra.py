@@ -1,8 +1,8 @@
-"""BSCE-GRA: the gradient of cross-entropy, larger for images whose whole distribution is far from the truth.
+"""BSCE-GRA: cross-entropy whose gradient is larger for images with a distribution far from the truth.
 
-Source: Lin et al. 2025, "Uncertainty Weighted Gradients for Model Calibration". Where focal loss multiplies the loss by
-a factor and so differentiates the factor too, this multiplies the gradient: the factor, the Brier score to the power
-gamma, is held still. Gamma 1 is the Brier score itself; they tune gamma and the norm for each data set.
+Source: Lin et al. 2025, "Uncertainty Weighted Gradients for Model Calibration". Focal loss multiplies the loss by
+a factor and differentiates the factor too. BSCE-GRA multiplies only the gradient: its factor, the Brier score to the
+power gamma, has no gradient. Gamma 1 is the Brier score itself; the authors tune gamma and the norm per data set.
 """
 
 from torch import Tensor
@@ -34,7 +34,7 @@ class BrierCrossEntropy(MainTerm):
 RECIPE = Recipe(
     title="BSCE-GRA",
     source="Lin et al. 2025",
-    formula="-[Brier score]^gamma log p[y], [] held still",
+    formula="-[Brier score]^gamma log p[y], [] without gradient",
     role="main",
     build=BrierCrossEntropy,
     options={"gamma": Option(1.0, "power of the Brier score")},

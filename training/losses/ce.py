@@ -1,4 +1,4 @@
-"""Cross-entropy, weighted by class: the baseline, and the main term where no other is named.
+"""Cross-entropy, weighted by class: the baseline, and the default main term.
 
 Source: Liang et al. 2020, section 5.1, which weights the cross-entropy by class and nothing else.
 """
@@ -26,7 +26,7 @@ class CrossEntropy(MainTerm):
 
 
 def balanced_weights(labels: Tensor, class_count: int) -> Tensor:
-    """Class weights N / (K n_k), float32 (K,): every class weighs the same in total. `labels` int64 (N,).
+    """Class weights N / (K n_k), float32 (K,): every class has the same total weight. `labels` int64 (N,).
 
     A class without images gets weight 0.
 

@@ -1,7 +1,7 @@
-"""From a name such as `dca+mixup` to the objective it stands for.
+"""From a name such as `dca+mixup` to its objective.
 
-A name is one or more losses of the registry, joined by `+`, in any order. At most one is a main term (cross-entropy
-where none is named), at most one mixes inputs, the others are auxiliary terms and add up. `_` may stand for `-`.
+A name is one or more losses of the registry, joined by `+` in any order. At most one is a main term (cross-entropy by
+default) and at most one mixes inputs; the others are auxiliary terms, which add up. `_` may replace `-`.
 """
 
 from collections.abc import Mapping
@@ -30,20 +30,20 @@ def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
 
 
 def split_name(name: str, registry: Registry) -> tuple[str, ...]:
-    """The parts of `name` as the registry spells them, its main term first, named or not. Raises as `compose`."""
+    """The parts of `name` as the registry spells them, the main term first, named or default. Raises as `compose`."""
     parts = tuple(part.strip().replace("_", "-") for part in name.split("+"))
     for part in parts:
         if part not in registry:
             raise UnknownName("loss", part, tuple(registry))
     if len(set(parts)) < len(parts):
-        raise BadLoss(f"loss {name!r} names a part twice; name each once")
+        raise BadLoss(f"loss {name!r} names a part twice; name each part once")
     mains = _only(parts, "main", name=name, registry=registry) or (DEFAULT_MAIN,)
     _only(parts, "mixing", name=name, registry=registry)
     return mains + tuple(part for part in parts if part not in mains)
 
 
 def title(name: str, registry: Registry) -> str:
-    """The method as a table or a picture names it: titles of the parts that were named, joined by +.
+    """The title in tables and plots: the titles of the named parts, joined by +.
 
     Raises as `compose`.
     """
@@ -53,7 +53,7 @@ def title(name: str, registry: Registry) -> str:
 
 
 def _only(parts: tuple[str, ...], role: Role, *, name: str, registry: Registry) -> tuple[str, ...]:
-    """The part of this role, if there is one. Two are an error."""
+    """The part with this role, if there is one. Raises BadLoss for two."""
     found = tuple(part for part in parts if registry[part].role == role)
     if len(found) > 1:
         kind = "main terms" if role == "main" else "ways of mixing"
@@ -62,7 +62,7 @@ def _only(parts: tuple[str, ...], role: Role, *, name: str, registry: Registry) 
 
 
 def chosen_options(parts: tuple[str, ...], settings: LossSettings, registry: Registry) -> dict[str, dict[str, float]]:
-    """Every option of every part: its default, or what the settings say. Raises BadLoss."""
+    """The value of every option of every part, from the settings or its default. Raises BadLoss."""
     chosen = {part: {key: option.default for key, option in registry[part].options.items()} for part in parts}
     given = dict(settings.options)
     if settings.beta is not None and "beta" not in given and any("beta" in known for known in chosen.values()):
@@ -77,7 +77,7 @@ def chosen_options(parts: tuple[str, ...], settings: LossSettings, registry: Reg
 
 
 def _owner(key: str, chosen: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
-    """Which part and option `key` means, `gamma` or `focal.gamma`."""
+    """The part and option of `key`, such as `gamma` or `focal.gamma`."""
     part, _, option = key.replace("_", "-").rpartition(".")
     owners = [name for name, options in chosen.items() if option in options and part in ("", name)]
     if len(owners) == 1:

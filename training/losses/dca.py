@@ -2,9 +2,9 @@
 
 Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch, p_i the top-label
 confidence and c_i 1 where the top label is right. The accuracy term has no gradient; the term is not weighted by class.
-The batch size is a hyper-parameter of it: a calibrated model still shows about sqrt(2/pi) sigma / sqrt(N), and the sign
-of that noise steers. The other forms are ours, against that noise: squared and Huber push less where the gap is small,
-the running mean takes the sign from many batches.
+The batch size is a hyperparameter: even a calibrated model has a gap of about sqrt(2/pi) sigma / sqrt(N), and the sign
+of that noise determines the gradient. The other forms are ours and reduce the noise: squared and Huber push less if the
+gap is small, and the running mean takes its sign from many batches.
 """
 
 import torch
@@ -69,8 +69,8 @@ class HuberGap(ConfidenceGap):
 class RunningGap(ConfidenceGap):
     """beta * |R|, R the running mean of G over batches; its gradient is beta * sign(R) * gradient of G.
 
-    R = sum_s momentum^s G_(t-s) / sum_s momentum^s, so the first batch's R is its G. Differentiating R itself would
-    scale the gradient down by 1 - momentum; only the noise of the sign is to be lowered, so it is not.
+    R = sum_s momentum^s G_(t-s) / sum_s momentum^s, so R of the first batch is its G. The gradient of R would be
+    smaller by the factor 1 - momentum. Only the noise of the sign should shrink, so R is not differentiated.
 
     >>> logits, gap = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]])), RunningGap(beta=10.0, momentum=0.5)
     >>> [round(gap(logits, torch.tensor([label, 1])).item(), 4) for label in (1, 0)]  # G = .15 where the tie is 0, -.35
@@ -121,7 +121,10 @@ HUBER = Recipe(
     formula="beta (G² / 2 delta below delta, else abs(G) - delta / 2)",
     role="auxiliary",
     build=HuberGap,
-    options={"beta": BETA, "delta": Option(0.05, "gap at which the push is full", low=1e-6, high=1.0)},
+    options={
+        "beta": BETA,
+        "delta": Option(0.05, "gap at which the gradient reaches its full size", low=1e-6, high=1.0),
+    },
 )
 RUNNING = Recipe(
     title="DCA running",

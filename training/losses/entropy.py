@@ -1,7 +1,8 @@
-"""Entropy regularization: certainty costs.
+"""Entropy regularization: a penalty on confident predictions.
 
 Source: Pereyra et al. 2017, "Regularizing Neural Networks by Penalizing Confident Output Distributions", section 3: the
-loss is cross-entropy MINUS beta * entropy. (Liang et al. 2020, equation 8, prints a plus.) Strength: theirs for images.
+loss is cross-entropy MINUS beta * entropy. (Liang et al. 2020, equation 8, prints a plus.) The default strength is the
+source's for images.
 """
 
 from torch import Tensor

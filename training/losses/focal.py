@@ -1,4 +1,4 @@
-"""Focal loss: images that are already right count less; and FLSD, whose gamma depends on the probability.
+"""Focal loss, in which images that are already right count less, and FLSD, whose gamma depends on the probability.
 
 Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", equation 4; for calibration Mukhoti et al. 2020,
 "Calibrating Deep Neural Networks using Focal Loss": gamma 3, or sample-dependent (FLSD-53): 5 below p = .2, else 3.
@@ -44,7 +44,7 @@ class SampleFocal(MainTerm):
 
 
 def _focal(logs: Tensor, gamma: float) -> Tensor:
-    """1 - p is kept off zero: there, a power below one has no slope."""
+    """1 - p is kept above zero, where a power below one has no finite slope."""
     return -((-torch.expm1(logs)).clamp(min=torch.finfo(logs.dtype).tiny) ** gamma) * logs
 
 
@@ -54,7 +54,7 @@ RECIPE = Recipe(
     formula="-(1 - p[y])^gamma log p[y]",
     role="main",
     build=Focal,
-    options={"gamma": Option(3.0, "how fast an image that is right fades")},
+    options={"gamma": Option(3.0, "how fast the weight of a right image falls")},
 )
 FLSD = Recipe(
     title="FLSD-53",

@@ -1,7 +1,7 @@
-"""Label smoothing: the truth is believed to 1 - smoothing, the rest is spread over all classes.
+"""Label smoothing: the label gets 1 - smoothing, and all classes share the rest.
 
 Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7; for calibration Mueller et al. 2019.
-Class weights weigh each image by its label, unlike torch's own, which also weighs each class of the spread.
+Class weights multiply each image by the weight of its label; torch's own loss also weights each class of the spread.
 """
 
 import torch
@@ -34,5 +34,5 @@ RECIPE = Recipe(
     formula="cross-entropy against (1 - s) y + s / K",
     role="main",
     build=SmoothCrossEntropy,
-    options={"smoothing": Option(0.1, "s, the part of the truth that is spread", high=1.0)},
+    options={"smoothing": Option(0.1, "s, the part that all classes share", high=1.0)},
 )

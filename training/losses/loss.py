@@ -1,13 +1,13 @@
-"""The form that every loss takes: statistics of a batch, and a shard's share of the loss given them.
+"""The interface of every loss: statistics of a batch, and a shard's share of the loss given those statistics.
 
 A loss over a batch is often not a mean over its images: the gap |mean confidence - mean correctness| of a batch is not
-the mean of the gaps of its halves. So each term says what must be known of the *whole* batch before any part of it can
-be differentiated (`statistics`, detached, merged over shards), and what one shard then adds (`share`). Shares add up to
-the loss of the whole batch, and their gradients to its gradient, exactly, whether the shards are micro-batches of one
-process or the processes of a group. A batch in one piece is the case of a single shard.
+the mean of the gaps of its halves. So each term has two steps. `statistics` collects what must be known about the
+*whole* batch before any part can be differentiated; they are detached and merged over shards. `share` then computes the
+part of one shard. Shares add up to the loss of the whole batch, and their gradients to its gradient, exactly. Shards
+are micro-batches of one process or the processes of a group. A batch in one piece is a single shard.
 
-A new loss rarely needs to know this: it is a mean over images (`MeanTerm`), a function of sums over images (`SumTerm`),
-or a price for each label that an image could have (`MainTerm`).
+Most losses need not implement this. They are a mean over images (`MeanTerm`), a function of sums over images
+(`SumTerm`), or a cost for each possible label (`MainTerm`).
 """
 
 from abc import ABC, abstractmethod
@@ -18,28 +18,28 @@ from torch import Tensor
 
 
 class Term(ABC):
-    """One summand of what is minimized, over `logits` (N, K) of any floating type and `labels` int64 (N,)."""
+    """One summand of the objective, over `logits` (N, K) of any floating type and `labels` int64 (N,)."""
 
     memory: Tensor = torch.zeros(0)
-    """What the term remembers from one batch to the next, where it does: kept in checkpoints."""
+    """What the term keeps from one batch to the next, if anything; saved in checkpoints."""
 
     @abstractmethod
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What this shard contributes to the knowledge of the whole batch, detached, (S,)."""
+        """Statistics of this shard, detached, (S,); `merge` combines them into those of the whole batch."""
 
     @abstractmethod
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        """This shard's part of the batch's loss, a differentiable scalar; `statistics` are the whole batch's."""
+        """This shard's part of the loss, a differentiable scalar; `statistics` are those of the whole batch."""
 
     def merge(self, shards: Sequence[Tensor]) -> Tensor:
-        """Statistics of the whole batch: the sum over its shards. A term over pairs of images concatenates."""
+        """Statistics of the whole batch: the sum over its shards. A term over pairs of images concatenates instead."""
         return torch.stack(list(shards)).sum(dim=0)
 
-    def observe(self, statistics: Tensor) -> None:  # noqa: B027 (most terms remember nothing)
-        """Called once a batch, before its shares: where a term with memory learns of the whole batch."""
+    def observe(self, statistics: Tensor) -> None:  # noqa: B027 (most terms keep nothing)
+        """Called once per batch, before its shares; a term with memory updates it here."""
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The term of a batch in one piece."""
+        """The term of a whole batch."""
         statistics = self.statistics(logits, labels)
         self.observe(statistics)
         return self.share(logits, labels, statistics)
@@ -48,8 +48,8 @@ class Term(ABC):
 class SumTerm(Term):
     """A differentiable function of sums over the images, such as the gap between two means.
 
-    A batch in one piece is that function itself. In shards, the chain rule makes it exact: with S the sums of the whole
-    batch, a shard's gradient is value'(S) times the gradient of its own sums. The value is shared out by image.
+    For a whole batch, the term is that function. For shards, the chain rule makes it exact: if S are the sums of the
+    whole batch, the gradient of a shard is value'(S) times that of its own sums. Values are divided by image count.
     """
 
     @abstractmethod
@@ -61,7 +61,7 @@ class SumTerm(Term):
         """The term, a scalar, from the sums over `count` images."""
 
     def statistics(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sums, and the number of images, (S + 1,)."""
+        """The sums and the number of images, (S + 1,)."""
         sums = self.sums(logits.detach(), labels)
         return torch.cat([sums, sums.new_tensor([len(logits)])])
 
@@ -96,10 +96,10 @@ class MeanTerm(SumTerm):
 
 
 class MainTerm(SumTerm):
-    """sum_i w[y_i] cost_i[y_i] / sum_i w[y_i]: what teaches the labels; any objective has exactly one.
+    """sum_i w[y_i] cost_i[y_i] / sum_i w[y_i]: the term that learns the labels; every objective has exactly one.
 
-    It knows the cost of every label that an image could have, so the labels may also be probabilities (N, K), as mixup
-    makes them: the cost is then the mean over them. `class_weights` (K,) weigh the classes; None is all ones.
+    It defines the cost of every possible label, so labels may also be probabilities (N, K), as from mixup; the cost is
+    then their mean. `class_weights` (K,) weight the classes; None means all ones.
     """
 
     def __init__(self, class_weights: Tensor | None = None) -> None:
@@ -107,7 +107,7 @@ class MainTerm(SumTerm):
 
     @abstractmethod
     def costs(self, logits: Tensor) -> Tensor:
-        """What each label would cost, (N, K), from logits in float32 or float64."""
+        """The cost of each label, (N, K), from logits in float32 or float64."""
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Weighted costs and weights, (2,)."""
@@ -124,11 +124,11 @@ class MainTerm(SumTerm):
 
 
 def precise(logits: Tensor) -> Tensor:
-    """Logits in float32 at least: softmax and sums in half precision would be off by more than the gap they measure."""
+    """Logits in float32 or float64: in half precision, softmax and sums have errors larger than the gap."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def top(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Confidence of the top label, (N,) with gradient, and its correctness, (N,) of 0 and 1, without."""
+    """Confidence of the top label, (N,) with gradient, and its correctness, (N,) of 0 and 1, without gradient."""
     confidence, predicted = precise(logits).softmax(dim=1).max(dim=1)
     return confidence, (predicted == labels).to(confidence.dtype)

@@ -1,4 +1,4 @@
-"""Margin-based label smoothing: logits may lie apart by a margin, and what is more costs.
+"""Margin-based label smoothing: a penalty on differences of logits beyond a margin.
 
 Source: Liu et al. 2022, "The Devil is in the Margin", as in the authors' published code, with its margin 10 and weight
 .1. With two classes a distance of 10 is a confidence of .99995: a smaller margin may be needed for the term to act.
@@ -34,5 +34,5 @@ RECIPE = Recipe(
     formula="beta mean max(0, max z - z_k - margin)",
     role="auxiliary",
     build=MarginPenalty,
-    options={"beta": Option(0.1, "strength"), "margin": Option(10.0, "distance of logits that costs nothing")},
+    options={"beta": Option(0.1, "strength"), "margin": Option(10.0, "difference of logits without a penalty")},
 )

@@ -1,7 +1,7 @@
 """MDCA: the gap of DCA for every class, not only the predicted one.
 
-Source: Hebbalaguppe et al. 2022, "A Stitch in Time Saves Nine". Strength: their code's default. They pair it with
-cross-entropy, label smoothing or focal loss (`focal+mdca`).
+Source: Hebbalaguppe et al. 2022, "A Stitch in Time Saves Nine". The default strength is that of their code. They
+combine it with cross-entropy, label smoothing or focal loss (`focal+mdca`).
 """
 
 from torch import Tensor

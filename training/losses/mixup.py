@@ -1,8 +1,8 @@
-"""Mixup: the main term is taken on images mixed in pairs.
+"""Mixup: the main term sees images mixed in pairs.
 
 Source: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", section 2; as a means of calibration
 Thulasidasan et al. 2019, "On Mixup Training". x = a x_i + (1 - a) x_j and the loss a L(x, y_i) + (1 - a) L(x, y_j), j a
-permutation of the batch and one `a` from Beta(alpha, alpha) a batch. On cached features, it is features that are mixed.
+permutation of the batch and one `a` from Beta(alpha, alpha) per batch. With cached features, features are mixed.
 """
 
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ class Mixed:
         return self.weight * first + (1 - self.weight) * second
 
     def split(self, count: int) -> "list[Mixed]":
-        """The same in `count` pieces of nearly equal size."""
+        """The same in `count` parts of nearly equal size."""
         parts = [part.tensor_split(count) for part in (self.inputs, self.first, self.second)]
         return [Mixed(mixed, first, second, self.weight) for mixed, first, second in zip(*parts, strict=True)]
 
 
 class Mixup:
-    """How to mix. With several processes an image's partner comes from the same process's shard."""
+    """Mixes a batch. With several processes, the partner of an image comes from the same process's shard."""
 
     def __init__(self, *, alpha: float) -> None:
         self.alpha = alpha

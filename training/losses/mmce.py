@@ -3,8 +3,8 @@
 Source: Kumar, Sarawagi and Jain 2018, "Trainable Calibration Measures for Neural Networks from Kernel Mean Embeddings",
 their two estimators, with the Laplacian kernel k(p, q) = exp(-|p - q| / .4). Over pairs of a batch of m images, n of
 them right: MMCE^2 = sum_ij e_i e_j k(p_i, p_j) / m^2 with e = correctness - confidence. The weighted form gives right
-and wrong images the same say: e / m becomes (1 - p) / n for a right one and -p / (m - n) for a wrong one; where there
-are none of a kind, its terms are left out. (Liang et al. 2020 print the weighted form with m and n exchanged; the code
+and wrong images equal weight: e / m becomes (1 - p) / n for a right one and -p / (m - n) for a wrong one. If a batch
+has none of a kind, its terms are left out. (Liang et al. 2020 print the weighted form with m and n exchanged; the code
 of the 2018 paper divides its sums over pairs twice.)
 """
 
@@ -43,7 +43,7 @@ class KernelError(Term):
         return torch.cat(list(shards))
 
     def share(self, logits: Tensor, labels: Tensor, statistics: Tensor) -> Tensor:
-        """With the other side of each pair held still, a pair's gradient comes half from each of its images."""
+        """Only one image of each pair has a gradient; the two orders of a pair add up to the full one."""
         all_p, all_c = statistics.reshape(-1, 2).unbind(dim=1)
         p, c = top(logits, labels)
         right, count = all_c.sum(), len(all_c)

@@ -1,4 +1,4 @@
-"""What training minimizes: one main term, any number of auxiliary ones, perhaps mixed inputs for the main one."""
+"""The objective of training: one main term, any number of auxiliary terms, optionally mixed inputs for the main one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from training.losses.mixup import Mixup
 
 @dataclass(frozen=True)
 class View:
-    """One way in which the network saw a shard: `logits` (N, K), and `labels` int64 (N,) or probabilities (N, K)."""
+    """`logits` (N, K) of a shard, and its `labels` int64 (N,) or probabilities (N, K)."""
 
     logits: Tensor
     labels: Tensor
@@ -22,8 +22,8 @@ class View:
 class Objective:
     """The sum of `terms`, the main one first.
 
-    With `mixing` the main term sees mixed images with their mixed labels (the view `mixed`); the others, which compare
-    confidence with correctness, see the images as they are. Without, all see the one view.
+    With `mixing`, the main term sees mixed images with mixed labels (the view `mixed`). The other terms compare
+    confidence with correctness, so they see the unmixed images. Without `mixing` there is one view for all.
     """
 
     terms: tuple[Term, ...]
@@ -39,7 +39,7 @@ class Objective:
         return [term.merge(parts) for term, parts in zip(self.terms, zip(*shards, strict=True), strict=True)]
 
     def observe(self, statistics: Sequence[Tensor]) -> None:
-        """Tell each term, once a batch and before its shares, what the whole batch is like."""
+        """Pass each term the statistics of the whole batch; called once per batch, before its shares."""
         for term, part in zip(self.terms, statistics, strict=True):
             term.observe(part)
 
@@ -50,7 +50,7 @@ class Objective:
         return torch.stack([term.share(view.logits, view.labels, part) for term, view, part in known]).sum()
 
     def __call__(self, logits: Tensor, labels: Tensor, mixed: View | None = None) -> Tensor:
-        """The objective of a batch in one piece."""
+        """The objective of a whole batch."""
         views = self._views(logits, labels, mixed)
         return torch.stack([term(view.logits, view.labels) for term, view in zip(self.terms, views, strict=True)]).sum()
 

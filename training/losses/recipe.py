@@ -1,4 +1,4 @@
-"""A loss as the registry knows it: what it is called, where it comes from, how it is built and what can be set."""
+"""A loss in the registry: its title, source, formula, constructor and options."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ Role = Literal["main", "auxiliary", "mixing"]
 
 @dataclass(frozen=True)
 class Option:
-    """A number that can be set: its default, what it means, and the range it must lie in, ends included."""
+    """A numeric option: its default, its meaning, and its range, ends included."""
 
     default: float
     meaning: str
@@ -26,9 +26,9 @@ class Option:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One line of the registry. `build` is called with the options by keyword, a main one also with `class_weights`.
+    """An entry of the registry. `build` takes the options by keyword; that of a main term also takes `class_weights`.
 
-    `formula` is one line for people; `source` names the paper.
+    `formula` is one readable line; `source` names the paper.
     """
 
     title: str
@@ -40,16 +40,16 @@ class Recipe:
 
     @property
     def defaults(self) -> str:
-        """The options and their defaults, such as `beta=15 delta=0.05`; empty where there are none."""
+        """The options and their defaults, such as `beta=15 delta=0.05`; empty if there are none."""
         return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What an objective may be built from. `class_weights` (K,) multiply the main term's cost of each class.
+    """Settings of an objective. `class_weights` (K,) multiply the main term's cost of each class.
 
-    `beta` is the strength of the auxiliary term, where there is one; None is the method's own. `options` are the
-    methods' further numbers by name, `gamma` or, where two methods have one, `focal.gamma`.
+    `beta` is the strength of the auxiliary term, if there is one; None means its default. `options` are further options
+    by name: `gamma`, or `focal.gamma` if two parts have a gamma.
     """
 
     class_weights: Tensor | None = None

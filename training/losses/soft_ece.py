@@ -1,8 +1,8 @@
-"""Soft-binned ECE: the calibration error itself, its bins made smooth so that it can be differentiated.
+"""Soft-binned ECE: the calibration error with smooth bins, so it can be differentiated.
 
 Source: Karandikar et al. 2021, "Soft Calibration Objectives for Neural Networks" (SB-ECE), of order 2. An image belongs
-to bin b, of centre x_b, in the part u_b(p) = softmax_b(-(p - x_b)^2 / temperature). They tune strength and temperature
-for each data set; the defaults here are a plain starting point.
+to bin b with center x_b by the fraction u_b(p) = softmax_b(-(p - x_b)^2 / temperature). The authors tune strength and
+temperature per data set; the defaults here are a starting point.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from training.losses.loss import SumTerm, top
 from training.losses.recipe import Option, Recipe
 
-SMALLEST = 1e-12  # the square root has no slope at zero, and an empty bin no mean
+SMALLEST = 1e-12  # the square root has no slope at zero, and an empty bin has no mean
 
 
 class SoftBinnedError(SumTerm):
@@ -19,7 +19,7 @@ class SoftBinnedError(SumTerm):
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
     >>> labels = torch.tensor([1, 1])  # e = .5 and -.2
-    >>> sharp = SoftBinnedError(beta=1.0, bins=10, temperature=1e-4)  # .5 lies between two bins, .8 too
+    >>> sharp = SoftBinnedError(beta=1.0, bins=10, temperature=1e-4)  # .5 is between two bins, and so is .8
     >>> round(sharp(logits, labels).item(), 4)  # sqrt(.25 / 2 + .04 / 2)
     0.3808
     """
@@ -32,8 +32,8 @@ class SoftBinnedError(SumTerm):
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Per bin, the sums of u and of u * (confidence - correctness), (2 * bins,)."""
         confidence, correct = top(logits, labels)
-        centres = (torch.arange(self.bins, dtype=confidence.dtype, device=confidence.device) + 0.5) / self.bins
-        belonging = (-(confidence[:, None] - centres).square() / self.temperature).softmax(dim=1)  # (N, bins)
+        centers = (torch.arange(self.bins, dtype=confidence.dtype, device=confidence.device) + 0.5) / self.bins
+        belonging = (-(confidence[:, None] - centers).square() / self.temperature).softmax(dim=1)  # (N, bins)
         return torch.cat([belonging.sum(dim=0), (confidence - correct) @ belonging])
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
@@ -51,6 +51,6 @@ RECIPE = Recipe(
     options={
         "beta": Option(1.0, "strength"),
         "bins": Option(15.0, "number of bins", low=1.0, high=1000.0),
-        "temperature": Option(0.01, "how far a bin reaches, in squared confidence", low=1e-6),
+        "temperature": Option(0.01, "width of a bin, in squared confidence", low=1e-6),
     },
 )

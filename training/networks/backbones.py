@@ -1,7 +1,7 @@
-"""Pretrained image networks without pooling and classifier: timm's, torchvision's, and one small one of our own.
+"""Pretrained image networks without pooling and classifier: timm's, torchvision's, and a small one of our own.
 
-A name is `small_conv`, `torchvision/NAME`, or a name of timm. Weights come from a file, from the hub, or, only where
-the caller asks for it by the word `none`, from the seed: never silently.
+A name is `small_conv`, `torchvision/NAME`, or a name in timm. Weights come from a file or from the hub. They are random
+only if the caller asks for `none`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from training.errors import UnknownName, WeightsNotFound
 from training.networks.blocks import Block, find_blocks
-from training.networks.truncation import CLASSIFIERS, cut_classifier
+from training.networks.truncation import CLASSIFIERS, truncate
 from training.networks.weight_files import find_file, load_weights
 
 Weights = Path | Literal["hub", "none"]
@@ -24,12 +24,12 @@ SMALL = "small_conv"
 TORCHVISION = "torchvision/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-# The hub's client logs every retry; that it failed is said once, by WeightsNotFound.
+# The hub's client logs every retry; WeightsNotFound reports the failure once.
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 class TimmTrunk(nn.Module):
-    """A timm model up to its last feature map, (N, C, h, w) whatever the model's own form."""
+    """A timm model up to its last feature map, always as (N, C, h, w)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class TimmTrunk(nn.Module):
 class Trunk:
     """A network from a normalized image (N, `channels`, H, W) to a feature map (N, C, h, w).
 
-    `blocks` are its parts with weights in order, of which the last can be trained alone.
+    `blocks` are its parts with weights, in order; the last of them can be trained alone.
     """
 
     module: nn.Module
@@ -60,7 +60,7 @@ class Trunk:
 
 
 def load_trunk(name: str, weights: Weights) -> Trunk:
-    """The trunk of backbone `name` with `weights`.
+    """Load the trunk of backbone `name` with `weights`.
 
     Raises UnknownName, WeightsNotFound (no file, no hub) or BadWeights (a file that does not fit).
     """
@@ -75,7 +75,7 @@ def load_trunk(name: str, weights: Weights) -> Trunk:
 
 
 def small_conv() -> nn.Sequential:
-    """Three strided convolutions from a gray image to 128 feature maps at an eighth of its size."""
+    """Three strided convolutions, from a gray image to 128 feature maps at an eighth of its size."""
     layers: list[nn.Module] = []
     for before, after in ((1, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
@@ -92,7 +92,7 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def find_weights(backbone: str, folder: Path | None) -> Weights:
-    """The backbone's file in `folder`/weights if there is one, `none` for the small network, else the hub."""
+    """The file of the backbone in `folder`/weights if there is one, `none` for the small network, else `hub`."""
     if backbone == SMALL:
         return "none"
     found = find_file(backbone.removeprefix(TORCHVISION), folder / "weights") if folder else None
@@ -124,13 +124,13 @@ def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
     if isinstance(weights, Path):
         load_weights(model, weights)
     blocks = find_blocks(model, without=[getattr(model, each) for each in CLASSIFIERS if hasattr(model, each)])
-    return Trunk(cut_classifier(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
+    return Trunk(truncate(model, name), 3, IMAGENET_MEAN, IMAGENET_STD, blocks)
 
 
 def _published(name: str) -> str:
-    """Which published weights: the first, as the paper had them, where there are several.
+    """Name of the published weights: the first version, which the paper used, if there are several.
 
-    Later ones are trained with label smoothing and mixup, which makes better classifiers but worse frozen features
+    Later versions are trained with label smoothing and mixup, which makes better classifiers but worse frozen features
     (Kornblith et al. 2021).
     """
     first = "IMAGENET1K_V1"
@@ -139,8 +139,8 @@ def _published(name: str) -> str:
 
 def _unreachable(name: str, error: Exception, *, source: str) -> WeightsNotFound:
     return WeightsNotFound(
-        f"the hub did not give weights for {name} ({error}); they are at {source}: save the file as {name}.safetensors "
-        "or .pth and give that path, or put it into the data folder's weights/"
+        f"could not get weights for {name} from the hub ({error}); download them from {source}, save the file as "
+        f"{name}.safetensors or .pth, and give its path or put it into weights/ of the data folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""The blocks of a network in order, so that its last ones can be trained while the others stay as they are."""
+"""The blocks of a network in order, so that the last ones can be trained while the others stay frozen."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,10 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple[Block, ...]:
-    """Blocks with weights, first to last: what lies in sequences counts by itself, a norm with what it follows.
+    """Blocks with weights, first to last.
 
-    Modules in `without`, such as the classifier, are left out.
+    Each member of a sequence is a block; a norm belongs to the block before it. Modules in `without`, such as the
+    classifier, are left out.
 
     >>> body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3))
     >>> [len(block) for block in find_blocks(nn.Sequential(body, nn.Linear(2, 2)))]
@@ -29,9 +30,9 @@ def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple
 
 
 def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Module, ...]:
-    """The modules of the last blocks: so many of them (int), or the fewest that hold this share of all weights (float).
+    """The modules of the last `trainable` blocks (int), or of the fewest that hold this share of all weights (float).
 
-    Raises BadBackbone for more blocks than there are, or a share outside 0..1.
+    Raises BadBackbone for more blocks than there are or a share outside 0..1.
 
     >>> blocks = [(nn.Linear(1, 1, bias=False),), (nn.Linear(1, 2, bias=False),), (nn.Linear(1, 1, bias=False),)]
     >>> [len(last_blocks(blocks, asked)) for asked in (0, 1, 0.25, 0.3, 1.0)]
@@ -39,13 +40,13 @@ def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Mod
     """
     count = trainable if isinstance(trainable, int) else _count_of_share(blocks, trainable)
     if not 0 <= count <= len(blocks):
-        raise BadBackbone(f"{count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
+        raise BadBackbone(f"got {count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
     return tuple(module for block in blocks[len(blocks) - count :] for module in block)
 
 
 def _count_of_share(blocks: Sequence[Block], share: float) -> int:
     if not 0 <= share <= 1:
-        raise BadBackbone(f"share of weights to train is {share}; expected 0 to 1, or a whole number of blocks")
+        raise BadBackbone(f"got {share} as the share of weights to train; expected 0 to 1, or a whole number of blocks")
     sizes = [sum(each.numel() for module in block for each in module.parameters()) for block in reversed(blocks)]
     held = 0
     for count, size in enumerate([0, *sizes]):
@@ -56,7 +57,7 @@ def _count_of_share(blocks: Sequence[Block], share: float) -> int:
 
 
 def _opened(module: nn.Module, without: Sequence[nn.Module]) -> list[nn.Module]:
-    """`module`'s children, with sequences in their place opened."""
+    """The children of `module`, with sequences replaced by their members."""
     parts: list[nn.Module] = []
     for child in module.children():
         if any(child is each for each in without):

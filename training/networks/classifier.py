@@ -1,8 +1,8 @@
-"""From uint8 image to logits: normalization, backbone, and the paper's head, as one module.
+"""From uint8 image to logits: normalization, backbone and the paper's head in one module.
 
-Source of the head: Liang et al. 2020, section 5.1, with the readings of docs/training.md where the paper is silent:
+Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading where the paper is silent. It is
 conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two FC layers with dropout 0.5, output.
-On one frozen backbone several heads cost next to nothing when served: HeadEnsemble is their mean.
+Several heads on one frozen backbone cost little when served; HeadEnsemble averages them.
 """
 
 import math
@@ -24,10 +24,10 @@ DROPOUT = 0.5
 class Backbone(nn.Module):
     """uint8 (N, C, H, W) -> feature map (N, C', h, w) in float32.
 
-    Cast, gray to colour, and normalization are inside, so that the exported graph has them. A frozen backbone stays in
-    evaluation mode whatever its parent does: batch norm in training mode would drift although no weight is learnt. Of
-    one that is frozen but for `trainable`, that holds for all but the last blocks (blocks.py); `frozen` is False
-    then, as its features change in training.
+    Cast, gray to color and normalization are inside, so the exported graph contains them. A frozen backbone stays in
+    evaluation mode even if its parent is in training mode; otherwise the statistics of batch norm would drift. With
+    `trainable`, that holds for all but the last blocks (blocks.py), and `frozen` is False, since features then change
+    during training.
     """
 
     mean: Tensor
@@ -35,24 +35,24 @@ class Backbone(nn.Module):
 
     def __init__(self, trunk: Trunk, *, frozen: bool, trainable: int | float = 0) -> None:
         super().__init__()
-        learnt = last_blocks(trunk.blocks, trainable) if frozen else ()
+        learned = last_blocks(trunk.blocks, trainable) if frozen else ()
         self.trunk = trunk.module
         self.channels = trunk.channels
-        self.frozen = frozen and not learnt
-        self._learnt = learnt if frozen else None  # None: all of it
+        self.frozen = frozen and not learned
+        self._learned = learned if frozen else None  # None: all of it
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).reshape(1, -1, 1, 1))
         if frozen:
             self.requires_grad_(False)
-            for block in learnt:
+            for block in learned:
                 block.requires_grad_(True)
             self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        if self._learnt is None:
+        if self._learned is None:
             return super().train(mode)
         super().train(False)
-        for block in self._learnt:
+        for block in self._learned:
             block.train(mode)
         return self
 
@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         return self.trunk((pixels - self.mean) / self.std)
 
     def feature_shape(self, spec: InputSpec) -> tuple[int, int, int]:
-        """(C', h, w) for images of `spec`, found by running one. Raises BadBackbone if they do not fit."""
+        """(C', h, w) for images of `spec`, found by running a blank one. Raises BadBackbone if that fails."""
         training = self.training
         self.eval()
         try:
@@ -84,7 +84,9 @@ class Head(nn.Sequential):
     def __init__(self, feature_shape: tuple[int, int, int], *, class_count: int, reduction: int) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
-            raise BadBackbone(f"feature map is {height} x {width}, the head needs 2 x 2; use a larger image size")
+            raise BadBackbone(
+                f"the feature map is {height} x {width}, but the head needs 2 x 2; use a larger image size"
+            )
         narrow = channels // reduction
         first, second = HIDDEN
         super().__init__(
@@ -106,8 +108,8 @@ class Head(nn.Sequential):
 class HeadEnsemble(nn.Module):
     """Several heads on one feature map (N, C, h, w): the logarithm of the mean of their probabilities, (N, K).
 
-    Those are logits as any other: their softmax is the mean itself, and a temperature can divide them. Each head is
-    trained by itself, from a seed and an order of batches of its own (`Classifier.parts`).
+    The result behaves like any logits: its softmax is that mean, and a temperature can divide it. Each head is trained
+    separately, with its own seed and order of batches (`Classifier.parts`).
 
     >>> def always(*probabilities):
     ...     head = nn.Linear(1, 2)
@@ -136,7 +138,7 @@ class Classifier(nn.Module):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """What is trained, one fit each: the heads on a frozen backbone, else the classifier itself."""
+        """The modules to train, one fit each: the heads on a frozen backbone, else the whole classifier."""
         if not self.backbone.frozen:
             return (self,)
         return tuple(self.head.heads) if isinstance(self.head, HeadEnsemble) else (self.head,)
@@ -157,29 +159,29 @@ def build_classifier(
     heads: int = 1,
     trainable: int | float = 0,
 ) -> Classifier:
-    """A classifier whose unlearnt parts are drawn from `seed` alone: two of one seed are equal, whatever came before.
+    """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
-    `trainable` are the last blocks of a frozen backbone that are trained after all: so many (int), or the share of its
+    `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int), or the share of
     weights that they hold (float).
 
-    Raises what `load_trunk` raises, and BadBackbone for an image size that it does not take or that leaves no 2 x 2
-    feature map, for several heads on a backbone that is not frozen, and for blocks that are not there.
+    Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no 2 x 2 feature map,
+    if several heads have a backbone that is not frozen, or if there are not enough blocks.
     """
     if heads > 1 and (trainable or not frozen):
-        raise BadBackbone(f"{heads} heads need a frozen backbone, which they share; train one head, or freeze it")
+        raise BadBackbone(f"{heads} heads share a frozen backbone; train one head, or freeze the backbone")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = Backbone(load_trunk(backbone, weights), frozen=frozen, trainable=trainable)
         shape = body.feature_shape(spec)
         drawn: list[Head] = []
         for head_seed in head_seeds(seed, heads):
-            torch.manual_seed(head_seed)  # again: how much a trunk draws must not change the head
+            torch.manual_seed(head_seed)  # again, so the head does not depend on how much the trunk drew
             drawn.append(Head(shape, class_count=class_count, reduction=reduction))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))
 
 
 def head_seeds(seed: int, heads: int) -> tuple[int, ...]:
-    """The seed of each head's weights and batches: `seed` itself for one head, 1000 `seed` + i for several.
+    """The seed for weights and batches of each head: `seed` for a single head, 1000 `seed` + i for several.
 
     >>> head_seeds(7, 1), head_seeds(7, 3)
     ((7,), (7000, 7001, 7002))

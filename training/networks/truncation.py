@@ -1,8 +1,8 @@
-"""A classifier cut behind its last feature map: how torchvision's networks lose their pooling and classifier.
+"""Truncate torchvision's networks after the last feature map, which removes pooling and classifier.
 
-The network is traced, run once, and ended at the last value of four dimensions that is more than one pixel wide and
-made before the classifier. So DenseNet keeps the ReLU that it applies outside its layers, and nothing has to be known
-by name of how a network is built.
+The network is traced and run once. It then ends at the last four-dimensional value before the classifier that is more
+than one pixel wide. This needs no knowledge of how a particular network is built, and DenseNet keeps the ReLU that it
+applies outside its layers.
 """
 
 import torch
@@ -11,14 +11,14 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from training.errors import BadBackbone
 
-SIDE = 224  # of the image that is run through
+SIDE = 224  # of the image for tracing
 CLASSIFIERS = ("classifier", "fc", "head", "heads", "AuxLogits", "aux1", "aux2", "avgpool")
 
 
-def cut_classifier(model: nn.Module, name: str) -> nn.Module:
+def truncate(model: nn.Module, name: str) -> nn.Module:
     """`model` from a normalized image (N, 3, H, W) to its last feature map (N, C, h, w); weights are shared.
 
-    Raises BadBackbone where there is no such map, or the network cannot be traced.
+    Raises BadBackbone if there is no such map or the network cannot be traced.
     """
     model.eval()
     try:
@@ -26,10 +26,12 @@ def cut_classifier(model: nn.Module, name: str) -> nn.Module:
         with torch.inference_mode():
             ShapeProp(traced).propagate(torch.zeros(1, 3, SIDE, SIDE))
     except (fx.proxy.TraceError, RuntimeError, TypeError, AssertionError) as error:
-        raise BadBackbone(f"torchvision's {name} cannot be cut ({error}); take timm's network of this kind") from error
+        raise BadBackbone(
+            f"torchvision's {name} cannot be truncated ({error}); use the timm network of this kind"
+        ) from error
     maps = [node for node in traced.graph.nodes if _is_feature_map(node)]
     if not maps or maps[-1].target == "conv_proj":  # a transformer's patches, before any block
-        raise BadBackbone(f"torchvision's {name} has no feature map before its classifier; take timm's network")
+        raise BadBackbone(f"torchvision's {name} has no feature map before its classifier; use the timm network")
     return _ended(traced, maps[-1])
 
 

@@ -1,4 +1,4 @@
-"""Weights in files: timm's and our own .safetensors, torchvision's .pth. Nothing but tensors is ever unpickled."""
+"""Weights in files: .safetensors of timm and Candor, .pth of torchvision. Only tensors are unpickled."""
 
 import pickle
 import re
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from training.errors import BadWeights, WeightsNotFound
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-# DenseNet's published files still have the names of an older torchvision: `norm.1` for `norm1`.
+# The published files of DenseNet have the names of an older torchvision: `norm.1` for `norm1`.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$")
 
 
 def find_file(name: str, folder: Path) -> Path | None:
-    """The weights file of model `name` in `folder`: NAME.safetensors, or as torchvision publishes it, NAME-HASH.pth."""
+    """The weights file of model `name` in `folder`: NAME.safetensors, or NAME-HASH.pth as torchvision publishes it."""
     for suffix in SUFFIXES:
         if (folder / f"{name}{suffix}").is_file():
             return folder / f"{name}{suffix}"
@@ -27,9 +27,9 @@ def find_file(name: str, folder: Path) -> Path | None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill `model` from the file at `path`, every tensor of it.
+    """Load every tensor of `model` from the file at `path`.
 
-    Raises WeightsNotFound for no file, BadWeights for one that does not fit or holds more than tensors.
+    Raises WeightsNotFound if there is no file, BadWeights if it does not fit or contains more than tensors.
     """
     if not path.is_file():
         raise WeightsNotFound(f"no weights file at {path}; give the path of a .safetensors or .pth file, or `hub`")
@@ -43,7 +43,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name. A checkpoint that wraps them in `state_dict` or `model` is opened."""
+    """The tensors of a file by name, also from a checkpoint that wraps them in `state_dict` or `model`."""
     if path.suffix == ".safetensors":
         return load_file(path)
     content = torch.load(path, map_location="cpu", weights_only=True)

@@ -71,10 +71,10 @@ def weighted_mmce(conf: Floats, right: Floats, **_: object) -> float:
 
 
 def soft_ece(conf: Floats, right: Floats, **_: object) -> float:
-    centres = (np.arange(15) + 0.5) / 15
+    centers = (np.arange(15) + 0.5) / 15
     size, error = np.zeros(15), np.zeros(15)
     for p, c in zip(conf, right, strict=True):
-        belonging = np.exp(-((p - centres) ** 2) / 0.01)
+        belonging = np.exp(-((p - centers) ** 2) / 0.01)
         belonging /= belonging.sum()
         size += belonging
         error += belonging * (p - c)

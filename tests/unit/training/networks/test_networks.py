@@ -22,7 +22,7 @@ from training.features.transform import UNCHANGED
 from training.networks import backbones
 from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
 from training.networks.classifier import Backbone, Classifier, Head, build_classifier, head_seeds
-from training.networks.truncation import cut_classifier
+from training.networks.truncation import truncate
 from training.networks.weight_files import read_tensors
 
 SPEC = InputSpec(channels=1, height=32, width=32, resize="stretch")
@@ -68,8 +68,8 @@ class TestBackbone:
         before = network.backbone.trunk.state_dict() | {}
         before = {name: each.clone() for name, each in before.items()}
         network(images(4)).sum().backward()
-        learnt = {name for name, each in network.backbone.trunk.named_parameters() if each.grad is not None}
-        assert learnt == {"6.weight", "7.weight", "7.bias"}
+        learned = {name for name, each in network.backbone.trunk.named_parameters() if each.grad is not None}
+        assert learned == {"6.weight", "7.weight", "7.bias"}
         drifted = {
             name for name, each in network.backbone.trunk.state_dict().items() if not torch.equal(each, before[name])
         }
@@ -187,7 +187,7 @@ class TestWeights:
         torch.manual_seed(0)
         whole = torchvision.models.resnet18(weights=None).eval()
         image = torch.rand(2, 3, 96, 96)
-        pooled = whole.fc(cut_classifier(whole, "resnet18")(image).mean(dim=(2, 3)))
+        pooled = whole.fc(truncate(whole, "resnet18")(image).mean(dim=(2, 3)))
         torch.testing.assert_close(pooled, whole(image))
 
     def test_tokens_become_a_map(self) -> None:
@@ -334,7 +334,7 @@ class TestFeatureCache:
 
     def test_views_are_kept_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
         cache = self.cache(tmp_path, dataset)
-        plain, first, second = (cache.read("train", change=each) for each in (UNCHANGED, view_of(1), view_of(2)))
+        plain, first, second = (cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2)))
         assert sorted(path.name for path in cache.folder.iterdir()) == [
             "train-view-1.npy",
             "train-view-2.npy",
