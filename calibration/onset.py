@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration.bins import FloatArray
-from calibration.drift import Direction
+from calibration.drift_state import Direction
 
 SHIFTS = np.array([0.2, 0.4, 0.6, 0.8, 1.2, 1.6, 2.4, 3.2])
 _CLIP = 1e-6

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.monitoring.streams import SHAPES, labels
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from calibration.onset import onset
 
 

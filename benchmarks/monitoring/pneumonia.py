@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from calibration.metrics import top_label
 from calibration.onset import onset
 from calibration.temperature import apply_temperature, fit_temperature

@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.monitoring.streams import TWO_CLASSES, labels
 from calibration.bins import BinSums
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from calibration.metrics import ece, noise_floor
 from monitoring.findings.selection import post_stratified_ece
 

@@ -11,7 +11,8 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.bins import bin_index
-from calibration.drift import DriftDetector, LabelStream
+from calibration.drift import DriftDetector
+from calibration.drift_state import LabelStream
 from calibration.onset import onset
 from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations

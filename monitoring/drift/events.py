@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from calibration.drift import DriftSettings
+from calibration.drift_state import DriftSettings
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import monitor_event
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from calibration.drift import DriftDetector, DriftSettings, DriftState, StateOutdated
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings, DriftState, StateOutdated
 from monitoring.drift import alarm, events
 from monitoring.drift.events import (
     ACKNOWLEDGED,

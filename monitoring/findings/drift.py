@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from calibration.drift import DIRECTIONS, DriftDetector
+from calibration.drift import DriftDetector
+from calibration.drift_state import DIRECTIONS
 from monitoring.drift import events, watch
 from monitoring.drift.alarm import stream_name
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from calibration.drift import DriftSettings
+from calibration.drift_state import DriftSettings
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.routing import BaseRoute
 
-from calibration.drift import DriftSettings
+from calibration.drift_state import DriftSettings
 from monitoring.api.endpoint import routes_of
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy

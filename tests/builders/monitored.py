@@ -10,7 +10,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from calibration.bins import BinSums
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.feedback import FeedbackItem, FeedbackPolicy

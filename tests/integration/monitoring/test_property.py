@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from monitoring.feedback import FeedbackItem
 from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums

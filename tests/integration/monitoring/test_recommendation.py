@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift import DriftSettings
+from calibration.drift_state import DriftSettings
 from monitoring.errors import ModelUnknown
 from monitoring.findings.status import Status
 from monitoring.findings.timeline import read_timeline

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from calibration.drift import DriftSettings
+from calibration.drift_state import DriftSettings
 from calibration.measures import Measures
 from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
 from monitoring.findings.status import Status

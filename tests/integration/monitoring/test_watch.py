@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from monitoring.drift import events, watch
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state

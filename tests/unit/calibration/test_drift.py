@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.drift import LOG_ODDS_SHIFTS, DriftDetector, DriftSettings, DriftState, LabelStream, StateOutdated
+from calibration.bets import LOG_ODDS_SHIFTS
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings, DriftState, LabelStream, StateOutdated
 
 SHIFTS = (0.1, 0.2, 0.4, 0.8, 1.6)
 streams = st.lists(st.tuples(st.floats(0.001, 0.999), st.booleans()), min_size=1, max_size=40)

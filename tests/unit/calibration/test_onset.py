@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.drift import DriftDetector, DriftSettings
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
 from calibration.onset import SHIFTS, onset
 
 streams = st.lists(st.tuples(st.floats(0.01, 0.99), st.booleans()), min_size=1, max_size=25)
