@@ -1,0 +1,78 @@
+"""The tutorials, run as they stand: every command succeeds, and the ledger then shows what the page says."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+PRINTED = "8080"
+SENDING = re.compile(r"^candor (feedback|predictions) ", re.MULTILINE)
+
+
+def script(page: str, port: int) -> str:
+    """The bash and Python blocks of the page, in their order, as one shell script; servers end with it."""
+    parts = ["trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    for language, title, body in re.findall(r'^```(bash|python)(?: title="(.*?)")?\n(.*?)^```$', page, re.M | re.S):
+        start = "" if language == "bash" else f"cat > {title} <<'PYTHON'\n" if title else "python - <<'PYTHON'\n"
+        parts.append(start + body + ("PYTHON" if start else ""))
+    whole = "\n".join(parts).replace(PRINTED, str(port))
+    return SENDING.sub(rf"candor \1 --url http://127.0.0.1:{port} ", whole)  # their default is the printed port
+
+
+def run(name: str, folder: Path) -> str:
+    """Run a tutorial in `folder` with a free port; returns what it printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["PYTHONPATH"] = str(TUTORIALS.parents[1])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script((TUTORIALS / name).read_text(), port)],
+        cwd=folder,
+        env=environment | {"HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def report(folder: Path, *arguments: str) -> Any:
+    command = [sys.executable, "-m", "candor", "report", *arguments, "--json"]
+    environment = os.environ | {"PYTHONPATH": str(TUTORIALS.parents[1])}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_loop_is_closed(tmp_path: Path) -> None:
+    printed = run("close-the-loop.md", tmp_path)
+    drifted, elsewhere, later = (
+        report(tmp_path, "digits", *chosen)
+        for chosen in (("--version", "1"), ("--version", "1", "--window", "last:359"), ("--version", "2"))
+    )
+    assert (drifted["drift"]["active"], drifted["drift"]["direction"]) == (True, "over")
+    assert drifted["drift"]["alarm_label"] > 359, "no alarm on the images of the place that the model was made for"
+    assert later["measures"]["ece"] < elsewhere["measures"]["ece"]
+    assert "recalibrate digits" in printed
+    assert (tmp_path / "model_store/models/digits/production").read_text().strip() == "1"
+
+
+def test_another_model_is_watched(tmp_path: Path) -> None:
+    run("watch-another-model.md", tmp_path)
+    found = report(tmp_path, "retina")
+    (alarm,) = (event["detail"] for event in found["history"] if event["kind"] == "alarm")
+    assert alarm["direction"] == "over"
+    assert alarm["since"]["lower"] <= 1_500 <= alarm["since"]["upper"]
+    assert not found["drift"]["active"], "it was acknowledged"
