@@ -83,7 +83,7 @@ def commands(text: str) -> Iterator[str]:
     """The command lines of `candor` in code blocks and code spans, without what is not ours (pipes, comments)."""
     for found in re.findall(r"^(?: {4,}|.*?[=$] ?|)(candor [a-z][^#|>&\n`]*)$|`(candor [a-z][^`|]*)`", text, re.M):
         command = " ".join("".join(found).split("#")[0].split("&")[0].split())
-        if re.match(r"candor [a-z]+( |$)", command):
+        if re.match(r"candor [a-z]+( |$)", command) and "..." not in command:
             yield command
 
 
