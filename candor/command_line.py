@@ -50,15 +50,17 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ForeignCalibration as error:  # before the errors of the rooms, which cannot be imported then
-        _fail(error)
+        _fail(str(error))
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise
-        _fail(error)
+        from candor.terminal.errors import sentence
+
+        _fail(sentence(error))
 
 
-def _fail(error: Exception) -> NoReturn:
-    print(f"candor: {error}", file=sys.stderr)  # noqa: T201
+def _fail(sentence: str) -> NoReturn:
+    print(f"candor: {sentence}", file=sys.stderr)  # noqa: T201
     sys.exit(1)
 
 

@@ -149,5 +149,7 @@ def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
 
 
 def _sentence(location: tuple[int | str, ...], message: str, value: object) -> str:
+    if not location:  # a finding about all settings, already a sentence
+        return message.removeprefix("Value error, ")
     name = ".".join(str(part) for part in location)
     return f"setting {name} ({PREFIX}{name.upper()}): got {value!r}; {message[:1].lower()}{message[1:]}"

@@ -59,7 +59,7 @@ def predict(
             answer = {"image": str(path)} | classify(path)
         except (ImageError, ServerRefused, OSError) as error:
             refused += 1
-            answer = {"image": str(path), "error": str(error)}
+            answer = {"image": str(path), "error": _reason(error)}
         answers.append(answer)
         if json_out:
             continue
@@ -71,6 +71,11 @@ def predict(
     if json_out:
         print_json(answers)
     raise typer.Exit(1 if refused else 0)
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong without the file's name, which is printed in front of it."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _bundle_classifier(folder: str | None) -> Callable[[Path], dict[str, Any]]:

@@ -144,10 +144,8 @@ def _show_losses() -> None:
     from candor.terminal.tables import table
     from training.losses import loss_table
 
-    grid = table("Losses; join several with +, as in dca+mixup", ("name", "title", "source", "options"), loss_table())
-    for column in grid.columns:
-        column.justify, column.no_wrap = "left", False
-    stdout.print(grid)
+    columns = ("name", "title", "source", "options")
+    stdout.print(table("Losses; join several with +, as in dca+mixup", columns, loss_table(), text=columns))
 
 
 def _numbers(options: list[str]) -> dict[str, float]:

@@ -26,4 +26,4 @@ def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
         ]
         for entry in entries
     ]
-    return table("Models", COLUMNS, rows)
+    return table("Models", COLUMNS, rows, text=("measured on",))

@@ -72,4 +72,4 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
     ]
     columns = ("", "n", "accuracy", "gap", "95 % interval", "")
-    return ["\n", table("Slices, worst first", columns, rows), _NOTE] if rows else []
+    return ["", table("Slices, worst first", columns, rows), _NOTE] if rows else []

@@ -1,16 +1,17 @@
 """The look of every table, and how its figures are written."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.table import Table
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table with text on the left in its first column and figures on the right in the others."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = ()) -> Table:
+    """Return a table of figures whose first column names the rows; the columns in `text` are wrapped, not cut."""
     grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        wraps = column in text
+        grid.add_column(column, justify="left" if index == 0 or wraps else "right", no_wrap=not wraps)
     for row in rows:
         grid.add_row(*row)
     return grid

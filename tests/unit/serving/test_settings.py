@@ -40,7 +40,7 @@ def test_an_override_comes_before_the_environment_and_none_does_not(monkeypatch:
 
 def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDOR_MAX_BATHC", "8")
-    with pytest.raises(SettingsError, match=r"CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"):
+    with pytest.raises(SettingsError, match=r"^CANDOR_MAX_BATHC is set .* did you mean CANDOR_MAX_BATCH\?"):
         load_settings()
 
 

@@ -1,0 +1,49 @@
+"""What the command line prints: text is never taken for markup, long text is wrapped, errors are one sentence."""
+
+import httpx
+import pytest
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from candor.terminal.catalog import catalog_table
+from candor.terminal.console import stdout
+from candor.terminal.errors import sentence
+from candor.terminal.tables import figure, interval, table
+from model_store.catalog import CatalogEntry
+
+
+def test_text_in_brackets_is_printed_as_it_is() -> None:
+    with stdout.capture() as printed:
+        stdout.print("classes [bold] and [/red]")
+        stdout.print(table("[x]", ("[dim]", "n"), [["tag:site=[b]", "1"]]))
+    for text in ("classes [bold] and [/red]", "[x]", "[dim]", "tag:site=[b]"):
+        assert text in printed.get()
+
+
+def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:
+    entry = CatalogEntry("lung", 12, True, temperature=1.234, ece=0.021, noise_floor=0.02, reference="word " * 30)
+    console = Console(width=100, markup=False)
+    with console.capture() as printed:
+        console.print(catalog_table([entry]))
+    assert "…" not in printed.get()
+    assert printed.get().count("word") == 30
+
+
+def test_what_is_not_a_number_is_a_dash() -> None:
+    assert (figure(float("nan")), figure(None), interval(None, 0.5)) == ("-", "-", "[-, 0.500]")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), "a.csv: No such file or directory"),
+        (ValueError("as it is"), "as it is"),
+        (OperationalError("SELECT 1", {}, Exception("disk full")), "the ledger's database failed: disk full"),
+        (
+            httpx.ConnectError("refused", request=httpx.Request("GET", "http://host:1/models")),
+            "no answer from http://host:1/models: refused; check the address, and that the server is running",
+        ),
+    ],
+)
+def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: str) -> None:
+    assert sentence(error) == said
