@@ -73,13 +73,19 @@ def _cancellation(measures: Measures) -> str:
 
 
 def _finding(measures: Measures) -> str:
-    gap = measures.signed_gap
-    low, high = sorted(
-        (measures.signed_gap_lower * math.copysign(1, gap), measures.signed_gap_upper * math.copysign(1, gap))
-    )
-    verb = "exceeds" if gap >= 0 else "falls short of"
     return (
-        f"In {counted(measures.n, 'labeled answer')}, confidence {verb} accuracy by {100 * abs(gap):.1f} percentage "
-        f"points (95 % interval {100 * low:.1f} to {100 * high:.1f}). The model was on average "
+        f"In {counted(measures.n, 'labeled answer')}, confidence {_difference(measures)}. The model was on average "
         f"{percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the time."
     )
+
+
+def _difference(measures: Measures) -> str:
+    values = (measures.signed_gap, measures.signed_gap_lower, measures.signed_gap_upper)
+    gap, lower, upper = (round(100 * value, 1) for value in values)
+    if gap == 0:
+        return f"equals accuracy to within 0.1 percentage points (95 % interval {lower:.1f} to {upper:.1f})"
+    if gap < 0:
+        return (
+            f"falls short of accuracy by {-gap:.1f} percentage points (95 % interval {0.0 - upper:.1f} to {-lower:.1f})"
+        )
+    return f"exceeds accuracy by {gap:.1f} percentage points (95 % interval {lower + 0.0:.1f} to {upper:.1f})"

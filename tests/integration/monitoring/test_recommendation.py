@@ -1,6 +1,7 @@
 """Should I be worried: the words, whatever the ledger holds; and the history in sentences."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -65,11 +66,23 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         assert f"The alarm was raised at label {bad.drift.alarm_label}, in " in first
         assert f"The drift began around label {since['label']} (95 % interval {since['lower']} to " in first
         assert "on an answer served on" in first
-        assert any(
-            f"candor recalibrate pneumonia --last {400 - since['label'] + 1}" in line
-            for line in recommendation.what_to_do
+        assert recommendation.what_to_do == (
+            f"Find out what changed around label {since['label']}: device, protocol, ward, patients or software.",
+            "Accuracy fell, and recalibration corrects confidence, not answers. If accuracy is now too low, roll back "
+            "(`candor promote pneumonia VERSION`) or retrain.",
+            f"Recalibrate on the labels since then: `candor recalibrate pneumonia --last {400 - since['label'] + 1}`, "
+            "then `candor promote pneumonia VERSION`.",
+            "Or fix the cause and acknowledge the alarm with a note (`POST /calibration/pneumonia/acknowledge`); the "
+            "watch then starts again.",
         )
-        assert any("Accuracy fell" in line for line in recommendation.what_to_do)
+        assert any(
+            re.fullmatch(
+                r'In answers of "normal", confidence exceeds accuracy by \d+\.\d points \(\d+ labels\): at least '
+                r"\d+\.\d points after correcting for 2 comparisons\.",
+                line,
+            )
+            for line in recommendation.evidence
+        )
         assert bad.drift.streams[0].direction == "over"
         assert sum(stream.share for stream in bad.drift.streams) <= 1 + 1e-9
         json.dumps(bad.as_dict(), allow_nan=False)

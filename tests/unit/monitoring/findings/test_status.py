@@ -3,7 +3,19 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
+from monitoring.findings.drift import Drift
 from monitoring.findings.status import Status, assess
+
+DRIFT = Drift(
+    log_evalue=12.0,
+    log_threshold=11.5,
+    active=True,
+    direction="over",
+    labels=700,
+    alarm_label=686,
+    average_run_length=100_000,
+    tolerance=0.01,
+)
 
 
 def measures(n: int, accuracy: float, confidence: float) -> Measures:
@@ -27,6 +39,25 @@ def test_chance_is_no_finding_and_few_labels_are_early() -> None:
     assert assess(measures(1000, 0.8, 0.81)).status is Status.OK
     assert assess(measures(99, 0.8, 0.99)).status is Status.EARLY
     assert assess(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer, confidence")
+
+
+def test_a_quality_manager_can_act_on_each_sentence() -> None:
+    """Whole sentences, as a report shows them."""
+    nothing = assess(Measures.from_sums(BinSums.zeros()))
+    assert nothing.sentence == "No answer has a label yet, so the model's confidence cannot be checked."
+    assert assess(measures(200, 0.75, 0.75)).sentence == (
+        "In 200 labeled answers, confidence equals accuracy to within 0.1 percentage points (95 % interval -6.0 to "
+        "6.0). The model was on average 75.0 % confident and right 75.0 % of the time. Chance alone can explain this "
+        "difference."
+    )
+    assert assess(measures(50, 0.8, 0.9)).sentence.endswith(" Fewer than 100 labels are too few to rely on.")
+    assert assess(measures(624, 0.75, 0.85)).sentence.endswith(
+        " This is more than chance explains. The drift alarm is not active; keep labeling."
+    )
+    assert assess(measures(624, 0.75, 0.85), DRIFT).sentence.endswith(
+        " The drift alarm has been active since label 686. A calibrated model raises a false alarm at most once in "
+        "100,000 labels on average. Recalibrate or roll back."
+    )
 
 
 def test_gaps_that_cancel_are_found_by_ece() -> None:

@@ -1,0 +1,43 @@
+"""Every page comes from a template, escaped, and a name that is missing is an error."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from monitoring.pages.formatting import code_marks
+from monitoring.pages.rendering import render
+
+ROOT = Path(__file__).parents[4]
+ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
+
+
+def test_values_are_escaped() -> None:
+    page = render("server.html", models=[("<script>", 1)], endpoints=[("GET", '/"><b>')])
+    assert "<li>&lt;script&gt;, version 1</li>" in page
+    assert '<a href="/&#34;&gt;&lt;b&gt;">/&#34;&gt;&lt;b&gt;</a>' in page
+
+
+def test_code_marks_escape_too() -> None:
+    assert code_marks("`<b>` and <i>") == "<code>&lt;b&gt;</code> and &lt;i&gt;"
+    assert code_marks("one ` alone") == "one ` alone"
+
+
+def test_a_missing_name_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'models' is undefined"):
+        render("server.html")
+
+
+def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
+    templates = Path(str(files("monitoring.pages"))) / "templates"
+    assert [path.name for path in templates.rglob("*.css")] == ["style.css"]
+    styled = [path.name for path in templates.rglob("*.jinja") if "<style" in path.read_text(encoding="utf-8")]
+    assert styled == ["base.html.jinja"]
+    with_html = [
+        str(path.relative_to(ROOT))
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        if "</" in path.read_text(encoding="utf-8")
+    ]
+    assert with_html == ["monitoring/pages/formatting.py"]  # <code>, by Markup.format
