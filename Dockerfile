@@ -1,4 +1,4 @@
-# The serving image: HTTP, ledger and monitor; no torch, no root, no shell needed at run time.
+# The serving image: HTTP server, ledger and monitoring. It has no torch, and needs neither root nor a shell.
 #
 #   docker build -t candor .
 #   docker run -p 8080:8080 -v ./model_store/models:/models:ro -v candor-data:/data candor

@@ -1,41 +1,41 @@
-# Each target works alone on a fresh machine with Python 3.11 or later and make; the virtual environment is set up as needed.
+# Each target works on a fresh machine that has make and Python 3.11 or later; it sets up .venv as needed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
 .PHONY: help install demo check test lint docs bench soak clean
-help:                 ## show this list
+help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
 install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 
-demo: $(VENV)/.installed         ## the main job, end to end (DEMO_ARGS="--once --seed 1" is passed on)
+demo: $(VENV)/.installed         ## run the whole cycle on real images (passes on DEMO_ARGS="--once --seed 1")
 	$(BIN)/candor demo $(DEMO_ARGS)
 
-check: lint           ## lint, types, unit tests and contracts: within 90 s on two cores
+check: lint           ## lint, unit tests and contracts: within 90 s on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
 
-test: $(VENV)/.installed-dev     ## all tests
+test: $(VENV)/.installed-dev     ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term $(TEST_ARGS)
 	$(BIN)/python tests/coverage_floor.py
 
-lint: $(VENV)/.installed-dev     ## format, lint, types, and the arrows between rooms
+lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the imports between packages
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-docs    ## the documentation as a site in build/docs; broken links and anchors are errors
+docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-soak: $(VENV)/.installed-dev     ## kills under load, 100,000 broken requests, ten minutes of storm (some two hours)
+soak: $(VENV)/.installed-dev     ## two hours: kills under load, 100,000 broken requests, a ten-minute request storm
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 	FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_serving_schemathesis.py
 	$(BIN)/python -m benchmarks.serving.storm --minutes 10
 
-bench: $(VENV)/.installed-dev    ## throughput of serving as a ratio to raw ONNX Runtime
+bench: $(VENV)/.installed-dev    ## measure serving throughput as a ratio to raw ONNX Runtime
 	$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)
 
 clean:                ## remove what these targets made
