@@ -5,6 +5,8 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/candor
+COPY requirements/serving.txt ./
+RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r serving.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY calibration calibration
 COPY model_store model_store
@@ -12,7 +14,7 @@ COPY monitoring monitoring
 COPY serving serving
 COPY training training
 COPY candor candor
-RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check ".[postgres]"
+RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home candor \

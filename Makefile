@@ -2,10 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
 DEMO_ARGS ?=
+# torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
+LOCK_EXTRAS := train grpc traces postgres parquet tensorboard torchserve docs dev
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 
 .PHONY: help install demo check test lint docs bench soak clean
 help:                 ## list the targets
+.PHONY: help install demo check test lint docs lock bench soak clean
+help:                 ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
 install: $(VENV)/.installed      ## set up .venv with everything the demo needs
@@ -31,6 +38,12 @@ docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broke
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 soak: $(VENV)/.installed-dev     ## two hours: kills under load, 100,000 broken requests, a ten-minute request storm
+lock: | $(BIN)/uv      ## write requirements/ anew from pyproject.toml (LOCK_ARGS=--upgrade takes newer releases)
+	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt
+	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
+	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
+
+soak: $(VENV)/.installed-dev     ## kills under load, 100,000 broken requests, ten minutes of storm (some two hours)
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 	FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_serving_schemathesis.py
 	$(BIN)/python -m benchmarks.serving.storm --minutes 10
@@ -47,14 +60,17 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[train]"
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
+
+$(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
+	$(PIP) -e ".[train]"
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[train,torchserve,grpc,dev]"
+$(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.installed
+	$(PIP) -e ".[train,torchserve,grpc,dev]"
 	@touch $@
 
-$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -e ".[docs]"
+$(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt $(VENV)/.installed
+	$(PIP) -e ".[docs]"
 	@touch $@

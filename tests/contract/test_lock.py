@@ -1,0 +1,63 @@
+"""The lock in requirements/ holds what pyproject.toml asks for, and names no package index. Offline."""
+
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ELSEWHERE = {"gpu", "bench"}  # extras for an environment of their own
+UNPINNED = {"torch", "torchvision"}  # a machine takes the build that it can use
+EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ELSEWHERE}
+
+
+def pins(file: str) -> dict[str, list[Requirement]]:
+    """The pinned requirements of each package, by its canonical name."""
+    found = defaultdict(list)
+    for line in (LOCK / file).read_text().splitlines():
+        if line and not line.startswith((" ", "#")):
+            pin = Requirement(line.removesuffix("\\"))
+            found[canonicalize_name(pin.name)].append(pin)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [
+        ("constraints.txt", [*PROJECT["dependencies"], *(each for needs in EXTRAS.values() for each in needs)]),
+        ("serving.txt", [*PROJECT["dependencies"], *EXTRAS["postgres"]]),
+    ],
+)
+def test_every_dependency_is_pinned_within_its_range(file: str, asked: list[str]) -> None:
+    pinned = pins(file)
+    for requirement in map(Requirement, asked):
+        name = canonicalize_name(requirement.name)
+        if name in UNPINNED:
+            assert name not in pinned
+            continue
+        assert pinned[name], f"{name} is not in requirements/{file}; run: make lock"
+        for pin in pinned[name]:
+            version = str(pin.specifier).removeprefix("==")
+            assert requirement.specifier.contains(version, prereleases=True), f"{pin} is not {requirement}: make lock"
+
+
+def test_both_files_agree() -> None:
+    wide = pins("constraints.txt")
+    for name, narrow in pins("serving.txt").items():
+        assert {str(pin.specifier) for pin in narrow} <= {str(pin.specifier) for pin in wide[name]}
+
+
+def test_the_lock_names_no_index_and_hashes_what_a_server_installs() -> None:
+    for path in LOCK.glob("*.txt"):
+        assert "://" not in path.read_text()
+        assert "--index" not in path.read_text()
+        assert "--find-links" not in path.read_text()
+    text = (LOCK / "serving.txt").read_text()
+    pinned = sum(len(each) for each in pins("serving.txt").values())
+    assert sum(line.endswith("\\") and "==" in line for line in text.splitlines()) == pinned
+    assert text.count("--hash=sha256:") >= pinned
