@@ -6,13 +6,14 @@ from typing import Any
 
 from docs.generators.markdown import table
 from serving.openapi.document import document
+from serving.process.server import ENDPOINTS
 
 Json = dict[str, Any]
 
 
 def routes() -> str:
     """One section for each tag, one entry for each operation; then the schemas that they name."""
-    described = document(version("candor"))
+    described = document(ENDPOINTS, version=version("candor"))
     by_tag: dict[str, list[str]] = {}
     for path, operations in described["paths"].items():
         for method, operation in operations.items():

@@ -1,10 +1,11 @@
 """An operation of the API, declared once: its route, the token's scope that it needs, and its description.
 
-Routers mount `Endpoint.route`; serving.openapi describes the same declarations.
+Each room has a table of endpoints whose handlers are methods of its classes. `bind` gives them the instances, routers
+mount them (`routes_of`), and serving.openapi describes them.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -16,7 +17,7 @@ from monitoring.api.json_body import encode
 
 JSON: Final = "application/json"
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
-Handler: TypeAlias = Callable[[Request], Awaitable[Any]]
+Handler: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 class ErrorBody(Struct, frozen=True):
@@ -41,14 +42,15 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
-        handler: returns a Response, or a value that is sent as JSON; its return annotation is the type of the answer.
+        handler: takes the request, returns a Response or a value that is sent as JSON; its return annotation is the
+            type of the answer.
         scope: what a token must grant; None where no token is needed.
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, where it is not the JSON of what `handler` returns.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
-        mounted: whether a router mounts it; what answers the others comes before the router.
+        mounted: whether a router mounts it; the hot route is answered before the router.
     """
 
     method: Literal["GET", "POST"]
@@ -74,6 +76,18 @@ class Endpoint:
             return answered if isinstance(answered, Response) else as_json(answered)
 
         return Route(self.path, answer, methods=[self.method])
+
+
+def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
+    """The endpoints with methods of `owners` as handlers. Raises KeyError where a handler's owner is missing."""
+    by_class = {type(owner).__qualname__: owner for owner in owners}
+
+    def bound(handler: Handler) -> Handler:
+        of_class, _, name = handler.__qualname__.rpartition(".")
+        method: Handler = getattr(by_class[of_class], name)
+        return method
+
+    return [replace(each, handler=bound(each.handler)) if each.mounted else each for each in endpoints]
 
 
 def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:

@@ -1,9 +1,10 @@
 """The drift detector's state in a report: the evidence, where it lies, its direction, and the active alarm."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from sqlalchemy import Connection
 
 from calibration.drift import DriftDetector
@@ -45,7 +46,7 @@ class Drift:
     tolerance: float
     audit: bool = False
     streams: tuple[StreamEvidence, ...] = ()
-    alarm: dict[str, Any] | None = None
+    alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
 
 
 def find_drift(connection: Connection, calibration_id: int, history: list[events.Event]) -> Drift | None:

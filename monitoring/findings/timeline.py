@@ -1,8 +1,9 @@
 """A model's history over all its versions, in sentences, newest last."""
 
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
+from msgspec import Meta
 from sqlalchemy import Connection
 
 from monitoring.drift import events
@@ -22,7 +23,7 @@ class TimelineEntry(TypedDict):
     at: str
     sentence: str
     feedback_id: int
-    detail: dict[str, Any]
+    detail: Annotated[dict[str, Any], Meta(description="depends on the kind, and on the release that wrote it")]
 
 
 class VersionedEntry(TimelineEntry):

@@ -7,10 +7,9 @@ of errors). The ledger is read, and bodies are parsed, off the event loop.
 from typing import Annotated, Final
 
 from msgspec import Meta
-from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitoring.api.endpoint import JSON, Endpoint, Parameter
+from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.errors import (
     AnswersSpooled,
     BodyMalformed,
@@ -44,7 +43,7 @@ from monitoring.routes.logged_predictions import LogRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.tables import CSV, NDJSON
 
-__all__ = ["Production", "endpoints", "metrics_endpoint"]
+__all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
 _BODY = (BodyTooLarge, BodyStalled, BodyMalformed)
 _WRITES = (RecorderClosed, SQLAlchemyError)
@@ -61,164 +60,155 @@ _WINDOW: Final = Parameter(
 )
 
 
+_INTAKE: Final = (
+    Endpoint(
+        method="POST",
+        path="/feedback",
+        handler=FeedbackRoutes.post,
+        tag="feedback",
+        summary="True labels of answers: one, a list, or a table of any length. Sending the same again is safe.",
+        scope="feedback",
+        takes={JSON: Label | Annotated[list[Label], _ListLength], NDJSON: Label, CSV: str},
+        otherwise={422: LabelsRejected},
+        refuses=(
+            *(*_BODY, *_WRITES, AnswersSpooled, PendingFull),
+            *(FeedbackInvalid, LabelUnknown, ModelUnknown, TableInvalid),
+        ),
+    ),
+    Endpoint(
+        method="POST",
+        path="/models-log",
+        handler=LogRoutes.declare,
+        tag="predictions from elsewhere",
+        summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
+        scope="admin",
+        takes={JSON: LoggedModel},
+        refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelsFull, *_WRITES),
+    ),
+    Endpoint(
+        method="POST",
+        path="/predictions-log",
+        handler=LogRoutes.post,
+        tag="predictions from elsewhere",
+        summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
+        scope="predict",
+        takes={
+            JSON: LoggedPrediction | Annotated[list[LoggedPrediction], _ListLength],
+            NDJSON: LoggedPrediction,
+            CSV: str,
+        },
+        otherwise={422: LoggedPredictionsRejected},
+        parameters=(
+            Parameter("model", "query", str, "for items that name none"),
+            Parameter("version", "query", _VERSION, "for items that name none; the newest if left out"),
+        ),
+        refuses=(
+            *(*_BODY, *_WRITES, AnswersSpooled),
+            *(LabelUnknown, ModelUnknown, PredictionDiffers, PredictionInvalid, TableInvalid),
+        ),
+    ),
+)
+_ALARMS: Final = tuple(
+    Endpoint(
+        method="POST",
+        path=f"/calibration/{{model}}/{verb}",
+        handler=handler,
+        tag="calibration",
+        summary=summary,
+        scope="admin",
+        takes={JSON: AlarmNote},
+        body_optional=True,
+        parameters=(_OF_VERSION,),
+        refuses=(*_BODY, FeedbackInvalid, ModelUnknown, QueryInvalid, *_WRITES),
+    )
+    for verb, handler, summary in (
+        ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
+        ("reset", AlarmRoutes.reset, "Restart the drift watch without an alarm, for example after a planned change."),
+    )
+)
+_REPORTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/calibration",
+        handler=ReportRoutes.summaries,
+        tag="calibration",
+        summary="Every model's report without its bins, slices and history.",
+        refuses=(SQLAlchemyError,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/calibration/{model}",
+        handler=ReportRoutes.report,
+        tag="calibration",
+        summary="How calibrated a model is on what it served.",
+        parameters=(_OF_VERSION, _WINDOW),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="GET",
+        path="/calibration/{model}/slices",
+        handler=ReportRoutes.slices,
+        tag="calibration",
+        summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
+        parameters=(_OF_VERSION, _WINDOW),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="GET",
+        path="/calibration/{model}/history",
+        handler=ReportRoutes.history,
+        tag="calibration",
+        summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
+        parameters=(Parameter("version", "query", _VERSION, "a version; all if left out"),),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="GET",
+        path="/calibration/{model}/page",
+        handler=ReportRoutes.page,
+        tag="calibration",
+        summary="The report as a page, with a chart day by day and the versions side by side.",
+        gives=_HTML,
+        parameters=(_OF_VERSION, _WINDOW),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="GET",
+        path="/",
+        handler=ReportRoutes.index,
+        tag="pages",
+        summary="All models at a glance.",
+        gives=_HTML,
+        refuses=(SQLAlchemyError,),
+    ),
+)
+METRICS: Final = Endpoint(
+    method="GET",
+    path="/metrics",
+    handler=MetricsRoute.get,
+    tag="metrics",
+    summary="Metrics as Prometheus text, or OpenMetrics if asked for.",
+    gives={"text/plain": str, "application/openmetrics-text": str},
+    refuses=(SQLAlchemyError,),
+)
+ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, METRICS)
+
+
 def endpoints(
     recorder: Recorder, ledger: Ledger, metrics: MonitorMetrics, *, production: Production | None = None
 ) -> list[Endpoint]:
-    """The endpoints of monitoring. Call it once, because it registers the ledger's gauges with the metrics' registry.
+    """The endpoints with their handlers. Call it once, because it registers the ledger's gauges with the registry.
 
     `production` names the version that a report is about when the request names none. Without it, or when it returns
     None, that is the version registered last.
     """
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
-    return [
-        *_intake(FeedbackRoutes(recorder), LogRoutes(recorder)),
-        *_alarms(AlarmRoutes(recorder)),
-        *_reports(ReportRoutes(ledger, production or (lambda model: None))),
-        metrics_endpoint(metrics.registry),
-    ]
-
-
-def metrics_endpoint(registry: CollectorRegistry) -> Endpoint:
-    """GET /metrics, also for a server without a ledger."""
-    return Endpoint(
-        method="GET",
-        path="/metrics",
-        handler=MetricsRoute(registry).get,
-        tag="metrics",
-        summary="Metrics as Prometheus text, or OpenMetrics if asked for.",
-        gives={"text/plain": str, "application/openmetrics-text": str},
-        refuses=(SQLAlchemyError,),
+    return bind(
+        ENDPOINTS,
+        FeedbackRoutes(recorder),
+        LogRoutes(recorder),
+        AlarmRoutes(recorder),
+        ReportRoutes(ledger, production or (lambda model: None)),
+        MetricsRoute(metrics.registry),
     )
-
-
-def _intake(feedback: FeedbackRoutes, log: LogRoutes) -> list[Endpoint]:
-    return [
-        Endpoint(
-            method="POST",
-            path="/feedback",
-            handler=feedback.post,
-            tag="feedback",
-            summary="True labels of answers: one, a list, or a table of any length. Sending the same again is safe.",
-            scope="feedback",
-            takes={JSON: Label | Annotated[list[Label], _ListLength], NDJSON: Label, CSV: str},
-            otherwise={422: LabelsRejected},
-            refuses=(
-                *(*_BODY, *_WRITES, AnswersSpooled, PendingFull),
-                *(FeedbackInvalid, LabelUnknown, ModelUnknown, TableInvalid),
-            ),
-        ),
-        Endpoint(
-            method="POST",
-            path="/models-log",
-            handler=log.declare,
-            tag="predictions from elsewhere",
-            summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
-            scope="admin",
-            takes={JSON: LoggedModel},
-            refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelsFull, *_WRITES),
-        ),
-        Endpoint(
-            method="POST",
-            path="/predictions-log",
-            handler=log.post,
-            tag="predictions from elsewhere",
-            summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
-            scope="predict",
-            takes={
-                JSON: LoggedPrediction | Annotated[list[LoggedPrediction], _ListLength],
-                NDJSON: LoggedPrediction,
-                CSV: str,
-            },
-            otherwise={422: LoggedPredictionsRejected},
-            parameters=(
-                Parameter("model", "query", str, "for items that name none"),
-                Parameter("version", "query", _VERSION, "for items that name none; the newest if left out"),
-            ),
-            refuses=(
-                *(*_BODY, *_WRITES, AnswersSpooled),
-                *(LabelUnknown, ModelUnknown, PredictionDiffers, PredictionInvalid, TableInvalid),
-            ),
-        ),
-    ]
-
-
-def _alarms(alarms: AlarmRoutes) -> list[Endpoint]:
-    return [
-        Endpoint(
-            method="POST",
-            path=f"/calibration/{{model}}/{verb}",
-            handler=handler,
-            tag="calibration",
-            summary=summary,
-            scope="admin",
-            takes={JSON: AlarmNote},
-            body_optional=True,
-            parameters=(_OF_VERSION,),
-            refuses=(*_BODY, FeedbackInvalid, ModelUnknown, QueryInvalid, *_WRITES),
-        )
-        for verb, handler, summary in (
-            ("acknowledge", alarms.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
-            ("reset", alarms.reset, "Restart the drift watch without an alarm, for example after a planned change."),
-        )
-    ]
-
-
-def _reports(reports: ReportRoutes) -> list[Endpoint]:
-    one = "/calibration/{model}"
-    return [
-        Endpoint(
-            method="GET",
-            path="/calibration",
-            handler=reports.summaries,
-            tag="calibration",
-            summary="Every model's report without its bins, slices and history.",
-            refuses=(SQLAlchemyError,),
-        ),
-        Endpoint(
-            method="GET",
-            path=one,
-            handler=reports.report,
-            tag="calibration",
-            summary="How calibrated a model is on what it served.",
-            parameters=(_OF_VERSION, _WINDOW),
-            refuses=_REPORT,
-        ),
-        Endpoint(
-            method="GET",
-            path=f"{one}/slices",
-            handler=reports.slices,
-            tag="calibration",
-            summary="For whom: calibration by predicted class and tag, worst first, and by true class.",
-            parameters=(_OF_VERSION, _WINDOW),
-            refuses=_REPORT,
-        ),
-        Endpoint(
-            method="GET",
-            path=f"{one}/history",
-            handler=reports.history,
-            tag="calibration",
-            summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
-            parameters=(Parameter("version", "query", _VERSION, "a version; all if left out"),),
-            refuses=_REPORT,
-        ),
-        Endpoint(
-            method="GET",
-            path=f"{one}/page",
-            handler=reports.page,
-            tag="calibration",
-            summary="The report as a page, with a chart day by day and the versions side by side.",
-            gives=_HTML,
-            parameters=(_OF_VERSION, _WINDOW),
-            refuses=_REPORT,
-        ),
-        Endpoint(
-            method="GET",
-            path="/",
-            handler=reports.index,
-            tag="pages",
-            summary="All models at a glance.",
-            gives=_HTML,
-            refuses=(SQLAlchemyError,),
-        ),
-    ]

@@ -1,146 +1,235 @@
-"""The rare routes: liveness, readiness, what is loaded, an index page, and what monitoring mounts here."""
+"""The routes of `candor serve` beside monitoring's and the Open Inference Protocol's. Every one is declared here.
 
-from collections.abc import Callable, Sequence
-from importlib.metadata import version as installed_version
-from typing import Any
+The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
+"""
 
-from prometheus_client import CollectorRegistry
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json, bind, routes_of
 from monitoring.pages.rendering import render
-from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
+from serving.error_table import PREDICTION_ERRORS
+from serving.errors import NotReady, UnknownModel, UnknownVersion
+from serving.http.app import PredictionApp
+from serving.http.bodies import (
+    Alive,
+    Binary,
+    ImageForm,
+    ImageItem,
+    ImageRefused,
+    ListedModel,
+    ListedVersion,
+    ModelInput,
+    ModelListing,
+    NotReadyBody,
+    PingStatus,
+    Prediction,
+    Ready,
+    RefusedBundle,
+    RequestId,
+    TorchServeModel,
+    TorchServeWorker,
+)
 from serving.http.error_handlers import ERROR_HANDLERS
+from serving.http.items import NDJSON
 from serving.inference.served_version import ServedVersion
-from serving.openapi.document import document
-from serving.openapi.page import page
+from serving.openapi.endpoints import with_description
 
 
-def rare_routes(
-    *,
-    loaded: LoadedModels,
-    refused: Callable[[], dict[str, Refusal]],
-    draining: Callable[[], bool],
-    ready: Callable[[], bool],
-    mounted: Sequence[BaseRoute],
-) -> Starlette:
-    """The Starlette application behind the hot route; `mounted` are monitoring's routes (or `metrics_alone`)."""
+class ServerRoutes:
+    """The handlers of what the server says of itself and of the loaded models."""
 
-    async def ping(_: Request) -> Response:
-        return JSONResponse({"status": "Healthy" if ready() else "Unhealthy"}, 200 if ready() else 503)
+    def __init__(
+        self,
+        *,
+        loaded: LoadedModels,
+        refused: Callable[[], Mapping[str, Refusal]],
+        draining: Callable[[], bool],
+        ready: Callable[[], bool],
+    ) -> None:
+        self._loaded, self._refused, self._draining, self._ready = loaded, refused, draining, ready
+        self.addresses: list[tuple[str, str]] = []  # of the index page
 
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+    async def ping(self, _: Request) -> PingStatus | Response:
+        """TorchServe's health check."""
+        return PingStatus("Healthy") if self._ready() else as_json(PingStatus("Unhealthy"), status=503)
 
-    async def readyz(_: Request) -> Response:
-        refusals = _refusals(refused())
-        if not ready():
-            reason = "the server is shutting down." if draining() else "no model is loaded."
-            return JSONResponse({"error": "not_ready", "detail": reason, "refused": refusals}, 503)
-        versions = {name: model.production.card.version for name, model in loaded.by_name().items()}
-        return JSONResponse({"status": "ready", "models": versions, "refused": refusals})
+    async def healthz(self, _: Request) -> Alive:
+        """Liveness."""
+        return Alive()
 
-    async def models(_: Request) -> Response:
-        return JSONResponse(
-            {
-                "models": [_describe(name, model) for name, model in loaded.by_name().items()],
-                "refused": _refusals(refused()),
-            }
-        )
+    async def readyz(self, _: Request) -> Ready | Response:
+        """Readiness, with the bundles that could not be loaded."""
+        if not self._ready():
+            reason = "the server is shutting down." if self._draining() else "no model is loaded."
+            return as_json(NotReadyBody("not_ready", reason, self._refused_bundles()), status=503)
+        versions = {name: model.production.card.version for name, model in self._loaded.by_name().items()}
+        return Ready(versions, self._refused_bundles())
 
-    async def model(request: Request) -> Response:
+    async def models(self, _: Request) -> ModelListing:
+        """What is loaded."""
+        listed = [_listed_model(name, model) for name, model in self._loaded.by_name().items()]
+        return ModelListing(listed, self._refused_bundles())
+
+    async def model(self, request: Request) -> list[TorchServeModel]:
+        """One version, or all that are loaded."""
         name, version = request.path_params["model"], request.path_params.get("version")
-        served = loaded.find(name, None if version == "all" else version)
-        chosen = loaded.by_name()[name].answering if version == "all" else {served.card.version: served}
-        return JSONResponse([_torchserve(each) for each in chosen.values()])
+        served = self._loaded.find(name, None if version == "all" else version)
+        chosen = self._loaded.by_name()[name].answering if version == "all" else {served.card.version: served}
+        return [_torchserve_model(each) for each in chosen.values()]
 
-    async def index(request: Request) -> Response:
-        return HTMLResponse(_index_page(request.app.routes, loaded.by_name()))
+    async def index(self, _: Request) -> Response:
+        """What is loaded, and every address."""
+        models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
+        return HTMLResponse(render("server.html", models=models, addresses=self.addresses))
 
-    described = document(installed_version("candor"))
-
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(described)
-
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(page(described))
-
-    routes: list[BaseRoute] = [
-        Route("/docs", docs),
-        Route("/openapi.json", openapi),
-        Route("/", index),
-        Route("/ping", ping),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/models", models),
-        Route("/models/{model}", model),
-        Route("/models/{model}/{version}", model),
-        Route("/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False),
-        *mounted,
-    ]
-    return Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
+    def _refused_bundles(self) -> dict[str, RefusedBundle]:
+        return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}
 
 
-def metrics_alone(registry: CollectorRegistry) -> list[BaseRoute]:
-    """GET /metrics, for a server without a ledger, where monitoring has nothing else to mount."""
-    return [Route("/metrics", MetricsRoute(registry).get)]
+_PREDICTION = tuple(
+    Endpoint(
+        method="POST",
+        path=path,
+        handler=PredictionApp.__call__,
+        mounted=False,
+        tag="predictions",
+        summary="Classify an image, or several. A list is answered by a list, with errors in place of refused images.",
+        scope="predict",
+        takes={
+            "image/*": Binary,
+            "application/dicom": Binary,
+            "application/octet-stream": Binary,
+            "multipart/form-data": ImageForm,
+            JSON: Annotated[list[str | ImageItem], Meta(min_length=1)],
+            NDJSON: ImageItem,
+        },
+        gives={JSON: Prediction | list[Prediction | ImageRefused], NDJSON: Prediction | ImageRefused},
+        parameters=(
+            Parameter("explain", "query", Literal["occlusion", "none"], "occlusion adds a heat map to the answer"),
+            Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
+            Parameter(
+                "X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"
+            ),
+            Parameter(
+                "X-Candor-Canary", "header", bool, "true: the version on trial answers, if there is one; false: never"
+            ),
+        ),
+        refuses=tuple(PREDICTION_ERRORS),
+    )
+    for path in ("/predictions/{model}", "/predictions/{model}/{version}")
+)
+_MODEL: Final = tuple(
+    Endpoint(
+        method="GET",
+        path=path,
+        handler=ServerRoutes.model,
+        tag="models",
+        summary="A model as TorchServe's management API describes it; version `all` gives every loaded one.",
+        refuses=(UnknownModel, UnknownVersion, NotReady),
+    )
+    for path in ("/models/{model}", "/models/{model}/{version}")
+)
+HEALTHZ: Final = Endpoint(
+    method="GET",
+    path="/healthz",
+    handler=ServerRoutes.healthz,
+    tag="health",
+    summary="Whether the process lives.",
+    scope=None,
+)
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/",
+        handler=ServerRoutes.index,
+        tag="pages",
+        summary="The loaded models and all addresses.",
+        gives={"text/html": str},
+    ),
+    *_PREDICTION,
+    Endpoint(
+        method="GET",
+        path="/models",
+        handler=ServerRoutes.models,
+        tag="models",
+        summary="What is loaded, and what was refused and why.",
+    ),
+    *_MODEL,
+    HEALTHZ,
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler=ServerRoutes.readyz,
+        tag="health",
+        summary="Whether a model is loaded.",
+        scope=None,
+        otherwise={503: NotReadyBody},
+        refuses=(NotReady,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/ping",
+        handler=ServerRoutes.ping,
+        tag="health",
+        summary="TorchServe's health check.",
+        scope=None,
+        otherwise={503: PingStatus},
+    ),
+)
+
+
+def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette:
+    """The application behind the hot route. `mounted` are the endpoints of other rooms."""
+    endpoints = with_description([*bind(ENDPOINTS, routes), *mounted])
+    routes.addresses = list(dict.fromkeys((each.method, each.path) for each in endpoints))
+    other_methods = Route(
+        "/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False
+    )
+    mounts: list[BaseRoute] = [*routes_of(endpoints), other_methods]
+    return Starlette(routes=mounts, exception_handlers=ERROR_HANDLERS)
 
 
 async def _post_only(_: Request) -> Response:
     raise HTTPException(405, headers={"Allow": "POST, PUT"})
 
 
-def _describe(name: str, model: LoadedModel) -> dict[str, Any]:
+def _listed_model(name: str, model: LoadedModel) -> ListedModel:
     versions = [
-        {
-            "version": version,
-            "classes": list(served.card.classes),
-            "input": served.card.input.model_dump(mode="json"),
-            "temperature": served.card.calibration.temperature,
-            "backbone": served.card.provenance.backbone,
-            "loss": served.card.provenance.loss,
-        }
+        ListedVersion(
+            version,
+            served.card.classes,
+            ModelInput(**served.card.input.model_dump()),
+            served.card.calibration.temperature,
+            served.card.provenance.backbone,
+            served.card.provenance.loss,
+        )
         for version, served in model.answering.items()
     ]
-    torchserve = {"modelName": name, "modelUrl": f"{name}.mar"}
-    return torchserve | {"name": name, "production": model.production.card.version, "versions": versions}
+    return ListedModel(name, f"{name}.mar", name, model.production.card.version, versions)
 
 
-def _torchserve(served: ServedVersion) -> dict[str, Any]:
-    """A version as TorchServe's management API describes it, with what it has to say here."""
+def _torchserve_model(served: ServedVersion) -> TorchServeModel:
+    """A version as TorchServe's management API describes it, as far as that applies here."""
     card = served.card
-    ready = {"id": f"{card.name}-{card.version}", "status": "READY", "gpu": not served.on_cpu}
-    return {
-        "modelName": card.name,
-        "modelVersion": str(card.version),
-        "modelUrl": f"{card.name}.mar",
-        "runtime": "onnxruntime",
-        "minWorkers": 1,
-        "maxWorkers": 1,
-        "batchSize": served.max_batch,
-        "maxBatchDelay": 0,
-        "loadedAtStartup": True,
-        "workers": [ready],
-    }
-
-
-def _refusals(refused: dict[str, Refusal]) -> dict[str, dict[str, Any]]:
-    return {name: {"version": refusal.version, "reason": refusal.reason} for name, refusal in refused.items()}
-
-
-def _index_page(routes: Sequence[BaseRoute], loaded: dict[str, LoadedModel]) -> str:
-    """A page without assets: what is loaded and where to look."""
-    endpoints = [
-        (method, route.path)
-        for route in routes
-        if isinstance(route, Route) and route.include_in_schema
-        for method in sorted((route.methods or set()) - {"HEAD"})
-    ]
-    endpoints.append(("POST", "/predictions/{model}[/{version}]"))
-    models = [(name, model.production.card.version) for name, model in loaded.items()]
-    return render("server.html", models=models, endpoints=endpoints)
+    return TorchServeModel(
+        model_name=card.name,
+        model_version=str(card.version),
+        model_url=f"{card.name}.mar",
+        runtime="onnxruntime",
+        min_workers=1,
+        max_workers=1,
+        batch_size=served.max_batch,
+        max_batch_delay=0,
+        loaded_at_startup=True,
+        workers=[TorchServeWorker(f"{card.name}-{card.version}", "READY", not served.on_cpu)],
+    )

@@ -1,48 +1,105 @@
-"""The OpenAPI document, put together from the operations and schemas."""
+"""The OpenAPI document of declared endpoints."""
 
-from collections.abc import Container
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, get_args, get_type_hints
 
-from serving.openapi.operations import OPERATIONS, Operation
-from serving.openapi.schemas import SCHEMAS, Schema, ref
+from starlette.responses import Response
+
+from monitoring.api.endpoint import JSON, Endpoint, Parameter
+from monitoring.api.json_body import plain
+from serving.error_table import ERRORS
+from serving.errors import CrossOrigin, Forbidden, Unauthorized
+from serving.openapi.schemas import Schema, Schemas
 
 
-def document(version: str, *, only: Container[str] | None = None) -> dict[str, Any]:
-    """The OpenAPI document of this server's `version`, of all paths or `only` some."""
+def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
+    """The OpenAPI document of a server of `version`. Of two endpoints with one address the first counts."""
+    declared = list({(each.path, each.method): each for each in reversed(list(endpoints))}.values())[::-1]
+    schemas = Schemas(kind for each in declared for kind in _kinds(each))
     paths: dict[str, dict[str, Any]] = {}
-    for (method, path), operation in OPERATIONS.items():
-        if only is not None and path not in only:
-            continue
-        paths.setdefault(path, {})[method.lower()] = _described(path, operation)
-    return {
+    for each in declared:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Candor", "version": version, "description": "Images in, calibrated probabilities out."},
         "paths": paths,
-        "components": {"schemas": SCHEMAS, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
         "security": [{}, {"token": []}],
     }
+    found: dict[str, Any] = plain(described)  # a default may be NaN
+    return found
 
 
-def _described(path: str, operation: Operation) -> dict[str, Any]:
-    error = {"application/json": {"schema": ref(operation.error)}}
-    refused = {"description": "refused: the sentence says why and what to do", "content": error}
-    statuses = (*operation.refuses, *(() if operation.tag == "health" else (401, 403)))
-    content = {media: {"schema": schema} for media, schema in operation.gives.items()}
+def _kinds(endpoint: Endpoint) -> Iterator[Any]:
+    yield from endpoint.takes.values()
+    yield from _gives(endpoint).values()
+    yield from endpoint.otherwise.values()
+    yield from (parameter.kind for parameter in endpoint.parameters)
+    yield endpoint.error
+
+
+def _gives(endpoint: Endpoint) -> dict[str, Any]:
+    """The type of the answer by media type."""
+    if endpoint.gives:
+        return dict(endpoint.gives)
+    returned = get_type_hints(endpoint.handler, include_extras=True)["return"]
+    kinds = [each for each in get_args(returned) if not (isinstance(each, type) and issubclass(each, Response))]
+    if Response not in get_args(returned):
+        return {JSON: returned}
+    (kind,) = kinds
+    return {JSON: kind}
+
+
+def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+    content = {media: {"schema": schemas.of(kind)} for media, kind in _gives(endpoint).items()}
     described: dict[str, Any] = {
-        "tags": [operation.tag],
-        "summary": operation.summary,
-        "parameters": [*_in_path(path), *operation.parameters],
-        "responses": {"200": {"description": "done", "content": content}}
-        | {str(status): refused for status in sorted(statuses)},
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
+        "parameters": [*_path_parameters(endpoint.path), *(_parameter(each, schemas) for each in endpoint.parameters)],
+        "responses": {"200": {"description": "done", "content": content}} | _refusals(endpoint, schemas),
     }
-    if operation.takes:
+    if endpoint.scope is not None:
+        described["description"] = f"Where tokens are required, this needs the scope `{endpoint.scope}`."
+    if endpoint.takes:
         described["requestBody"] = {
-            "required": not operation.takes_nothing_too,
-            "content": {media: {"schema": schema} for media, schema in operation.takes.items()},
+            "required": not endpoint.body_optional,
+            "content": {media: {"schema": schemas.of(kind)} for media, kind in endpoint.takes.items()},
         }
     return described
 
 
-def _in_path(path: str) -> list[Schema]:
+def _refusals(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
+    """The answers with other statuses, with the codes that they carry."""
+    codes: dict[int, set[str]] = {status: set() for status in endpoint.otherwise}
+    for error in (*endpoint.refuses, *_access_errors(endpoint)):
+        status, code = ERRORS[error]
+        codes.setdefault(status, set()).add(code)
+    return {
+        str(status): {
+            "description": ", ".join(sorted(of_status)) or "not now",
+            "content": {JSON: {"schema": schemas.of(endpoint.otherwise.get(status, endpoint.error))}},
+        }
+        for status, of_status in sorted(codes.items())
+    }
+
+
+def _access_errors(endpoint: Endpoint) -> Sequence[type[Exception]]:
+    tokens = () if endpoint.scope is None else (Unauthorized, Forbidden)
+    return tokens if endpoint.method == "GET" else (*tokens, CrossOrigin)
+
+
+def _path_parameters(path: str) -> list[Schema]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _parameter(parameter: Parameter, schemas: Schemas) -> Schema:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": schemas.of(parameter.kind),
+    }

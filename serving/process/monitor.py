@@ -7,10 +7,9 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.routing import BaseRoute
 
 from calibration.drift_state import DriftSettings
-from monitoring.api.endpoint import routes_of
+from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.calibrations import promoted_version
@@ -29,11 +28,11 @@ _DAY_S = 86_400
 class Monitor:
     """What a process needs of monitoring.
 
-    Where to record, the routes to mount, whose detector has alarmed, and whether the process leads.
+    Where to record, the endpoints to mount, whose detector has alarmed, and whether the process leads.
     """
 
     recorder: Recorder | None
-    routes: Sequence[BaseRoute]
+    endpoints: Sequence[Endpoint]
     alarmed: Callable[[int], bool] = lambda _calibration_id: False
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
@@ -46,11 +45,11 @@ def open_monitor(
     """The monitor of one process; leaving the block commits what waits. Raises monitoring's LedgerError.
 
     `production` says which version of a model serves; a process that serves none gives None, and the one that a server
-    last noted in the ledger is taken. Where settings put the monitor apart, a process that serves gets no routes.
+    last noted in the ledger is taken. Where settings put the monitor apart, a process that serves gets no endpoints.
     """
     url = settings.ledger_url
     if url is None:
-        yield Monitor(recorder=None, routes=[])
+        yield Monitor(recorder=None, endpoints=[])
         return
     metrics = MonitorMetrics(registry)
     drift = DriftSettings(
@@ -71,7 +70,7 @@ def open_monitor(
             return
         mounted = endpoints(recorder, ledger, metrics, production=production or partial(_noted, ledger))
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s) as worker:
-            yield Monitor(recorder, routes_of(mounted), alarmed, lambda: worker.leads, ledger)
+            yield Monitor(recorder, mounted, alarmed, lambda: worker.leads, ledger)
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:

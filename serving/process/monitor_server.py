@@ -8,27 +8,29 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import version as installed_version
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, Literal
 
 import uvloop
 from anyio import to_thread
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from serving.errors import NotReady, SettingsError
 from serving.http.auth import read_access
+from serving.http.bodies import Alive
 from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
-from serving.openapi.document import document
-from serving.openapi.page import page
+from serving.http.routes import HEALTHZ
+from serving.openapi.endpoints import with_description
 from serving.process.listener import DrainingServer, address, allow_many_connections, listen
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
@@ -70,46 +72,61 @@ class _State:
         logger.info("draining")
 
 
-def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
-    """The application: monitoring's routes, health, and its own description."""
-    ledger = monitor.ledger
-    if ledger is None:
-        raise SettingsError("candor monitor needs a ledger.")
+class MonitorReady(Struct, frozen=True):
+    """The monitor works. `leader`: whether this process prunes the ledger; `models`: those that the ledger knows."""
 
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+    leader: bool
+    models: list[str]
+    status: Literal["ready"] = "ready"
 
-    async def readyz(_: Request) -> Response:
-        if draining():
+
+class HealthRoutes:
+    """The handlers of health checks."""
+
+    def __init__(self, ledger: Ledger, *, leads: Callable[[], bool], draining: Callable[[], bool]) -> None:
+        self._ledger, self._leads, self._draining = ledger, leads, draining
+
+    async def healthz(self, _: Request) -> Alive:
+        """Liveness."""
+        return Alive()
+
+    async def readyz(self, _: Request) -> MonitorReady:
+        """Readiness: the ledger can be read."""
+        if self._draining():
             raise NotReady("the monitor is shutting down.")
         try:
-            models = await to_thread.run_sync(_models, ledger)
+            models = await to_thread.run_sync(_models, self._ledger)
         except SQLAlchemyError:
             raise NotReady("the ledger cannot be read.") from None
-        return JSONResponse({"status": "ready", "leader": monitor.leads(), "models": models})
+        return MonitorReady(self._leads(), models)
 
-    own: list[BaseRoute] = [Route("/healthz", healthz), Route("/readyz", readyz)]
-    own += _description([*own, *monitor.routes])
-    return Starlette(routes=[*own, *monitor.routes], exception_handlers=ERROR_HANDLERS)
+
+ENDPOINTS: Final = (
+    replace(HEALTHZ, handler=HealthRoutes.healthz),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler=HealthRoutes.readyz,
+        tag="health",
+        summary="Whether the ledger can be read, and whether this monitor leads.",
+        scope=None,
+        refuses=(NotReady,),
+    ),
+)
+
+
+def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
+    """The application: monitoring's routes, health, and its own description."""
+    if monitor.ledger is None:
+        raise SettingsError("candor monitor needs a ledger.")
+    health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
+    endpoints = with_description([*bind(ENDPOINTS, health), *monitor.endpoints])
+    return Starlette(routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS)
 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application as it is served: behind the access control and the middlewares of the settings."""
     return with_middlewares(app, settings, access=read_access(settings), refuse=send_error)
-
-
-def _description(mounted: Sequence[BaseRoute]) -> list[BaseRoute]:
-    """/openapi.json and /docs of these routes and themselves."""
-    paths = {route.path for route in mounted if isinstance(route, Route)} | {"/openapi.json", "/docs"}
-    described = document(installed_version("candor"), only=paths)
-
-    async def openapi(_: Request) -> Response:
-        return JSONResponse(described)
-
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(page(described))
-
-    return [Route("/openapi.json", openapi), Route("/docs", docs)]
 
 
 def _models(ledger: Ledger) -> list[str]:

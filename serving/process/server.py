@@ -12,14 +12,17 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
-from starlette.routing import BaseRoute
 
 from model_store.store import Store
+from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
+from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
+from monitoring.routes import METRICS
+from monitoring.routes.exposition import MetricsRoute
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ListenError, ModelUnusable
@@ -27,16 +30,19 @@ from serving.http.app import PredictionApp
 from serving.http.auth import read_access
 from serving.http.middleware import with_middlewares
 from serving.http.pipeline import InferencePipeline
-from serving.http.routes import metrics_alone, rare_routes
+from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
+from serving.http.routes import ServerRoutes, build_router
 from serving.inference.audit import AuditSampler
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
+from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process.listener import DrainingServer, address, allow_many_connections, listen
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
 from serving.settings import Settings
-from serving.v2.rest import v2_routes
+from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
+from serving.v2.rest import ProtocolRoutes
 from serving.v2.service import InferenceService
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOIN_S = 5.0
+ENDPOINTS: Final = (*DESCRIPTION_ENDPOINTS, *SERVER_ENDPOINTS, *MONITORING_ENDPOINTS, *V2_ENDPOINTS)  # with a ledger
 
 
 def serve(settings: Settings) -> int:
@@ -84,7 +91,8 @@ class Service:
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
         self.inference = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
         self.v2 = InferenceService(models=models, inference=self.inference, settings=settings)
-        self.prediction_app = self._build_prediction_app(monitor.routes or metrics_alone(registry))
+        mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
+        self.prediction_app = self._build_prediction_app(mounted)
         self.app = with_middlewares(
             self.prediction_app, settings, access=self._access, refuse=self.prediction_app.refuse
         )
@@ -156,7 +164,7 @@ class Service:
         try:
             from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
         except ModuleNotFoundError as error:
-            raise ListenError(f"gRPC needs the extra: pip set_production 'candor[grpc]' ({error})") from error
+            raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
         servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
         server, port = await start_grpc(
             servicer, self._settings, interceptor=AccessInterceptor(self._access, self._metrics)
@@ -165,17 +173,15 @@ class Service:
         sys.stdout.flush()
         return server
 
-    def _v2_routes(self) -> list[BaseRoute]:
-        return v2_routes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
-
-    def _build_prediction_app(self, mounted: Sequence[BaseRoute]) -> PredictionApp:
-        rest = rare_routes(
+    def _build_prediction_app(self, mounted: Sequence[Endpoint]) -> PredictionApp:
+        routes = ServerRoutes(
             loaded=self.models,
             refused=lambda: dict(self.watcher.refused),
             draining=lambda: self.prediction_app.draining,
             ready=self.ready,
-            mounted=[*mounted, *self._v2_routes()],
         )
+        v2 = ProtocolRoutes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        rest = build_router(routes, [*mounted, *bind(V2_ENDPOINTS, v2)])
         return PredictionApp(
             settings=self._settings,
             models=self.models,

@@ -6,51 +6,31 @@ BYTES elements are prefixed by their length, four bytes little endian.
 
 import base64
 import binascii
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import UNSET
 
+from monitoring.api.json_body import encode
+from monitoring.api.sentences import explain
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
+from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.tensors import InputTensor, OutputTensor
 
 HEADER: Final = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")
-
-
-class _Part(BaseModel):
-    """What inputs and requested outputs share; other fields are the protocol's to add."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    name: str = Field(max_length=200)
-    parameters: dict[str, Any] = {}
-
-
-class _Input(_Part):
-    datatype: str = Field(max_length=20)
-    shape: list[int] = Field(max_length=8)
-    data: Any = None
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    id: str | None = None
-    parameters: dict[str, Any] = {}
-    inputs: list[_Input] = Field(max_length=16)
-    outputs: list[_Part] = Field(default=[], max_length=16)
+_REQUESTS = msgspec.json.Decoder(InferRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class InferRequest:
-    """A request: its id, its inputs, the outputs it wants (none: all), and which of those in binary."""
+class ReadRequest:
+    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of those in binary."""
 
     id: str | None
     inputs: list[InputTensor]
@@ -63,15 +43,10 @@ class InferRequest:
         return name in self.binary if self.wanted else self.binary_by_default
 
 
-def read_request(body: bytes, header_length: str | None) -> InferRequest:
+def read_request(body: bytes, header_length: str | None) -> ReadRequest:
     """The request in `body`, whose first `header_length` bytes are JSON (all, if None). Raises MalformedRequest."""
     size = _header_size(header_length, len(body))
-    try:
-        read = _Body.model_validate_json(body[:size])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise MalformedRequest(f"not an inference request: {place}: {first['msg']}.") from None
+    read = _decoded(body[:size])
     binary = body[size:]
     inputs = []
     for each in read.inputs:
@@ -82,30 +57,34 @@ def read_request(body: bytes, header_length: str | None) -> InferRequest:
     by_default = read.parameters.get("binary_data_output") is True
     wanted = [each.name for each in read.outputs]
     chosen = [each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True]
-    return InferRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default)
+    return ReadRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default)
 
 
 def write_response(
-    model: str, version: int, request: InferRequest, outputs: Sequence[OutputTensor]
+    model: str, version: int, request: ReadRequest, outputs: Sequence[OutputTensor]
 ) -> tuple[bytes, int | None]:
     """The response's body, and the length of its JSON where binary tensors follow it."""
-    described, blobs = [], []
+    described: list[ResponseOutput] = []
+    blobs: list[bytes] = []
     for output in outputs:
-        entry: dict[str, Any] = {
-            "name": output.name,
-            "datatype": output.datatype,
-            "shape": list(output.array.shape),
-        }
-        if request.in_binary(output.name):
-            blobs.append(raw(output))
-            entry["parameters"] = {"binary_data_size": len(blobs[-1])}
-        else:
-            entry["data"] = [_plain(value) for value in output.array.ravel().tolist()]
-        described.append(entry)
-    head: dict[str, Any] = {"model_name": model, "model_version": str(version), "outputs": described}
-    if request.id is not None:
-        head["id"] = request.id
-    encoded = json.dumps(head).encode()
+        binary = raw(output) if request.in_binary(output.name) else None
+        described.append(
+            ResponseOutput(
+                name=output.name,
+                datatype=output.datatype,
+                shape=list(output.array.shape),
+                parameters=UNSET if binary is None else {"binary_data_size": len(binary)},
+                data=UNSET if binary is not None else [_plain(value) for value in output.array.ravel().tolist()],
+            )
+        )
+        blobs += [] if binary is None else [binary]
+    head = InferResponse(
+        model_name=model,
+        model_version=str(version),
+        outputs=described,
+        id=UNSET if request.id is None else request.id,
+    )
+    encoded = encode(head)
     return encoded + b"".join(blobs), len(encoded) if blobs else None
 
 
@@ -131,6 +110,16 @@ def split_bytes(data: bytes) -> list[bytes]:
     return elements
 
 
+def _decoded(body: bytes) -> InferRequest:
+    try:
+        return _REQUESTS.decode(body)
+    except msgspec.ValidationError as error:
+        sentence = explain(error, msgspec.json.decode(body), whole="The request")
+        raise MalformedRequest(f"this is not an inference request. {sentence}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedRequest(f"this is not an inference request: {error}.") from None
+
+
 def _header_size(header_length: str | None, total: int) -> int:
     if header_length is None:
         return total
@@ -139,7 +128,7 @@ def _header_size(header_length: str | None, total: int) -> int:
     return int(header_length)
 
 
-def _tensor(read: _Input, binary: bytes) -> tuple[InputTensor, bytes]:
+def _tensor(read: RequestedInput, binary: bytes) -> tuple[InputTensor, bytes]:
     """One input, and what is left of the binary part after it."""
     size = read.parameters.get("binary_data_size")
     if size is None:
@@ -153,7 +142,7 @@ def _tensor(read: _Input, binary: bytes) -> tuple[InputTensor, bytes]:
     return InputTensor(read.name, read.datatype, tuple(read.shape), elements), rest
 
 
-def _json_elements(read: _Input) -> npt.NDArray[np.uint8] | list[bytes]:
+def _json_elements(read: RequestedInput) -> npt.NDArray[np.uint8] | list[bytes]:
     """Values in JSON: numbers, nested or flat, or base64 strings for BYTES."""
     if read.datatype == "BYTES":
         values = read.data if isinstance(read.data, list) else []

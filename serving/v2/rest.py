@@ -1,98 +1,193 @@
-"""The protocol's REST routes: health, metadata, inference. Errors are {"error": sentence}, as it wants them."""
+"""The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the protocol has it."""
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as installed_version
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import Response
 
-from serving.error_table import INTERNAL, error_answer
-from serving.errors import ClientGone, Overloaded
+from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
+from serving.error_table import INTERNAL, PREDICTION_ERRORS, error_answer
+from serving.errors import ClientGone, NotReady, Overloaded, UnknownModel, UnknownVersion
+from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
 from serving.http.request import read_body, read_head
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
+from serving.v2.bodies import (
+    InferError,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
 from serving.v2.body import HEADER, read_request, write_response
 from serving.v2.service import InferenceService
 
 logger = logging.getLogger(__name__)
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
+BYTES: Final = "application/octet-stream"
 
 
-def v2_routes(
-    service: InferenceService, *, settings: Settings, metrics: ServingMetrics, ready: Callable[[], bool]
-) -> list[BaseRoute]:
-    """Every route of the protocol, below /v2."""
+def _guarded(handler: Handler) -> Handler:
+    """Answer the handler's errors as the protocol wants them."""
 
-    async def live(_: Request) -> Response:
-        return JSONResponse({"live": True})
+    @functools.wraps(handler)
+    async def answer(self: "ProtocolRoutes", request: Request) -> Any:
+        try:
+            return await handler(self, request)
+        except ClientGone:
+            self.metrics.rejected.labels("client_gone").inc()
+            return Response(status_code=499)
+        except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say
+            return _refusal(request, error, self.metrics)
 
-    async def server_ready(_: Request) -> Response:
-        return JSONResponse({"ready": ready()}, 200 if ready() else 503)
+    return answer
 
-    async def server(_: Request) -> Response:
-        return JSONResponse(server_metadata())
 
-    async def model_ready(request: Request) -> Response:
-        service.find(*_named(request))
-        return JSONResponse({"name": request.path_params["model"], "ready": ready()}, 200 if ready() else 503)
+class ProtocolRoutes:
+    """The handlers below /v2."""
 
-    async def model(request: Request) -> Response:
-        return JSONResponse(service.metadata(*_named(request)))
+    def __init__(
+        self, service: InferenceService, *, settings: Settings, metrics: ServingMetrics, ready: Callable[[], bool]
+    ) -> None:
+        self.metrics = metrics
+        self._service, self._settings, self._ready = service, settings, ready
 
-    async def infer(request: Request) -> Response:
+    async def live(self, _: Request) -> ServerLive:
+        """Liveness."""
+        return ServerLive(True)
+
+    async def server_ready(self, _: Request) -> ServerReady | Response:
+        """Readiness."""
+        return ServerReady(True) if self._ready() else as_json(ServerReady(False), status=503)
+
+    async def server(self, _: Request) -> ServerMetadata:
+        """The server's name and extensions."""
+        return server_metadata()
+
+    @_guarded
+    async def model_ready(self, request: Request) -> ModelReady | Response:
+        """Readiness of a model that is loaded."""
+        self._service.find(*_named(request))
+        found = ModelReady(request.path_params["model"], self._ready())
+        return found if found.ready else as_json(found, status=503)
+
+    @_guarded
+    async def model(self, request: Request) -> ModelMetadata:
+        """Inputs and outputs of a model."""
+        return self._service.metadata(*_named(request))
+
+    @_guarded
+    async def infer(self, request: Request) -> Response:
+        """Infer tensors or encoded images."""
+        settings = self._settings
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
-        served = service.find(*_named(request), canary=head.canary)
+        served = self._service.find(*_named(request), canary=head.canary)
         with served.lease():
             served.queue.admit(settings.deadline_s)
             body = await read_body(
                 request.receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
             )
             asked = read_request(body, request.headers.get(HEADER))
-            identity = asked.id or head.request_id
-            found = await service.infer(
+            found = await self._service.infer(
                 served,
                 asked.inputs,
                 asked.wanted,
-                identity=identity,
+                identity=asked.id or head.request_id,
                 tags=head.tags,
                 caller=AsgiCaller(request.receive),
             )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:
-            return Response(content, media_type="application/json")
-        return Response(content, media_type="application/octet-stream", headers={HEADER: str(length)})
-
-    def guarded(handler: Handler) -> Handler:
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except ClientGone:
-                metrics.rejected.labels("client_gone").inc()
-                return Response(status_code=499)
-            except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say
-                return _refusal(request, error, metrics)
-
-        return answer
-
-    model_path, version_path = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-    return [
-        Route("/v2", server),
-        Route("/v2/health/live", live),
-        Route("/v2/health/ready", server_ready),
-        *(Route(path, guarded(model)) for path in (model_path, version_path)),
-        *(Route(f"{path}/ready", guarded(model_ready)) for path in (model_path, version_path)),
-        *(Route(f"{path}/infer", guarded(infer), methods=["POST"]) for path in (model_path, version_path)),
-    ]
+            return Response(content, media_type=JSON)
+        return Response(content, media_type=BYTES, headers={HEADER: str(length)})
 
 
-def server_metadata() -> dict[str, Any]:
+_TAG: Final = "open inference"
+_FIND: Final = (UnknownModel, UnknownVersion, NotReady)
+_SERVER: Final = (
+    Endpoint(
+        method="GET",
+        path="/v2",
+        handler=ProtocolRoutes.server,
+        tag=_TAG,
+        summary="Name, version and extensions.",
+    ),
+    Endpoint(
+        method="GET",
+        path="/v2/health/live",
+        handler=ProtocolRoutes.live,
+        tag=_TAG,
+        summary="Whether the process lives.",
+        scope=None,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v2/health/ready",
+        handler=ProtocolRoutes.server_ready,
+        tag=_TAG,
+        summary="Whether a model answers.",
+        scope=None,
+        otherwise={503: ServerReady},
+    ),
+)
+
+
+def _of_model(path: str) -> tuple[Endpoint, ...]:
+    return (
+        Endpoint(
+            method="GET",
+            path=path,
+            handler=ProtocolRoutes.model,
+            tag=_TAG,
+            summary="Metadata of a model.",
+            refuses=_FIND,
+            error=InferError,
+        ),
+        Endpoint(
+            method="GET",
+            path=f"{path}/ready",
+            handler=ProtocolRoutes.model_ready,
+            tag=_TAG,
+            summary="Whether a model answers.",
+            otherwise={503: ModelReady | InferError},
+            refuses=_FIND,
+            error=InferError,
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{path}/infer",
+            handler=ProtocolRoutes.infer,
+            tag=_TAG,
+            summary="Infer tensors or encoded images; tensors may follow the JSON in binary.",
+            scope="predict",
+            takes={JSON: InferRequest, BYTES: Binary},
+            gives={JSON: InferResponse, BYTES: Binary},
+            parameters=(Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow"),),
+            refuses=tuple(PREDICTION_ERRORS),
+            error=InferError,
+        ),
+    )
+
+
+ENDPOINTS: Final = (
+    *_SERVER,
+    *_of_model("/v2/models/{model}"),
+    *_of_model("/v2/models/{model}/versions/{version}"),
+)
+
+
+def server_metadata() -> ServerMetadata:
     """The server's name, version and extensions."""
-    return {"name": "candor", "version": installed_version("candor"), "extensions": ["binary_tensor_data"]}
+    return ServerMetadata("candor", installed_version("candor"), ["binary_tensor_data"])
 
 
 def _named(request: Request) -> tuple[str, str | None]:
@@ -107,6 +202,6 @@ def _refusal(request: Request, error: Exception, metrics: ServingMetrics) -> Res
         logger.error("request failed", extra={"fields": fields}, exc_info=error)
     elif not isinstance(error, Overloaded):
         logger.info("request refused", extra={"fields": fields})
-    response = JSONResponse({"error": refused.detail}, refused.status)
+    response = as_json(InferError(refused.detail), status=refused.status)
     response.raw_headers.extend(refused.headers)
     return response

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 import grpc
+import msgspec
 import numpy as np
 from grpc import StatusCode
 from open_inference.grpc import protocol, service
@@ -51,7 +52,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
         return protocol.ServerReadyResponse(ready=self._ready())
 
     async def ServerMetadata(self, _request: Any, _context: Context) -> Any:  # noqa: N802
-        return protocol.ServerMetadataResponse(**server_metadata())
+        return protocol.ServerMetadataResponse(**msgspec.to_builtins(server_metadata()))
 
     async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
@@ -62,7 +63,9 @@ class Servicer(service.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
         async def answer() -> Any:
-            return protocol.ModelMetadataResponse(**self._inference.metadata(request.name, request.version))
+            return protocol.ModelMetadataResponse(
+                **msgspec.to_builtins(self._inference.metadata(request.name, request.version))
+            )
 
         return await self._guarded(answer, context)
 

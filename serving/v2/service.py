@@ -1,13 +1,13 @@
 """What both transports ask: find a model, describe it, infer. Raises what serving/errors.py lists."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from serving.deployment.loaded_models import LoadedModels
 from serving.http.caller import Caller
 from serving.http.pipeline import InferencePipeline
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
+from serving.v2.bodies import ModelMetadata, TensorMetadata
 from serving.v2.tensors import (
     INPUT,
     OUTPUTS,
@@ -35,22 +35,17 @@ class InferenceService:
         """The version that answers; an empty version is production or a canary, as gRPC has it."""
         return self._models.find(model, version or None, canary=canary)
 
-    def metadata(self, model: str, version: str | None) -> dict[str, Any]:
+    def metadata(self, model: str, version: str | None) -> ModelMetadata:
         """The model's metadata."""
         card = self.find(model, version).card
         spec = card.input
-        return {
-            "name": card.name,
-            "versions": [str(number) for number in self._models.by_name()[model].answering],
-            "platform": PLATFORM,
-            "inputs": [
-                {"name": INPUT, "datatype": "UINT8", "shape": [-1, spec.channels, spec.height, spec.width]},
-            ],
-            "outputs": [
-                {"name": name, "datatype": datatype, "shape": output_shape(name, card)}
-                for name, datatype in OUTPUTS.items()
-            ],
-        }
+        return ModelMetadata(
+            name=card.name,
+            versions=[str(number) for number in self._models.by_name()[model].answering],
+            platform=PLATFORM,
+            inputs=[TensorMetadata(INPUT, "UINT8", [-1, spec.channels, spec.height, spec.width])],
+            outputs=[TensorMetadata(name, datatype, output_shape(name, card)) for name, datatype in OUTPUTS.items()],
+        )
 
     async def infer(
         self,

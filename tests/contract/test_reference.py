@@ -6,7 +6,7 @@ from pathlib import Path
 from docs.generators.server import families
 from docs.generators.tables import GENERATORS, MARK, expand
 from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES
-from serving.openapi.operations import OPERATIONS
+from serving.process.server import ENDPOINTS
 from serving.settings import PREFIX, Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -37,7 +37,7 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_operation_is_documented() -> None:
     page = published("reference/routes.md")
-    assert {f"{method} {path}" for method, path in OPERATIONS} == set(re.findall(r"^### `(\w+ /.*)`$", page, re.M))
+    assert {f"{each.method} {each.path}" for each in ENDPOINTS} == set(re.findall(r"^### `(\w+ /.*)`$", page, re.M))
 
 
 def test_every_generated_part_is_on_a_page() -> None:

@@ -1,9 +1,10 @@
-"""The API's description is complete: every route is in it, and everything in it is a route."""
+"""The API's description is complete: every route is in it, everything in it is a route, and answers are as it says."""
 
 import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,16 +17,20 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from model_store.store import Store
+from monitoring.api.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import PREDICTION_ERRORS
+from serving.http.auth import OPEN, scope_of
 from serving.openapi.document import document
-from serving.openapi.operations import OPERATIONS
+from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.process import monitor_server
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import build, guarded
-from serving.process.server import Service
+from serving.process.server import ENDPOINTS, Service
 from serving.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
+ALL = (*ENDPOINTS, *monitor_server.ENDPOINTS)
 
 
 @pytest.fixture
@@ -44,25 +49,35 @@ def rare(tiny_store: Store, tmp_path: Path) -> Iterator[Starlette]:
         service.close()
 
 
-def test_every_route_is_described_and_everything_described_is_a_route(rare: Starlette) -> None:
-    mounted = {
+def addresses(app: Starlette) -> set[tuple[str, str]]:
+    """Method and path of every route that an application shows."""
+    return {
         (method, route.path)
-        for route in rare.routes
+        for route in app.routes
         if isinstance(route, Route) and route.include_in_schema
         for method in (route.methods or set()) - {"HEAD"}
     }
+
+
+def described(client: TestClient) -> set[tuple[str, str]]:
+    """Method and path of every operation that the document of an application has."""
+    paths = client.get("/openapi.json").json()["paths"]
+    return {(method.upper(), path) for path, operations in paths.items() for method in operations}
+
+
+def test_every_route_is_described_and_everything_described_is_a_route(rare: Starlette) -> None:
     hot = {("POST", "/predictions/{model}"), ("POST", "/predictions/{model}/{version}")}
-    assert set(OPERATIONS) == mounted | hot
+    assert described(TestClient(rare)) == addresses(rare) | hot
+    assert {(each.method, each.path) for each in ENDPOINTS} == addresses(rare) | hot
 
 
 def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
     with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
         app = build(monitor)
         client = TestClient(app)
-        described = client.get("/openapi.json").json()["paths"]
-        assert {route.path for route in app.routes if isinstance(route, Route)} == set(described)
-        assert "/feedback" in described
-        assert "/predictions/{model}" not in described
+        assert described(client) == addresses(app)
+        assert ("POST", "/feedback") in addresses(app)
+        assert ("POST", "/predictions/{model}") not in addresses(app)
         assert client.get("/readyz").json()["status"] == "ready"
         assert client.get("/nowhere").json()["error"] == "unknown_path"
 
@@ -85,22 +100,48 @@ async def test_the_monitor_alone_has_the_access_control() -> None:
 
 def test_every_route_stands_in_the_api_page() -> None:
     text = PAGE.read_text()
-    for _, path in OPERATIONS:
+    for path in {each.path for each in ENDPOINTS}:
         known = path if not path.startswith("/v2/") else "/v2/..."
         short = re.sub(r"(?<=\{model\})/\{version\}$", "[/{version}]", known)
         assert short in text, path
 
 
 def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
-    described = set(OPERATIONS["POST", "/predictions/{model}"].refuses) | {401, 403}
-    assert described == {status for status, _ in PREDICTION_ERRORS.values()}
+    operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
+    assert set(operation["responses"]) == {"200"} | {str(status) for status, _ in PREDICTION_ERRORS.values()}
+
+
+@pytest.mark.parametrize("endpoint", ALL, ids=lambda each: f"{each.method} {each.path}")
+def test_the_access_control_knows_the_scope_that_is_declared(endpoint: Endpoint) -> None:
+    path = endpoint.path.replace("{model}", "m").replace("{version}", "2")
+    assert (None if path in OPEN else scope_of(endpoint.method, path)) == endpoint.scope
+
+
+@pytest.mark.parametrize("endpoints", [ENDPOINTS, (*DESCRIPTION_ENDPOINTS, *monitor_server.ENDPOINTS)])
+def test_no_schema_is_an_empty_object(endpoints: tuple[Endpoint, ...]) -> None:
+    """An object has named fields or a type of its values; one that is free-form says why."""
+    bare = list(bare_objects(document(endpoints, version="1"), "#"))
+    assert bare == []
+
+
+def bare_objects(part: Any, place: str) -> Iterator[str]:
+    """The places of objects that say nothing of themselves."""
+    if isinstance(part, dict):
+        says = part.keys() & {"properties", "additionalProperties", "description"}
+        if (part == {} and place.endswith("/schema")) or (part.get("type") == "object" and not says):
+            yield place
+        for name, value in part.items():
+            yield from bare_objects(value, f"{place}/{name}")
+    elif isinstance(part, list):
+        for number, value in enumerate(part):
+            yield from bare_objects(value, f"{place}/{number}")
 
 
 def test_the_document_and_the_page_are_served(rare: Starlette) -> None:
     client = TestClient(rare)
     served = client.get("/openapi.json").json()
-    assert served == document(served["info"]["version"])
+    assert served == document(ENDPOINTS, version=served["info"]["version"])
     page = client.get("/docs").text
-    for _, path in OPERATIONS:
+    for path in {each.path for each in ENDPOINTS}:
         assert f"<code>{path}</code>" in page
     assert "src=" not in page

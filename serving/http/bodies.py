@@ -1,0 +1,160 @@
+"""The types of what `candor serve` takes and answers beside monitoring: predictions, health, loaded models."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from monitoring.api.endpoint import ErrorBody
+
+Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Version: TypeAlias = Annotated[int, Meta(ge=1)]
+Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
+Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+RequestId: TypeAlias = Annotated[str, Meta(max_length=200, description="your own id of the image, for feedback")]
+
+
+class ImageItem(Struct, frozen=True):
+    """One image of several in JSON."""
+
+    image: Annotated[Base64, Meta(description="the encoded image")]
+    request_id: RequestId | None = None
+    tags: Annotated[dict[str, str], Meta(examples=[{"site": "A", "device": "CT-2"}])] | None = None
+
+
+class ImageForm(Struct, frozen=True):
+    """A form with files; several files are answered by a list."""
+
+    file: Binary
+    tags: Annotated[str, Meta(examples=["site=A,device=CT-2"])] | UnsetType = UNSET
+
+
+class Heatmap(Struct, frozen=True):
+    """Which parts of an image the prediction depends on."""
+
+    method: Literal["occlusion"]
+    png: Annotated[Base64, Meta(description="a picture of the model's input size, to be laid over the image")]
+
+
+class Prediction(Struct, frozen=True, kw_only=True):
+    """The answer for one image."""
+
+    prediction_id: Annotated[
+        str, Meta(description="UUIDv7, the key for feedback", extra_json_schema={"format": "uuid"})
+    ]
+    request_id: str | None
+    model: str
+    version: Version
+    label: Annotated[str, Meta(description="the most probable class")]
+    confidence: Annotated[Fraction, Meta(description="the calibrated probability of `label`")]
+    probabilities: Annotated[dict[str, Fraction], Meta(description="of every class")]
+    refer: Annotated[
+        bool | None, Meta(description="whether confidence is below the referral threshold; null without one")
+    ]
+    prediction_set: (
+        Annotated[list[str], Meta(description="a set that holds the true class as often as the card promises")]
+        | UnsetType
+    ) = UNSET
+    audit: Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType = UNSET
+    explanation: Heatmap | UnsetType = UNSET
+    file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
+
+
+class ImageRefused(ErrorBody, frozen=True, kw_only=True):
+    """Why one image of several got no prediction."""
+
+    file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
+
+
+class Alive(Struct, frozen=True):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class PingStatus(Struct, frozen=True):
+    """TorchServe's health."""
+
+    status: Literal["Healthy", "Unhealthy"]
+
+
+class RefusedBundle(Struct, frozen=True):
+    """A published bundle that could not be loaded."""
+
+    version: int | None
+    reason: str
+
+
+class Ready(Struct, frozen=True):
+    """The server answers. `models`: the version of each that is in production; `refused`: bundles, by model."""
+
+    models: dict[str, int]
+    refused: dict[str, RefusedBundle]
+    status: Literal["ready"] = "ready"
+
+
+class NotReadyBody(ErrorBody, frozen=True):
+    """The server does not answer yet, or no more."""
+
+    refused: dict[str, RefusedBundle] | UnsetType = UNSET
+
+
+class ModelInput(Struct, frozen=True):
+    """How an image becomes the model's input."""
+
+    channels: int
+    height: int
+    width: int
+    resize: Literal["stretch", "crop"]
+    window: Annotated[tuple[float, ...], Meta(min_length=2, max_length=2, description="of a DICOM file")] | None
+    frames: Literal["one", "first"]
+
+
+class ListedVersion(Struct, frozen=True):
+    """A version that is loaded."""
+
+    version: Version
+    classes: tuple[str, ...]
+    input: ModelInput
+    temperature: float
+    backbone: str
+    loss: str
+
+
+class ListedModel(Struct, frozen=True, rename={"model_name": "modelName", "model_url": "modelUrl"}):
+    """A model that is loaded, with the two names that TorchServe's clients read."""
+
+    model_name: str
+    model_url: str
+    name: str
+    production: Version
+    versions: list[ListedVersion]
+
+
+class ModelListing(Struct, frozen=True):
+    """The loaded models, and by model the bundles that could not be loaded."""
+
+    models: list[ListedModel]
+    refused: dict[str, RefusedBundle]
+
+
+class TorchServeWorker(Struct, frozen=True):
+    """A worker of TorchServe's management API."""
+
+    id: str
+    status: str
+    gpu: bool
+
+
+class TorchServeModel(Struct, frozen=True, rename="camel"):
+    """A version as TorchServe's management API describes it."""
+
+    model_name: str
+    model_version: str
+    model_url: str
+    runtime: str
+    min_workers: int
+    max_workers: int
+    batch_size: int
+    max_batch_delay: int
+    loaded_at_startup: bool
+    workers: list[TorchServeWorker]

@@ -1,0 +1,72 @@
+"""The API's description as endpoints of its own: /openapi.json for programs, /docs for people."""
+
+from collections.abc import Sequence
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from monitoring.api.endpoint import Endpoint, bind
+from serving.openapi.document import document
+from serving.openapi.page import page
+
+_Defined = Meta(description="as the OpenAPI Specification 3.1 defines it")
+
+
+class ApiInfo(Struct, frozen=True):
+    """The name, version and purpose of the API."""
+
+    title: str
+    version: str
+    description: str
+
+
+class ApiDocument(Struct, frozen=True):
+    """An OpenAPI document, 3.1."""
+
+    openapi: str
+    info: ApiInfo
+    paths: Annotated[dict[str, Any], _Defined]
+    components: Annotated[dict[str, Any], _Defined]
+    security: list[dict[str, list[str]]]
+
+
+class DescriptionRoutes:
+    """The handlers that describe the given endpoints."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._document = document(endpoints, version=installed_version("candor"))
+
+    async def document(self, _: Request) -> ApiDocument:
+        """The document."""
+        return ApiDocument(**self._document)
+
+    async def page(self, _: Request) -> Response:
+        """The document as a page."""
+        return HTMLResponse(page(self._document))
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/docs",
+        handler=DescriptionRoutes.page,
+        tag="pages",
+        summary="This description.",
+        gives={"text/html": str},
+    ),
+    Endpoint(
+        method="GET",
+        path="/openapi.json",
+        handler=DescriptionRoutes.document,
+        tag="pages",
+        summary="This description for programs.",
+    ),
+)
+
+
+def with_description(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """The endpoints, and those that describe all of them."""
+    return [*bind(ENDPOINTS, DescriptionRoutes([*ENDPOINTS, *endpoints])), *endpoints]
