@@ -9,10 +9,8 @@ LOCK_EXTRAS := train grpc traces postgres parquet tensorboard torchserve docs de
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 
-.PHONY: help install demo check test lint docs bench soak clean
-help:                 ## list the targets
 .PHONY: help install demo check test lint docs lock bench soak clean
-help:                 ## show this list
+help:                 ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
 
 install: $(VENV)/.installed      ## set up .venv with everything the demo needs
@@ -20,7 +18,7 @@ install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 demo: $(VENV)/.installed         ## run the whole cycle on real images (passes on DEMO_ARGS="--once --seed 1")
 	$(BIN)/candor demo $(DEMO_ARGS)
 
-check: lint           ## lint, unit tests and contracts: within 90 s on two cores
+check: lint           ## lint, then unit and contract tests: within 90 s on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/unit tests/contract
 
 test: $(VENV)/.installed-dev     ## run all tests
@@ -37,13 +35,12 @@ lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the impo
 docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-soak: $(VENV)/.installed-dev     ## two hours: kills under load, 100,000 broken requests, a ten-minute request storm
-lock: | $(BIN)/uv      ## write requirements/ anew from pyproject.toml (LOCK_ARGS=--upgrade takes newer releases)
+lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=--upgrade takes newer releases)
 	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt
 	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
 	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
 
-soak: $(VENV)/.installed-dev     ## kills under load, 100,000 broken requests, ten minutes of storm (some two hours)
+soak: $(VENV)/.installed-dev     ## two hours: kills under load, 100,000 broken requests, a ten-minute request storm
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 	FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_serving_schemathesis.py
 	$(BIN)/python -m benchmarks.serving.storm --minutes 10
