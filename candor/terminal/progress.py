@@ -26,11 +26,11 @@ class Bars:
 def bars() -> Iterator[Bars]:
     """Show progress bars while the block runs. Do not print to stdout inside it: the bars capture that stream."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False),
     )
     with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
         yield Bars(progress)

@@ -1,4 +1,4 @@
-"""The whole story as a stranger runs it offline, on digits: every step happens, and its figures are consistent."""
+"""`candor demo` as a stranger runs it offline, on digits: every step happens, and its figures are consistent."""
 
 import json
 import os
@@ -13,57 +13,57 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
     """The figures, the text, and the folder of `candor demo --data digits --once`."""
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "candor", "demo", "--data", "digits", "--once"]
     command += ["--out", folder / "out", "--json", folder / "figures.json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
-    told = subprocess.run(
+    done = subprocess.run(
         command, env=environment | {"HOME": str(folder)}, capture_output=True, text=True, timeout=400, check=False
     )
-    assert told.returncode == 0, told.stderr
-    return json.loads((folder / "figures.json").read_text()), told.stdout, folder / "out"
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "figures.json").read_text()), done.stdout, folder / "out"
 
 
-def test_all_seven_steps_are_told(story: tuple[dict[str, Any], str, Path]) -> None:
-    _, text, _ = story
+def test_all_seven_steps_are_printed(demo: tuple[dict[str, Any], str, Path]) -> None:
+    _, text, _ = demo
     for step in ("1. Train", "2. Export", "3. Serve", "4. Label", "5. Drift", "6. Recalibrate", "7. Verify"):
         assert step in text
 
 
-def test_the_monitor_agrees_with_the_card_and_is_silent(story: tuple[dict[str, Any], str, Path]) -> None:
-    figures, _, _ = story
+def test_the_monitor_agrees_with_the_card_and_raises_no_alarm(demo: tuple[dict[str, Any], str, Path]) -> None:
+    figures, _, _ = demo
     card, report = figures["label"]["card"], figures["label"]["report"]
     assert report["measures"]["n"] == card["n"]
     assert report["measures"]["ece"] == pytest.approx(card["ece"], abs=1e-3)
     assert not report["drift"]["active"]
 
 
-def test_the_alarm_is_raised_on_the_corrupted_split(story: tuple[dict[str, Any], str, Path]) -> None:
-    figures, _, _ = story
+def test_the_alarm_is_raised_on_the_corrupted_split(demo: tuple[dict[str, Any], str, Path]) -> None:
+    figures, _, _ = demo
     drift = figures["drift"]
     assert 0 < drift["alarm_after_labels"] < drift["report"]["measures"]["n"]
     assert drift["report"]["drift"]["direction"] == "over"
 
 
-def test_no_request_is_lost_while_versions_change(story: tuple[dict[str, Any], str, Path]) -> None:
-    figures, _, _ = story
+def test_no_request_is_lost_while_versions_change(demo: tuple[dict[str, Any], str, Path]) -> None:
+    figures, _, _ = demo
     recalibrated = figures["recalibrate"]
     assert recalibrated["failed_requests"] == 0
     assert min(recalibrated["requests_by_version"].values()) > 0
     assert set(recalibrated["requests_by_version"]) == {"1", "2"}
 
 
-def test_the_error_falls_on_images_that_recalibration_never_saw(story: tuple[dict[str, Any], str, Path]) -> None:
-    figures, _, _ = story
+def test_the_ece_falls_on_images_that_the_recalibration_did_not_use(demo: tuple[dict[str, Any], str, Path]) -> None:
+    figures, _, _ = demo
     before, after = (figures["prove"][name]["measures"] for name in ("before", "after"))
     assert before["n"] == after["n"]
     assert before["accuracy"] == after["accuracy"]
     assert after["ece"] < before["ece"]
 
 
-def test_pictures_and_bundles_are_left(story: tuple[dict[str, Any], str, Path]) -> None:
-    _, _, out = story
+def test_pictures_and_bundles_are_left(demo: tuple[dict[str, Any], str, Path]) -> None:
+    _, _, out = demo
     assert {path.name for path in (out / "pictures").iterdir()} == {"before.png", "after.png"}
     assert {path.name for path in (out / "models" / "digits-corrupted").iterdir()} >= {"1", "2", "production"}

@@ -1,11 +1,13 @@
 """The command line, verb by verb, on real bundles and a real ledger; servers and training are in tests/e2e."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import uuid_utils
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
@@ -24,12 +26,25 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
 
 
-def test_every_verb_has_a_help_text() -> None:
-    for command in command_line.app.registered_commands:
-        assert command.callback is not None
-        result = run(command.callback.__name__, "--help")
-        assert result.exit_code == 0
-        assert command.callback.__doc__ is not None
+def verbs(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    """Every verb and every group of verbs, by the words that are typed."""
+    yield words
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from verbs(inner, *words, word)
+
+
+@pytest.mark.parametrize("words", list(verbs(typer.main.get_command(command_line.app))), ids=" ".join)
+def test_every_help_fits_80_columns_and_says_what_the_verb_does(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    result = run(*words, "--help")
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert max(map(len, lines)) <= 80
+    usage, purpose = [line for line in lines if line][:2]
+    assert usage.startswith(f" Usage: {' '.join(['candor', *words])}")
+    assert purpose[1].isupper()
 
 
 def test_models_marks_the_version_in_production(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
