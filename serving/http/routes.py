@@ -90,7 +90,7 @@ class ServerRoutes:
     async def index(self, _: Request) -> Response:
         """What is loaded, and every address."""
         models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
-        return HTMLResponse(render("server.html", models=models, addresses=self.addresses))
+        return HTMLResponse(render("server.html", models=models, endpoints=self.addresses))
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}
