@@ -1,7 +1,7 @@
 """Area under the ROC curve: how often a positive case scores above a negative one (Hanley and McNeil 1982).
 
-It judges order alone: a model can have an AUROC of 1 and be wildly miscalibrated. It says whether there is anything to
-calibrate.
+It depends on the order of the scores alone: a model with an AUROC of 1 can be badly miscalibrated. It says whether
+there is anything to calibrate.
 """
 
 import math
@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 
 def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
-    """P(score of a positive > score of a negative) + half of P(equal), in [0, 1]; NaN where one kind is missing.
+    """P(score of a positive > score of a negative) + half of P(equal), in [0, 1]; NaN without positives or negatives.
 
     Args:
         score: (N,) any numbers.
         truth: (N,) bool.
+
+    Raises:
+        ValueError: the two differ in shape.
 
     >>> auroc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     0.75
@@ -23,7 +26,7 @@ def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
     s, t = np.asarray(score), np.asarray(truth, dtype=bool)
     if s.shape != t.shape or s.ndim != 1:
         raise ValueError(f"score {s.shape} and truth {t.shape} must both be of shape (N,)")
-    negative, positive = np.sort(s[~t]), np.sort(s[t])  # sorted needles are found faster
+    negative, positive = np.sort(s[~t]), np.sort(s[t])  # a search for sorted values is faster
     if not (negative.size and positive.size):
         return math.nan
     below, at_most = (np.searchsorted(negative, positive, side=side).sum() for side in ("left", "right"))
@@ -31,11 +34,14 @@ def auroc(score: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
 
 def class_auroc(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """AUROC of class 1 for two classes, for more the mean over each class against the rest (macro average).
+    """AUROC of class 1 for two classes; for more, the mean over each class against the rest (macro average).
 
     Args:
         probabilities: (N, K).
-        labels: (N,) integers. A class that no answer has, or every one, is left out of the mean.
+        labels: (N,) integers. The mean leaves out a class that no answer has, or that every answer has.
+
+    >>> class_auroc([[0.9, 0.1], [0.2, 0.8]], [0, 1])
+    1.0
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.shape[1] == 2:

@@ -1,7 +1,7 @@
-"""The bets of the drift watch, and what they are worth: e of every label, and M <- e (M + 1) along every stream.
+"""The bets of the drift detector: e of every label, and M <- e (M + 1) along every stream.
 
-They use + - * / alone, which IEEE arithmetic rounds alike for one label and for a million: labels in bulk and one by
-one end in the same state, bit for bit. What the bets mean: `calibration.drift`.
+The arithmetic is + - * / alone, which IEEE rounds the same way for one label and for a million. So labels in bulk and
+labels one by one end in the same state, bit for bit. What the bets mean: `calibration.drift`.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ import numpy.typing as npt
 from calibration.bins import FloatArray, IntArray
 
 LOG_ODDS_SHIFTS = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
-BETS = 2 * len(LOG_ODDS_SHIFTS)  # bets a stream: side 0 (over) in the first half, side 1 (under) in the second
+BETS = 2 * len(LOG_ODDS_SHIFTS)  # per stream: side 0 (over) in the first half, side 1 (under) in the second
 _ODDS = np.exp(np.stack([-LOG_ODDS_SHIFTS, LOG_ODDS_SHIFTS]))  # (2, 5) e^(-+d)
 _CLIP = 1e-6
-_CAP = 1e280  # evidence beyond all alarms; below the largest float with room for one more bet
+_CAP = 1e280  # far beyond any alarm, and one more bet cannot overflow
 
 
 def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> FloatArray:
-    """(n, 10) the bets e of labels (n,); 1 on a side that the claim's tolerance leaves no room on.
+    """Return the bets e (n, 10) of labels (n,); 1 on a side where the tolerance leaves no room for a bet.
 
     With q = p o / (1 - p + p o), o = e^(-+d): q/p = o / (1 + p (o - 1)) and (1-q)/(1-p) = 1 / (1 + p (o - 1)).
     """
@@ -29,15 +29,15 @@ def bets_of(p: FloatArray, right: npt.NDArray[np.bool_], tolerance: float) -> Fl
 
 
 def run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatArray, FloatArray]:
-    """M <- e (M + 1) along every stream at once: its k-th label of this chunk at step k.
+    """Run M <- e (M + 1) along all streams at once: step k takes each stream's k-th label.
 
     Args:
         before: (rows, 10) M so far.
         bets: (n, 10).
-        streams: (n, groups) the rows that each label belongs to, all different.
+        streams: (n, groups) the rows that each label belongs to, distinct in each label.
 
     Returns:
-        (n groups, 10) M after each label in each of its streams, and (rows, 10) M after all.
+        (n * groups, 10) M after each label in each of its streams, and (rows, 10) M after all labels.
     """
     flat = streams.ravel()
     counts = np.bincount(flat, minlength=len(before))
@@ -67,7 +67,7 @@ def run(before: FloatArray, bets: FloatArray, streams: IntArray) -> tuple[FloatA
 
 
 def state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: int) -> FloatArray:
-    """(rows, 10) M as it stood after that label."""
+    """Return M (rows, 10) after label number `label`."""
     m, groups = before.copy(), streams.shape[1]
     for row, values in zip(streams[: label + 1].ravel(), trace[: groups * (label + 1)], strict=True):
         m[row] = values
@@ -75,5 +75,5 @@ def state_at(before: FloatArray, trace: FloatArray, streams: IntArray, label: in
 
 
 def ordered_sum(values: FloatArray) -> FloatArray:
-    """(n,) sums of rows, added from left to right: NumPy's `sum` picks an order by the array's shape."""
+    """Return the sums (n,) of rows, added from left to right: the order of NumPy's `sum` depends on the shape."""
     return np.asarray(np.add.accumulate(values, axis=1)[:, -1])

@@ -1,7 +1,7 @@
 """Confidence bins and the five additive sums from which every binned measure is computed.
 
-A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums merge by addition over time, processes
-and replicas, which is why a report on ten million labels costs what it costs on ten.
+A bin is right-closed, (k/M, (k+1)/M]; confidence 0 belongs to the first. Sums of days, processes and replicas merge by
+addition, so a report on ten million labels costs as much as a report on ten.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +19,10 @@ IntArray = npt.NDArray[np.int64]
 
 
 def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray:
-    """Return the bin of each confidence, right-closed: the only way in Candor from a confidence to its bin.
+    """Return the bin of each confidence. Nothing else in Candor assigns bins.
 
-    One number has one bin, whatever type carries it: both the float64 and the float32 number nearest to k/M count as
-    k/M, so a float32 confidence keeps its bin when it comes back from a ledger or from JSON as a double.
+    A number has one bin whatever its type: the float64 and the float32 number nearest to k/M both count as k/M. So a
+    float32 confidence keeps its bin when a ledger or JSON returns it as a double.
 
     Args:
         confidence: any shape, values in [0, 1].
@@ -41,11 +41,11 @@ def bin_index(confidence: npt.ArrayLike, bin_count: int = BIN_COUNT) -> IntArray
     if values.dtype != np.float32:
         values = values.astype(np.float64, copy=False)
     if not (values.size == 0 or (values.min() >= 0 and values.max() <= 1)):  # NaN fails both
-        raise ValueError("confidence must lie in [0, 1]; got a value outside it, or NaN")
+        raise ValueError("confidence must be in [0, 1]; got a value outside it, or NaN")
     edges = _edges(bin_count)
     if values.size < _MANY or bin_count > _FEW_EDGES:
         return np.asarray(np.searchsorted(edges.astype(values.dtype), values, side="left"), dtype=np.int64)
-    below = np.zeros(values.shape, dtype=np.uint8)  # a few passes over bytes are quicker than many searches
+    below = np.zeros(values.shape, dtype=np.uint8)  # for many values, a pass per edge is faster than a search per value
     for edge in edges.astype(values.dtype):
         below += values > edge
     return below.astype(np.int64)
@@ -56,13 +56,13 @@ _MANY, _FEW_EDGES = 200, 40
 
 @lru_cache(maxsize=64)
 def _edges(bin_count: int) -> FloatArray:
-    """k/M for k = 1..M-1, or the float32 number nearest to it where that is larger; ceil(p M) would misplace some."""
+    """k/M for k = 1..M-1, or the nearest float32 number if that is larger. ceil(p M) would misplace some values."""
     exact = np.arange(1, bin_count) / bin_count
     return np.maximum(exact, exact.astype(np.float32).astype(np.float64))
 
 
 def chunks(n: int) -> Iterator[slice]:
-    """Cut n rows into slices that fit a processor's cache: work on ten million rows is bound by memory otherwise."""
+    """Cut n rows into slices that fit the processor's cache; otherwise memory bounds the work on ten million rows."""
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
 
 
@@ -104,7 +104,7 @@ class BinSums:
             bin_count: M.
 
         Raises:
-            ValueError: the two differ in shape, or a confidence lies outside [0, 1].
+            ValueError: the two differ in shape, or a confidence is outside [0, 1].
 
         >>> BinSums.from_predictions([0.9, 0.8, 0.3], [True, False, True], bin_count=2).correct
         array([1., 1.])
@@ -119,7 +119,7 @@ class BinSums:
     def from_index(
         cls, index: IntArray, confidence: npt.NDArray[Any], correct: npt.NDArray[Any], bin_count: int
     ) -> "BinSums":
-        """Sum up answers whose bins (N,) in 0..M-1 are known, for other bins than those of equal width."""
+        """Sum up answers whose bins (N,) in 0..M-1 are given, for bins of unequal width."""
         p, c = confidence.astype(np.float64), correct.astype(np.float64)
         error = c - p
         n = np.bincount(index, minlength=bin_count)

@@ -1,9 +1,10 @@
 """Bootstrap intervals of measures (Efron 1987), by patient where several answers belong to one (cluster bootstrap).
 
-Answers of one patient resemble each other; drawn one by one they would pretend to be independent and the interval
-would be too short. So whole groups are drawn. BCa corrects for bias of the median and for skew; percentiles do not.
-Not for the ECE: resampling repeats its upward bias instead of correcting it. `calibration.metrics.ece_interval` bounds
-that, for independent answers.
+Answers of one patient resemble each other. Drawn one by one they would count as independent, and the interval would be
+too short; so whole groups are drawn. BCa corrects for bias of the median and for skew; percentiles do not.
+
+Do not use it for the ECE: resampling repeats its upward bias instead of correcting it. For independent answers,
+`calibration.metrics.ece_interval` bounds the ECE.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,19 +32,19 @@ def bootstrap_sums(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of statistics that are functions of sums over answers: all resamples at once, by matrix product.
+    """Return intervals of statistics that are functions of sums over answers, with all resamples at once.
 
     Args:
-        terms: (N, d), what each answer adds to the d sums; a column of ones among them counts the answers.
+        terms: (N, d) what each answer adds to the d sums; include a column of ones to count answers.
         statistic: takes sums (B, d), returns (B, s).
-        groups: (N,) patient of each answer; None when each stands alone.
+        groups: (N,) patient of each answer; None if answers are independent.
         method: `bca`, or `percentile`.
         level: coverage, in (0, 1).
         resamples: B.
         seed: of the draws; the same seed gives the same interval.
 
     Returns:
-        s intervals, in the order of the statistics. A resample where one is not a number does not count for it.
+        s intervals, in the order of the statistics. Resamples in which a statistic is NaN do not count for it.
 
     Raises:
         ValueError: no answers, or groups of another length.
@@ -55,7 +56,7 @@ def bootstrap_sums(
     per_answer = np.asarray(terms, dtype=np.float64)
     group, count = _groups(groups, len(per_answer))
     sums = np.stack([np.bincount(group, column, count) for column in per_answer.T], axis=1)  # (G, d)
-    # Not a product of matrices: those differ in their last bits by the number of threads.
+    # Not a matrix product, whose last bits depend on the number of threads.
     totals = (np.einsum("rn,ns->rs", weights, sums) for weights in _weights(count, resamples, seed))
     drawn = np.concatenate([statistic(each) for each in totals])
     whole = sums.sum(axis=0)
@@ -73,13 +74,13 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return intervals of any statistics of n answers, such as areas under curves: one call per resample.
+    """Return intervals of any statistics of n answers, such as areas under curves, by one call per resample.
 
     Args:
         statistic: takes row numbers (m,), repeated as drawn, returns (s,).
         n: answers. `bca` calls the statistic once more for each group.
 
-    The others as in `bootstrap_sums`.
+    The other arguments are those of `bootstrap_sums`.
     """
     group, count = _groups(groups, n)
     order, size = np.argsort(group, kind="stable"), np.bincount(group, minlength=count)
@@ -110,7 +111,7 @@ def _groups(groups: npt.ArrayLike | None, n: int) -> tuple[IntArray, int]:
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each of `count` groups is drawn, (b, count) at a time."""
+    """Give how often each of `count` groups is drawn, (b, count) at a time."""
     rng, at_once = np.random.default_rng(seed), max(1, _CELLS // count)
     for start in range(0, resamples, at_once):
         b = min(at_once, resamples - start)
@@ -119,7 +120,7 @@ def _weights(count: int, resamples: int, seed: int) -> Iterator[FloatArray]:
 
 
 def _intervals(drawn: FloatArray, observed: FloatArray, left_out: FloatArray | None, level: float) -> list[Interval]:
-    """One interval per column of drawn (B, s), given observed (s,) and the jackknife (G, s) for BCa."""
+    """Return one interval per column of drawn (B, s), given observed (s,) and, for BCa, the jackknife (G, s)."""
     tails = ((1 - level) / 2, (1 + level) / 2)
     found = []
     for k, values in enumerate(drawn.T):

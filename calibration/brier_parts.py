@@ -1,8 +1,7 @@
-"""The Brier score taken apart: is it bad because of calibration, or because the model cannot tell cases apart?
+"""The parts of the Brier score: is it bad because of calibration, or because the model cannot separate the cases?
 
-Source: Murphy 1973, "A new vector partition of the probability score"; the term for what happens within bins, without
-which the parts do not add up, from Stephenson, Coelho and Jolliffe 2008, "Two extra components in the Brier score
-decomposition".
+Source: Murphy 1973, "A new vector partition of the probability score". The term within bins, without which the parts do
+not add up: Stephenson, Coelho and Jolliffe 2008, "Two extra components in the Brier score decomposition".
 """
 
 from collections.abc import Sequence
@@ -18,10 +17,10 @@ class BrierParts:
     """brier = reliability - resolution + uncertainty + within, exactly.
 
     Attributes:
-        reliability: squared distance of mean probability and frequency, per bin; 0 is calibrated.
-        resolution: squared distance of each bin's frequency and the overall one; more is better.
-        uncertainty: variance of the truth itself, which no model can change.
-        within: what differs inside bins: variance of the probabilities less twice their covariance with the truth.
+        reliability: squared distance between mean probability and frequency, per bin; 0 is calibrated.
+        resolution: squared distance between each bin's frequency and the overall one; higher is better.
+        uncertainty: variance of the labels, which no model can change.
+        within: differences inside bins: variance of the probabilities minus twice their covariance with the labels.
     """
 
     reliability: float
@@ -36,9 +35,9 @@ class BrierParts:
 
 
 def brier_parts(classes: Sequence[BinSums]) -> BrierParts:
-    """Take the Brier score over all classes apart, given `calibration.classwise.class_sums`; NaN of no data.
+    """Decompose the Brier score over all classes, given `calibration.classwise.class_sums`; NaN without data.
 
-    The sums of one event alone, (p, c) in [0, 1] x {0, 1}, give the parts of mean (p - c)^2.
+    Given the sums of one event, (p, c) in [0, 1] x {0, 1}, it returns the parts of mean (p - c)^2.
 
     >>> brier_parts([BinSums.from_predictions([0.9, 0.9], [True, False])]).uncertainty
     0.25
@@ -55,6 +54,6 @@ def _parts(sums: BinSums) -> tuple[float, float, float, float]:
     rate = correct.sum() / total
     reliability = (gap**2 / n).sum() / total
     resolution = (n * (correct / n - rate) ** 2).sum() / total
-    # Variance of c - p less that of c, inside bins.
+    # Inside bins: variance of c - p minus variance of c.
     within = ((sums.squared_error[filled] - gap**2 / n) - (correct - correct**2 / n)).sum() / total
     return float(reliability), float(resolution), float(rate * (1 - rate)), float(within)

@@ -1,7 +1,7 @@
-"""Calibrators: what turns a trained network's logits into probabilities, fitted after training on validation alone.
+"""Calibrators turn a trained network's logits into probabilities. They are fitted after training, on validation alone.
 
-Each is one class in a file of its own and one line in `CALIBRATORS`. One that needs more than NumPy lives in the room
-that has it (isotonic regression: `training.evaluation.isotonic`) and is put beside these in a dictionary there.
+Each is one class in its own file and one line in `CALIBRATORS`. A calibrator that needs more than NumPy is in the room
+that has the library (isotonic regression: `training.evaluation.isotonic`), which adds it to these.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Calibrator(Protocol):
 
     Attributes:
         name: its key in a registry.
-        keeps_argmax: whether it never changes the predicted class. One that may is compared by accuracy as well.
+        keeps_argmax: whether it never changes the predicted class. If it may, compare it by accuracy too.
     """
 
     name: ClassVar[str]
@@ -29,7 +29,7 @@ class Calibrator(Protocol):
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError for what cannot be fitted."""
+        """Fit on logits (N, K) and labels (N,) in 0..K-1. Raises ValueError if they cannot be fitted."""
         ...
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
@@ -48,7 +48,7 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True)
 class Uncalibrated:
-    """The softmax of the logits as they are.
+    """The softmax of the unchanged logits.
 
     >>> Uncalibrated.fit([[0.0, 0.0]], [1])([[0.0, 0.0]])
     array([[0.5, 0.5]])
@@ -59,14 +59,14 @@ class Uncalibrated:
 
     @classmethod
     def fit(cls, logits: npt.ArrayLike, labels: npt.ArrayLike) -> Self:
-        """Learn nothing."""
+        """Return a calibrator; there is nothing to fit."""
         return cls()
 
     def __call__(self, logits: npt.ArrayLike) -> FloatArray:
         return softmax(logits)
 
     def as_dict(self) -> dict[str, Any]:
-        """Its name is all it has."""
+        """Return its name."""
         return {"name": self.name}
 
     @classmethod

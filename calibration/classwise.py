@@ -1,7 +1,7 @@
 """Calibration of every class's probability, not of the predicted class alone: bins of p_k against "the label is k".
 
-Source: Kull et al. 2019, "Beyond temperature scaling", definition of classwise-ECE. Sums of each class merge like any
-others. With two classes the top label says it all; with many, most p_k are near 0 and pull the mean down.
+Source: Kull et al. 2019, "Beyond temperature scaling", definition of classwise-ECE. The sums of each class merge like
+any others. With two classes the top label tells everything; with many, most p_k are near 0 and pull the mean down.
 """
 
 import math
@@ -30,7 +30,7 @@ def class_sums(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: i
 
 
 def classwise_ece(sums: Sequence[BinSums]) -> float:
-    """Mean of the K classes' ECE, in [0, 1].
+    """Mean of the ECEs of the K classes, in [0, 1].
 
     >>> classwise_ece(class_sums([[0.1, 0.9], [0.1, 0.9]], [1, 0]))
     0.4
@@ -39,15 +39,15 @@ def classwise_ece(sums: Sequence[BinSums]) -> float:
 
 
 def classwise_noise_floor(sums: Sequence[BinSums]) -> float:
-    """E[classwise ECE] of a model whose every probability is true, on these answers."""
+    """E[classwise ECE] on these answers for a model whose probabilities are all true."""
     return _mean([metrics.noise_floor(of_class) for of_class in sums])
 
 
 def classwise_z(sums: Sequence[BinSums]) -> float:
-    """How many standard deviations the classwise ECE lies above its noise floor, at least.
+    """Standard deviations by which the classwise ECE exceeds its noise floor, at least.
 
-    The classes' errors depend on each other; the spread assumed, the mean of theirs, is that of complete dependence and
-    so the largest possible. It is exact for two classes and cautious for more.
+    The errors of the classes depend on each other. The spread used here is the mean of theirs, which complete
+    dependence would give and which is the largest possible. So z is exact for two classes and cautious for more.
     """
     spread = _mean([metrics.ece_spread(of_class) for of_class in sums])
     return (classwise_ece(sums) - classwise_noise_floor(sums)) / spread if spread else math.nan

@@ -1,9 +1,9 @@
-"""Conformal prediction sets: the classes an image may belong to, with the true one among them as often as promised.
+"""Conformal prediction sets: the classes an image may belong to, which include the true one as often as promised.
 
 Split conformal prediction with the score 1 - p of the true class (LAC: Sadinle, Lei and Wasserman 2019; quantile as in
-Angelopoulos and Bates 2021). Of all sets with that coverage they are the smallest on average; one of them may be empty,
-which says that no class is likely enough: refer it. The promise is about the average image, not about each class or
-patient, and ends where new images come from another distribution.
+Angelopoulos and Bates 2021). Of all sets with that coverage they are the smallest on average. A set may be empty, which
+means that no class is likely enough: refer the image. The promise holds for the average image, not for each class or
+patient, and only while new images come from the same distribution.
 """
 
 import math
@@ -21,7 +21,7 @@ class Conformal:
 
     Attributes:
         alpha: P(the true class is not in the set) <= alpha, over sample and new answer together.
-        threshold: in [0, 1]; 0 puts every class in, as too small a sample must.
+        threshold: in [0, 1]; 0, which a sample that is too small requires, includes every class.
         method: the score.
         mean_set_size: classes per set on the reference.
         coverage_reference: share of the reference whose true class is in its set; at least 1 - alpha there.
@@ -35,7 +35,7 @@ class Conformal:
 
 
 def conformal(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: float = 0.1) -> Conformal:
-    """Return the sets' threshold from probabilities (N, K) and labels (N,) that trained nothing.
+    """Return the threshold of the sets, from probabilities (N, K) and labels (N,) that were not used in training.
 
     The threshold is the floor((N + 1) alpha)-th smallest probability of a true class, so that a new, exchangeable
     answer is covered with probability at least 1 - alpha and, without ties, at most 1 - alpha + 1/(N + 1).
@@ -47,18 +47,18 @@ def conformal(probabilities: npt.ArrayLike, labels: npt.ArrayLike, *, alpha: flo
     0.8
     """
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie in (0, 1); got {alpha}")
+        raise ValueError(f"alpha must be in (0, 1); got {alpha}")
     chosen = of_true_class(probabilities, labels)
     if not chosen.size:
         raise ValueError("a prediction set needs at least one labeled answer; got none")
-    rank = math.floor((len(chosen) + 1) * alpha + 1e-9)  # a product such as 10 * .3 is not to lose its last unit
+    rank = math.floor((len(chosen) + 1) * alpha + 1e-9)  # 10 * .3 must not round below 3
     threshold = float(np.partition(chosen, rank - 1)[rank - 1]) if rank else 0.0
     sizes = prediction_sets(probabilities, threshold).sum(axis=1)
     return Conformal(alpha, threshold, "lac", float(sizes.mean()), float((chosen >= threshold).mean()))
 
 
 def prediction_sets(probabilities: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
-    """Return (N, K), whether each class is in the set of each answer.
+    """Return (N, K) bool: whether each class is in the set of each answer.
 
     >>> prediction_sets([[0.7, 0.2, 0.1]], 0.2)
     array([[ True,  True, False]])

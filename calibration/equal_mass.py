@@ -1,8 +1,8 @@
-"""Bins that hold equally many answers: the adaptive relative of the ECE (Nguyen and O'Connor 2015; Nixon et al. 2019).
+"""Bins that hold equally many answers, as in the adaptive ECE (Nguyen and O'Connor 2015; Nixon et al. 2019).
 
-Where most confidences are near 1, equal widths put nearly all answers in one bin and hide opposite errors in it. The
-edges depend on the answers, so these sums do not merge with others; every measure of `calibration.metrics` (ECE, noise
-floor, z, MCE) applies to them.
+Where most confidences are near 1, bins of equal width put nearly all answers into one bin, where opposite errors
+cancel. The edges depend on the answers, so these sums do not merge with others. Every measure of `calibration.metrics`
+(ECE, noise floor, z, MCE) applies to them.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def equal_mass_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count
     Args:
         confidence: (N,) in [0, 1].
         correct: (N,) bool, or 0 and 1.
-        bin_count: M. Equal confidences stay together, so there may be fewer bins, and N bins at most.
+        bin_count: M. Equal confidences share a bin, so there may be fewer bins, and at most N.
 
     Raises:
         ValueError: as `BinSums.from_predictions`.
@@ -30,7 +30,7 @@ def equal_mass_sums(confidence: npt.ArrayLike, correct: npt.ArrayLike, bin_count
         raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")
     if not p.size:
         return BinSums.zeros(bin_count)
-    bin_index(p, 1)  # refuses what is no probability
+    bin_index(p, 1)  # raises ValueError outside [0, 1]
     inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
     edges = np.unique(inner[inner < p.max()])
     return BinSums.from_index(np.searchsorted(edges, p, side="left").astype(np.int64), p, c, len(edges) + 1)

@@ -1,8 +1,8 @@
-"""Histogram binning: a probability becomes the frequency seen among the validation answers of its bin.
+"""Histogram binning: a probability becomes the frequency of the class among the validation answers of its bin.
 
-Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either kind, and equal counts
-leave no bin to chance). Several classes: `calibration.one_vs_rest`. It may change the predicted class, and says 0 or 1
-where a bin was pure: one surprise then costs hundreds of nats of negative log-likelihood, so compare it by Brier score.
+Bins hold equally many validation answers (Zadrozny and Elkan 2001; Guo et al. 2017 allow either kind), so none is
+nearly empty. Several classes: `calibration.one_vs_rest`. It may change the predicted class. It answers 0 or 1 where a
+bin was pure, and one surprise then costs hundreds of nats of negative log-likelihood: compare it by the Brier score.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from calibration.one_vs_rest import apply_each, fit_each
 
 @dataclass(frozen=True)
 class Steps:
-    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], the outer edges being 0 and 1."""
+    """A step function on [0, 1]: `values[m]` on (edges[m-1], edges[m]], with outer edges 0 and 1."""
 
     edges: tuple[float, ...]
     values: tuple[float, ...]
 
     @classmethod
     def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
-        """Place the edges at quantiles of p (N,), fewer where p repeats, and average the truth (N,) between them.
+        """Place the edges at quantiles of p (N,), fewer where p repeats, and average truth (N,) between them.
 
         >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
         Steps(edges=(0.2,), values=(0.0, 0.5))
@@ -63,7 +63,7 @@ class Histogram:
         return apply_each(self.classes, logits)
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, and edges and values of each calibrated class."""
+        """Return the name, and the edges and values of each calibrated class."""
         return {"name": self.name, "classes": [{"edges": [*s.edges], "values": [*s.values]} for s in self.classes]}
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Bootstrap intervals of the measures that resampling suits, by patient where patients are known.
+"""Bootstrap intervals of the measures for which resampling works, by patient where patients are known.
 
-The ECE and its kin are absent on purpose: see `calibration.metrics.ece_interval`.
+The ECE and its variants are not among them: see `calibration.metrics.ece_interval`.
 """
 
 import numpy as np
@@ -29,13 +29,13 @@ def measure_intervals(
     Args:
         probabilities: (N, K).
         labels: (N,) in 0..K-1.
-        groups: (N,) patient of each answer; None when each stands alone.
+        groups: (N,) patient of each answer; None if answers are independent.
         level: coverage, in (0, 1).
-        resamples: draws.
-        seed: of the draws.
+        resamples: number of resamples.
+        seed: of the resampling; the same seed gives the same intervals.
 
     Raises:
-        ValueError: no answers, shapes or labels that do not fit.
+        ValueError: no answers, or shapes or labels that do not fit.
     """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     confidence, predicted = metrics.top_label(p)

@@ -185,7 +185,7 @@ class Measures:
     brier_reliability: float | None = from_answers(
         lambda answers: answers.brier_parts.reliability,
         "Reliability",
-        "The parts of the Brier score: miscalibration, how well cases are told apart, difficulty of the data, and what "
+        "The parts of the Brier score: miscalibration, how well cases are separated, difficulty of the data, and what "
         "differs inside bins.",
         question="probabilities",
         more="They add up exactly.",
@@ -197,7 +197,7 @@ class Measures:
     brier_resolution: float | None = from_answers(
         lambda answers: answers.brier_parts.resolution,
         "Resolution",
-        "How well cases are told apart.",
+        "How well cases are separated.",
         documented_with="brier_reliability",
     )
     brier_uncertainty: float | None = from_answers(

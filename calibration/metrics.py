@@ -1,7 +1,7 @@
 """Measures of calibration: functions of `BinSums`, and the two that need whole probability vectors.
 
-Formulas stand in the docstrings with D = C - S per bin and N = sum n. Each measure of no data is NaN. The plug-in ECE
-is biased upward: read it beside `noise_floor`, the value a perfectly calibrated model would show on as many answers.
+In the formulas, D = C - S per bin and N = sum n. Without data each measure is NaN. The plug-in ECE is biased upward:
+read it beside `noise_floor`, the value that a perfectly calibrated model would show on as many answers.
 """
 
 import math
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 def top_label(probabilities: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.int64]]:
     """Split probabilities (N, K) into the top-label confidence (N,) and the predicted class (N,).
 
-    Of equal probabilities the first class wins.
+    If probabilities are equal, the first class wins.
 
     >>> top_label([[0.2, 0.8]])
     (array([0.8]), array([1]))
@@ -44,7 +44,7 @@ def _top(p: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], npt.NDA
     if not 0 < p.shape[1] <= _FEW_CLASSES:
         return p.max(axis=1), p.argmax(axis=1)
     best, predicted = p[:, 0].copy(), np.zeros(len(p), dtype=np.int16)
-    for k in range(1, p.shape[1]):  # NumPy reduces a short last axis six times as slowly
+    for k in range(1, p.shape[1]):  # NumPy's reduction along a short last axis takes six times as long
         np.maximum(predicted, (p[:, k] > best) * np.int16(k), out=predicted)
         np.maximum(best, p[:, k], out=best)
     return best, predicted
@@ -54,10 +54,10 @@ _FEW_CLASSES = 32
 
 
 def top_label_sums(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> BinSums:
-    """Sum up probabilities (N, K) and labels (N,) by top-label confidence, a few thousand rows at a time.
+    """Sum up probabilities (N, K) and labels (N,) by top-label confidence, in chunks of rows.
 
     Raises:
-        ValueError: shapes that do not match, or a confidence outside [0, 1].
+        ValueError: the shapes do not match, or a confidence is outside [0, 1].
 
     >>> ece(top_label_sums([[0.1, 0.9], [0.9, 0.1]], [1, 1]))
     0.4
@@ -82,13 +82,13 @@ def ece(sums: BinSums) -> float:
 
 
 def mce(sums: BinSums) -> float:
-    """Maximum calibration error, max |D| / n over the bins that hold data, in [0, 1] (Naeini et al. 2015)."""
+    """Maximum calibration error, max |D| / n over the bins with data, in [0, 1] (Naeini et al. 2015)."""
     filled = sums.n > 0
     return float((np.abs(sums.difference[filled]) / sums.n[filled]).max()) if filled.any() else math.nan
 
 
 def noise_floor(sums: BinSums) -> float:
-    """E[ECE] of a model whose confidences are true, on these answers: sqrt(2/pi) sum sqrt(V) / N.
+    """E[ECE] on these answers for a model with true confidences: sqrt(2/pi) sum sqrt(V) / N.
 
     >>> noise_floor(BinSums.from_predictions([0.5] * 100, [True] * 100)) == math.sqrt(2 / math.pi * 25) / 100
     True
@@ -97,12 +97,12 @@ def noise_floor(sums: BinSums) -> float:
 
 
 def ece_spread(sums: BinSums) -> float:
-    """Standard deviation of the ECE of a model whose confidences are true: sqrt((1 - 2/pi) sum V) / N."""
+    """Standard deviation of the ECE for a model with true confidences: sqrt((1 - 2/pi) sum V) / N."""
     return _ratio(math.sqrt((1 - 2 / math.pi) * float(sums.variance.sum())), sums.total)
 
 
 def ece_z(sums: BinSums) -> float:
-    """How many standard deviations (`ece_spread`) the ECE lies above its noise floor."""
+    """Standard deviations (`ece_spread`) by which the ECE exceeds its noise floor."""
     return _ratio(ece(sums) - noise_floor(sums), ece_spread(sums))
 
 
@@ -110,10 +110,10 @@ def ece_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
     """Conservative interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D| + sum(+-e). The
-    lower end allows for the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation (for
-    a calibrated model it is 0 in 96 of 100 simulated samples or more), the upper for that of the second, a normal. A
-    bin's noise has variance max(V, Q - D^2/n): the first is known however few the answers, the second is right where
-    the model is not.
+    lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
+    a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the quantile of the second
+    noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known even with few answers, and Q - D^2/n is
+    right even if the model is miscalibrated.
 
     >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower   # two answers prove nothing
     0.0
@@ -128,7 +128,7 @@ def ece_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
 
 
 def signed_gap(sums: BinSums) -> float:
-    """Mean confidence minus accuracy, in [-1, 1]: above 0 the model is overconfident. Not biased, unlike ECE.
+    """Mean confidence minus accuracy, in [-1, 1]; above 0 the model is overconfident. Unlike the ECE it is unbiased.
 
     >>> signed_gap(BinSums.from_predictions([0.9, 0.9], [True, False]))
     0.4
@@ -155,12 +155,12 @@ def debiased_rms(sums: BinSums) -> float:
 
 
 def accuracy(sums: BinSums) -> float:
-    """Fraction of right answers, sum C / N."""
+    """Share of right answers, sum C / N."""
     return _ratio(float(sums.correct.sum()), sums.total)
 
 
 def mean_confidence(sums: BinSums) -> float:
-    """Mean top-label confidence, sum S / N: the accuracy the model expects of itself."""
+    """Mean top-label confidence, sum S / N: the accuracy that the model expects of itself."""
     return _ratio(float(sums.confidence.sum()), sums.total)
 
 
@@ -195,13 +195,13 @@ def of_true_class(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> FloatA
     """Pick each row's value of its true class: (N, K) and (N,) in 0..K-1 give (N,).
 
     Raises:
-        ValueError: the shapes do not match, or a label lies outside 0..K-1.
+        ValueError: the shapes do not match, or a label is outside 0..K-1.
     """
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.ndim != 2 or y.shape != p.shape[:1]:
         raise ValueError(f"probabilities must be (N, K) and labels (N,); got {p.shape} and {y.shape}")
     if y.size and not (y.min() >= 0 and y.max() < p.shape[1]):
-        raise ValueError(f"labels must lie in 0..{p.shape[1] - 1}; got {y.min()}..{y.max()}")
+        raise ValueError(f"labels must be in 0..{p.shape[1] - 1}; got {y.min()}..{y.max()}")
     chosen = np.empty(len(p))
     for rows in chunks(len(p)):
         chosen[rows] = p[rows][np.arange(len(chosen[rows])), y[rows]]

@@ -1,7 +1,7 @@
-"""From K binary calibrators to one of K classes: each class against the rest, then each row divided by its sum.
+"""K binary calibrators become one calibrator of K classes: each class against the rest, then rows are normalized.
 
 Source: Zadrozny and Elkan 2002, "Transforming classifier scores into accurate multiclass probability estimates", with
-the normalization of Guo et al. 2017. Of two classes only the second is calibrated; the first is its complement.
+the normalization of Guo et al. 2017. With two classes only the second is calibrated; the first is its complement.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ BinaryMap = Callable[[FloatArray], FloatArray]
 def fit_each(
     fit: Callable[[FloatArray, npt.NDArray[np.bool_]], T], logits: npt.ArrayLike, labels: npt.ArrayLike
 ) -> tuple[T, ...]:
-    """Fit one binary map a class (of two classes: for the second alone) on its probability (N,) and truth (N,).
+    """Fit one binary map per class (with two classes: for the second alone) on its probability (N,) and truth (N,).
 
     Raises:
         ValueError: as `calibration.temperature.check_answers`.
@@ -31,10 +31,10 @@ def fit_each(
 
 
 def apply_each(maps: Sequence[BinaryMap], logits: npt.ArrayLike) -> FloatArray:
-    """Return probabilities (N, K): each class by its own map, normalized; a row of zeros becomes 1/K.
+    """Return probabilities (N, K), each class by its own map, normalized. A row of zeros becomes 1/K.
 
     Raises:
-        ValueError: logits of another number of classes than was fitted.
+        ValueError: the logits have another number of classes than was fitted.
     """
     p = softmax(logits)
     classes = _calibrated_classes(p.shape[1])

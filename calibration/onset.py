@@ -1,9 +1,9 @@
-"""Since when: the label from which a stream's confidence stopped being true, and how sure one can be of it.
+"""The onset of a drift: the label from which confidence stopped being true, with an interval.
 
-If confidences were true up to label j - 1 and log-odds are shifted by d from j on, label i multiplies the likelihood
-by r_i = q_i/p_i (right) or (1-q_i)/(1-p_i) (wrong), q_i = sigmoid(logit(p_i) -+ d), for i >= j. The sum over j of these
-products is the very statistic that raises a Shiryaev-Roberts alarm, which is why each term's share is the weight of
-its j: a posterior with every start and, here, every d of a grid equally likely beforehand (Shiryaev 1963; Pollak 1985).
+Suppose confidences were true up to label j - 1 and log-odds are shifted by d from j on. Then label i >= j multiplies
+the likelihood by r_i = q_i/p_i (right) or (1-q_i)/(1-p_i) (wrong), where q_i = sigmoid(logit(p_i) -+ d). The sum over j
+of these products is the statistic that raises a Shiryaev-Roberts alarm. So the share of each term is the posterior of
+its j, with every start and, here, every d of a grid equally likely beforehand (Shiryaev 1963; Pollak 1985).
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _CLIP = 1e-6
 
 @dataclass(frozen=True)
 class Onset:
-    """The first label of the change, counted from 0 in the stream given.
+    """The first label of the change, counted from 0 in the given stream.
 
     Attributes:
         label: the most likely one.
-        lower, upper: with `level` probability it lies between these two, both included.
+        lower, upper: the change is between these two, both included, with probability `level`.
     """
 
     label: int
@@ -35,13 +35,16 @@ class Onset:
 def onset(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, *, direction: Direction, level: float = 0.95
 ) -> Onset | None:
-    """Estimate since which label confidence has been wrong, given that it is now; None for no labels.
+    """Estimate the label since which confidence has been wrong, given that it is wrong now; None without labels.
 
     Args:
         confidence: (N,) of the top label, in [0, 1], in the order of the labels.
         correct: (N,) bool.
         direction: 'over' if confidence exceeds accuracy, as the alarm said.
-        level: of the interval.
+        level: of the interval, in (0, 1).
+
+    Raises:
+        ValueError: the two differ in shape.
 
     >>> onset([0.9] * 40, [True] * 9 + [False] + [True] * 10 + [False] * 20, direction="over")
     Onset(label=20, lower=18, upper=21)
@@ -60,7 +63,7 @@ def onset(
 
 
 def _weights(p: FloatArray, right: npt.NDArray[np.bool_], shifts: FloatArray) -> FloatArray:
-    """(N,) the posterior of each start."""
+    """Return the posterior (N,) of each start."""
     step = np.where(right[:, None], shifts, 0.0) - np.log1p(p[:, None] * np.expm1(shifts))  # (N, shifts) log r
     log_likelihood = np.logaddexp.reduce(np.cumsum(step[::-1], axis=0)[::-1], axis=1)
     share = np.exp(log_likelihood - log_likelihood.max())

@@ -1,4 +1,4 @@
-"""The numbers of a reliability diagram (DeGroot and Fienberg 1983): accuracy against confidence, bin by bin."""
+"""The numbers behind a reliability diagram (DeGroot and Fienberg 1983): accuracy against confidence, bin by bin."""
 
 import math
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from calibration.metrics import Z95, Interval
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """One bar: the bin (lower, upper], its n answers, their mean confidence and accuracy with a 95 % Wilson interval.
+    """One bin (lower, upper] with n answers, their mean confidence, and their accuracy with a 95 % Wilson interval.
 
-    Without answers all but the bounds and n are NaN.
+    Without answers, all but the bounds and n are NaN.
     """
 
     lower: float
@@ -43,7 +43,7 @@ def _bar(sums: BinSums, m: int) -> ReliabilityBin:
 
 
 def wilson_interval(proportion: float, n: int, z: float = Z95) -> Interval:
-    """Score interval of a binomial proportion seen in n > 0 trials (Wilson 1927).
+    """Score interval of a binomial proportion observed in n > 0 trials (Wilson 1927).
 
     >>> low, high = wilson_interval(0.5, 100)
     >>> round(low, 3), round(high, 3)

@@ -1,8 +1,8 @@
-"""Risk and coverage: what the error rate becomes when the least confident answers are left to a person.
+"""Risk and coverage: the error rate that remains when the least confident answers are referred to a person.
 
 Source: Geifman and El-Yaniv 2017, "Selective classification for deep neural networks"; excess area from Geifman, Uziel
-and El-Yaniv 2019, "Bias-reduced uncertainty estimation". They judge the order of the confidences, not their values: a
-monotone change, temperature for two classes among them, leaves them as they are.
+and El-Yaniv 2019, "Bias-reduced uncertainty estimation". They depend on the order of the confidences, not on their
+values: a monotone change, such as temperature scaling of two classes, does not affect them.
 """
 
 import math
@@ -16,12 +16,12 @@ from calibration.bins import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """The curve, one point per distinct confidence from the highest down: answers at `threshold` or above are kept.
+    """The curve: one point per distinct confidence, from the highest down. Answers at `threshold` or above are kept.
 
     Attributes:
-        threshold: (U,) confidences, falling.
-        coverage: (U,) share of answers kept, rising to 1.
-        risk: (U,) share of wrong answers among those kept.
+        threshold: (U,) confidences, decreasing.
+        coverage: (U,) share of answers kept, increasing to 1.
+        risk: (U,) share of wrong answers among the kept ones.
     """
 
     threshold: FloatArray
@@ -40,9 +40,9 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
 
 
 def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Area under the risk-coverage curve, in [0, 1]: the mean error rate over all N coverages; NaN of no data.
+    """Area under the risk-coverage curve, in [0, 1]: the mean error rate over all N coverages; NaN without data.
 
-    Equal confidences stand in no order, so their mean over all orders is taken.
+    Equal confidences have no order, so the result is the mean over all their orders.
 
     >>> aurc([0.9, 0.8], [True, False])
     0.25
@@ -58,7 +58,7 @@ def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 
 
 def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """AURC above that of a perfect order of the same answers, all wrong ones last; 0 is best, NaN of no data."""
+    """AURC minus the AURC of a perfect order (all wrong answers last); 0 is best, NaN without data."""
     c = np.asarray(correct, dtype=bool)
     return aurc(confidence, c) - aurc(c.astype(np.float64), c)
 
@@ -66,7 +66,7 @@ def excess_aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
 def _steps(
     confidence: npt.ArrayLike, correct: npt.ArrayLike
 ) -> tuple[FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct confidences from the highest down (U,), and how many answers, and wrong ones, lie at each or above."""
+    """Distinct confidences from the highest down (U,), and how many answers and wrong answers are at each or above."""
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     if p.shape != c.shape or p.ndim != 1:
         raise ValueError(f"confidence {p.shape} and correct {c.shape} must both be of shape (N,)")

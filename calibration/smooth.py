@@ -1,8 +1,9 @@
 """Smooth ECE: the calibration error without bins (Blasiok and Nakkiran 2023, "Smooth ECE").
 
-The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel reflected at 0 and 1; smECE_s is the
-integral of the absolute value, and the smooth ECE is the s at which smECE_s = s. It moves little when confidences move
-little, where the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so that they merge by addition.
+The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel of width s that is reflected at 0
+and 1. smECE_s is the integral of the absolute value, and the smooth ECE is the s at which smECE_s = s. It changes
+little when confidences change little, where the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so
+that they merge by addition.
 """
 
 import math
@@ -16,7 +17,7 @@ from calibration.bins import FloatArray, bin_index, chunks
 
 GRID = 4096
 _NARROWEST = 2 / GRID
-# Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): how long |smoothed noise| remembers itself.
+# Integral over u of sqrt(1 - r^2) + r asin(r) - 1 with r = exp(-u^2/4): the correlation length of |smoothed noise|.
 _MEMORY = 1.3621282
 
 
@@ -45,7 +46,7 @@ class SmoothSums:
 
     @classmethod
     def _of_chunk(cls, p: FloatArray, c: FloatArray) -> "SmoothSums":
-        bin_index(p, 1)  # refuses what is no probability
+        bin_index(p, 1)  # raises ValueError outside [0, 1]
         left = np.minimum((p * GRID).astype(np.int64), GRID - 1)
         share = p * GRID - left  # of the right neighbor
 
@@ -63,7 +64,7 @@ class SmoothSums:
 
 
 def smooth_ece(sums: SmoothSums) -> float:
-    """The smooth ECE, in [0, 1]; NaN of no data.
+    """The smooth ECE, in [0, 1]; NaN without data.
 
     >>> round(smooth_ece(SmoothSums.from_predictions([0.9] * 1000, [True] * 500 + [False] * 500)), 2)
     0.4
@@ -72,7 +73,7 @@ def smooth_ece(sums: SmoothSums) -> float:
 
 
 def smooth_noise_floor(sums: SmoothSums) -> float:
-    """The smooth ECE that a model whose confidences are true would show on these answers, about E[smECE].
+    """The smooth ECE that a model with true confidences would show on these answers, about E[smECE].
 
     The fixed point of s -> sqrt(2/pi) integral of the standard deviation of the smoothed residual.
     """
@@ -80,10 +81,11 @@ def smooth_noise_floor(sums: SmoothSums) -> float:
 
 
 def smooth_z(sums: SmoothSums) -> float:
-    """How many standard deviations the smooth ECE lies above its noise floor.
+    """Standard deviations by which the smooth ECE exceeds its noise floor.
 
-    At fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, since the smoothed noise at two
-    points correlates as exp(-u^2 / 4 s^2); that of the fixed point is (2/3)^2 of it, as the floor falls like s^(-1/2).
+    At a fixed width s the variance of the integral is 2/pi s 1.36 integral var(t) dt, because the smoothed noise at two
+    points correlates as exp(-u^2 / 4 s^2). The variance of the fixed point is (2/3)^2 of that, because the floor falls
+    like s^(-1/2).
     """
     floor = smooth_noise_floor(sums)
     if not floor > 0:
@@ -98,7 +100,7 @@ def _floor(sums: SmoothSums, width: float) -> float:
 
 
 def _fixed_point(error: Callable[[float], float]) -> float:
-    """The width that equals its error, which falls as the width grows; the error at 2/4096 if it is less than that."""
+    """The width that equals its error; errors fall as widths grow. The error at 2/4096 if it is smaller than that."""
     low, high = math.log(_NARROWEST), 0.0
     if error(_NARROWEST) <= _NARROWEST:
         return error(_NARROWEST)
@@ -109,7 +111,7 @@ def _fixed_point(error: Callable[[float], float]) -> float:
 
 
 def _blur(mass: FloatArray, width: float) -> FloatArray:
-    """Masses (4097,) smoothed by the reflected Gaussian of standard deviation `width`: a product of cosine series."""
+    """Smooth masses (4097,) with a reflected Gaussian of standard deviation `width`, as a product of cosine series."""
     mirrored = np.concatenate([[2 * mass[0]], mass[1:-1], [2 * mass[-1]], mass[-2:0:-1]])  # one period, length 2
     decay = np.exp(-((math.pi * width * np.arange(GRID + 1)) ** 2) / 2)
     return np.fft.irfft(np.fft.rfft(mirrored) * decay, 2 * GRID)[: GRID + 1]
@@ -118,7 +120,7 @@ def _blur(mass: FloatArray, width: float) -> FloatArray:
 def _variance(variance: FloatArray, width: float) -> FloatArray:
     """Variance (4097,) of the smoothed residual as a density: sum of p (1 - p) K(t, p)^2.
 
-    K is the Gaussian and its image behind 0 or 1; its square is the two squares and twice their product.
+    K is the Gaussian plus its image behind 0 or 1; its square is the two squares plus twice their product.
     """
     squares = np.maximum(_blur(variance, width / math.sqrt(2)), 0) * GRID / (2 * width * math.sqrt(math.pi))
     falloff = np.exp(-((np.arange(GRID + 1) / GRID / width) ** 2)) / (math.sqrt(2 * math.pi) * width)
@@ -127,5 +129,5 @@ def _variance(variance: FloatArray, width: float) -> FloatArray:
 
 
 def _area(values: FloatArray) -> float:
-    """Sum by the trapezoidal rule in units of a grid step."""
+    """Integrate by the trapezoidal rule, in units of a grid step."""
     return float(values.sum() - (values[0] + values[-1]) / 2)

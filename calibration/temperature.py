@@ -1,7 +1,7 @@
 """Temperature scaling: one number T > 0 by which logits are divided before the softmax (Guo et al. 2017).
 
-It changes no label, only confidence. Logits are needed up to a constant per row, so the logarithm of served
-probabilities serves as well as the network's own logits: fitted on those, the new T multiplies the old.
+It changes confidences, never the predicted class. Logits are needed only up to a constant per row, so the logarithms of
+served probabilities do as well as the network's own logits. A T fitted on those multiplies the T already in use.
 """
 
 import math
@@ -35,7 +35,7 @@ def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
 
 
 def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.integer]]:
-    """Return logits (N, K) in float64 and labels (N,), fit to learn a calibrator from.
+    """Return logits (N, K) in float64 and labels (N,), checked for fitting a calibrator.
 
     Raises:
         ValueError: no rows, shapes that do not match, labels outside 0..K-1, logits that are not finite.
@@ -45,7 +45,7 @@ def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatAr
         raise ValueError("a calibrator needs at least one labeled prediction; got none")
     if not np.isfinite(z).all():
         raise ValueError("logits must be finite; got infinity or NaN")
-    of_true_class(z, y)  # refuses labels that do not fit
+    of_true_class(z, y)  # raises ValueError for labels that do not fit
     return z, y
 
 
@@ -60,17 +60,17 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
         ValueError: no rows, shapes that do not match, logits that are not finite.
 
     >>> logits = np.array([[0.0, 2.0], [0.0, 2.0], [0.0, 2.0], [0.0, 2.0]])
-    >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right 3 times of 4, so p must become 0.75
+    >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right in 3 of 4, so p must become 0.75
     >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
     0.75
     """
     z, y = check_answers(logits, labels)
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
 
-    def loss(log_t: float) -> float:  # in log space: a probability that underflows would make the valley flat
+    def loss(log_t: float) -> float:  # in log space: where probabilities underflow, the loss would be flat
         return float(np.logaddexp.reduce(margins / math.exp(log_t), axis=1).mean())
 
-    # The likelihood is log-concave in 1/T, hence has a single valley in log T as well.
+    # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
     return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
 
 
@@ -95,7 +95,7 @@ class Temperature:
         return apply_temperature(logits, self.temperature)
 
     def as_dict(self) -> dict[str, Any]:
-        """Name and temperature."""
+        """Return the name and the temperature."""
         return {"name": self.name, "temperature": self.temperature}
 
     @classmethod
@@ -105,7 +105,7 @@ class Temperature:
 
 
 def _golden_section(function: Callable[[float], float], lower: float, upper: float) -> float:
-    """Return the minimizer of a function with one valley in [lower, upper], to 1e-7 (Kiefer 1953)."""
+    """Return the minimizer of a unimodal function in [lower, upper], to 1e-7 (Kiefer 1953)."""
     ratio = (math.sqrt(5) - 1) / 2
     left, right = upper - ratio * (upper - lower), lower + ratio * (upper - lower)
     at_left, at_right = function(left), function(right)

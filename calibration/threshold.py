@@ -1,12 +1,12 @@
-"""The referral threshold: below it an answer goes to a person; above it an accuracy is promised.
+"""The referral threshold: answers below it go to a person; for the others an accuracy is promised.
 
 Learn-then-Test (Angelopoulos et al. 2021) with fixed-sequence testing: thresholds are tested downward, each by an exact
 binomial tail, and testing stops at the first that fails. So with probability 1 - delta over the labeled sample, answers
 at or above the returned threshold are right at least as often as promised, as long as new answers come from the
 distribution of the sample.
 
-The strictest thresholds have few answers above them and fail by chance, so testing starts where it would most likely
-pass if the confidences were true. That is known from the confidences alone, hence costs nothing of delta.
+The strictest thresholds have few answers above them and fail by chance. Testing therefore starts where it would most
+likely pass if the confidences were true. The confidences alone decide that, so it spends nothing of delta.
 """
 
 import math
@@ -21,7 +21,7 @@ CANDIDATES = tuple(round(t / 100, 2) for t in range(99, -1, -1))
 
 @dataclass(frozen=True)
 class Threshold:
-    """Refer answers whose confidence is below `confidence`; the rest, a fraction `coverage`, keep the promise."""
+    """Refer answers with a confidence below `confidence`; the rest, a fraction `coverage`, keep the promise."""
 
     confidence: float
     promised_accuracy: float
@@ -32,13 +32,13 @@ class Threshold:
 def referral_threshold(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, *, promised_accuracy: float, delta: float = 0.05
 ) -> Threshold | None:
-    """Return the lowest threshold that can be certified, or None when no promise can be made.
+    """Return the lowest threshold that can be certified, or None if no promise can be made.
 
     Args:
         confidence: (N,) in [0, 1].
         correct: (N,) bool.
         promised_accuracy: in (0, 1).
-        delta: in (0, 1), the probability, over samples, that the promise is false.
+        delta: in (0, 1), the probability over samples that the promise is false.
 
     Raises:
         ValueError: promised_accuracy or delta outside (0, 1).
@@ -49,13 +49,13 @@ def referral_threshold(
     True
     """
     if not (0 < promised_accuracy < 1 and 0 < delta < 1):
-        raise ValueError(f"promised_accuracy and delta must lie in (0, 1); got {promised_accuracy} and {delta}")
+        raise ValueError(f"promised_accuracy and delta must be in (0, 1); got {promised_accuracy} and {delta}")
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
     certified: Threshold | None = None
     for candidate in CANDIDATES[_start(p, promised_accuracy, delta) :]:
         above = p >= candidate
         n = int(above.sum())
-        if certified and n == round(certified.coverage * len(p)):  # the same answers, so the same verdict
+        if certified and n == round(certified.coverage * len(p)):  # the same answers, so the same result
             certified = replace(certified, confidence=candidate)
             continue
         if _binomial_tail(int(c[above].sum()), n, promised_accuracy) > delta:
@@ -69,7 +69,7 @@ def _start(p: npt.NDArray[np.float64], promised_accuracy: float, delta: float) -
     falling = np.sort(p)[::-1]
     kept = np.searchsorted(-falling, -np.array(CANDIDATES), side="right")  # answers at or above each candidate
     sums, powers = np.append(0.0, np.cumsum(falling)), np.zeros(len(CANDIDATES))
-    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers than this cannot pass even if all are right
+    needed = math.log(delta) / math.log(promised_accuracy)  # fewer answers cannot pass even if all are right
     for i in np.flatnonzero((np.diff(kept, prepend=0) > 0) & (kept >= needed)):
         powers[i] = _power(int(kept[i]), float(sums[kept[i]] / kept[i]), promised_accuracy, delta)
     return int(np.argmax(powers))
@@ -103,5 +103,5 @@ def _many_log_factorials(size: int) -> npt.NDArray[np.float64]:
 
 
 def _log_factorials(n: int) -> npt.NDArray[np.float64]:
-    """log k! for k = 0..n at least; a power of two of them is kept."""
+    """log k! for k = 0..n at least; their number is a power of two, so that few lists are made."""
     return _many_log_factorials(1 << max(n + 1, 2).bit_length())

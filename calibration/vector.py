@@ -1,8 +1,8 @@
-"""Vector scaling: softmax(w * z + b), one weight and one bias a class (Guo et al. 2017, section 4.2).
+"""Vector scaling: softmax(w * z + b), one weight and one bias per class (Guo et al. 2017, section 4.2).
 
-The negative log-likelihood is convex in w and b, so Newton's method with a line search finds its one valley, the same
-on every run. It may change the predicted class. It depends on the constant that a row of logits may carry, unlike
-temperature: apply it to logits of the kind it was fitted on.
+The negative log-likelihood is convex in w and b, so Newton's method with a line search finds its minimum, the same on
+every run. It may change the predicted class. Unlike temperature scaling, it depends on the constant that each row of
+logits may carry: apply it to logits of the kind it was fitted on.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from calibration.bins import FloatArray
 from calibration.metrics import of_true_class
 from calibration.temperature import check_answers, fit_temperature, softmax
 
-RIDGE = 1e-6  # toward temperature scaling: keeps w and b finite on separable answers and picks one of equal optima
+RIDGE = 1e-6  # toward temperature scaling: keeps w and b finite on separable answers, and the optimum unique
 _STEPS = 100
 _TOLERANCE = 1e-12
 
@@ -55,7 +55,7 @@ class Vector:
         return softmax(np.asarray(logits, dtype=np.float64) * np.array(self.weight) + np.array(self.bias))
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, weight and bias."""
+        """Return the name, weights and biases."""
         return {"name": self.name, "weight": [*self.weight], "bias": [*self.bias]}
 
     @classmethod
@@ -75,13 +75,13 @@ def _newton(start: FloatArray, z: FloatArray, labels: npt.NDArray[np.integer]) -
     for _ in range(_STEPS):
         slope = _slope(theta, start, z, labels)
         step = np.linalg.solve(slope.hessian, slope.gradient)
-        decrement = float(slope.gradient @ step)  # twice the fall that the quadratic model expects
+        decrement = float(slope.gradient @ step)  # twice the decrease that the quadratic model expects
         if decrement < _TOLERANCE:
             break
         size = 1.0
         while (lower := _loss(theta - size * step, start, z, labels)) > loss - 1e-4 * size * decrement:
             size /= 2
-            if size < 1e-8:  # rounding is all that is left
+            if size < 1e-8:  # only rounding is left
                 return theta
         theta, loss = theta - size * step, lower
     return theta
