@@ -3,6 +3,7 @@
 import functools
 import importlib
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from docs.generators.server import families
 from serving.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
 FOLDERS = (*ROOMS, "benchmarks", "docs", "tests")
-WALKS: tuple[str, ...] = ()
+WALKS = ("CONTRIBUTING.md", "docs/architecture.md")
 SAMPLES = {"training/losses/brier.py"}  # files that a page shows how to write
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -70,6 +71,16 @@ def test_functions_named_beside_a_file_exist(page: str) -> None:
         for part in name.split("."):
             assert hasattr(found, part), f"{path} has no {name}"
             found = getattr(found, part)
+
+
+@pytest.mark.parametrize("room", ["monitoring", "serving", "training"])
+def test_the_architecture_shows_the_layers_that_are_held(room: str) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each.get("containers") == [room])
+    folders = [[name for name in layer.split(" | ") if (ROOT / room / name).is_dir()] for layer in layers]
+    (row,) = re.findall(rf"^\| `{room}/` \| .* \| (.*) \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    shown = [re.findall(r"`(\w+)`", layer) for layer in row.split(" → ")]
+    assert shown == [layer for layer in folders if layer]
 
 
 def test_pages_named_in_the_code_exist() -> None:
