@@ -1,6 +1,6 @@
 """`python -m docs.generators.pictures`: draw the pictures of the monitoring pages in docs/, with headless Chromium.
 
-The data are made up and always the same: forty days of a model that is calibrated for three weeks, then too sure on
+The data are made up and always the same. Forty days of a model: three weeks calibrated, then overconfident on
 the images of a new device; the alarm, a recalibration, and ten days of the next version. The pages are Candor's own;
 Grafana draws the same figures in its own way.
 """
@@ -33,11 +33,11 @@ MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
 DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
 IMAGES = Path(__file__).parents[1] / "images"
-VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 2460), "monitoring-report": (1080, 1130)}
+VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 2550), "monitoring-report": (1080, 1130)}
 
 
 class Clock:
-    """Moves when it is told."""
+    """A clock that is set by hand."""
 
     now_ns = START_NS
 
@@ -46,7 +46,7 @@ class Clock:
 
 
 def main() -> int:
-    """Draw all of them, and the report as a PDF beside them if `--pdf FILE` is given."""
+    """Draw all pictures, and the report as a PDF if `--pdf FILE` is given."""
     with tempfile.TemporaryDirectory() as folder:
         pages = write_pages(Path(folder))
         for name, (width, height) in VIEWS.items():
@@ -63,13 +63,13 @@ def main() -> int:
 
 
 def chromium(*arguments: str) -> None:
-    """Run it without a window."""
+    """Run Chromium without a window."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb"]
     subprocess.run(["chromium", *options, *arguments], check=True, capture_output=True, timeout=120)
 
 
 def write_pages(folder: Path) -> dict[str, Path]:
-    """Live through the forty days, and write the three pages."""
+    """Simulate the forty days and write the three pages."""
     clock = Clock()
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as ledger:
         with Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
@@ -110,7 +110,7 @@ def live(recorder: Recorder, clock: Clock) -> None:
 def answers(
     random: np.random.Generator, calibration_id: int, now_ns: int, *, drifted: bool
 ) -> tuple[list[PredictionRow], list[FeedbackItem]]:
-    """A day's answers and the labels of three in four; on device B, drifted, the model is far too sure."""
+    """A day's answers and the labels of three in four; on device B, drifted, the model is overconfident."""
     rows, labels = [], []
     for number in range(ANSWERS):
         device, confidence = "AB"[number % 2], float(0.5 + 0.5 * random.beta(3, 1))

@@ -63,7 +63,9 @@ def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: i
 
 
 def psi(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Population stability index of two histograms of counts; half an answer is added to each bin that is not empty.
+    """Population stability index of two histograms of counts.
+
+    Bins that are empty in both are ignored; every other bin gets half an answer more, so that no share is 0.
 
     >>> psi([50, 50], [50, 50]), round(psi([75, 25], [25, 75]), 2)
     (0.0, 1.07)
