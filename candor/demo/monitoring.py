@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from candor.demo.server import ServerProcess
-from candor.demo.session import Session, heading, side_by_side
-from candor.demo.traffic import Sent, label, send
+from candor.demo.session import DemoSession, heading, side_by_side
+from candor.demo.traffic import SentImages, label, send
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from candor.terminal.tables import figure
@@ -19,7 +19,7 @@ VALIDATION_LIMIT = 600
 ANSWERS_SHOWN = 3
 
 
-def serve_validation(session: Session, server: ServerProcess, client: Client) -> Sent:
+def serve_validation(session: DemoSession, server: ServerProcess, client: Client) -> SentImages:
     """Step 3: send validation images to the server."""
     heading("3. Serve")
     stdout.print(f"A server process without torch was ready after {server.ready_s:.1f} s: {server.url}")
@@ -37,7 +37,7 @@ def serve_validation(session: Session, server: ServerProcess, client: Client) ->
     return sent
 
 
-def label_validation(session: Session, client: Client, sent: Sent, card: Card) -> None:
+def label_validation(session: DemoSession, client: Client, sent: SentImages, card: Card) -> None:
     """Step 4: label those answers; the monitor must then report what the card says."""
     statuses = label_answers(client, sent, stage="labels of validation images")
     report = client.calibration(session.model)
@@ -52,7 +52,7 @@ def label_validation(session: Session, client: Client, sent: Sent, card: Card) -
     session.figures["label"] = {"card": measures, "report": report}
 
 
-def provoke_drift(session: Session, client: Client, card: Card) -> Sent:
+def provoke_drift(session: DemoSession, client: Client, card: Card) -> SentImages:
     """Step 5: send and label the test images, and report when the drift alarm was raised."""
     count = len(session.dataset.splits["test"].labels)
     before = client.calibration(session.model)["drift"]["labels"]
@@ -77,14 +77,14 @@ def provoke_drift(session: Session, client: Client, card: Card) -> Sent:
     return sent
 
 
-def send_split(session: Session, client: Client, name: SplitName, indices: list[int]) -> Sent:
+def send_split(session: DemoSession, client: Client, name: SplitName, indices: list[int]) -> SentImages:
     """Send images of a split with a progress bar."""
     split, classes = session.dataset.splits[name], session.dataset.classes
     with bars() as progress:
         return send(client, session.model, split, indices, classes=classes, progress=progress, stage=f"{name} images")
 
 
-def label_answers(client: Client, sent: Sent, *, stage: str) -> Mapping[str, int]:
+def label_answers(client: Client, sent: SentImages, *, stage: str) -> Mapping[str, int]:
     """Label answers with a progress bar; count the statuses."""
     with bars() as progress:
         return label(client, sent, progress=progress, stage=stage)

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from candor.demo.monitoring import label_answers, send_split
-from candor.demo.session import Session, heading, side_by_side
-from candor.demo.traffic import RequestStream, Sent
+from candor.demo.session import DemoSession, heading, side_by_side
+from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration
@@ -19,7 +19,7 @@ STREAM_S = 1.5  # of requests before the recalibration, and after the server has
 SWITCH_S = 20.0  # that the server may take to switch to the new version
 
 
-def recalibrate(session: Session, url: str, first: Sent) -> Recalibration:
+def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibration:
     """Step 6: fit a temperature on the labels of `first`, publish and promote it, all under load."""
     wanted = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
     with RequestStream(url, session.model, session.dataset.splits["val"]) as stream:
@@ -51,7 +51,7 @@ def recalibrate(session: Session, url: str, first: Sent) -> Recalibration:
     return done
 
 
-def verify(session: Session, client: Client, second: Sent, done: Recalibration) -> None:
+def verify(session: DemoSession, client: Client, second: SentImages, done: Recalibration) -> None:
     """Step 7: send the images again that the new temperature was not fitted on; compare both versions' reports."""
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")

@@ -12,7 +12,7 @@ import numpy as np
 from candor.demo.monitoring import label_validation, provoke_drift, serve_validation
 from candor.demo.recalibration import recalibrate, verify
 from candor.demo.server import ServerProcess
-from candor.demo.session import Session
+from candor.demo.session import DemoSession
 from candor.demo.training import publish, show_training, train_both
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
@@ -62,7 +62,7 @@ def run_demo(
         runs = train_both(
             found, weights_folder=weights_folder, out=out / "runs", cache=cache, seed=seed, progress=progress
         )
-    session = Session(found.dataset, out, np.random.default_rng(seed))
+    session = DemoSession(found.dataset, out, np.random.default_rng(seed))
     session.figures.update(seed=seed, dataset=found.dataset.name, origin=found.origin)
     counts = ", ".join(f"{len(split.labels)} {name}" for name, split in found.dataset.splits.items())
     stdout.print(
@@ -80,7 +80,7 @@ def run_demo(
             server.wait()
 
 
-def _watch(session: Session, server: ServerProcess, client: Client, card: Card) -> None:
+def _watch(session: DemoSession, server: ServerProcess, client: Client, card: Card) -> None:
     """Steps 3 to 7, over HTTP against the server's own process."""
     validation = serve_validation(session, server, client)
     label_validation(session, client, validation, card)
@@ -89,7 +89,7 @@ def _watch(session: Session, server: ServerProcess, client: Client, card: Card) 
     verify(session, client, second, done)
 
 
-def _finish(session: Session, *, seconds: float, json_file: Path | None) -> None:
+def _finish(session: DemoSession, *, seconds: float, json_file: Path | None) -> None:
     session.figures["seconds"] = round(seconds, 1)
     stdout.print(f"\nThe demo took {seconds:.0f} s. Runs, models, ledger and pictures are in {session.out}.")
     if json_file is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from serving.client.client import Client
 from serving.errors import ServingError
 
 START_S = 30.0
@@ -39,8 +40,6 @@ class ServerProcess:
         self.ready_s = 0.0
 
     def __enter__(self) -> Self:
-        from serving.client.client import Client
-
         started = time.monotonic()
         with self._log.open("wb") as log:
             environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}

@@ -16,7 +16,7 @@ from training.datasets import Dataset
 
 
 @dataclass(frozen=True)
-class Session:
+class DemoSession:
     """One run of the demo.
 
     Attributes:

@@ -21,7 +21,7 @@ LABELS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentImages:
     """Images and the answers to them, in the order in which they were sent.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sent:
         """The id of each answer."""
         return [answer["prediction_id"] for answer in self.answers]
 
-    def halves(self) -> "tuple[Sent, Sent]":
+    def halves(self) -> "tuple[SentImages, SentImages]":
         """Return the first and the second half."""
         middle = len(self.indices) // 2
         return self._part(slice(0, middle)), self._part(slice(middle, None))
@@ -50,8 +50,8 @@ class Sent:
         pairs = zip(self.answers, self.labels, strict=True)
         return BinSums.from_predictions(confidence, [answer["label"] == name for answer, name in pairs])
 
-    def _part(self, part: slice) -> "Sent":
-        return Sent(self.indices[part], self.answers[part], self.labels[part])
+    def _part(self, part: slice) -> "SentImages":
+        return SentImages(self.indices[part], self.answers[part], self.labels[part])
 
 
 def send(
@@ -63,17 +63,17 @@ def send(
     classes: Sequence[str],
     progress: Progress,
     stage: str,
-) -> Sent:
+) -> SentImages:
     """Send images of a split, as their files or as PNG, over several connections."""
     answers: list[dict[str, Any]] = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for answer in pool.map(lambda index: client.predict(split.images.encoded(index), model=model), indices):
             answers.append(answer)
             progress(stage, len(answers), len(indices))
-    return Sent(indices, answers, [classes[split.labels[index]] for index in indices])
+    return SentImages(indices, answers, [classes[split.labels[index]] for index in indices])
 
 
-def label(client: Client, sent: Sent, *, progress: Progress, stage: str) -> Counter[str]:
+def label(client: Client, sent: SentImages, *, progress: Progress, stage: str) -> Counter[str]:
     """Send the true label of each answer, a few at a time as in practice; count the statuses."""
     statuses: Counter[str] = Counter()
     pairs = list(zip(sent.prediction_ids, sent.labels, strict=True))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from candor.demo.session import Session, heading
+from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, table
@@ -52,7 +52,7 @@ def train_both(
     )
 
 
-def show_training(session: Session, runs: TwoRuns) -> None:
+def show_training(session: DemoSession, runs: TwoRuns) -> None:
     """Step 1: how accurate and how calibrated both runs are, with and without temperature scaling."""
     heading("1. Train")
     stdout.print(
@@ -77,7 +77,7 @@ def show_training(session: Session, runs: TwoRuns) -> None:
     stdout.print(f"Reliability diagrams: {session.out / 'runs'}/*/plots/reliability_*.png")
 
 
-def publish(session: Session, run: RunResult) -> ExportedModel:
+def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     """Step 2: publish the run as version 1 and put it into production."""
     exported = export(run.folder, session.store, session.model)
     session.store.promote(session.model, exported.version)

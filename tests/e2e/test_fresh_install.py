@@ -55,7 +55,7 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
         assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
     command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
     report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "1 of 1 answers are labeled" in report.stdout
+    assert "1 of 1 answers have a label" in report.stdout
 
 
 def test_training_says_which_extra_it_needs(environment: Path, tmp_path: Path) -> None:
