@@ -13,8 +13,8 @@ Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 RequestId: TypeAlias = Annotated[str, Meta(max_length=200, description="your own id of the image, for feedback")]
 
 
-class ImageItem(Struct, frozen=True):
-    """One image of several in JSON."""
+class EncodedImage(Struct, frozen=True):
+    """One image of several in JSON, with what belongs to it."""
 
     image: Annotated[Base64, Meta(description="the encoded image")]
     request_id: RequestId | None = None

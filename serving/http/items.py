@@ -7,17 +7,25 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, TypeAlias
 
+import msgspec
+
+from monitoring.api.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
+from serving.http.bodies import EncodedImage
 from serving.http.request import RequestHead, form_files, request_id_of
 from serving.http.tags import tags_of
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the caller\'s own id, "tags": object of texts}'
+
+Entry: TypeAlias = str | EncodedImage | MalformedRequest
+_ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +78,39 @@ def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageIte
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
 
 
-def _array(body: bytes) -> Iterable[Any]:
+def _array(body: bytes) -> Iterable[Entry]:
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        return _ARRAY.decode(body)
     try:
-        values = json.loads(body)
+        values = json.loads(body)  # which is more lenient, and spares the good entries
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON ({error}); send an array, each entry {SHAPE}.") from None
     if not isinstance(values, list):
         raise MalformedRequest(f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}.")
-    return values
+    return [_entry(value) for value in values]
 
 
 def _line(line: bytes) -> ImageItem:
     try:
-        return _item(json.loads(line))
+        return _item(_entry(json.loads(line)))
     except (ValueError, RecursionError):
         return ImageItem(MalformedRequest(f"the line is not JSON; send {SHAPE}."))
 
 
-def _item(value: Any) -> ImageItem:
-    fields = {"image": value} if isinstance(value, str) else value
-    if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
-        return ImageItem(MalformedRequest(f"an entry is to be {SHAPE}."))
+def _entry(value: Any) -> Entry:
     try:
-        request_id = request_id_of(fields.get("request_id"))
-        return ImageItem(base64.b64decode(fields["image"], validate=True), request_id, tags=tags_of(fields.get("tags")))
+        return msgspec.convert(value, str | EncodedImage)
+    except msgspec.ValidationError as error:
+        return MalformedRequest(f"{explain(error, value, whole='An entry')} Send {SHAPE}.")
+
+
+def _item(entry: Entry) -> ImageItem:
+    if isinstance(entry, MalformedRequest):
+        return ImageItem(entry)
+    read = EncodedImage(entry) if isinstance(entry, str) else entry
+    try:
+        request_id = request_id_of(read.request_id)
+        return ImageItem(base64.b64decode(read.image, validate=True), request_id, tags=tags_of(read.tags))
     except (binascii.Error, ValueError) as error:
         wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
         return ImageItem(wrong)

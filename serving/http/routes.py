@@ -22,9 +22,10 @@ from serving.errors import NotReady, UnknownModel, UnknownVersion
 from serving.http.app import PredictionApp
 from serving.http.bodies import (
     Alive,
+    Base64,
     Binary,
+    EncodedImage,
     ImageForm,
-    ImageItem,
     ImageRefused,
     ListedModel,
     ListedVersion,
@@ -110,8 +111,8 @@ _PREDICTION = tuple(
             "application/dicom": Binary,
             "application/octet-stream": Binary,
             "multipart/form-data": ImageForm,
-            JSON: Annotated[list[str | ImageItem], Meta(min_length=1)],
-            NDJSON: ImageItem,
+            JSON: Annotated[list[Base64 | EncodedImage], Meta(min_length=1)],
+            NDJSON: Base64 | EncodedImage,
         },
         gives={JSON: Prediction | list[Prediction | ImageRefused], NDJSON: Prediction | ImageRefused},
         parameters=(
