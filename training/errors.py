@@ -1,4 +1,4 @@
-"""What can go wrong between a folder of images and a published bundle. Each error says got, expected, what to do."""
+"""Errors of training. Each message says what was got, what was expected, and what to do."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class TrainingError(Exception):
-    """Base of every error that this room raises on purpose."""
+    """Base of all errors that training raises on purpose."""
 
 
 class UnknownName(TrainingError, ValueError):
-    """A backbone or loss that is not in its registry."""
+    """The name of a backbone, loss or layout that does not exist."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"unknown {kind} {name!r}; choose one of: {', '.join(known)}")
@@ -20,19 +20,19 @@ class UnknownName(TrainingError, ValueError):
 
 
 class BadLoss(TrainingError, ValueError):
-    """Losses that do not go together, or an option that is not theirs or out of its range."""
+    """Losses that cannot be combined, or an option that is unknown or out of range."""
 
 
 class BadGroup(TrainingError, RuntimeError):
-    """The environment names processes that training cannot join."""
+    """The environment variables of torchrun are incomplete."""
 
 
 class BadChoice(TrainingError, ValueError):
-    """A choice of an experiment that cannot be understood, or that no training run can have."""
+    """A choice of an experiment that cannot be parsed or that TrainConfig refuses."""
 
 
 class WeightsNotFound(TrainingError, FileNotFoundError):
-    """Pretrained weights are neither in a file nor reachable on the hub."""
+    """Pretrained weights are neither in a file nor available from the hub."""
 
 
 class BadWeights(TrainingError, ValueError):
@@ -40,11 +40,11 @@ class BadWeights(TrainingError, ValueError):
 
 
 class LostProcess(TrainingError, RuntimeError):
-    """A process that computed cells, or shared a run, was ended, and the others cannot go on without it."""
+    """A process that computed cells or shared a run has ended, and the others cannot continue without it."""
 
 
 class BadBackbone(TrainingError, ValueError):
-    """A network that cannot serve as a backbone, or not for images of this size."""
+    """A network that cannot be a backbone, or not for images of this size."""
 
 
 class TrainingDiverged(TrainingError, ArithmeticError):
@@ -59,7 +59,7 @@ class TrainingDiverged(TrainingError, ArithmeticError):
 
 
 class RunExists(TrainingError, FileExistsError):
-    """The run folder is already there; a run never overwrites another."""
+    """The run folder already exists; a run never overwrites another."""
 
 
 class RunBusy(TrainingError, FileExistsError):
@@ -67,46 +67,46 @@ class RunBusy(TrainingError, FileExistsError):
 
 
 class RunDiffers(TrainingError, ValueError):
-    """The run was begun with other choices, so it cannot be continued with these."""
+    """The interrupted run had other choices, so it cannot be resumed with these."""
 
     def __init__(self, out: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
         said = "; ".join(f"{name} {before!r} then, {now!r} now" for name, (before, now) in differences.items())
         super().__init__(
-            f"{out} was begun with other choices and interrupted ({said}); "
-            "repeat those to continue it, or give --restart to begin anew"
+            f"{out} was started with other choices and interrupted ({said}); "
+            "repeat those to resume it, or give --restart to start over"
         )
         self.differences = differences
 
 
 class OutOfMemory(TrainingError, MemoryError):
-    """A step needs more memory than there is."""
+    """A training step needs more memory than there is."""
 
     def __init__(self, *, batch_size: int, micro_batch: int | None) -> None:
         held = micro_batch or batch_size
         super().__init__(
-            f"out of memory with {held} images at a time: give --micro-batch {max(held // 2, 1)} (the batch and its "
-            f"loss stay those of {batch_size}, but batch norm sees less), or a smaller --batch-size or --image-size"
+            f"out of memory with {held} images at a time: give --micro-batch {max(held // 2, 1)} (batch and "
+            f"loss stay those of {batch_size} images; batch norm sees fewer), or a smaller --batch-size or --image-size"
         )
 
 
 class DeviceNotFound(TrainingError, ValueError):
-    """The device that was asked for is not there."""
+    """The requested device does not exist."""
 
 
 class ProcessFailed(TrainingError, RuntimeError):
-    """One of several processes ended with an error, which ended the others."""
+    """One of several processes failed, which stopped the others."""
 
     def __init__(self, *, rank: int, exit_code: int) -> None:
         ended = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         super().__init__(
-            f"process {rank} ended with {ended}, so all were stopped; its error stands above. "
-            "Repeat the command to continue after the last whole epoch"
+            f"process {rank} ended with {ended}, so all were stopped; its error is above. "
+            "Repeat the command to resume after the last whole epoch"
         )
         self.rank = rank
 
 
 class TensorBoardMissing(TrainingError, ImportError):
-    """TensorBoard logs were asked for, and its package is not installed."""
+    """TensorBoard logs were requested, but the package is not installed."""
 
 
 class BadRun(TrainingError, ValueError):
@@ -114,7 +114,7 @@ class BadRun(TrainingError, ValueError):
 
 
 class ExportMismatch(TrainingError, ArithmeticError):
-    """ONNX Runtime does not give the probabilities that torch gives."""
+    """ONNX Runtime and torch give different probabilities."""
 
     def __init__(self, *, difference: float, limit: float, images: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""How long work tells its caller where it is: one callable, no terminal and no logging in this room."""
+"""How long-running work reports progress: through one callable, without terminal or logging."""
 
 from typing import Protocol
 
@@ -7,11 +7,11 @@ class Progress(Protocol):
     """Called after each unit of work.
 
     `stage` names the work ("download", "features train", "epochs dca"); `done` of `total` units are finished;
-    `figures` are the numbers worth showing beside a bar (loss, accuracy, gap).
+    `figures` are numbers to show beside a progress bar (loss, accuracy, gap).
     """
 
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None: ...
 
 
 def silent(_stage: str, _done: int, _total: int, /, **_figures: float) -> None:
-    """The progress of a caller who does not watch."""
+    """Ignore progress."""

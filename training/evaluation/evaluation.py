@@ -1,9 +1,9 @@
-"""What a trained network is worth: logits of validation and test -> every calibrator -> measures.
+"""Evaluate a trained network: logits of validation and test -> every calibrator -> measures.
 
-Calibrators are fitted on validation alone (`perturbed` on validation images as another place could send them, where the
-run has them), and the referral threshold too: its promise is about data like the
-validation split, which is what the card says. So the measures of a fitted calibrator on validation are in-sample, and
-flatter it the more the more it can bend; what it is worth, test tells.
+Calibrators are fitted on validation alone; `perturbed` is fitted on perturbed validation images, if the run has them.
+The referral threshold also comes from validation, and its promise is about data like the validation split, as the card
+says. Measures of a fitted calibrator on validation are therefore in-sample. They are too good, the more so the more
+flexible the calibrator is; the test split shows its real performance.
 """
 
 import dataclasses
@@ -39,19 +39,19 @@ KINDS: dict[Method, type[Calibrator]] = {
     "isotonic": Isotonic,
     "perturbed": Temperature,
 }
-FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others on val
+FITTED_ON: dict[Method, "EvaluatedSplit"] = {"perturbed": "perturbed"}  # all others: val
 METHODS: tuple[Method, ...] = tuple(method for method in KINDS if method not in FITTED_ON)
 PROMISED_ACCURACY = 0.95  # of the answers that are not referred
-INTERVALS: tuple[Method, ...] = ("temperature",)  # methods whose intervals are resampled
+INTERVALS: tuple[Method, ...] = ("temperature",)  # methods with bootstrap intervals
 MISSED_CLASS = 0.1  # share of prediction sets without the true class
 EvaluatedSplit = Literal["val", "test", "perturbed"]
 EVALUATED: tuple[EvaluatedSplit, ...] = ("val", "test")
-KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last where a run asks for it
+KEPT: tuple[EvaluatedSplit, ...] = (*EVALUATED, "perturbed")  # the last only if the run has it
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64 (N,) where known."""
+    """Logits float32 (N, K) of a split, its labels int64 (N,), and its patients or slides int64 (N,) if known."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -60,7 +60,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions of both splits, the calibrators that validation asks for, and the measures of each method."""
+    """Predictions by split, the calibrators fitted on validation, and the measures of each method."""
 
     calibrators: Mapping[Method, Calibrator]
     predictions: Mapping[EvaluatedSplit, Predictions]
@@ -68,7 +68,7 @@ class Evaluation:
 
     @property
     def temperature(self) -> float:
-        """The temperature that validation asks for."""
+        """The temperature fitted on validation."""
         return temperature_of(self.calibrators["temperature"])
 
     def probabilities(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
@@ -85,20 +85,20 @@ class Evaluation:
         return BinSums.from_predictions(*self.answers(split, method))
 
     def referral(self, method: Method) -> Threshold | None:
-        """The threshold below which an answer goes to a person, as validation allows to promise; None: nothing."""
+        """The threshold below which an answer goes to a person, from validation; None if none keeps the promise."""
         return referral_threshold(*self.answers("val", method), promised_accuracy=PROMISED_ACCURACY)
 
     def conformal(self, method: Method) -> Conformal:
-        """The threshold of prediction sets that hold the true class of 9 in 10 images like validation's."""
+        """The threshold of prediction sets that contain the true class for 9 in 10 images like those of validation."""
         return conformal(self.probabilities("val", method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
     def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
-        """95 % bootstrap intervals of the measures that resampling suits; patients are drawn whole where known."""
+        """95 % bootstrap intervals of the measures that allow resampling, by patient if patients are known."""
         known = self.predictions[split]
         return measure_intervals(self.probabilities(split, method), known.labels, groups=known.groups)
 
     def promises(self, method: Method) -> dict[str, Any]:
-        """Referral threshold and prediction sets as JSON, each with what becomes of it on both splits."""
+        """Referral threshold and prediction sets as JSON, with what each achieves on both splits."""
         referral, sets = self.referral(method), self.conformal(method)
         return {
             "referral": referral
@@ -121,12 +121,12 @@ class Evaluation:
         return {"coverage": float(covered.mean()), "mean_set_size": float(members.sum(axis=1).mean())}
 
     def changed(self, split: EvaluatedSplit, method: Method) -> float:
-        """The share of answers whose label `method` changes."""
+        """Share of answers whose predicted class `method` changes."""
         predicted = self.probabilities(split, method).argmax(axis=1)
         return float((predicted != self.predictions[split].logits.argmax(axis=1)).mean())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON: temperature and its promises, what each calibrator does to labels, measures by split."""
+        """Plain data for JSON: temperature, promises, labels that each calibrator changes, measures by split."""
         return {
             "temperature": self.temperature,
             "calibrators": {
@@ -145,7 +145,7 @@ class Evaluation:
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
-    """Fit every calibrator that these splits allow, on `val` or on `perturbed`, and measure on all of them."""
+    """Fit every calibrator on `val` or `perturbed`, if present, and compute all measures on all splits."""
     fitted_on = {method: FITTED_ON.get(method, "val") for method in KINDS}
     calibrators = {
         method: kind.fit(predictions[fitted_on[method]].logits, predictions[fitted_on[method]].labels)
@@ -163,12 +163,12 @@ def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:
 
 
 def temperature_of(calibrator: Calibrator) -> float:
-    """The number by which `calibrator` divides logits; 1 for any that is not temperature scaling."""
+    """The number by which `calibrator` divides logits; 1 for all but temperature scaling."""
     return calibrator.temperature if isinstance(calibrator, Temperature) else 1.0
 
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """metrics.json and calibrators.json for people and programs, predictions.npz to compute anything else from."""
+    """Write metrics.json, calibrators.json, and predictions.npz for further computations."""
     intervals = {
         split: {method: evaluation.intervals(split, method) for method in INTERVALS} for split in evaluation.predictions
     }
@@ -184,7 +184,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """The evaluation of a run, computed again from its predictions. Raises BadRun."""
+    """The evaluation of a run, recomputed from its predictions. Raises BadRun."""
     return evaluate(read_predictions(folder))
 
 

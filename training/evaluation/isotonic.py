@@ -1,7 +1,7 @@
 """Isotonic regression as a calibrator: the best monotone map of each class's probability (Zadrozny and Elkan 2002).
 
-The fit is scikit-learn's; several classes go one against the rest (`calibration.one_vs_rest`). It may change the
-predicted class, and says 0 or 1 at the ends, so that one surprise costs hundreds of nats: compare it by Brier score.
+scikit-learn fits it; with several classes, each is fitted against the rest (`calibration.one_vs_rest`). It may change
+the predicted class. It can return 0 or 1, so a single surprise costs hundreds of nats; compare it by Brier score.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from calibration.one_vs_rest import apply_each, fit_each
 
 
 @dataclass(frozen=True)
-class Ramp:
+class MonotoneMap:
     """A monotone, piecewise linear function through (x, y), constant beyond its ends."""
 
     x: tuple[float, ...]
@@ -27,7 +27,7 @@ class Ramp:
     def fit(cls, p: NDArray[np.float64], truth: NDArray[np.bool_]) -> Self:
         """Fit to probabilities (N,) and truths (N,).
 
-        >>> Ramp.fit(np.array([0.1, 0.2, 0.3]), np.array([False, True, False])).y
+        >>> MonotoneMap.fit(np.array([0.1, 0.2, 0.3]), np.array([False, True, False])).y
         (0.0, 0.5, 0.5)
         """
         fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, truth.astype(np.float64))
@@ -43,24 +43,24 @@ class Isotonic:
 
     name: ClassVar[str] = "isotonic"
     keeps_argmax: ClassVar[bool] = False
-    classes: tuple[Ramp, ...]
+    classes: tuple[MonotoneMap, ...]
 
     @classmethod
     def fit(cls, logits: ArrayLike, labels: ArrayLike) -> Self:
         """Fit on logits (N, K) and labels (N,). Raises ValueError as `calibration.one_vs_rest.fit_each`."""
-        return cls(fit_each(Ramp.fit, logits, labels))
+        return cls(fit_each(MonotoneMap.fit, logits, labels))
 
     def __call__(self, logits: ArrayLike) -> NDArray[np.float64]:
         return apply_each(self.classes, logits)
 
     def as_dict(self) -> dict[str, Any]:
-        """Name, and the corners of each calibrated class."""
-        return {"name": self.name, "classes": [{"x": [*ramp.x], "y": [*ramp.y]} for ramp in self.classes]}
+        """Name and the corners of each class's function."""
+        return {"name": self.name, "classes": [{"x": [*each.x], "y": [*each.y]} for each in self.classes]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild from `as_dict`."""
-        return cls(tuple(Ramp(tuple(row["x"]), tuple(row["y"])) for row in data["classes"]))
+        return cls(tuple(MonotoneMap(tuple(row["x"]), tuple(row["y"])) for row in data["classes"]))
 
 
 ALL_CALIBRATORS: dict[str, type[Calibrator]] = {**CALIBRATORS, Isotonic.name: Isotonic}

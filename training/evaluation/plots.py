@@ -1,6 +1,6 @@
-"""Pictures of a run: reliability diagrams with their confidence histograms, risk against coverage, training curves.
+"""Plots of a run: reliability diagrams with confidence histograms, risk against coverage, training curves.
 
-Drawn with matplotlib's Agg canvas directly, so that no global state, display or style file plays a part.
+They use matplotlib's Agg canvas directly, independent of global state, display and style files.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from training.fitting.history import Epoch
 BLUE, RED, GRAY, INK = "#2f6c9f", "#d1495b", "#8a8f98", "#23272e"
 COLORS = {"val": BLUE, "test": RED}
 DPI = 144
-DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}  # the others share one picture
+DRAWN_ALONE: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}  # the others share one plot
 
 
 def write_plots(folder: Path, evaluation: Evaluation, history: Sequence[Epoch], *, title: str) -> None:
-    """Every picture of a run, into the new folder `folder`."""
+    """Write all plots of a run into the new folder `folder`."""
     folder.mkdir()
     plot_history(folder / "history.png", history, title=title)
     plot_calibrators(folder / "calibrators_test.png", evaluation, "test", title=f"{title}: test")
@@ -37,7 +37,7 @@ def write_plots(folder: Path, evaluation: Evaluation, history: Sequence[Epoch], 
 
 
 def plot_reliability(path: Path, sums: BinSums, *, title: str) -> None:
-    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap between them, and where answers lie."""
+    """Reliability diagram of `sums` as a PNG: accuracy by confidence, the gap, and the histogram of confidence."""
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1.0))
     bins = [each for each in reliability(sums) if each.n > 0]
@@ -76,7 +76,7 @@ def plot_calibrators(path: Path, evaluation: Evaluation, split: EvaluatedSplit, 
 
 
 def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
-    """Error rate among the surest answers against their share, temperature scaled, both splits, as a PNG."""
+    """Error rate among the most confident answers against their share, with temperature, as a PNG."""
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     axes = figure.subplots()
@@ -87,7 +87,9 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
     if referral:
         label = f"referral: {1 - referral.coverage:.0%} of val go to a person"
         axes.axvline(referral.coverage, color=INK, linewidth=0.8, linestyle=":", label=label)
-    axes.set(xlabel="coverage: share of answers kept, the surest first", ylabel="risk: errors among them", xlim=(0, 1))
+    axes.set(
+        xlabel="coverage: share of answers kept, most confident first", ylabel="risk: errors among them", xlim=(0, 1)
+    )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9)
     tidy(axes)
@@ -95,7 +97,7 @@ def plot_risk(path: Path, evaluation: Evaluation, *, title: str) -> None:
 
 
 def plot_history(path: Path, history: Sequence[Epoch], *, title: str) -> None:
-    """Loss, accuracy and gap by epoch, training and validation, as a PNG."""
+    """Loss, accuracy and gap by epoch in training and validation, as a PNG."""
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     heads = [[epoch for epoch in history if epoch.head == head] for head in sorted({each.head for each in history})]
@@ -147,12 +149,12 @@ def _draw_histogram(axes: Axes, bins: Sequence[ReliabilityBin]) -> None:
 
 
 def _first_confidence(bins: Sequence[ReliabilityBin]) -> float:
-    """Left edge of the picture: a two-class model never answers below one half, and half a picture would be empty."""
+    """Left edge of the plot: a two-class model has no confidence below one half, so half the plot would be empty."""
     return min((each.lower for each in bins), default=0.0)
 
 
 def tidy(axes: Axes) -> None:
-    """The look that every picture shares."""
+    """Apply the common style of all plots."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
@@ -160,6 +162,6 @@ def tidy(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write `figure` as a PNG, the same bytes each time."""
+    """Write `figure` as a PNG; the bytes are reproducible."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

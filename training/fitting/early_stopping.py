@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept, and when to stop: by a figure of validation alone."""
+"""Which epoch's weights to keep and when to stop, by a measure on validation alone."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ ACCURACY_TOLERANCE = 0.01
 
 
 class BestEpoch:
-    """The best epoch so far and its weights. With "last" there is nothing to remember: the module has them."""
+    """The weights of the best epoch so far. With "last" nothing is stored, since the module has them."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self.tensors: dict[str, Tensor] = {}
 
     def offer(self, history: Sequence[Epoch], module: nn.Module) -> None:
-        """Remember the weights of `module` if the last epoch of `history` is the best of it."""
+        """Store the weights of `module` if the last epoch of `history` is the best one."""
         if self._schedule.select != "last" and best(history, self._schedule.select) == len(history) - 1:
             self.tensors = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
@@ -28,16 +28,16 @@ class BestEpoch:
         return patience is not None and len(history) - 1 - best(history, self._schedule.select) >= patience
 
     def restore(self, module: nn.Module) -> None:
-        """Give `module` the weights that were remembered."""
+        """Load the stored weights into `module`."""
         if self.tensors:
             module.load_state_dict(self.tensors)
 
 
 def best(history: Sequence[Epoch], select: Select) -> int:
-    """Index of the epoch to keep, the first of equals; -1 for no history.
+    """Index of the epoch to keep, the first of equals; -1 for an empty history.
 
-    With "val_ece" an epoch counts only while its accuracy is at most 0.01 below the best so far: a network that has
-    learned nothing, and says so, is calibrated as well.
+    With "val_ece" an epoch counts only if its accuracy is at most 0.01 below the best so far, since a network that has
+    learned nothing can be calibrated too.
 
     >>> lines = [Epoch(n, 0, 0, 0, loss, 0.9, 0, ece) for n, (loss, ece) in enumerate([(3, 0.1), (2, 0.3), (2, 0.2)])]
     >>> [best(lines, select) for select in ("last", "val_nll", "val_ece")]
@@ -52,7 +52,7 @@ def best(history: Sequence[Epoch], select: Select) -> int:
 
 
 def _best_ece(history: Sequence[Epoch]) -> int:
-    """Epoch by epoch: at any time the choice is the last epoch or the choice before, whose weights are at hand."""
+    """After each epoch, choose between it and the previous choice: only their weights are available."""
     chosen, needed = 0, 0.0
     for index, epoch in enumerate(history):
         needed = max(needed, epoch.val_accuracy - ACCURACY_TOLERANCE)

@@ -1,4 +1,4 @@
-"""What a fit eats: inputs and labels in memory or memory-mapped, and the order in which they come."""
+"""Inputs and labels of a fit, in memory or memory-mapped, and their order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ Inputs = NDArray[np.float32] | NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Examples:
-    """What the trained module eats, (N, ...), float32 features or uint8 images, and labels int64 (N,).
+    """Inputs of the trained module, (N, ...), float32 features or uint8 images, and labels int64 (N,).
 
-    `views` are further inputs of the same shape, of the same images seen otherwise: with V of them, training draws one
-    of the 1 + V for each image and epoch. Evaluation takes `inputs`.
+    `views` are augmented inputs of the same images, in the same shape. With V views, training draws one of the 1 + V
+    for each image and epoch. Evaluation uses `inputs`.
     """
 
     inputs: Inputs
@@ -27,7 +27,7 @@ class Examples:
         return len(self.labels)
 
     def batch(self, indices: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs (n, ...) and labels (n,) of the images at `indices`, each in its view where `views` (n,) says so."""
+        """Inputs (n, ...) and labels (n,) of the images at `indices`, each in its view of `views` (n,), if given."""
         inputs = self.inputs[indices]
         if views is not None:
             for row in np.flatnonzero(views):
@@ -35,12 +35,12 @@ class Examples:
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
 
     def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
-        """A view for each image, int64 (N,) in 0..V, or None where there is one only (nothing is drawn then)."""
+        """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no further views."""
         return order.integers(1 + len(self.views), size=len(self)) if self.views else None
 
 
 def batches(order: np.random.Generator, count: int, *, size: int, processes: int = 1) -> Iterator[NDArray[np.int64]]:
-    """Shuffled indices in batches; a last batch without two images, or without one for each process, is left out.
+    """Shuffled indices in batches. A last batch of fewer than two images, or fewer than `processes`, is left out.
 
     Batch norm cannot train on a single image.
 

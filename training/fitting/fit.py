@@ -1,4 +1,4 @@
-"""One fit in progress: everything that an epoch changes, and that a snapshot keeps."""
+"""One fit in progress: the state that an epoch changes and a snapshot keeps."""
 
 import math
 import time
@@ -24,12 +24,12 @@ from training.fitting.step import Step
 from training.losses import Objective
 from training.processes.execution import Execution, random_state, set_random_state
 
-LIVE_S = 0.5  # between two signs of life within an epoch
+REPORT_INTERVAL_S = 0.5  # between two reports within an epoch
 Report = Callable[[Mapping[str, float]], None]
 
 
 class Fit:
-    """The state of one fit: what a snapshot keeps, and what an epoch changes."""
+    """The state of one fit."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Fit:
 
     @property
     def finished(self) -> bool:
-        """Whether no epoch is left to do."""
+        """Whether all epochs are done or patience has run out."""
         return len(self.history) >= self.schedule.epochs or self.best.exhausted(self.history)
 
     def epoch(self, report: Report) -> None:
@@ -92,7 +92,7 @@ class Fit:
         report(trained)
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
-        totals, said = EpochTotals(), time.monotonic()
+        totals, reported = EpochTotals(), time.monotonic()
         group, views = self.execution.group, self.train.draw_views(self.order)
         for whole in batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size):
             indices = group.shard(whole)
@@ -101,12 +101,12 @@ class Fit:
             result = self.step(inputs.to(self.execution.device), labels.to(self.execution.device))
             if not math.isfinite(result.loss):
                 raise TrainingDiverged(epoch=number, loss=result.loss, learning_rate=self.schedule.learning_rate)
-            if result.logits is not None:  # this process may have had nothing of the batch
+            if result.logits is not None:  # the shard of this process may be empty
                 totals.add(result.logits, result.labels, result.loss)
             self.average.after_step()
             self.steps += 1
-            if time.monotonic() - said > LIVE_S:
-                said = time.monotonic()
+            if time.monotonic() - reported > REPORT_INTERVAL_S:
+                reported = time.monotonic()
                 report(totals.means)
         return totals
 
@@ -123,7 +123,7 @@ class Fit:
         return totals.means | {"ece": ece(BinSums.from_predictions(confidence, predicted == self.val.labels))}
 
     def keep(self) -> None:
-        """Leave the chosen weights in the module, and mark their epoch."""
+        """Load the chosen weights into the module and mark their epoch."""
         if self.average.module is not self.module:
             self.module.load_state_dict(self.average.module.state_dict())
         self.best.restore(self.module)
@@ -131,7 +131,7 @@ class Fit:
         self.history[kept] = replace(self.history[kept], kept=True)
 
     def snapshot(self) -> Snapshot:
-        """Everything that the epochs to come depend on."""
+        """Everything that later epochs depend on."""
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
@@ -152,7 +152,7 @@ class Fit:
         return Snapshot(tensors, data)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from `snapshot`."""
+        """Resume from `snapshot`."""
         self.module.load_state_dict(snapshot.part("module"))
         known = self.optimizer.state_dict()
         known["state"] = _nested(snapshot.part("optimizer"))
@@ -174,7 +174,7 @@ class Fit:
 
 
 def _nested(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """ "0.step" and its like, by index and name."""
+    """Tensors with keys such as "0.step", by index and name."""
     nested: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)

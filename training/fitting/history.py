@@ -1,4 +1,4 @@
-"""The history of a fit: a line an epoch, with the gap between confidence and accuracy in view."""
+"""The history of a fit: loss, accuracy and the gap between confidence and accuracy by epoch."""
 
 import csv
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from training.processes.distributed import Group
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of history. A gap is mean confidence minus accuracy, positive when overconfident.
+    """One epoch of a fit. A gap is mean confidence minus accuracy, positive when overconfident.
 
-    The train figures are of the training pass itself, dropout on; the val figures of evaluation mode, of the averaged
-    weights where weights are averaged. `val_loss` is the plain cross-entropy, so that runs with different losses can be
-    compared. `head` counts from 0 where several heads are trained; `kept` marks the epoch whose weights were kept.
+    The train figures come from the training pass itself, with dropout. The val figures come from evaluation mode, with
+    averaged weights if weights are averaged. `val_loss` is the plain cross-entropy, so runs with different losses can
+    be compared. `head` counts from 0 if there are several heads; `kept` marks the epoch whose weights were kept.
     """
 
     epoch: int
@@ -33,14 +33,14 @@ class Epoch:
 
 
 class EpochTotals:
-    """Running means over batches of loss, accuracy and gap."""
+    """Running means of loss, accuracy and gap over batches."""
 
     def __init__(self) -> None:
         self.images = 0
         self.loss = self.correct = self.confidence = 0.0
 
     def add(self, logits: Tensor, labels: Tensor, loss: float) -> None:
-        """Count a batch: `logits` (n, K), `labels` (n,), and its mean loss."""
+        """Add a batch: `logits` (n, K), `labels` (n,), and its mean loss."""
         confidence, predicted = logits.detach().float().softmax(dim=1).max(dim=1)
         self.images += len(labels)
         self.loss += loss * len(labels)
@@ -48,7 +48,7 @@ class EpochTotals:
         self.confidence += float(confidence.double().sum())
 
     def over(self, group: Group) -> "EpochTotals":
-        """The tally of all processes of `group`, each having counted its shards of the same batches."""
+        """The totals over all processes of `group`, each of which added its shards of the same batches."""
         whole = EpochTotals()
         sums = torch.tensor([self.images, self.loss, self.correct, self.confidence], dtype=torch.float64)
         images, whole.loss, whole.correct, whole.confidence = group.sum(sums).tolist()
@@ -57,7 +57,7 @@ class EpochTotals:
 
     @property
     def means(self) -> dict[str, float]:
-        """Keys loss, accuracy, gap."""
+        """Means by the keys loss, accuracy and gap."""
         accuracy = self.correct / self.images
         return {
             "loss": self.loss / self.images,
@@ -67,7 +67,7 @@ class EpochTotals:
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """history.csv: a column for each field of Epoch, a line for each epoch, floats so that they read back exactly."""
+    """Write history.csv: a column per field of Epoch, a row per epoch; floats read back exactly."""
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
         writer.writeheader()

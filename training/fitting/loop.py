@@ -1,8 +1,8 @@
-"""Epochs of Adam over arrays of features or images, from a start or from where a killed process left off.
+"""Epochs of Adam over arrays of features or images, from the start or from a snapshot of an interrupted fit.
 
-Everything random comes from the seed: two runs of one seed are bitwise equal on one machine, and two losses trained
-from one seed start from the same weights and see the same batches and the same dropout masks. A fit that was killed
-goes on from the snapshot of its last whole epoch, and ends at the bits at which it would have ended.
+All randomness comes from the seed. Two runs with one seed are bitwise equal on one machine; two losses with one seed
+start from the same weights and see the same batches and dropout masks. An interrupted fit resumes from the snapshot of
+its last whole epoch and ends with bitwise the same weights as without the interruption.
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ def fit(
     stage: str = "epochs",
     progress: Progress = silent,
 ) -> list[Epoch]:
-    """Train `module` in place and return its history, one Epoch a pass; it is left in evaluation mode.
+    """Train `module` in place and return its history, one Epoch per pass; leave it in evaluation mode.
 
-    `snapshots` is read before and replaced after each epoch; `watch` is told each epoch when it ends. The figures of
-    `progress` are those of the epoch that runs. Raises TrainingDiverged as soon as a loss is not finite.
+    `snapshots` is read first and replaced after each epoch; `watch` is called with each finished epoch. `progress`
+    receives the figures of the current epoch. Raises TrainingDiverged as soon as a loss is not finite.
     """
     execution = execution or Execution()
     with seeded(seed, execution):

@@ -1,4 +1,4 @@
-"""Logits of many inputs, in evaluation mode, each process taking its share."""
+"""Logits of many inputs in evaluation mode, divided among the processes."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ EVALUATION_BATCH = 256
 
 
 def predict(module: nn.Module, inputs: Inputs, *, execution: Execution | None = None) -> NDArray[np.float32]:
-    """Logits float32 (N, K) of `inputs` (N, ...), the same in every process; `module` is left in evaluation mode."""
+    """Logits float32 (N, K) of `inputs` (N, ...), the same in every process; leaves `module` in evaluation mode."""
     execution = execution or Execution()
     group = execution.group
     module.eval()

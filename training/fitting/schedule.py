@@ -1,4 +1,4 @@
-"""What a fit does, in numbers: how long, how fast, what is averaged, which epoch is kept."""
+"""The schedule of a fit: length, learning rate, averaging, and the epoch to keep."""
 
 import math
 from dataclasses import dataclass
@@ -13,17 +13,18 @@ SWA_START = 0.75  # of the epochs; the weights after each later epoch are averag
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast: `epochs` passes, `batch_size` images a step, Adam's `learning_rate` and `weight_decay`.
+    """`epochs` passes, `batch_size` images per step, Adam's `learning_rate` and `weight_decay`.
 
-    `decay` "cosine" takes the rate down to zero by the last step, which makes the outcome depend far less on the epoch
-    at which training happens to stop; "exponential" multiplies it by `decay_rate` after each epoch.
+    `decay` "cosine" lowers the learning rate to zero by the last step, so the result depends much less on the epoch at
+    which training stops; "exponential" multiplies it by `decay_rate` after each epoch. Early stopping does not change
+    the length of the cosine schedule.
 
-    `averaging` "ema" validates and keeps a running mean of the weights, which forgets by `ema_decay` a step; "swa" the
+    `averaging` "ema" validates and keeps a running mean of the weights with the decay `ema_decay` per step; "swa" the
     plain mean of the weights after each epoch of the last quarter.
 
-    `select` says which epoch's weights are kept: the last, or that of the lowest `val_nll` or `val_ece`, the latter
-    among the accurate (early_stopping.py). `patience` stops after so many epochs without a better one. Both
-    look at validation alone.
+    `select` says which epoch's weights to keep: the last, or the one with the lowest `val_nll` or `val_ece`, the latter
+    among accurate epochs (early_stopping.py). `patience` stops after that many epochs without improvement. Both use
+    validation alone.
     """
 
     epochs: int
@@ -38,14 +39,14 @@ class Schedule:
     patience: int | None = None
 
     def factor(self, step: int, image_count: int) -> float:
-        """What the learning rate is multiplied by at `step` (from 0).
+        """Factor of the learning rate at `step` (from 0).
 
         >>> [round(Schedule(2, 50, 1e-4, "cosine").factor(step, 100), 3) for step in (0, 2, 4)]
         [1.0, 0.5, 0.0]
         >>> [Schedule(3, 50, 1e-4, "exponential", 0.5).factor(step, 100) for step in (0, 1, 2, 4)]
         [1.0, 1.0, 0.5, 0.25]
         """
-        steps = math.ceil(image_count / self.batch_size)  # an epoch
+        steps = math.ceil(image_count / self.batch_size)  # per epoch
         if self.decay == "cosine":
             return (1 + math.cos(math.pi * min(step / (self.epochs * steps), 1))) / 2
         return self.decay_rate ** (step // steps) if self.decay == "exponential" else 1.0

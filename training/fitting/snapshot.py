@@ -1,7 +1,7 @@
-"""A fit between two epochs, in one file: tensors as safetensors, the rest as JSON in its header. Nothing is unpickled.
+"""The state of a fit between two epochs in one file: safetensors, with other data as JSON in the header. No pickle.
 
-The file is replaced in one step, so a process killed at any moment leaves the last whole one. With several processes
-the first writes and reads, and the others get the bytes from it: no disk has to be shared.
+The file is replaced atomically, so a process killed at any moment leaves a complete one. With several processes the
+first one writes and reads and sends the bytes to the others, so they need no shared disk.
 """
 
 import json
@@ -24,7 +24,7 @@ KEY = "candor"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Named tensors, and plain data for JSON (floats come back exactly)."""
+    """Named tensors, and plain data for JSON (floats read back exactly)."""
 
     tensors: Mapping[str, Tensor]
     data: Mapping[str, Any]
@@ -37,13 +37,13 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class SnapshotFile:
-    """Where a fit's snapshot is kept; `path` matters to the first process of `group` only."""
+    """The file of a fit's snapshot; only the first process of `group` uses `path`."""
 
     path: Path
     group: Group
 
     def write(self, snapshot: Snapshot) -> None:
-        """Replace the file by `snapshot`, on disk before this returns."""
+        """Replace the file by `snapshot`; it is on disk when this returns."""
         if self.group.rank != 0:
             return
         part = self.path.with_suffix(".part")
@@ -54,7 +54,7 @@ class SnapshotFile:
         part.replace(self.path)
 
     def read(self) -> Snapshot | None:
-        """The snapshot, the same in every process; None where none was written. Raises BadRun."""
+        """The snapshot, the same in every process; None if there is none. Raises BadRun."""
         content = self.path.read_bytes() if self.group.rank == 0 and self.path.is_file() else b""
         first = self.group.gather(torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else _NOTHING)[0]
         return parse(first.cpu().numpy().tobytes(), self.path) if len(first) else None
@@ -64,10 +64,10 @@ _NOTHING = torch.zeros(0, dtype=torch.uint8)
 
 
 def parse(content: bytes, path: Path) -> Snapshot:
-    """The snapshot that `content` holds. Raises BadRun, naming `path`."""
+    """Parse the content of a snapshot file. Raises BadRun, naming `path`."""
     try:
         size = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         return Snapshot(load(content), json.loads(metadata[KEY]))
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise BadRun(f"{path} is not a snapshot of training ({error}); begin anew with --restart") from error
+        raise BadRun(f"{path} is not a training snapshot ({error}); start over with --restart") from error

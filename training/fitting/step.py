@@ -1,15 +1,15 @@
-"""One optimizer step over one batch, whole or in micro-batches, in one process or several: the same loss and gradient.
+"""One optimizer step over one batch, with the same loss and gradient in micro-batches and in several processes.
 
-Every piece of the batch needs to know some statistics of the whole before it can be differentiated (losses/loss.py).
-    one piece                 the loss itself
-    a piece a process         forward; statistics meet; shares; backward
-    micro-batches             forward without gradient; statistics meet; forward again with the same random draws;
-                              shares; backward: a third more work than one batch would be, for a fraction of its memory
+Each part of the batch needs statistics of the whole batch before it can be differentiated (losses/loss.py).
+    one part                  the loss itself
+    one part per process      forward; merge statistics; shares; backward
+    micro-batches             forward without gradient; merge statistics; forward again with the same random draws;
+                              shares; backward: a third more work than one batch, for a fraction of its memory
 Then gradients are summed over the processes, and every process takes the same step.
 
-The exactness is that of the loss, given the logits. Batch norm in training mode normalizes each piece by itself, so a
-network that has it gives other logits in pieces; its running statistics are averaged over the processes by shard size.
-Dropout draws other masks. Under `amp` only the forward pass is in half precision; softmax and sums never are.
+The loss is exact given the logits. Batch norm in training mode normalizes each part separately, so a network with batch
+norm has other logits in parts; its running statistics are averaged over the processes by shard size. Dropout draws
+other masks. With `amp` only the forward pass uses half precision; softmax and sums never do.
 """
 
 import math
@@ -29,7 +29,7 @@ from training.processes.distributed import Group
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step saw: the objective's `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
+    """The `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
 
     The logits are those of the unmixed images before the step, in training mode, detached. An empty shard has none.
     """
@@ -41,7 +41,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A micro-batch: `inputs` (m, ...), `labels` int64 (m,), and the mixed view where the objective asks for one."""
+    """`inputs` (m, ...), `labels` int64 (m,), and mixed inputs if the objective mixes."""
 
     inputs: Tensor
     labels: Tensor
@@ -50,7 +50,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The logits of a piece, (m, K), its labels, and its mixed view."""
+    """Logits (m, K) and labels of a micro-batch, and the view of its mixed inputs."""
 
     logits: Tensor
     labels: Tensor
@@ -58,11 +58,11 @@ class Outputs:
 
 
 class Step:
-    """Takes optimizer steps of `module` down `objective`.
+    """Optimizer steps of `module` that minimize `objective`.
 
-    `micro_batch` is the largest number of images in one pass; None is all at once. `amp` runs the forward pass in
-    bfloat16, or in float16 with a scaled loss on a GPU that has no bfloat16. `generator` draws what is mixed with what;
-    by default one of its own, seeded with torch's seed, so that mixing moves no other draw.
+    `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp` runs the forward pass
+    in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16. `generator` draws the mixing; the default
+    is a separate one, seeded with torch's seed, so mixing changes no other draw.
     """
 
     def __init__(
@@ -89,20 +89,20 @@ class Step:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
-        """One step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which may be empty.
+        """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which may be empty.
 
-        Where the loss is not finite, no step is taken.
+        If the loss is not finite, no step is taken.
         """
         self.optimizer.zero_grad()
         labels = labels.to(self.device)
-        pieces = self._pieces(inputs.to(self.device), labels)
-        if self.group.size == 1 and len(pieces) == 1:
-            outputs = [self._forward(pieces[0])]
+        micro_batches = self._micro_batches(inputs.to(self.device), labels)
+        if self.group.size == 1 and len(micro_batches) == 1:
+            outputs = [self._forward(micro_batches[0])]
             loss = self._backward(self.objective(outputs[0].logits, labels, outputs[0].mixed))
         else:
-            outputs = [self._forward(pieces[0])] if len(pieces) == 1 else self._foresee(pieces)
-            loss = self._share(pieces, outputs)
-        value = float(self._meet(loss, count=len(labels)))
+            outputs = [self._forward(micro_batches[0])] if len(micro_batches) == 1 else self._preview(micro_batches)
+            loss = self._share(micro_batches, outputs)
+        value = float(self._reduce(loss, count=len(labels)))
         if math.isfinite(value):
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -110,19 +110,19 @@ class Step:
         return StepResult(value, logits, labels)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next step depends on beside module and optimizer, for a checkpoint: tensors and numbers only."""
+        """State that later steps depend on besides module and optimizer: tensors and numbers only."""
         memory = [term.memory for term in self.objective.terms]
         return {"generator": self.generator.get_state(), "memory": memory, "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Restore a `state_dict`."""
         self.generator.set_state(state["generator"])
         for term, memory in zip(self.objective.terms, state["memory"], strict=True):
             term.memory = memory
         self.scaler.load_state_dict(state["scaler"])
 
-    def _pieces(self, inputs: Tensor, labels: Tensor) -> list[MicroBatch]:
-        """The shard in micro-batches of nearly equal size."""
+    def _micro_batches(self, inputs: Tensor, labels: Tensor) -> list[MicroBatch]:
+        """Split the shard into micro-batches of nearly equal size."""
         if len(labels) == 0:
             return []
         count = math.ceil(len(labels) / (self.micro_batch or len(labels)))
@@ -131,38 +131,38 @@ class Step:
         parts = zip(inputs.tensor_split(count), labels.tensor_split(count), mixed, strict=True)
         return [MicroBatch(*part) for part in parts]
 
-    def _forward(self, piece: MicroBatch) -> Outputs:
-        """Logits of the piece, and of its mixed view. Where nothing but the report needs the unmixed, no gradient."""
-        if piece.mixed is None:
-            return Outputs(self._logits(piece.inputs), piece.labels, None)
+    def _forward(self, part: MicroBatch) -> Outputs:
+        """Logits of a micro-batch and its mixed inputs; the unmixed have no gradient if only the report uses them."""
+        if part.mixed is None:
+            return Outputs(self._logits(part.inputs), part.labels, None)
         reported = len(self.objective.terms) == 1
         with _kept_buffers(self.module) if reported else nullcontext(), torch.set_grad_enabled(not reported):
-            logits = self._logits(piece.inputs)
-        mixed = self._logits(piece.mixed.inputs)
-        return Outputs(logits, piece.labels, View(mixed, piece.mixed.targets(mixed.shape[1])))
+            logits = self._logits(part.inputs)
+        mixed = self._logits(part.mixed.inputs)
+        return Outputs(logits, part.labels, View(mixed, part.mixed.targets(mixed.shape[1])))
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             return self.module(inputs)
 
-    def _foresee(self, pieces: Sequence[MicroBatch]) -> list[Outputs]:
-        """The outputs that `_forward` will give, without gradient, leaving no trace in buffers or random states."""
+    def _preview(self, micro_batches: Sequence[MicroBatch]) -> list[Outputs]:
+        """The outputs of `_forward` without gradient; buffers and random states are left unchanged."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices), _kept_buffers(self.module):
-            return [self._forward(piece) for piece in pieces]
+            return [self._forward(part) for part in micro_batches]
 
-    def _share(self, pieces: Sequence[MicroBatch], outputs: Sequence[Outputs]) -> Tensor:
-        """Backward through this process's shares of the loss; their sum."""
+    def _share(self, micro_batches: Sequence[MicroBatch], outputs: Sequence[Outputs]) -> Tensor:
+        """Run backward through this process's shares of the loss and return their sum."""
         statistics = self._statistics(outputs)
         self.objective.observe(statistics)
         loss = torch.zeros((), device=self.device, dtype=self.dtype)
-        for piece, output in zip(pieces, outputs, strict=True):
-            ready = output if len(pieces) == 1 else self._forward(piece)
+        for part, output in zip(micro_batches, outputs, strict=True):
+            ready = output if len(micro_batches) == 1 else self._forward(part)
             loss = loss + self._backward(self.objective.share(ready.logits, ready.labels, statistics, ready.mixed))
         return loss
 
     def _statistics(self, outputs: Sequence[Outputs]) -> list[Tensor]:
-        """Of the whole batch: merged over this process's pieces, then over the processes that have any."""
+        """Statistics of the whole batch, merged over the micro-batches and then over the processes that have any."""
         own = [self.objective.statistics(output.logits.detach(), output.labels, output.mixed) for output in outputs]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)
         merged = self.objective.merge(own) if own else [nothing] * len(self.objective.terms)
@@ -176,8 +176,8 @@ class Step:
         self.scaler.scale(share).backward()
         return share.detach()
 
-    def _meet(self, loss: Tensor, *, count: int) -> Tensor:
-        """Sum loss and gradients over the processes, average buffers by shard size, all in one message."""
+    def _reduce(self, loss: Tensor, *, count: int) -> Tensor:
+        """Sum loss and gradients over the processes and average buffers by shard size, in one message."""
         if self.group.size == 1:
             return loss
         buffers = [buffer for buffer in self.module.buffers() if buffer.is_floating_point()]
@@ -196,7 +196,7 @@ class Step:
 
 @contextmanager
 def _kept_buffers(module: nn.Module) -> Iterator[None]:
-    """Buffers, such as batch norm's running statistics, are afterwards as they were before."""
+    """Restore the buffers, such as the running statistics of batch norm, at the end of the block."""
     before = [buffer.clone() for buffer in module.buffers()]
     try:
         yield
@@ -207,11 +207,11 @@ def _kept_buffers(module: nn.Module) -> Iterator[None]:
 
 
 def _unpack(message: Tensor, count: int) -> list[Tensor]:
-    """The `count` tensors whose lengths stand in front of them."""
+    """Split a message of `count` lengths followed by tensors of these lengths."""
     lengths = [int(length) for length in message[:count]]
     return list(message[count:].split(lengths))
 
 
 def _half(device: torch.device) -> torch.dtype:
-    """The half precision of `device`: bfloat16, whose range needs no scaled loss, where there is one."""
+    """The half-precision type of `device`: bfloat16 if available, since its range needs no scaled loss."""
     return torch.float16 if device.type == "cuda" and not torch.cuda.is_bf16_supported() else torch.bfloat16

@@ -1,7 +1,8 @@
-"""The processes that share a batch. They see each other only through this file.
+"""The processes that share a batch. They communicate only through this file.
 
-Each process trains its own copy of the network on its shard of every batch. `torchrun` starts them and tells each who
-it is; gloo carries the messages between CPUs and nccl between GPUs. A group of one needs neither.
+Each process trains its own copy of the network on its shard of every batch. `torchrun` starts the processes and sets
+their ranks in the environment; gloo carries messages between CPUs and nccl between GPUs. A single process needs
+neither.
 """
 
 import os
@@ -23,7 +24,7 @@ Number = TypeVar("Number", bound=np.generic)
 
 @dataclass(frozen=True)
 class Group:
-    """`size` processes of which this one is number `rank`, from 0; messages travel on `device`."""
+    """`size` processes; this one has number `rank`, from 0, and sends messages from `device`."""
 
     rank: int = 0
     size: int = 1
@@ -31,14 +32,14 @@ class Group:
 
     @classmethod
     def alone(cls) -> Self:
-        """The group of a single process, on its GPU where there is one."""
+        """A group of one process, on its GPU if there is one."""
         return cls(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The group that torchrun started this process in; alone where it did not.
+        """The group in which torchrun started this process, or `alone()`.
 
-        To be closed at the end. Raises BadGroup.
+        Close it at the end. Raises BadGroup.
         """
         if "WORLD_SIZE" not in os.environ:
             return cls.alone()
@@ -49,7 +50,7 @@ class Group:
 
     @classmethod
     def join(cls, rank: int, size: int, *, local: int = 0, meeting: str = "env://") -> Self:
-        """Meet the other processes at `meeting`, a URL of torch.distributed. `local` numbers those of one machine."""
+        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on this machine."""
         if torch.cuda.is_available():
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
@@ -60,11 +61,11 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and reports."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def shard(self, indices: NDArray[Number]) -> NDArray[Number]:
-        """This process's part of `indices`; parts differ in length by one at most, and may be empty.
+        """This process's part of `indices`; parts differ in length by at most one and may be empty.
 
         >>> [Group(rank, 3).shard(np.arange(5)).tolist() for rank in range(3)]
         [[0, 1], [2, 3], [4]]
@@ -72,7 +73,7 @@ class Group:
         return np.array_split(indices, self.size)[self.rank]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes of tensors of one shape."""
+        """The sum of a tensor over the processes; its shape is the same in all."""
         if self.size == 1:
             return tensor
         total = tensor.to(self.device, copy=True)
@@ -80,7 +81,7 @@ class Group:
         return total.to(tensor.device)
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every process's tensor, in order of rank; their first lengths may differ, and be zero."""
+        """The tensors of all processes by rank; the lengths of the first dimension may differ and may be zero."""
         if self.size == 1:
             return [tensor]
         own = torch.tensor([len(tensor)], device=self.device)
@@ -94,14 +95,14 @@ class Group:
         return [part[: int(length)].to(tensor.device) for part, length in zip(parts, lengths, strict=True)]
 
     def wait(self) -> None:
-        """Until every process is here: what one must have written before the others read it."""
+        """Wait for every process, for example until one has written what others read."""
         self.sum(torch.zeros(1))
 
     def close(self) -> None:
-        """Leave together. A group of one has nothing to leave."""
+        """Leave the group, after all processes are done with it."""
         if self.size > 1:
-            with suppress(RuntimeError):  # the others are gone already
-                distributed.barrier()  # one that left first would pull down connections that others still use
+            with suppress(RuntimeError):  # the other processes have ended
+                distributed.barrier()  # leaving early would close connections that others still use
             distributed.destroy_process_group()
 
 
@@ -110,5 +111,5 @@ def _exchange(collective: Callable[..., object], *tensors: Tensor | list[Tensor]
         collective(*tensors)
     except RuntimeError as error:
         raise LostProcess(
-            f"another process of this run is gone, and says why ({str(error).splitlines()[0]})"
+            f"another process of this run has ended; its own error says why ({str(error).splitlines()[0]})"
         ) from error

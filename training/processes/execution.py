@@ -1,4 +1,4 @@
-"""How the work of a fit is done, where and in which pieces, and the random numbers that go with it."""
+"""How a fit is executed: processes, device, micro-batches, precision and random state."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Execution:
-    """None of this changes what is asked for.
+    """How a fit is executed; none of this changes the objective.
 
-    `group` are the processes that share each batch; at most `micro_batch` images at a time go through the network;
-    `amp` computes the network in half precision, losses in float32 all the same.
+    `group` are the processes that share each batch. At most `micro_batch` images go through the network at a time.
+    `amp` computes the network in half precision, but losses in float32.
     """
 
     group: Group = field(default_factory=Group)
@@ -29,7 +29,7 @@ class Execution:
 
 
 def leader_first(group: Group, work: Callable[[], T]) -> T:
-    """What `work` gives, done by the first process before the others, which find its files on a shared disk."""
+    """Run `work` in the first process, then in the others, which find its files on a shared disk; return its result."""
     if not group.leads:
         group.wait()
     done = work()
@@ -40,7 +40,7 @@ def leader_first(group: Group, work: Callable[[], T]) -> T:
 
 @contextmanager
 def seeded(seed: int, execution: Execution) -> Iterator[None]:
-    """torch's random numbers come from `seed` within, others in each process, and go on as before afterwards."""
+    """Seed torch inside the block, differently in each process, and restore its random state afterwards."""
     rank, on_gpu = execution.group.rank, execution.device.type == "cuda"
     own = int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]) if rank else seed
     with torch.random.fork_rng(devices=[execution.device] if on_gpu else []):
@@ -49,13 +49,13 @@ def seeded(seed: int, execution: Execution) -> Iterator[None]:
 
 
 def random_state(device: torch.device) -> Tensor:
-    """torch's random state of the CPU, then that of `device` where it is a GPU, uint8 (S,)."""
+    """torch's random state of the CPU, followed by that of `device` if it is a GPU, uint8 (S,)."""
     states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
     return torch.cat(states)
 
 
 def set_random_state(state: Tensor, device: torch.device) -> None:
-    """Undo what happened since `random_state` gave `state`."""
+    """Restore a state that `random_state` returned."""
     size = len(torch.get_rng_state())
     torch.set_rng_state(state[:size])
     if device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Several processes for one run, started by torchrun (`torch.distributed.run`) on one machine or on each of several.
+"""Several processes for one run, started by torchrun (`torch.distributed.run`) on one or several machines.
 
-Every process runs the same command line and learns from its environment which it is; the first writes.
+Every process runs the same command line and reads its rank from the environment; the first one writes.
 """
 
 import os
@@ -13,9 +13,9 @@ from training.errors import ProcessFailed
 
 @dataclass(frozen=True)
 class Processes:
-    """`nproc` processes on each of `nnodes` machines, of which this is number `node_rank`, from 0.
+    """`nproc` processes on each of `nnodes` machines; this machine has number `node_rank`, from 0.
 
-    `master` is HOST:PORT on machine 0, which all machines must reach; one machine alone needs none.
+    `master` is HOST:PORT on machine 0, which all machines must reach; a single machine needs none.
     """
 
     nproc: int = 1
@@ -25,7 +25,7 @@ class Processes:
 
     @property
     def several(self) -> bool:
-        """Whether there is anything to start."""
+        """Whether there is more than one process."""
         return self.nproc * self.nnodes > 1
 
 
@@ -35,14 +35,14 @@ def inside_torchrun() -> bool:
 
 
 def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
-    """Run `python -m module arguments` in all of `processes` of this machine, until they end.
+    """Run `python -m module arguments` in all `processes` of this machine and wait for their end.
 
-    Raises ProcessFailed; what went wrong, the process that failed has said on stderr.
+    Raises ProcessFailed; the failed process has printed its own error on stderr.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # torchrun would set one thread with a warning; a share of the cores each is what it advises.
+    # Otherwise torchrun sets one thread and warns; it recommends a share of the cores for each process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes.nproc)))
     where = [f"--nnodes={processes.nnodes}", f"--node-rank={processes.node_rank}"]
     if processes.master is None:
@@ -51,7 +51,9 @@ def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
         host, _, port = processes.master.rpartition(":")
         where += [f"--master-addr={host}", f"--master-port={port}"]
     started = run.parse_args([*where, f"--nproc-per-node={processes.nproc}", "-m", module])
-    started.training_script_args = [*arguments]  # not parsed: torchrun would take some for abbreviations of its own
+    started.training_script_args = [
+        *arguments
+    ]  # not parsed: torchrun would take some for abbreviations of its own options
     sys.stdout.flush()
     try:
         run.run(started)

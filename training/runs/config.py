@@ -1,4 +1,4 @@
-"""What a run is asked to do (TrainConfig) and what it was done with (RunRecord), both kept in config.json."""
+"""The choices of a run (TrainConfig) and the record of a finished one (RunRecord), stored in config.json."""
 
 import platform
 import subprocess
@@ -33,28 +33,26 @@ LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 class TrainConfig(BaseModel):
     """Every choice of one run.
 
-    The defaults follow the paper's protocol but for two points. The learning rate decays to zero: with a constant one
-    the outcome on shifted data changes more from epoch to epoch than from method to method; with it, twelve epochs from
-    2e-4 do what fifteen at 1e-4 did. And class weights are natural: balanced ones left DCA miscalibrated for each class
-    by itself where its overall gap was zero, on validation already (one seed of three).
+    The defaults follow the paper's protocol with two exceptions. The learning rate decays to zero: at a constant rate,
+    results on shifted data vary more between epochs than between methods, and twelve epochs from 2e-4 achieve what
+    fifteen at 1e-4 did. Class weights are natural: with balanced ones, one seed of three had DCA miscalibrated within
+    each class although its overall gap was zero, on validation already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: str = "dca"
-    beta: Annotated[float | None, Field(ge=0, description="strength of the auxiliary loss; None: the method's own")] = (
-        None
-    )
-    loss_options: Annotated[dict[str, float], Field(description="further numbers of the method, by name")] = {}
+    beta: Annotated[float | None, Field(ge=0, description="strength of the auxiliary loss; None: its default")] = None
+    loss_options: Annotated[dict[str, float], Field(description="further options of the loss, by name")] = {}
     class_weights: Literal["natural", "balanced"] = "natural"
     epochs: PositiveInt = 12
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-4
     weight_decay: NonNegativeFloat = 0.0
     decay: Decay = "cosine"
-    decay_rate: Annotated[float, Field(gt=0, le=1, description="of the exponential decay, an epoch")] = 0.985
+    decay_rate: Annotated[float, Field(gt=0, le=1, description="factor of the exponential decay, per epoch")] = 0.985
     averaging: Averaging = "none"
-    ema_decay: Annotated[float, Field(ge=0, lt=1, description="of the running mean of weights, a step")] = 0.99
+    ema_decay: Annotated[float, Field(ge=0, lt=1, description="decay of the running mean of weights, per step")] = 0.99
     select: Select = "last"
     patience: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -63,9 +61,7 @@ class TrainConfig(BaseModel):
     frozen: bool = True
     trainable: Annotated[
         int | float,
-        Field(
-            ge=0, description="last blocks of a frozen backbone to train: how many (2), or what share of weights (0.3)"
-        ),
+        Field(ge=0, description="last blocks of a frozen backbone to train: a number (2) or a share of weights (0.3)"),
     ] = 0
     heads: Annotated[
         PositiveInt, Field(description="heads on one frozen backbone; their probabilities are averaged")
@@ -73,9 +69,7 @@ class TrainConfig(BaseModel):
     views: Annotated[
         PositiveInt, Field(description="views of each image in the feature cache, all but one augmented")
     ] = 1
-    perturbed: Annotated[
-        bool, Field(description="also fit a temperature on validation images as another place could send them")
-    ] = False
+    perturbed: Annotated[bool, Field(description="also fit a temperature on perturbed validation images")] = False
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
     resize: Literal["stretch", "crop"] = "stretch"
@@ -86,38 +80,38 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.patience is not None and self.select == "last":
-            raise ValueError("patience needs a figure to watch: give select val_nll or val_ece with it")
+            raise ValueError("patience needs a measure: give select val_nll or val_ece with it")
         if self.heads > 1 and not self.cached:
-            raise ValueError(f"{self.heads} heads need a frozen backbone, which they share; train one, or freeze it")
+            raise ValueError(f"{self.heads} heads share a frozen backbone; train one head, or freeze the backbone")
         if self.perturbed and not self.frozen:
-            raise ValueError("perturbed validation images are kept features of a frozen backbone; freeze it")
+            raise ValueError("perturbed validation images need cached features of a frozen backbone; freeze it")
         if self.views > 1 and not self.cached:
-            raise ValueError("views are kept features of a frozen backbone; train with one view, or freeze it")
+            raise ValueError("views need cached features of a frozen backbone; train with one view, or freeze it")
         return self
 
     @property
     def cached(self) -> bool:
-        """Whether the backbone never changes, so that its features are computed once."""
+        """Whether the backbone never changes, so its features are computed once."""
         return self.frozen and not self.trainable
 
     @property
     def title(self) -> str:
-        """The method as a picture's title names it."""
+        """The title of the method in plots."""
         strength = "" if self.beta is None else f" (beta {self.beta:g})"
         return f"{loss_title(self.loss)}{strength}" + (f", {self.heads} heads" if self.heads > 1 else "")
 
     @property
     def schedule(self) -> Schedule:
-        """What each fit does."""
+        """The schedule of each fit."""
         return Schedule(**{each.name: getattr(self, each.name) for each in fields(Schedule)})
 
     @property
     def loss_settings(self) -> LossSettings:
-        """What the loss is built from, but for class weights, which the data decides."""
+        """The settings of the loss, without class weights, which depend on the data."""
         return LossSettings(beta=self.beta, options=self.loss_options)
 
     def input_spec(self, dataset: Dataset) -> InputSpec:
-        """The input that the network takes, for images like those of `dataset`."""
+        """The input of the network for images like those of `dataset`."""
         side = self.image_size or default_image_size(dataset.size, backbone=self.backbone)
         channels = 1 if self.backbone == SMALL else dataset.channels
         return InputSpec(
@@ -126,10 +120,10 @@ class TrainConfig(BaseModel):
 
 
 def offline_config(*, loss: str, seed: int) -> TrainConfig:
-    """The choices for a machine without pretrained weights, as the bundled digits are made for.
+    """Choices that need no pretrained weights, for the bundled digits.
 
-    The features are those of the small network as it is drawn from the seed, never trained. A head learns 0.92 to 0.97
-    accuracy on them in seconds; training the network whole takes three times as long and gains nothing on the digits.
+    The features come from the small network with random weights, untrained. A head reaches an accuracy of 0.92 to 0.97
+    on them in seconds; training the whole network takes three times as long and gains nothing on the digits.
     """
     return TrainConfig(
         loss=loss,
@@ -144,10 +138,10 @@ def offline_config(*, loss: str, seed: int) -> TrainConfig:
 
 
 def default_image_size(native: int, *, backbone: str) -> int:
-    """Side in pixels of the input for images of about `native` pixels.
+    """Side of the input in pixels for images of about `native` pixels.
 
-    Pretrained filters look for structure at the scale of photographs, so small images are enlarged; 112 is four times
-    MedMNIST's 28. At 224 a pass costs four times as much, for detail that an image of 28 pixels does not have.
+    Pretrained filters expect structure at the scale of photographs, so small images are enlarged; 112 is four times
+    MedMNIST's 28. At 224 a pass costs four times as much and adds no detail to an image of 28 pixels.
 
     >>> default_image_size(28, backbone="tf_efficientnet_lite0"), default_image_size(256, backbone="resnet18")
     (112, 224)
@@ -158,7 +152,7 @@ def default_image_size(native: int, *, backbone: str) -> int:
 
 
 class RunRecord(BaseModel):
-    """config.json of a run folder: the choices, and what the numbers further depend on."""
+    """config.json of a run folder: the choices, and everything else that the numbers depend on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -193,25 +187,25 @@ class RunRecord(BaseModel):
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The record of a finished run. Raises BadRun, naming what is missing or wrong."""
+    """The record of a finished run. Raises BadRun, which says what is missing or wrong."""
     path = folder / "config.json"
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise BadRun(
-            f"{folder} is not a finished run: it has no config.json; give a folder that training wrote"
+            f"{folder} is not a finished run: it has no config.json; give a folder that `candor train` wrote"
         ) from error
     except ValidationError as error:
         raise BadRun(f"{path} is not a run's record of format 1: {error}") from error
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of what the numbers depend on."""
+    """Versions of Python and of the libraries that the numbers depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def source_commit() -> str | None:
-    """The git commit of this source tree; None when it is installed elsewhere or git is not there."""
+    """The git commit of this source tree; None if Candor is installed elsewhere or git is missing."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -1,10 +1,9 @@
-"""From a run folder to a published bundle: one self-contained ONNX file, verified against torch before it is written.
+"""From a run folder to a published bundle: one self-contained ONNX file, checked against torch before it is written.
 
-The graph takes uint8 images and gives calibrated probabilities; normalization, network, calibrator and softmax are
-inside. `temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so that a
-recalibration is an edit of four bytes. With vector scaling the logits are scaled and shifted first and `temperature` is
-1: what a recalibration fits on served answers divides the scaled logits. Histogram and isotonic have no place in the
-graph: what they give are no logits that a temperature could divide.
+The graph maps uint8 images to calibrated probabilities and contains normalization, network, calibrator and softmax.
+`temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so a recalibration
+edits four bytes. With vector scaling, logits are scaled and shifted first and `temperature` is 1; a later recalibration
+divides the scaled logits. Histogram and isotonic cannot be exported, since a temperature cannot divide their output.
 """
 
 import warnings
@@ -34,7 +33,7 @@ OPSET = 20
 MAX_DIFFERENCE = 1e-4
 
 
-# What --calibrator may say, and which method of the evaluation that is.
+# Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
     "temperature": "temperature",
     "perturbed": "perturbed",
@@ -44,7 +43,7 @@ EXPORTABLE: dict[str, Method] = {
 
 
 class CalibratedClassifier(nn.Module):
-    """uint8 (N, C, H, W) -> probabilities float32 (N, K): the graph that is served."""
+    """uint8 (N, C, H, W) -> probabilities float32 (N, K): the served graph."""
 
     temperature: Tensor
 
@@ -59,7 +58,7 @@ class CalibratedClassifier(nn.Module):
 
 
 class Scaling(nn.Module):
-    """Vector scaling: logits (N, K) times a weight plus a bias a class."""
+    """Vector scaling: logits (N, K) times a weight per class, plus a bias per class."""
 
     weight: Tensor
     bias: Tensor
@@ -75,7 +74,7 @@ class Scaling(nn.Module):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle: its card, its version, and how far ONNX Runtime was from torch on how many images."""
+    """A published bundle: card, version, and the largest difference of ONNX Runtime and torch on `images` images."""
 
     card: Card
     version: int
@@ -86,13 +85,13 @@ class ExportedModel:
 def export(run: Path, store: Store, name: str, *, calibrator: Method = "temperature") -> ExportedModel:
     """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE in the graph.
 
-    The largest difference of a probability between torch and ONNX Runtime, on the run's own sample images, must be at
-    most 1e-4. Raises BadRun or ExportMismatch, or what the store raises; nothing is published then.
+    On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most 1e-4. Raises BadRun,
+    ExportMismatch, or what the store raises; nothing is published then.
     """
     record = read_record(run)
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
-        raise BadRun(f"{run} has no {calibrator} calibrator: train with --perturbed to have one")
+        raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
     model = CalibratedClassifier(load_classifier(run), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)
@@ -124,7 +123,7 @@ def load_classifier(run: Path) -> Classifier:
     try:
         classifier.load_state_dict(load_file(run / "checkpoint.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise BadRun(f"{run}/checkpoint.safetensors is not this run's checkpoint ({error})") from error
+        raise BadRun(f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})") from error
     return classifier.eval()
 
 
@@ -143,15 +142,15 @@ def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:
             external_data=False,
             verbose=False,
         )
-    if program is None:  # torch types it so for its older exporter, which returns nothing
-        raise TypeError("torch.onnx.export gave no program")
+    if program is None:  # its type allows for the older exporter, which returns nothing
+        raise TypeError("torch.onnx.export returned no program")
     return program.model_proto.SerializeToString()
 
 
 def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) -> float:
     """Largest absolute difference of a probability between ONNX Runtime and torch on `images`.
 
-    All images go at once and then the first alone, as servers batch. Raises ExportMismatch above 1e-4.
+    Runs all images in one batch and then the first alone, as servers do. Raises ExportMismatch above 1e-4.
     """
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
@@ -164,7 +163,7 @@ def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) 
 
 
 def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str, version: int) -> Card:
-    """The bundle's card, without the file hashes that writing it fills in. Its reference is the validation split."""
+    """The card of the bundle without file hashes, which are added on writing; its reference is the validation split."""
     config, referral = record.config, evaluation.referral(calibrator)
     return Card(
         name=name,

@@ -1,9 +1,9 @@
-"""The hidden folder beside a run's own, in which the run is made: it outlives a kill, and training goes on from it.
+"""The hidden folder beside the run folder, in which the run is made. It survives a kill, and training resumes from it.
 
-.RUN.part/request.json        what was asked for; another request is refused
-.RUN.part/*.safetensors       a snapshot for each fit, replaced after each epoch
-.RUN.part/lock                held by the process that trains
-.RUN.part/run/                the run folder, renamed to RUN when it is whole
+.RUN.part/request.json        the choices; a different request is refused
+.RUN.part/*.safetensors       a snapshot per fit, replaced after each epoch
+.RUN.part/lock                held by the training process
+.RUN.part/run/                the run folder, renamed to RUN when it is complete
 """
 
 import fcntl
@@ -20,13 +20,13 @@ from training.errors import RunBusy, RunDiffers, RunExists, TrainingDiverged
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The hidden folder `part` in which the run `out` is made."""
+    """The hidden folder `part`, in which the run `out` is made."""
 
     part: Path
     out: Path
 
     def fresh_run(self) -> Path:
-        """An empty folder for the run's files, until they are whole."""
+        """An empty folder for the files of the run."""
         run = self.part / "run"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir()
@@ -34,15 +34,15 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there is a snapshot to resume from."""
         return any(self.part.glob("*.safetensors"))
 
     def snapshot(self, name: str) -> Path:
-        """The file for the snapshots of the fit `name`."""
+        """The snapshot file of the fit `name`."""
         return self.part / f"{name}.safetensors"
 
     def finish(self) -> None:
-        """The run is whole: it gets its name."""
+        """Rename the complete run to its final name."""
         (self.part / "run").rename(self.out)
 
 
@@ -53,10 +53,10 @@ def run_folder_of(out: Path) -> RunFolder:
 
 @contextmanager
 def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator[RunFolder]:
-    """Work on the run `out`; go on where an equal `request` was interrupted, unless `restart` says to begin anew.
+    """Open the hidden folder of the run `out`; an interrupted run of an equal `request` resumes, unless `restart`.
 
-    The folder stays when something interrupts the work after a snapshot, and goes when the run is finished, diverged,
-    or had not got anywhere. Raises RunExists, RunBusy (another process works on it) or RunDiffers (another request).
+    The folder stays if the run is interrupted after a snapshot. It is removed if the run finishes, diverges, or stops
+    before its first snapshot. Raises RunExists, RunBusy (another process trains it) or RunDiffers (another request).
     """
     if out.exists():
         raise RunExists(f"{out} already exists; choose another folder or remove it")
@@ -78,7 +78,7 @@ def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = Fa
 
 
 def _claim(lock: int, run_folder: RunFolder) -> None:
-    """The lock goes with the process, however that ends."""
+    """Take the lock; the system releases it when the process ends."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

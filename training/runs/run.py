@@ -1,16 +1,17 @@
-"""One training run: data, network, loss, loop and evaluation, into one run folder.
+"""One training run, from data to evaluation, in one run folder.
 
-    RUN/config.json            what was asked for and what it was run with (RunRecord)
-    RUN/checkpoint.safetensors every tensor of the classifier, frozen ones too: the folder needs no other file
-    RUN/data.json              images by class and split, what was left out, what stands twice; RUN/excluded.csv
-    RUN/history.csv            a line an epoch and head
-    RUN/metrics.json           temperature and measures; RUN/calibrators.json what was fitted
-    RUN/predictions.npz        the logits and labels behind them, and the patients where known
-    RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), on which an export is verified
-    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard where asked for
+    RUN/config.json            choices, library versions, data fingerprint (RunRecord)
+    RUN/checkpoint.safetensors every tensor of the classifier, including frozen ones: no other weights are needed
+    RUN/data.json              images by class and split, what was left out or repeated; RUN/excluded.csv
+    RUN/history.csv            a row per epoch and head
+    RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
+    RUN/predictions.npz        the logits and labels behind them, and the patients if known
+    RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
+    RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on request
 
-The folder is made in a hidden one and renamed when it is whole (`training.runs.folder`), so an interrupted run is never
-mistaken for one, and asking for the same run again goes on with it.
+The folder is made in a hidden one and renamed when it is complete (`training.runs.folder`). So an interrupted run never
+looks finished, and the same request resumes it. A run that diverges is discarded; any other interrupted run can be
+resumed.
 """
 
 from collections.abc import Callable
@@ -41,13 +42,13 @@ from training.runs.session import TrainingSession
 from training.runs.tensorboard import TensorBoardLog
 
 SAMPLES = 32
-REFERENCE_IMAGES = 4096  # at most, of the validation split, whose brightness is measured
+REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, its record, how it went, and what it is worth."""
+    """A finished run: folder, record, history and evaluation."""
 
     folder: Path
     record: RunRecord
@@ -68,7 +69,7 @@ def train(
     notice: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> RunResult:
-    """Train on `dataset` as `config` says and write the run folder `out`, which must not exist.
+    """Train on `dataset` by `config` and write the run folder `out`, which must not exist.
 
     An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps frozen features
     between runs; without it they are computed again. `group` are the processes that share the work; all of them call
@@ -83,11 +84,11 @@ def train(
     session = TrainingSession(config, dataset, group or Group.alone(), progress)
     request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Each process but the first has a place of its own that nobody sees: it only reads what the first one wrote.
+    # Other processes than the first have hidden folders of their own and only read what the first one wrote.
     own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
     with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
         if run_folder.begun and notice:
-            notice(f"{out} was interrupted: going on after its last whole epoch (--restart begins anew)")
+            notice(f"{out} was interrupted; resuming after its last whole epoch (--restart starts over)")
         board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None
         try:
             result = _train_and_evaluate(session, run_folder, cache=cache or run_folder.part / "cache", board=board)
@@ -103,7 +104,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Finished:
-    """What there is to write."""
+    """What the run folder is written from."""
 
     network: Classifier
     record: RunRecord
@@ -131,13 +132,13 @@ def _train_and_evaluate(
 
 
 def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:
-    """A few inputs spread over the split, so that every class is likely among them."""
+    """A few inputs, spread over the split so that every class is likely included."""
     indices = np.unique(np.linspace(0, len(split) - 1, SAMPLES).astype(int))
     return np.stack([split.images.input(int(index), spec) for index in indices])
 
 
 def _input_reference(split: Split, spec: InputSpec) -> InputReference:
-    """Brightness of the network's inputs, over the whole split or REFERENCE_IMAGES spread over it."""
+    """Brightness of the network's inputs, over the split or over REFERENCE_IMAGES spread over it."""
     indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), REFERENCE_IMAGES)).astype(int)).tolist()
     portions = (indices[start : start + _AT_ONCE] for start in range(0, len(indices), _AT_ONCE))
     measured = [brightness(np.stack([split.images.input(i, spec) for i in portion])) for portion in portions]

@@ -1,4 +1,4 @@
-"""A training run in memory: network, objective, examples, fits, evaluation; `training.runs.run` writes the files."""
+"""A training run in memory: network, objective, examples, fits, evaluation. `training.runs.run` writes it to disk."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,15 +28,15 @@ from training.processes.execution import Execution, leader_first
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
 
-# A head's steps take milliseconds: two threads gain little, and on a machine with other load they wait for each other
-# ten times as long as they work. One thread also gives the same bits whatever the number of cores.
+# A head's steps take milliseconds. Two threads gain little, and under other load they wait for each other ten times as
+# long as they compute. One thread also gives bitwise equal results for any number of cores.
 HEAD_THREADS = 1
 ExampleName = Literal["train", "val", "test", "perturbed"]
 
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """The work of one process of `group` on the run that `config` and `dataset` ask for."""
+    """The run of `config` on `dataset`, as one process of `group` computes it."""
 
     config: TrainConfig
     dataset: Dataset
@@ -45,14 +45,14 @@ class TrainingSession:
 
     @property
     def execution(self) -> Execution:
-        """Where and in which pieces it is done. Raises DeviceNotFound."""
+        """Device, processes, micro-batches and precision. Raises DeviceNotFound."""
         device = find_device(self.config.device, self.group)
         return Execution(self.group, device, self.config.micro_batch, self.config.amp)
 
     def network(self) -> Classifier:
         """The network before training."""
         if self.config.weights == "hub":
-            self.progress("weights from the hub", 0, 1)  # silent otherwise, and without a network it takes long
+            self.progress("weights from the hub", 0, 1)  # a long silence otherwise, if there is no network
         return build_classifier(
             self.config.backbone,
             self.config.weights,
@@ -66,14 +66,14 @@ class TrainingSession:
         )
 
     def objective(self) -> Objective:
-        """What a fit minimizes; new for each, as some remember."""
+        """The objective of a fit; each fit needs a new one, since some terms keep state."""
         labels = torch.from_numpy(self.dataset.splits["train"].labels)
         balanced = self.config.class_weights == "balanced"
         weights = balanced_weights(labels, len(self.dataset.classes)) if balanced else None
         return build_objective(self.config.loss, replace(self.config.loss_settings, class_weights=weights))
 
     def examples(self, network: Classifier, *, cache: Path) -> dict[ExampleName, Examples]:
-        """Cached features where the whole backbone is frozen, with the training split's views; else the images."""
+        """Cached features, with views of the training split, if the whole backbone is frozen; else the images."""
         splits, spec = self.dataset.splits, self.config.input_spec(self.dataset)
         if not network.backbone.frozen:
             return {name: Examples(split.inputs(spec), split.labels) for name, split in splits.items()}
@@ -111,7 +111,7 @@ class TrainingSession:
     ) -> list[Epoch]:
         """Train every part of `network`, one after the other.
 
-        `snapshot` gives each fit the file that it goes on from after a kill; without it nothing is written.
+        `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing is written.
         """
         history: list[Epoch] = []
         parts, seeds = network.parts, head_seeds(self.config.seed, self.config.heads)
@@ -135,7 +135,7 @@ class TrainingSession:
         return history
 
     def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
-        """What the trained network is worth."""
+        """Predict with the trained network and evaluate it."""
         trained = fed_by_examples(network)
         return evaluate(
             {
@@ -157,7 +157,7 @@ def fed_by_examples(network: Classifier) -> nn.Module:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """torch computes with `count` threads within, and with as many as before afterwards."""
+    """Set the number of torch threads inside the block and restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

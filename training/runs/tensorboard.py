@@ -1,4 +1,4 @@
-"""The history as TensorBoard logs, live, where its package is installed."""
+"""The history as live TensorBoard logs, if the package is installed."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accurac
 
 
 class TensorBoardLog:
-    """Writes each epoch's figures into `folder`, a run of TensorBoard's a head. Raises TensorBoardMissing."""
+    """Writes the figures of each epoch into `folder`, one TensorBoard run per head. Raises TensorBoardMissing."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -23,7 +23,7 @@ class TensorBoardLog:
             ) from error
 
     def __call__(self, epoch: Epoch) -> None:
-        """Log one epoch; what an interrupted run logged at this epoch or later no longer counts."""
+        """Log one epoch; earlier logs of an interrupted run at this epoch or later are purged."""
         from torch.utils.tensorboard import SummaryWriter
 
         if epoch.head not in self._writers:
@@ -34,7 +34,7 @@ class TensorBoardLog:
         writer.flush()
 
     def move(self, folder: Path) -> None:
-        """Stop logging, and give the logs their place in a finished run."""
+        """Stop logging and move the logs into the finished run."""
         for writer in self._writers.values():
             writer.close()
         self._folder.rename(folder)

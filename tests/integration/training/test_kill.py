@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_to_the_bits_of_one_that_was_not(uninterrupted: Run
 
     again = candor("train", "digits", "--out", str(out), *CHOICES, home=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "was interrupted: going on" in again.stderr
+    assert "was interrupted; resuming" in again.stderr
     for name in ("checkpoint.safetensors", "history.csv", "metrics.json", "predictions.npz"):
         assert (out / name).read_bytes() == (uninterrupted.folder / name).read_bytes(), name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "run"]
@@ -87,7 +87,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from safetensors.torch import save_file
-from test_training_kill import trained
+from test_kill import trained
 from training.processes.distributed import Group
 group = Group.from_environment()
 folder = Path(sys.argv[1])
