@@ -1,1 +1,1 @@
-"""The HTTP face: the hot route for images (`app`), the rare routes (`routes`), reading and answering."""
+"""HTTP: the hot route for images (`app`), the other routes (`routes`), access control, requests and answers."""

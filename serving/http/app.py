@@ -1,7 +1,7 @@
-"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI endpoint before the rare routes.
+"""The hot route, POST /predictions/{model}[/{version}], as a bare ASGI application in front of the other routes.
 
-No framework, no validation library and one future per request, because at tiny models those are what an
-answer costs.
+It uses no framework, no validation library and one future per request, because for tiny models these would dominate the
+cost of an answer.
 """
 
 import logging
@@ -34,36 +34,36 @@ NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
 
 class PredictionApp:
-    """The ASGI application. `draining` makes every answer the last of its connection."""
+    """Answers predictions and passes other requests to `rest`. While `draining`, each answer closes its connection."""
 
     def __init__(
         self,
         *,
         settings: Settings,
         models: LoadedModels,
-        inference: InferencePipeline,
+        pipeline: InferencePipeline,
         rest: ASGIApp,
         metrics: ServingMetrics,
     ) -> None:
         self._settings = settings
         self._models = models
-        self._inference = inference
+        self._pipeline = pipeline
         self._rest = rest
         self._metrics = metrics
-        # A middleware outside of this application has to see every message.
+        # A CORS or traces middleware must see every ASGI message.
         self._direct = not (settings.cors_origins or settings.traces)
         self._throttle = RefusalThrottle(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. No coroutine function itself, because each one costs every answer time."""
+        """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
         fast_path = take_fast_path(scope)
         if scope["type"] == "http" and scope["path"].startswith(PREFIX) and scope["method"] in ("POST", "PUT"):
             return self._predict(scope, receive, send, fast_path if self._direct else None)
         return self._rest(scope, receive, send)
 
     async def refuse(self, scope: Scope, _receive: Receive, send: Send, error: ServingError) -> None:
-        """Answer a request that may not come in."""
+        """Answer a request that the access control refuses."""
         take_fast_path(scope)
         await self._refuse(scope, send, error)
 
@@ -74,7 +74,7 @@ class PredictionApp:
             answer = await self._answer(scope, head, receive, fast_path, arrived_s)
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
-        except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say, and says no more
+        except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
@@ -89,13 +89,13 @@ class PredictionApp:
         explain = read_explain(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
-            # Before the body is read, and again when it has been, since others have come meanwhile.
+            # Checked before the body is read and again after it, because other requests arrive meanwhile.
             served.queue.admit(settings.deadline_s)
             data = await self._body(fast_path, receive)
             items = read_items(data, head, limit=settings.max_items)
             if items is not None and not is_single(items):
                 return await self._list(served, items, head, caller)
-            answer = self._inference.explained if explain else self._inference.one
+            answer = self._pipeline.answer_explained if explain else self._pipeline.answer
             image = data if items is None else sole_image(items)
             tags = head.tags if items is None else items[0].tags
             return await answer(
@@ -103,7 +103,7 @@ class PredictionApp:
             )
 
     async def _body(self, fast_path: FastPath | None, receive: Receive) -> bytes:
-        """The body: at once if it has all come, which is the rule."""
+        """The body, without waiting if all of it has arrived, which is the usual case."""
         limit_bytes = self._settings.max_body_bytes
         data = None if fast_path is None else fast_path.body()
         if data is None:
@@ -113,8 +113,8 @@ class PredictionApp:
         return data
 
     async def _list(self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller) -> bytes:
-        """Answers to several images."""
-        answers = await self._inference.many(
+        """The answers to several images."""
+        answers = await self._pipeline.answer_many(
             served,
             [item.data for item in items],
             request_ids=[item.request_id for item in items],
@@ -144,13 +144,13 @@ class PredictionApp:
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """Model and version of a path that begins with PREFIX; the version is None where the path names none."""
+    """Model and version of a path that begins with PREFIX. The version is None if the path has none."""
     model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
     return unquote(model), version if slash else None
 
 
 def _log(scope: Scope, answer: ErrorAnswer, error: Exception) -> None:
-    """One line a request; a trace only where it is the server that is wrong."""
+    """Log one line per refused request, with a traceback only if the server is at fault."""
     fields = {
         "path": scope["path"][:200],
         "status": answer.status,

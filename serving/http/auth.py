@@ -1,9 +1,10 @@
-"""Who may do what: bearer tokens with scopes, and the origins whose pages may change something.
+"""Access control: bearer tokens with scopes, and the origins whose pages may send requests that change something.
 
-`candor serve` and `candor monitor` put `AccessMiddleware` before their routes; the gRPC service asks the same
-`AccessControl` about a call's metadata. A line of the tokens is `TOKEN scope[,scope]`. Scopes: predict, feedback, read
-(reports, pages, metrics, metadata) and admin, which may do everything. Health needs no token, so that an orchestrator
-needs no secret.
+`candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC service passes the
+metadata of each call to the same `AccessControl`.
+
+A line of the tokens file is `TOKEN scope[,scope]`. The scopes are predict, feedback, read (reports, pages, metrics,
+metadata) and admin, which allows everything. Health checks need no token, so that orchestrators need no secret.
 """
 
 import hashlib
@@ -28,9 +29,9 @@ _BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 
 
 class AccessControl:
-    """Decides about requests and calls. Keeps digests of the tokens, never the tokens.
+    """Allows or refuses requests and calls. Keeps digests of the tokens, never the tokens.
 
-    Without tokens everybody may do everything. `origins` are those of CORS; "*" stands for all of them.
+    Without tokens everyone may do everything. `origins` are the origins that CORS allows; "*" allows all.
     """
 
     def __init__(self, grants: Iterable[tuple[str, frozenset[Scope]]] = (), *, origins: Iterable[str] = ()) -> None:
@@ -38,7 +39,7 @@ class AccessControl:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def check(self, connection: Connection) -> None:
-        """Let the request pass or raise Unauthorized, Forbidden or CrossOrigin."""
+        """Raise Unauthorized, Forbidden or CrossOrigin unless the request is allowed."""
         if connection["method"] not in READING:
             for name, _ in connection["headers"]:
                 if name in _BROWSER_HEADERS:
@@ -49,7 +50,7 @@ class AccessControl:
             self.check_token(header, scope_of(connection["method"], connection["path"]))
 
     def check_token(self, authorization: bytes, scope: Scope) -> None:
-        """Let an Authorization header pass that grants `scope`; raises Unauthorized or Forbidden."""
+        """Raise Unauthorized or Forbidden unless the value of an Authorization header grants `scope`."""
         if not self._grants:
             return
         kind, _, token = authorization.partition(b" ")
@@ -59,14 +60,14 @@ class AccessControl:
             if hmac.compare_digest(digest, given):
                 granted = scopes
         if granted is None or kind.lower() != b"bearer":
-            raise Unauthorized("this server wants a token: send the header Authorization: Bearer TOKEN.")
+            raise Unauthorized("this server requires a token; send the header Authorization: Bearer TOKEN.")
         if scope not in granted and "admin" not in granted:
             raise Forbidden(f"the token's scopes are {', '.join(sorted(granted))}; this needs {scope}.")
 
     def check_origin(self, headers: dict[bytes, bytes]) -> None:
-        """Raise CrossOrigin for a request that a browser sends for a page of another origin which is not listed.
+        """Raise CrossOrigin for a request that a browser sends on behalf of a page of an origin that is not allowed.
 
-        Programs that are no browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
+        Clients that are not browsers send neither `Origin` nor `Sec-Fetch-Site`, and pass.
         """
         origin = headers.get(b"origin")
         if origin is None:
@@ -77,19 +78,19 @@ class AccessControl:
 
     @staticmethod
     def _is_own(origin: bytes, headers: dict[bytes, bytes]) -> bool:
-        """Whether the page comes from this server. Schemes are not compared: a proxy may end TLS before Candor."""
+        """Whether the page comes from this server. Schemes are not compared, because a proxy may terminate TLS."""
         _, separator, host = origin.partition(b"://")
         return bool(separator) and host.lower() == headers.get(b"host", b"").lower()
 
 
 class AccessMiddleware:
-    """Passes on what `access` allows; `refuse` answers the rest."""
+    """Passes on the requests that `access` allows; `refuse` answers the others."""
 
     def __init__(self, app: ASGIApp, *, access: AccessControl, refuse: Refuse) -> None:
         self._app, self._access, self._refuse = app, access, refuse
 
     def __call__(self, scope: Connection, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request. Not a coroutine function itself, because each one would cost every answer time."""
+        """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
         try:
             self._access.check(scope)
         except ServingError as error:
@@ -136,7 +137,7 @@ def read_grants(text: str | None, file: Path | None) -> list[tuple[str, frozense
     wanted = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if (text or file) and not wanted:
         raise SettingsError(
-            "tokens are asked for but there is none; give lines of `TOKEN scope[,scope]`, or unset them"
+            "the settings ask for tokens but give none; write lines of `TOKEN scope[,scope]`, or unset the setting"
         )
     return [_grant(number, words) for number, words in enumerate(wanted, 1)]
 

@@ -1,4 +1,4 @@
-"""Who waits for an answer; when they hang up first, what is done for them is cancelled, and the batcher drops it."""
+"""The client that waits for an answer. If it disconnects first, its work is cancelled and the batcher drops it."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,26 +9,26 @@ from starlette.types import Receive
 from serving.errors import ClientGone
 
 _Answer = TypeVar("_Answer")
-GONE = "the client hung up before its answer was ready."
+GONE = "the client disconnected before its answer was ready."
 
 
 class Caller(Protocol):
     """The client of one request."""
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """Await `answer`; when the client hangs up first, cancel it and raise ClientGone."""
+        """Await `answer`. If the client disconnects first, cancel it and raise ClientGone."""
 
 
 class AsgiCaller:
-    """A client whose hanging up is an ASGI message, for which a task of its own listens."""
+    """A client whose disconnect is an ASGI message. A separate task waits for that message."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """As Caller says."""
+        """See Caller."""
         task = asyncio.ensure_future(answer)
-        watch = asyncio.ensure_future(self._hung_up())
+        watch = asyncio.ensure_future(self._disconnected())
         try:
             await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -38,14 +38,14 @@ class AsgiCaller:
         finally:
             watch.cancel()
 
-    async def _hung_up(self) -> None:
+    async def _disconnected(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
 
 class GrpcCaller:
-    """A client whose transport cancels the whole call when it is gone, as gRPC does."""
+    """A client of gRPC, which cancels the whole call when the client disconnects."""
 
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
-        """As Caller says."""
+        """See Caller."""
         return await answer

@@ -1,7 +1,7 @@
-"""Encoded image to model input, each image on its own, before any batch: a bad one harms no neighbor.
+"""Decodes each image by itself, before it joins a batch, so that a broken image does not affect others.
 
-A small image is decoded where it stands, on the event loop; handing it to a thread would cost more than
-decoding it. A large one goes to a small pool, whose own queue is bounded by time as the model's is.
+A small image is decoded on the event loop, because handing it to a thread would take longer. A large one is decoded in
+a small pool of threads, whose queue has the same deadline as the model's.
 """
 
 import asyncio
@@ -17,15 +17,14 @@ from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import Image
 from serving.inference.metrics import ServingMetrics
 
-# A body this short cannot hold more than some four million pixels in any format, 20 ms of work at the very
-# worst.
+# In any format a body this short holds at most about four million pixels: 20 ms of work in the worst case.
 TINY_BYTES = 2048
 # About 1.5 ms of JPEG decoding.
 SMALL_PIXELS = 512 * 512
 
 
 class Decoder:
-    """Decodes small images at once and large ones in threads."""
+    """Decodes small images on the event loop and large ones in threads."""
 
     def __init__(self, *, max_pixels: int, deadline_s: float, metrics: ServingMetrics) -> None:
         self._max_pixels = max_pixels
@@ -35,7 +34,7 @@ class Decoder:
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="candor-decode")
 
     async def decode(self, data: bytes, spec: InputSpec) -> Image:
-        """`data` as (C, H, W) uint8; raises model_store's ImageError, or Overloaded by large images waiting."""
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, or Overloaded if too many large images wait."""
         started_s = time.perf_counter()
         if is_small(data):
             image = decode(data, spec, max_pixels=self._max_pixels)
@@ -60,9 +59,9 @@ class Decoder:
 
 
 def is_small(data: bytes) -> bool:
-    """Whether decoding takes so little time that it may hold up the event loop. Reads the image's header at most.
+    """Whether decoding is fast enough for the event loop. Reads at most the image's header.
 
-    DICOM never does: its header alone takes a millisecond to read, and the first file brings pydicom with it.
+    DICOM is never small: reading its header takes a millisecond, and the first file imports pydicom.
     """
     if is_dicom(data):
         return False
@@ -72,6 +71,5 @@ def is_small(data: bytes) -> bool:
         with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
             return image.width * image.height <= SMALL_PIXELS
     except (OSError, ValueError, SyntaxError):
-        # Not readable, or a bomb: `decode` says so in its own words, and in a thread, since who knows what it
-        # takes.
+        # Unreadable or a decompression bomb: `decode` raises the right error, in a thread because it may take long.
         return False

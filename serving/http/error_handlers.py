@@ -1,4 +1,4 @@
-"""Every error of a Starlette route as JSON, by the table of errors; `candor serve` and `candor monitor` share it."""
+"""Answers errors of Starlette routes in JSON, by the table of errors, for `candor serve` and `candor monitor`."""
 
 import logging
 from dataclasses import replace
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The JSON answer to `error`; logs it where the server is at fault."""
+    """The JSON answer to `error`. Logs the error if the server is at fault."""
     answer = error_answer(error)
     if answer is INTERNAL:
         logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)
@@ -29,7 +29,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
-    """Answer `error` where there is no route yet."""
+    """Answer `error` outside of a route."""
     await _json_response(error_answer(error))(scope, receive, send)
 
 
@@ -40,8 +40,8 @@ def _json_response(answer: ErrorAnswer) -> Response:
     return response
 
 
-# Starlette answers an error of the entry `Exception` and then raises it again, which suits bugs. The other entries are
-# refusals: answered, not raised.
+# Starlette answers an error under the key `Exception` and raises it again, which suits bugs. It answers errors under the
+# other keys without raising them again.
 ERROR_HANDLERS: Final[dict[Any, Any]] = dict.fromkeys(
     (HTTPException, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
 )

@@ -1,6 +1,6 @@
-"""Several images in one request: a JSON array, NDJSON, or a form of files, and their answers in the same shape.
+"""Several images in one request, as a JSON array, NDJSON or a form of files, and their answers in the same format.
 
-Each item stands for itself: one that is no image gets its own error, and its neighbors their answers.
+Items are independent: an item that is not an image gets an error, and the others get answers.
 """
 
 import base64
@@ -22,7 +22,7 @@ from serving.http.tags import tags_of
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-SHAPE = 'a base64 string, or an object {"image": base64, "request_id": the caller\'s own id, "tags": object of texts}'
+SHAPE = 'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of strings}'
 
 Entry: TypeAlias = str | EncodedImage | MalformedRequest
 _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
@@ -30,7 +30,7 @@ _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 @dataclass(frozen=True, slots=True)
 class ImageItem:
-    """One encoded image of a request, or why there is none; `name` is that of a form's file."""
+    """One encoded image of a request, or the error in its place. `name` is the file name in a form."""
 
     data: bytes | MalformedRequest
     request_id: str | None = None
@@ -39,9 +39,9 @@ class ImageItem:
 
 
 def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem] | None:
-    """The items of a body that holds several, at most `limit`; None for a body that is one image by itself.
+    """The items of a body with a list, at most `limit`; None if the body is a single image.
 
-    Raises MalformedRequest for a body that is not a list at all.
+    Raises MalformedRequest if the list itself cannot be read.
     """
     if head.media_type == "multipart/form-data":
         items = [
@@ -60,12 +60,12 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
 
 
 def is_single(items: Sequence[ImageItem]) -> bool:
-    """Whether this is a form with one file, as curl's -F sends one image; it is answered as that image."""
+    """Whether this is a form with one file, as `curl -F` sends it. It is answered like a single image."""
     return len(items) == 1 and items[0].name is not None
 
 
 def sole_image(items: Sequence[ImageItem]) -> bytes:
-    """The bytes of a list of one; raises what stands in their place."""
+    """The bytes of the only item. Raises the error in its place."""
     data = items[0].data
     if isinstance(data, Exception):
         raise data
@@ -73,7 +73,7 @@ def sole_image(items: Sequence[ImageItem]) -> bytes:
 
 
 def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageItem], *, media_type: str) -> bytes:
-    """The answers in the items' order, errors in their places: an array, or a line each for NDJSON."""
+    """The answers in the order of the items, including errors: a JSON array, or NDJSON."""
     parts = [_named(_body(answer), item.name) for answer, item in zip(answers, items, strict=True)]
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
 

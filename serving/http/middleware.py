@@ -1,4 +1,4 @@
-"""The stack of middlewares around the routes of `candor serve` and `candor monitor`."""
+"""The middlewares around the routes of `candor serve` and `candor monitor`, in one place."""
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
@@ -9,7 +9,7 @@ from serving.settings import Settings
 
 
 def with_middlewares(app: ASGIApp, settings: Settings, *, access: AccessControl, refuse: Refuse) -> ASGIApp:
-    """`app` within, from the outside: traces, CORS, access control. Traces and CORS are off by default.
+    """Wrap `app` in, from the outside in: traces, CORS, access control. Traces and CORS are off by default.
 
     CORS is outside access control, because a browser sends its preflight without a token and shows a page only refusals
     that carry CORS headers. Raises SettingsError if traces are on but not installed.

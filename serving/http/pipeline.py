@@ -1,7 +1,7 @@
-"""From images, encoded or not, to a version's answers: decoding, queue, and the client's hanging up.
+"""The way of an image through a version: admission, decoding, queue, answer, shadow.
 
-Every way in (the hot route, lists of images, the Open Inference Protocol) comes through here, so that admission,
-ledger and metrics are the same for all of them.
+The hot route, lists of images and the Open Inference Protocol all use it, so admission, ledger and metrics are the same
+for them.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from serving.settings import Settings
 
 
 class InferencePipeline:
-    """Takes images through a version. Its methods run on the event loop."""
+    """Gets answers for images from a version. Its methods run on the event loop."""
 
     def __init__(
         self,
@@ -35,12 +35,12 @@ class InferencePipeline:
         metrics: ServingMetrics,
         shadow_of: Callable[[ServedVersion], ServedVersion | None],
     ) -> None:
-        """`shadow_of` says which version computes in the shadow of another."""
+        """`shadow_of` returns the version that shadows another, if any."""
         self._shadow_of = shadow_of
         self._shadow = ShadowRunner(metrics)
         self._deadline_s = settings.deadline_s
         self._occluder = OcclusionExplainer()
-        self._window = settings.max_batch
+        self._max_batch = settings.max_batch
         self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class InferencePipeline:
         self._decoder.close()
         self._occluder.close()
 
-    async def one(
+    async def answer(
         self,
         served: ServedVersion,
         data: bytes,
@@ -58,14 +58,14 @@ class InferencePipeline:
         arrived_s: float,
         caller: Caller,
     ) -> bytes:
-        """The JSON answer for one encoded image; raises ImageError, Overloaded, or ClientGone."""
+        """The JSON answer for one encoded image. Raises ImageError, Overloaded or ClientGone."""
         served.queue.admit(self._deadline_s)
         with served.queue:
             image = await self._decoder.decode(data, served.card.input.spec)
-            answer = self._through(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+            answer = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
             return await caller.wait(answer)
 
-    async def explained(
+    async def answer_explained(
         self,
         served: ServedVersion,
         data: bytes,
@@ -75,14 +75,14 @@ class InferencePipeline:
         arrived_s: float,
         caller: Caller,
     ) -> bytes:
-        """The JSON answer for one encoded image, with a heat map in its field `explanation`. Raises as `one` does."""
-        answer = await self.one(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, caller=caller)
+        """The answer with a heat map in its field `explanation`. Raises what `answer` and OcclusionExplainer raise."""
+        answer = await self.answer(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, caller=caller)
         image = await self._decoder.decode(data, served.card.input.spec)
         predicted = served.card.classes.index(json.loads(answer)["label"])
         png = await self._occluder.explain(served.card, served.folder, image, predicted)
         return with_explanation(answer, method="occlusion", png=png)
 
-    async def many(
+    async def answer_many(
         self,
         served: ServedVersion,
         images: Sequence[bytes | Image | Exception],
@@ -92,20 +92,20 @@ class InferencePipeline:
         tags: Sequence[str | None] | None = None,
         writer: AnswerWriter | None = None,
     ) -> list[Any]:
-        """The answers for `images`, encoded or (C, H, W) uint8, in their order; an exception stands for its image.
+        """The answers for `images`, encoded or (C, H, W) uint8, in order; an exception takes the place of a failed one.
 
-        The list is admitted as a whole, then goes through by windows of one batch, so that it takes the bounded
-        memory and leaves single requests their turn. Raises Overloaded, or ClientGone.
+        The list is admitted as a whole and then processed one batch at a time. This bounds memory, and single requests
+        get their turn. Raises Overloaded or ClientGone.
         """
         served.queue.admit(self._deadline_s)
-        work = self._by_windows(served, images, request_ids, tags or [None] * len(images), writer)
+        work = self._in_batches(served, images, request_ids, tags or [None] * len(images), writer)
         return await caller.wait(work)
 
-    async def decoded(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
-        """All of `images` as (C, H, W) uint8. Raises the ImageError of a lone image, else MalformedRequest for one."""
+    async def decode_many(self, images: Sequence[bytes | Image], spec: InputSpec) -> list[Image]:
+        """All `images` as (C, H, W) uint8. Raises ImageError, or MalformedRequest for one of several."""
         found: list[Image | BaseException] = []
-        for start in range(0, len(images), self._window):
-            each = [self._pixels(image, spec) for image in images[start : start + self._window]]
+        for start in range(0, len(images), self._max_batch):
+            each = [self._pixels(image, spec) for image in images[start : start + self._max_batch]]
             found += await asyncio.gather(*each, return_exceptions=True)
         for index, image in enumerate(found):
             if isinstance(image, ImageError) and len(images) > 1:
@@ -114,7 +114,7 @@ class InferencePipeline:
                 raise image
         return [image for image in found if not isinstance(image, BaseException)]
 
-    async def _by_windows(
+    async def _in_batches(
         self,
         served: ServedVersion,
         images: Sequence[bytes | Image | Exception],
@@ -123,17 +123,17 @@ class InferencePipeline:
         writer: AnswerWriter | None,
     ) -> list[Any]:
         answers: list[Any] = []
-        for start in range(0, len(images), self._window):
-            window = slice(start, start + self._window)
+        for start in range(0, len(images), self._max_batch):
+            window = slice(start, start + self._max_batch)
             with _waiting(served, len(images[window])):
                 each = [
-                    self._answer(served, image, request_id=request_id, tags=tagged, writer=writer)
+                    self._answer_item(served, image, request_id=request_id, tags=tagged, writer=writer)
                     for image, request_id, tagged in zip(images[window], request_ids[window], tags[window], strict=True)
                 ]
                 answers += await asyncio.gather(*each, return_exceptions=True)
         return answers
 
-    async def _answer(
+    async def _answer_item(
         self,
         served: ServedVersion,
         image: bytes | Image | Exception,
@@ -146,9 +146,9 @@ class InferencePipeline:
             raise image
         arrived_s = time.perf_counter()
         pixels = await self._pixels(image, served.card.input.spec)
-        return await self._through(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer)
+        return await self._infer(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer)
 
-    async def _through(
+    async def _infer(
         self,
         served: ServedVersion,
         image: Image,
@@ -158,7 +158,7 @@ class InferencePipeline:
         arrived_s: float,
         writer: AnswerWriter | None = None,
     ) -> Any:
-        """Queue, answer, and then the shadow, if there is one."""
+        """Queue the image, wait for its answer, then pass the image to the shadow, if there is one."""
         request = PendingRequest(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), writer, tags)
         served.submit(request)
         answer = await request.answer

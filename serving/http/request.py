@@ -1,4 +1,4 @@
-"""What a prediction request says before and in its body: head, bounds, media type, multipart."""
+"""Reads a prediction request: its headers, query, body with limits, and multipart forms."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from serving.http.tags import read_tags
 
 MAX_REQUEST_ID = 200
 SMALLER = "Send a smaller image."
-# What `curl --data-binary @image.jpg` declares unless told otherwise; the bytes themselves are judged later.
+# The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
-LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies of several images
+LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # bodies with several images
 DICOM = ("application/dicom", "application/dicom+octet-stream")
 EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
 ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
@@ -25,10 +25,10 @@ ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """The headers that matter: media type (lower case, bare), the raw Content-Type, length, the caller's id.
+    """The headers that matter: media type (lower case, without parameters), raw Content-Type, length, the client's id.
 
-    `canary` is whether the caller asks for the version on trial (True), against it (False), or neither. `tags`: as the
-    ledger keeps them.
+    `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`: in the ledger's
+    form.
     """
 
     media_type: str
@@ -40,7 +40,7 @@ class RequestHead:
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:
-    """Judge the headers before the body is read; raises UnsupportedMedia, BodyTooLarge, MalformedRequest."""
+    """Check the headers before the body is read. Raises UnsupportedMedia, BodyTooLarge or MalformedRequest."""
     content_type, length_bytes, request_id, canary, tags = b"", None, None, None, None
     for name, value in headers:
         if name == b"content-type":
@@ -62,17 +62,17 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
 
 
 def read_explain(query: bytes) -> bool:
-    """Whether the query string asks for an explanation; raises MalformedRequest for anything else that it says."""
+    """Whether the query string asks for an explanation. Raises MalformedRequest for any other parameter."""
     if not query:
         return False
     asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     if len(asked) != 1 or asked[0][0] != "explain" or asked[0][1] not in ("occlusion", "none"):
-        raise MalformedRequest("the query may be ?explain=occlusion or ?explain=none.")
+        raise MalformedRequest("the query must be ?explain=occlusion or ?explain=none.")
     return asked[0][1] == "occlusion"
 
 
 async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:
-    """The whole body; raises BodyTooLarge while it streams in, BodyTimeout, or ClientGone."""
+    """The whole body. Raises BodyTooLarge as soon as it is over the limit, BodyTimeout or ClientGone."""
     try:
         async with asyncio.timeout(timeout_s):
             return await _read_bounded(receive, limit_bytes)
@@ -93,12 +93,12 @@ async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
         if not message.get("more_body", False):
             return bytes(chunks)
         message = await receive()
-    raise ClientGone("the client hung up before its body was complete.")
+    raise ClientGone("the client disconnected before its body was complete.")
 
 
 @dataclass(frozen=True, slots=True)
 class FormFile:
-    """A file of a form: its name, where the client gave one, its bytes, and the form's tags."""
+    """A file of a form: its name if the client gave one, its bytes, and the form's tags."""
 
     name: str | None
     data: bytes
@@ -106,7 +106,7 @@ class FormFile:
 
 
 def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
-    """The files of a multipart/form-data body, in order, with the field `tags`. Raises MalformedRequest."""
+    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises MalformedRequest."""
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
     tags: list[str | None] = []
@@ -126,7 +126,7 @@ def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
             note,
             keep,
             boundary=options.get(b"boundary"),
-            # The body is in memory already and bounded; a second copy on disk would gain nothing.
+            # The body is already in memory and limited, so a copy on disk would be useless.
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
         )
         parser.write(body)
@@ -137,12 +137,12 @@ def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
 
 
 def request_id_of(value: object) -> str | None:
-    """The caller's own id, or None where there is none. Raises MalformedRequest for what cannot be one."""
+    """The client's own id, or None. Raises MalformedRequest for an invalid id."""
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_REQUEST_ID or not value.isprintable() or "\ufffd" in value:
         raise MalformedRequest(
-            f"X-Request-Id (or request_id) takes a text of at most {MAX_REQUEST_ID} printable characters in UTF-8."
+            f"X-Request-Id (or request_id) must be a string of at most {MAX_REQUEST_ID} printable characters in UTF-8."
         )
     return value
 
@@ -150,7 +150,7 @@ def request_id_of(value: object) -> str | None:
 def _yes_or_no(value: bytes) -> bool:
     known = {b"true": True, b"1": True, b"false": False, b"0": False}
     if value.lower() not in known:
-        raise MalformedRequest("X-Candor-Canary is to be true or false.")
+        raise MalformedRequest("X-Candor-Canary must be true or false.")
     return known[value.lower()]
 
 

@@ -1,4 +1,4 @@
-"""A caller's tags as requests say them: `monitoring.tags`, refused as a malformed request."""
+"""Tags in prediction requests: `monitoring.tags`, with errors as MalformedRequest."""
 
 from monitoring import tags
 from monitoring.errors import TagsInvalid
@@ -14,7 +14,7 @@ def read_tags(text: str) -> str | None:
 
 
 def tags_of(value: object) -> str | None:
-    """Tags from the object of a JSON item; None for none. Raises MalformedRequest."""
+    """Tags from the object in a JSON item; None if there are none. Raises MalformedRequest."""
     try:
         return tags.tags_of(value)
     except TagsInvalid as error:

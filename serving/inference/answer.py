@@ -1,6 +1,6 @@
-"""The answer's JSON, written by hand: the card's part once, the request's part by one string format.
+"""Writes the JSON of an answer by string formatting: the card's part once, the rest per request.
 
-A JSON library would cost more than the tiny model's inference; numbers keep nine digits, which is all that a
+A JSON library would take longer than the inference of a tiny model. Numbers have nine significant digits, all that a
 float32 holds.
 """
 
@@ -14,10 +14,10 @@ JSON_HEADER = (b"content-type", b"application/json")
 
 
 class JsonAnswerWriter:
-    """A card's answer with blanks.
+    """Writes answers of the model that `card` describes.
 
-    Filled in, it reads {"prediction_id", "request_id", "model", "version", "label", "confidence",
-    "probabilities", "refer"}, and "prediction_set" where the card promises sets.
+    An answer has the fields "prediction_id", "request_id", "model", "version", "label", "confidence", "probabilities"
+    and "refer", and "prediction_set" if the card defines prediction sets.
     """
 
     def __init__(self, card: Card) -> None:
@@ -33,7 +33,7 @@ class JsonAnswerWriter:
         self._threshold = None if card.referral is None else card.referral.threshold
 
     def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> bytes:
-        """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
+        """See AnswerWriter."""
         confidence = values[predicted]
         identity = "null" if request_id is None else json.dumps(request_id)
         head = self._head % (prediction_id, identity, self._labels[predicted], confidence)
@@ -52,12 +52,12 @@ class JsonAnswerWriter:
 
 
 def with_audit(answer: bytes, drawn: bool) -> bytes:
-    """An answer with the field `audit`: whether it was drawn at random to be labeled whatever the outcome."""
+    """An answer with the field `audit`: whether it is part of the audit sample."""
     return answer[:-1] + (b',"audit":true}' if drawn else b',"audit":false}')
 
 
 def with_explanation(answer: bytes, *, method: str, png: bytes) -> bytes:
-    """An answer with a picture of the image's own input size, base64, in its field `explanation`."""
+    """An answer with the field `explanation`: a PNG of the model's input size, in base64."""
     picture = base64.b64encode(png)
     return answer[:-1] + b',"explanation":{"method":"%s","png":"%s"}}' % (method.encode(), picture)
 

@@ -1,6 +1,6 @@
-"""The audit draw: which answers are to be labeled whatever the outcome, decided before anybody knows it.
+"""The audit sample: answers to be labeled regardless of their outcome, drawn before it is known.
 
-By a hash of the prediction's id, so that every replica, and whoever recounts later, comes to the same decision.
+A hash of the prediction id decides, so that every replica and every later recount draw the same answers.
 """
 
 from hashlib import blake2b
@@ -9,7 +9,7 @@ _HASHES = 2**64
 
 
 class AuditSampler:
-    """Draws each answer with probability `share`, in [0, 1]; 0 draws none."""
+    """Draws each answer with probability `share`, in [0, 1]."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -17,11 +17,11 @@ class AuditSampler:
 
     @property
     def on(self) -> bool:
-        """Whether anything can be drawn at all."""
+        """Whether any answer can be drawn."""
         return self._below > 0
 
     def drawn(self, prediction_id: bytes) -> bool:
-        """Whether the answer of this id (16 bytes) is drawn.
+        """Whether the answer with this id (16 bytes) is drawn.
 
         >>> AuditSampler(1.0).drawn(bytes(16)), AuditSampler(0.0).drawn(bytes(16))
         (True, False)

@@ -1,8 +1,7 @@
-"""Batching by opportunity: a thread that takes what has queued, never waits for more.
+"""Opportunistic batching: a thread infers whatever is in its queue and never waits for more.
 
-An idle thread runs a lone image at once; a busy one finds the queue filled when it comes back, and takes up
-to `max_batch`. So a lone request pays nothing for batching and a crowd gets all of it. One thread hop carries
-a whole batch back (see version.py).
+An idle thread runs a single image at once. A busy one finds several images when it is done and takes up to `max_batch`.
+So batching delays no single request and serves many at once. One thread hop returns a whole batch (served_version.py).
 """
 
 import asyncio
@@ -24,18 +23,18 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 
 
 class AnswerWriter(Protocol):
-    """How an answer is written, in the inference thread."""
+    """Writes an answer, in the inference thread."""
 
     def write(self, prediction_id: str, request_id: str | None, predicted: int, values: Sequence[float]) -> Any:
-        """The answer for one image whose probabilities are `values` (K), the largest being `values[predicted]`."""
+        """The answer for one image; `values`, (K,), are its probabilities, the largest of them `values[predicted]`."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One decoded image on its way: (C, H, W), its arrival on the perf_counter clock, and the future of its answer.
+    """One decoded image, (C, H, W), its arrival time by perf_counter, and the future of its answer.
 
-    The answer is what `writer` makes of it; without one it is the JSON of POST /predictions. Its prediction id is
-    `given_id` from then on. `shadow_of` is the id of the answer that another version gave, for one in its shadow.
+    `writer` writes the answer; without one it is the JSON of POST /predictions. `given_id` is the prediction id, once
+    there is one. `shadow_of` is the id of the production version's answer, for a request to a shadow.
     """
 
     image: Image
@@ -49,7 +48,7 @@ class PendingRequest:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has hung up (the endpoint then cancels the future); read from the inference thread."""
+        """Whether the client has disconnected, which cancels the future. Read in the inference thread."""
         return self.answer.cancelled()
 
 
@@ -58,7 +57,7 @@ Failed: TypeAlias = Callable[[list[PendingRequest], Exception], Any]
 
 
 def run_batch(batch: list[PendingRequest], work: Work, failed: Failed) -> None:
-    """Do the work; an error fails this batch alone, and the server lives on."""
+    """Call `work` on `batch`. An error fails this batch only."""
     try:
         work(batch)
     except Exception as error:  # the edge of a thread, or of the event loop
@@ -67,10 +66,10 @@ def run_batch(batch: list[PendingRequest], work: Work, failed: Failed) -> None:
 
 
 class Batcher:
-    """A queue and the one thread that empties it.
+    """A queue and the thread that empties it.
 
-    `work` gets 1..max_batch requests in that thread, and answers for its errors itself; what still escapes is
-    logged and given to `failed`, so that the thread outlives any batch. In the `background` it has the lowest priority.
+    `work` gets 1 to `max_batch` requests in that thread. An error that it raises is logged and passed to `failed`, and
+    the thread goes on. With `background` the thread has the lowest priority.
     """
 
     def __init__(
@@ -86,21 +85,21 @@ class Batcher:
         self._failed = failed
         self._max_batch = max_batch
         self._background = background
-        # None is the end: requests queued before it are worked off first.
+        # None ends the thread, after the requests that were queued before it.
         self._queue: SimpleQueue[PendingRequest | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, request: PendingRequest) -> None:
-        """Queue `request`; never blocks."""
+        """Queue `request`. Never blocks."""
         self._queue.put(request)
 
     def close(self) -> None:
-        """Let the thread end after what is queued; returns at once."""
+        """Let the thread end after the queued requests. Returns at once."""
         self._queue.put(None)
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Wait for the thread's end."""
+        """Wait for the thread to end."""
         self._thread.join(timeout_s)
 
     def _loop(self) -> None:
@@ -113,7 +112,7 @@ class Batcher:
                 run_batch(batch, self._work, self._failed)
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
-        """Wait for one request, then take what else is there, less those whose client has gone; False at the end."""
+        """Wait for a request, then take all that are queued, except those whose client has gone. False: the end."""
         batch: list[PendingRequest] = []
         request = self._queue.get()
         while request is not None:

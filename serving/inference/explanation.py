@@ -1,8 +1,8 @@
-"""Where the model looked: how much of the predicted class's probability is lost when a part of the image is covered.
+"""Occlusion maps: how much of the predicted class's probability is lost when a part of the image is covered.
 
 Source: Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 3. A gray patch moves
-over the image; each position costs one inference, so it has a session and a thread of its own, at the lowest priority,
-one image at a time.
+over the image, and each position costs one inference. So explanations have their own session and thread, at the lowest
+priority, and run one at a time.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from serving.inference.batcher import Image
 from serving.inference.predictor import Predictor
 from serving.inference.priority import lower_priority
 
-POSITIONS: Final = 8  # along each side
-SPAN: Final = 2  # a patch covers so many positions
+POSITIONS: Final = 8  # cells along each side of the image
+SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
 
 
 class OcclusionExplainer:
-    """Explains one image at a time; `waiting` more may queue, beyond that ExplanationsBusy is raised."""
+    """Explains one image at a time; up to `waiting` more may queue."""
 
     def __init__(self, *, waiting: int = 4) -> None:
         self._free = waiting + 1
@@ -37,9 +37,9 @@ class OcclusionExplainer:
         self._predictors: dict[Path, Predictor] = {}
 
     async def explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
-        """A heat map (PNG, RGBA, H x W) for class `predicted` of `image`, (C, H, W) uint8, by the version in `folder`.
+        """A heat map (PNG, RGBA, H x W) of class `predicted` for `image`, (C, H, W) uint8, by the version in `folder`.
 
-        Raises ExplanationsBusy, or ExplanationUnavailable where the folder no longer holds that version.
+        Raises ExplanationsBusy, or ExplanationUnavailable if the folder no longer holds that version.
         """
         if self._free == 0:
             raise ExplanationsBusy
@@ -51,35 +51,35 @@ class OcclusionExplainer:
             self._free += 1
 
     def close(self) -> None:
-        """End the thread after the explanation under way."""
+        """End the thread after the current explanation."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
         if folder not in self._predictors:
-            self._predictors = {folder: _open(folder, card)}  # the last one used is kept
+            self._predictors = {folder: _open(folder, card)}  # keeps only the one used last
         predictor = self._predictors[folder]
         return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
 
 
 def _open(folder: Path, card: Card) -> Predictor:
-    """A predictor on the bundle, read again: a server does not keep a graph's bytes for the rare explanation."""
+    """A predictor on the bundle, read again, because explanations are too rare to keep the graph in memory."""
     try:
         bundle = read_bundle(folder)
         if bundle.card != card:
             raise ExplanationUnavailable(
-                "the version answers but cannot be explained, since its folder holds another one now."
+                "the version answers but cannot be explained, because its folder now holds another version."
             )
         return Predictor(bundle, threads=1, device="cpu")
     except (BundleError, ModelUnusable) as error:
         raise ExplanationUnavailable(
-            f"the version answers but cannot be explained, since its bundle can no longer be read: {error}"
+            f"the version answers but cannot be explained, because its bundle can no longer be read: {error}"
         ) from error
 
 
 def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:
-    """Probability of class `predicted` that is lost when the patch lies over a cell, (POSITIONS, POSITIONS).
+    """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS, POSITIONS).
 
-    A cell's value is the mean over the patches that cover it; positive where the image speaks for the class.
+    A cell's value is the mean over the patches that cover it. It is positive where the image supports the class.
     """
     covered, boxes = _covered(image)
     whole = float(predictor.predict(image[np.newaxis])[0, predicted])
@@ -93,7 +93,7 @@ def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArra
 
 
 def draw(values: npt.NDArray[np.float64], *, height: int, width: int) -> bytes:
-    """The map as a PNG to be laid over the image: red speaks for the class, blue against it, clear is neither."""
+    """The map as a PNG overlay: red supports the class, blue contradicts it, transparent does neither."""
     strength = values / max(float(np.abs(values).max()), 1e-6)
     rgba = np.zeros((*values.shape, 4), np.uint8)
     rgba[..., 0] = np.where(strength > 0, 220, 0)
@@ -105,7 +105,7 @@ def draw(values: npt.NDArray[np.float64], *, height: int, width: int) -> bytes:
 
 
 def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:
-    """The image with the patch at each position, (P, C, H, W), and the first cell of each patch."""
+    """The image with the patch at each of P positions, (P, C, H, W), and the first cell of each patch."""
     rows = np.linspace(0, image.shape[1], POSITIONS + 1).round().astype(int)
     columns = np.linspace(0, image.shape[2], POSITIONS + 1).round().astype(int)
     boxes = [(row, column) for row in range(POSITIONS - SPAN + 1) for column in range(POSITIONS - SPAN + 1)]

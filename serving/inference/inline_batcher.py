@@ -1,7 +1,7 @@
-"""Batching by opportunity without a thread, for a light model: two hops between threads take longer than its answer.
+"""Opportunistic batching without a thread, for a light model: two thread hops would take longer than its inference.
 
-The queue is emptied on the event loop, once that has read what all ready connections sent: a lone image is inferred
-at once, a crowd in one batch, and one commit of the ledger.
+The event loop empties the queue after it has read from all ready connections. So a single image is inferred at once,
+and many become one batch and one commit of the ledger.
 """
 
 import asyncio
@@ -11,10 +11,9 @@ from serving.inference.batcher import Failed, PendingRequest, Work, run_batch
 
 
 class InlineBatcher:
-    """A queue that the event loop empties between two looks at its sockets. Used on the event loop alone.
+    """A queue that the event loop empties between two polls of its sockets. Use it on the event loop only.
 
-    `work` gets 1..max_batch requests and answers for its errors itself; what still escapes is logged and given to
-    `failed`.
+    `work` gets 1 to `max_batch` requests. An error that it raises is logged and passed to `failed`.
     """
 
     def __init__(self, work: Work, failed: Failed, *, max_batch: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -23,30 +22,30 @@ class InlineBatcher:
         self._max_batch = max_batch
         self._loop = loop
         self._queue: deque[PendingRequest] = deque()
-        self._seen = 0  # requests that were queued at the last look
+        self._seen = 0  # requests in the queue at the last poll
 
     def submit(self, request: PendingRequest) -> None:
-        """Queue `request`; never blocks."""
+        """Queue `request`. Never blocks."""
         if not self._queue:
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self._poll)
         self._queue.append(request)
 
     def close(self) -> None:
-        """Nothing ends: what is queued is worked off by the loop."""
+        """Do nothing: the loop answers what is queued."""
 
     def join(self, timeout_s: float | None = None) -> None:
-        """Nothing to wait for: there is no thread."""
+        """Do nothing: there is no thread."""
 
-    def _look(self) -> None:
-        """Take a batch when it is full, or when the sockets brought nothing new since the last look."""
+    def _poll(self) -> None:
+        """Take a batch once it is full, or once no new request has arrived since the last poll."""
         if self._seen < len(self._queue) < self._max_batch:
             self._seen = len(self._queue)
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self._poll)
             return
         self._seen = 0
         taken = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
         if self._queue:
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self._poll)
         batch = [request for request in taken if not request.gone]
         if batch:
             run_batch(batch, self._work, self._failed)

@@ -1,4 +1,4 @@
-"""The server's own Prometheus metrics, observed once a batch where possible; calibration's are monitoring's."""
+"""Prometheus metrics of the server itself, updated once per batch where possible. See monitoring for calibration."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,9 +16,9 @@ REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.co
 
 
 class ServingMetrics:
-    """Every metric of this room, registered in `registry` (never the library's global one).
+    """The metrics, registered in `registry`, never in the library's global one.
 
-    With `exemplars`, a batch's longest request duration names its prediction, which OpenMetrics shows.
+    With `exemplars`, the longest request duration of each batch carries its prediction id, which OpenMetrics shows.
     """
 
     def __init__(self, registry: CollectorRegistry, *, exemplars: bool = False) -> None:
@@ -26,24 +26,24 @@ class ServingMetrics:
         self.exemplars = exemplars
         self.request_duration = Histogram(
             "candor_request_duration_seconds",
-            "From a request's head to its answer, answered requests only.",
+            "Time from the head of a request to its answer; answered requests only.",
             LABELS,
             buckets=SECONDS,
             registry=registry,
         )
-        self.batch_size = Histogram(
-            "candor_batch_size", "Images inferred together.", LABELS, buckets=IMAGES, registry=registry
-        )
+        self.batch_size = Histogram("candor_batch_size", "Images per batch.", LABELS, buckets=IMAGES, registry=registry)
         self.inference = Histogram(
-            "candor_inference_seconds", "Inference of one batch.", LABELS, buckets=SECONDS, registry=registry
+            "candor_inference_seconds", "Inference time of a batch.", LABELS, buckets=SECONDS, registry=registry
         )
-        self.decode = Histogram("candor_decode_seconds", "Decoding of one image.", buckets=SECONDS, registry=registry)
+        self.decode = Histogram(
+            "candor_decode_seconds", "Decoding time of an image.", buckets=SECONDS, registry=registry
+        )
         self.queue_length = Gauge(
             "candor_queue_length", "Requests admitted and not yet answered.", LABELS, registry=registry
         )
         self.rejected = Counter(
             "candor_requests_rejected",
-            "Requests answered with an error, by its code.",
+            "Requests answered with an error, by error code.",
             ("reason",),
             registry=registry,
         )
@@ -51,19 +51,21 @@ class ServingMetrics:
             self.rejected.labels(reason)
         self.shadow_skipped = Counter(
             "candor_shadow_skipped",
-            "Images that a version in the shadow had no time for.",
+            "Images that a shadow version skipped because it was busy.",
             LABELS,
             registry=registry,
         )
-        self.model_loaded = Gauge("candor_model_loaded", "1 for every version that answers.", LABELS, registry=registry)
+        self.model_loaded = Gauge(
+            "candor_model_loaded", "1 for each version that answers requests.", LABELS, registry=registry
+        )
 
     def of_version(self, model: str, version: int, queue: QueueEstimate) -> "VersionMetrics":
-        """The series of one version, born now; `queue` is read at scrape time."""
+        """The series of one version, which start now; `queue` is read at each scrape."""
         return VersionMetrics(self, (model, str(version)), queue)
 
 
 class VersionMetrics:
-    """One version's series, looked up once so that observing is cheap."""
+    """The series of one version, looked up once so that updates are cheap."""
 
     def __init__(self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate) -> None:
         self._exemplars = metrics.exemplars
@@ -77,7 +79,7 @@ class VersionMetrics:
     def observe(
         self, requests: Sequence[PendingRequest], *, now_s: float, inference_s: float, first_id: bytes | None = None
     ) -> None:
-        """Take in one answered batch, oldest request first; `first_id` is the id of its answer, if it has one."""
+        """Record an answered batch, oldest request first; `first_id` is the prediction id of its first answer."""
         self._batch_size.observe(len(requests))
         self._inference.observe(inference_s)
         exemplar = {"prediction_id": str(UUID(bytes=first_id))} if self._exemplars and first_id else None
@@ -86,5 +88,5 @@ class VersionMetrics:
             exemplar = None
 
     def unload(self) -> None:
-        """Say that the version answers no more."""
+        """Record that the version no longer answers."""
         self._loaded.set(0)

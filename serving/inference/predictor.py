@@ -1,7 +1,6 @@
 """ONNX Runtime around one verified bundle: uint8 images in, calibrated probabilities out.
 
-Normalization, temperature and softmax are inside the graph, so there is nothing to add and nothing to get
-wrong here.
+Normalization, temperature and softmax are part of the graph.
 """
 
 import ctypes
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
-# ONNX Runtime's exceptions share no base but Exception.
+# ONNX Runtime's exceptions have no common base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.EPFail,
     ort_state.Fail,
@@ -38,7 +37,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.RuntimeException,
     RuntimeError,
 )
-# A model that takes no longer for an image is light.
+# A model is light if it infers one image in less than this.
 LIGHT_S: Final = 150e-6
 PROVIDERS: dict[str, str] = {
     "cpu": "CPUExecutionProvider",
@@ -49,9 +48,10 @@ PROVIDERS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One image's answer.
+    """The answer for one image.
 
-    `refer` says whether a human should look, `prediction_set` which classes it may be; None where the card has none.
+    `refer` says whether a person should look at the image; `prediction_set` lists the classes that it may belong to.
+    Each is None if the card does not define it.
     """
 
     label: str
@@ -62,10 +62,10 @@ class Prediction:
 
 
 class Predictor:
-    """One ONNX Runtime session. Raises ModelUnusable if the runtime cannot load or run the graph."""
+    """One ONNX Runtime session. Raises ModelUnusable if ONNX Runtime cannot load or run the graph."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> None:
-        """`bundle` is verified; `threads` 0 means one per available core (CPU only)."""
+        """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per available core."""
         self.card = bundle.card
         self.folder = bundle.folder
         try:
@@ -82,11 +82,11 @@ class Predictor:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the CPU infers."""
+        """Whether inference runs on the CPU."""
         return self.providers[0] == PROVIDERS["cpu"]
 
     def predict(self, images: npt.NDArray[np.uint8]) -> Probabilities:
-        """Probabilities (N, K) float32 of `images` (N, C, H, W) uint8; raises ModelUnusable if the run fails."""
+        """Probabilities, (N, K) float32, of `images`, (N, C, H, W) uint8. Raises ModelUnusable if the run fails."""
         try:
             outputs: list[Any] = self._session.run(["probabilities"], {"image": images})
         except ORT_ERRORS as error:
@@ -95,17 +95,17 @@ class Predictor:
         return probabilities
 
     def warm_up(self, max_batch: int) -> None:
-        """Run what would take longer the first time, so that no request pays for it.
+        """Run the model once, so that no request pays for what is slower the first time.
 
-        An accelerator chooses its algorithms by shape; on the CPU a first large batch takes no longer than a second.
+        An accelerator chooses its algorithms by shape. On the CPU the first large batch is no slower than later ones.
         """
         if not self.on_cpu:
             self.predict(self._blank(max_batch))
-        _ = self.one_s
+        _ = self.one_image_s
 
     @cached_property
-    def one_s(self) -> float:
-        """Seconds for one image: the least of some runs, unless the first alone says that the model is not light."""
+    def one_image_s(self) -> float:
+        """Inference time of one image in seconds: the least of ten runs, or one if it is clearly not light."""
         elapsed_s = self._time_one()
         return elapsed_s if elapsed_s > 50 * LIGHT_S else min(self._time_one() for _ in range(10))
 
@@ -116,16 +116,16 @@ class Predictor:
         return time.perf_counter() - started_s
 
     @property
-    def light(self) -> bool:
-        """Whether to hand an image to another thread would take longer than to infer it."""
-        return self.on_cpu and self.one_s < LIGHT_S
+    def is_light(self) -> bool:
+        """Whether handing an image to another thread would take longer than inferring it."""
+        return self.on_cpu and self.one_image_s < LIGHT_S
 
     def _blank(self, images: int) -> npt.NDArray[np.uint8]:
         shape = self.card.input
         return np.zeros((images, shape.channels, shape.height, shape.width), dtype=np.uint8)
 
     def classify(self, data: bytes) -> Prediction:
-        """The answer for one encoded image; raises model_store.errors for what is no image."""
+        """The answer for one encoded image. Raises model_store's ImageError."""
         row = self.predict(decode(data, self.card.input.spec)[np.newaxis])[0]
         best = int(row.argmax())
         referral, sets = self.card.referral, self.card.conformal
@@ -141,18 +141,18 @@ class Predictor:
 
 
 def open_predictor(bundle: Bundle, *, threads: int = 0, spinning: bool = False, device: Device = "auto") -> Predictor:
-    """A predictor with as many threads as pay: a light model gets one, since splitting its work costs more.
+    """A predictor, with one thread if `threads` is 0 and the model is light: splitting its work would cost more.
 
-    Arguments and errors as those of Predictor.
+    See Predictor for arguments and errors.
     """
     predictor = Predictor(bundle, threads=threads, spinning=spinning, device=device)
-    return Predictor(bundle, threads=1, device=device) if threads == 0 and predictor.light else predictor
+    return Predictor(bundle, threads=1, device=device) if threads == 0 and predictor.is_light else predictor
 
 
 def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
-    """Options by measurement: all cores on one batch, whose threads wait for each other in a loop while it lasts.
+    """Session options, chosen by measurement: all cores work on one batch, and their threads spin while it lasts.
 
-    When it is done they stop, unless `spinning`, since they would starve the HTTP thread.
+    After the batch they stop spinning unless `spinning` is set, because they would starve the HTTP thread.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
@@ -165,8 +165,7 @@ def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptio
 def choose_providers(device: Device) -> list[str]:
     """Execution providers to try, best first; the CPU is always last.
 
-    `auto` leaves TensorRT out: it builds an engine per input shape, for minutes, which nobody expects who has
-    not asked for it.
+    `auto` leaves out TensorRT, because it builds an engine for each input shape, which takes minutes.
     """
     wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[device]
     available = ort.get_available_providers()
@@ -174,7 +173,7 @@ def choose_providers(device: Device) -> list[str]:
 
 
 def _return_freed_memory() -> None:
-    """Give the system back what loading a graph took for a moment (60 MB at a ResNet-18), where the C library can."""
+    """Return the memory that loading the graph needed (60 MB for a ResNet-18) to the system, if the C library can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
@@ -183,7 +182,7 @@ def _return_freed_memory() -> None:
 def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
     if device in ("cuda", "tensorrt") and PROVIDERS[device] not in providers:
         logger.warning(
-            "device %s was asked for but onnxruntime offers %s; inferring with %s. Install candor[gpu] and CUDA",
+            "device %s was requested but onnxruntime offers %s; inferring with %s. Install candor[gpu] and CUDA",
             device,
             ", ".join(ort.get_available_providers()),
             providers[0],

@@ -1,4 +1,4 @@
-"""Threads that may only have what the others leave."""
+"""The lowest priority, for threads that must not slow down the others."""
 
 import os
 import threading
@@ -8,5 +8,5 @@ LOWEST: Final = 19
 
 
 def lower_priority() -> None:
-    """Let every other thread go before the calling one, from now on; on Linux a priority is a thread's own."""
+    """Give the calling thread the lowest priority. On Linux each thread has a priority of its own."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

@@ -1,8 +1,10 @@
-"""One loaded version of one model, and the three stages between a queued image and its answer.
+"""One loaded version of a model, and the three stages between a queued image and its answer.
 
-inference thread: infer the batch, write its answers and ledger rows -> writer thread (monitoring): commit ->
-event loop: deliver. While one batch is being committed the next is inferred. Without a ledger the middle
-stage falls out.
+1. Inference thread: run the model on a batch, write answers and ledger rows.
+2. The recorder's thread (monitoring): commit the rows. Skipped without a ledger.
+3. Event loop: deliver the answers.
+
+While one batch is committed, the next one is inferred.
 """
 
 import asyncio
@@ -39,29 +41,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class FinishedBatch:
-    """A batch on its way back, with its answers as their forms wrote them, or None where the model gave no number."""
+    """An inferred batch. An answer is None if the model's output for that image is not a number."""
 
     requests: list[PendingRequest]
     answers: list[Any | None]
     inference_s: float
-    first_id: bytes | None  # of the first request's answer
+    first_id: bytes | None  # prediction id of the first answer
 
 
 @dataclass(slots=True)
 class InferenceCounts:
-    """How many images of a version were answered, and on how many its inference failed."""
+    """How many images a version answered, and on how many its inference failed."""
 
     answered: int = 0
     failed: int = 0
 
     @property
     def failed_ratio(self) -> float:
-        """The share that failed, 0 before the first."""
+        """The share of images that failed, in [0, 1]; 0 before the first image."""
         return self.failed / max(1, self.answered + self.failed)
 
 
 class ServedVersion:
-    """A model version that answers. All but the two stages `_infer` and `_hand_over` runs on the event loop."""
+    """A loaded version that answers requests. Everything but `_infer` and `_hand_over` runs on the event loop."""
 
     def __init__(
         self,
@@ -74,13 +76,13 @@ class ServedVersion:
         audit: AuditSampler | None = None,
         background: bool = False,
     ) -> None:
-        """Warms the predictor up and registers the version with the recorder; called in the watcher's thread."""
+        """Warm up the predictor and register the version with the recorder. Called in the store watcher's thread."""
         self.card = predictor.card
         self.folder = predictor.folder
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.queue = QueueEstimate(service_s=predictor.one_s, batch=max_batch)
+        self.queue = QueueEstimate(service_s=predictor.one_image_s, batch=max_batch)
         self._predictor = predictor
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
@@ -91,7 +93,7 @@ class ServedVersion:
         self._metrics = metrics.of_version(self.card.name, self.card.version, self.queue)
         self._retired = False
         self._leases = 0
-        self._inline = predictor.light and not background
+        self._inline = predictor.is_light and not background
         self._batcher: Batcher | InlineBatcher
         if self._inline:
             self._batcher = InlineBatcher(self._infer, self._fail, max_batch=max_batch, loop=loop)
@@ -101,7 +103,7 @@ class ServedVersion:
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep this version alive for the length of one request, from the moment it is found."""
+        """Keep this version alive for the duration of a request."""
         self._leases += 1
         try:
             yield
@@ -110,29 +112,27 @@ class ServedVersion:
             self._close_if_unused()
 
     def record_promotion(self) -> None:
-        """Tell the ledger that this version answers by default from now on; a ledger that is away is only logged."""
-        if self._recorder is None:
-            return
-        noted = self._recorder.promote(self.calibration_id)
-        noted.add_done_callback(_log_failure)
+        """Record in the ledger that this version is now in production; a failure is only logged."""
+        if self._recorder is not None:
+            self._recorder.promote(self.calibration_id).add_done_callback(_log_failure)
 
     def record_shadow(self) -> None:
-        """Tell the ledger that this version computes in the shadow, so that labels reach its answers."""
+        """Record in the ledger that this version is a shadow, so that labels are joined to its answers too."""
         if self._recorder is not None:
             self._recorder.shadow(self.calibration_id).add_done_callback(_log_failure)
 
     def submit(self, request: PendingRequest) -> None:
-        """Queue `request`; its future gets the answer, or the error."""
+        """Queue `request`. Its future gets the answer or the error."""
         self._batcher.submit(request)
 
     def retire(self) -> None:
-        """End after the requests that hold a lease."""
+        """Stop once no request holds a lease."""
         self._retired = True
         self._metrics.unload()
         self._close_if_unused()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the inference thread's end, after `retire`; from any thread."""
+        """Wait for the inference thread to end, after `retire`. Callable from any thread."""
         self._batcher.join(timeout_s)
 
     def _close_if_unused(self) -> None:
@@ -140,7 +140,7 @@ class ServedVersion:
             self._batcher.close()
 
     def _infer(self, requests: list[PendingRequest]) -> None:
-        """Stage one, in the inference thread."""
+        """Stage 1, in the inference thread."""
         started_s = time.perf_counter()
         images = _stacked(requests)
         probabilities = self._predictor.predict(images)
@@ -155,7 +155,7 @@ class ServedVersion:
             self._recorder.record(rows, partial(self._hand_over, batch), inputs=inputs)
 
     def _measure(self, images: npt.NDArray[np.uint8], answers: list[Any | None], row: PredictionRow) -> InputSums:
-        """Brightness of the images that were answered."""
+        """Brightness sums of the images that got an answer."""
         answered = images if None not in answers else images[[answer is not None for answer in answers]]
         return input_sums(self.calibration_id, row.served_at_ns // DAY_NS, brightness(answered))
 
@@ -168,7 +168,7 @@ class ServedVersion:
         best = probabilities.argmax(axis=1).tolist()
         for request, predicted, row, values in zip(requests, best, probabilities, probabilities.tolist(), strict=True):
             confidence = values[predicted]
-            if not confidence <= 1.0:  # NaN, which argmax puts first
+            if not confidence <= 1.0:  # NaN: argmax treats it as the largest
                 answers.append(None)
                 continue
             identity = (
@@ -195,18 +195,18 @@ class ServedVersion:
         return answers, rows
 
     def _hand_over(self, batch: FinishedBatch, error: BaseException | None) -> None:
-        """Stage two's end, in the writer's thread: one hop to the event loop for the whole batch."""
+        """End of stage 2, in the recorder's thread: one hop to the event loop for the whole batch."""
         if error is None:
             self._loop.call_soon_threadsafe(self._deliver, batch)
         else:
             logger.error("ledger failed", extra={"fields": {"images": len(batch.requests), "reason": str(error)}})
-            refusal = LedgerFailed(
+            failure = LedgerFailed(
                 "the prediction could not be written to the ledger, so it is withheld; try again later."
             )
-            self._loop.call_soon_threadsafe(self._deliver_error, batch.requests, refusal)
+            self._loop.call_soon_threadsafe(self._deliver_error, batch.requests, failure)
 
     def _deliver(self, batch: FinishedBatch) -> None:
-        """Stage three, on the event loop."""
+        """Stage 3, on the event loop."""
         now_s = time.perf_counter()
         for request, answer in zip(batch.requests, batch.answers, strict=True):
             if request.answer.done():
@@ -221,10 +221,10 @@ class ServedVersion:
         self._metrics.observe(batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
 
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
-        """Called by the batcher when `_infer` raised; the log has the trace, the client a sentence."""
-        refusal = InferenceFailed("the model failed on this batch; the server's log says why.")
+        """Called by the batcher when `_infer` raises. The log gets the traceback, the client a sentence."""
+        failure = InferenceFailed("the model failed on this batch; the server's log says why.")
         self.counts.failed += len(requests)
-        self._loop.call_soon_threadsafe(self._deliver_error, requests, refusal)
+        self._loop.call_soon_threadsafe(self._deliver_error, requests, failure)
 
     def _deliver_error(self, requests: list[PendingRequest], error: Exception) -> None:
         for request in requests:
@@ -233,10 +233,12 @@ class ServedVersion:
 
 
 def _stacked(requests: list[PendingRequest]) -> npt.NDArray[np.uint8]:
-    """The images as one array; that of a lone one is not copied."""
+    """The images as one array, (N, C, H, W); a single image is not copied."""
     return requests[0].image[np.newaxis] if len(requests) == 1 else np.stack([request.image for request in requests])
 
 
-def _log_failure(noted: Future[None]) -> None:
-    if (error := noted.exception()) is not None:
-        logger.warning("the promotion is not in the ledger's history", extra={"fields": {"reason": str(error)}})
+def _log_failure(recorded: Future[None]) -> None:
+    if (error := recorded.exception()) is not None:
+        logger.warning(
+            "the version's new role could not be recorded in the ledger", extra={"fields": {"reason": str(error)}}
+        )

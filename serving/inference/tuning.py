@@ -1,7 +1,7 @@
-"""Measuring the machine: how many threads, spinning or not, and how large a batch, for one model, in some ten seconds.
+"""Finds the number of threads, spinning and the largest batch for a model by measurement, in about ten seconds.
 
-Throughput decides: of what is within 3 % of the best, the fewest threads that do not spin and the smallest batch, since
-they leave most to others and answer soonest.
+Throughput decides. Among combinations within 3 % of the best, it takes the fewest threads, without spinning, and the
+smallest batch, because that leaves most resources to others and answers soonest.
 """
 
 import itertools
@@ -23,7 +23,7 @@ GOOD_ENOUGH: Final = 0.97
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """One way to run the model, and the images per second that it gave."""
+    """A combination of options and its throughput."""
 
     threads: int
     spinning: bool
@@ -32,44 +32,44 @@ class TuningResult:
 
 
 def tune(bundle: Bundle, *, seconds: float = 10.0, device: Device = "auto") -> list[TuningResult]:
-    """Every way that was tried, the chosen one first. Raises ModelUnusable."""
-    ways = list(itertools.product(_thread_counts(), (False, True)))
-    slice_s = seconds / len(ways) / len(BATCHES)
-    trials = [
+    """All results, the chosen one first. Raises ModelUnusable."""
+    combinations = list(itertools.product(_thread_counts(), (False, True)))
+    slice_s = seconds / len(combinations) / len(BATCHES)
+    results = [
         TuningResult(threads, spinning, batch, rate)
-        for threads, spinning in ways
+        for threads, spinning in combinations
         for batch, rate in _rates(Predictor(bundle, threads=threads, spinning=spinning, device=device), slice_s)
     ]
-    chosen = choose(trials)
-    return [chosen, *(trial for trial in trials if trial is not chosen)]
+    chosen = choose(results)
+    return [chosen, *(result for result in results if result is not chosen)]
 
 
-def choose(trials: Sequence[TuningResult]) -> TuningResult:
-    """The most modest of the trials that are as good as the best.
+def choose(results: Sequence[TuningResult]) -> TuningResult:
+    """The result with the least use of resources among those as good as the best.
 
     >>> one, two = TuningResult(1, False, 4, 98.0), TuningResult(2, True, 16, 100.0)
     >>> choose([one, two]) is one, choose([one, TuningResult(2, False, 8, 110.0)]).threads
     (True, 2)
     """
-    best = max(trial.images_per_s for trial in trials)
-    good = [trial for trial in trials if trial.images_per_s >= GOOD_ENOUGH * best]
-    return min(good, key=lambda trial: (trial.spinning, trial.threads, trial.batch))
+    best = max(result.images_per_s for result in results)
+    good = [result for result in results if result.images_per_s >= GOOD_ENOUGH * best]
+    return min(good, key=lambda result: (result.spinning, result.threads, result.batch))
 
 
-def tuned(settings: Settings, trial: TuningResult) -> Settings:
-    """The settings with what was chosen."""
-    chosen = {"threads": trial.threads, "spinning": trial.spinning, "max_batch": trial.batch}
+def tuned(settings: Settings, result: TuningResult) -> Settings:
+    """The settings with the options of `result`."""
+    chosen = {"threads": result.threads, "spinning": result.spinning, "max_batch": result.batch}
     return settings.model_copy(update=chosen)
 
 
 def _thread_counts() -> list[int]:
-    """1, 2, 4, ... and the number of cores that this process may use."""
+    """1, 2, 4, ... and the number of cores available to this process."""
     cores = len(os.sched_getaffinity(0))
     return sorted({*(2**power for power in range(cores.bit_length()) if 2**power <= cores), cores})
 
 
 def _rates(predictor: Predictor, seconds: float) -> Iterator[tuple[int, float]]:
-    """Batch size and images per second, each measured for `seconds`, at least two runs."""
+    """Batch sizes and their images per second, each measured for `seconds` and at least two runs."""
     shape = predictor.card.input
     for batch in BATCHES:
         images = np.zeros((batch, shape.channels, shape.height, shape.width), np.uint8)

@@ -89,8 +89,8 @@ class Service:
         self._store = Store(settings.store)
         self.models = models
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
-        self.inference = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
-        self.v2 = InferenceService(models=models, inference=self.inference, settings=settings)
+        self.pipeline = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
+        self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
         self.prediction_app = self._build_prediction_app(mounted)
         self.app = with_middlewares(
@@ -112,7 +112,7 @@ class Service:
     def close(self) -> None:
         """End the threads; whatever is in a batch is answered by now."""
         self.watcher.stop()
-        self.inference.close()
+        self.pipeline.close()
         loaded = [served for model in self.models.by_name().values() for served in model.all_versions]
         for served in loaded:
             served.retire()
@@ -185,7 +185,7 @@ class Service:
         return PredictionApp(
             settings=self._settings,
             models=self.models,
-            inference=self.inference,
+            pipeline=self.pipeline,
             rest=rest,
             metrics=self._metrics,
         )

@@ -26,9 +26,9 @@ PLATFORM = "candor_onnxruntime"
 class InferenceService:
     """The protocol's verbs over the loaded models."""
 
-    def __init__(self, *, models: LoadedModels, inference: InferencePipeline, settings: Settings) -> None:
+    def __init__(self, *, models: LoadedModels, pipeline: InferencePipeline, settings: Settings) -> None:
         self._models = models
-        self._inference = inference
+        self._pipeline = pipeline
         self._limit = settings.max_items
 
     def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
@@ -61,8 +61,8 @@ class InferenceService:
         card = served.card
         images = read_images(inputs, card, limit=self._limit)
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
-        pixels = await self._inference.decoded(images, card.input.spec)
-        outcomes = await self._inference.many(
+        pixels = await self._pipeline.decode_many(images, card.input.spec)
+        outcomes = await self._pipeline.answer_many(
             served,
             pixels,
             request_ids=request_ids(identity, len(pixels)),

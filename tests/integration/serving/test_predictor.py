@@ -48,8 +48,8 @@ def test_classify_names_the_largest_and_refers_below_the_threshold(bundle: Bundl
 
 def test_a_predictor_knows_what_one_image_takes(bundle: Bundle) -> None:
     predictor = Predictor(bundle)
-    assert 0 < predictor.one_s < 5
-    assert predictor.one_s == predictor.one_s
+    assert 0 < predictor.one_image_s < 5
+    assert predictor.one_image_s == predictor.one_image_s
 
 
 def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,10 +62,10 @@ def test_only_a_light_model_gets_one_thread(bundle: Bundle, monkeypatch: pytest.
 
     monkeypatch.setattr("serving.inference.predictor.session_options", noted)
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
-    assert open_predictor(bundle).light
+    assert open_predictor(bundle).is_light
     assert asked == [0, 1]
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 0.0)
-    assert not open_predictor(bundle).light
+    assert not open_predictor(bundle).is_light
     assert asked == [0, 1, 0]
     monkeypatch.setattr("serving.inference.predictor.LIGHT_S", 5.0)
     open_predictor(bundle, threads=2)
@@ -117,7 +117,7 @@ def test_a_fallback_is_told(bundle: Bundle, caplog: pytest.LogCaptureFixture, mo
     with caplog.at_level(logging.WARNING):
         predictor = Predictor(bundle, device="cuda")
     assert predictor.providers == (CPU,)
-    assert "device cuda was asked for" in caplog.text
+    assert "device cuda was requested" in caplog.text
 
 
 def test_threads_are_as_asked() -> None:

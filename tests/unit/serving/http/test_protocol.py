@@ -152,7 +152,7 @@ def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
             await asyncio.sleep(0)
 
     asyncio.run(talk())
-    gone = "the client hung up before its answer was ready. True"
+    gone = "the client disconnected before its answer was ready. True"
     assert told == [gone, gone, "done"]
 
 
