@@ -1,5 +1,6 @@
 """Image in, label and calibrated probability out: ONNX Runtime behind HTTP, without torch.
 
-Walk an image: `prediction_app.app` reads and decodes it, `batcher` queues it, `version` infers the batch, the
-monitor's recorder commits it to the ledger, and only then does the answer leave.
+The way of an image: `http/app` reads the request, `http/decoding` decodes the image, `inference/batcher` queues it,
+`inference/served_version` infers the batch, monitoring's recorder commits the ledger rows, and only then is the answer
+sent.
 """

@@ -147,7 +147,7 @@ class ErrorAnswer:
 
 
 INTERNAL: Final = ErrorAnswer(
-    500, "internal_error", "something is wrong in the server, not in the request; its log says what."
+    500, "internal_error", "the server failed; its log has the details. The request itself is not the cause."
 )
 
 

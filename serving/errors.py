@@ -1,6 +1,6 @@
-"""What can go wrong between an image and its answer, and what the client is told.
+"""Errors between an image and its answer.
 
-An image walks: connection -> access -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer.
+An image passes connection -> access -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer:
 
     connection  MalformedHttp, HeadTooLarge, HeadTimeout
     access      Unauthorized, Forbidden, CrossOrigin
@@ -9,9 +9,9 @@ An image walks: connection -> access -> head -> admission -> body -> decoding ->
     admission   Overloaded
     body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
-    inference   InferenceFailed: the only 500, and a bug of the model or of ours, never of the image
+    inference   InferenceFailed: the only 500, a bug of the model or of Candor, never of the image
     explaining  ExplanationsBusy
-    ledger      LedgerFailed: no answer leaves that is not in the ledger
+    ledger      LedgerFailed: an answer that is not in the ledger is not sent
 
 `error_table` turns each of them into a status, a code and a sentence.
 """
@@ -21,35 +21,35 @@ from collections.abc import Iterable
 
 
 class ServingError(Exception):
-    """Base of this room's errors; its text is a sentence for the client or the operator."""
+    """Base class of serving's errors. The text is a sentence for the client or the operator."""
 
 
 class SettingsError(ServingError, ValueError):
-    """A setting that does not exist, or a value that it cannot take."""
+    """A setting that does not exist or has an invalid value."""
 
 
 class ListenError(ServingError, OSError):
-    """The address cannot be listened on."""
+    """The server cannot listen on the address."""
 
 
 class ModelUnusable(ServingError, RuntimeError):
-    """A verified bundle that ONNX Runtime cannot load or run."""
+    """ONNX Runtime cannot load or run a verified bundle."""
 
 
 class MalformedHttp(ServingError, ValueError):
-    """Bytes that are not an HTTP/1.1 request."""
+    """The bytes are not an HTTP/1.1 request."""
 
 
 class HeadTooLarge(ServingError, ValueError):
-    """A request head over the limit."""
+    """The request head is over the limit."""
 
 
 class HeadTimeout(ServingError, TimeoutError):
-    """A request head that did not arrive in time."""
+    """The request head did not arrive in time."""
 
 
 class UnknownModel(ServingError, LookupError):
-    """No such model is loaded."""
+    """No model of this name is loaded."""
 
     def __init__(self, model: str, *, known: Iterable[str]) -> None:
         names = ", ".join(sorted(known)) or "none"
@@ -57,7 +57,7 @@ class UnknownModel(ServingError, LookupError):
 
 
 class UnknownVersion(ServingError, LookupError):
-    """The model is loaded, this version of it is not."""
+    """The model is loaded, but not this version."""
 
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         loaded = ", ".join(str(number) for number in known)
@@ -65,15 +65,15 @@ class UnknownVersion(ServingError, LookupError):
 
 
 class Unauthorized(ServingError, PermissionError):
-    """No token, or one that is not known."""
+    """The token is missing or unknown."""
 
 
 class Forbidden(ServingError, PermissionError):
-    """A token that does not grant what the request needs."""
+    """The token lacks the scope that the request needs."""
 
 
 class CrossOrigin(Forbidden):
-    """A request that a browser sends for a page of another origin."""
+    """A browser sent the request on behalf of a page of another origin."""
 
     def __init__(self, page: str) -> None:
         super().__init__(
@@ -86,10 +86,10 @@ class NotReady(ServingError, RuntimeError):
 
 
 class Overloaded(ServingError, RuntimeError):
-    """The answer would take longer than the deadline allows."""
+    """The predicted wait is longer than the deadline."""
 
     def __init__(self, *, wait_s: float, deadline_s: float, clears_s: float) -> None:
-        """`clears_s`: seconds until such a request is let in, if no other comes."""
+        """`clears_s`: seconds until such a request is admitted, if no other arrives."""
         super().__init__(
             f"the predicted wait of {wait_s:.1f} s is over the deadline of {deadline_s:g} s; try again later."
         )
@@ -97,35 +97,35 @@ class Overloaded(ServingError, RuntimeError):
 
 
 class ExplanationsBusy(ServingError, RuntimeError):
-    """Too many explanations wait already."""
+    """Too many explanations are queued."""
 
     def __init__(self) -> None:
-        super().__init__("too many explanations wait already; ask again later, or without ?explain.")
+        super().__init__("too many explanations are queued; try again later, or without ?explain.")
 
 
 class ExplanationUnavailable(ServingError, RuntimeError):
-    """The folder of a version that answers no longer holds it."""
+    """The folder of the version no longer holds it, so it answers but cannot be explained."""
 
 
 class MalformedRequest(ServingError, ValueError):
-    """The request cannot be understood."""
+    """The request is malformed."""
 
 
 class UnsupportedMedia(ServingError, ValueError):
-    """The body is declared to be something that is no image."""
+    """The declared media type is not an image."""
 
 
 class BodyTimeout(ServingError, TimeoutError):
-    """The client took too long to send its body."""
+    """The body did not arrive in time."""
 
 
 class ClientGone(ServingError, ConnectionError):
-    """The client has hung up; nobody is left to answer."""
+    """The client has disconnected."""
 
 
 class InferenceFailed(ServingError, RuntimeError):
-    """The model failed on a batch of valid images."""
+    """The model failed on valid images."""
 
 
 class LedgerFailed(ServingError, RuntimeError):
-    """The prediction could not be recorded, so it is not given."""
+    """The prediction could not be written to the ledger, so it is withheld."""

@@ -1,7 +1,7 @@
-"""Every setting of the server, in one frozen table; nothing else in Candor reads the environment.
+"""All settings of Candor in one frozen table. Nothing else reads CANDOR_ variables; training also reads torchrun's.
 
-A variable CANDOR_X sets the field x. A CANDOR_ variable that names no field is refused, because a misspelled
-setting that is silently ignored is found out in production.
+The variable CANDOR_X sets the field x. A CANDOR_ variable without a field is refused, so that a misspelled setting is
+not ignored silently.
 """
 
 import difflib
@@ -21,95 +21,103 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 
 
 class Settings(BaseSettings):
-    """The server's settings. Raises SettingsError for an unknown variable, ValidationError for a bad value."""
+    """The settings. Raises SettingsError for an unknown variable, ValidationError for an invalid value."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port and prints it.")
     grpc_port: int | None = Field(
-        None, ge=0, le=65535, description="Port of the Open Inference Protocol's gRPC service; unset: none."
+        None, ge=0, le=65535, description="Port of the gRPC service (Open Inference Protocol); unset: no gRPC."
     )
     store: Path = Field(Path("model_store/models"), description="Folder of the model store.")
-    ledger: str = Field("sqlite:///./candor.db", description="Database of predictions and labels; 'off' keeps none.")
-    ledger_required: bool = Field(
-        True, description="Withhold answers that the ledger cannot take; false: spool them, and join them later."
+    ledger: str = Field(
+        "sqlite:///./candor.db", description="URL of the database for predictions and labels; 'off': none."
     )
-    spool: Path = Field(Path("candor.spool"), description="File of the spool, one a server process.")
+    ledger_required: bool = Field(
+        True,
+        description="Withhold answers that cannot be written to the ledger; false: spool them and write them later.",
+    )
+    spool: Path = Field(Path("candor.spool"), description="File of the spool; each server process needs its own.")
     spool_limit_bytes: int = Field(
-        64 * 2**20, ge=2**16, description="Size of the spool, reserved at the start; an answer takes 200 bytes or more."
+        64 * 2**20, ge=2**16, description="Size of the spool, reserved at startup; an answer takes at least 200 bytes."
     )
     data: Path | None = Field(
-        None, description="Folder with data sets and pretrained weights, for training and the demo."
+        None, description="Folder with datasets and pretrained weights, for training and the demo."
     )
 
     device: Device = Field(
-        "auto", description="Where to infer: auto (CUDA if it is there, else CPU), cpu, cuda or tensorrt."
+        "auto", description="Device for inference: auto (CUDA if available, else CPU), cpu, cuda or tensorrt."
     )
     threads: int = Field(
         0,
         ge=0,
         le=1024,
-        description="Inference threads on the CPU; 0 takes one per available core, for a light model one.",
+        description="Inference threads on the CPU; 0: one per available core, or one for a light model.",
     )
     spinning: bool = Field(
         False,
-        description="Inference threads go on waiting in a loop between batches: faster alone, slower beside others.",
+        description="Let inference threads spin between batches: faster on an idle machine, slower on a shared one.",
     )
-    max_batch: int = Field(16, ge=1, le=256, description="Most images inferred together.")
+    max_batch: int = Field(16, ge=1, le=256, description="Largest batch, in images.")
     poll_s: float = Field(
-        0.5, gt=0, le=3600, description="Seconds between looks at the store for a new production version."
+        0.5, gt=0, le=3600, description="Seconds between scans of the model store for a new production version."
     )
 
     deadline_s: float = Field(
-        1.0, gt=0, description="Requests whose predicted wait for an answer is longer are refused with 429."
+        1.0, gt=0, description="Longest predicted wait in seconds; requests that would wait longer get 429."
     )
     refusal_hold_s: float = Field(
-        0.5, ge=0, le=30, description="Seconds a 429 is held back, so that retries do not storm."
+        0.5, ge=0, le=30, description="Seconds by which a 429 is delayed, so that clients do not retry at once."
     )
-    refusal_limit: int = Field(1024, ge=0, description="Most 429s held back at once; beyond, the connection is closed.")
-    max_body_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body.")
-    max_items: int = Field(256, ge=1, le=10_000, description="Most images in one request.")
+    refusal_limit: int = Field(
+        1024, ge=0, description="Most 429 answers delayed at a time; further ones close the connection at once."
+    )
+    max_body_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, in bytes.")
+    max_items: int = Field(256, ge=1, le=10_000, description="Most images in a request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels after decoding.")
-    body_timeout_s: float = Field(10.0, gt=0, description="Seconds a client has to send its body.")
+    body_timeout_s: float = Field(10.0, gt=0, description="Seconds in which a client must send its body.")
 
-    drain_delay_s: float = Field(0.2, ge=0, description="Seconds of listening on, not ready, after SIGTERM.")
-    drain_s: float = Field(25.0, gt=0, description="Seconds that admitted requests have to be answered after SIGTERM.")
+    drain_delay_s: float = Field(
+        0.2, ge=0, description="Seconds after SIGTERM in which the server is not ready but still accepts requests."
+    )
+    drain_s: float = Field(25.0, gt=0, description="Seconds after SIGTERM in which admitted requests must be answered.")
 
     tokens: SecretStr | None = Field(
-        None, description="Bearer tokens, `TOKEN scope[,scope]` between semicolons; unset (and no file): all is open."
+        None,
+        description="Bearer tokens, `TOKEN scope[,scope]` separated by semicolons; unset, and no file: all is open.",
     )
-    tokens_file: Path | None = Field(None, description="File of tokens, a line each, in the same form.")
-    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM), to serve HTTPS.")
+    tokens_file: Path | None = Field(None, description="File with one token per line, in the same format.")
+    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM) for HTTPS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
-    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may ask, as a JSON list.")
-    traces: bool = Field(False, description="OpenTelemetry traces of requests (extra `traces`).")
+    cors_origins: tuple[str, ...] = Field((), description="Other origins whose pages may call the API, as a JSON list.")
+    traces: bool = Field(False, description="Send OpenTelemetry traces of requests (extra `traces`).")
 
     monitor: Literal["inside", "apart"] = Field(
         "inside",
-        description="Who takes labels and shows reports: the server itself (inside), or `candor monitor` (apart), "
-        "while the server only records its answers.",
+        description="Process that takes labels and shows reports: the server itself (inside), or `candor monitor` "
+        "(apart) while the server only records its answers.",
     )
     retention_days: int | None = Field(
-        None, ge=1, le=36_500, description="Days that answers and their labels are kept; unset: for good."
+        None, ge=1, le=36_500, description="Days for which answers and labels are kept; unset: forever."
     )
     drift_average_run_length: float = Field(
-        1e5, gt=1, description="Labels between false drift alarms, on average, at least."
+        1e5, gt=1, description="Least average number of labels between two false drift alarms."
     )
-    drift_tolerance: float = Field(0.01, ge=0, lt=0.5, description="Miscalibration that is not worth an alarm.")
+    drift_tolerance: float = Field(
+        0.01, ge=0, lt=0.5, description="Difference between confidence and accuracy that raises no alarm."
+    )
     audit_share: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Share of answers drawn at random to be labeled whatever the outcome; the drift watch then hears "
-        "their labels alone.",
+        description="Share of answers drawn at random to be labeled regardless of their outcome; the drift watch then "
+        "uses only their labels.",
     )
     exemplars: bool = Field(
-        False, description="Request durations in OpenMetrics name a prediction_id each (what Grafana calls exemplars)."
+        False, description="Attach a prediction_id to request durations in OpenMetrics (exemplars)."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe line that is logged."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     @model_validator(mode="before")
     @classmethod
@@ -124,12 +132,12 @@ class Settings(BaseSettings):
 
     @property
     def ledger_url(self) -> str | None:
-        """The ledger's database URL, or None where it is switched off."""
+        """The database URL of the ledger; None if it is off."""
         return None if self.ledger.strip().lower() in ("", "off", "none") else self.ledger
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from `overrides` (those not None), else the environment; raises SettingsError naming bad values."""
+    """Settings from `overrides` that are not None, else from the environment. Raises SettingsError."""
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
@@ -139,13 +147,13 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
-    """Raise SettingsError for the first CANDOR_ variable that names no known setting; says which one is nearest."""
+    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with the most similar one."""
     names = {f"{PREFIX}{name.upper()}" for name in known}
     for variable in sorted(environment):
         if variable.upper().startswith(PREFIX) and variable.upper() not in names:
             nearest = difflib.get_close_matches(variable.upper(), names, n=1, cutoff=0.0)
             hint = f"did you mean {nearest[0]}?" if nearest else "there are no settings."
-            raise SettingsError(f"{variable} is set in the environment but is no setting of Candor; {hint}")
+            raise SettingsError(f"{variable} is set in the environment but is not a setting of Candor; {hint}")
 
 
 def _sentence(location: tuple[int | str, ...], message: str, value: object) -> str:

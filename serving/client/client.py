@@ -1,11 +1,13 @@
-"""A client of a Candor server, in one file that needs httpx and nothing else: copy it into a project that uses Candor.
+"""A client of a Candor server.
+
+It is a single file, though a long one, and needs only httpx, so that you can copy it into a project of your own.
 
     with Client("http://127.0.0.1:8080") as client:
         answer = client.predict(Path("x-ray.png"), model="pneumonia")
         client.feedback([{"prediction_id": answer["prediction_id"], "label": "normal"}])
 
-`AsyncClient` has the same methods to be awaited. What both do is written once, as generators that yield what is to be
-sent or waited for and are sent the response.
+`AsyncClient` has the same methods as coroutines. The logic of both is written once, in `_Calls`: generators that yield
+requests to send and seconds to sleep, and receive the responses.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -24,12 +26,12 @@ import httpx
 Json: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[int, int], object]
 
-# Refused because of load or of a restart; the same request may succeed a little later.
+# Statuses of an overload or a restart: the same request may succeed later.
 RETRIED = (429, 503)
 
 
 class ServerRefused(Exception):
-    """The server answered with an error: `status`, `code` and the server's sentence, `detail`."""
+    """The server answered with an error: its `status`, `code` and sentence (`detail`)."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"{detail} ({status} {code})")
@@ -38,27 +40,27 @@ class ServerRefused(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a 429 or 503 is tried in all, and how long to wait for it each time at most, in seconds."""
+    """Number of attempts in total after a 429 or 503, and the longest wait before each, in seconds."""
 
     attempts: int = 4
-    longest_wait_s: float = 10.0
+    max_wait_s: float = 10.0
 
 
 @dataclass(frozen=True)
 class _Send:
-    """A request to be made."""
+    """A request to send."""
 
     method: str
     path: str
     options: Mapping[str, Any]
 
 
-# Yields requests, and seconds to sleep; is sent the response to each request; returns the call's result.
-_Call: TypeAlias = Generator[_Send | float, httpx.Response | None, Any]
+_Result = TypeVar("_Result")
+_Call: TypeAlias = Generator[_Send | float, httpx.Response | None, _Result]
 
 
 class _Calls:
-    """Every call that a client makes, without the making."""
+    """Every call of a client, without sending anything."""
 
     def __init__(self, retry: RetryPolicy) -> None:
         self._retry = retry
@@ -71,7 +73,7 @@ class _Calls:
         version: int | None,
         request_id: str | None,
         tags: Mapping[str, str] | None = None,
-    ) -> _Call:
+    ) -> _Call[Json]:
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}" + (f"/{version}" if version is not None else "")
         headers = {"Content-Type": "application/octet-stream"}
@@ -80,52 +82,60 @@ class _Calls:
         if tags:
             headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items())
         content = image.read_bytes() if isinstance(image, Path) else image
-        return (yield from self._json("POST", path, content=content, headers=headers))
+        answer: Json = yield from self._json("POST", path, content=content, headers=headers)
+        return answer
 
-    def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call:
+    def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call[list[Json]]:
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
-        return answer["results"] if isinstance(answer, dict) else answer
+        results: list[Json] = answer["results"] if isinstance(answer, dict) else answer
+        return results
 
-    def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call:
+    def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> _Call[Json]:
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
-        return (yield from self._json("POST", path, content=content, headers={"Content-Type": "application/x-ndjson"}))
+        headers = {"Content-Type": "application/x-ndjson"}
+        summary: Json = yield from self._json("POST", path, content=content, headers=headers)
+        return summary
 
-    def declare(self, model: Mapping[str, Any]) -> _Call:
-        return (yield from self._json("POST", "/models-log", json=dict(model)))
+    def declare(self, model: Mapping[str, Any]) -> _Call[Json]:
+        declared: Json = yield from self._json("POST", "/models-log", json=dict(model))
+        return declared
 
-    def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call:
+    def calibration(self, model: str, *, version: int | None, window: str | None) -> _Call[Json]:
         asked = {"version": version, "window": window}
         parameters = {name: str(value) for name, value in asked.items() if value is not None}
-        return (yield from self._json("GET", f"/calibration/{quote(model, safe='')}", params=parameters))
+        report: Json = yield from self._json("GET", f"/calibration/{quote(model, safe='')}", params=parameters)
+        return report
 
-    def models(self) -> _Call:
-        return (yield from self._json("GET", "/models"))
+    def models(self) -> _Call[Json]:
+        loaded: Json = yield from self._json("GET", "/models")
+        return loaded
 
-    def only_model(self) -> _Call:
-        names = [model["name"] for model in (yield from self.models())["models"]]
+    def only_model(self) -> _Call[str]:
+        names: list[str] = [model["name"] for model in (yield from self.models())["models"]]
         if len(names) != 1:
             raise ServerRefused(404, "unknown_model", f"name the model; the server has: {', '.join(names) or 'none'}.")
         return names[0]
 
-    def _json(self, method: str, path: str, **options: Any) -> _Call:
+    def _json(self, method: str, path: str, **options: Any) -> _Call[Any]:
         attempt = 1
         while True:
             response = yield _Send(method, path, options)
-            if response is None:  # the drivers below send one for each request
-                raise TypeError("a request was answered with nothing")
+            if response is None:  # `_run` sends a response for each request
+                raise TypeError("a request got no response")
             if response.is_success:
                 return response.json()
             if response.status_code not in RETRIED or attempt == self._retry.attempts:
                 raise _refusal(response)
-            yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._retry.longest_wait_s)
+            yield min(_retry_after_s(response, default_s=0.1 * 2**attempt), self._retry.max_wait_s)
             attempt += 1
 
 
 class Client:
-    """A connection to one server, safe to share between threads; close it, or use it in a `with`.
+    """A client of one server that threads can share. Close it, or use it in a `with`.
 
-    `token` is sent as bearer token. A 429 or 503 is tried again as `retry` says, after the server's own Retry-After.
-    Any other error is raised as ServerRefused at once; httpx.TransportError says that there is no server to be reached.
+    `token` is sent as a bearer token. After a 429 or 503 it waits as long as the server's Retry-After says and tries
+    again, within the limits of `retry`. Any other error raises ServerRefused at once. An unreachable server raises
+    httpx.TransportError.
     """
 
     def __init__(
@@ -149,14 +159,11 @@ class Client:
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Json:
-        """The answer for one encoded image; without `model`, of the one model that the server has.
+        """The answer for one encoded image. Without `model`, the server must have exactly one.
 
-        Raises ServerRefused, also (404) where the server has several models or none.
+        Raises ServerRefused, with status 404 if the model is not named and the server has several or none.
         """
-        answer: Json = self._run(
-            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags)
-        )
-        return answer
+        return self._run(self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags))
 
     def predict_many(
         self,
@@ -167,9 +174,9 @@ class Client:
         connections: int = 8,
         progress: Progress = lambda _done, _total: None,
     ) -> Iterator[Json | ServerRefused]:
-        """The answers for `images` in their order, a refusal in the place of what was refused.
+        """The answers for `images` in order, with a ServerRefused in the place of each refused image.
 
-        `connections` requests are on their way at a time, so that the server can batch them; `progress` hears of each.
+        Up to `connections` requests run at a time, so that the server can batch them. `progress` is called after each.
         """
         name = model or self._run(self._calls.only_model())
 
@@ -185,35 +192,30 @@ class Client:
                 yield answer
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """What became of each of `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}."""
-        results: list[Json] = self._run(self._calls.feedback(labels))
-        return results
+        """Send `labels`, each {"prediction_id" or "model" and "request_id", "label", ...}. Returns the results."""
+        return self._run(self._calls.feedback(labels))
 
     def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
-        """What became of `rows` that were sent as a table to /feedback or /predictions-log: `statuses`, `problems`.
+        """Send `rows` as a table to /feedback or /predictions-log. Returns the summary: `statuses`, `problems`, ...
 
-        A problem is {"line", "status", "detail"}; lines count the rows from 1.
+        A problem is {"line", "status", "detail"}; lines are numbered from 1.
         """
-        summary: Json = self._run(self._calls.upload(path, rows))
-        return summary
+        return self._run(self._calls.upload(path, rows))
 
     def declare(self, model: Mapping[str, Any]) -> Json:
-        """Declare a model that is served elsewhere: {"model", "version", "classes", ...}."""
-        declared: Json = self._run(self._calls.declare(model))
-        return declared
+        """Declare a model of another server: {"model", "version", "classes", ...}."""
+        return self._run(self._calls.declare(model))
 
     def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """The calibration report of a model."""
-        report: Json = self._run(self._calls.calibration(model, version=version, window=window))
-        return report
+        return self._run(self._calls.calibration(model, version=version, window=window))
 
     def models(self) -> Json:
-        """What is loaded and what was refused."""
-        loaded: Json = self._run(self._calls.models())
-        return loaded
+        """The loaded models and the refused versions."""
+        return self._run(self._calls.models())
 
     def ready(self) -> bool:
-        """Whether the server has a model loaded and takes requests; False where there is no server either."""
+        """Whether the server accepts requests and has a model. False also if the server is unreachable."""
         try:
             return self._http.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -231,13 +233,14 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, call: _Call) -> Any:
+    def _run(self, call: _Call[_Result]) -> _Result:
         response: httpx.Response | None = None
         while True:
             try:
                 step = call.send(response)
             except StopIteration as done:
-                return done.value
+                result: _Result = done.value
+                return result
             if isinstance(step, _Send):
                 response = self._http.request(step.method, step.path, **step.options)
             else:
@@ -246,7 +249,7 @@ class Client:
 
 
 class AsyncClient:
-    """Client, to be awaited; close it with `aclose`, or use it in an `async with`."""
+    """Like Client, with coroutines. Close it with `aclose`, or use it in an `async with`."""
 
     def __init__(
         self,
@@ -270,10 +273,9 @@ class AsyncClient:
         tags: Mapping[str, str] | None = None,
     ) -> Json:
         """See Client.predict."""
-        answer: Json = await self._run(
+        return await self._run(
             self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags)
         )
-        return answer
 
     async def predict_many(
         self,
@@ -304,28 +306,23 @@ class AsyncClient:
 
     async def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
         """See Client.feedback."""
-        results: list[Json] = await self._run(self._calls.feedback(labels))
-        return results
+        return await self._run(self._calls.feedback(labels))
 
     async def upload(self, path: str, rows: Sequence[Mapping[str, Any]]) -> Json:
         """See Client.upload."""
-        summary: Json = await self._run(self._calls.upload(path, rows))
-        return summary
+        return await self._run(self._calls.upload(path, rows))
 
     async def declare(self, model: Mapping[str, Any]) -> Json:
         """See Client.declare."""
-        declared: Json = await self._run(self._calls.declare(model))
-        return declared
+        return await self._run(self._calls.declare(model))
 
     async def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """See Client.calibration."""
-        report: Json = await self._run(self._calls.calibration(model, version=version, window=window))
-        return report
+        return await self._run(self._calls.calibration(model, version=version, window=window))
 
     async def models(self) -> Json:
         """See Client.models."""
-        loaded: Json = await self._run(self._calls.models())
-        return loaded
+        return await self._run(self._calls.models())
 
     async def ready(self) -> bool:
         """See Client.ready."""
@@ -346,13 +343,14 @@ class AsyncClient:
     ) -> None:
         await self.aclose()
 
-    async def _run(self, call: _Call) -> Any:
+    async def _run(self, call: _Call[_Result]) -> _Result:
         response: httpx.Response | None = None
         while True:
             try:
                 step = call.send(response)
             except StopIteration as done:
-                return done.value
+                result: _Result = done.value
+                return result
             if isinstance(step, _Send):
                 response = await self._http.request(step.method, step.path, **step.options)
             else:

@@ -1,4 +1,4 @@
-"""What a client reads from disk to send: images below folders, and the rows of tables."""
+"""Files that a client sends: images in folders, and the rows of tables."""
 
 import csv
 import json
@@ -12,14 +12,14 @@ from serving.errors import ServingError
 
 
 class NothingToSend(ServingError, ValueError):
-    """A folder without images, or a file that is no table."""
+    """A folder has no images, or a file is not a table."""
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return files as they are given, and folders by the images below them, sorted.
+    """Return the given files, and the images below the given folders, sorted.
 
     Raises:
-        NothingToSend: a folder holds no image.
+        NothingToSend: a folder has no images.
     """
     found: list[Path] = []
     for path in paths:
@@ -34,7 +34,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def count_rows(file: Path) -> int:
-    """Return about how many rows a table holds: its lines, of a Parquet file its rows."""
+    """Return the number of rows of a Parquet file, or about that number for a text file, by its lines."""
     if file.suffix == ".parquet":
         count: int = _parquet(file).metadata.num_rows
         return count
@@ -44,10 +44,10 @@ def count_rows(file: Path) -> int:
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Give the rows of a table (`.csv` with a header, `.ndjson` or `.jsonl`, `.parquet`); empty cells are left out.
+    """Yield the rows of a table (`.csv` with a header, `.ndjson`, `.jsonl` or `.parquet`) without empty cells.
 
     Raises:
-        NothingToSend: a file of another kind, or one that is none of its kind.
+        NothingToSend: a file of another kind, or one that cannot be read.
     """
     kinds = {".csv": _csv_rows, ".ndjson": _json_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
     if file.suffix not in kinds:
@@ -71,7 +71,7 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise NothingToSend(f"{file}: line {number} is not JSON ({error})") from None
             if not isinstance(row, dict):
-                raise NothingToSend(f"{file}: line {number} is no JSON object")
+                raise NothingToSend(f"{file}: line {number} is not a JSON object")
             yield row
 
 

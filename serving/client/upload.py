@@ -1,7 +1,7 @@
-"""A table on its way to a server, in portions that can be interrupted: FILE.progress says how far it came.
+"""Uploads a table in portions and can continue after an interruption: FILE.progress records how far it got.
 
-Sending a row again is safe, so the note may lag behind what the server has, never run ahead of it. Rows that were not
-recorded go to FILE.rejected.csv with the reason, from where they can be mended and sent by themselves.
+Sending a row again is safe, so the record may lag behind the server but is never ahead of it. Rows that the server did
+not record go to FILE.rejected.csv with the reason. You can correct that file and upload it by itself.
 """
 
 import csv
@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class UploadResult:
-    """How far a table came. `statuses`: how many rows got which; `began`: rows sent by an earlier run."""
+    """Progress of an upload. `statuses`: rows by status; `began`: rows that an earlier run sent."""
 
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -34,7 +34,7 @@ class UploadResult:
 
 
 class TableUpload:
-    """The table in `file`. Columns beside `columns` are not sent; `defaults` stand in where a row says nothing."""
+    """The table in `file`. Only `columns` are sent; `defaults` fill in for missing values."""
 
     def __init__(self, file: Path, columns: Collection[str], *, defaults: Mapping[str, Any] | None = None) -> None:
         self.file = file
@@ -44,7 +44,7 @@ class TableUpload:
         self._reasons_header: list[str] | None = None
 
     def run(self, send: Send, *, needs: Collection[str], progress: Progress, portion: int = PORTION) -> UploadResult:
-        """Send what was not sent before. Raises NothingToSend (no rows, none of `needs`), and what `send` raises."""
+        """Send the rows that were not sent before. Raises NothingToSend and what `send` raises."""
         done = self._resume()
         total, rows = count_rows(self.file), read_rows(self.file)
         sent: Iterator[dict[str, Any]] = itertools.islice(rows, done.rows, None)
@@ -112,7 +112,7 @@ class TableUpload:
             return UploadResult()
 
     def _identity(self) -> list[int]:
-        """Of the file as it is: another content, another upload."""
+        """Size and modification time of the file; when they change, the upload starts over."""
         found = self.file.stat()
         return [found.st_size, found.st_mtime_ns]
 

@@ -40,8 +40,7 @@ def _json_response(answer: ErrorAnswer) -> Response:
     return response
 
 
-# Starlette answers an error under the key `Exception` and raises it again, which suits bugs. Errors under the other keys
-# are only answered.
+# Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others are only answered.
 ERROR_HANDLERS: Final[dict[Any, Any]] = dict.fromkeys(
     (HTTPException, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
 )

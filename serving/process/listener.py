@@ -1,4 +1,4 @@
-"""Listening and ending well, for whatever a process serves: a bound socket, and uvicorn with our signals and bounds."""
+"""A bound socket, and uvicorn with signal handling that drains and with limits on connections."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ FORCED = 1
 
 
 def allow_many_connections() -> None:
-    """Every connection is a file; the soft limit is often 1024."""
+    """Raise the soft limit of open files, often 1024, to the hard limit: every connection is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises ListenError with a sentence."""
+    """A bound, listening socket. Raises ListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -42,16 +42,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket, settings: Settings) -> str:
-    """The URL to tell people."""
+    """The URL that the process prints."""
     host, port = listener.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn with our signals: the first drains and exits 0, the second ends the process.
+    """uvicorn with other signal handling: the first signal drains and exits 0, the second ends the process.
 
-    `ending` is set when it takes no new connections any more.
+    `ending` is set once it accepts no more connections.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
@@ -62,19 +62,19 @@ class DrainingServer(uvicorn.Server):
         self.ending = asyncio.Event()
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM and Ctrl-C drain; called before the address is told to anybody."""
+        """Drain on SIGTERM and Ctrl-C from now on. Call it before the address is printed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Replaces uvicorn's, which raises the signal again at the end and so never exits 0."""
+        """Replace uvicorn's handling, which raises the signal again at the end and so never exits with 0."""
         yield
 
     def _on_signal(self) -> None:
         if self._signalled:
-            logger.warning("second signal: ending at once")
+            logger.warning("second signal: exiting at once")
             sys.stderr.flush()
             os._exit(FORCED)
         self._signalled = True

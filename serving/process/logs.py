@@ -1,4 +1,4 @@
-"""Logging of the server: one JSON object a line on stderr, configured once per process."""
+"""Logging of the server: one JSON object per line on stderr, configured once per process."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """{"time", "level", "logger", "message", ...}; a record's `fields` (see logging's `extra`) are merged in."""
+    """{"time", "level", "logger", "message", ...}, and the `fields` that a record gets by logging's `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
@@ -24,11 +24,11 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger's lines of at least `level` to stderr as JSON."""
+    """Write records of at least `level` from all loggers to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Start and stop are told in our own lines; every request has either an answer or a line of its own.
+    # Candor logs start and stop itself, and every request that is not answered.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.getLogger("uvicorn.access").disabled = True

@@ -1,4 +1,4 @@
-"""A process's ledger, recorder and maintenance worker, opened and closed together; nothing where monitoring is off."""
+"""Ledger, recorder and maintenance worker of a process, opened and closed together; empty if monitoring is off."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,9 +26,10 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """What a process needs of monitoring.
+    """What a process uses of monitoring.
 
-    Where to record, the endpoints to mount, whose detector has alarmed, and whether the process leads.
+    `alarmed` says whether the drift detector of a calibration id has an active alarm, `leads` whether this process
+    leads.
     """
 
     recorder: Recorder | None
@@ -42,10 +43,10 @@ class Monitor:
 def open_monitor(
     settings: Settings, registry: CollectorRegistry, *, production: Callable[[str], int | None] | None = None
 ) -> Iterator[Monitor]:
-    """The monitor of one process; leaving the block commits what waits. Raises monitoring's LedgerError.
+    """Open the monitor of a process. Leaving the block commits what is queued. Raises monitoring's LedgerError.
 
-    `production` says which version of a model serves; a process that serves none gives None, and the one that a server
-    last noted in the ledger is taken. Where settings put the monitor apart, a process that serves gets no endpoints.
+    `production` returns the production version of a model. `candor monitor` passes None and uses the version that a
+    server last recorded in the ledger. If the settings keep the monitor apart, a server gets no endpoints.
     """
     url = settings.ledger_url
     if url is None:
@@ -68,20 +69,20 @@ def open_monitor(
         if settings.monitor == "apart" and production is not None:
             yield Monitor(recorder, [], alarmed)
             return
-        mounted = endpoints(recorder, ledger, metrics, production=production or partial(_noted, ledger))
+        mounted = endpoints(recorder, ledger, metrics, production=production or partial(_recorded_production, ledger))
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s) as worker:
             yield Monitor(recorder, mounted, alarmed, lambda: worker.leads, ledger)
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:
-    """The spool of a server that wants one, or to which an earlier run has left one to be joined."""
+    """The spool of a server, if the settings ask for one or an earlier run left answers in one."""
     if not answers or (settings.ledger_required and not settings.spool.exists()):
         return nullcontext()
     return Spool(settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes)
 
 
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
-    """Whether the ledger says so; one that is away says nothing, and the recorder's log says that it is away."""
+    """Whether the drift alarm is active; False while the ledger is unavailable, which the recorder logs."""
     try:
         with ledger.read() as connection:
             watched = watch.load(connection, calibration_id)
@@ -90,6 +91,6 @@ def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
     return watched is not None and watched.detector.active
 
 
-def _noted(ledger: Ledger, model: str) -> int | None:
+def _recorded_production(ledger: Ledger, model: str) -> int | None:
     with ledger.read() as connection:
         return promoted_version(connection, model)

@@ -1,7 +1,7 @@
-"""`candor monitor`: the monitoring room by itself, for servers that only record, and for models served elsewhere.
+"""The process of `candor monitor`: monitoring for servers that only record and for other model servers.
 
-Any number of these processes on one ledger take labels and show reports at once. One of them leads, which means that it
-prunes; whether it is this one is told by /readyz and by the metric candor_monitor_leader.
+Any number of these processes can take labels and show reports on one ledger. One of them leads and prunes. /readyz and
+the metric candor_monitor_leader say whether it is this one.
 """
 
 import contextlib
@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 
 
 def serve_monitor(settings: Settings) -> int:
-    """Serve until a signal; returns the exit code. Raises ListenError, LedgerError, SettingsError (no ledger)."""
+    """Serve until a signal arrives. Returns the exit code. Raises ListenError, LedgerError or SettingsError."""
     if settings.ledger_url is None:
-        raise SettingsError("candor monitor is nothing without a ledger: give --ledger, or unset CANDOR_LEDGER=off.")
+        raise SettingsError("candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off.")
     configure_logging(settings.log_level)
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
@@ -116,7 +116,7 @@ ENDPOINTS: Final = (
 
 
 def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
-    """The application: monitoring's routes, health, and its own description."""
+    """The application: the endpoints of monitoring, health, and the description of the API."""
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
@@ -125,7 +125,7 @@ def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> 
 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The application as it is served: behind the access control and the middlewares of the settings."""
+    """The application behind access control and the other middlewares."""
     return with_middlewares(app, settings, access=read_access(settings), refuse=send_error)
 
 

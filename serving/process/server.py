@@ -1,8 +1,8 @@
-"""The serving process: wires the rooms together, listens, follows the store, and ends well.
+"""The process of `candor serve`: connects the parts, listens, follows the model store, and drains.
 
-SIGTERM (or Ctrl-C): readiness falls at once, the port is listened on for a moment longer so that nothing on
-its way is lost, everything admitted is answered, the ledger is closed, exit 0. A second signal ends the
-process on the spot, which the ledger survives as it survives kill -9.
+On SIGTERM or Ctrl-C it is no longer ready, keeps listening for a moment so that no request is lost, answers everything
+admitted, closes the ledger and exits with 0. A second signal ends the process at once; the ledger survives this as it
+survives kill -9.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ ENDPOINTS: Final = (*DESCRIPTION_ENDPOINTS, *SERVER_ENDPOINTS, *MONITORING_ENDPO
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal; returns the exit code. Raises ListenError if the address is taken."""
+    """Serve until a signal arrives. Returns the exit code. Raises ListenError if the address is in use."""
     configure_logging(settings.log_level)
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
@@ -77,10 +77,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 class Service:
-    """The HTTP server, the models and the watcher of one process."""
+    """The HTTP server, the loaded models and the store watcher of a process."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry, monitor: Monitor, models: LoadedModels) -> None:
-        """Build everything on the running event loop; nothing is loaded or listened on yet."""
+        """Build everything on the running event loop, without loading a model or listening."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
@@ -98,19 +98,19 @@ class Service:
         )
 
     async def run(self, listener: socket.socket) -> None:
-        """Listen until a signal has come and everything admitted is answered."""
+        """Listen until a signal arrives and everything admitted is answered."""
         server = DrainingServer(self.app, self._settings, drain=self._drain)
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
         self.watcher.start(self._settings.poll_s)
         rpc = await self._start_grpc()
-        # What is loaded by now lives as long as the process; the collector need not walk through it every time.
+        # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
 
     def close(self) -> None:
-        """End the threads; whatever is in a batch is answered by now."""
+        """Stop the threads. By now every batch is answered."""
         self.watcher.stop()
         self.pipeline.close()
         loaded = [served for model in self.models.by_name().values() for served in model.all_versions]
@@ -120,7 +120,7 @@ class Service:
             served.join(JOIN_S)
 
     def ready(self) -> bool:
-        """Whether a model is loaded and requests are taken."""
+        """Whether a model is loaded and requests are accepted."""
         return bool(self.models.by_name()) and not self.prediction_app.draining
 
     def _drain(self) -> None:
@@ -128,12 +128,12 @@ class Service:
         logger.info("draining")
 
     def _load(self, model: str, version: int, *, background: bool = False) -> ServedVersion:
-        """A version ready to answer; runs in the watcher's thread."""
+        """A version ready to answer. Runs in the store watcher's thread."""
         bundle = self._store.read(model, version)
         if (bundle.card.name, bundle.card.version) != (model, version):
             raise ModelUnusable(
-                f"the bundle in {model}/{version} says that it is {bundle.card.name} version "
-                f"{bundle.card.version}; publish it anew."
+                f"the card in {model}/{version} names {bundle.card.name} version {bundle.card.version}; "
+                "publish the bundle again."
             )
         predictor = open_predictor(
             bundle,
@@ -152,13 +152,13 @@ class Service:
         )
 
     async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:
-        """End with the HTTP server, in the same time."""
+        """Stop the gRPC server together with the HTTP server."""
         if rpc is not None:
             await ending.wait()
             await rpc.stop(self._settings.drain_s)
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":
-        """The gRPC server, where a port is set. Raises ListenError, also where the extra is not installed."""
+        """The gRPC server, if a port is set. Raises ListenError, also if the extra is not installed."""
         if self._settings.grpc_port is None:
             return None
         try:

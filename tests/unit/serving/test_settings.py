@@ -1,5 +1,6 @@
 """One frozen table of settings, and no variable that goes unnoticed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,17 @@ def test_the_ledger_can_be_switched_off(word: str) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_nothing_else_reads_the_environment() -> None:
+    """Besides: torchrun's variables in training, and the environment that the demo passes to its server."""
+    rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
+    root = Path(__file__).parents[3]
+    files = (file for room in rooms for file in (root / room).rglob("*.py"))
+    reading = {str(file.relative_to(root)) for file in files if re.search(r"environ\b|getenv", file.read_text())}
+    assert reading == {
+        "candor/demo/server.py",
+        "serving/settings.py",
+        "training/processes/distributed.py",
+        "training/processes/launch.py",
+    }
