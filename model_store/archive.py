@@ -1,6 +1,6 @@
 """The TorchServe archive: a zip of the graph, the card, the handler and the preprocessing it needs.
 
-Written here rather than by torch-model-archiver, whose upstream is archived: the format is one manifest.
+It is written here because torch-model-archiver is no longer maintained and the format is one manifest.
 """
 
 import json
@@ -11,7 +11,7 @@ from model_store.card import Card
 
 _ROOM = Path(__file__).parent
 HANDLER = "torchserve_handler.py"
-# The handler imports these as `model_store.*`, from inside the archive, so they stay under that name.
+# The handler imports these from inside the archive as `model_store.*`, so they keep that name.
 _PREPROCESSING = (
     "__init__.py",
     "errors.py",
@@ -23,8 +23,10 @@ MODEL_CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 16\nmaxBatchDelay: 5\nr
 
 
 def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
-    """Write `<name>.mar` for the model in `onnx`; the card goes in without file hashes, being part of the archive, and
-    without what only the monitor reads."""
+    """Write `<name>.mar` for the model in `onnx`.
+
+    Its card has no file hashes, because it is part of the archive, and nothing that only the monitor reads.
+    """
     members: dict[str, bytes] = {
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
         "model-config.yaml": MODEL_CONFIG.encode(),

@@ -1,6 +1,7 @@
-"""How bright images are and how much contrast they have, as training and serving measure it alike: cheap, and no more.
+"""Brightness and contrast of images, measured by training and serving in the same way.
 
-It notices a pipeline that inverts, rescales or crops otherwise, or another exposure; not what is in a picture.
+They are cheap, and reveal a pipeline that inverts, rescales or crops differently, or another exposure. They say nothing
+about what an image shows.
 """
 
 import numpy as np
@@ -8,9 +9,13 @@ import numpy.typing as npt
 
 
 def brightness(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Mean and standard deviation over the pixels of each image, all channels alike.
+    """Return the mean and standard deviation over all pixels and channels of each image.
 
-    `images`: uint8 (N, C, H, W), the network's input. Returns (N, 2), in gray levels.
+    Args:
+        images: (N, C, H, W) uint8, the network's input.
+
+    Returns:
+        (N, 2) in gray levels, 0 to 255.
 
     >>> brightness(np.array([[[[0, 100], [0, 100]]], [[[7, 7], [7, 7]]]], dtype=np.uint8)).tolist()
     [[50.0, 50.0], [7.0, 0.0]]

@@ -1,4 +1,4 @@
-"""One version of one model on disk, written whole and believed only after everything in it has been checked."""
+"""One version of one model on disk: written as a whole, and used only after every file in it has been verified."""
 
 import hashlib
 import json
@@ -22,9 +22,9 @@ class Bundle:
     """A verified bundle.
 
     Attributes:
-        folder: where it lies.
+        folder: its place on disk.
         card: its card.
-        onnx: the bytes of model.onnx that were verified; run these, not what the path may hold later.
+        onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ def write_bundle(folder: Path, *, card: Card, onnx: bytes) -> Card:
     """Write model.onnx, the archive and card.json into an empty folder; return the card with the files' hashes.
 
     Raises:
-        GraphError: the graph breaks the contract or disagrees with the card; nothing is written then.
+        GraphError: the graph breaks the contract or disagrees with the card. Nothing is written then.
     """
     problem = check_graph(onnx, card)
     if problem:
@@ -54,12 +54,12 @@ def read_bundle(folder: Path) -> Bundle:
     """Read and verify a bundle: schema, file names, hashes, then the graph.
 
     Raises:
-        CardError, FileError, GraphError: naming the folder and what is wrong with it.
+        CardError, FileError, GraphError: the message names the folder and what is wrong with it.
     """
     card = _read_card(folder)
     if MODEL_FILE not in card.files:
         raise CardError(folder, f"card.json lists no {MODEL_FILE}")
-    with ThreadPoolExecutor() as pool:  # reading and hashing take no turns; a server's start waits for them
+    with ThreadPoolExecutor() as pool:  # a server's start waits for reading and hashing
         read = pool.map(partial(_read_published, folder), card.files.keys(), card.files.values())
         contents = dict(zip(card.files, read, strict=True))
     problem = check_graph(contents[MODEL_FILE], card)
@@ -90,7 +90,9 @@ def _read_card(folder: Path) -> Card:
 def _read_published(folder: Path, name: str, expected: str) -> bytes:
     data = _read_file(folder, name)
     if _sha256(data) != expected:
-        raise FileError(folder, f"{name} is not the file that was published: its sha256 differs from the card's")
+        raise FileError(
+            folder, f"{name} is not the file that was published: its sha256 differs from the one on the card"
+        )
     return data
 
 
@@ -100,7 +102,7 @@ def _read_file(folder: Path, name: str) -> bytes:
         if Path(name).name != name or path.is_symlink():
             raise FileError(folder, f"the file name {name!r} leads out of the bundle's folder")
         return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: the name holds a null byte
+    except (OSError, ValueError) as error:  # ValueError: the name contains a null byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise FileError(folder, f"{name!r} cannot be read ({reason})") from error
 

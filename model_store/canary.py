@@ -1,6 +1,6 @@
-"""A model's canary: a version that answers a part of the requests, or computes in the shadow, before it is promoted.
+"""A model's canary: a version that answers part of the requests, or computes as a shadow, before it is promoted.
 
-`STORE/<name>/canary.json` says which, how, and how it ended; starting the next one overwrites it.
+`STORE/<name>/canary.json` says which version, in which mode, and how it ended. Starting the next canary overwrites it.
 """
 
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ End: TypeAlias = Literal["promoted", "aborted"]
 
 
 class Canary(BaseModel):
-    """A version on trial.
+    """A version that is tried beside production.
 
-    Mode `share` gives it that share of the requests that name no version, `header` only those that ask for it with
-    `X-Candor-Canary: true`; in mode `shadow` it computes beside production and never answers.
+    Mode `share` gives it a share of the requests that name no version. Mode `header` gives it the requests that ask for
+    it with `X-Candor-Canary: true`. In mode `shadow` it computes beside production and never answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,18 +35,18 @@ class Canary(BaseModel):
 
 
 def read_canary(store: Store, name: str) -> Canary | None:
-    """The model's canary, running or ended; None if there never was one. Raises CanaryError for an unreadable file."""
+    """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot be read."""
     path = store.model(name) / FILE
     try:
         return Canary.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise CanaryError(f"{path} cannot be read ({error.error_count()} errors); start a canary anew") from error
+        raise CanaryError(f"{path} cannot be read ({error.error_count()} errors); start the canary again") from error
 
 
 def start_canary(store: Store, name: str, version: int, *, mode: Mode, share: float = 0.0) -> Canary:
-    """Put a sound version on trial beside the one in production. Raises NotInStore, BundleError or CanaryError."""
+    """Start a canary of a verified version beside production. Raises NotInStore, BundleError or CanaryError."""
     production = store.production(name)
     store.read(name, version)
     if production is None:
@@ -59,7 +59,7 @@ def start_canary(store: Store, name: str, version: int, *, mode: Mode, share: fl
 
 
 def end_canary(store: Store, name: str, end: End, *, reason: str | None = None) -> Canary:
-    """End the trial: `promoted` puts its version into production. Raises CanaryError where none is running."""
+    """End the canary; `promoted` puts its version into production. Raises CanaryError if none is running."""
     canary = read_canary(store, name)
     if canary is None or canary.ended is not None:
         raise CanaryError(f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one")

@@ -1,4 +1,4 @@
-"""The card: what a model is, where it comes from, how calibrated it was, and the hash of every file beside it."""
+"""The card: what a model is, where it comes from, how calibrated it was, and the hash of each file of its bundle."""
 
 import dataclasses
 from datetime import datetime
@@ -24,7 +24,7 @@ class _Frozen(BaseModel):
 
 
 class InputCard(_Frozen):
-    """The encoded image's way into the graph; the fields of `InputSpec`."""
+    """How an encoded image becomes the graph's input; the fields of `InputSpec`."""
 
     channels: Literal[1, 3]
     height: int = Field(gt=0, le=4096)
@@ -35,12 +35,12 @@ class InputCard(_Frozen):
 
     @property
     def spec(self) -> InputSpec:
-        """The same as a plain dataclass for `model_store.image`."""
+        """The same as a dataclass for `model_store.image`."""
         return InputSpec(self.channels, self.height, self.width, self.resize, self.window, self.frames)
 
 
 class Provenance(_Frozen):
-    """How this file came to be: enough to train it again."""
+    """How the model was made: enough to train it again."""
 
     dataset: str
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
@@ -66,9 +66,9 @@ class BinRow(_Frozen):
 
 
 class CalibrationCard(_Frozen):
-    """The calibrator inside the graph and what it achieved on the labeled answers it is to be held to.
+    """The calibrator inside the graph, and its measures on the labeled answers that are its reference.
 
-    With `vector` the graph scales each logit by a weight and a bias before it divides by the temperature.
+    With `vector` the graph applies a weight and a bias to each logit before it divides by the temperature.
     """
 
     method: Literal["temperature", "vector"] = "temperature"
@@ -87,7 +87,7 @@ class CalibrationCard(_Frozen):
         measures: Measures,
         method: Literal["temperature", "vector"] = "temperature",
     ) -> "CalibrationCard":
-        """Describe a calibrator by its reference answers."""
+        """Describe a calibrator by the sums and measures of its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
         return cls(
             method=method,
@@ -99,7 +99,7 @@ class CalibrationCard(_Frozen):
 
     @property
     def sums(self) -> BinSums:
-        """The reference's bins, ready to be measured or merged."""
+        """The sums per bin of the reference."""
         return BinSums.from_rows([row.model_dump() for row in self.bins])
 
 
@@ -113,7 +113,7 @@ class Referral(_Frozen):
 
 
 class ConformalCard(_Frozen):
-    """Prediction sets, as in `calibration.conformal.Conformal`: the classes with probability >= threshold."""
+    """As `calibration.conformal.Conformal`: a set holds the classes whose probability is at least `threshold`."""
 
     alpha: Fraction
     threshold: Fraction
@@ -123,14 +123,14 @@ class ConformalCard(_Frozen):
 
     @classmethod
     def from_sets(cls, sets: Conformal) -> "ConformalCard":
-        """Write the promise down."""
+        """Return the card's form of `sets`."""
         return cls.model_validate(dataclasses.asdict(sets))
 
 
 class InputReference(_Frozen):
-    """Brightness of the validation inputs, as `model_store.brightness` measures each; spreads are between images.
+    """Brightness of `n` validation inputs, as `model_store.brightness` measures it; spreads are between images.
 
-    All in gray levels of the 8-bit input; `n` images were measured.
+    All values are gray levels of the 8-bit input.
     """
 
     mean: float = Field(ge=0, le=255)
@@ -141,14 +141,14 @@ class InputReference(_Frozen):
 
     @classmethod
     def from_brightness(cls, measured: npt.NDArray[np.float64]) -> "InputReference":
-        """Describe images by mean and contrast of each, (N, 2)."""
+        """Summarize mean and contrast of each image, (N, 2)."""
         mean, contrast = measured.mean(axis=0).tolist()
         mean_sd, contrast_sd = measured.std(axis=0).tolist()
         return cls(mean=mean, mean_sd=mean_sd, contrast=contrast, contrast_sd=contrast_sd, n=len(measured))
 
 
 class Card(_Frozen):
-    """card.json. Fields that came later are optional: a card without them stays valid."""
+    """card.json. Fields that were added later are optional, so older cards stay valid."""
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(pattern=NAME_PATTERN)
@@ -166,5 +166,5 @@ class Card(_Frozen):
     @classmethod
     def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) < len(classes):
-            raise ValueError("each class needs a name of its own")
+            raise ValueError("each class needs a distinct name")
         return classes

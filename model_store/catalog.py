@@ -1,4 +1,4 @@
-"""What a store holds, for a person who lists it. Cards are read, files are not hashed: this is a list, not a check."""
+"""A list of what a store holds. It reads the cards and hashes no files: it is a list, not a check."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from model_store.store import Store
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """One version of one model; figures from its card are None, and `problem` says why, where that cannot be read."""
+    """One version of one model. If its card cannot be read, the figures are None and `problem` says why."""
 
     name: str
     version: int
@@ -28,7 +28,7 @@ class CatalogEntry:
 
 
 def catalog(store: Store) -> list[CatalogEntry]:
-    """Return an entry for each version in the store, by name and version."""
+    """Return an entry per version in the store, sorted by name and version."""
     return [_entry(store, name, version) for name in store.models() for version in store.versions(name)]
 
 

@@ -1,14 +1,14 @@
-"""What can be wrong with a bundle, a store, or an image. Each error says what was got and what to do."""
+"""What can be wrong with a bundle, a store or an image. Each error says what was found and what to do."""
 
 from pathlib import Path
 
 
 class ModelStoreError(Exception):
-    """Anything this room refuses."""
+    """Base of all errors of this room."""
 
 
 class ImageError(ModelStoreError):
-    """The bytes of a request cannot become the model's input; a fault of the sender."""
+    """The bytes of a request cannot become the model's input: the sender's fault."""
 
 
 class EmptyImage(ImageError):
@@ -26,14 +26,14 @@ class UnknownImage(ImageError):
 
 
 class BrokenImage(ImageError):
-    """The bytes begin as an image and do not go on as one."""
+    """The bytes begin like an image but cannot be decoded."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the image is damaged or cut short ({reason}): send it again from the original")
 
 
 class ImageTooLarge(ImageError):
-    """The image's header announces more pixels than are decoded."""
+    """The header announces more pixels than the limit."""
 
     def __init__(self, width: int, height: int, max_pixels: int) -> None:
         super().__init__(
@@ -42,14 +42,14 @@ class ImageTooLarge(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """An image of a kind that Candor does not read: a compression, several frames, no pixels."""
+    """A kind of image that Candor does not read: its compression, several frames, or no pixels."""
 
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(f"the image is {found}: send {expected}")
 
 
 class BundleError(ModelStoreError):
-    """A bundle is not what its card says."""
+    """A bundle does not match its card."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(f"bundle {folder.parent.name}/{folder.name} is refused: {reason}")
@@ -58,15 +58,15 @@ class BundleError(ModelStoreError):
 
 
 class CardError(BundleError):
-    """card.json is not JSON, or does not follow the schema of a known format version."""
+    """card.json is not JSON, or does not match the schema of a known format version."""
 
 
 class FileError(BundleError):
-    """A file is missing, altered, or named so that it would leave the bundle's folder."""
+    """A file is missing or altered, or its name leads out of the bundle's folder."""
 
 
 class GraphError(BundleError):
-    """model.onnx is not the graph that the contract describes."""
+    """model.onnx breaks the contract of model_store/graph.py."""
 
 
 class NotInStore(ModelStoreError):
@@ -74,14 +74,14 @@ class NotInStore(ModelStoreError):
 
 
 class CanaryError(ModelStoreError):
-    """No canary can be started, ended or read as things are."""
+    """A canary cannot be started, ended or read."""
 
 
 class InvalidName(ModelStoreError):
-    """A model's name that could not be a folder's name and a part of a URL."""
+    """The name cannot be both a folder's name and a part of a URL."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', beginning with a letter"
+            f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', starting with a letter"
             " or a digit"
         )

@@ -1,7 +1,7 @@
-"""The ONNX graph's side of the contract: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
+"""The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
 
-Division by the initializer `temperature` [1] and the softmax are inside, so every runtime gives the same calibrated
-numbers, and recalibrating is the edit of one float.
+The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every runtime gives the same
+calibrated probabilities, and recalibrating edits one float.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ INPUT, OUTPUT, TEMPERATURE = "image", "probabilities", "temperature"
 
 
 def check_graph(model: bytes, card: Card) -> str | None:
-    """Return what is wrong with the graph, as a clause, or None if it keeps the contract and agrees with the card."""
+    """Return a clause that says what is wrong with the graph, or None if it keeps the contract and matches the card."""
     try:
         proto = onnx.load_model_from_string(model)
     except DecodeError:
@@ -39,12 +39,12 @@ def with_temperature(model: bytes, temperature: float) -> bytes:
     """Return the same graph with another temperature.
 
     Raises:
-        ValueError: the graph has no initializer of that name, or temperature is not positive and finite in float32.
+        ValueError: the graph has no such initializer, or the temperature is not positive and finite in float32.
     """
     with np.errstate(over="ignore"):
         value = np.array([temperature], dtype=np.float32)
     if not (np.isfinite(value[0]) and value[0] > 0):
-        raise ValueError(f"a temperature is positive and finite; got {temperature}")
+        raise ValueError(f"a temperature must be positive and finite; got {temperature}")
     proto = onnx.load_model_from_string(model)
     initializer = _find_temperature(proto.graph)
     if initializer is None:
@@ -71,7 +71,7 @@ def _check_temperature(graph: onnx.GraphProto, expected: float) -> str | None:
 
 
 def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    """Every tensor that nodes carry as an attribute, also those inside the branches and bodies of If, Loop and Scan."""
+    """Give every tensor that is an attribute of a node, also inside the branches and bodies of If, Loop and Scan."""
     for attribute in (attribute for node in nodes for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
@@ -81,7 +81,7 @@ def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
 def _check_tensor(
     kind: str, values: Sequence[onnx.ValueInfoProto], name: str, dtype: int, size: tuple[int, ...]
 ) -> str | None:
-    """Compare one input or output with what is expected; its first dimension must be free for the batch."""
+    """Compare one input or output with what is expected. Its first dimension, the batch, must be free."""
     expected = f"one {kind} '{name}' {TensorProto.DataType.Name(dtype).lower()} [N, {', '.join(map(str, size))}]"
     found = ", ".join(_describe(value) for value in values) or "none"
     tensor = values[0].type.tensor_type if len(values) == 1 else None

@@ -1,4 +1,4 @@
-"""A folder of bundles, `<name>/<version>/`, and for each model the alias `production`: a file with a version number."""
+"""A folder of bundles, `<name>/<version>/`. The alias `production` of a model is a file with a version number."""
 
 import os
 import re
@@ -18,7 +18,7 @@ ALIAS = "production"
 
 @dataclass(frozen=True)
 class Store:
-    """A store of models; the folder need not exist before something is published.
+    """A store of models. The folder is made by the first `publish`.
 
     Attributes:
         root: the folder.
@@ -34,7 +34,7 @@ class Store:
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
-        """Return the published versions of a model, ascending; none for an unknown model."""
+        """Return the published versions of a model in ascending order; an unknown model has none."""
         with suppress(FileNotFoundError, NotADirectoryError):
             return sorted(int(path.name) for path in self.model(name).iterdir() if path.name.isdecimal())
         return []
@@ -44,11 +44,11 @@ class Store:
         return self.model(name) / str(version)
 
     def read(self, name: str, version: int | None = None) -> Bundle:
-        """Return a verified bundle; without a version the one in production.
+        """Return a verified bundle, without a version the one in production.
 
         Raises:
             NotInStore: no such model or version, or none is in production.
-            BundleError: it is there and not sound.
+            BundleError: it does not verify.
         """
         chosen = self.production(name) if version is None else version
         if chosen is None:
@@ -57,7 +57,7 @@ class Store:
         return _verify(self.folder(name, chosen), name, chosen)
 
     def publish(self, name: str, build: Callable[[Path, int], object]) -> int:
-        """Publish the next version of a model, whole or not at all.
+        """Publish the next version of a model atomically.
 
         Args:
             name: the model.
@@ -67,7 +67,7 @@ class Store:
             The version number.
 
         Raises:
-            BundleError: what was built does not verify. Nothing is published then.
+            BundleError: the bundle built does not verify. Nothing is published then.
         """
         model = self.model(name)
         model.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Store:
                 _verify(draft, name, version)
                 if self._settle(draft, self.folder(name, version)):
                     return version
-                _empty(draft)  # another process published this number meanwhile: build the next
+                _empty(draft)  # another process has just published this number: build the next
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -87,7 +87,7 @@ class Store:
         """Point `production` at a version, after verifying it; atomic.
 
         Raises:
-            NotInStore, BundleError: the version is not there or not sound. The alias stays as it was.
+            NotInStore, BundleError: the version does not exist or does not verify. The alias is unchanged then.
         """
         self._require(name, version)
         _verify(self.folder(name, version), name, version)
@@ -100,7 +100,7 @@ class Store:
         return None
 
     def replace_file(self, name: str, file_name: str, text: str) -> None:
-        """Write a small file beside a model's versions, whole or not at all."""
+        """Write a small file beside a model's versions, atomically."""
         descriptor, path = tempfile.mkstemp(prefix=".part-", dir=self.model(name))
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -127,13 +127,13 @@ class Store:
 
     @staticmethod
     def _settle(draft: Path, final: Path) -> bool:
-        """Move a finished draft to its place in one step; False if the place is taken."""
+        """Rename a finished draft to its final folder; return False if that exists."""
         draft.chmod(0o755)
         for path in draft.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         try:
-            draft.rename(final)  # refuses a folder that holds files
+            draft.rename(final)  # fails if the folder exists and is not empty
         except OSError:
             if final.exists():
                 return False
@@ -144,7 +144,7 @@ class Store:
 def _verify(folder: Path, name: str, version: int) -> Bundle:
     bundle = read_bundle(folder)
     if (bundle.card.name, bundle.card.version) != (name, version):
-        raise CardError(folder, f"its card is that of {bundle.card.name}/{bundle.card.version}")
+        raise CardError(folder, f"its card belongs to {bundle.card.name}/{bundle.card.version}")
     return bundle
 
 

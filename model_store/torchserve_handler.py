@@ -1,9 +1,8 @@
-"""TorchServe's way into a bundle: the same graph, preprocessing and answer as Candor's own server, without
-ledger and monitor.
+"""The TorchServe handler: the same graph, preprocessing and answer as Candor's server, without ledger and monitor.
 
-Travels inside the archive, beside `model.onnx`, `card.json` and the `model_store` files that it imports, so it may need
-NumPy, Pillow and onnxruntime (and pydicom, if it is to read DICOM) and nothing else; not even TorchServe, which only
-calls it. A bad image gets its own 4xx and harms no batch-mate.
+The archive contains it beside `model.onnx`, `card.json` and the `model_store` files that it imports. So it needs NumPy,
+Pillow and onnxruntime (and pydicom to read DICOM) and nothing else, not even TorchServe, which only calls it. A bad
+image gets its own 4xx and does not affect the other images of its batch.
 """
 
 import json
@@ -31,10 +30,10 @@ PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class CandorHandler:
-    """The only class here, by which TorchServe finds it; calls `initialize` once and `handle` per batch."""
+    """TorchServe finds it because it is the only class here. It calls `initialize` once and `handle` per batch."""
 
     def initialize(self, context: Any) -> None:
-        """Load graph and card from the folder into which the archive was unpacked."""
+        """Load the graph and the card from the unpacked archive."""
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._spec = InputSpec(**self._card["input"])
@@ -43,7 +42,7 @@ class CandorHandler:
         self._session = ort.InferenceSession((folder / "model.onnx").read_bytes(), providers=providers)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[dict[str, Any]]:
-        """One answer, or one error with its status set in `context`, per request of the batch, in order."""
+        """Return one answer, or one error whose status is set in `context`, per request of the batch, in order."""
         answers: list[dict[str, Any]] = [{} for _ in requests]
         images: dict[int, npt.NDArray[np.uint8]] = {}
         for index, request in enumerate(requests):
@@ -76,7 +75,7 @@ class CandorHandler:
 
 
 def _body(request: Mapping[str, Any]) -> bytes:
-    """The encoded image of one request; TorchServe has parsed JSON and text already, and those are no images."""
+    """Return the encoded image of a request. TorchServe has parsed JSON and text already, which are not images."""
     body = request.get("body") or request.get("data") or b""
     if not isinstance(body, bytes | bytearray):
         raise UnknownImage(KNOWN)

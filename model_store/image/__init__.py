@@ -1,7 +1,7 @@
-"""How an image becomes the model's input, in training, serving and TorchServe: one decoder.
+"""One decoder turns an image into the model's input, in training, serving and TorchServe.
 
-These files are copied into TorchServe archives, so they may import NumPy, Pillow, each other and `model_store.errors`,
-and pydicom once DICOM comes; no more.
+These files are copied into TorchServe archives. So they import only NumPy, Pillow, each other and `model_store.errors`,
+and pydicom when the first DICOM file arrives.
 """
 
 from model_store.image.decoder import FORMATS, KNOWN, MAX_PIXELS, InputSpec, decode, open_image, prepare

@@ -1,7 +1,7 @@
-"""How an image becomes the model's input: decode, color, resize. Training and serving both call this and nothing else.
+"""How an image becomes the model's input: decode, convert the color, resize. Training and serving use nothing else.
 
-The result is uint8; casting and normalization are in the ONNX graph. The size is read from the header and checked
-before a pixel is decoded.
+The result is uint8; casting and normalization are in the ONNX graph. The size in the header is checked before any pixel
+is decoded.
 """
 
 import io
@@ -18,20 +18,20 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
 from model_store.image.dicom import is_dicom, open_dicom
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # those that Pillow reads; DICOM comes beside them
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # read by Pillow; DICOM is read by dicom.py
 KNOWN = (*FORMATS, "DICOM")
 MAX_PIXELS = 50_000_000
 TILE_WIDTH, TILE_LENGTH, PHOTOMETRIC = 322, 323, 262  # TIFF tags
 WHITE_IS_ZERO = 0
-# Where Image.getexif finds an orientation; in TIFF it is a tag.
+# Metadata in which Image.getexif finds an orientation; in TIFF it is a tag.
 ORIENTED = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
 
 Pixels = npt.NDArray[np.uint8]
 
-# Pillow's own bomb guard stands in the way of ours, which knows the configured limit and is checked first.
+# Our own check runs first and knows the configured limit, so Pillow's guard against bombs is off.
 Image.MAX_IMAGE_PIXELS = None
-# Both libraries warn and log of oddities in metadata, as much as a sender likes; the pixels decide. Once for the
-# process and not around each call: the filters are global, and images are decoded in several threads at a time.
+# Both libraries warn about and log odd metadata, as much as a sender likes; only the pixels matter. The filters are set
+# once and not around each call because they are global, and several threads decode images at a time.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
 
@@ -44,9 +44,9 @@ class InputSpec:
         channels: 1 (gray) or 3 (RGB).
         height, width: in pixels.
         resize: "stretch" scales both sides to fit; "crop" scales the shorter side and keeps the center of the longer.
-        window: center and width by which gray DICOM is shown, in the units after its rescale (Hounsfield for CT);
-            None: the file's own. Other formats are not touched by it.
-        frames: of a DICOM file with several frames, "one" refuses it and "first" takes the first.
+        window: center and width of the window for gray DICOM, in the units after its rescale (Hounsfield for CT); None
+            takes the file's own. It does not affect other formats.
+        frames: "one" refuses a DICOM file with several frames, "first" takes its first frame.
     """
 
     channels: Literal[1, 3]
@@ -61,10 +61,10 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
     """Decode one encoded image into the model's input.
 
     Args:
-        data: the bytes of a JPEG, PNG, TIFF, BMP, WebP or DICOM file; of several frames the first is taken, but for
-            DICOM, where `spec.frames` says so.
+        data: the bytes of a JPEG, PNG, TIFF, BMP, WebP or DICOM file. Of several frames the first is taken; for DICOM
+            `spec.frames` decides.
         spec: what the model expects.
-        max_pixels: the largest width times height that is decoded.
+        max_pixels: the limit of width times height.
 
     Returns:
         (C, H, W) uint8.
@@ -75,7 +75,7 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
     image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames)
     try:
         return prepare(image, spec)
-    except (ValueError, MemoryError) as error:  # a color space that Pillow reads and cannot convert: CIELAB
+    except (ValueError, MemoryError) as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
         raise BrokenImage(str(error)) from error
 
 
@@ -86,7 +86,7 @@ def open_image(
     window: tuple[float, float] | None = None,
     frames: Literal["one", "first"] = "one",
 ) -> Image.Image:
-    """Decode one encoded image, at its own size, upright as its EXIF orientation says; errors as `decode`."""
+    """Decode one encoded image at its own size, rotated as its EXIF orientation says. Raises the errors of `decode`."""
     if not data:
         raise EmptyImage
     if is_dicom(data):
@@ -101,7 +101,7 @@ def open_image(
         return _upright(_dark_is_low(image))
     except UnidentifiedImageError as error:
         raise UnknownImage(KNOWN) from error
-    # Pillow's decoders signal damaged data with whatever their parsers happen to raise.
+    # Pillow's decoders raise whatever their parsers happen to raise for damaged data.
     except (
         OSError,
         ValueError,
@@ -119,20 +119,20 @@ def open_image(
 
 
 def _check_tiles(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
-    """Refuse tiles beyond the limit: each is decoded whole, however small the image that is cut from it."""
+    """Refuse tiles above the limit: each tile is decoded whole, even if the image is much smaller."""
     width, height = (int(image.tag_v2.get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH))
     if width * height > max_pixels:
         raise ImageTooLarge(width, height, max_pixels)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a loaded image as its metadata say; Pillow's own way also copies and parses where there are none."""
-    told = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(image.info)
-    return ImageOps.exif_transpose(image) if told else image
+    """Rotate a loaded image as its metadata say. Without metadata, skip Pillow's function, which copies the image."""
+    oriented = isinstance(image, TiffImagePlugin.TiffImageFile) or not ORIENTED.isdisjoint(image.info)
+    return ImageOps.exif_transpose(image) if oriented else image
 
 
 def _dark_is_low(image: Image.Image) -> Image.Image:
-    """Invert 16-bit TIFF that stores white as 0, as Pillow itself does for 8 bits and not for 16."""
+    """Invert 16-bit TIFF that stores white as 0. Pillow itself does so only for 8 bits."""
     tags = getattr(image, "tag_v2", {})
     if not image.mode.startswith("I;16") or tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
         return image
@@ -140,7 +140,7 @@ def _dark_is_low(image: Image.Image) -> Image.Image:
 
 
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Bring a decoded image to the model's colors and size: (C, H, W) uint8, by bilinear filtering.
+    """Convert a decoded image to the model's colors and size, (C, H, W) uint8, with bilinear filtering.
 
     >>> prepare(Image.new("L", (56, 56), 128), InputSpec(1, 28, 28)).shape
     (1, 28, 28)
@@ -155,7 +155,7 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
 
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to "L" or "RGB": transparency over black, 16 bits by their upper byte (Pillow alone would clip them)."""
+    """Convert to "L" or "RGB": transparency over black, 16 bits to their upper byte (Pillow would clip them)."""
     if image.mode == mode and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
@@ -168,7 +168,7 @@ def _recolor(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
-    """Return the largest centered box (left, top, right, bottom) of the aspect ratio that the model expects."""
+    """Return the largest centered box (left, top, right, bottom) with the aspect ratio that the model expects."""
     scale = min(image.width / spec.width, image.height / spec.height)
     width, height = scale * spec.width, scale * spec.height
     left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)  # rounding may leave -1e-15

@@ -1,9 +1,9 @@
-"""A DICOM file to an 8-bit image: gray by rescale and window, inverted where white is low; colour as RGB.
+"""A DICOM file becomes an 8-bit image: gray by rescale and window, inverted for MONOCHROME1; color as RGB.
 
-Everything that costs memory or time is bounded before a pixel is decoded: rows and columns by the caller's limit, the
+Everything that costs memory or time is bounded before any pixel is decoded: rows and columns by the caller's limit, the
 sizes inside compressed frames by the header. A deflated file, which may unpack to any size, is refused. pydicom is
-imported with the first DICOM file, not before, so that a server without DICOM starts as fast as ever. Where it is not
-installed, DICOM is refused by name.
+imported with the first DICOM file, so that servers without DICOM start faster. Without pydicom, DICOM is refused with
+a message that says so.
 
 Source: DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation).
 """
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
-from model_store.image.gray import Gray, Window, shown
+from model_store.image.gray import Gray, Window, as_gray
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -32,7 +32,7 @@ READ: Final = "uncompressed, RLE, 8-bit JPEG or JPEG 2000"
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file does: 128 bytes of anything, then "DICM"."""
+    """Return whether the bytes begin like a DICOM file: any 128 bytes, then "DICM"."""
     return data[128:132] == b"DICM"
 
 
@@ -41,13 +41,13 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
 
     Args:
         data: a whole file.
-        max_pixels: the largest rows times columns that is decoded.
+        max_pixels: the limit of rows times columns.
         window: center and width in the units after the rescale (Hounsfield for CT). None takes the file's own: its VOI
-            lookup table, else the first of its windows, else from the smallest to the largest value, padding aside.
+            lookup table, else its first window, else the range from the smallest to the largest value without padding.
         frames: "one" refuses a file with several frames, "first" takes the first.
 
     Raises:
-        UnsupportedImage: a compression, or a kind of object, that is not read.
+        UnsupportedImage: the compression or the kind of object is not read.
         ImageTooLarge, BrokenImage: as their names say.
     """
     try:
@@ -55,7 +55,9 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
         import pydicom.config
     except ImportError as error:
         raise UnsupportedImage("DICOM, and pydicom is not installed here", "a JPEG or PNG") from error
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # oddities in metadata; the pixels decide
+    pydicom.config.settings.reading_validation_mode = (
+        pydicom.config.IGNORE
+    )  # odd metadata are fine: only the pixels matter
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         _refuse_deflated(data)
@@ -64,13 +66,13 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
         return Image.fromarray(_render(dataset, window))
     except ImageError:
         raise
-    # A stranger's bytes in a parser of many parts, some of whose errors derive from Exception alone.
+    # Untrusted bytes in a parser of many parts, some of whose errors derive from Exception alone.
     except Exception as error:
         raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
 
 
 def _refuse_deflated(data: bytes) -> None:
-    """Read the file meta group alone; what follows would be unpacked to any size in the reading."""
+    """Read only the file meta group: reading on would unpack a deflated file to any size."""
     from pydicom.filereader import read_dataset, read_preamble
 
     stream = io.BytesIO(data)
@@ -87,7 +89,7 @@ def _check_syntax(syntax: str) -> None:
 
 
 def _check(dataset: "Dataset", *, max_pixels: int, frames: Frames) -> None:
-    """Refuse by the header what is no image, too large, or has too many frames."""
+    """Check the header: refuse what is not an image, is too large, or has too many frames."""
     if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
         kind = getattr(dataset.get("SOPClassUID"), "name", "unknown kind")
         raise UnsupportedImage(f"a DICOM object without integer pixels ({str(kind)[:80]})", "an image")
@@ -102,7 +104,7 @@ def _check(dataset: "Dataset", *, max_pixels: int, frames: Frames) -> None:
 
 
 def _render(dataset: "Dataset", window: Window | None) -> Gray:
-    """The pixels as uint8, (H, W) or (H, W, 3)."""
+    """Return the pixels as uint8, (H, W) or (H, W, 3)."""
     from pydicom.pixels.processing import apply_color_lut
 
     pixels = _pixels(dataset)
@@ -114,7 +116,7 @@ def _render(dataset: "Dataset", window: Window | None) -> Gray:
         return _upper_byte(pixels, int(dataset.BitsStored))
     if not photometric.startswith("MONOCHROME"):
         raise UnsupportedImage(f"DICOM with photometric interpretation {photometric[:40]!r}", "MONOCHROME or RGB")
-    gray = shown(pixels, dataset, window)
+    gray = as_gray(pixels, dataset, window)
     return 255 - gray if photometric == "MONOCHROME1" else gray
 
 
@@ -123,7 +125,7 @@ def _upper_byte(pixels: npt.NDArray[Any], bits: int) -> Gray:
 
 
 def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
-    """The first frame as stored: integers (H, W), or RGB (H, W, 3); pydicom removes the bits that are not used."""
+    """Return the first frame as stored: integers (H, W) or RGB (H, W, 3). pydicom removes unused bits."""
     from pydicom.pixels.utils import pixel_array
 
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
@@ -146,7 +148,7 @@ def _frame(dataset: "Dataset") -> bytes:
 
 
 def _check_frame(dataset: "Dataset", *, extended: bool) -> None:
-    """Hold the compressed image's own header to the file's, before either is believed."""
+    """Check that the header of the compressed image agrees with the file's."""
     if extended and int(dataset.BitsStored) > 8:
         raise UnsupportedImage(f"DICOM with a JPEG of {dataset.BitsStored} bits", READ)
     with Image.open(io.BytesIO(_frame(dataset)), formats=("JPEG", "JPEG2000")) as image:
@@ -155,10 +157,10 @@ def _check_frame(dataset: "Dataset", *, extended: bool) -> None:
 
 
 def _unpacked(dataset: "Dataset") -> npt.NDArray[Any]:
-    """Decode RLE (PS3.5 annex G): byte planes, most significant first, each packed by itself.
+    """Decode RLE (PS3.5 annex G): byte planes, most significant first, each packed separately.
 
-    By Pillow's PackBits, which is fast and never unpacks more than the plane that is expected; pydicom's own decoder
-    is Python, byte by byte, and believes what it reads.
+    Pillow's PackBits is fast and never unpacks more than the expected plane. pydicom's own decoder is Python, works
+    byte by byte, and trusts what it reads.
     """
     rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1)
     width = int(dataset.BitsAllocated) // 8

@@ -1,4 +1,4 @@
-"""The gray values of a DICOM image: stored integers, by rescale and window, to 0..255.
+"""The gray values of a DICOM image: rescale and window map the stored integers to 0..255.
 
 Source of the formulas: DICOM PS3.3 C.11.1 (rescale), C.11.2.1.2 (window).
 """
@@ -16,11 +16,11 @@ Gray = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 
 
-def shown(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
-    """What a viewer shows of stored integers (H, W): uint8, 0 the least.
+def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
+    """Return what a viewer shows of stored integers (H, W): (H, W) uint8, the lowest value as 0.
 
-    `window` (center, width) comes before the file's own. Up to 16 bits, the curve is computed once for each value and
-    looked up for each pixel. Raises whatever pydicom raises for a data set without sense.
+    `window` (center, width) overrides the file's own. Up to 16 bits, the curve is computed once per value and looked up
+    per pixel. Raises whatever pydicom raises for an inconsistent data set.
     """
     low, high = int(pixels.min()), int(pixels.max())
     padding = _number(dataset, "PixelPaddingValue")
@@ -33,7 +33,7 @@ def shown(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -
 
 
 def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
-    """Gray of each stored value; `ends` are the stored values that become black and white where no window is known."""
+    """Return the gray of each stored value. Without a window, `ends` are the values that become black and white."""
     values = _rescaled(stored, dataset)
     if window is not None:
         return _windowed(values, *window, "LINEAR")
@@ -79,12 +79,12 @@ def _looked_up(values: Values, dataset: "Dataset") -> Gray:
 
 
 def _bytes(shares: Values) -> Gray:
-    """0..1 to 0..255, clipped and rounded."""
+    """Map 0..1 to 0..255, clipped and rounded."""
     return np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
 
 
 def _number(dataset: "Dataset", keyword: str) -> float | None:
-    """The first value of an element, None if it is absent or empty."""
+    """Return the first value of an element, None if it is absent or empty."""
     value = dataset.get(keyword)
     if value is None or value == "":
         return None

@@ -150,9 +150,9 @@ def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: S
 
 def test_a_folder_with_the_card_of_another_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:
     make_bundle(tiny_store.folder("tiny", 2), 3)
-    with pytest.raises(CardError, match="that of tiny/3"):
+    with pytest.raises(CardError, match="its card belongs to tiny/3"):
         tiny_store.read("tiny", 2)
-    with pytest.raises(CardError, match="that of tiny/3"):
+    with pytest.raises(CardError, match="its card belongs to tiny/3"):
         tiny_store.promote("tiny", 2)
 
 
