@@ -1,0 +1,45 @@
+"""Parts of the demo that need neither training nor a server; tests/e2e runs all of it."""
+
+from pathlib import Path
+
+import pytest
+
+from candor.demo.recalibration import _outcome
+from candor.demo.run import OWN_ENTRIES, _clear
+from candor.demo.traffic import SentImages
+
+
+def test_only_what_an_earlier_demo_wrote_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "models" / "digits").mkdir(parents=True)
+    (tmp_path / "ledger.db").touch()
+    (tmp_path / "thesis.tex").touch()
+    _clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert not {path.name for path in tmp_path.iterdir()} & set(OWN_ENTRIES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ((0.12, 0.09, 0.16), (0.05, 0.01, 0.08), "ECE fell: 0.120 -> 0.050 (floor 0.030); the intervals do not over"),
+        ((0.12, 0.05, 0.16), (0.07, 0.00, 0.11), "ECE fell: 0.120 -> 0.070 (floor 0.030); the intervals overlap."),
+        ((0.05, 0.00, 0.11), (0.07, 0.00, 0.11), "ECE did not fall: 0.050 -> 0.070"),
+    ],
+)
+def test_the_outcome_follows_from_the_figures(
+    before: tuple[float, float, float], after: tuple[float, float, float], said: str
+) -> None:
+    names = ("ece", "ece_lower", "ece_upper")
+    reports = {
+        name: {"measures": dict(zip(names, figures, strict=True)) | {"noise_floor": 0.03}}
+        for name, figures in (("before", before), ("after", after))
+    }
+    assert _outcome(reports).startswith(said)
+
+
+def test_answers_are_halved_in_the_order_in_which_they_were_sent() -> None:
+    answers = [{"prediction_id": name, "label": "a", "confidence": 0.9} for name in "xyz"]
+    first, second = SentImages([4, 2, 7], answers, ["a", "b", "a"]).halves()
+    assert (first.prediction_ids, second.prediction_ids) == (["x"], ["y", "z"])
+    assert second.indices == [2, 7]
+    assert second.sums().total == 2
