@@ -11,15 +11,15 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, TypeAlias, get_args
 
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from monitoring.api.endpoint import Scope
 from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
 from serving.settings import Settings
 
-Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
 Refuse: TypeAlias = Callable[[Connection, Receive, Send, ServingError], Awaitable[None]]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 OPEN: Final = frozenset({"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})

@@ -47,7 +47,7 @@ PROVIDERS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Classification:
     """The answer for one image.
 
     `refer` says whether a person should look at the image; `prediction_set` lists the classes that it may belong to.
@@ -124,12 +124,12 @@ class Predictor:
         shape = self.card.input
         return np.zeros((images, shape.channels, shape.height, shape.width), dtype=np.uint8)
 
-    def classify(self, data: bytes) -> Prediction:
+    def classify(self, data: bytes) -> Classification:
         """The answer for one encoded image. Raises model_store's ImageError."""
         row = self.predict(decode(data, self.card.input.spec)[np.newaxis])[0]
         best = int(row.argmax())
         referral, sets = self.card.referral, self.card.conformal
-        return Prediction(
+        return Classification(
             label=self.card.classes[best],
             confidence=float(row[best]),
             probabilities={name: float(p) for name, p in zip(self.card.classes, row, strict=True)},
