@@ -1,4 +1,4 @@
-"""The ledger: every answer before it leaves, every label, and the sums and detector states that follow from them."""
+"""The ledger: every answer before it is sent, every label, and the sums and detector states derived from them."""
 
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.predictions import PredictionRow

@@ -1,4 +1,4 @@
-"""The ledger's calibrations: which model, version and card an answer was given by."""
+"""The calibrations in the ledger: the model, version and card that gave an answer."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """One bundle as the ledger remembers it. `card` is the card's JSON, kept whole."""
+    """One bundle as the ledger knows it. `card` is the whole JSON of its card."""
 
     calibration_id: int
     model: str
@@ -37,7 +37,7 @@ class CalibrationRow:
 
     @property
     def is_logged(self) -> bool:
-        """Whether Candor does not serve it: its answers are sent to the log."""
+        """Whether the model is served elsewhere and its answers are sent to the log."""
         return self.card.get("origin") == LOGGED
 
     @cached_property
@@ -47,22 +47,22 @@ class CalibrationRow:
 
 
 def card_sha256(card: Card) -> str:
-    """The hash under which a card is known to the ledger."""
+    """Return the hash that identifies a card in the ledger."""
     return sha256_of(_plain(card))
 
 
 def sha256_of(card: str) -> str:
-    """The hash of a card's JSON."""
+    """Return the hash of a card's JSON."""
     return hashlib.sha256(card.encode()).hexdigest()
 
 
 def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationRow:
-    """The row of this card, made on first sight; either way the model's most recently served one from now on."""
+    """Return the row of a card, inserted if it is new. It becomes the model's most recently registered one."""
     return enter(connection, card.name, card.version, _plain(card), now_ns=now_ns)
 
 
 def enter(connection: Connection, model: str, version: int, card: str, *, now_ns: int) -> CalibrationRow:
-    """The row of a card's JSON, as `register` makes it."""
+    """Return the row of a card's JSON, as `register` does."""
     new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card}
     entered = dialect_of(connection).insert(calibration).values(new | {"registered_at_ns": now_ns})
     entered = entered.on_conflict_do_update(
@@ -74,7 +74,7 @@ def enter(connection: Connection, model: str, version: int, card: str, *, now_ns
 
 
 def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) -> None:
-    """Keep in the history that this calibration is now its model's production, unless it is the last so noted."""
+    """Record that this calibration is now in production, unless the model's last promotion says so already."""
     lock(connection, Lock.PROMOTIONS)
     (row,) = load(connection, [calibration_id])
     of_this_model = select(calibration.c.calibration_id).where(calibration.c.model == row.model)
@@ -90,7 +90,7 @@ def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) 
 
 
 def promoted_version(connection: Connection, model: str) -> int | None:
-    """The version that a server last noted as the model's production, if one did."""
+    """Return the version that a server last recorded as the model's production, or None."""
     wanted = select(calibration.c.version).join(
         monitor_event, monitor_event.c.calibration_id == calibration.c.calibration_id
     )
@@ -99,27 +99,27 @@ def promoted_version(connection: Connection, model: str) -> int | None:
 
 
 def load(connection: Connection, calibration_ids: Sequence[int]) -> list[CalibrationRow]:
-    """The rows of these ids, in the order of the ids in the table."""
+    """Return the rows of these ids, in the order of their ids."""
     wanted = select(calibration).where(calibration.c.calibration_id.in_(calibration_ids))
     return [_row(row) for row in connection.execute(wanted.order_by(calibration.c.calibration_id))]
 
 
 def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
-    """Every calibration of a model, the most recently registered first; empty when the model is unknown."""
+    """Return every calibration of a model, the most recently registered first; none for an unknown model."""
     newest_first = (calibration.c.registered_at_ns.desc(), calibration.c.calibration_id.desc())
     wanted = select(calibration).where(calibration.c.model == model).order_by(*newest_first)
     return [_row(row) for row in connection.execute(wanted)]
 
 
 def of_card(connection: Connection, model: str, version: int, card_sha256: str) -> CalibrationRow | None:
-    """The calibration of this card, None where this ledger has never seen it."""
+    """Return the calibration of this card, None if the ledger does not know it."""
     wanted = select(calibration).filter_by(model=model, version=version, card_sha256=card_sha256)
     row = connection.execute(wanted).one_or_none()
     return None if row is None else _row(row)
 
 
 def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
-    """A model's calibration of this version, else its most recently registered one. Raises ModelUnknown."""
+    """Return a model's calibration of this version, by default the most recently registered. Raises ModelUnknown."""
     for row in of_model(connection, model):
         if version is None or row.version == version:
             return row
@@ -127,12 +127,12 @@ def choose(connection: Connection, model: str, version: int | None = None) -> Ca
 
 
 def models(connection: Connection) -> list[str]:
-    """The names of all models the ledger knows, sorted."""
+    """Return the names of all models in the ledger, sorted."""
     return list(connection.scalars(select(calibration.c.model).distinct().order_by(calibration.c.model)))
 
 
 def _plain(card: Card) -> str:
-    """As JSON; a card that has no reference for its inputs keeps the hash that it had before there were any."""
+    """Return the card as JSON. A card without `input_reference` keeps the hash from before that field existed."""
     without = {"input_reference"} if card.input_reference is None else None
     return json.dumps(card.model_dump(mode="json", exclude=without), sort_keys=True)
 

@@ -1,4 +1,4 @@
-"""The ledger's database: opening it, making or upgrading its tables, and transactions that read or write."""
+"""The ledger's database: opening it, creating or upgrading its tables, and transactions."""
 
 import logging
 import secrets
@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 class Ledger:
     """The predictions, labels and detector states of every model, in one database.
 
-    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is made if it is not there, its folder is
-    not) or `postgresql+psycopg://user@host/database`. `clock` gives nanoseconds since 1970. Safe to share between
-    threads; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
-    LedgerError when the database cannot be opened or was written by a newer release.
+    `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not exist, its folder is
+    not) or `postgresql+psycopg://user@host/database`. `clock` returns nanoseconds since 1970. Threads may share a
+    ledger; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
+    LedgerError if the database cannot be opened or was written by a newer release.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], int] = time.time_ns, busy_timeout_s: float = 5.0) -> None:
@@ -34,8 +34,8 @@ class Ledger:
         self.dialect, self.url = read_url(url)
         self._engine = self.dialect.open_engine(self.url, busy_timeout_s=busy_timeout_s)
         self._readers, self._writers = self.dialect.readers(self._engine), self.dialect.writers(self._engine)
-        self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums, for this process
-        self.upgraded_from: int | None = None  # the schema it had, if opening it changed that
+        self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums that this process writes
+        self.upgraded_from: int | None = None  # its schema before, if opening upgraded it
         try:
             self._prepare()
         except DatabaseError as error:
@@ -47,7 +47,7 @@ class Ledger:
 
     @property
     def name(self) -> str:
-        """What to call it in a sentence: the file, or the URL without its password."""
+        """Its name in messages: the file, or the URL without the password."""
         return self.dialect.title(self.url)
 
     @property
@@ -57,18 +57,18 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent snapshot; never waits for a writer."""
+        """Read one consistent snapshot; never waits for a writer."""
         with self._readers.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction, durable when the block ends, undone when it raises."""
+        """Run one transaction, durable when the block ends, rolled back if it raises."""
         with self._writers.begin() as connection:
             yield connection
 
     def writer(self) -> Writer:
-        """For a thread that writes all the time: transactions on one connection; close it before the ledger."""
+        """Return a writer that keeps one connection, for a thread that writes all the time; close it first."""
         return Writer(self._writers)
 
     def claim(self, namespace: int) -> Claim:
@@ -88,7 +88,7 @@ class Ledger:
         self.close()
 
     def _prepare(self) -> None:
-        """Make the tables, or bring those of an older release up to date; all of it or nothing."""
+        """Create the tables, or upgrade those of an older release, in one transaction."""
         with self.write() as connection:
             lock(connection, Lock.SCHEMA)
             if not inspect(connection).has_table(ledger_schema.name):
@@ -106,12 +106,12 @@ class Ledger:
                 self.upgraded_from = found
 
     def _upgrade(self, connection: Connection, found: int) -> None:
-        from monitoring.ledger import migrations  # Alembic is only loaded when there is something to do
+        from monitoring.ledger import migrations  # loads Alembic, which is rarely needed
 
         where = {"ledger": self.name, "found": found, "becomes": SCHEMA_VERSION}
         _log.warning(
-            "the ledger %(ledger)s is upgraded from schema %(found)s to %(becomes)s in one transaction; an older "
-            "release cannot open it afterwards, only a copy made before",
+            "upgrading the ledger %(ledger)s from schema %(found)s to %(becomes)s in one transaction; older releases "
+            "cannot open it afterwards, only a copy made before",
             where,
         )
         migrations.upgrade(connection, found)

@@ -1,4 +1,4 @@
-"""The day sums one by one, for a chart: how calibration went, by the day the answers were served."""
+"""The day sums as a series, for a chart of calibration by the day on which answers were served."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from monitoring.ledger.sums import DAY_NS
 
 @dataclass(frozen=True)
 class Days:
-    """One day, or several in a row (UTC days since 1970, both included): answers served, and the sums of labels."""
+    """One day or consecutive days (UTC days since 1970, both included): answers served, and sums over labeled ones."""
 
     first: int
     last: int
@@ -25,14 +25,14 @@ class Days:
     labeled: BinSums
 
     def __str__(self) -> str:
-        """As people write it."""
+        """The date, or both dates."""
         return (
             f"{day_date(self.first)}" if self.first == self.last else f"{day_date(self.first)} to {day_date(self.last)}"
         )
 
 
 def day_date(day: int) -> date:
-    """The date of a day number.
+    """Return the date of a day number.
 
     >>> day_date(20_000).isoformat()
     '2024-10-04'
@@ -41,7 +41,7 @@ def day_date(day: int) -> date:
 
 
 def read_days(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> list[Days]:
-    """The days on which a calibration answered, oldest first."""
+    """Return the days on which a calibration answered, oldest first."""
     added = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
     columns = bin_day.c
     wanted = select(columns.day, columns.bin, *added).where(
@@ -56,7 +56,7 @@ def read_days(connection: Connection, calibration_id: int, *, since_day: int | N
 
 
 def gather(days: Sequence[Days], *, most: int) -> list[Days]:
-    """Days together, equally many in each, so that there are no more than `most`; those without answers stay out."""
+    """Merge days into at most `most` groups of equal length; groups without answers are left out."""
     if not days:
         return []
     first, step = days[0].first, -(-(days[-1].last - days[0].first + 1) // most)

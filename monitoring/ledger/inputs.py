@@ -1,7 +1,7 @@
-"""Brightness of the inputs, added up by calibration and UTC day: what a sign before labels is read from.
+"""Brightness of the inputs, summed by calibration and UTC day: the source of an early warning without labels.
 
-Sums are whole numbers of units of 2^-16 gray levels, exact whatever the order. No image's own figures are kept, so an
-erasure cannot take them out of a day's sums: it deletes the day's sums.
+Sums are integers in units of 2^-16 gray levels, exact in any order. The figures of single images are not kept, so an
+erasure cannot subtract them: it deletes the sums of the day.
 """
 
 import math
@@ -23,7 +23,7 @@ _SUMS = tuple(column for column in input_day.columns if not column.primary_key)
 
 
 class InputSums(NamedTuple):
-    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared), sums in the table's units."""
+    """What a batch adds to a day: (n, mean, mean_squared, contrast, contrast_squared) in the table's units."""
 
     calibration_id: int
     day: int
@@ -32,7 +32,7 @@ class InputSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Brightness of `n` inputs, in gray levels: averages over images, and standard deviations between them."""
+    """Brightness of `n` inputs in gray levels: means over images, and standard deviations between images."""
 
     n: int
     mean: float
@@ -42,7 +42,7 @@ class Inputs:
 
 
 def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64]) -> InputSums:
-    """Add up mean and contrast of a batch of images, (N, 2) as `model_store.brightness` gives them."""
+    """Sum mean and contrast of a batch of images, (N, 2) as `model_store.brightness` returns them."""
     values = np.rint(measured / _UNIT) * _UNIT
     sums, squares = (np.rint(each / _UNIT).sum(axis=0).tolist() for each in (values, values * values))
     (mean, contrast), (mean_squared, contrast_squared) = sums, squares
@@ -51,7 +51,7 @@ def input_sums(calibration_id: int, day: int, measured: npt.NDArray[np.float64])
 
 
 def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: int = 0) -> None:
-    """Add batches to their days, in the order of the table's key."""
+    """Add batches to their days, in the order of the table's key, so that writers cannot deadlock."""
     totals: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * len(_SUMS))
     for batch in batches:
         total = totals[batch.calibration_id, batch.day]
@@ -61,7 +61,7 @@ def add_inputs(connection: Connection, batches: Iterable[InputSums], *, shard: i
 
 
 def read_inputs(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> Inputs:
-    """Brightness of a calibration's inputs, from that day on; NaN where there were none."""
+    """Return the brightness of a calibration's inputs since that day; NaN without inputs."""
     sums = (cast(func.coalesce(func.sum(column), 0), BigInteger) for column in _SUMS)
     wanted = select(*sums).where(input_day.c.calibration_id == calibration_id, input_day.c.day >= (since_day or 0))
     n, *added = connection.execute(wanted).one()

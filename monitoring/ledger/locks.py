@@ -1,7 +1,7 @@
-"""What writers of one PostgreSQL ledger must not do at once; on SQLite, where one writes at a time, nothing happens.
+"""Locks between the writers of one ledger. With one writer at a time (SQLite) they do nothing.
 
-Locks are advisory and end with the transaction. Whoever takes several takes them in the order of `Lock`, calibrations
-in the order of their ids, and changes day sums last, in the order of their key: so nobody waits in a circle.
+Locks are advisory and end with the transaction. To rule out deadlocks, a transaction takes them in the order of `Lock`,
+calibrations in the order of their ids, and changes day sums last, in the order of their key.
 """
 
 from collections.abc import Iterable
@@ -11,37 +11,37 @@ from sqlalchemy import Connection, Table
 
 from monitoring.ledger.dialects import dialect_of
 
-NAMESPACE = 0x43_41_4E_00  # "CAN", so as not to meet the locks of other programs in the same database
+NAMESPACE = 0x43_41_4E_00  # "CAN", to differ from the locks of other programs in the same database
 
 
 class Lock(IntEnum):
     """In the order in which they may be taken."""
 
-    SCHEMA = 0  # making and upgrading the tables
-    REQUESTS = 1  # shared: answers with request ids arrive; alone: labels look for such answers, or answers are logged
-    CALIBRATION = 2  # one a calibration: its labels, and the detector that follows from them
+    SCHEMA = 0  # creating and upgrading the tables
+    REQUESTS = 1  # shared: writing answers with request ids; exclusive: looking for such answers, or logging answers
+    CALIBRATION = 2  # one per calibration: its labels and its detector
     PROMOTIONS = 3
     TAGS = 4  # admitting tag values
-    LEADER = 5  # held by a session, never with others: see maintenance/leader.py
+    LEADER = 5  # held by a session, never together with others: see maintenance/leader.py
 
 
 def lock(connection: Connection, which: Lock, key: int = 0) -> None:
-    """Wait until nobody else holds this lock, and hold it."""
+    """Wait for this lock and hold it alone."""
     dialect_of(connection).lock(connection, NAMESPACE + which, key)
 
 
 def share(connection: Connection, which: Lock) -> None:
-    """Hold this lock with others that share it; wait for one who wants it alone."""
+    """Wait for this lock and hold it together with others that share it."""
     dialect_of(connection).lock(connection, NAMESPACE + which, 0, shared=True)
 
 
 def lock_calibrations(connection: Connection, calibration_ids: Iterable[int]) -> bool:
-    """Lock each; False where locks are not needed and what was read before stays true."""
+    """Lock each calibration; return False if locks are not needed, so that earlier reads are still valid."""
     for calibration_id in sorted(calibration_ids):
         lock(connection, Lock.CALIBRATION, calibration_id)
     return dialect_of(connection).many_writers
 
 
 def lock_tables(connection: Connection, *tables: Table) -> None:
-    """Let nobody else write to these tables until the transaction ends; readers are not kept out."""
+    """Keep other writers, not readers, from these tables until the transaction ends."""
     dialect_of(connection).lock_tables(connection, tables)

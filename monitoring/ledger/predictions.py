@@ -1,4 +1,4 @@
-"""Served answers on their way into the ledger."""
+"""Writing served answers to the ledger."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,8 @@ class PredictionRow(NamedTuple):
 
     `prediction_id`: 16 bytes of a UUIDv7. `predicted`: index into the card's classes. `confidence`: the largest
     probability, in [0, 1]. `probabilities`: (K,) float32, little endian. `served_at_ns`: nanoseconds since 1970.
-    `tags`: a canonical JSON object of texts. `audit`: the probability with which it was drawn for an audit, if it was.
+    `tags`: a canonical JSON object of strings. `audit`: the probability with which it was drawn for an audit, else
+    None.
     """
 
     prediction_id: bytes
@@ -46,7 +47,7 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
 
 
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
-    """Those of `rows` that are not in the ledger."""
+    """Return those of `rows` that are not in the ledger."""
     ids = [row.prediction_id for row in rows]
     there: set[bytes] = set()
     for start in range(0, len(ids), _IDS_AT_ONCE):

@@ -1,8 +1,9 @@
-"""The ledger's tables, as SQLAlchemy Core sees them: the same on SQLite and PostgreSQL.
- Facts are appended (`calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`); everything else but
-`input_day` is derived from them in the same transaction and can be recounted (`label_current`, `bin_day`, `bin_total`,
-`monitor_state`). Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so a new row goes to the end of
-its table and an age is a range of keys.
+"""The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
+
+Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`. Everything else except
+`input_day` is derived from them in the same transaction and can be recounted: `label_current`, `bin_day`, `bin_total`,
+`monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the
+table and an age is a range of keys.
 """
 
 from sqlalchemy import (
@@ -24,12 +25,12 @@ from sqlalchemy import (
 SCHEMA_VERSION = 2  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
-_serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows itself only for INTEGER
+_serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
 
 ledger_schema = Table("ledger_schema", metadata, Column("version", Integer, primary_key=True))
 
-# One row per bundle: a version whose card changes is another calibration. A label belongs to the one that
-# served it.
+# One row per bundle: a version whose card changes is another calibration. A label belongs to the calibration that
+# answered.
 calibration = Table(
     "calibration",
     metadata,
@@ -37,8 +38,8 @@ calibration = Table(
     Column("model", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("card_sha256", Text, nullable=False),
-    Column("card", Text, nullable=False),  # JSON as the bundle had it: classes, reference measures, threshold
-    Column("registered_at_ns", BigInteger, nullable=False),  # when a server last began to serve it
+    Column("card", Text, nullable=False),  # JSON from the bundle: classes, reference measures, threshold
+    Column("registered_at_ns", BigInteger, nullable=False),  # when a server last started to serve it
     UniqueConstraint("model", "version", "card_sha256"),
 )
 
@@ -52,17 +53,17 @@ prediction = Table(
     Column("confidence", Double, nullable=False),  # the largest probability
     Column("probabilities", LargeBinary, nullable=False),  # (K,) float32, little endian
     Column("served_at_ns", BigInteger, nullable=False),
-    Column("tags", Text),  # canonical JSON object of at most three short texts that the caller sent
-    Column("audit", Double),  # the known probability with which it was drawn for an audit; NULL: not drawn
+    Column("tags", Text),  # canonical JSON object of at most three short strings from the caller
+    Column("audit", Double),  # probability with which it was drawn for an audit; NULL: not drawn
     sqlite_with_rowid=False,
 )
 _by_request = prediction.c.request_id.is_not(None)
 Index("prediction_request", prediction.c.request_id, sqlite_where=_by_request, postgresql_where=_by_request)
 
-# Numbers for labels on PostgreSQL, where several processes take them; within a calibration they follow the commits.
+# Ids for labels on PostgreSQL, where several processes take them; within a calibration they follow the commits.
 feedback_number = Sequence("feedback_number", metadata=metadata)
 
-# Append-only. Revision 0 is the first label of an answer, the only one the drift detector ever sees.
+# Append-only. Revision 0 is the first label of an answer, the only one that the drift detector sees.
 feedback = Table(
     "feedback",
     metadata,
@@ -77,7 +78,7 @@ feedback = Table(
     Column("received_at_ns", BigInteger, nullable=False),
 )
 
-# The latest word on each labeled answer, and when in the stream of labels it was first heard.
+# The current label of each labeled answer, and the id of its first label.
 label_current = Table(
     "label_current",
     metadata,
@@ -92,7 +93,7 @@ label_current = Table(
     sqlite_with_rowid=False,
 )
 
-# Labels that came before their predictions, by the caller's own id; bounded, the last label wins.
+# Labels that arrived before their answers, by the caller's request id. Bounded; the last label wins.
 feedback_pending = Table(
     "feedback_pending",
     metadata,
@@ -105,9 +106,9 @@ feedback_pending = Table(
     Index("feedback_pending_request", "request_id"),
 )
 
-# Sums per UTC day *on which the answer was served*; they stay when rows are pruned, and a report's cost does not grow
-# with the number of answers. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to
-# different shards, so that they need not wait for each other's commit; who reads adds the shards up.
+# Sums per UTC day *on which the answer was served*. They remain when rows are pruned, and the cost of a report does not
+# grow with the number of answers. Slice '' is everything; see slices.py for the others. Writers on PostgreSQL add to
+# different shards, so that they need not wait for each other's commit; readers add the shards up.
 bin_day = Table(
     "bin_day",
     metadata,
@@ -126,8 +127,8 @@ bin_day = Table(
     sqlite_with_rowid=False,
 )
 
-# The day sums added up over all days, so that a report over everything need not: see totals.py. Sums that are no counts
-# are in units of 2^-32, whole numbers, because float64 adds only two million answers exactly.
+# The day sums added up over all days; see totals.py. Sums other than counts are integers in units of 2^-32, because
+# float64 adds only two million answers exactly.
 bin_total = Table(
     "bin_total",
     metadata,
@@ -145,8 +146,8 @@ bin_total = Table(
     sqlite_with_rowid=False,
 )
 
-# Brightness of the inputs by UTC day, where the card has a reference for it: sums over images of mean and contrast and
-# of their squares, in units of 2^-16 of a gray level. No image's own figures are kept, so these cannot be recounted.
+# Brightness of the inputs by UTC day, if the card has a reference for it: sums over images of mean, contrast and their
+# squares, in units of 2^-16 gray levels. The figures of single images are not kept, so these cannot be recounted.
 input_day = Table(
     "input_day",
     metadata,
@@ -161,7 +162,7 @@ input_day = Table(
     sqlite_with_rowid=False,
 )
 
-# The values of a tag that have a slice of their own: the first ones that came, a bounded number.
+# The tag values that have a slice of their own: the first that arrived, up to a limit.
 tag_value = Table(
     "tag_value",
     metadata,
@@ -171,7 +172,7 @@ tag_value = Table(
     sqlite_with_rowid=False,
 )
 
-# How far the ledger has been pruned: answers served before `at_ns` are gone, their day sums are not.
+# How far the ledger has been pruned: answers served before `at_ns` are deleted, their day sums are not.
 watermark = Table(
     "watermark",
     metadata,
@@ -179,8 +180,7 @@ watermark = Table(
     Column("at_ns", BigInteger, nullable=False),
 )
 
-# The detector after label `last_feedback_id`, saved in the transaction that recorded that label: exactly
-# once.
+# The detector after label `last_feedback_id`, saved in the transaction that recorded that label.
 monitor_state = Table(
     "monitor_state",
     metadata,
@@ -190,8 +190,8 @@ monitor_state = Table(
     Column("last_feedback_id", BigInteger, nullable=False),
 )
 
-# `started`, `settings`, `alarm`, `acknowledged`: what a replay of the labels must honor, after which label; and
-# `promoted`: a server began to serve this version as production.
+# `started`, `settings`, `alarm`, `acknowledged` and the like, which a replay of the labels must apply, and after which
+# label; and `promoted`: a server started to serve this version as production.
 monitor_event = Table(
     "monitor_event",
     metadata,

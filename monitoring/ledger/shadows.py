@@ -1,7 +1,8 @@
-"""A shadow's answer to an image that another version answered: an id of its own that follows from the other's.
+"""Ids of shadow answers: the answer that a shadow version computes beside the one that is sent.
 
-Nobody is told of a shadow's answer, so no label could name it. Its id differs from the answer's in the last bit, which
-is random in a UUIDv7, so that a label of the one finds the other. `shadowed` events say of a ledger that it has any.
+A client never sees a shadow's answer, so no label can name it. Its id differs from the id of the sent answer in the
+last bit, which is random in a UUIDv7. So a label of the sent answer also finds the shadow's. An event `shadowed` marks
+that a ledger has such answers.
 """
 
 from sqlalchemy import Connection, exists, insert, select
@@ -12,7 +13,7 @@ SHADOWED = "shadowed"
 
 
 def shadow_id(prediction_id: bytes) -> bytes:
-    """The id of a shadow's answer to the same image; the shadow id of a shadow_id is the answer itself.
+    """Return the id of the shadow's answer to the same image; applied twice, it returns the answer's own id.
 
     >>> shadow_id(bytes(15) + b"\\x06")[-1], shadow_id(shadow_id(bytes(16))) == bytes(16)
     (7, True)
@@ -21,7 +22,7 @@ def shadow_id(prediction_id: bytes) -> bytes:
 
 
 def note_shadow(connection: Connection, calibration_id: int, *, now_ns: int) -> None:
-    """Keep in the history that this calibration computes in the shadow, unless that is known."""
+    """Record once that this calibration computes as a shadow."""
     values = {"calibration_id": calibration_id, "kind": SHADOWED, "at_ns": now_ns, "detail": "{}"}
     known = exists().where(monitor_event.c.kind == SHADOWED, monitor_event.c.calibration_id == calibration_id)
     if not connection.scalar(select(known)):
@@ -29,5 +30,5 @@ def note_shadow(connection: Connection, calibration_id: int, *, now_ns: int) -> 
 
 
 def has_shadows(connection: Connection) -> bool:
-    """Whether any version has ever computed in the shadow."""
+    """Return whether any version has ever computed as a shadow."""
     return bool(connection.scalar(select(exists().where(monitor_event.c.kind == SHADOWED))))

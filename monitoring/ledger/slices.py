@@ -1,8 +1,8 @@
-"""Which slices an answer is counted in: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and `audit`.
+"""The slices that count an answer: `predicted:<class>`, `true:<class>`, `tag:<key>=<value>` and `audit`.
 
-SliceNames stay few whatever callers send: of a model's tags the first ten keys count, of each key the first fifty
-values (table `tag_value` remembers which); further values share `tag:<key>=(other)`, further keys are only kept
-with the answer. A value once placed stays in its place, so that a recount finds every answer where it was counted.
+The number of slices is bounded whatever callers send. The first ten tag keys of a model count, and the first fifty
+values of each key; the table `tag_value` holds which. Further values share `tag:<key>=(other)`; further keys are only
+kept with the answer. A value keeps its slice for good, so a recount finds every answer where it was counted.
 """
 
 import json
@@ -18,14 +18,14 @@ from monitoring.ledger.schema import tag_value
 EVERYTHING = ""
 AUDIT = "audit"
 OTHER = "(other)"
-ERASED = "(erased)"  # takes the place of a value that was only ever sent with answers that are erased
+ERASED = "(erased)"  # replaces a value that only erased answers had
 KEY_LIMIT = 10
 VALUE_LIMIT = 50
-_MEMORY = 100_000  # tag texts whose slices are remembered
+_MEMORY = 100_000  # tag texts whose slices are cached
 
 
 class SliceKeys(NamedTuple):
-    """What decides an answer's slices. `predicted`: index of the class. `tags`: JSON as in the ledger."""
+    """What determines an answer's slices. `predicted`: index of the class. `tags`: JSON as in the ledger."""
 
     predicted: int
     tags: str | None = None
@@ -33,16 +33,16 @@ class SliceKeys(NamedTuple):
 
 
 class SliceNames:
-    """The slices of answers. `calibrations` is shared with the recorder; used by the writer's thread alone."""
+    """Names the slices of answers. It shares `calibrations` with the recorder; only the writer's thread uses it."""
 
     def __init__(self, calibrations: dict[int, CalibrationRow], *, admits: bool = True) -> None:
-        self._admits = admits  # else a value without a slice shares one, as if there were no room
+        self._admits = admits  # else a new value shares a slice, as if there were no room
         self._calibrations = calibrations
         self._placed: dict[tuple[str, str], tuple[str, ...]] = {}  # by model and tags
         self._admitting = False
 
     def of(self, connection: Connection, calibration_id: int, slice_keys: SliceKeys) -> tuple[str, ...]:
-        """The slices that count this answer, served or labeled; a new tag value may be admitted by this."""
+        """Return the slices that count this answer, served or labeled; may admit a new tag value."""
         row = self._calibrations[calibration_id]
         slices: tuple[str, ...] = (EVERYTHING, f"predicted:{row.classes[slice_keys.predicted]}")
         if slice_keys.tags is not None:
@@ -50,15 +50,15 @@ class SliceNames:
         return (*slices, AUDIT) if slice_keys.audited else slices
 
     def true(self, calibration_id: int, label: int) -> str:
-        """The slice of the answers that have this label."""
+        """Return the slice of the answers with this label."""
         return f"true:{self._calibrations[calibration_id].classes[label]}"
 
     def values(self, tags: str | None) -> list[tuple[str, str]]:
-        """The keys and values of tags."""
+        """Return the keys and values of tags, sorted."""
         return sorted(json.loads(tags).items()) if tags is not None else []
 
     def begin(self) -> None:
-        """Call at the start of a transaction: what the last one admitted may be undone, so it was not remembered."""
+        """Call at the start of a transaction. What the last one admitted may be rolled back and was not cached."""
         self._admitting = False
 
     def _of_tags(self, connection: Connection, model: str, tags: str) -> tuple[str, ...]:
@@ -75,13 +75,13 @@ class SliceNames:
 
 
 def place(connection: Connection, model: str, tags: str, *, admit: bool = True) -> tuple[tuple[str, ...], bool]:
-    """The slices of these tags, and whether a value was admitted, which happens while there is room."""
+    """Return the slices of these tags, and whether a new value was admitted, which happens while there is room."""
     values: dict[str, str] = json.loads(tags)
     known = _admitted(connection, model)
     new = _new(known, values) if admit else []
     if new:
         lock(connection, Lock.TAGS)
-        known = _admitted(connection, model)  # another process may have been quicker
+        known = _admitted(connection, model)  # another process may have been faster
         new = _new(known, values)
         for key, value in new:
             connection.execute(insert(tag_value).values(model=model, key=key, value=value))
@@ -100,7 +100,7 @@ def _admitted(connection: Connection, model: str) -> dict[str, set[str]]:
 
 
 def _new(known: dict[str, set[str]], values: dict[str, str]) -> list[tuple[str, str]]:
-    """The values that have no slice yet and for which there is room."""
+    """Return the values that have no slice yet and for which there is room."""
     room_for_keys = KEY_LIMIT - len(known)
     new = []
     for key, value in sorted(values.items()):

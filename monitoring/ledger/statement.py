@@ -19,7 +19,7 @@ class Statement:
         self._sql: dict[Dialect, str] = {}
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert the rows; without rows nothing is run."""
+        """Insert the rows; do nothing without rows."""
         if rows:
             dialect = dialect_of(connection)
             sql = self._sql.get(dialect) or self._compile(dialect, connection)
@@ -38,7 +38,7 @@ class Statement:
 
 
 class Lookup:
-    """A SELECT without WHERE, run for many values of one column."""
+    """A SELECT without WHERE that runs for many values of one column."""
 
     def __init__(self, wanted: Select[Any], column: Column[Any]) -> None:
         self._wanted = wanted
@@ -46,7 +46,7 @@ class Lookup:
         self._column = f"{column.table.name}.{column.name}"
 
     def run(self, connection: Connection, values: Sequence[Any]) -> list[Row[Any]]:
-        """The rows for these values, in no order."""
+        """Return the rows for these values, in no particular order."""
         dialect = dialect_of(connection)
         if dialect not in self._sql:
             self._sql[dialect] = _text(connection, self._wanted)
@@ -63,15 +63,15 @@ def _text(connection: Connection, statement: ClauseElement) -> str:
 
 
 def inserting(table: Table) -> Statement:
-    """New rows only; a key that exists is an IntegrityError."""
+    """Return an INSERT of new rows; an existing key raises IntegrityError."""
     return Statement(table)
 
 
 def replacing(table: Table) -> Statement:
-    """New rows, or new values for the keys that exist."""
+    """Return an INSERT that replaces the values of existing keys."""
     return Statement(table, on_conflict=lambda _old, new: new)
 
 
 def adding(table: Table) -> Statement:
-    """New rows, or sums added to those of the keys that exist."""
+    """Return an INSERT that adds to the values of existing keys."""
     return Statement(table, on_conflict=lambda old, new: old + new)

@@ -1,8 +1,8 @@
-"""The sums per slice, day and confidence bin: what one transaction adds to them and to their totals, and reading them.
+"""The sums per slice, day and confidence bin: what a transaction adds to them and to their totals, and reading them.
 
-Everything a report says follows from these sums, so it costs the same over ten thousand answers as over ten million.
-Every term is on the grid of grid.py, so sums do not depend on the order of answers, on how they shared commits, or on
-which process wrote them, and a recount equals them to the bit.
+A report is computed from these sums, so it costs the same for ten thousand answers as for ten million. Every term is on
+the grid of grid.py. So the sums depend neither on the order of answers, nor on how they shared commits, nor on which
+process wrote them, and a recount equals them bit for bit.
 """
 
 from collections import defaultdict
@@ -25,19 +25,19 @@ DAY_NS = 86_400_000_000_000
 
 
 class DayBin(NamedTuple):
-    """Where an answer is counted: its calibration, the UTC day it was served on, the bin of its confidence."""
+    """Where an answer is counted: its calibration, the UTC day on which it was served, and its confidence bin."""
 
     calibration_id: int
     day: int
     bin: int
 
 
-# Of a labeled answer: calibration id, day, bin; predicted class, tags, audited; label.
+# A labeled answer: calibration id, day, bin; predicted class, tags, audited; label.
 LabelKey = tuple[int, int, int, int, str | None, bool, int]
 
 
 class SumKey(NamedTuple):
-    """A row of the day sums, whatever its shard."""
+    """The key of the day sums, without the shard."""
 
     calibration_id: int
     slice: str
@@ -46,7 +46,7 @@ class SumKey(NamedTuple):
 
     @property
     def total(self) -> TotalKey:
-        """The row of the totals that counts it too."""
+        """The key of the totals that include it."""
         return TotalKey(self.calibration_id, self.slice, self.bin)
 
 
@@ -59,7 +59,7 @@ class Counted(NamedTuple):
 
 
 def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, float, float]:
-    """What one labeled answer adds: n, confidence, correct, variance, squared_error.
+    """Return what one labeled answer adds: n, confidence, correct, variance, squared_error.
 
     >>> label_terms(0.75, True)
     (1, 0.75, 1, 0.1875, 0.0625)
@@ -70,9 +70,9 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
 
 @dataclass
 class SumChanges:
-    """What one transaction adds. Values are lists to add up in place, in the order that their names say.
+    """What one transaction adds. Values are lists that are added to in place.
 
-    `corrected`: to correct, to incorrect, squared_error.
+    The lists of `corrected` hold: answers that became correct, answers that became incorrect, change of squared_error.
     """
 
     corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
@@ -84,24 +84,24 @@ class SumChanges:
 
     @property
     def served(self) -> dict[DayBin, list[float]]:
-        """By day_bin, whatever the slice: served, served_confidence."""
+        """Over all slices, by day and bin: served, served_confidence."""
         return _merged((day_bin, sums) for (day_bin, _), sums in self._served.items())
 
     @property
     def labeled(self) -> dict[DayBin, list[float]]:
-        """By day_bin, whatever the slice: n, confidence, correct, variance, squared_error of first labels."""
+        """Over all slices, by day and bin: n, confidence, correct, variance, squared_error of first labels."""
         return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
 
     def serve(self, answer: Counted) -> None:
-        """An answer was given."""
+        """Count an answer."""
         _add(self._served[answer.day_bin, answer.slice_keys], (1, on_grid(answer.confidence)))
 
     def label(self, answer: Counted, label: int) -> None:
-        """An answer got its first label, the index of a class."""
+        """Count the first label of an answer, the index of a class."""
         _add(self._labeled[answer.day_bin, answer.slice_keys, label], _terms(answer, label))
 
     def label_many(self, keys: Sequence[LabelKey], confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> None:
-        """Answers got their first labels: as `label` for each of them, to the bit. `confidence` and `correct`: (N,)."""
+        """Count first labels, bit for bit as `label` does one by one. `confidence` and `correct`: (N,)."""
         number: dict[LabelKey, int] = {}
         group = [number.setdefault(key, len(number)) for key in keys]
         p = np.rint(confidence * GRID) / GRID
@@ -113,18 +113,18 @@ class SumChanges:
             _add(self._labeled[day_bin, slice_keys, key[6]], (int(n), s, int(c), v, q))
 
     def correct(self, answer: Counted, old: int, new: int) -> None:
-        """A label changed its mind, from class `old` to class `new`."""
+        """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
         was, now = _terms(answer, old), _terms(answer, new)
         if was != now:
             _add(self.corrected[answer.day_bin], (now[2], was[2], now[4] - was[4]))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
-        """Add all of it to the ledger, in the order of the table's key: concurrent writers meet in one order."""
+        """Add everything to the ledger in the order of the table's key, so that concurrent writers cannot deadlock."""
         add_sums(connection, self.totals(connection, slices), shard=shard)
 
     def totals(self, connection: Connection, slices: SliceNames) -> "dict[SumKey, list[float]]":
-        """What is to be added to each row of the day sums: all seven sums."""
+        """Return what each row of the day sums gains: all seven sums."""
         totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
         for day_bin, names, sums in self._by_slice(connection, slices):
             for name in names:
@@ -134,7 +134,7 @@ class SumChanges:
     def _by_slice(
         self, connection: Connection, slices: SliceNames
     ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
-        """(day_bin, slices, all seven sums) of everything that is to be added."""
+        """Give (day_bin, slices, all seven sums) for everything that was counted."""
         for (day_bin, slice_keys), served in self._served.items():
             yield day_bin, slices.of(connection, day_bin.calibration_id, slice_keys), (*served, *_NO_LABELS)
         for (day_bin, slice_keys, label), labeled in self._labeled.items():
@@ -164,13 +164,13 @@ def add_sums(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *
 
 
 def add_days(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
-    """Add to rows of the day sums alone: whoever calls this sees to the totals."""
+    """Add to rows of the day sums alone; the caller must update the totals."""
     _ADD.run(connection, [(*key, shard, *totals[key]) for key in sorted(totals)])
 
 
 @dataclass(frozen=True)
 class LedgerSums:
-    """Days of one calibration added up: sums of the labeled answers, and of all that were served ((M,) arrays)."""
+    """Sums of one calibration over days: of labeled answers, and of all served answers ((M,) arrays)."""
 
     labeled: BinSums
     served: np.ndarray
@@ -184,7 +184,7 @@ def read_sums(
     slice: str = EVERYTHING,  # noqa: A002 the column's name
     since_day: int | None = None,
 ) -> LedgerSums:
-    """The sums of a calibration, or of a slice of it; `since_day` is the first to count, in days since 1970."""
+    """Return the sums of a calibration or of one slice; `since_day` is the first day, in days since 1970."""
     if _from_the_start(connection, calibration_id, since_day):
         wanted = summed_totals(calibration_id).where(bin_total.c.slice == slice)
     else:
@@ -195,7 +195,7 @@ def read_sums(
 def read_slices(
     connection: Connection, calibration_id: int, *, since_day: int | None = None, besides: Sequence[str] = ()
 ) -> dict[str, LedgerSums]:
-    """The sums (from `since_day` on) of every slice `besides` those; '' of everything is among them."""
+    """Return the sums of every slice since `since_day`, except those in `besides`; slice '' is everything."""
     if _from_the_start(connection, calibration_id, since_day):
         wanted = summed_totals(calibration_id).where(bin_total.c.slice.not_in(besides))
     else:
@@ -207,7 +207,7 @@ def read_slices(
 
 
 def _from_the_start(connection: Connection, calibration_id: int, since_day: int | None) -> bool:
-    """Whether no day is before that one, so that the totals say it all."""
+    """Return whether no day is earlier, so that the totals can be read instead."""
     if since_day is None:
         return True
     columns = bin_day.c

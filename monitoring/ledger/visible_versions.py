@@ -1,7 +1,7 @@
-"""The versions that metrics show: those whose labels may still come, so many and no more.
+"""The versions that metrics show: those whose labels may still arrive, up to a limit.
 
-A version is shown that a server took up in the last 90 days, or that answered in them: a server that has been up for a
-year serves a version that was registered a year ago.
+A version is visible if a server loaded it, or it answered, in the last 90 days. Answers count because a server that has
+been up for a year serves a version that was registered a year ago.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.sums import DAY_NS
 
 VISIBLE_NS = 90 * DAY_NS
-VISIBLE_VERSIONS = 20  # of a model: what bounds the number of series
+VISIBLE_VERSIONS = 20  # per model; this bounds the number of series
 
 
 class VisibleVersion(NamedTuple):
@@ -25,7 +25,7 @@ class VisibleVersion(NamedTuple):
 
 
 def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVersion]:
-    """Of each version the card registered last, of each model the versions registered last, oldest first."""
+    """Return the last registered versions of each model, oldest first, each with its last registered card."""
     columns = calibration.c
     wanted = select(columns.calibration_id, columns.model, columns.version).where(visible(now_ns))
     newest_first = wanted.order_by(columns.registered_at_ns.desc(), columns.calibration_id.desc())
@@ -38,7 +38,7 @@ def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVers
 
 
 def visible(now_ns: int) -> ColumnElement[bool]:
-    """The condition: taken up, or answering, since `VISIBLE_NS` before now."""
+    """Return the condition: registered, or answering, within `VISIBLE_NS` before now."""
     since_ns = now_ns - VISIBLE_NS
     columns = bin_day.c
     answered = exists().where(

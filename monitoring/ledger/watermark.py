@@ -1,4 +1,4 @@
-"""How far a ledger has been pruned: answers served before that moment are gone or about to go, their day sums stay."""
+"""How far a ledger has been pruned: answers served earlier are deleted or about to be; their day sums remain."""
 
 from sqlalchemy import Connection, select
 
@@ -10,10 +10,10 @@ _KEEP = replacing(watermark)
 
 
 def pruned_before_ns(connection: Connection) -> int:
-    """Nanoseconds since 1970, the beginning of a UTC day; 0 when nothing was ever pruned."""
+    """Return nanoseconds since 1970, the start of a UTC day; 0 if nothing was ever pruned."""
     return connection.scalar(select(watermark.c.at_ns).filter_by(name=_PRUNED)) or 0
 
 
 def set_pruned_before(connection: Connection, at_ns: int) -> None:
-    """From the commit on, labels of older answers are expired."""
+    """Set it; from the commit on, labels of older answers are expired."""
     _KEEP.run(connection, [(_PRUNED, at_ns)])

@@ -1,4 +1,4 @@
-"""One connection for one thread that writes all day: nothing is checked out, reset or returned between commits."""
+"""One connection for a thread that writes all the time: no checkout, reset or return between commits."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,17 +10,17 @@ _Result = TypeVar("_Result")
 
 
 class Writer:
-    """Runs transactions on a connection that it keeps, and on a new one after a failure. For one thread."""
+    """Runs transactions on one connection, and on a new one after a failure. For one thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Connection], _Result]) -> _Result:
-        """The result of `work`, durable when this returns; undone when it raises.
+        """Run `work` in a transaction and return its result; durable on return, rolled back if it raises.
 
-        A connection that turns out to be lost before the commit (the database was restarted) is replaced and `work`
-        run again, once: nothing of it was written. If it is lost during the commit nobody knows, and that is an error.
+        If the connection is lost before the commit (the database was restarted), nothing was written: `work` runs once
+        more on a new connection. If it is lost during the commit, the outcome is unknown, and the error is raised.
         """
         kept = self._connection is not None
         try:
@@ -34,7 +34,7 @@ class Writer:
             raise lost.error from lost
 
     def close(self) -> None:
-        """Give the connection up; the next `run` opens another."""
+        """Close the connection; the next `run` opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate() if connection.in_transaction() else connection.close()

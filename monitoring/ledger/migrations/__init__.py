@@ -1,7 +1,7 @@
-"""How a ledger of an older release becomes one of this release: one Alembic revision a schema, named by its number.
+"""Upgrades of a ledger from an older release: one Alembic revision per schema, named by the schema's number.
 
-The number of a ledger's schema stands in its table `ledger_schema`, which the first release wrote already and every
-release checks; so Alembic's own version table and configuration file are not needed, only its scripts and operations.
+The table `ledger_schema` holds the number of a ledger's schema. Every release since the first writes and checks it, so
+Alembic's own version table and configuration file are not needed, only its scripts and operations.
 """
 
 from pathlib import Path
