@@ -22,6 +22,7 @@ from monitoring.metrics.drift_gauges import DriftGauges, ledger_name
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from tests.builders.answers import NOW_NS, make_card
+from tests.builders.waiting import PATIENCE_S
 
 
 class Clock:
@@ -63,12 +64,12 @@ class MonitoredModel:
         """Record answers and wait for the commit; raises what prevented it."""
         heard: SimpleQueue[BaseException | None] = SimpleQueue()
         self.recorder.record(rows, heard.put)
-        if (error := heard.get(timeout=30)) is not None:
+        if (error := heard.get(timeout=PATIENCE_S)) is not None:
             raise error
 
     def label(self, *items: FeedbackItem) -> list[str]:
         """Record labels; returns the status of each."""
-        return [result.status.value for result in self.recorder.feedback(items).result(timeout=30)]
+        return [result.status.value for result in self.recorder.feedback(items).result(timeout=PATIENCE_S)]
 
     def sums(self, calibration_id: int | None = None) -> LedgerSums:
         """The stored day sums."""
@@ -100,7 +101,9 @@ class MonitoredModel:
 
     def in_writer(self, sql: str) -> Any:
         """Run SQL on the connection of the recorder's thread; returns the first value."""
-        return self.recorder._submit(lambda connection: connection.exec_driver_sql(sql).scalar(), id).result(timeout=30)
+        return self.recorder._submit(lambda connection: connection.exec_driver_sql(sql).scalar(), id).result(
+            timeout=PATIENCE_S
+        )
 
     def close(self) -> None:
         self.recorder.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.builders.waiting import PATIENCE_S
+
 
 def find_programs() -> Path | None:
     """The folder of initdb and postgres, None where PostgreSQL is not installed."""
@@ -84,7 +86,7 @@ class Cluster:
     def _where(self, database: str) -> str:
         return f"host=127.0.0.1 port={self.port} user=candor dbname={database}"
 
-    def _await_connections(self, timeout_s: float = 60.0) -> None:
+    def _await_connections(self, timeout_s: float = PATIENCE_S) -> None:
         assert self._process is not None
         give_up = time.monotonic() + timeout_s
         while self._process.poll() is None and time.monotonic() < give_up:

@@ -5,7 +5,6 @@ import resource
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.bundle import write_bundle
 from model_store.store import Store
 from tests.builders.bundles import build_card
+from tests.builders.waiting import PATIENCE_S
 
 # Any import of torch fails, as it would where torch is not installed.
 SERVE = """
@@ -50,7 +50,7 @@ class Server:
         assert line.startswith("Candor serves on http://"), self.log()
         self.url = line.split()[-1]
         self.port = int(self.url.rsplit(":", 1)[1])
-        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
 
     def grpc_address(self) -> str:
         """Where it serves gRPC; asked once, of a server with a `grpc_port`."""
@@ -67,7 +67,7 @@ class Server:
         self.process.send_signal(number)
 
     def exit_code(self) -> int:
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_S)
 
     @property
     def memory_mb(self) -> float:
@@ -90,13 +90,6 @@ class Server:
             self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
-
-
-def wait_until(true: Callable[[], bool], *, within_s: float = 60) -> None:
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def publish_slow(root: Path) -> Store:
@@ -150,7 +143,7 @@ class Load:
             thread.start()
 
     def _run(self, url: str, once: Callable[[httpx.Client], None]) -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
             while not self._stop.is_set():
                 try:
                     once(client)
@@ -161,7 +154,7 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
     def __enter__(self) -> Self:
         return self

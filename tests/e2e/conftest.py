@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from model_store.store import Store
-from tests.builders.servers import Server, publish_slow, wait_until
+from tests.builders.servers import Server, publish_slow
+from tests.builders.waiting import wait_until
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server = Server(store.root, tmp_path, **settings)
         started.append(server)
         if ready:
-            wait_until(lambda: server.client.get("/readyz").status_code == 200, within_s=120)
+            wait_until(lambda: server.client.get("/readyz").status_code == 200)
         return server
 
     yield run

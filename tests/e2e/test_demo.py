@@ -20,7 +20,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str,
     command += ["--out", folder / "out", "--json", folder / "figures.json"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CANDOR_")}
     done = subprocess.run(
-        command, env=environment | {"HOME": str(folder)}, capture_output=True, text=True, timeout=400, check=False
+        command, env=environment | {"HOME": str(folder)}, capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "figures.json").read_text()), done.stdout, folder / "out"

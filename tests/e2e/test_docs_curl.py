@@ -12,6 +12,7 @@ import pytest
 from model_store.bundle import Bundle
 from model_store.store import Store
 from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +46,7 @@ def test_every_curl_example_works(url: str, tmp_path: Path) -> None:
     for command in commands:
         filled = command.replace(PRINTED, url).replace('"prediction_id": "..."', f'"prediction_id": "{given}"')
         (tmp_path / "labels.csv").write_text(f"prediction_id,label\n{given},pneumonia\n")
-        done = subprocess.run(["bash", "-ec", filled], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["bash", "-ec", filled], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert '"error"' not in done.stdout, f"{command}\n{done.stdout}"
         if "/predictions/" in command and done.stdout:

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from model_store.store import Store
 from serving.client.client import Client
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
+        assert server.wait(PATIENCE_S) == 0
 
 
 def test_no_torch_came_along(environment: Path) -> None:
@@ -45,10 +45,7 @@ def test_no_torch_came_along(environment: Path) -> None:
 
 def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..., bytes], tmp_path: Path) -> None:
     with Client(url) as client:
-        deadline = time.monotonic() + 20
-        while not client.ready():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(client.ready)
         answer = client.predict(png(), model="tiny")
         (result,) = client.feedback([{"prediction_id": answer["prediction_id"], "label": answer["label"]}])
         assert result["status"] == "accepted"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders.dashboards import FOLDER
+from tests.builders.waiting import PATIENCE_S
 
 PACKAGES = ("@grafana/schema@11.6.0", "typescript@5.9.3")
 # JSON has texts where the schema has enums of texts; and Prometheus keeps an annotation's expression beside its target.
@@ -29,7 +30,7 @@ def compiler(tmp_path: Path) -> Path:
     if shutil.which("npm") is None:
         pytest.skip("npm is missing: install Debian's packages nodejs and npm")
     install = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *PACKAGES]
-    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode:
         pytest.skip(f"npm could not fetch {' and '.join(PACKAGES)}: {done.stderr[-300:]}")
     return tmp_path
@@ -37,7 +38,9 @@ def compiler(tmp_path: Path) -> Path:
 
 def compile_all(folder: Path) -> subprocess.CompletedProcess[str]:
     names = sorted(path.name for path in folder.glob("*.ts"))
-    return subprocess.run(["npx", "tsc", *OPTIONS, *names], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["npx", "tsc", *OPTIONS, *names], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 def test_the_compiler_finds_no_field_that_grafana_does_not_know(compiler: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 import monitoring
 from model_store.store import Store
 from tests.builders.dashboards import asked
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 ROOM = Path(monitoring.__file__).parent
 TOOLS = ("prometheus", "prometheus-alertmanager")
@@ -32,7 +33,7 @@ pytestmark = [
     ),
 ]
 CANDOR = [sys.executable, "-c", "from candor.command_line import main; main()"]
-QUICKLY = "500ms"
+QUICKLY = "1s"
 
 # The rules and the example of Alertmanager are taken as they are, but for their patience:
 SUBSTITUTIONS = (
@@ -47,14 +48,6 @@ def hurried(text: str) -> str:
     for pattern, replacement in SUBSTITUTIONS:
         text = re.sub(pattern, replacement, text)
     return text
-
-
-def wait_until(true: Callable[[], Any], what: str, *, within_s: float = 45) -> Any:
-    end_s = time.monotonic() + within_s
-    while not (found := true()):
-        assert time.monotonic() < end_s, f"it did not happen in time: {what}"
-        time.sleep(0.1)
-    return found
 
 
 def free_port() -> int:
@@ -127,7 +120,7 @@ class Processes:
         for process in reversed(self._started):
             process.terminate()
         for process in reversed(self._started):
-            process.wait(30)
+            process.wait(PATIENCE_S)
             assert process.stdout is not None
             process.stdout.close()
 
@@ -201,7 +194,7 @@ def scene(tmp_path: Path, make_bundle: Callable[..., Any]) -> Iterator[Scene]:
 
 def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> None:
     """Images to both replicas in turn, labels to either, also for the other's answers: every second one is wrong."""
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=PATIENCE_S) as client:
         items: list[dict[str, str]] = []
         for number in range(images):
             image = png(number % 40)

@@ -16,24 +16,25 @@ import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 
 SERVE = (
-    "from serving.http.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 1.0; "
+    "from serving.http.protocol import BoundedProtocol; BoundedProtocol.head_timeout_s = 2.0; "
     "from serving.process.server import serve; from serving.settings import load_settings; "
     "raise SystemExit(serve(load_settings()))"
 )
 
 
 class Server:
-    """A server whose heads time out after a second, and raw connections to it."""
+    """A server whose heads time out after two seconds, and raw connections to it."""
 
     def __init__(self, port: int, process: "subprocess.Popen[str]", log: Path) -> None:
         self.port, self.process, self.log = port, process, log
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def say(self, *parts: bytes, close_writing: bool = False) -> bytes:
         """What the server answers to `parts`, sent one by one, until it closes the connection."""
@@ -48,7 +49,7 @@ class Server:
             return read_all(connection)
 
     def answers(self, image: bytes) -> bool:
-        answer = httpx.post(f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=20)
+        answer = httpx.post(f"http://127.0.0.1:{self.port}/predictions/tiny", content=image, timeout=PATIENCE_S)
         return answer.status_code == 200
 
     @property
@@ -77,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., 
         "CANDOR_PORT": "0",
         "CANDOR_STORE": str(store.root),
         "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
-        "CANDOR_BODY_TIMEOUT_S": "1",
+        "CANDOR_BODY_TIMEOUT_S": "2",
         "CANDOR_MAX_BODY_BYTES": "1000000",
     }
     log = tmp_path / "log"
@@ -92,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_bundle: Callable[..., 
         time.sleep(0.02)
     yield started
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.stdout.close()
     assert '"trace"' not in log.read_text()
 

@@ -18,7 +18,8 @@ from model_store.canary import start_canary
 from model_store.store import Store
 from serving.v2.rpc import protocol, service
 from tests.builders.bundles import build_card
-from tests.builders.servers import Server, slow_onnx, wait_until
+from tests.builders.servers import Server, slow_onnx
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -30,17 +31,17 @@ def test_all_32_are_answered_whatever_way_they_came(
     card = partial(build_card, classes=("a", "b"), height=96, width=96)
     slow_store.publish("tiny", lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()))
     start_canary(slow_store, "tiny", 2, mode=mode, share=0.5 if mode == "share" else 0.0)
-    server = start(slow_store, deadline_s="60", drain_delay_s="1.0", grpc_port="0")
+    server = start(slow_store, deadline_s="300", drain_delay_s="5.0", grpc_port="0")
     address = server.grpc_address()
     wait_until(lambda: server.metric("candor_model_loaded") == 2)
     image = png(size=(96, 96))
 
     def single() -> list[int]:
-        return [httpx.post(f"{server.url}/predictions/tiny", content=image, timeout=60).status_code]
+        return [httpx.post(f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S).status_code]
 
     def several() -> list[int]:
         files = [("file", (f"{number}.png", image, "image/png")) for number in range(3)]
-        answer = httpx.post(f"{server.url}/predictions/tiny", files=files, timeout=60)
+        answer = httpx.post(f"{server.url}/predictions/tiny", files=files, timeout=PATIENCE_S)
         return [200 if "label" in item else 500 for item in answer.json()]
 
     def remote() -> list[int]:
@@ -48,7 +49,7 @@ def test_all_32_are_answered_whatever_way_they_came(
         tensor.contents.bytes_contents.append(image)
         with grpc.insecure_channel(address) as channel:
             stub = service.GRPCInferenceServiceStub(channel)
-            answer = stub.ModelInfer(protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=60)
+            answer = stub.ModelInfer(protocol.ModelInferRequest(model_name="tiny", inputs=[tensor]), timeout=PATIENCE_S)
         return [200 if answer.outputs else 500]
 
     ways = [single] * 16 + [several] * 8 + [remote] * 8
@@ -56,7 +57,7 @@ def test_all_32_are_answered_whatever_way_they_came(
         sent = [pool.submit(way) for way in ways]
         wait_until(lambda: server.metric("candor_queue_length") > 16)
         server.signal(signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, within_s=2)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         answered = [status for future in sent for status in future.result()]
     assert answered == [200] * (16 + 8 * 3 + 8)
     assert server.exit_code() == 0
@@ -71,10 +72,13 @@ def test_all_32_are_answered_whatever_way_they_came(
 def test_a_second_signal_ends_it_while_requests_wait(
     start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
 ) -> None:
-    server = start(slow_store, deadline_s="60", drain_delay_s="30")
+    server = start(slow_store, deadline_s="300", drain_delay_s="300")
     image = png(size=(96, 96))
     with ThreadPoolExecutor(64) as pool:
-        sent = [pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=60) for _ in range(64)]
+        sent = [
+            pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)
+            for _ in range(64)
+        ]
         wait_until(lambda: server.metric("candor_queue_length") > 16)
         server.signal(signal.SIGTERM)
         wait_until(lambda: "draining" in server.log())

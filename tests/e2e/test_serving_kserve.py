@@ -15,6 +15,7 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 KSERVE = "kserve>=0.15"
@@ -68,7 +69,7 @@ def test_kserves_client_runs_unchanged(python: Path, start: Callable[..., Server
         [python, "-c", CLIENT, url, address, json.dumps(shape)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         env=environment,
     )
     assert done.returncode == 0, done.stderr[-4000:]

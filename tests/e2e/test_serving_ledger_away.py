@@ -9,7 +9,8 @@ import pytest
 
 from model_store.store import Store
 from tests.builders.postgres import Cluster
-from tests.builders.servers import Server, wait_until
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +31,7 @@ def test_where_it_is_not_required_answers_go_on_and_are_joined(
     assert server.client.get("/readyz").status_code == 200
     assert server.metric("candor_spool_rows") == 5
     postgres.start()
-    wait_until(lambda: server.metric("candor_spool_rows") == 0, within_s=60)
+    wait_until(lambda: server.metric("candor_spool_rows") == 0)
     statuses = [result["status"] for result in server.client.post("/feedback", json=items).json()]
     assert statuses == ["accepted"] * 6
     assert server.metric("candor_spool_written_total") == server.metric("candor_spool_joined_total") == 5
@@ -67,6 +68,6 @@ def test_an_unreadable_store_is_one_line(
         assert server.predict(png()).status_code == 200
     finally:
         tiny_store.root.chmod(0o755)
-    wait_until(lambda: "the store can be scanned again" in server.log(), within_s=60)
+    wait_until(lambda: "the store can be scanned again" in server.log())
     assert server.log().count("scan of the store failed") == 1
     assert '"trace"' not in server.log()

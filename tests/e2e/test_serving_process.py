@@ -16,7 +16,8 @@ import pytest
 from onnx import TensorProto
 
 from model_store.store import Store
-from tests.builders.servers import Load, Server, wait_until
+from tests.builders.servers import Load, Server
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -119,14 +120,17 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
 def test_sigterm_answers_all_32_and_exits_with_0(
     start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
 ) -> None:
-    server = start(slow_store, deadline_s="60", drain_delay_s="1.0")
+    server = start(slow_store, deadline_s="300", drain_delay_s="5.0")
     image = png(size=(96, 96))
     with ThreadPoolExecutor(32) as pool:
-        sent = [pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=60) for _ in range(32)]
+        sent = [
+            pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)
+            for _ in range(32)
+        ]
         waiting = 'candor_queue_length{model="tiny",version="1"}'
         wait_until(lambda: any(float(line.split()[-1]) > 8 for line in server.metrics() if line.startswith(waiting)))
         server.signal(signal.SIGTERM)
-        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, within_s=1)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         assert [future.result().status_code for future in sent] == [200] * 32
     assert server.exit_code() == 0
     assert "Traceback" not in server.log()
@@ -135,7 +139,7 @@ def test_sigterm_answers_all_32_and_exits_with_0(
 def test_a_second_signal_ends_it_at_once(
     start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
 ) -> None:
-    server = start(slow_store, drain_delay_s="30")
+    server = start(slow_store, drain_delay_s="300")
     server.signal(signal.SIGTERM)
     wait_until(lambda: "draining" in server.log())
     server.signal(signal.SIGTERM)

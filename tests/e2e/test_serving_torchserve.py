@@ -19,6 +19,7 @@ import pytest
 from model_store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = [
     pytest.mark.e2e,
@@ -29,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ts") is None, reason="TorchServe is missing: pip install torchserve"),
 ]
 
-START_S = 90
+START_S = 300
 
 
 def free_ports(count: int) -> list[int]:
@@ -62,14 +63,14 @@ def torchserve(tiny_store: Store, tmp_path: Path) -> Iterator[httpx.Client]:
         start_new_session=True,
     )
     told = {"X-Management": f"http://127.0.0.1:{management}"}
-    with httpx.Client(base_url=f"http://127.0.0.1:{inference}", timeout=60, headers=told) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{inference}", timeout=PATIENCE_S, headers=told) as client:
         try:
             await_worker(client, tmp_path / "torchserve.log")
             yield client
         finally:
             # Java and its workers are in the group; the Python process that started them would leave them behind.
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE_S)
             log.close()
 
 
@@ -118,7 +119,7 @@ def torchserve_script(inference: str, management: str, image: bytes) -> dict[str
     [every] = httpx.get(f"{management}/models/tiny/all").json()
     unknown = httpx.get(f"{management}/models/unknown").status_code
     missing = httpx.post(f"{inference}/predictions/unknown", content=image).status_code
-    answer = httpx.post(f"{inference}/predictions/tiny", content=image, timeout=60).json()
+    answer = httpx.post(f"{inference}/predictions/tiny", content=image, timeout=PATIENCE_S).json()
     return {
         "models": [(each["modelName"], each["modelUrl"]) for each in models],
         "described": (described["modelName"], described["workers"][0]["status"], described["workers"][0]["gpu"]),

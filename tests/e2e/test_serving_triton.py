@@ -15,6 +15,7 @@ from sqlalchemy import text
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 
@@ -68,7 +69,7 @@ def test_tritons_clients_run_unchanged(
             [sys.executable, "-c", CLIENT, transport, address, str(tmp_path / "image.png"), shape],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         found[transport] = json.loads(done.stdout)

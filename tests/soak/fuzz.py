@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from model_store.store import Store
 from tests.builders.bundles import build_bundle
-from tests.builders.servers import Server, wait_until
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
 from tests.soak.mutation import Mutator, Request
 
 RAW_SHARE = 0.03
@@ -54,7 +55,7 @@ def fuzz(
     outcome = Outcome()
     started = time.monotonic()
     try:
-        wait_until(lambda: server.client.get("/readyz").status_code == 200, within_s=120)
+        wait_until(lambda: server.client.get("/readyz").status_code == 200)
         for tenth in range(10):  # the first is the warming up
             _mutations(server, outcome, requests // 10, seed=f"{seed}:{tenth}", clients=clients)
             outcome.memory_mb.append(server.memory_mb)

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from tests.builders.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline().split()[-1]
         process.terminate()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:

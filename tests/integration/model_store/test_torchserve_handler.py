@@ -14,6 +14,7 @@ import pytest
 from model_store.store import Store
 from model_store.torchserve_handler import CandorHandler
 from serving.inference.predictor import Predictor
+from tests.builders.waiting import PATIENCE_S
 
 
 class Context(SimpleNamespace):
@@ -70,7 +71,12 @@ print(json.dumps(handler.handle([{"body": sys.stdin.buffer.read()}], context)))
 print(sys.modules["model_store"].__file__)
 """
     run = subprocess.run(
-        [sys.executable, "-I", "-c", program], cwd=archive, input=png(), capture_output=True, timeout=60, check=True
+        [sys.executable, "-I", "-c", program],
+        cwd=archive,
+        input=png(),
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     answers, package = run.stdout.decode().splitlines()
     assert json.loads(answers)[0]["model"] == "tiny"

@@ -12,6 +12,7 @@ from monitoring.ledger.calibrations import card_sha256
 from monitoring.recording.spool import CardKey, Frame, Spool
 from tests.builders.answers import label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+from tests.builders.waiting import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 AWAY = OperationalError("INSERT", {}, Exception("the disk is full"))
@@ -78,7 +79,7 @@ def test_a_write_that_fails_for_labels_fails_them_and_spools_the_answers(
 
             patch.setattr(type(monitored.recorder._commit), "write", fail)
             monitored.recorder.record([make_row(1)], heard.put)
-            assert heard.get(timeout=30) is None
+            assert heard.get(timeout=PATIENCE_S) is None
             with pytest.raises(Exception, match="1 answers are not in it yet"):
                 monitored.label(label(1))
         assert monitored.sums().served.sum() == 0

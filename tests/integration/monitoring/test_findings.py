@@ -8,6 +8,7 @@ from monitoring.findings.selection import find_audit
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+from tests.builders.waiting import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 
@@ -31,7 +32,7 @@ def test_windows_by_day_count_answers_by_the_day_they_were_served(monitored: Mon
     assert seen("last:3") == (3, 1.0, 12)
     assert seen("promotion") == (9, pytest.approx(2 / 3), 12)  # nobody noted a promotion
     clock.now_ns = NOW_NS - DAY_NS
-    monitored.recorder.promote(monitored.calibration_id).result(timeout=30)
+    monitored.recorder.promote(monitored.calibration_id).result(timeout=PATIENCE_S)
     clock.now_ns = NOW_NS
     assert seen("promotion") == seen("days:2")
 

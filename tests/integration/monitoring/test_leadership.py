@@ -1,9 +1,5 @@
 """One of several processes leads and prunes; the next one takes over, on both databases."""
 
-import threading
-import time
-from collections.abc import Callable
-
 import psycopg
 from prometheus_client import CollectorRegistry
 
@@ -12,15 +8,9 @@ from monitoring.maintenance.leader import Leadership
 from monitoring.maintenance.worker import MaintenanceWorker
 from tests.builders.answers import DAY_NS, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 DATABASES = BOTH_DATABASES
-
-
-def wait_until(true: Callable[[], bool], within_s: float = 20) -> None:
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        threading.Event().wait(0.01)
 
 
 def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
@@ -73,5 +63,5 @@ def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
     with MonitoredModel(ledger_url, Clock()) as one, MonitoredModel(ledger_url, Clock()) as other:
         other.recorder.register(make_card(version=2))
         assert one.metric("feedback_total", version="2", bin="03") is None
-        one.recorder.look_up().result(timeout=10)
+        one.recorder.look_up().result(timeout=PATIENCE_S)
         assert one.metric("feedback_total", version="2", bin="03") == 0

@@ -13,6 +13,7 @@ from calibration.drift_state import DriftSettings
 from monitoring.feedback import FeedbackItem
 from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
+from tests.builders.waiting import PATIENCE_S
 
 SETTINGS = DriftSettings(average_run_length=20, tolerance=0.0, class_count=2)  # so quick that alarms happen
 NUMBERS = st.integers(0, 7)
@@ -78,7 +79,7 @@ def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, Any, Any]]) ->
                 statuses = monitored.label(*(item(number, name, by_request=by) for number, name, by in what))
                 assert statuses == [model.label(number, name, by_request=by) for number, name, by in what]
             elif kind == "acknowledge":
-                monitored.recorder.acknowledge("pneumonia").result(timeout=30)
+                monitored.recorder.acknowledge("pneumonia").result(timeout=PATIENCE_S)
                 model.detector.reset()
             elif kind == "restart":
                 monitored.close()

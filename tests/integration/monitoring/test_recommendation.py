@@ -13,6 +13,7 @@ from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Report, calibration_report
 from tests.builders.answers import CLASSES, NOW_NS, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.waiting import PATIENCE_S
 
 QUICK = DriftSettings(average_run_length=1_000)
 
@@ -101,11 +102,11 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
         label_answers(monitored, range(100), right=0.5, confidence=0.95)
         clock.now_ns += 10**9
-        monitored.recorder.acknowledge("pneumonia", note="lamp replaced").result(timeout=30)
+        monitored.recorder.acknowledge("pneumonia", note="lamp replaced").result(timeout=PATIENCE_S)
         clock.now_ns += 10**9
-        monitored.recorder.acknowledge("pneumonia", kind="reset").result(timeout=30)
+        monitored.recorder.acknowledge("pneumonia", kind="reset").result(timeout=PATIENCE_S)
         clock.now_ns += 10**9
-        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result(timeout=30)
+        monitored.recorder.promote(monitored.recorder.register(make_card(version=2))).result(timeout=PATIENCE_S)
         with monitored.ledger.read() as connection:
             events = read_timeline(connection, "pneumonia")
             assert {event["version"] for event in read_timeline(connection, "pneumonia", version=2)} == {2}

@@ -13,6 +13,7 @@ from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.recording.queue import LABELS_AT_ONCE
 from tests.builders.answers import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state, assert_same_sums
+from tests.builders.waiting import PATIENCE_S
 
 DATABASES = BOTH_DATABASES
 
@@ -184,8 +185,8 @@ def test_a_bad_batch_does_not_harm_its_neighbors(monitored: MonitoredModel, capl
         for name, rows in batches.items():
             monitored.recorder.record(rows, partial(hear, name))
         future = monitored.recorder.feedback([label(1)])
-    got = dict(heard.get(timeout=30) for _ in batches)
-    assert future.result(timeout=30)[0].status == "accepted"
+    got = dict(heard.get(timeout=PATIENCE_S) for _ in batches)
+    assert future.result(timeout=PATIENCE_S)[0].status == "accepted"
     kinds = {name: type(error) for name, error in got.items()}
     assert kinds == {
         "good": type(None),
@@ -288,8 +289,8 @@ def test_a_joined_label_and_another_in_one_commit_are_not_confused(monitored: Mo
     with monitored.ledger.write():  # keep the writer waiting, so that both share one commit
         monitored.recorder.record([make_row(1, request_id="scan-1")], heard.put)
         future = monitored.recorder.feedback([label(77)])
-    assert heard.get(timeout=30) is None
-    assert [result.status.value for result in future.result(timeout=30)] == ["unknown"]
+    assert heard.get(timeout=PATIENCE_S) is None
+    assert [result.status.value for result in future.result(timeout=PATIENCE_S)] == ["unknown"]
     assert monitored.sums().labeled.total == 1
 
 
@@ -297,7 +298,7 @@ def test_two_recorders_on_one_ledger_count_every_label_once(ledger_url: str, clo
     with MonitoredModel(ledger_url, clock) as one, MonitoredModel(ledger_url, clock) as other:
         one.serve(*(make_row(number) for number in range(60)))
         futures = [monitored.recorder.feedback([label(number)]) for number in range(60) for monitored in (one, other)]
-        statuses = [future.result(timeout=30)[0].status.value for future in futures]
+        statuses = [future.result(timeout=PATIENCE_S)[0].status.value for future in futures]
         assert (statuses.count("accepted"), statuses.count("unchanged")) == (60, 60)
         assert one.sums().labeled.total == 60
         assert_same_state(*one.detectors())

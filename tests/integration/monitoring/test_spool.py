@@ -6,8 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from monitoring.recording.spool import Spool
 from tests.builders.answers import label, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state
 from tests.builders.postgres import Cluster
+from tests.builders.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,13 +42,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("this machine lets nobody mount a disk")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def wait_until(true: Callable[[], bool], *, within_s: float = 60) -> None:
-    end_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end_s, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def is_joined(monitored: MonitoredModel) -> bool:

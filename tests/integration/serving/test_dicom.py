@@ -12,6 +12,7 @@ from model_store.store import Store
 from serving.inference.predictor import Predictor
 from tests.builders.dicoms import dicom, dicom_frames, dicom_rle
 from tests.builders.services import running
+from tests.builders.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -49,5 +50,7 @@ async def test_what_cannot_be_read_is_refused(
 def test_a_server_starts_without_pydicom() -> None:
     """It takes a third of a second to import, which only a server that meets DICOM should pay, once."""
     program = "import sys, serving.process.server, serving.inference.predictor; print('pydicom' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert run.stdout.strip() == "False"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from serving.inference.batcher import Batcher, PendingRequest
+from tests.builders.waiting import PATIENCE_S
 
 
 class Worker:
@@ -47,7 +48,7 @@ def batcher(worker: Worker) -> Iterator[Batcher]:
     yield batcher
     batcher.close()
     worker.go_on.release(100)
-    batcher.join(5)
+    batcher.join(PATIENCE_S)
 
 
 def request(loop: asyncio.AbstractEventLoop, request_id: str | None = None) -> PendingRequest:
@@ -59,7 +60,7 @@ def test_an_idle_batcher_runs_a_lone_image_at_once(
 ) -> None:
     lone = request(loop)
     batcher.submit(lone)
-    assert worker.started.get(timeout=5) == [lone]
+    assert worker.started.get(timeout=PATIENCE_S) == [lone]
 
 
 def test_a_busy_batcher_takes_what_has_queued_up_to_the_cap_in_order(
@@ -67,12 +68,12 @@ def test_a_busy_batcher_takes_what_has_queued_up_to_the_cap_in_order(
 ) -> None:
     requests = [request(loop) for _ in range(7)]
     batcher.submit(requests[0])
-    worker.started.get(timeout=5)
+    worker.started.get(timeout=PATIENCE_S)
     for later in requests[1:]:
         batcher.submit(later)
     worker.go_on.release(2)
-    assert worker.started.get(timeout=5) == requests[1:5]
-    assert worker.started.get(timeout=5) == requests[5:7]
+    assert worker.started.get(timeout=PATIENCE_S) == requests[1:5]
+    assert worker.started.get(timeout=PATIENCE_S) == requests[5:7]
 
 
 def test_entries_whose_client_has_gone_are_dropped(
@@ -80,24 +81,24 @@ def test_entries_whose_client_has_gone_are_dropped(
 ) -> None:
     first, gone, stays = request(loop), request(loop), request(loop)
     batcher.submit(first)
-    worker.started.get(timeout=5)
+    worker.started.get(timeout=PATIENCE_S)
     batcher.submit(gone)
     batcher.submit(stays)
     gone.answer.cancel()
     worker.go_on.release()
-    assert worker.started.get(timeout=5) == [stays]
+    assert worker.started.get(timeout=PATIENCE_S) == [stays]
 
 
 def test_a_failing_batch_fails_alone(batcher: Batcher, worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
     bad, good = request(loop, "bad"), request(loop)
     batcher.submit(bad)
     worker.go_on.release(2)
-    failed, error = worker.failed.get(timeout=5)
+    failed, error = worker.failed.get(timeout=PATIENCE_S)
     assert failed == [bad]
     assert str(error) == "bad batch"
     batcher.submit(good)
-    worker.started.get(timeout=5)
-    assert worker.started.get(timeout=5) == [good]
+    worker.started.get(timeout=PATIENCE_S)
+    assert worker.started.get(timeout=PATIENCE_S) == [good]
 
 
 def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.AbstractEventLoop) -> None:
@@ -107,7 +108,7 @@ def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.Ab
         batcher.submit(each)
     batcher.close()
     worker.go_on.release(100)
-    batcher.join(5)
+    batcher.join(PATIENCE_S)
     taken: list[PendingRequest] = []
     while not worker.started.empty():
         taken += worker.started.get()
