@@ -51,8 +51,12 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
         assert result["status"] == "accepted"
         assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
     command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
+    command += ["--html", tmp_path / "report.html"]  # its templates and style sheet are package data
     report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "1 of 1 answers have a label" in report.stdout
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Calibration report: tiny" in page
+    assert "light-dark(" in page
 
 
 def test_training_says_which_extra_it_needs(environment: Path, tmp_path: Path) -> None:
