@@ -1,4 +1,4 @@
-"""Figures 4 and 5: what the strength of DCA does to training, and to the ECE."""
+"""Figures 4 and 5: the effect of DCA's strength on training and on ECE."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ REFERENCE = Variant("ce", "ce")
 
 
 def beta_grid(grid: Grid, *, loss: str = "dca", betas: Sequence[float] = BETAS) -> Grid:
-    """`grid` with `loss` at each strength, and cross-entropy to compare with, in place of its methods."""
+    """`grid` with cross-entropy and `loss` at each strength as its methods."""
     return replace(grid, methods=(REFERENCE, *(strength(loss, beta) for beta in betas)))
 
 
@@ -33,14 +33,14 @@ def strength(loss: str, beta: float) -> Variant:
 
 
 def panels_grid(grid: Grid) -> Grid:
-    """Four of the strengths, first to last, of one seed: what Figure 4 shows."""
+    """The grid of Figure 4: four of the strengths, from first to last, and one seed."""
     methods = [method for method in grid.methods if method != REFERENCE]
     chosen = sorted({round(index * (len(methods) - 1) / 3) for index in range(4)})
     return replace(grid, methods=tuple(methods[index] for index in chosen), seeds=grid.seeds[:1])
 
 
 def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[ResultTable]:
-    """Figure 5 for each data set and network, and its figures as a table."""
+    """Draw Figure 5 for each data set and network; return its values as tables."""
     tables = []
     strengths = {method.title: method.changes["beta"] for method in grid.methods if method != REFERENCE}
     pairs = list(dict.fromkeys(line.pair for line in comparison.summaries))
@@ -61,7 +61,7 @@ def draw_betas(comparison: GridComparison, grid: Grid, folder: Path) -> list[Res
 
 
 def draw_panels(traces: Sequence[Trace], folder: Path) -> None:
-    """Figure 4 for each data set and network."""
+    """Draw Figure 4 for each data set and network."""
     for (data, network), chosen in first_seed(traces).items():
         plot_panels(folder / f"training_{data}_{network}.png", chosen, title=f"{data}, {network}")
 

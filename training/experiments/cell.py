@@ -1,10 +1,10 @@
-"""One training run of an experiment, kept on disk under a name made of everything its numbers depend on.
+"""One training run of an experiment, kept on disk under a hash of everything its numbers depend on.
 
-    CELLS/KEY/cell.json        what was asked for, how long it took, or why it failed
-    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in the folder of a run (training.runs.run)
+    CELLS/KEY/cell.json        the choices, the duration, or why it failed
+    CELLS/KEY/history.csv      and metrics.json, predictions.npz, as in a run folder (training.runs.run)
 
-A cell's folder is there whole or not at all, so an experiment that was stopped goes on with the cells that it lacks. A
-loss that diverges does so every time: that is kept as well, and told in the tables.
+The folder of a cell is complete or absent, so an interrupted experiment computes only the missing cells. A loss that
+diverges would diverge again, so that result is kept too, and the tables report it.
 """
 
 import functools
@@ -27,12 +27,12 @@ from training.networks.backbones import Weights
 from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
 
-FORMAT = 1  # raise it when a change of code changes the numbers
+FORMAT = 1  # increase it when a change of code changes the numbers
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is asked for: `config` on the data of `fingerprint`; the titles are those of the grid's variants."""
+    """A run to compute: `config` on the data of `fingerprint`; the titles are those of the grid's variants."""
 
     data: str
     network: str
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The name of its folder. A field of TrainConfig that is added with a neutral default changes no key."""
+        """Name of the folder. A new field of TrainConfig with a neutral default does not change it."""
         choices = self.config.model_dump(mode="json", exclude_defaults=True) | {
             "weights": weights_key(self.config.weights)
         }
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What came out: predictions by split, or the sentence that says why there are none."""
+    """The result of a cell: predictions by split, or a sentence that says why it failed."""
 
     cell: Cell
     seconds: float
@@ -61,7 +61,7 @@ class CellResult:
 
 
 def weights_key(weights: Weights) -> str:
-    """What stands for weights in a key: a file's content, not its path. A file that is not there is found out later."""
+    """Weights in a key: the content of a file, not its path. Training reports a missing file later."""
     if not isinstance(weights, Path) or not weights.is_file():
         return str(weights)
     known = weights.stat()
@@ -74,7 +74,7 @@ def _file_digest(path: Path, _changed_ns: int, _size: int) -> str:
 
 
 def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` and put its folder below `root`. Raises what training raises, but for TrainingDiverged."""
+    """Train `cell` and write its folder below `root`. Raises what training raises, except TrainingDiverged."""
     with new_folder(root / cell.key) as folder:
         started, failure = time.monotonic(), None
         try:
@@ -89,7 +89,7 @@ def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
 
 
 def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch], Evaluation]:
-    """Train and evaluate, in memory."""
+    """Train and evaluate in memory."""
     session = TrainingSession(cell.config, dataset)
     network = session.network()
     examples = session.examples(network, cache=cache)
@@ -99,15 +99,15 @@ def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which gets the name `path` when it is whole, and goes when something interrupts.
+    """A folder to fill; it is renamed to `path` at the end and removed on an error.
 
-    Where another process was faster with the same cell, its folder stays.
+    If another process has finished the same cell first, its folder stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield part
-        part.chmod(0o755)  # mkdtemp's folders are private
+        part.chmod(0o755)  # mkdtemp creates private folders
         try:
             part.replace(path)
         except OSError:
@@ -118,7 +118,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_cell(cell: Cell, root: Path) -> CellResult | None:
-    """What came out of `cell`; None if it has not been run, or was run when a default had another value."""
+    """The result of `cell`; None if it has not been run, or was run when a default had another value."""
     folder = root / cell.key
     try:
         record = json.loads((folder / "cell.json").read_text())
@@ -132,7 +132,7 @@ def read_cell(cell: Cell, root: Path) -> CellResult | None:
 
 
 def _same_choices(kept: dict[str, Any], config: TrainConfig) -> bool:
-    """Whether the fields that were kept have the values asked for now; weights are compared by the key."""
+    """Whether the stored choices equal those of `config`; the key already compares weights."""
     asked = config.model_dump(mode="json")
     return all(asked.get(name) == value for name, value in kept.items() if name != "weights")
 

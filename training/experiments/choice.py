@@ -1,8 +1,8 @@
-"""The choice of a method by validation alone: the lowest ECE among those that cost neither accuracy nor likelihood.
+"""The choice of a method by validation alone: the lowest ECE among methods that keep accuracy and likelihood.
 
-Calibrators are measured across: fitted on one half of validation and measured on the other, both ways, as one that is
-measured where it was fitted looks better than it is. How sure the choice is comes from repeating it on resampled seeds
-and validation images, the same images for every candidate. Test plays no part; it is shown afterwards.
+Calibrators are cross-fitted: fitted on one half of validation and measured on the other, in both directions, since a
+calibrator looks too good on the data that it was fitted on. The choice is repeated on resampled seeds and validation
+images, the same images for every candidate, which shows how certain it is. Test is only reported afterwards.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ EvaluationSet = Literal["val", "perturbed"]
 
 
 class Candidate(NamedTuple):
-    """A trained method and what is done after training."""
+    """A trained method with a calibrator."""
 
     method: str
     calibrator: str
@@ -32,7 +32,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate may cost against cross-entropy alone: so much accuracy, and so large a share of its NLL."""
+    """What a candidate may lose against cross-entropy alone: accuracy, and NLL as a share."""
 
     accuracy_loss: float = 0.01
     nll_share: float = 0.05
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Score:
-    """Means over seeds, on validation, and whether the candidate keeps to the limits."""
+    """Means over seeds on validation, and whether the candidate is within the limits."""
 
     ece: float
     accuracy: float
@@ -50,7 +50,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen candidate, every candidate's score, and in what share of resamples each would have been chosen."""
+    """The chosen candidate, the score of every candidate, and the share of resamples that choose each."""
 
     chosen: Candidate
     scores: dict[Candidate, Score]
@@ -59,7 +59,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Validation of one candidate with one seed, image by image, (N,)."""
+    """Validation answers of one candidate with one seed, (N,)."""
 
     bins: NDArray[np.int64]
     excess: NDArray[np.float64]  # correctness minus confidence
@@ -67,7 +67,7 @@ class _Answers:
     nll: NDArray[np.float64]
 
     def figures(self, weights: NDArray[np.int64]) -> tuple[float, float, float]:
-        """ECE, accuracy and NLL with each image counted `weights` (N,) times."""
+        """ECE, accuracy and NLL if each image counts `weights` (N,) times."""
         total = weights.sum()
         errors = np.bincount(self.bins, weights=weights * self.excess, minlength=BIN_COUNT)
         return (
@@ -78,21 +78,21 @@ class _Answers:
 
 
 def choose(
-    outcomes: Sequence[CellResult],
+    results: Sequence[CellResult],
     *,
     limits: Limits | None = None,
     evaluation_set: EvaluationSet = "val",
     seed: int = 0,
 ) -> Choice:
-    """Choose among the methods of `outcomes`, all on one data set and network, cross-entropy among them.
+    """Choose among the methods of `results`, all on one data set and network, cross-entropy among them.
 
-    Candidates are measured on `evaluation_set`: validation images, or perturbed ones where the outcomes have them.
+    Candidates are measured on `evaluation_set`: validation images, or perturbed ones where the results have them.
     Raises ValueError if cross-entropy or the evaluation set is missing.
     """
     limits = limits or Limits()
-    answers = _answers(outcomes, evaluation_set)
+    answers = _answers(results, evaluation_set)
     if BASELINE not in answers:
-        raise ValueError(f"cross-entropy is what others are compared with; got {sorted({each[0] for each in answers})}")
+        raise ValueError(f"the comparison needs cross-entropy (ce); got {sorted({each[0] for each in answers})}")
     count, seeds = len(next(iter(answers.values()))[0].bins), min(len(each) for each in answers.values())
     scores = _scores(answers, np.ones(count, np.int64), range(seeds), limits)
     generator = np.random.default_rng(seed)
@@ -107,15 +107,15 @@ def choose(
 def crossfit(
     kind: type[Calibrator], known: Predictions, *, fitted_on: Predictions | None = None
 ) -> NDArray[np.float64]:
-    """Probabilities (N, K) of a calibrator for images that it was not fitted on: each half by the other's fit.
+    """Probabilities (N, K) of a calibrator, fitted on one half of the images and applied to the other, both ways.
 
-    `fitted_on` are other predictions for the same images to fit on. Either may have every image several times over, one
-    whole set after the other; an image is in one half with all its copies.
+    `fitted_on` are other predictions for the same images to fit on. Either may repeat the whole set of images several
+    times; all copies of an image are in the same half.
     """
     other = fitted_on or known
     images = min(len(known.labels), len(other.labels))
     halves = np.empty(images, np.int64)
-    for label in np.unique(known.labels[:images]):  # both halves have every class, as far as there are two of it
+    for label in np.unique(known.labels[:images]):  # both halves have every class that has two images
         members = np.flatnonzero(known.labels[:images] == label)
         halves[members] = np.arange(len(members)) % 2
     measured, fitting = (np.tile(halves, len(each.labels) // images) for each in (known, other))
@@ -126,21 +126,21 @@ def crossfit(
     return probabilities
 
 
-def _answers(outcomes: Sequence[CellResult], evaluation_set: EvaluationSet) -> dict[Candidate, list[_Answers]]:
-    """By candidate, a seed after the other; a method that failed for a seed is no candidate."""
-    if any(evaluation_set not in outcome.predictions for outcome in outcomes if not outcome.failure):
+def _answers(results: Sequence[CellResult], evaluation_set: EvaluationSet) -> dict[Candidate, list[_Answers]]:
+    """Answers by candidate in the order of seeds; a method that failed with a seed is not a candidate."""
+    if any(evaluation_set not in result.predictions for result in results if not result.failure):
         raise ValueError(
             f"not every run has predictions of {evaluation_set} images; add perturbed=true to the data set"
         )
-    failed = {outcome.cell.method for outcome in outcomes if outcome.failure}
+    failed = {result.cell.method for result in results if result.failure}
     answers: dict[Candidate, list[_Answers]] = {}
-    for outcome in sorted(outcomes, key=lambda each: each.cell.config.seed):
-        if outcome.cell.method in failed:
+    for result in sorted(results, key=lambda each: each.cell.config.seed):
+        if result.cell.method in failed:
             continue
-        known = outcome.predictions[evaluation_set]
-        for name, (kind, fitted_on) in calibrators_of(outcome).items():
+        known = result.predictions[evaluation_set]
+        for name, (kind, fitted_on) in calibrators_of(result).items():
             probabilities = crossfit(kind, known, fitted_on=fitted_on)
-            answers.setdefault(Candidate(outcome.cell.method, name), []).append(_answer(probabilities, known.labels))
+            answers.setdefault(Candidate(result.cell.method, name), []).append(_answer(probabilities, known.labels))
     return answers
 
 
@@ -171,6 +171,6 @@ def _scores(
 
 
 def _best(scores: dict[Candidate, Score]) -> Candidate:
-    """The lowest ECE among the admissible, to a thousandth; then the lowest NLL. The baseline is always admissible."""
+    """The admissible candidate of lowest ECE, rounded to .001, then lowest NLL. The baseline is always admissible."""
     admissible = {candidate: score for candidate, score in scores.items() if score.admissible}
     return min(admissible, key=lambda candidate: (round(admissible[candidate].ece, 3), admissible[candidate].nll))

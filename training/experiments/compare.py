@@ -1,4 +1,4 @@
-"""Tables 1, 2 and 3: ECE, accuracy and MCE of every method and calibrator, the paper's figures in the same tables."""
+"""Tables 1, 2 and 3: ECE, accuracy and MCE of every method and calibrator, beside the paper's figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,21 +19,21 @@ MARK = "†"
 EXPLAINED = (
     "Mean ± half of the 95 % t interval over seeds. floor: the ECE, without calibrator, that a perfectly calibrated "
     "model would show on as many images with these confidences. z: standard deviations of an ECE above its own floor; "
-    "above 2 it is no longer noise."
+    "above 2 it is more than noise."
 )
 CHANGES_ARGMAX = f"{MARK} may change the predicted class."
 
 
 @dataclass(frozen=True)
 class GridComparison:
-    """The figures of a grid and what was left out of it."""
+    """The figures of a grid and notes on what was left out."""
 
     summaries: tuple[MethodSummary, ...]
-    outcomes: tuple[CellResult, ...]
+    results: tuple[CellResult, ...]
     notes: tuple[str, ...]
 
     def tables(self) -> list[ResultTable]:
-        """ECE, accuracy, MCE and NLL by data set and network, then averages over them."""
+        """ECE, accuracy, MCE and NLL by data set and network, and averages over them."""
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
             ("accuracy", "Table 1, accuracy", lambda line: shown(line.figures["accuracy"])),
@@ -46,13 +46,13 @@ class GridComparison:
         return [first, *made[1:], average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
-        """summary.csv (a line a method and calibrator) and cells.csv (a line a run and calibrator)."""
+        """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and calibrator)."""
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / "summary.csv", self.as_rows())
-        write_csv(folder / "cells.csv", [row for outcome in self.outcomes for row in _cell_rows(outcome)])
+        write_csv(folder / "cells.csv", [row for result in self.results for row in _cell_rows(result)])
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """summary.csv as plain data."""
+        """The rows of summary.csv."""
         return [_summary_row(line) for line in self.summaries]
 
     def _of(self, pair: tuple[str, str]) -> list[MethodSummary]:
@@ -62,9 +62,9 @@ class GridComparison:
 def compare(
     grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
 ) -> GridComparison:
-    """Compute the grid's missing cells and summarize all of them. Raises WeightsNotFound and what training raises."""
-    outcomes, notes = runner.run(grid.cells(datasets, data_folder), datasets)
-    return GridComparison(tuple(summarize(outcomes)), tuple(outcomes), tuple(notes))
+    """Compute missing cells of the grid and summarize all. Raises WeightsNotFound and what training raises."""
+    results, notes = runner.run(grid.cells(datasets, data_folder), datasets)
+    return GridComparison(tuple(summarize(results)), tuple(results), tuple(notes))
 
 
 def _table(
@@ -97,7 +97,7 @@ def _table(
 
 
 def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[str, ...]]:
-    """The paper's rows for this table: cross-entropy (alone, with temperature) and DCA."""
+    """The rows of the paper for this table: cross-entropy, alone and with temperature, and DCA."""
     rows = paper_rows(*pair)
     if not rows or title == "NLL":
         return []
@@ -136,20 +136,20 @@ def _summary_row(line: MethodSummary) -> dict[str, Any]:
     return row
 
 
-def _cell_rows(outcome: CellResult) -> list[dict[str, Any]]:
-    cell = outcome.cell
+def _cell_rows(result: CellResult) -> list[dict[str, Any]]:
+    cell = result.cell
     about = {
         "data": cell.data,
         "network": cell.network,
         "method": cell.method,
         "seed": cell.config.seed,
         "cell": cell.key,
-        "seconds": outcome.seconds,
+        "seconds": result.seconds,
     }
-    if outcome.failure:
+    if result.failure:
         return []
     return [
         about | {"split": split, "calibrator": name} | {figure: getattr(measures, figure) for figure in FIGURES}
         for split in EVALUATED
-        for name, measures in measure(outcome, split).items()
+        for name, measures in measure(result, split).items()
     ]

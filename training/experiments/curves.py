@@ -1,4 +1,4 @@
-"""Figure 1: how cross-entropy and DCA overfit, epoch by epoch; Figure 2: what their last layers see."""
+"""Figure 1: how cross-entropy and DCA overfit, epoch by epoch. Figure 2: the features before their last layer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from sklearn.metrics import silhouette_score
 
 from training.datasets import Dataset
 from training.experiments.grid import Grid
-from training.experiments.pictures import Embedding, plot_clouds, plot_curves
+from training.experiments.pictures import Embedding, plot_curves, plot_embeddings
 from training.experiments.runner import ExperimentRunner
 from training.experiments.table import ResultTable, number
 from training.experiments.trace import TRACES, Trace
@@ -18,12 +18,12 @@ from training.experiments.trace import TRACES, Trace
 def trace(
     grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
 ) -> tuple[list[Trace], list[str]]:
-    """The traces of a grid, the missing ones computed, and what was left out."""
+    """Compute missing traces of a grid; return all of them, and notes on what was left out."""
     return runner.do(TRACES, grid.cells(datasets, data_folder), datasets)
 
 
 def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
-    """Figure 1 for each data set and network of the first seed, and its last and best epochs as a table of all."""
+    """Draw Figure 1 for each data set and network with the first seed; return last and best epochs as a table."""
     for (data, network), chosen in first_seed(traces).items():
         plot_curves(folder / f"curves_{data}_{network}.png", chosen, title=f"{data}, {network}")
     rows = tuple(
@@ -47,22 +47,24 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
         "test accuracy",
         "test ECE",
     )
-    note = "Test is watched here, and decides nothing. Loss is the plain cross-entropy, in evaluation mode."
+    note = "Test is only watched and decides nothing. Loss is the plain cross-entropy in evaluation mode."
     return [ResultTable("curves", "Figure 1: the last epoch", columns, rows, (note,))]
 
 
 def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], folder: Path) -> list[ResultTable]:
-    """Figure 2 for each data set and network of the first seed: t-SNE of the last layer's input, and its silhouette."""
+    """Draw Figure 2, t-SNE of the last layer's input, with the first seed; return the silhouettes of all as a table."""
     for (data, network), chosen in first_seed(traces).items():
-        clouds = [_cloud(one) for one in chosen]
+        embeddings = [_embedding(one) for one in chosen]
         path = folder / f"embedding_{data}_{network}.png"
-        plot_clouds(path, clouds, datasets[data].classes, title=f"{data}, {network}: test images before the last layer")
+        plot_embeddings(
+            path, embeddings, datasets[data].classes, title=f"{data}, {network}: test images before the last layer"
+        )
     rows = tuple(
         (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", number(silhouette(one))) for one in traces
     )
     note = (
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "
-        "separated. Measured there and not in the picture, whose distances t-SNE distorts."
+        "separated. It is measured in that space and not in the plot, since t-SNE distorts distances."
     )
     return [ResultTable("embed", "Figure 2: separation", ("method", "silhouette"), rows, (note,))]
 
@@ -73,7 +75,7 @@ def silhouette(one: Trace) -> float:
 
 
 def first_seed(traces: Sequence[Trace]) -> dict[tuple[str, str], list[Trace]]:
-    """The traces of the lowest seed by data set and network: what is drawn."""
+    """The traces to draw: those of the lowest seed, by data set and network."""
     found: dict[tuple[str, str], list[Trace]] = {}
     lowest = min(one.cell.config.seed for one in traces)
     for one in traces:
@@ -82,7 +84,7 @@ def first_seed(traces: Sequence[Trace]) -> dict[tuple[str, str], list[Trace]]:
     return found
 
 
-def _cloud(one: Trace) -> Embedding:
+def _embedding(one: Trace) -> Embedding:
     # t-SNE's perplexity must be below the number of points.
     perplexity = min(30.0, (len(one.labels) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(one.embedding)

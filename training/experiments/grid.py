@@ -14,7 +14,7 @@ from training.runs.config import TrainConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared. Changes apply in the order data, network, `exceptions` (by both), method: the last one wins."""
+    """What is compared. Changes apply in the order data, network, `exceptions` (by both), method; the last one wins."""
 
     data: tuple[Variant, ...]
     networks: tuple[Variant, ...]
@@ -32,7 +32,7 @@ class Grid:
     def config(
         self, data: Variant, network: Variant, method: Variant, *, seed: int, folder: Path | None
     ) -> TrainConfig:
-        """One cell's choices; weights are those of `find_weights` in `folder` unless a variant names them."""
+        """The choices of a cell; weights come from `find_weights` in `folder` unless a variant names them."""
         found = {"weights": find_weights(network.subject, folder), "backbone": network.subject}
         between = self.exceptions.get((data.title, network.title), {})
         named = {"loss": method.subject, "seed": seed}
@@ -43,7 +43,7 @@ class Grid:
         return ((data, network) for data in self.data for network in self.networks)
 
     def cells(self, datasets: Mapping[str, Dataset], folder: Path | None) -> list[Cell]:
-        """All cells on the data sets that are there, seed by seed, so that a part of them is already a comparison."""
+        """All cells on the available data sets, seed by seed, so that an early part is already a comparison."""
         return [
             Cell(
                 data=data.title,

@@ -1,6 +1,6 @@
-"""The figures that the paper printed (Liang et al. 2020, Tables 1 to 3), to stand beside one's own.
+"""The figures of the paper (Liang et al. 2020, Tables 1 to 3), for comparison.
 
-Averages are computed again from the rows, as some of the printed ones are wrong; MISPRINTS says which.
+Averages are recomputed from the rows, since some of the printed ones are wrong; MISPRINTS lists them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from statistics import fmean
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One data set and network: ECE and MCE without calibration, with temperature, with DCA; accuracy of two."""
+    """One data set and network: ECE and MCE uncalibrated, with temperature, with DCA; accuracy uncalibrated and DCA."""
 
     data: str
     network: str
@@ -44,11 +44,11 @@ MISPRINTS = (
     "² The paper prints .2766/.3401/.3398 as the overall MCE; its rows give .2089/.2530/.2474.",
     "³ 65.72 % is a reduction of averages; the mean of the reductions row by row is 47.0 %.",
     "⁴ The abstract gives an accuracy of 83.58 %, Table 1 83.51 %.",
-    '⁵ "Consistently better" is not so on RSNA with AlexNet and Kather with ResNet; on DDSM temperature beats DCA in '
-    "three networks of four.",
+    '⁵ "Consistently better" does not hold on RSNA with AlexNet and on Kather with ResNet; on DDSM temperature beats '
+    "DCA in three networks of four.",
 )
 
-# The paper's name of a data set that a grid knows by another one. PneumoniaMNIST is Mendeley V2 at 28 pixels.
+# The paper's names for the data sets of a grid. PneumoniaMNIST is Mendeley V2 at 28 pixels.
 COUNTERPARTS = {
     "pneumoniamnist": "Mendeley",
     "mendeley": "Mendeley",
@@ -68,7 +68,7 @@ ROWS = tuple(_row(line) for line in _FIGURES.strip().splitlines())
 
 
 def paper_rows(data: str, network: str) -> tuple[PaperRow, ...]:
-    """The row of this data set and network, or of all networks on this data set, or none.
+    """The row of this data set and network, else those of all networks on this data set, else none.
 
     >>> [row.network for row in paper_rows("pneumoniamnist", "efficientnet")]
     ['AlexNet', 'ResNet', 'DenseNet', 'SqueezeNet']

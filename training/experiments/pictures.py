@@ -1,4 +1,4 @@
-"""The figures of experiments as PNGs: curves by epoch, ECE by beta, embeddings, the toy problem."""
+"""Plots of experiments as PNGs: curves by epoch, ECE by beta, embeddings, the toy problem."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ COLORS = (BLUE, RED, GREEN, GOLD, PURPLE, GRAY, "#17a2a2", "#8c564b", "#e58fb1",
 
 
 def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """Loss, accuracy and ECE by epoch: a color a method, test as a line, training dashed."""
+    """Loss, accuracy and ECE by epoch: one color per method, test as a solid line, training dashed."""
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     panels: Sequence[Axes] = figure.subplots(1, 3)
@@ -37,7 +37,7 @@ def plot_curves(path: Path, traces: Sequence[Trace], *, title: str) -> None:
 
 
 def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
-    """The paper's Figure 4: a column a trace, accuracy above and loss below, training dashed and test as a line."""
+    """Figure 4 of the paper: a column per trace with accuracy above and loss below; training dashed, test solid."""
     figure = Figure(figsize=(2.9 * len(traces), 5.0), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
     grid = figure.subplots(2, len(traces), sharex=True, sharey="row", squeeze=False)
@@ -57,12 +57,12 @@ def plot_panels(path: Path, traces: Sequence[Trace], *, title: str) -> None:
 def plot_betas(
     path: Path, series: Mapping[str, Mapping[float, Estimate]], references: Mapping[str, float], *, title: str
 ) -> None:
-    """The paper's Figure 5: a line a calibrator of ECE by beta, with intervals, and levels to compare with."""
+    """Figure 5 of the paper: ECE by beta with intervals, a line per calibrator, and reference levels."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (color, (name, by_beta)) in enumerate(zip(COLORS, series.items(), strict=False)):
         halves = [known.half or 0.0 for known in by_beta.values()]
-        x = [beta + 0.2 * number for beta in by_beta]  # aside, so that one interval does not hide another
+        x = [beta + 0.2 * number for beta in by_beta]  # shifted, so intervals do not hide each other
         y = [known.mean for known in by_beta.values()]
         axes.errorbar(x, y, yerr=halves, color=color, marker="o", markersize=4, capsize=3, linewidth=1.6, label=name)
     for style, (name, level) in zip(("--", ":", "-."), references.items(), strict=False):
@@ -78,22 +78,22 @@ def plot_betas(
 
 @dataclass(frozen=True)
 class Embedding:
-    """Points of a plane, (N, 2), their classes (N,), and what they are called."""
+    """Points in the plane, (N, 2), with their classes (N,) and a title."""
 
     title: str
     points: NDArray[np.float64]
     labels: NDArray[np.int64]
 
 
-def plot_clouds(path: Path, clouds: Sequence[Embedding], classes: Sequence[str], *, title: str) -> None:
-    """The paper's Figure 2: embeddings side by side, a color a class."""
-    figure = Figure(figsize=(5.0 * len(clouds), 4.8), layout="constrained")
+def plot_embeddings(path: Path, embeddings: Sequence[Embedding], classes: Sequence[str], *, title: str) -> None:
+    """Figure 2 of the paper: embeddings side by side, one color per class."""
+    figure = Figure(figsize=(5.0 * len(embeddings), 4.8), layout="constrained")
     figure.suptitle(title, fontsize=12, color=INK, fontweight="bold")
-    for axes, cloud in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds, strict=True):
+    for axes, embedding in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings, strict=True):
         for index, name in enumerate(classes):
-            chosen = cloud.points[cloud.labels == index]
+            chosen = embedding.points[embedding.labels == index]
             axes.scatter(*chosen.T, s=9, alpha=0.7, color=COLORS[index % len(COLORS)], linewidths=0, label=name)
-        axes.set_title(cloud.title, fontsize=10, color=INK)
+        axes.set_title(embedding.title, fontsize=10, color=INK)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_color("#c5c9d0")
@@ -110,7 +110,7 @@ def plot_toy(
     *,
     title: str,
 ) -> None:
-    """The paper's Figure 3: a panel a method, what it learned in color over the true probability."""
+    """Figure 3 of the paper: a panel per method with the learned and the true probability."""
     columns = min(4, len(learned))
     rows = -(-len(learned) // columns)
     figure = Figure(figsize=(2.9 * columns, 2.1 * rows + 0.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""Grids with a name. Where their data lie below the data folder stands here; what is absent is left out, and told."""
+"""Named grids, and where their data sets are in the data folder. Missing data sets are left out and reported."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from training.progress import Progress, silent
 from training.runs.config import offline_config
 
 NETWORK = "tf_efficientnet_lite0"
-# Where a preset looks for a data set below the data folder: the first that is there.
+# Where a preset looks for a data set in the data folder; the first existing path counts.
 PLACES = {
     "pneumoniamnist": ("pneumoniamnist.npz",),
     "chest_xray3": ("chest_xray3",),
@@ -34,24 +34,24 @@ PAPER_NETWORKS = {
 
 @dataclass(frozen=True)
 class OpenedData:
-    """The data sets that are there by title, and a sentence for each that is not."""
+    """The available data sets by title, and a sentence for each missing one."""
 
     datasets: dict[str, Dataset]
     absent: tuple[str, ...]
 
 
 def every_method() -> tuple[Variant, ...]:
-    """Every loss of the registry, as its paper has it."""
+    """Every loss of the registry with its default options."""
     return tuple(parse_variant(name) for name in LOSSES)
 
 
 def recipes() -> tuple[Variant, ...]:
-    """Combinations beyond single methods, none of which has seen a test image."""
+    """Combinations of methods. None was trained or calibrated on test images."""
     return tuple(map(parse_variant, RECIPES))
 
 
 def smoke() -> Grid:
-    """Every method once, on digits, in a minute or two."""
+    """Every method once on digits, in a minute or two."""
     return Grid(
         data=(Variant("digits", "digits"),),
         networks=(network_variant(f"{SMALL} epochs=20"),),
@@ -61,7 +61,7 @@ def smoke() -> Grid:
 
 
 def results() -> Grid:
-    """What docs/results.md shows: two real data sets, frozen EfficientNet-Lite0, all methods, recipes, five seeds."""
+    """The grid of docs/results.md: two real data sets, frozen EfficientNet-Lite0, all methods, recipes, five seeds."""
     return Grid(
         data=(
             Variant("pneumoniamnist", "pneumoniamnist", {"perturbed": True}),
@@ -74,10 +74,10 @@ def results() -> Grid:
 
 
 def paper() -> Grid:
-    """The paper's Tables 1 to 3: four data sets, four networks, its three columns, each cell trained twice.
+    """The paper's Tables 1 to 3: four data sets, four networks, cross-entropy and DCA, each cell trained twice.
 
-    Its readings: cross-entropy balanced by class, Adam at 1e-4, batch 64 for AlexNet (512 on RSNA), half for the
-    others, beta 15, a head of C/2 channels (C/4 for ResNet). The number of epochs is not printed: 50 here.
+    Our reading of the paper: cross-entropy balanced by class, Adam at 1e-4, batch 64 for AlexNet (512 on RSNA), half of
+    that for the others, beta 15, a head of C/2 channels (C/4 for ResNet). It does not say how many epochs; 50 here.
     """
     protocol = {"class_weights": "balanced", "learning_rate": 1e-4, "decay": "none", "image_size": 224, "epochs": 50}
     sizes = {name: 64 if name == "AlexNet" else 32 for name in PAPER_NETWORKS}
@@ -99,12 +99,12 @@ def paper() -> Grid:
 
 
 def two() -> Grid:
-    """Cross-entropy and DCA on PneumoniaMNIST: what Figures 1 and 2 draw."""
+    """Cross-entropy and DCA on PneumoniaMNIST, for Figures 1 and 2."""
     return replace(results(), data=results().data[:1], methods=(parse_variant("ce"), parse_variant("dca")))
 
 
 def select() -> Grid:
-    """Every method as its paper has it, DCA by more strengths, and the recipes, on PneumoniaMNIST."""
+    """Every method with its default options, DCA with more strengths, and the recipes, on PneumoniaMNIST."""
     betas = tuple(parse_variant(f"dca beta={beta}") for beta in (5, 10, 20, 25))
     return replace(results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes()))
 
@@ -121,7 +121,7 @@ PRESETS: dict[str, Callable[[], Grid]] = {
 
 
 def data_variant(text: str) -> Variant:
-    """A data set of the command line, its title the last part of its path.
+    """A data set from the command line; its title is the last part of its path.
 
     >>> data_variant("data/pneumoniamnist.npz epochs=3")
     Variant(title='pneumoniamnist', subject='data/pneumoniamnist.npz', changes={'epochs': 3})
@@ -131,7 +131,7 @@ def data_variant(text: str) -> Variant:
 
 
 def network_variant(text: str) -> Variant:
-    """A network of the command line; the small one comes with the choices that were made for it."""
+    """A network from the command line; the small one comes with its own choices."""
     parsed = parse_variant(text)
     subject = PAPER_NETWORKS.get(parsed.subject, parsed.subject)
     if subject != SMALL:
@@ -143,7 +143,7 @@ def network_variant(text: str) -> Variant:
 def open_data(
     variants: tuple[Variant, ...], *, folder: Path | None, cache: Path, progress: Progress = silent
 ) -> OpenedData:
-    """Read every data set that can be found, in `folder` or where its subject says."""
+    """Read every available data set, from `folder` or from the path in its subject."""
     datasets: dict[str, Dataset] = {}
     absent: list[str] = []
     for variant in variants:
@@ -161,7 +161,7 @@ def require_data(opened: OpenedData) -> None:
 
 
 def _place(subject: str, folder: Path | None) -> str | Path:
-    """Where the data lie. Raises DataNotFound for a known set that is not in the data folder."""
+    """The path of the data. Raises DataNotFound for a known set that is not in the data folder."""
     if subject not in PLACES:
         return subject
     for place in PLACES[subject]:
@@ -170,4 +170,4 @@ def _place(subject: str, folder: Path | None) -> str | Path:
     where = f"in {folder}" if folder else "as CANDOR_DATA is not set"
     if subject == "pneumoniamnist":
         return subject  # MedMNIST can be downloaded
-    raise DataNotFound(f"none of {', '.join(PLACES[subject])} {where}; get the data set and put it there")
+    raise DataNotFound(f"found none of {', '.join(PLACES[subject])} {where}; download the data set and put it there")

@@ -1,4 +1,4 @@
-"""A labelled sample from the place of use in place of validation: it chooses the method and fits the calibrator."""
+"""A labeled sample from the place of use replaces validation: it chooses the method and fits the calibrator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ FROM_TEST = "test:"
 
 @dataclass(frozen=True)
 class ChosenImages:
-    """Some images of several sources, one after the other."""
+    """A selection of images from several sources."""
 
     sources: tuple[ImageSource, ...]
-    places: tuple[tuple[int, int], ...]  # source, and index in it
+    places: tuple[tuple[int, int], ...]  # source, and index in that source
 
     def __len__(self) -> int:
         return len(self.places)
@@ -41,8 +41,8 @@ class ChosenImages:
 def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = None) -> Dataset:
     """`dataset` with the sample `reference` as its validation split.
 
-    `reference` is a data set of the same classes, all of whose splits are taken together, or `test:N`: about N
-    images of the test split, which keeps the others. Raises BadDataset and DataNotFound.
+    `reference` is a data set with the same classes, whose splits are joined, or `test:N`: about N images of the test
+    split, which keeps the others. Raises BadDataset and DataNotFound.
     """
     if reference.startswith(FROM_TEST):
         return _from_test(dataset, reference)
@@ -55,7 +55,7 @@ def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = Non
     shared = set(sample.digests) & set(dataset.splits["test"].digests)
     if shared:
         raise BadDataset(
-            reference, f"{len(shared)} of its images are in the test split; leave them out of one of the two"
+            reference, f"{len(shared)} of its images are in the test split; remove them from one of the two"
         )
     return _replaced(dataset, val=sample, name=reference)
 
@@ -63,12 +63,15 @@ def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = Non
 def _from_test(dataset: Dataset, reference: str) -> Dataset:
     test, asked = dataset.splits["test"], reference.removeprefix(FROM_TEST)
     if not asked.isdigit() or not 0 < int(asked) < len(test):
-        raise BadDataset(reference, f"expected test:N with N from 1 to {len(test) - 1}, the images of the test split")
+        raise BadDataset(
+            reference,
+            f"expected test:N with N from 1 to {len(test) - 1}, the number of images of the test split less one",
+        )
     share = int(asked) / len(test)
     shares = (share, 1 - share)
     if test.groups is None:
         taken, left = stratified_parts(test.labels, shares, seed=0)
-    else:  # a patient is on one side
+    else:  # patients are not divided
         taken, left = grouped_parts(test.labels, test.groups, shares, seed=0)
     return _replaced(dataset, val=_some(test, taken), test=_some(test, left), name=reference)
 

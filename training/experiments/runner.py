@@ -1,4 +1,4 @@
-"""Where cells are computed: the missing ones only, by several processes, each cell by one thread."""
+"""Compute missing cells in several processes, one thread per cell."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ Kept = TypeVar("Kept")
 
 
 class RunJob(Protocol):
-    """Compute `cell` on `dataset` and keep it below `root`."""
+    """Compute `cell` on `dataset` and store it below `root`."""
 
     def __call__(self, cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None: ...
 
 
 @dataclass(frozen=True)
 class Job(Generic[Kept]):
-    """What is done with a cell: functions of a module, so that another process can be told of them."""
+    """How to compute and read a cell; module-level functions, so other processes can import them."""
 
     name: str
     run: RunJob
@@ -40,7 +40,7 @@ CELLS: Job[CellResult] = Job("cells", run_cell, read_cell)
 
 @dataclass(frozen=True)
 class ExperimentRunner:
-    """Folder of what is kept, feature cache, and `jobs` processes of one thread each (1: this one)."""
+    """Computes cells into `root` with the feature cache `cache`, in `jobs` processes of one thread (1: this one)."""
 
     root: Path
     cache: Path
@@ -48,16 +48,16 @@ class ExperimentRunner:
     progress: Progress = silent
 
     def run(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> tuple[list[CellResult], list[str]]:
-        """The outcome of each cell that can be computed, in order, and a sentence for each network that cannot.
+        """The results of the cells in order, and a sentence for each network without weights.
 
-        Raises WeightsNotFound if none can.
+        Raises WeightsNotFound if no cell can be computed.
         """
         return self.do(CELLS, cells, datasets)
 
     def do(
         self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]
     ) -> tuple[list[Kept], list[str]]:
-        """What `job` gives for each cell, as `run`."""
+        """Like `run`, with any `job`."""
         root = self.root / job.name
         missing = [cell for cell in cells if job.read(cell, root) is None]
         lacking = self._prepare(missing, datasets)
@@ -72,7 +72,7 @@ class ExperimentRunner:
         return kept, [f"{data} with {network} is left out: {why}" for (data, network), why in lacking.items()]
 
     def _prepare(self, cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], str]:
-        """Compute features here, with all threads, once for all cells that share them; say which lack their weights."""
+        """Compute shared features once, in this process with all threads; return the pairs without weights, and why."""
         lacking: dict[tuple[str, str], str] = {}
         seen: set[tuple[Any, ...]] = set()
         for cell in cells:
@@ -87,14 +87,14 @@ class ExperimentRunner:
         return lacking
 
     def _compute(self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]) -> Iterator[str]:
-        """Run `job`; the key of each cell as it is done."""
+        """Run `job` on each cell; yield the key of each finished cell."""
         root = self.root / job.name
         if self.jobs == 1 or len(cells) < 2:
             for cell in cells:
                 job.run(cell, datasets[cell.data], root=root, cache=self.cache)
                 yield cell.key
             return
-        context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch may hang
+        context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch may hang
         arguments = (job.run, dict(datasets), root, self.cache)
         with ProcessPoolExecutor(
             min(self.jobs, len(cells)), mp_context=context, initializer=_open_worker, initargs=arguments
@@ -104,8 +104,8 @@ class ExperimentRunner:
                     yield done.result()
             except BrokenProcessPool as error:
                 raise LostProcess(
-                    f"a process of {self.jobs} was ended from outside, most likely for want of memory; try --jobs "
-                    f"{max(1, self.jobs // 2)}, the same command goes on with what is missing"
+                    f"one of {self.jobs} processes was killed, most likely for lack of memory; try --jobs "
+                    f"{max(1, self.jobs // 2)}, which computes only the missing cells"
                 ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -113,19 +113,19 @@ class ExperimentRunner:
 
 
 def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progress = silent) -> None:
-    """Compute what `config` needs of frozen features, unless it is kept.
+    """Compute the frozen features that `config` needs and the cache lacks.
 
     Raises WeightsNotFound, BadWeights, UnknownName, BadLoss, BadBackbone.
     """
     session = TrainingSession(config, dataset, progress=progress)
-    session.objective()  # a name that is wrong is told before hours of features
+    session.objective()  # a wrong name fails here, before hours of computing features
     network = session.network()
     if config.cached:
         session.examples(network, cache=cache)
 
 
 def _features_of(config: TrainConfig) -> tuple[Any, ...]:
-    """What frozen features depend on, and what else `warm` tries."""
+    """What frozen features depend on, and what else `warm` checks."""
     return config.weights, config.image_size, config.resize, config.views, config.loss, str(config.loss_options)
 
 
@@ -133,7 +133,7 @@ _worker: tuple[RunJob, Mapping[str, Dataset], Path, Path]
 
 
 def _open_worker(run: RunJob, datasets: Mapping[str, Dataset], root: Path, cache: Path) -> None:
-    global _worker  # a process of the pool has one, for all its cells
+    global _worker  # one per process of the pool, for all its cells
     torch.set_num_threads(1)
     _worker = (run, datasets, root, cache)
 

@@ -1,4 +1,4 @@
-"""`select`: the choice, told: every candidate on validation, how sure the choice is, and what test says afterwards."""
+"""The report of `select`: every candidate on validation, the certainty of the choice, and test for the record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SURE = 0.8  # of the resamples
 
 @dataclass(frozen=True)
 class MethodSelection:
-    """The choice on one data set and network, beside what test says of every candidate."""
+    """The choice on one data set and network, with the test figures of every candidate."""
 
     pair: tuple[str, str]
     choice: Choice
@@ -28,7 +28,7 @@ class MethodSelection:
 
     @property
     def sentence(self) -> str:
-        """What was chosen and how sure that is."""
+        """The choice and its certainty, in one sentence."""
         chosen, share = self.choice.chosen, self.choice.shares[self.choice.chosen]
         rivals = sum(1 for each in self.choice.shares.values() if each > 0.05)
         certainty = (
@@ -43,7 +43,7 @@ class MethodSelection:
         )
 
     def table(self) -> ResultTable:
-        """The best candidates on validation, cross-entropy alone among them."""
+        """The best candidates on validation, including cross-entropy alone."""
         ordered = sorted(self.choice.scores, key=self._rank)
         first = ordered[:SHOWN]
         baseline = Candidate("ce", "none")
@@ -51,7 +51,7 @@ class MethodSelection:
         rest = len(ordered) - len(rows)
         notes = (
             f"Admissible: accuracy at least that of cross-entropy less {self.limits.accuracy_loss:g}, NLL at most "
-            f"{1 + self.limits.nll_share:g} of its. Test is shown for the record and chose nothing.",
+            f"{1 + self.limits.nll_share:g} times its. Test is shown for the record and chooses nothing.",
             *((f"{rest} more candidates in selection.csv.",) if rest > 0 else ()),
         )
         columns = (
@@ -66,7 +66,7 @@ class MethodSelection:
         return ResultTable(file_stem("select", self.evaluation_set, *self.pair), self.sentence, columns, rows, notes)
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A line a candidate."""
+        """A row per candidate."""
         return [
             {
                 "data": self.pair[0],
@@ -105,12 +105,12 @@ class MethodSelection:
 
 
 def select(
-    outcomes: Sequence[CellResult], *, limits: Limits, evaluation_set: EvaluationSet = "val"
+    results: Sequence[CellResult], *, limits: Limits, evaluation_set: EvaluationSet = "val"
 ) -> list[MethodSelection]:
-    """A choice for each data set and network of `outcomes`. Raises BadChoice for what `choose` refuses."""
+    """A choice for each data set and network of `results`. Raises BadChoice."""
     groups: dict[tuple[str, str], list[CellResult]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.cell.data, outcome.cell.network), []).append(outcome)
+    for result in results:
+        groups.setdefault((result.cell.data, result.cell.network), []).append(result)
     return [_selection(pair, group, limits, evaluation_set) for pair, group in groups.items()]
 
 
@@ -121,13 +121,13 @@ def _selection(
         choice = choose(group, limits=limits, evaluation_set=evaluation_set)
     except ValueError as error:
         raise BadChoice(str(error)) from error
-    whole = [outcome for outcome in group if not outcome.failure]
+    whole = [result for result in group if not result.failure]
     return MethodSelection(
         pair,
         choice,
         limits,
         evaluation_set,
-        seeds=len({outcome.cell.config.seed for outcome in whole}),
+        seeds=len({result.cell.config.seed for result in whole}),
         images=len(whole[0].predictions["val"].labels),
         test={Candidate(line.method, line.calibrator): line for line in summarize(group)},
     )

@@ -1,6 +1,6 @@
-"""From cells to figures: each outcome through each post-hoc calibrator, then mean and interval over seeds.
+"""From cells to figures: measures by post-hoc calibrator, with mean and interval over seeds.
 
-Calibrators are fitted on validation (as it is, or perturbed) and measured on test; nothing here chooses anything.
+Calibrators are fitted on validation, plain or perturbed, and measured on test. Nothing here chooses a method.
 """
 
 import math
@@ -23,7 +23,7 @@ FIGURES = ("ece", "accuracy", "mce", "nll", "brier", "noise_floor", "ece_z", "si
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds and half the width of its 95 % t interval; `half` is None where there is one seed."""
+    """Mean over seeds and half the width of its 95 % t interval; `half` is None for a single seed."""
 
     mean: float
     half: float | None
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """A line: how one method with one calibrator did on one data set with one network, over seeds."""
+    """Figures over seeds of one method and calibrator on one data set with one network."""
 
     data: str
     network: str
@@ -49,7 +49,7 @@ class MethodSummary:
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and t interval of a few independent values.
+    """Mean and t interval of independent values.
 
     >>> estimate([1.0, 2.0, 3.0])  # sd 1, t 4.303 at two degrees of freedom: 4.303 / sqrt(3)
     Estimate(mean=2.0, half=2.484, count=3)
@@ -62,36 +62,36 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(float(known.mean()), round(float(half), 3), count)
 
 
-def measure(outcome: CellResult, split: EvaluatedSplit = "test") -> dict[str, Measures]:
-    """Measures of `split` by calibrator, each fitted on validation, or on perturbed validation where a cell has it."""
-    known = outcome.predictions[split]
+def measure(result: CellResult, split: EvaluatedSplit = "test") -> dict[str, Measures]:
+    """Measures of `split` by calibrator, each fitted on validation, plain or perturbed."""
+    known = result.predictions[split]
     return {
         name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
-        for name, (kind, seen) in calibrators_of(outcome).items()
+        for name, (kind, seen) in calibrators_of(result).items()
     }
 
 
-def calibrators_of(outcome: CellResult) -> dict[str, tuple[type[Calibrator], Predictions]]:
-    """Every calibrator that can be fitted for `outcome`, and on what."""
+def calibrators_of(result: CellResult) -> dict[str, tuple[type[Calibrator], Predictions]]:
+    """Every calibrator for `result`, and the predictions to fit it on."""
     fitted: dict[str, tuple[type[Calibrator], Predictions]] = {
-        name: (kind, outcome.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()
+        name: (kind, result.predictions["val"]) for name, kind in ALL_CALIBRATORS.items()
     }
-    if "perturbed" in outcome.predictions:
-        fitted["perturbed"] = (Temperature, outcome.predictions["perturbed"])
+    if "perturbed" in result.predictions:
+        fitted["perturbed"] = (Temperature, result.predictions["perturbed"])
     return fitted
 
 
-def summarize(outcomes: Sequence[CellResult], split: EvaluatedSplit = "test") -> list[MethodSummary]:
-    """A line for each data set, network, method and calibrator, in the order in which they come."""
+def summarize(results: Sequence[CellResult], split: EvaluatedSplit = "test") -> list[MethodSummary]:
+    """A summary per data set, network, method and calibrator, in the order of `results`."""
     groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.cell.data, outcome.cell.network, outcome.cell.method), []).append(outcome)
+    for result in results:
+        groups.setdefault((result.cell.data, result.cell.network, result.cell.method), []).append(result)
     return [line for key, group in groups.items() for line in _lines(key, group, split)]
 
 
 def _lines(key: tuple[str, str, str], group: Sequence[CellResult], split: EvaluatedSplit) -> list[MethodSummary]:
-    failures = tuple(outcome.failure for outcome in group if outcome.failure)
-    measured = [measure(outcome, split) for outcome in group if not outcome.failure]
+    failures = tuple(result.failure for result in group if result.failure)
+    measured = [measure(result, split) for result in group if not result.failure]
     return [
         MethodSummary(
             *key,

@@ -1,8 +1,8 @@
-"""Figure 3: one dimension, two classes, a known truth. A network learns from few noisy labels; how far is it off?
+"""Figure 3: one dimension, two classes and a known probability, learned from few noisy labels.
 
-x is uniform on [-3, 3] and the probability of class 1 is .5 + .4 sin(1.5 x), so no answer deserves more than .9. A wide
-network that trains long on 256 labels learns the noise as well. As the truth is known, the error of its probabilities
-is measured without labels and without bins.
+x is uniform on [-3, 3] and the probability of class 1 is .5 + .4 sin(1.5 x), so confidence should never exceed .9. A
+wide network that trains long on 256 labels also learns the noise. Since the probability is known, the error of a
+network is measured without labels and bins.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from training.losses import build_objective
 from training.progress import Progress, silent
 from training.runs.config import TrainConfig
 
-FORMAT = 1  # raise it when a change of code changes the numbers
+FORMAT = 1  # increase it when a change of code changes the numbers
 LIMIT, POINTS = 3.0, 601
 
 
 @dataclass(frozen=True)
 class Problem:
-    """How much is learned from and for how long."""
+    """Size of the problem and length of training."""
 
     images: int = 256
     epochs: int = 200
@@ -62,7 +62,7 @@ def draw(count: int, *, seed: int) -> Examples:
 
 
 def learn(method: Variant, problem: Problem, *, seed: int) -> NDArray[np.float64]:
-    """Probability of class 1 that a network trained by `method` gives at `positions()`, (POINTS,)."""
+    """Probability of class 1 at `positions()`, (POINTS,), from a network trained by `method`."""
     config = changed(TrainConfig(), method.changes, {"loss": method.subject})
     config = config.model_copy(update=asdict_schedule(problem))
     with torch.random.fork_rng(devices=[]):
@@ -89,7 +89,7 @@ def asdict_schedule(problem: Problem) -> dict[str, float | int | str]:
 
 
 def positions() -> NDArray[np.float64]:
-    """Where the answer is looked at, (POINTS,), evenly spread as x is."""
+    """Positions of evaluation, (POINTS,), evenly spaced."""
     return np.linspace(-LIMIT, LIMIT, POINTS)
 
 
@@ -101,7 +101,7 @@ def toy(
     problem: Problem | None = None,
     progress: Progress = silent,
 ) -> list[ResultTable]:
-    """Learn by each method with each seed, what is kept in `folder` excepted; toy.png shows the first seed."""
+    """Train each method with each seed, except those kept in `folder`; toy.png shows the first seed."""
     problem = problem or Problem()
     curves: dict[str, list[NDArray[np.float64]]] = {}
     for count, (method, seed) in enumerate((method, seed) for method in methods for seed in seeds):
@@ -113,9 +113,9 @@ def toy(
     plot_toy(folder / "toy.png", positions(), truth, drawn, title=f"One dimension, {problem.images} labels")
     rows = tuple((name, *(shown(each) for each in known)) for name, known in figures.items())
     note = (
-        "off by: mean distance from the true probability. gap: mean confidence minus the accuracy that the answers "
-        f"truly have; the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "
-        f"t interval over {len(seeds)} seeds. Every method by itself, without temperature."
+        "off by: mean distance from the true probability. gap: mean confidence minus true accuracy; "
+        f"the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "
+        f"t interval over {len(seeds)} seeds. No method has a temperature."
     )
     return [ResultTable("toy", "Figure 3: one dimension", ("method", "off by", "gap", "accuracy"), rows, (note,))]
 

@@ -1,6 +1,6 @@
-"""A run watched from outside: every split measured after every epoch, and where the last layer sees the test images.
+"""A run measured after every epoch on every split, and its test images before the last layer.
 
-Test is looked at to be drawn, and never decides anything.
+Test is only plotted and decides nothing.
 """
 
 import csv
@@ -39,7 +39,7 @@ class TracePoint:
 
 @dataclass(frozen=True)
 class Trace:
-    """The lines of a cell, and its test images before the last layer: `embedding` float32 (N, 64), `labels` (N,)."""
+    """The points of a cell, and its test images before the last layer: `embedding` float32 (N, 64), `labels` (N,)."""
 
     cell: Cell
     lines: tuple[TracePoint, ...]
@@ -52,11 +52,14 @@ class Trace:
 
 
 def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
-    """Train `cell` while watching, and keep its trace below `root`. Raises what training raises, and BadChoice."""
+    """Train `cell`, measure it after every epoch, and store the trace below `root`.
+
+    Raises what training raises, and BadChoice.
+    """
     session = TrainingSession(cell.config, dataset)
     network = session.network()
     if not isinstance(network.head, Head):
-        raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve is drawn of one")
+        raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve needs a single head")
     examples = session.examples(network, cache=cache)
     lines: list[TracePoint] = []
 
@@ -97,7 +100,7 @@ def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Example
 
 
 def _before_last_layer(network: Classifier) -> nn.Module:
-    assert isinstance(network.head, Head)  # seen to above
+    assert isinstance(network.head, Head)  # checked by run_trace
     rest = nn.Sequential(*list(network.head)[:-1])
     return rest if network.backbone.frozen else nn.Sequential(network.backbone, rest)
 

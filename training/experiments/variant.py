@@ -1,6 +1,6 @@
-"""A named choice of an experiment: a data set, a network or a method, with what it changes in a TrainConfig.
+"""A named choice of an experiment: a data set, a network or a method, with its changes of a TrainConfig.
 
-Written as one line of words: the subject, then `key=value` for any field of TrainConfig, and for a method also any
+It is written as one line: the subject, then `key=value` for any field of TrainConfig, and for a method also any
 option of its loss. `x3` is short for `heads=3`, `ema` and `swa` for `averaging=...`.
 """
 
@@ -19,7 +19,7 @@ AVERAGING = ("ema", "swa")
 
 @dataclass(frozen=True)
 class Variant:
-    """`title` is its name in tables; `subject` a data source, backbone or loss; `changes` are fields of TrainConfig."""
+    """`title` is the name in tables, `subject` a data source, backbone or loss; `changes` are fields of TrainConfig."""
 
     title: str
     subject: str
@@ -43,7 +43,7 @@ def parse_variant(text: str, *, title: str | None = None) -> Variant:
 
 
 def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
-    """`config` with `changes`, later ones first. What is no field is an option of the loss. Raises BadChoice."""
+    """`config` with `changes`; later ones win. Keys that are no fields are options of the loss. Raises BadChoice."""
     merged: dict[str, Any] = {key: value for each in changes for key, value in each.items()}
     known = TrainConfig.model_fields
     options = {key: merged.pop(key) for key in list(merged) if key not in known}
@@ -65,11 +65,11 @@ def _change(word: str, text: str) -> tuple[str, Any]:
         return "averaging", word
     if word.startswith("x") and word[1:].isdigit():
         return "heads", int(word[1:])
-    raise BadChoice(f"{word!r} in {text!r} is not understood; expected key=value, xN, {' or '.join(AVERAGING)}")
+    raise BadChoice(f"{word!r} in {text!r} is unknown; expected key=value, xN, {' or '.join(AVERAGING)}")
 
 
 def _value(text: str) -> Any:
-    """A number, true, false or null as JSON has them, else the text itself."""
+    """The text as a JSON value, such as a number or true, else the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -133,8 +133,8 @@ def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_pa
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
     runner = ExperimentRunner(tmp_path, tmp_path / "cache")
     both = Grid(data=grid.data, networks=(*grid.networks, lost), methods=grid.methods, seeds=(0,))
-    outcomes, notes = runner.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
-    assert [outcome.cell.network for outcome in outcomes] == [SMALL]
+    results, notes = runner.run(both.cells({"brightness": dataset}, None), {"brightness": dataset})
+    assert [result.cell.network for result in results] == [SMALL]
     assert len(notes) == 1
     assert "brightness with lost" in notes[0]
     alone = Grid(data=grid.data, networks=(lost,), methods=grid.methods, seeds=(0,))
@@ -174,7 +174,7 @@ def test_the_first_of_two_that_compute_one_cell_stays(tmp_path: Path) -> None:
 
 
 def test_a_cell_of_another_default_is_run_again(compared: GridComparison, folder: Path) -> None:
-    cell = compared.outcomes[0].cell
+    cell = compared.results[0].cell
     path = folder / "cells" / cell.key / "cell.json"
     kept = path.read_text()
     assert read_cell(cell, folder / "cells") is not None
@@ -245,7 +245,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert f"| {' | '.join(row.values())} |" in shown.stdout
     for name in ("ece", "accuracy", "mce", "averages"):
         (made,) = (tmp_path / "out" / "tables").glob(f"{name}*.csv")
-        (published, *_) = (Path(__file__).parents[2] / "docs" / "results" / "compare").glob(f"{name}*.csv")
+        (published, *_) = (Path(__file__).parents[3] / "docs" / "results" / "compare").glob(f"{name}*.csv")
         # The grid of the page has perturbed validation images as well.
         wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
         assert made.read_text(encoding="utf-8").splitlines()[0] == wanted

@@ -15,7 +15,7 @@ from training.experiments.variant import parse_variant
 from training.networks.backbones import SMALL
 
 SHORT = ("--data", "digits", "--network", f"{SMALL} epochs=2", "--jobs", "1", "--seeds", "1", "--markdown")
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 PUBLISHED = "pneumoniamnist-tf_efficientnet_lite0"
 
 

@@ -31,8 +31,8 @@ def answers(*, seed: int, sharpness: float = 1.0, flips: float = 0.0, count: int
     return Predictions(logits.astype(np.float32), labels)
 
 
-def outcomes(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[CellResult]:
-    """One method's outcomes; validation and test are alike."""
+def results(method: str, *, seeds: int = 3, failure: str | None = None, **how: float) -> list[CellResult]:
+    """One method's results; validation and test are alike."""
     made = []
     for seed in range(seeds):
         cell = Cell("data", "network", method, TrainConfig(seed=seed), "fingerprint")
@@ -43,7 +43,7 @@ def outcomes(method: str, *, seeds: int = 3, failure: str | None = None, **how: 
 
 class TestChoice:
     def test_the_calibrated_one_is_chosen_and_surely(self) -> None:
-        found = choose([*outcomes("ce", sharpness=4.0), *outcomes("better")])
+        found = choose([*results("ce", sharpness=4.0), *results("better")])
         assert found.chosen.method == "better"
         assert found.scores[Candidate("ce", "none")].ece > 3 * found.scores[found.chosen].ece
         assert sum(found.shares.values()) == pytest.approx(1)
@@ -51,29 +51,29 @@ class TestChoice:
 
     def test_a_calibrated_one_of_low_accuracy_is_not(self) -> None:
         """Half of its answers are turned, and its confidence says so: calibrated, and useless."""
-        known = outcomes("useless", sharpness=0.0, flips=0.5)
-        found = choose([*outcomes("ce", sharpness=1.5), *known])
+        known = results("useless", sharpness=0.0, flips=0.5)
+        found = choose([*results("ce", sharpness=1.5), *known])
         assert found.chosen.method == "ce"
         assert not found.scores[Candidate("useless", "none")].admissible
         assert (
-            choose([*outcomes("ce", sharpness=1.5), *known], limits=Limits(1.0, 10.0))
+            choose([*results("ce", sharpness=1.5), *known], limits=Limits(1.0, 10.0))
             .scores[Candidate("useless", "none")]
             .admissible
         )
 
     def test_scores_are_the_measures_of_validation(self) -> None:
-        known = outcomes("ce", seeds=1)
+        known = results("ce", seeds=1)
         confidence, predicted = top_label(_softmax(known[0].predictions["val"].logits))
         sums = BinSums.from_predictions(confidence, predicted == known[0].predictions["val"].labels)
         assert choose(known).scores[Candidate("ce", "none")].ece == pytest.approx(ece(sums))
 
     def test_a_method_that_failed_for_a_seed_is_no_candidate(self) -> None:
-        found = choose([*outcomes("ce", sharpness=4.0), *outcomes("lost", seeds=2), *outcomes("lost", failure="nan")])
+        found = choose([*results("ce", sharpness=4.0), *results("lost", seeds=2), *results("lost", failure="nan")])
         assert {each.method for each in found.scores} == {"ce"}
 
     def test_without_cross_entropy_there_is_nothing_to_compare_with(self) -> None:
         with pytest.raises(ValueError, match="cross-entropy"):
-            choose(outcomes("dca"))
+            choose(results("dca"))
 
     def test_a_calibrator_is_not_measured_where_it_was_fitted(self) -> None:
         """Fifteen bins fitted on few images look calibrated there, and are not elsewhere."""
@@ -88,14 +88,14 @@ class TestChoice:
     def test_perturbed_images_can_judge(self) -> None:
         """On validation cross-entropy is calibrated; on perturbed images only what was fitted on such is."""
         known = []
-        for outcome in outcomes("ce"):
-            sharp = answers(seed=10 + outcome.cell.config.seed, sharpness=4.0)
+        for result in results("ce"):
+            sharp = answers(seed=10 + result.cell.config.seed, sharpness=4.0)
             both = Predictions(np.tile(sharp.logits, (2, 1)), np.tile(sharp.labels, 2))
-            known.append(CellResult(outcome.cell, 1.0, {**outcome.predictions, "perturbed": both}))
+            known.append(CellResult(result.cell, 1.0, {**result.predictions, "perturbed": both}))
         assert choose(known).chosen.calibrator != "perturbed"
         assert choose(known, evaluation_set="perturbed").chosen == Candidate("ce", "perturbed")
         with pytest.raises(ValueError, match="perturbed=true"):
-            choose(outcomes("ce"), evaluation_set="perturbed")
+            choose(results("ce"), evaluation_set="perturbed")
 
     def test_an_image_is_in_one_half_with_all_its_copies(self) -> None:
         """Fitted on copies of the images it is measured on, a calibrator would look as if it knew them."""
@@ -110,7 +110,7 @@ class TestChoice:
 
 class TestSelection:
     def test_says_what_and_how_sure(self) -> None:
-        (found,) = select([*outcomes("ce", sharpness=4.0), *outcomes("better")], limits=Limits())
+        (found,) = select([*results("ce", sharpness=4.0), *results("better")], limits=Limits())
         assert found.sentence.startswith("data, network: better with")
         assert "of 200 resamples of 3 seeds and 600 images" in found.sentence
         table = found.table()
