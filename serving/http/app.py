@@ -4,7 +4,6 @@ It uses no framework, no validation library and one future per request, because 
 cost of an answer.
 """
 
-import logging
 import time
 from collections.abc import Awaitable
 from urllib.parse import unquote
@@ -13,9 +12,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import ErrorAnswer, error_answer
+from serving.error_table import error_answer
 from serving.errors import ClientGone, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
+from serving.http.error_handlers import log_error
 from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import InferencePipeline
 from serving.http.protocol import FastPath, take_fast_path
@@ -25,8 +25,6 @@ from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 PREFIX = "/predictions/"
 CLOSE = (b"connection", b"close")
@@ -130,7 +128,7 @@ class PredictionApp:
         if isinstance(error, Overloaded):
             close = not await self._throttle.hold() or close
         else:
-            _log(scope, answer, error)
+            log_error(scope["path"], answer, error)
         await self._send(send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close)
 
     async def _send(
@@ -147,17 +145,3 @@ def split_path(path: str) -> tuple[str, str | None]:
     """Model and version of a path that begins with PREFIX. The version is None if the path has none."""
     model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
     return unquote(model), version if slash else None
-
-
-def _log(scope: Scope, answer: ErrorAnswer, error: Exception) -> None:
-    """Log one line per refused request, with a traceback only if the server is at fault."""
-    fields = {
-        "path": scope["path"][:200],
-        "status": answer.status,
-        "error": answer.code,
-        "detail": answer.detail,
-    }
-    if answer.code == "internal_error":
-        logger.error("request failed", extra={"fields": fields}, exc_info=error)
-    else:
-        logger.info("request refused", extra={"fields": fields})

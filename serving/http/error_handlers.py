@@ -21,11 +21,20 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """The JSON answer to `error`. Logs the error if the server is at fault."""
     answer = error_answer(error)
     if answer is INTERNAL:
-        logger.error("request failed", extra={"fields": {"path": request.url.path[:200]}}, exc_info=error)
+        log_error(request.url.path, answer, error)
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"
         answer = replace(answer, detail=f"{where}: {error.detail}; GET / lists the addresses.")
     return _json_response(answer)
+
+
+def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
+    """Log an error with its answer in one line, with a traceback only if the server is at fault."""
+    fields = {"path": path[:200], "status": answer.status, "error": answer.code, "detail": answer.detail}
+    if answer is INTERNAL:
+        logger.error("request failed", extra={"fields": fields}, exc_info=error)
+    else:
+        logger.info("request refused", extra={"fields": fields})
 
 
 async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:

@@ -1,7 +1,6 @@
 """The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the protocol has it."""
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version as installed_version
 from typing import Any, Final, TypeAlias
@@ -10,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
-from serving.error_table import INTERNAL, PREDICTION_ERRORS, error_answer
+from serving.error_table import PREDICTION_ERRORS, error_answer
 from serving.errors import ClientGone, NotReady, Overloaded, UnknownModel, UnknownVersion
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
+from serving.http.error_handlers import log_error
 from serving.http.request import read_body, read_head
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
@@ -29,8 +29,6 @@ from serving.v2.bodies import (
 )
 from serving.v2.body import HEADER, read_request, write_response
 from serving.v2.service import InferenceService
-
-logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
 BYTES: Final = "application/octet-stream"
@@ -197,11 +195,8 @@ def _named(request: Request) -> tuple[str, str | None]:
 def _refusal(request: Request, error: Exception, metrics: ServingMetrics) -> Response:
     refused = error_answer(error)
     metrics.rejected.labels(refused.code).inc()
-    fields = {"path": request.url.path[:200], "status": refused.status, "error": refused.code, "detail": refused.detail}
-    if refused is INTERNAL:
-        logger.error("request failed", extra={"fields": fields}, exc_info=error)
-    elif not isinstance(error, Overloaded):
-        logger.info("request refused", extra={"fields": fields})
+    if not isinstance(error, Overloaded):
+        log_error(request.url.path, refused, error)
     response = as_json(InferError(refused.detail), status=refused.status)
     response.raw_headers.extend(refused.headers)
     return response
