@@ -17,8 +17,8 @@ def write_page(result: Result, *, machine: str, seconds: float, rounds: int) -> 
     """Replace what is between the marks, and the picture."""
     page = DOCS / "benchmarks.md"
     told = (
-        f"{machine}; {seconds:g} s a measurement, medians of {rounds} rounds. In each round every server is started "
-        "anew, and what ONNX Runtime does alone is measured before and after (last column)."
+        f"{machine}; {seconds:g} s per measurement, medians of {rounds} rounds. Each round starts every server again, "
+        "and measures ONNX Runtime alone before and after (last column)."
     )
     parts = [
         BEGIN,
