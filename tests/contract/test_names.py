@@ -73,7 +73,7 @@ def test_functions_named_beside_a_file_exist(page: str) -> None:
             found = getattr(found, part)
 
 
-@pytest.mark.parametrize("room", ["monitoring", "serving", "training"])
+@pytest.mark.parametrize("room", ["candor", "monitoring", "serving", "training"])
 def test_the_architecture_shows_the_layers_that_are_held(room: str) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (each["layers"] for each in contracts if each.get("containers") == [room])
