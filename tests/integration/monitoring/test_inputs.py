@@ -1,4 +1,4 @@
-"""Brightness of the inputs: exact day sums, what is left after an erasure, and signs against the card."""
+"""Brightness of the inputs: exact day sums, what is left after an erasure, and early warnings against the card."""
 
 import math
 from pathlib import Path
@@ -94,5 +94,5 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, 
         assert recent == bright
     other = make_card(name="other")
     with MonitoredModel(ledger_url, clock, card=other) as monitored:
-        names = {sign.name for sign in calibration_report(monitored.ledger, "other").signs}
+        names = {warning.name for warning in calibration_report(monitored.ledger, "other").signs}
         assert names == {"confidence_histogram", "expected_accuracy", "predicted_class_mix"}

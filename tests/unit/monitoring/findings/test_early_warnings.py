@@ -1,4 +1,4 @@
-"""Early signs of a change: PSI by hand, and how rarely chance raises one."""
+"""Early warnings: PSI by hand, and how rarely chance raises one."""
 
 import math
 
@@ -29,8 +29,8 @@ def sample(seed: int, n: int, gap: float = 0.0) -> tuple[np.ndarray, np.ndarray]
 
 def test_signs_are_silent_until_there_are_answers_enough() -> None:
     served = ledger_sums(*sample(0, 999))
-    signs = find_early_warnings(served, BinSums.from_predictions(*sample(1, 500)), {}, {})
-    assert [(sign.raised, math.isnan(sign.value)) for sign in signs] == [(False, True)] * 3
+    warnings = find_early_warnings(served, BinSums.from_predictions(*sample(1, 500)), {}, {})
+    assert [(warning.raised, math.isnan(warning.value)) for warning in warnings] == [(False, True)] * 3
 
 
 def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
@@ -38,8 +38,10 @@ def test_signs_are_raised_by_a_change_and_hardly_ever_by_chance() -> None:
     false = 0
     for _ in range(100):
         reference = BinSums.from_predictions(rng.beta(6, 1.3, 500), np.ones(500, dtype=bool))
-        signs = find_early_warnings(ledger_sums(rng.beta(6, 1.3, 1000), np.ones(1000, dtype=bool)), reference, {}, {})
-        false += any(sign.raised for sign in signs)
+        warnings = find_early_warnings(
+            ledger_sums(rng.beta(6, 1.3, 1000), np.ones(1000, dtype=bool)), reference, {}, {}
+        )
+        false += any(warning.raised for warning in warnings)
     assert false <= 2
     sure = ledger_sums(rng.beta(22, 1, 1000), np.ones(1000, dtype=bool))
     histogram, expected, mix = find_early_warnings(

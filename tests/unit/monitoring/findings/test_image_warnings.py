@@ -21,11 +21,11 @@ def images(count: int, *, mean: float = 120.0, contrast: float = 40.0, seed: int
 def test_a_sign_waits_for_images_enough() -> None:
     reference = REFERENCE.model_dump()
     few, enough = (Inputs(n, 220.0, 20.0, 90.0, 10.0) for n in (ENOUGH - 1, ENOUGH))
-    assert [(sign.raised, math.isnan(sign.value)) for sign in find_image_warnings(few, reference)] == [
+    assert [(warning.raised, math.isnan(warning.value)) for warning in find_image_warnings(few, reference)] == [
         (False, True)
     ] * 2
-    assert [sign.raised for sign in find_image_warnings(enough, reference)] == [True] * 2
-    assert [sign.value for sign in find_image_warnings(enough, reference)] == [5.0, 5.0]
+    assert [warning.raised for warning in find_image_warnings(enough, reference)] == [True] * 2
+    assert [warning.value for warning in find_image_warnings(enough, reference)] == [5.0, 5.0]
 
 
 def test_chance_hardly_ever_raises_a_sign() -> None:
@@ -36,7 +36,7 @@ def test_chance_hardly_ever_raises_a_sign() -> None:
         live = images(ENOUGH, seed=10_000 + seed)
         (mean, contrast), (mean_sd, contrast_sd) = live.mean(axis=0).tolist(), live.std(axis=0).tolist()
         found = find_image_warnings(Inputs(ENOUGH, mean, mean_sd, contrast, contrast_sd), reference)
-        false += any(sign.raised for sign in found)
+        false += any(warning.raised for warning in found)
     assert false <= 4
 
 
