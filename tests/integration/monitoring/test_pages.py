@@ -83,6 +83,8 @@ def test_the_page_of_a_model_without_labels(monitored: MonitoredModel) -> None:
     check(page)
     assert "No labels yet" in page
     assert "No day has labels yet" in page
+    assert "no answers yet" in page
+    assert "gray bar" not in page
     assert "<b>last 100 labels</b>" in page
 
 

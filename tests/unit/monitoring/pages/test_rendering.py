@@ -19,6 +19,12 @@ def test_values_are_escaped() -> None:
     assert '<a href="/&#34;&gt;&lt;b&gt;">/&#34;&gt;&lt;b&gt;</a>' in page
 
 
+def test_the_server_links_models_to_their_pages_where_it_has_them() -> None:
+    page = render("server.html", models=[("a b", 1)], endpoints=[("GET", "/calibration/{model}/page")])
+    assert '<a href="/calibration/a%20b/page">a b</a>, version 1' in page
+    assert "No model is loaded." in render("server.html", models=[], endpoints=[])
+
+
 def test_code_marks_escape_too() -> None:
     assert code_marks("`<b>` and <i>") == "<code>&lt;b&gt;</code> and &lt;i&gt;"
     assert code_marks("one ` alone") == "one ` alone"
