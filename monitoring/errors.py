@@ -1,18 +1,18 @@
-"""What the monitoring room refuses, one class a reason; serving's table of errors gives each its status code.
+"""What the monitoring room refuses, one class per reason. The table of errors in serving maps each to a status code.
 
-The data flows  body -> items -> recorder -> ledger  and  ledger -> report -> page;  the errors below stand
-in that order. Each carries a sentence that says what was got, what was expected and what to do.
+The order below follows the data:  body -> items -> recorder -> ledger,  then  ledger -> report -> page.  Each error
+carries a sentence that says what was sent, what was expected and what to do.
 """
 
 from typing import Any
 
 
 class MonitoringError(Exception):
-    """Any refusal of this room."""
+    """Base class of this room's refusals."""
 
 
 class BodyTooLarge(MonitoringError, ValueError):
-    """A request body over the limit; refused before it is read to its end."""
+    """A request body over the limit. It is refused before it is read to its end."""
 
     def __init__(self, *, limit_bytes: int, advice: str, got_bytes: int | None = None) -> None:
         """`got_bytes`: the length that the client declared. `advice`: a sentence that says what to do."""
@@ -25,7 +25,9 @@ class BodyStalled(MonitoringError, TimeoutError):
     """A client that stopped sending in the middle of its body."""
 
     def __init__(self, limit_s: float) -> None:
-        super().__init__(f"Nothing of the body came for {limit_s:g} s; what was read is kept, send all of it again.")
+        super().__init__(
+            f"The client sent nothing for {limit_s:g} s. What arrived before is recorded; send all of it again."
+        )
 
 
 class BodyMalformed(MonitoringError, ValueError):
@@ -33,26 +35,26 @@ class BodyMalformed(MonitoringError, ValueError):
 
 
 class FeedbackInvalid(MonitoringError, ValueError):
-    """JSON that is not feedback: a wrong type, a missing or unknown field, an id or a list that is too long."""
+    """JSON that is not feedback: wrong types, missing or unknown fields, ids or lists that are too long."""
 
 
 class TableInvalid(MonitoringError, ValueError):
-    """A CSV whose header is missing or names a column that means nothing here."""
+    """A CSV whose header is missing or names an unknown column."""
 
 
 class PredictionInvalid(MonitoringError, ValueError):
-    """A logged prediction that cannot be one: a missing field, numbers that are no probabilities, a wrong id."""
+    """A logged prediction with a missing field, numbers that are not probabilities, or a wrong id."""
 
 
 class PredictionDiffers(MonitoringError, ValueError):
-    """A logged prediction whose id the ledger knows with another answer."""
+    """A logged prediction whose id belongs to a different prediction in the ledger."""
 
 
 class ItemsRejected(MonitoringError, ValueError):
-    """A request of which every item was rejected.
+    """A request whose items were all rejected.
 
-    `cause` is the error class of the first item. `results` says what became of each item of a list; None for a request
-    of a single item.
+    `cause` is the error class of the first item. `results` are those of a list's items; None for a
+    single item.
     """
 
     def __init__(
@@ -65,16 +67,16 @@ class ItemsRejected(MonitoringError, ValueError):
 
 
 class ModelInvalid(MonitoringError, ValueError):
-    """A model's declaration that cannot be one."""
+    """An invalid declaration of a model."""
 
 
 class ModelDiffers(MonitoringError, ValueError):
-    """A version that the ledger knows with another card."""
+    """A version that the ledger has with a different card."""
 
     def __init__(self, model: str, version: int) -> None:
         super().__init__(
             f"The ledger knows {model} version {version} with other classes or another reference; "
-            "what was declared or served is never changed: declare a new version."
+            "a version never changes: declare a new one."
         )
 
 
@@ -82,11 +84,11 @@ class ModelsFull(MonitoringError, RuntimeError):
     """Too many models are declared."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit:,} versions are declared, and that is the limit; use one of them.")
+        super().__init__(f"{limit:,} versions are declared, which is the limit; use one of them.")
 
 
 class TagsInvalid(MonitoringError, ValueError):
-    """Tags that cannot be read, or too many of them."""
+    """Tags that cannot be read, or too many tags."""
 
 
 class LabelUnknown(MonitoringError, ValueError):
@@ -99,7 +101,7 @@ class LabelUnknown(MonitoringError, ValueError):
 
 
 class PendingFull(MonitoringError, RuntimeError):
-    """Too many labels already wait for predictions that have not arrived."""
+    """Too many labels are waiting for predictions that have not arrived."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -119,7 +121,7 @@ class ModelUnknown(MonitoringError, LookupError):
 
 
 class ModelNeeded(MonitoringError, LookupError):
-    """No model was named, and the ledger knows none or several."""
+    """No model was named, and the ledger has none or several."""
 
     def __init__(self, models: list[str]) -> None:
         self.models = models
@@ -136,15 +138,15 @@ class LedgerError(MonitoringError, RuntimeError):
 
 
 class ExportRefused(MonitoringError, ValueError):
-    """A file that a ledger cannot be exported to."""
+    """A file to which a ledger cannot be exported."""
 
 
 class BackupRefused(MonitoringError, ValueError):
-    """A ledger that cannot be copied, or a place where no copy can be put."""
+    """A ledger that cannot be copied, or a target that cannot hold the copy."""
 
 
 class NotRegistered(MonitoringError, LookupError):
-    """An answer of a calibration that the recorder was never told of."""
+    """An answer of a calibration that is not registered with the recorder."""
 
     def __init__(self, calibration_id: int) -> None:
         self.calibration_id = calibration_id
@@ -152,14 +154,14 @@ class NotRegistered(MonitoringError, LookupError):
 
 
 class RecorderClosed(MonitoringError, RuntimeError):
-    """Something was handed to a recorder that has stopped."""
+    """A call to a recorder that has stopped."""
 
     def __init__(self) -> None:
         super().__init__("The recorder has stopped; nothing more is written to the ledger.")
 
 
 class SpoolFull(MonitoringError, RuntimeError):
-    """The ledger is away, and the file that holds answers meanwhile is full."""
+    """The ledger is unavailable, and the file that keeps answers until it returns is full."""
 
     def __init__(self, path: str, limit_bytes: int) -> None:
         self.path, self.limit_bytes = path, limit_bytes
@@ -169,7 +171,7 @@ class SpoolFull(MonitoringError, RuntimeError):
 
 
 class AnswersSpooled(MonitoringError, RuntimeError):
-    """Labels that come while answers wait for the ledger: theirs may be among them."""
+    """Labels that arrive while answers wait for the ledger; their answers may be among those."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -179,11 +181,11 @@ class AnswersSpooled(MonitoringError, RuntimeError):
 
 
 class RecalibrationRefused(MonitoringError, ValueError):
-    """Too little or unsuitable evidence for a new temperature."""
+    """Evidence that is too small or unsuitable for a new temperature."""
 
 
 def brief(text: str, *, limit: int = 60) -> str:
-    """Quote `text` for an error sentence, cut to `limit` characters so that no caller can fill a log.
+    """Quote `text` for an error sentence, cut to `limit` characters so that a caller cannot fill a log.
 
     >>> brief("pneumonia"), brief("a" * 100, limit=4)
     ("'pneumonia'", "'aaaa...'")

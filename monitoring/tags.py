@@ -1,7 +1,7 @@
 """Tags: up to three short texts that a caller sends with an image (site, device, ward), for reports by slice.
 
-Said as `site=A,device=CT-2` (in a header, a form's field, a CSV's cell) or as an object in JSON. They are kept with the
-answer and never seen by the model; no identity of a patient belongs here.
+Sent as `site=A,device=CT-2` (in a header, a form field or a CSV cell) or as an object in JSON. They are recorded with
+the answer; the model never sees them. They must not identify a patient.
 """
 
 import json
@@ -19,9 +19,9 @@ _EXPECTED = (
 )
 
 
-@lru_cache(maxsize=4096)  # callers have few different ones, and send them with every image
+@lru_cache(maxsize=4096)  # callers send the same few tags with every image
 def read_tags(text: str) -> str | None:
-    """Tags as key=value pairs with commas between them, as the ledger keeps them. Raises TagsInvalid.
+    """Read comma-separated key=value pairs into the form that the ledger stores. Raises TagsInvalid.
 
     >>> read_tags("site=A, device=CT-2")
     '{"device": "CT-2", "site": "A"}'
@@ -35,7 +35,7 @@ def read_tags(text: str) -> str | None:
 
 
 def tags_of(value: object) -> str | None:
-    """Tags from the object of a JSON item; None for none. Raises TagsInvalid."""
+    """Read tags from the object of a JSON item; None without tags. Raises TagsInvalid."""
     if value is None or value == {}:
         return None
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):

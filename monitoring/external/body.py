@@ -1,4 +1,4 @@
-"""The bodies of POST /predictions-log: a prediction as JSON or as a table's row, and what became of it.
+"""The bodies of POST /predictions-log: a prediction as JSON or as the row of a table, and its result.
 
 The columns are those of `candor ledger export`: `predicted` is what the model said, `label` the truth. The cells of a
 CSV are text: numbers are read from it, and `probabilities` and `tags` may be JSON in their cells.
@@ -22,7 +22,7 @@ from monitoring.feedback.items import FeedbackStatus
 from monitoring.tags import read_tags, tags_of
 
 _DAY_NS = 86_400 * 10**9
-_SUM_TOLERANCE = 0.01  # of probabilities that were rounded on their way
+_SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 
 _PerClass = Meta(min_length=2, max_length=CLASSES_LIMIT)
 Probabilities: TypeAlias = Annotated[tuple[Fraction, ...], _PerClass] | Annotated[dict[str, Fraction], _PerClass]
@@ -70,7 +70,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class LoggedPredictionResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a logged prediction, and of its label, if it had one."""
+    """The result of a logged prediction, and of its label, if it had one."""
 
     status: LoggedStatus
     prediction_id: UUID | None = None

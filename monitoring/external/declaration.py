@@ -79,7 +79,7 @@ class DeclaredModel(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class LoggedCard:
-    """`reference`: the sums of labeled answers that the model is to be held to; of none where it has no reference."""
+    """A declared version. `reference`: the sums of the answers it is compared with; empty without a reference."""
 
     model: str
     version: int
@@ -87,7 +87,7 @@ class LoggedCard:
     reference: BinSums
 
     def as_json(self) -> str:
-        """A card in the ledger, with as much of a bundle's as reports and metrics read."""
+        """The card that the ledger stores: as much of a bundle's card as reports and metrics read."""
         reference = {
             "method": "unknown",
             "temperature": 1.0,
@@ -105,7 +105,7 @@ def read_declaration(body: bytes) -> LoggedCard:
 
 
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> CalibrationRow:
-    """The row of this model version, made on first sight. Raises ModelDiffers, ModelsFull."""
+    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers and ModelsFull."""
     lock(connection, Lock.REQUESTS)
     text = card.as_json()
     known = [row for row in of_model(connection, card.model) if row.version == card.version]

@@ -1,4 +1,4 @@
-"""An answer that was given elsewhere as it comes in, and what became of it."""
+"""A prediction from elsewhere on its way into the ledger, and its result."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,10 +10,10 @@ Probabilities = tuple[float, ...] | Mapping[str, float]  # in the classes' order
 
 
 class LoggedItem(NamedTuple):
-    """One answer. Times in nanoseconds since 1970; `tags` as in the ledger.
+    """One prediction. Times in nanoseconds since 1970; `tags` as in the ledger.
 
-    Named by `prediction_id` (16 bytes of a UUIDv7) or `request_id`; says `probabilities`, or `predicted` and
-    `confidence`; `label` is the true class, where it is known already. Without `version`: the model's newest.
+    Identified by `prediction_id` (16 bytes of a UUIDv7) or `request_id`. Has `probabilities`, or `predicted` and
+    `confidence`. `label` is the true class, if it is known. Without `version` it belongs to the model's newest.
     """
 
     model: str
@@ -32,25 +32,25 @@ class LoggedItem(NamedTuple):
 
 
 class LoggedStatus(StrEnum):
-    """What became of an answer."""
+    """The status of a prediction."""
 
     ACCEPTED = "accepted"
-    UNCHANGED = "unchanged"  # it is in the ledger already, as it was said
-    EXPIRED = "expired"  # older than the ledger keeps answers
+    UNCHANGED = "unchanged"  # the ledger already has this prediction
+    EXPIRED = "expired"  # older than the ledger keeps predictions
     REJECTED = "rejected"  # `detail` says why
 
 
 class Fault(StrEnum):
-    """Why an answer was rejected."""
+    """Why a prediction was rejected."""
 
     INVALID = "invalid_prediction"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_LABEL = "unknown_label"
-    DIFFERS = "prediction_differs"  # the ledger has an answer of this id that says something else
+    DIFFERS = "prediction_differs"  # the ledger has a different prediction with this id
 
 
 class LoggedResult(NamedTuple):
-    """What became of one item; `feedback`: what became of its label, where it had one."""
+    """The result of one item; `feedback` is the result of its label, if it had one."""
 
     status: LoggedStatus
     prediction_id: bytes | None = None

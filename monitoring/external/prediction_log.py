@@ -1,7 +1,7 @@
-"""Answers from elsewhere on their way into the ledger: each is written once, whatever is sent again.
+"""Writes predictions from elsewhere to the ledger, each once, however often it is sent.
 
-An answer is known again by its prediction id, or by its calibration and request id whatever time it names now. Its key
-is a UUIDv7 like any other, because retention is a range of keys: the caller's own, or time served and a hash.
+A prediction is recognized by its prediction id, or by its calibration and request id, whatever time it names. Its key
+is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one made of the time served and a hash.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,28 +20,28 @@ from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import prediction
 from monitoring.ledger.watermark import pruned_before_ns
 
-AHEAD_NS = 86_400 * 10**9  # how far another clock may be ahead
-_ROUNDING = 1e-4  # between a confidence and the probabilities it was taken from
+AHEAD_NS = 86_400 * 10**9  # how far the clock of a client may be ahead
+_ROUNDING = 1e-4  # of a confidence against its probability
 _SAME = 1e-6
 _CHUNK = 500  # parameters in one IN list
 
 
-class _Said(NamedTuple):
-    """What an answer says, as the ledger keeps it; `probabilities` is empty where only the top one is known."""
+class _ReadAnswer(NamedTuple):
+    """A prediction as the ledger stores it; `probabilities` is empty where only the largest one is known."""
 
     predicted: int
     confidence: float
     probabilities: bytes
 
 
-class _Known(NamedTuple):
+class _RecordedAnswer(NamedTuple):
     calibration_id: int
     predicted: int
     confidence: float
 
 
 class PredictionLog:
-    """The answers of one transaction, in which nobody else logs. `judge` once, then write `rows`."""
+    """The predictions of one transaction, which excludes other writers. Call `judge` once, then write `rows`."""
 
     def __init__(self, connection: Connection, calibrations: dict[int, CalibrationRow], *, now_ns: int) -> None:
         self.rows: list[PredictionRow] = []
@@ -50,11 +50,11 @@ class PredictionLog:
         self._now_ns = now_ns
         self._models: dict[str, list[CalibrationRow]] = {}
         self._keys: dict[tuple[int, str], bytes] = {}  # by calibration and request id
-        self._known: dict[bytes, _Known] = {}
+        self._known: dict[bytes, _RecordedAnswer] = {}
         self._pruned_before_ns = 0
 
     def judge(self, items: Sequence[LoggedItem]) -> list[LoggedResult]:
-        """One result an item, in their order; what is to be written is in `rows`."""
+        """Check the items in their order; returns one result per item and adds new predictions to `rows`."""
         rows = [self._row(item) for item in items]
         named = [(item, row) for item, row in zip(items, rows, strict=True) if row is not None]
         self._look_up(named)
@@ -62,7 +62,7 @@ class PredictionLog:
         return [self._one(item, row) for item, row in zip(items, rows, strict=True)]
 
     def _row(self, item: LoggedItem) -> CalibrationRow | None:
-        """The declared model that gave this answer: of no version, its newest."""
+        """The declared version that made this prediction; the newest if the item names none."""
         if item.model not in self._models:
             declared = [row for row in of_model(self._connection, item.model) if row.is_logged]
             self._models[item.model] = sorted(declared, key=lambda row: -row.version)
@@ -73,7 +73,7 @@ class PredictionLog:
         return None
 
     def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
-        """What the ledger has of these answers."""
+        """Look up which of these predictions the ledger already has."""
         ids = {row.calibration_id for _, row in named}
         for portion in _portions({item.request_id for item, _ in named if item.request_id is not None}):
             wanted = select(prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id).where(
@@ -83,7 +83,7 @@ class PredictionLog:
                 self._keys[calibration_id, request_id] = key
         answers = find(self._connection, (self._key(item, row) for item, row in named))
         for key, answer in answers.items():
-            self._known[key] = _Known(answer.calibration_id, answer.predicted, answer.confidence)
+            self._known[key] = _RecordedAnswer(answer.calibration_id, answer.predicted, answer.confidence)
 
     def _key(self, item: LoggedItem, row: CalibrationRow) -> bytes:
         if item.prediction_id is not None:
@@ -104,17 +104,17 @@ class PredictionLog:
         if item.label is not None and item.label not in row.class_index:
             return _rejected(Fault.UNKNOWN_LABEL, str(LabelUnknown(item.label, row.classes)))
         try:
-            said = _say(item, row)
+            said = _read_answer(item, row)
         except PredictionInvalid as error:
             return _rejected(Fault.INVALID, str(error))
         key, served_at_ns = self._key(item, row), self._served_at_ns(item)
         if (known := self._known.get(key)) is not None:
-            return _compare(key, known, _Known(row.calibration_id, said.predicted, said.confidence))
+            return _compare(key, known, _RecordedAnswer(row.calibration_id, said.predicted, said.confidence))
         if served_at_ns > self._now_ns + AHEAD_NS:
             return _rejected(Fault.INVALID, "The answer was served in the future: more than a day from now.")
         if served_at_ns < self._pruned_before_ns:
             return LoggedResult(LoggedStatus.EXPIRED, key, detail="The ledger no longer keeps answers of that day.")
-        self._known[key] = _Known(row.calibration_id, said.predicted, said.confidence)
+        self._known[key] = _RecordedAnswer(row.calibration_id, said.predicted, said.confidence)
         if item.request_id is not None:
             self._keys[row.calibration_id, item.request_id] = key
         moment = (served_at_ns, item.tags, item.audit)
@@ -123,14 +123,14 @@ class PredictionLog:
 
 
 def label_of(item: LoggedItem, result: LoggedResult) -> FeedbackItem | None:
-    """The label that came with an answer which is in the ledger now."""
+    """The label that was sent with a prediction, if that is in the ledger now."""
     if item.label is None or result.status not in (LoggedStatus.ACCEPTED, LoggedStatus.UNCHANGED):
         return None
     return FeedbackItem(item.label, result.prediction_id, source=item.source, observed_at_ns=item.observed_at_ns)
 
 
 def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
-    """A UUIDv7 of that time, the same for the same answer.
+    """The UUIDv7 of a prediction: the same for the same arguments.
 
     >>> from uuid import UUID
     >>> UUID(bytes=make_key(10**18, 1, "scan-7")).version
@@ -141,15 +141,15 @@ def make_key(served_at_ns: int, calibration_id: int, request_id: str) -> bytes:
     return milliseconds + bytes([0x70 | digest[0] & 0x0F, digest[1], 0x80 | digest[2] & 0x3F]) + digest[3:]
 
 
-def _say(item: LoggedItem, row: CalibrationRow) -> _Said:
-    """What an answer says. Raises PredictionInvalid where that cannot be."""
+def _read_answer(item: LoggedItem, row: CalibrationRow) -> _ReadAnswer:
+    """Read a prediction of a declared version. Raises PredictionInvalid."""
     predicted = None if item.predicted is None else row.class_index.get(item.predicted)
     if item.predicted is not None and predicted is None:
         raise PredictionInvalid(f"Field 'predicted': {LabelUnknown(item.predicted, row.classes)}")
     if item.probabilities is None:
         if predicted is None or item.confidence is None:
             raise PredictionInvalid("Give 'probabilities', or 'predicted' and 'confidence'.")
-        return _Said(predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes)))
+        return _ReadAnswer(predicted, item.confidence, _of_two(predicted, item.confidence, len(row.classes)))
     probabilities = _in_order(item.probabilities, row)
     top = int(probabilities.argmax()) if predicted is None else predicted
     largest = float(probabilities.max())
@@ -158,11 +158,11 @@ def _say(item: LoggedItem, row: CalibrationRow) -> _Said:
         raise PredictionInvalid(
             "'predicted' and 'confidence' are to be the class of the largest probability, and that."
         )
-    return _Said(top, confidence, probabilities.astype("<f4").tobytes())
+    return _ReadAnswer(top, confidence, probabilities.astype("<f4").tobytes())
 
 
 def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
-    """The probabilities of two classes follow from one of them; of more, nothing follows."""
+    """Both probabilities of a binary model; empty for more classes, where one does not determine the others."""
     if classes != 2:
         return b""
     probabilities = np.full(2, 1 - confidence, dtype="<f4")
@@ -182,7 +182,7 @@ def _in_order(said: Mapping[str, float] | tuple[float, ...], row: CalibrationRow
     return np.array([said[name] for name in row.classes])
 
 
-def _compare(key: bytes, known: _Known, said: _Known) -> LoggedResult:
+def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> LoggedResult:
     if known[:2] == said[:2] and abs(known.confidence - said.confidence) <= _SAME:
         return LoggedResult(LoggedStatus.UNCHANGED, key)
     return _rejected(

@@ -1,4 +1,4 @@
-"""Labels that come back: read from a body, matched to their answers, judged, recorded once."""
+"""Labels of answers: read from a body, joined to their answers, checked, and recorded once."""
 
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus
 from monitoring.feedback.labeling import FeedbackPolicy

@@ -1,4 +1,4 @@
-"""Served answers as a label finds them: by id, with the label they have already."""
+"""Look-up of served answers by id, with the label that they already have."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from monitoring.ledger.sums import DAY_NS, Counted, DayBin
 _CHUNK = 500  # parameters in one IN list
 
 
-class Found(NamedTuple):
-    """A served answer and its current label, as the ledger has them (None: not labeled yet)."""
+class ServedAnswer(NamedTuple):
+    """A served answer and its current label in the ledger; `label` is None until there is one."""
 
     prediction_id: bytes
     calibration_id: int
@@ -35,16 +35,16 @@ class Found(NamedTuple):
 
 _OF_LABEL = ("label", "revision", "first_feedback_id")
 _LOOKUP = Lookup(
-    select(*((label_current if name in _OF_LABEL else prediction).c[name] for name in Found._fields)).select_from(
-        prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id)
-    ),
+    select(
+        *((label_current if name in _OF_LABEL else prediction).c[name] for name in ServedAnswer._fields)
+    ).select_from(prediction.outerjoin(label_current, prediction.c.prediction_id == label_current.c.prediction_id)),
     prediction.c.prediction_id,
 )
 
 
 @dataclass(slots=True)
-class Answer:
-    """An answer that has a label already; changed in place as labels are applied."""
+class RelabeledAnswer:
+    """An answer that already has a label; applying another label changes it in place."""
 
     prediction_id: bytes
     predicted: int
@@ -55,7 +55,7 @@ class Answer:
     changed: bool = False
 
     @classmethod
-    def of(cls, found: Found, label: int, revision: int, first_feedback_id: int) -> "Answer":
+    def of(cls, found: ServedAnswer, label: int, revision: int, first_feedback_id: int) -> "RelabeledAnswer":
         """The answer with this label."""
         bin_number = int(bin_index(np.array(found.confidence)))
         day_bin = DayBin(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
@@ -78,9 +78,9 @@ class Answer:
         return (self.prediction_id, self.calibration_id, *moment, self.counted.confidence)
 
 
-def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, Found]:
-    """The answers of these ids; an id that the ledger does not hold is absent."""
-    rows = map(Found._make, _LOOKUP.run(connection, list(dict.fromkeys(prediction_ids))))
+def find(connection: Connection, prediction_ids: Iterable[bytes]) -> dict[bytes, ServedAnswer]:
+    """The answers with these ids. Ids that are not in the ledger are left out."""
+    rows = map(ServedAnswer._make, _LOOKUP.run(connection, list(dict.fromkeys(prediction_ids))))
     return {row.prediction_id: row for row in rows}
 
 
@@ -100,5 +100,5 @@ def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) ->
                 named, prediction.c.calibration_id.in_(of_model)
             )
             for request_id, prediction_id in connection.execute(answers.order_by(prediction.c.prediction_id)):
-                latest[model, request_id] = prediction_id  # the last one stays
+                latest[model, request_id] = prediction_id  # later ones overwrite earlier ones
     return latest

@@ -1,4 +1,4 @@
-"""The bodies of POST /feedback: a label as JSON or as a table's row, and what became of it.
+"""The bodies of POST /feedback: a label as JSON or as the row of a table, and its result.
 
 Refused: what is not JSON, wrong types (NaN for a label is one), unknown fields, ids over 200 characters, text that no
 database can store, lists over 10,000 items.
@@ -55,7 +55,7 @@ class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class LabelResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a label."""
+    """The result of a label."""
 
     status: FeedbackStatus
     prediction_id: UUID | None = None
@@ -105,7 +105,9 @@ def rejection(detail: str) -> FeedbackResult:
 def check_storable(name: str, value: str) -> None:
     """Refuse text that a database cannot store. Raises FeedbackInvalid."""
     if "\0" in value or not (value.isascii() or _encodes(value)):
-        raise FeedbackInvalid(f"Field '{name}' holds characters that are no text: {brief(value)}.")
+        raise FeedbackInvalid(
+            f"Field '{name}' must be text without NUL characters and lone surrogates; got {brief(value)}."
+        )
 
 
 def read_uuid(name: str, value: str) -> bytes:
@@ -130,7 +132,7 @@ def read_time_ns(name: str, value: str) -> int:
 
 
 def _encodes(value: str) -> bool:
-    """Whether there is no surrogate in it."""
+    """Whether the text is free of lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What one transaction did, kept until it is committed: only then do the process's counters move."""
+"""The counts of one transaction. The process's counters take them over only after the commit."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from monitoring.ledger.sums import SumChanges
 
 
 @dataclass
-class Tally:
-    """One transaction's counts. Keys are calibration ids where not said otherwise."""
+class TransactionCounts:
+    """The counts of one transaction. Keys are calibration ids unless a comment says otherwise."""
 
     changes: SumChanges = field(default_factory=SumChanges)
     delays_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))

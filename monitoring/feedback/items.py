@@ -1,4 +1,4 @@
-"""A label as it comes in, and what became of it.
+"""A label on its way into the ledger, and its result.
 
 An item names an answer either by `prediction_id` or by `model` and `request_id`, never by both.
 """
@@ -21,11 +21,11 @@ class FeedbackItem(NamedTuple):
 
 
 class FeedbackStatus(StrEnum):
-    """What became of a label."""
+    """The status of a label."""
 
     ACCEPTED = "accepted"  # the answer's first label
-    UNCHANGED = "unchanged"  # the answer had this very label
-    CORRECTED = "corrected"  # the answer had another label; the sums have moved
+    UNCHANGED = "unchanged"  # the answer had this label already
+    CORRECTED = "corrected"  # the answer had another label; the sums have changed
     PENDING = "pending"  # no answer of that request id yet; joined when it arrives
     UNKNOWN = "unknown"  # no such prediction in the ledger
     EXPIRED = "expired"  # older than the ledger keeps predictions
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 class FeedbackResult(NamedTuple):
-    """What became of one item; `reason` is set when nothing was recorded, `detail` says it in a sentence."""
+    """The result of one item. `reason` is set when nothing was recorded; `detail` explains it in a sentence."""
 
     status: FeedbackStatus
     prediction_id: bytes | None = None

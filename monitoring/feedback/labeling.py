@@ -1,7 +1,7 @@
-"""What a label does: find its answer, judge it, write the revision, move the sums.
- The same label again changes nothing. Another label is a revision that moves the sums by the difference, but
-never reaches the drift detector: that one sees the first label of each answer, in the order of the feedback
-ids.
+"""Applies labels: joins each to its answer, checks it, writes it, and updates the sums.
+
+The same label again changes nothing. A different label is a revision: it changes the sums by the difference, but never
+reaches the drift detector, which sees the first label of each answer in the order of the feedback ids.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
 from monitoring.feedback import pending
-from monitoring.feedback.answers import Answer, Found, find, latest_of_requests
-from monitoring.feedback.counts import Tally
-from monitoring.feedback.first_labels import First, FirstLabel, Firsts
+from monitoring.feedback.answers import RelabeledAnswer, ServedAnswer, find, latest_of_requests
+from monitoring.feedback.counts import TransactionCounts
+from monitoring.feedback.first_labels import FirstLabel, FirstLabels, NewLabel
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.ledger.calibrations import CalibrationRow, load, of_model
 from monitoring.ledger.dialects import dialect_of
@@ -45,7 +45,7 @@ class Labeling:
         calibrations: dict[int, CalibrationRow],
         *,
         policy: FeedbackPolicy,
-        tally: Tally,
+        counts: TransactionCounts,
         now_ns: int,
     ) -> None:
         self.first_labels: dict[int, list[FirstLabel]] = {}  # by calibration id
@@ -53,18 +53,18 @@ class Labeling:
         self._connection = connection
         self._calibrations = calibrations
         self._policy = policy
-        self._tally = tally
+        self._counts = counts
         self._now_ns = now_ns
-        self._firsts = Firsts()
-        self._answers: dict[bytes, Answer] = {}  # of those that were labeled before
+        self._first_labels = FirstLabels()
+        self._answers: dict[bytes, RelabeledAnswer] = {}  # of those that were labeled before
         self._revisions: list[tuple[Any, ...]] = []
         self._newest: dict[str, CalibrationRow | None] = {}  # by model
-        self._waiting: int | None = None  # labels held in all; counted when first needed
+        self._waiting: int | None = None  # all labels that wait; counted when first needed
         self._numbers: Iterator[int] = iter(())
         self._pruned_before_ns = 0
 
     def apply(self, items: Sequence[FeedbackItem]) -> list[FeedbackResult]:
-        """Judge the items in their order and write what they change; one result an item."""
+        """Apply the items in their order; returns one result per item."""
         latest = latest_of_requests(self._connection, items)
         ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
         named = [prediction_id for prediction_id in ids if prediction_id]
@@ -79,55 +79,55 @@ class Labeling:
         ]
         if shadow_ids:
             self._judge_shadows(items, ids, found)
-        _INSERT.run(self._connection, self._firsts.feedback(self._now_ns) + self._revisions)
-        _ENTER.run(self._connection, self._firsts.current())
+        _INSERT.run(self._connection, self._first_labels.feedback(self._now_ns) + self._revisions)
+        _ENTER.run(self._connection, self._first_labels.current())
         _KEEP.run(self._connection, [answer.as_current() for answer in self._answers.values() if answer.changed])
-        self._firsts.count(self._tally, now_ns=self._now_ns)
-        for calibration_id, labels in self._firsts.by_calibration().items():
+        self._first_labels.count(self._counts, now_ns=self._now_ns)
+        for calibration_id, labels in self._first_labels.by_calibration().items():
             self.first_labels[calibration_id] = labels
             known = self.last_feedback_id.get(calibration_id, 0)
             self.last_feedback_id[calibration_id] = max(known, labels[-1].feedback_id)
         return results
 
     def _judge_shadows(
-        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, Found]
+        self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, ServedAnswer]
     ) -> None:
-        """Give each label to the shadow's answer too, where there is one that knows the class; nobody is told."""
+        """Label the shadow's answers too, where the shadow knows the class. Clients get no result for these."""
         for item, prediction_id in zip(items, ids, strict=True):
             answer = found.get(shadow_id(prediction_id)) if prediction_id else None
             if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
                 self._judge(item, answer)
 
-    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, Found]:
-        """The answers, with nobody else labeling answers of the same calibrations until the transaction ends."""
+    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
+        """The answers, with their calibrations locked against other labelers until the transaction ends."""
         found = find(self._connection, ids)
         if lock_calibrations(self._connection, {row.calibration_id for row in found.values()}):
-            found = find(self._connection, ids)  # as they are now that it is our turn
+            found = find(self._connection, ids)  # again, because another labeler may have changed them before the lock
         return found
 
     def _learn(self, calibration_ids: set[int]) -> None:
         for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
             self._calibrations[row.calibration_id] = row
 
-    def _judge(self, item: FeedbackItem, found: Found | None) -> FeedbackResult:
+    def _judge(self, item: FeedbackItem, found: ServedAnswer | None) -> FeedbackResult:
         if found is None:
             return self._missing(item) if item.prediction_id else self._early(item)
         if found.served_at_ns < self._pruned_before_ns:
-            return self._expire(item)  # a prune is under way; this answer goes next
+            return self._expire(item)  # a prune is running and will delete this answer
         label = self._calibrations[found.calibration_id].class_index.get(item.label)
         if label is None:
             classes = self._calibrations[found.calibration_id].classes
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, classes))
-        if found.label is None and found.prediction_id not in self._firsts:
-            self._firsts.add(First(next(self._numbers), item, found, label))
+        if found.label is None and found.prediction_id not in self._first_labels:
+            self._first_labels.add(NewLabel(next(self._numbers), item, found, label))
             return FeedbackResult(FeedbackStatus.ACCEPTED, found.prediction_id)
         return self._judge_again(item, self._answer(found), label)
 
-    def _judge_again(self, item: FeedbackItem, answer: Answer, label: int) -> FeedbackResult:
+    def _judge_again(self, item: FeedbackItem, answer: RelabeledAnswer, label: int) -> FeedbackResult:
         if label == answer.label:
-            self._tally.duplicates[answer.calibration_id] += 1
+            self._counts.duplicates[answer.calibration_id] += 1
             return FeedbackResult(FeedbackStatus.UNCHANGED, answer.prediction_id)
-        self._tally.changes.correct(answer.counted, answer.label, label)
+        self._counts.changes.correct(answer.counted, answer.label, label)
         answer.label, answer.revision, answer.changed = label, answer.revision + 1, True
         number = next(self._numbers)
         what = (answer.calibration_id, answer.revision, answer.label, int(answer.correct))
@@ -136,15 +136,15 @@ class Labeling:
         self.last_feedback_id[answer.calibration_id] = number
         return FeedbackResult(FeedbackStatus.CORRECTED, answer.prediction_id)
 
-    def _answer(self, found: Found) -> Answer:
-        """An answer that was labeled before, maybe a moment ago in this very list."""
+    def _answer(self, found: ServedAnswer) -> RelabeledAnswer:
+        """An answer that was labeled before, possibly earlier in the same list."""
         answer = self._answers.get(found.prediction_id)
         if answer is None:
             if found.label is None:
-                first = self._firsts[found.prediction_id]
-                answer = Answer.of(found, first.label, 0, first.number)
+                first = self._first_labels[found.prediction_id]
+                answer = RelabeledAnswer.of(found, first.label, 0, first.number)
             else:
-                answer = Answer.of(found, found.label, found.revision or 0, found.first_feedback_id or 0)
+                answer = RelabeledAnswer.of(found, found.label, found.revision or 0, found.first_feedback_id or 0)
             self._answers[found.prediction_id] = answer
         return answer
 
@@ -153,11 +153,11 @@ class Labeling:
         kept_s = self._policy.retention_s
         if served_at_ns < self._pruned_before_ns or (kept_s and served_at_ns < self._now_ns - kept_s * 1e9):
             return self._expire(item)
-        self._tally.rejected[Reason.UNKNOWN_PREDICTION] += 1
+        self._counts.rejected[Reason.UNKNOWN_PREDICTION] += 1
         return FeedbackResult(FeedbackStatus.UNKNOWN, item.prediction_id, Reason.UNKNOWN_PREDICTION)
 
     def _expire(self, item: FeedbackItem) -> FeedbackResult:
-        self._tally.rejected[Reason.EXPIRED] += 1
+        self._counts.rejected[Reason.EXPIRED] += 1
         return FeedbackResult(FeedbackStatus.EXPIRED, item.prediction_id, Reason.EXPIRED)
 
     def _early(self, item: FeedbackItem) -> FeedbackResult:
@@ -175,7 +175,7 @@ class Labeling:
         return FeedbackResult(FeedbackStatus.PENDING)
 
     def _has_room(self) -> bool:
-        """Whether one more label may wait; counts it if so."""
+        """Whether one more label may wait; if so, counts it."""
         if self._waiting is None:
             self._waiting = sum(pending.count(self._connection).values())
         if self._waiting >= self._policy.pending_limit:
@@ -184,5 +184,5 @@ class Labeling:
         return True
 
     def _reject(self, reason: Reason, error: Exception) -> FeedbackResult:
-        self._tally.rejected[reason] += 1
+        self._counts.rejected[reason] += 1
         return FeedbackResult(FeedbackStatus.REJECTED, reason=reason, detail=str(error))

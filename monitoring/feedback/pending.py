@@ -1,4 +1,4 @@
-"""Labels that came before their predictions: held by model and request id, given out when the prediction arrives."""
+"""Labels that arrived before their predictions: kept by model and request id until the prediction arrives."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,19 +18,19 @@ _CHUNK = 500  # parameters in one IN list
 
 
 def count(connection: Connection) -> dict[str, int]:
-    """How many labels wait, by model."""
+    """The number of waiting labels by model."""
     wanted = select(_columns.model, func.count()).group_by(_columns.model)
     return dict(connection.execute(wanted).all())
 
 
 def is_held(connection: Connection, item: FeedbackItem) -> bool:
-    """Whether a label for this model and request id waits already."""
+    """Whether a label for this model and request id is already waiting."""
     same = (_columns.model == item.model) & (_columns.request_id == item.request_id)
     return connection.scalar(select(1).where(same)) is not None
 
 
 def hold(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
-    """Keep a label until its prediction comes; a later label for the same request takes its place."""
+    """Keep a label until its prediction arrives. A later label for the same request replaces it."""
     row = (item.model, item.request_id, item.label, item.source, item.observed_at_ns, now_ns)
     _HOLD.run(connection, [row])
 
@@ -38,7 +38,7 @@ def hold(connection: Connection, item: FeedbackItem, *, now_ns: int) -> None:
 def release(
     connection: Connection, rows: Sequence[PredictionRow], calibrations: dict[int, CalibrationRow]
 ) -> list[FeedbackItem]:
-    """Take out the labels that waited for these predictions, as items that name the prediction."""
+    """Remove the labels that waited for these predictions; returns them as items that name the prediction."""
     arrived: dict[tuple[str, str], bytes] = {}
     for row in rows:
         if row.request_id is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from calibration.bins import BIN_COUNT
-from monitoring.feedback.counts import Tally
+from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import Reason
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.sums import DayBin
@@ -94,22 +94,22 @@ class MonitorMetrics:
         """Count labels that were not recorded."""
         self.feedback_rejected.labels(reason.value).inc(count)
 
-    def count(self, tally: Tally, calibrations: Mapping[int, CalibrationRow]) -> None:
+    def count(self, counts: TransactionCounts, calibrations: Mapping[int, CalibrationRow]) -> None:
         """Move the counters by what a committed transaction did."""
         names = {calibration_id: _names(row) for calibration_id, row in calibrations.items()}
-        for calibration_id, changes in _by_calibration(tally).items():
+        for calibration_id, changes in _by_calibration(counts).items():
             if names[calibration_id] not in self._born:  # a late label of a version that is shown no more
                 self.birth(calibrations[calibration_id])
             self.bins.add(*names[calibration_id], changes)
-        for reason, rejected in tally.rejected.items():
+        for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
-        for calibration_id, duplicates in tally.duplicates.items():
+        for calibration_id, duplicates in counts.duplicates.items():
             self.feedback_duplicates.labels(*names[calibration_id]).inc(duplicates)
-        for calibration_id, delays_s in tally.delays_s.items():
+        for calibration_id, delays_s in counts.delays_s.items():
             observe = self.feedback_delay.labels(*names[calibration_id]).observe
             for delay_s in delays_s:
                 observe(delay_s)
-        for calibration_id, alarms in tally.alarms.items():
+        for calibration_id, alarms in counts.alarms.items():
             self.drift_alarms.labels(*names[calibration_id]).inc(alarms)
 
     def _forget(self, model: tuple[str, str]) -> None:
@@ -131,10 +131,10 @@ def _reference(row: CalibrationRow) -> list[float]:
     return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
 
 
-def _by_calibration(tally: Tally) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
+def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
     """The changes of the bins of each calibration, days together."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
-    changes = tally.changes
+    changes = counts.changes
     kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (
         (changes.served, SERVED),
         (changes.labeled, LABELED),

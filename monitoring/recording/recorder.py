@@ -22,7 +22,7 @@ from monitoring.drift.watch import Watched
 from monitoring.errors import AnswersSpooled, ModelUnknown, RecorderClosed
 from monitoring.external.declaration import LoggedCard, declare
 from monitoring.external.items import LoggedItem, LoggedResult
-from monitoring.feedback.counts import Tally
+from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
 from monitoring.ledger.calibrations import CalibrationRow, choose, load, note_promotion, register
@@ -145,13 +145,13 @@ class Recorder:
 
         return self._submit(enter, self._know)
 
-    def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[Tally, list[LoggedResult]]]]:
+    def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
         """Write answers that were given elsewhere, in portions; sending the same again is safe."""
         starts = range(0, len(items), LABELS_AT_ONCE)
         return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
 
-    def _log(self, items: Sequence[LoggedItem]) -> Future[tuple[Tally, list[LoggedResult]]]:
-        def write(connection: Connection) -> tuple[Tally, list[LoggedResult]]:
+    def _log(self, items: Sequence[LoggedItem]) -> Future[tuple[TransactionCounts, list[LoggedResult]]]:
+        def write(connection: Connection) -> tuple[TransactionCounts, list[LoggedResult]]:
             return self._commit.log(connection, items, now_ns=self._ledger.clock())
 
         return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
@@ -235,7 +235,7 @@ class Recorder:
     def _write(self, group: CommitGroup) -> None:
         now_ns = self._ledger.clock()
         try:
-            tally, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
+            counts, results = self._writer.run(lambda connection: self._commit.write(connection, group, now_ns=now_ns))
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             parts = group.split()
             if isinstance(error, OperationalError) or len(parts) == 1:
@@ -246,14 +246,14 @@ class Recorder:
             return
         self._fallback.reached()
         try:
-            self._metrics.count(tally, self._calibrations)
+            self._metrics.count(counts, self._calibrations)
         finally:
             _succeed(group, results)
 
     def _join(self, frames: Sequence[Frame]) -> None:
         now_ns = self._ledger.clock()
-        tally = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
-        self._metrics.count(tally, self._calibrations)
+        counts = self._writer.run(lambda connection: self._commit.join(connection, frames, now_ns=now_ns))
+        self._metrics.count(counts, self._calibrations)
 
     def _give_up(self, group: CommitGroup, error: Exception) -> None:
         """What cannot be written fails; where it is the ledger's fault, answers may take the fallback."""

@@ -11,7 +11,7 @@ from monitoring.errors import ModelUnknown, NotRegistered
 from monitoring.external.items import LoggedItem, LoggedResult
 from monitoring.external.prediction_log import PredictionLog, label_of
 from monitoring.feedback import pending
-from monitoring.feedback.counts import Tally
+from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
 from monitoring.ledger.calibrations import CalibrationRow, of_card
@@ -34,24 +34,24 @@ class Commit:
 
     def write(
         self, connection: Connection, group: CommitGroup, *, now_ns: int
-    ) -> tuple[Tally, list[list[FeedbackResult]]]:
+    ) -> tuple[TransactionCounts, list[list[FeedbackResult]]]:
         """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
-        tally = Tally()
+        counts = TransactionCounts()
         self.slices.begin()
         rows = [row for batch in group.batches for row in batch.rows]
         waited: list[FeedbackItem] = []
         _await_requests(connection, group, rows)
         if rows:
             self._require_registered({row.calibration_id for row in rows})
-            append(connection, rows, tally.changes)
+            append(connection, rows, counts.changes)
             waited = pending.release(connection, rows, self.calibrations)
         items = waited + [item for portion in group.labels for item in portion.items]
-        results = self._label(connection, items, tally, now_ns=now_ns) if items else []
-        tally.changes.save(connection, self.slices, shard=self.shard)
+        results = self._label(connection, items, counts, now_ns=now_ns) if items else []
+        counts.changes.save(connection, self.slices, shard=self.shard)
         add_inputs(connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard)
-        return tally, _dealt(results[len(waited) :], group.labels)
+        return counts, _dealt(results[len(waited) :], group.labels)
 
-    def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> Tally:
+    def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> TransactionCounts:
         """Write spooled answers, but for those that are there already: a commit may have succeeded unheard."""
         rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
         group = CommitGroup([Batch(absent(connection, rows), lambda _: None)], [])
@@ -70,33 +70,33 @@ class Commit:
 
     def log(
         self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
-    ) -> tuple[Tally, list[LoggedResult]]:
+    ) -> tuple[TransactionCounts, list[LoggedResult]]:
         """Write answers that were given elsewhere, and the labels that came with them; each answer once."""
-        tally = Tally()
+        counts = TransactionCounts()
         self.slices.begin()
         lock(connection, Lock.REQUESTS)  # nobody else logs, or labels by request id, meanwhile
         log = PredictionLog(connection, self.calibrations, now_ns=now_ns)
         results = log.judge(items)
         waited: list[FeedbackItem] = []
         if log.rows:
-            append(connection, log.rows, tally.changes)
+            append(connection, log.rows, counts.changes)
             waited = pending.release(connection, log.rows, self.calibrations)
         labels = [(number, label) for number, item in enumerate(items) if (label := label_of(item, results[number]))]
         given = [*waited, *(label for _, label in labels)]
-        labeled = self._label(connection, given, tally, now_ns=now_ns) if given else []
+        labeled = self._label(connection, given, counts, now_ns=now_ns) if given else []
         for (number, _), label_result in zip(labels, labeled[len(waited) :], strict=True):
             results[number] = results[number]._replace(feedback=label_result.status)
-        tally.changes.save(connection, self.slices, shard=self.shard)
-        return tally, results
+        counts.changes.save(connection, self.slices, shard=self.shard)
+        return counts, results
 
     def _require_registered(self, calibration_ids: set[int]) -> None:
         for calibration_id in calibration_ids - self.calibrations.keys():
             raise NotRegistered(calibration_id)
 
     def _label(
-        self, connection: Connection, items: Sequence[FeedbackItem], tally: Tally, *, now_ns: int
+        self, connection: Connection, items: Sequence[FeedbackItem], counts: TransactionCounts, *, now_ns: int
     ) -> list[FeedbackResult]:
-        labeling = Labeling(connection, self.calibrations, policy=self.policy, tally=tally, now_ns=now_ns)
+        labeling = Labeling(connection, self.calibrations, policy=self.policy, counts=counts, now_ns=now_ns)
         results = labeling.apply(items)
         for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
             _, raised = watch.advance(
@@ -106,7 +106,7 @@ class Commit:
                 last_feedback_id=last_feedback_id,
                 now_ns=now_ns,
             )
-            tally.alarms[calibration_id] += raised
+            counts.alarms[calibration_id] += raised
         return results
 
 

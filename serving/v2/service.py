@@ -62,7 +62,7 @@ class InferenceService:
         images = read_images(inputs, card, limit=self._limit)
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
         pixels = await self._pipeline.decode_many(images, card.input.spec)
-        outcomes = await self._pipeline.answer_many(
+        results = await self._pipeline.answer_many(
             served,
             pixels,
             request_ids=request_ids(identity, len(pixels)),
@@ -70,7 +70,7 @@ class InferenceService:
             caller=caller,
             writer=TensorAnswerWriter(),
         )
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
-        return outputs(outcomes, card, wanted=wanted)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return outputs(results, card, wanted=wanted)

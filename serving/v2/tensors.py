@@ -35,8 +35,8 @@ class OutputTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one image: `probabilities` (K)."""
+class ImageResult:
+    """The answer for one image; `probabilities` are (K,)."""
 
     prediction_id: str
     predicted: int
@@ -44,11 +44,13 @@ class Outcome:
 
 
 class TensorAnswerWriter:
-    """Answers as Outcomes, for transports that write tensors."""
+    """Writes answers as ImageResults, for transports that send tensors."""
 
-    def write(self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]) -> Outcome:
+    def write(
+        self, prediction_id: str, _request_id: str | None, predicted: int, values: Sequence[float]
+    ) -> ImageResult:
         """See batcher.AnswerWriter."""
-        return Outcome(prediction_id, predicted, values)
+        return ImageResult(prediction_id, predicted, values)
 
 
 OUTPUTS: Final[dict[str, str]] = {
@@ -87,12 +89,12 @@ def request_ids(identity: str | None, count: int) -> list[str | None]:
     return [f"{identity}/{index}" for index in range(count)]
 
 
-def outputs(outcomes: Sequence[Outcome], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:
+def outputs(results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:
     """The `wanted` outputs of a batch, or all for none; raises MalformedRequest for one that there is not."""
     unknown = [name for name in wanted if name not in OUTPUTS]
     if unknown:
         raise MalformedRequest(f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}.")
-    return [OutputTensor(name, OUTPUTS[name], _array(name, outcomes, card)) for name in wanted or OUTPUTS]
+    return [OutputTensor(name, OUTPUTS[name], _array(name, results, card)) for name in wanted or OUTPUTS]
 
 
 def output_shape(name: str, card: Card) -> list[int]:
@@ -100,12 +102,12 @@ def output_shape(name: str, card: Card) -> list[int]:
     return [-1, len(card.classes)] if name == "probabilities" else [-1]
 
 
-def _array(name: str, outcomes: Sequence[Outcome], card: Card) -> Array:
+def _array(name: str, results: Sequence[ImageResult], card: Card) -> Array:
     if name == "probabilities":
-        return np.array([outcome.probabilities for outcome in outcomes], np.float32)
+        return np.array([result.probabilities for result in results], np.float32)
     if name == "confidence":
-        return np.array([outcome.probabilities[outcome.predicted] for outcome in outcomes], np.float32)
-    texts = [card.classes[each.predicted] if name == "label" else each.prediction_id for each in outcomes]
+        return np.array([result.probabilities[result.predicted] for result in results], np.float32)
+    texts = [card.classes[each.predicted] if name == "label" else each.prediction_id for each in results]
     return np.array([text.encode() for text in texts], np.object_)
 
 

@@ -83,7 +83,7 @@ REFUSALS: list[tuple[bytes, int, str, str]] = [
     (json.dumps(word(1) | {"label": float("nan")}).encode(), 422, "invalid_feedback", "must be text"),
     (json.dumps(word(1) | {"label": 7}).encode(), 422, "invalid_feedback", "must be text"),
     (json.dumps(word(1) | {"prediction_id": "a" * 10**6}).encode(), 422, "invalid_feedback", "got 1,000,000"),
-    (json.dumps(word(1) | {"source": "\ud800"}).encode(), 422, "invalid_feedback", "no text"),
+    (json.dumps(word(1) | {"source": "\ud800"}).encode(), 422, "invalid_feedback", "must be text without"),
     (json.dumps(word(1, "cat")).encode(), 422, "unknown_label", "expected one of: normal, pneumonia"),
     (b'{"model": "retina", "request_id": "a", "label": "b"}', 404, "unknown_model", "'retina'"),
     (b'[{"label": 1}, {"label": 2}]', 422, "invalid_feedback", "All 2 items were rejected"),
