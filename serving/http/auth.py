@@ -10,6 +10,7 @@ metadata) and admin, which allows everything. Health checks need no token, so th
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias, get_args
 
@@ -26,6 +27,7 @@ OPEN: Final = frozenset({"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2
 MIN_TOKEN_LENGTH: Final = 16
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
+_name = itemgetter(0)
 
 
 class AccessControl:
@@ -40,13 +42,11 @@ class AccessControl:
 
     def check(self, connection: Connection) -> None:
         """Raise Unauthorized, Forbidden or CrossOrigin unless the request is allowed."""
-        if connection["method"] not in READING:
-            for name, _ in connection["headers"]:
-                if name in _BROWSER_HEADERS:
-                    self.check_origin(dict(connection["headers"]))
-                    break
+        headers = connection["headers"]
+        if connection["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
+            self.check_origin(dict(headers))
         if self._grants and connection["path"] not in OPEN:
-            header = next((value for name, value in connection["headers"] if name == b"authorization"), b"")
+            header = next((value for name, value in headers if name == b"authorization"), b"")
             self.check_token(header, scope_of(connection["method"], connection["path"]))
 
     def check_token(self, authorization: bytes, scope: Scope) -> None:
