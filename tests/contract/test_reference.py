@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import candor
 from docs.generators.server import families
 from docs.generators.tables import GENERATORS, MARK, expand
 from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES
@@ -43,3 +44,8 @@ def test_every_operation_is_documented() -> None:
 def test_every_generated_part_is_on_a_page() -> None:
     marks = {name for page in DOCS.rglob("*.md") for name in MARK.findall(page.read_text())}
     assert marks == set(GENERATORS)
+
+
+def test_every_name_of_the_python_interface_is_documented() -> None:
+    page = published("reference/python.md")
+    assert [name for name in candor.__all__ if not re.search(rf"`(candor\.)?{name}`", page)] == []
