@@ -1,9 +1,9 @@
-"""What a loss adds to a training step, against cross-entropy in the same run.
+"""The time that a loss adds to a training step, compared with cross-entropy in the same run.
 
 Two steps are measured: a head on cached features, as `candor train` does by default, and a whole ResNet-18. Each loss
-has its own copy of the network; they take turns on one batch, in an order that changes with every turn, and medians
-count. A difference of two medians carries the machine's noise, so the loss is also timed alone, forward and backward on
-logits: `alone` is what it takes longer than cross-entropy, as a share of cross-entropy's step.
+has its own copy of the network. The losses alternate on one batch, in an order that changes with every turn, and
+medians count. A difference of two medians contains the noise of the machine, so the loss is also timed alone, forward
+and backward on logits: `alone` is the time it takes beyond cross-entropy, as a share of the step of cross-entropy.
 
     python -m benchmarks.training
     python -m benchmarks.training --losses dca mdca mmce soft-ece --subjects head --turns 400 --json FILE
@@ -32,7 +32,7 @@ WARM_UP = 5
 
 @dataclass(frozen=True)
 class StepKind:
-    """A kind of step: the network, its inputs, and how many turns are enough."""
+    """A kind of step: the network, the shape of its inputs, and how many turns suffice."""
 
     network: Callable[[], nn.Module]
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ STEP_KINDS = {
 
 @dataclass(frozen=True)
 class LossCost:
-    """Medians in milliseconds, and what the loss adds to the step of cross-entropy, as shares of that."""
+    """Median milliseconds of a step, and the time that the loss adds, as shares of the step of cross-entropy."""
 
     subject: str
     loss: str
@@ -57,7 +57,7 @@ class LossCost:
 
 
 def measure(subject: StepKind, losses: list[str], *, turns: int) -> dict[str, tuple[float, float]]:
-    """Median seconds of a step, and of the loss alone, for each loss."""
+    """Median seconds of a step and of the loss alone, for each loss."""
     inputs, labels = torch.randn(subject.shape), torch.randint(CLASSES, subject.shape[:1])
     steps, alone = {}, {}
     for name in losses:
@@ -76,19 +76,19 @@ def measure(subject: StepKind, losses: list[str], *, turns: int) -> dict[str, tu
 
 
 def differentiate(objective: Callable[[Tensor, Tensor], Tensor], labels: Tensor) -> None:
-    """The loss of random logits, and its gradient."""
+    """Compute the loss of random logits and its gradient."""
     objective(torch.randn(len(labels), CLASSES, requires_grad=True), labels).backward()
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes."""
+    """Seconds of calling `work`."""
     start = perf_counter()
     work()
     return perf_counter() - start
 
 
 def rows(name: str, losses: list[str], *, turns: int | None) -> list[LossCost]:
-    """The rows of one subject; cross-entropy is always among them, first."""
+    """The rows of one kind of step; cross-entropy is always the first."""
     subject = STEP_KINDS[name]
     found = measure(subject, ["ce", *(loss for loss in losses if loss != "ce")], turns=turns or subject.turns)
     step_s, loss_s = found["ce"]
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, help="steps per loss; by default enough for each subject")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(1)  # as a head is trained
+    torch.set_num_threads(1)  # as in training a head
     table = [row for name in options.subjects for row in rows(name, options.losses, turns=options.turns)]
     print("| step | loss | median ms | added | alone |\n|---|---|---|---|---|")
     for row in table:

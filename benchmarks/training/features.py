@@ -1,7 +1,7 @@
-"""An epoch of training a head: on kept features, and with the frozen backbone run anew for every batch.
+"""An epoch of training a head on cached features, and with the frozen backbone run for every batch.
 
-Both epochs do the same steps on the same images; the second one computes what the first one reads from disk. They take
-turns, and medians count. Images and weights are random: speed does not depend on them.
+Both epochs take the same steps on the same images; the second computes what the first reads from disk. They alternate,
+and medians count. Images and weights are random, since speed does not depend on them.
 
     python -m benchmarks.training.features
     python -m benchmarks.training.features --backbones torchvision/resnet50 --side 224 --images 256 --json FILE
@@ -33,19 +33,19 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class EpochTimes:
-    """Median seconds of an epoch, how many times as fast kept features are, and what keeping them cost once."""
+    """Median seconds of an epoch, the speed ratio of cached features, and the seconds of computing them once."""
 
     backbone: str
     side: int
     images: int
-    anew_s: float
-    kept_s: float
+    uncached_s: float
+    cached_s: float
     ratio: float
     first_s: float
 
 
 def random_data(count: int, side: int) -> Dataset:
-    """Gray noise, the same three splits."""
+    """Gray noise as a data set."""
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (count, side, side), dtype=np.uint8)
     split = Split(ArrayImages(pixels), np.arange(count) % 2)
@@ -55,7 +55,7 @@ def random_data(count: int, side: int) -> Dataset:
 
 
 def measure(backbone: str, *, side: int, images: int, turns: int) -> EpochTimes:
-    """Time both kinds of epoch in turn."""
+    """Time both kinds of epoch in alternation."""
     config = TrainConfig(backbone=backbone, weights="none", image_size=side, batch_size=BATCH)
     dataset = random_data(images, side)
     session = TrainingSession(config, dataset)
@@ -65,17 +65,19 @@ def measure(backbone: str, *, side: int, images: int, turns: int) -> EpochTimes:
     step = Step(network.head, session.objective(), optimizer=torch.optim.Adam(network.head.parameters()), group=Group())
     with tempfile.TemporaryDirectory() as folder:
         started = perf_counter()
-        kept = session.examples(network, cache=Path(folder))["train"].inputs
+        cached_features = session.examples(network, cache=Path(folder))["train"].inputs
         first_s = perf_counter() - started
-        anew, cached = [], []
+        uncached, cached = [], []
         for _ in range(turns):
-            cached.append(epoch_s(step, (torch.from_numpy(kept[rows]) for rows in batches(images)), labels))
-            anew.append(epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels))
-    return EpochTimes(backbone, side, images, median(anew), median(cached), median(anew) / median(cached), first_s)
+            cached.append(epoch_s(step, (torch.from_numpy(cached_features[rows]) for rows in batches(images)), labels))
+            uncached.append(epoch_s(step, (features(network, pixels[rows]) for rows in batches(images)), labels))
+    return EpochTimes(
+        backbone, side, images, median(uncached), median(cached), median(uncached) / median(cached), first_s
+    )
 
 
 def epoch_s(step: Step, inputs: Iterator[Tensor], labels: Tensor) -> float:
-    """Seconds of a pass over all batches, each made when it is asked for."""
+    """Seconds of a pass over all batches, each made when needed."""
     started = perf_counter()
     for rows, batch in zip(batches(len(labels)), inputs, strict=True):
         step(batch, labels[rows])
@@ -83,19 +85,19 @@ def epoch_s(step: Step, inputs: Iterator[Tensor], labels: Tensor) -> float:
 
 
 def features(network: Classifier, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """The frozen backbone's answer, as a batch of it is computed."""
+    """Features of a batch, from the frozen backbone."""
     with torch.no_grad():
         return network.backbone(torch.from_numpy(pixels))
 
 
 def batches(count: int) -> Iterator[np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Rows of each batch, shuffled as in training: what is read from disk does not lie in a row."""
+    """Rows of each batch, shuffled as in training, so reads from disk are not sequential."""
     order = np.random.default_rng(0).permutation(count)
     return (order[start : start + BATCH] for start in range(0, count, BATCH))
 
 
 def main() -> None:
-    """Print a line for each backbone, and write JSON if asked to."""
+    """Print a row per backbone and optionally write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="+", default=["tf_efficientnet_lite0"])
     parser.add_argument("--side", type=int, default=112)
@@ -106,10 +108,10 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     rows = [measure(name, side=chosen.side, images=chosen.images, turns=chosen.turns) for name in chosen.backbones]
-    print("| backbone | side | images | epoch anew s | epoch kept s | times as fast | keeping s |")
+    print("| backbone | side | images | epoch uncached s | epoch cached s | times as fast | first s |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
-        figures = f"{row.anew_s:.2f} | {row.kept_s:.2f} | {row.ratio:.1f} | {row.first_s:.1f}"
+        figures = f"{row.uncached_s:.2f} | {row.cached_s:.2f} | {row.ratio:.1f} | {row.first_s:.1f}"
         print(f"| {row.backbone} | {row.side} | {row.images} | {figures} |")
     if chosen.json:
         chosen.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
