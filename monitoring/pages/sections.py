@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from datetime import date
 from typing import Any, NamedTuple
 
 from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
-from monitoring.findings.timeline import VersionedEntry
 from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.status_words import SHORT_WORDS, TITLES
-from monitoring.reports.page_data import PageData
+from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import Report
 
 _SLICE_LIMIT = 12  # rows of the table of slices
@@ -42,7 +40,7 @@ def sections(found: PageData) -> dict[str, Any]:
     """The values of the templates in `templates/sections`."""
     report = found.report
     marks = [
-        Mark(_day(entry), entry["kind"], entry["sentence"])
+        Mark(entry_day(entry), entry["kind"], entry["sentence"])
         for entry in found.of_this_version
         if entry["kind"] in _MARKED
     ]
@@ -90,7 +88,3 @@ def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
         yield MeasureRow(measure.title, measure.text, now, card, measure.signed)
-
-
-def _day(entry: VersionedEntry) -> int:
-    return date.fromisoformat(entry["at"][:10]).toordinal() - date(1970, 1, 1).toordinal()

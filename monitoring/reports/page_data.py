@@ -49,7 +49,9 @@ def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, wi
         asked = read_window(window)
         since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
         days = read_days(connection, row.calibration_id, since_day=since_day)
-        entries = [entry for entry in read_timeline(connection, model) if since_day is None or _day(entry) >= since_day]
+        entries = [
+            entry for entry in read_timeline(connection, model) if since_day is None or entry_day(entry) >= since_day
+        ]
     others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
     versions = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
@@ -76,5 +78,6 @@ def window_since(text: str, *, now_ns: int) -> str:
     return f"days:{number}"
 
 
-def _day(entry: VersionedEntry) -> int:
+def entry_day(entry: VersionedEntry) -> int:
+    """Return the UTC day of an event, counted from 1970."""
     return (date.fromisoformat(entry["at"][:10]) - _EPOCH).days
