@@ -9,6 +9,9 @@ from model_store.store import Store
 from tests.builders.servers import Server, publish_slow
 from tests.builders.waiting import wait_until
 
+# A server that gives up no request because the machine is slow; tests of overload have their own deadline.
+PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
@@ -16,7 +19,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
     def run(store: Store, *, ready: bool = True, **settings: str) -> Server:
-        server = Server(store.root, tmp_path, **settings)
+        server = Server(store.root, tmp_path, **(PATIENT | settings))
         started.append(server)
         if ready:
             wait_until(lambda: server.client.get("/readyz").status_code == 200)

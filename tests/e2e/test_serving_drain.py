@@ -31,7 +31,7 @@ def test_all_32_are_answered_whatever_way_they_came(
     card = partial(build_card, classes=("a", "b"), height=96, width=96)
     slow_store.publish("tiny", lambda folder, number: write_bundle(folder, card=card(version=number), onnx=slow_onnx()))
     start_canary(slow_store, "tiny", 2, mode=mode, share=0.5 if mode == "share" else 0.0)
-    server = start(slow_store, deadline_s="300", drain_delay_s="5.0", grpc_port="0")
+    server = start(slow_store, drain_delay_s="5.0", grpc_port="0")
     address = server.grpc_address()
     wait_until(lambda: server.metric("candor_model_loaded") == 2)
     image = png(size=(96, 96))
@@ -72,7 +72,7 @@ def test_all_32_are_answered_whatever_way_they_came(
 def test_a_second_signal_ends_it_while_requests_wait(
     start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
 ) -> None:
-    server = start(slow_store, deadline_s="300", drain_delay_s="300")
+    server = start(slow_store, drain_delay_s="300")
     image = png(size=(96, 96))
     with ThreadPoolExecutor(64) as pool:
         sent = [

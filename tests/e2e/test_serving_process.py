@@ -120,7 +120,7 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
 def test_sigterm_answers_all_32_and_exits_with_0(
     start: Callable[..., Server], slow_store: Store, png: Callable[..., bytes]
 ) -> None:
-    server = start(slow_store, deadline_s="300", drain_delay_s="5.0")
+    server = start(slow_store, drain_delay_s="5.0")
     image = png(size=(96, 96))
     with ThreadPoolExecutor(32) as pool:
         sent = [
