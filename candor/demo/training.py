@@ -71,7 +71,7 @@ def show_training(session: DemoSession, runs: TwoRuns) -> None:
         stdout.print(table(f"\n{split}", (*MEASURES_COLUMNS, "T"), rows))
     stdout.print(
         "\nECE is the mean distance between confidence and accuracy. With this many labels even a perfectly\n"
-        "calibrated model would show the ECE in column floor. Gap is mean confidence minus accuracy: above 0 the\n"
+        "calibrated model would show the ECE in the floor column. Gap is mean confidence minus accuracy: above 0 the\n"
         "model is overconfident. T is the temperature."
     )
     stdout.print(f"Reliability diagrams: {session.out / 'runs'}/*/plots/reliability_*.png")
