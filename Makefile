@@ -68,6 +68,6 @@ $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.ins
 	$(PIP) -e ".[train,torchserve,grpc,dev]"
 	@touch $@
 
-$(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt $(VENV)/.installed
+$(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt | $(BIN)/python
 	$(PIP) -e ".[docs]"
 	@touch $@

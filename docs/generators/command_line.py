@@ -38,5 +38,5 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
     else:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     default = parameter.get_default(context, call=False)
-    shown = "required" if parameter.required else "" if default in (None, False, (), []) else f"`{default}`"
+    shown = "required" if parameter.required else "" if default in (None, (), []) or default is False else f"`{default}`"
     return names, shown, plain(parameter.help or "")
