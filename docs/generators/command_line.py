@@ -38,5 +38,6 @@ def _row(parameter: Any, context: Any) -> tuple[str, str, str]:
     else:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     default = parameter.get_default(context, call=False)
-    shown = "required" if parameter.required else "" if default in (None, (), []) or default is False else f"`{default}`"
+    unset = default is None or default is False or default in ((), [])
+    shown = "required" if parameter.required else "" if unset else f"`{default}`"
     return names, shown, plain(parameter.help or "")
