@@ -39,7 +39,7 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
-from monitoring.routes.logged_predictions import LogRoutes
+from monitoring.routes.logged_predictions import ExternalRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.tables import CSV, NDJSON
 
@@ -78,7 +78,7 @@ _INTAKE: Final = (
     Endpoint(
         method="POST",
         path="/models-log",
-        handler=LogRoutes.declare,
+        handler=ExternalRoutes.declare,
         tag="predictions from elsewhere",
         summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
         scope="admin",
@@ -88,7 +88,7 @@ _INTAKE: Final = (
     Endpoint(
         method="POST",
         path="/predictions-log",
-        handler=LogRoutes.post,
+        handler=ExternalRoutes.post,
         tag="predictions from elsewhere",
         summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
         scope="predict",
@@ -207,7 +207,7 @@ def endpoints(
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder),
-        LogRoutes(recorder),
+        ExternalRoutes(recorder),
         AlarmRoutes(recorder),
         ReportRoutes(ledger, production or (lambda model: None)),
         MetricsRoute(metrics.registry),

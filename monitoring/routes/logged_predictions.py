@@ -1,4 +1,4 @@
-"""Models that are served elsewhere: POST /models-log declares one, POST /predictions-log takes its answers."""
+"""Predictions from elsewhere: POST /models-log declares a model, POST /predictions-log takes its answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ _CAUSES: dict[Fault, type[MonitoringError]] = {
 }
 
 
-class LogRoutes:
+class ExternalRoutes:
     """The handlers of both routes."""
 
     def __init__(self, recorder: Recorder) -> None:

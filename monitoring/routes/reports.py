@@ -1,4 +1,4 @@
-"""What the ledger says of a model, as JSON and as pages for people."""
+"""Reports on the models of the ledger, as JSON and as pages."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ Production = Callable[[str], int | None]
 
 
 class SlicesOfModel(Struct, frozen=True):
-    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: how many of them were."""
+    """Calibration by slice. `known`: by predicted class and tag, worst first; `tested`: the number of slices tested."""
 
     model: str
     version: int
@@ -106,7 +106,7 @@ class ReportRoutes:
         return [self._one(model, None, ALL, slices=False) for model in models]
 
     def _in_production(self, model: str) -> int | None:
-        """The production version, unless the ledger has not met it yet."""
+        """The production version, if the ledger has it."""
         with self._ledger.read() as connection:
             known = {row.version for row in calibrations.of_model(connection, model)}
         version = self._production(model) if known else None

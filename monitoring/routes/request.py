@@ -1,4 +1,4 @@
-"""What the routes read of a request: its body, no further than a limit, and its query."""
+"""Reading requests: the body, up to a limit, and the query."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,12 +13,12 @@ _SPLIT = "Send the labels in several requests."
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read no further than the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
+    """The body, read up to the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
     return b"".join([chunk async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES)])
 
 
 async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body as it comes, read no further than the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
+    """The body in pieces as they arrive, read up to the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
     size_bytes, stream = 0, request.stream()
     while True:
         try:
@@ -37,15 +37,15 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
 
 
 def media_type(request: Request) -> str:
-    """The body's declared media type, bare and in lower case; empty where none is declared."""
+    """The declared media type of the body, in lower case without parameters; empty if none is declared."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def read_version(request: Request) -> int | None:
-    """The version that the query names, if it names one. Raises QueryInvalid."""
+    """The version in the query, if there is one. Raises QueryInvalid."""
     text = request.query_params.get("version")
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9):
-        raise QueryInvalid(f"A version is a whole number such as 3; got {brief(text)}.")
+        raise QueryInvalid(f"The query's 'version' must be a whole number such as 3; got {brief(text)}.")
     return int(text)

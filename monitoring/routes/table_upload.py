@@ -1,7 +1,8 @@
 """A table that is recorded while it streams in: read in portions, and answered by a summary.
 
-Memory is bounded whatever the length: at most PORTIONS portions wait for the ledger, and a client that sends faster has
-to wait. No result is sent before the table has ended, because a client that sends before it reads would block.
+Memory is bounded whatever the length: at most PORTIONS portions wait for the ledger, and a client that sends faster
+must wait. The response starts only after the table has ended, because a client that does not read while it sends would
+block.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ class TableSummary(Struct, frozen=True):
 
 
 class RowOutcome(NamedTuple):
-    """What became of a row; `problem` says why it was not recorded, None where it was."""
+    """The result of a row; `problem` says why it was not recorded, None if it was."""
 
     status: str
     problem: str | None = None
@@ -59,7 +60,7 @@ class RowRecorder(Protocol):
 
 @dataclass
 class _Progress:
-    """What became of the rows so far."""
+    """The results of the rows so far."""
 
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -105,7 +106,7 @@ async def receive_table(request: Request, table: TableReader, recorder: RowRecor
 
 
 async def _portions(request: Request) -> AsyncIterator[bytes]:
-    """The body in larger pieces than it comes in, then b"" for its end."""
+    """The body in larger pieces than it arrives in, then b"" for its end."""
     held = bytearray()
     async for chunk in read_chunks(request, limit_bytes=TABLE_LIMIT_BYTES):
         held += chunk

@@ -41,7 +41,7 @@ class _Line(NamedTuple):
 
 
 class _Lines:
-    """Cuts bytes into lines without their ends; a line that is too long is skipped."""
+    """Splits bytes into lines without their ends; skips lines that are too long."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -135,7 +135,7 @@ class CsvReader:
         return rows
 
     def _whole(self, lines: Sequence[_Line]) -> list[_Line]:
-        """Lines joined to records: a record ends with a line that closes all quotes."""
+        """Join lines to records; a record ends with a line that closes all quotes."""
         records = []
         for line in lines:
             if self._open is not None and self._open.data is not None:
@@ -179,7 +179,7 @@ class CsvReader:
         header = [name.strip() for name in names]
         wrong = next((name for name in header if name not in self._columns), None)
         if wrong is not None or not header or len(set(header)) < len(header):
-            what = f"column {brief(wrong)} is unknown" if wrong is not None else "it names none, or one twice"
+            what = f"column {brief(wrong)} is unknown" if wrong is not None else "it names no column, or one twice"
             raise TableInvalid(f"The first line must name the columns, some of: {self._expected()}; {what}.")
         return header
 
@@ -188,7 +188,7 @@ class CsvReader:
 
 
 def table_readers(items: JsonReader[Any]) -> Mapping[str, Callable[[], TableReader]]:
-    """What reads a table of such items, by media type."""
+    """The reader for a table of such items, by media type."""
     return {NDJSON: lambda: NdjsonReader(items.read), CSV: lambda: CsvReader(items.fields, items.convert)}
 
 

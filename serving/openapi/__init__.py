@@ -1,1 +1,1 @@
-"""The API's own description: an OpenAPI document at /openapi.json, and the same for people at /docs."""
+"""The description of the API: an OpenAPI document at /openapi.json, and the same as a page at /docs."""

@@ -13,7 +13,7 @@ from serving.openapi.schemas import Schema, Schemas
 
 
 def document(endpoints: Iterable[Endpoint], *, version: str) -> dict[str, Any]:
-    """The OpenAPI document of a server of `version`. Of two endpoints with one address the first counts."""
+    """The OpenAPI document of a server of `version`. Of two endpoints with the same address the first counts."""
     declared = list({(each.path, each.method): each for each in reversed(list(endpoints))}.values())[::-1]
     schemas = Schemas(kind for each in declared for kind in _kinds(each))
     paths: dict[str, dict[str, Any]] = {}

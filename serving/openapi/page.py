@@ -1,4 +1,4 @@
-"""/docs: the document as a page without assets, so that it can be read where there is no internet."""
+"""/docs: the document as a page without external assets, so that it works without internet access."""
 
 from typing import Any
 

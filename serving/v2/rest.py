@@ -27,7 +27,7 @@ from serving.v2.bodies import (
     ServerMetadata,
     ServerReady,
 )
-from serving.v2.body import HEADER, read_request, write_response
+from serving.v2.rest_body import HEADER, read_request, write_response
 from serving.v2.service import InferenceService
 
 Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]

@@ -1,4 +1,4 @@
-"""The protocol's gRPC service on a port of its own; needs the extra `grpc` (stubs: open-inference-grpc)."""
+"""The protocol's gRPC service on its own port; needs the extra `grpc` (stubs: open-inference-grpc)."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -18,8 +18,8 @@ from serving.http.caller import GrpcCaller
 from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
-from serving.v2.body import raw, split_bytes
 from serving.v2.rest import server_metadata
+from serving.v2.rest_body import raw, split_bytes
 from serving.v2.service import InferenceService
 from serving.v2.tensors import InputTensor, OutputTensor
 
@@ -200,7 +200,7 @@ def _authorization(call: Any) -> bytes:
 
 
 def _head(context: Context) -> RequestHead:
-    """What the metadata say that HTTP has in headers: `x-candor-tags` and `x-candor-canary`."""
+    """The metadata that correspond to HTTP headers: `x-candor-tags` and `x-candor-canary`."""
     metadata = context.invocation_metadata() or ()
     told = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
     return read_head(((name.encode(), value.encode()) for name, value in told), limit_bytes=0)

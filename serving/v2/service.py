@@ -1,4 +1,4 @@
-"""What both transports ask: find a model, describe it, infer. Raises what serving/errors.py lists."""
+"""The operations that both transports share: find a model, describe it, infer. Raises ServingErrors."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ PLATFORM = "candor_onnxruntime"
 
 
 class InferenceService:
-    """The protocol's verbs over the loaded models."""
+    """The protocol's operations on the loaded models."""
 
     def __init__(self, *, models: LoadedModels, pipeline: InferencePipeline, settings: Settings) -> None:
         self._models = models
@@ -32,7 +32,7 @@ class InferenceService:
         self._limit = settings.max_items
 
     def find(self, model: str, version: str | None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers; an empty version is production or a canary, as gRPC has it."""
+        """The version that answers. An empty version, as gRPC sends it, is production or a canary."""
         return self._models.find(model, version or None, canary=canary)
 
     def metadata(self, model: str, version: str | None) -> ModelMetadata:
@@ -57,7 +57,7 @@ class InferenceService:
         tags: str | None,
         caller: Caller,
     ) -> list[OutputTensor]:
-        """The outputs for a request's images. All or nothing: the protocol knows no errors of single images."""
+        """The outputs for a request's images. One bad image fails all: the protocol has no errors of single images."""
         card = served.card
         images = read_images(inputs, card, limit=self._limit)
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed

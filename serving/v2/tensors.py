@@ -1,4 +1,4 @@
-"""The protocol's nouns, whichever transport they came by: an inference request's images, and the outputs of a batch."""
+"""Tensors of the protocol, independent of the transport: the images of a request, and the outputs of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True)
 class InputTensor:
-    """An input as it came: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES tensor."""
+    """An input as it was sent: `elements` are raw UINT8 values (n,), or the byte strings of a BYTES tensor."""
 
     name: str
     datatype: str
@@ -79,7 +79,7 @@ def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> lis
 
 
 def request_ids(identity: str | None, count: int) -> list[str | None]:
-    """The request ids of `count` images of the request `identity`: itself for one image, else numbered.
+    """The request ids of `count` images of the request `identity`: the same id for one image, numbered ids for several.
 
     >>> request_ids("a", 1), request_ids("a", 2), request_ids(None, 2)
     (['a'], ['a/0', 'a/1'], [None, None])
@@ -90,7 +90,7 @@ def request_ids(identity: str | None, count: int) -> list[str | None]:
 
 
 def outputs(results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:
-    """The `wanted` outputs of a batch, or all for none; raises MalformedRequest for one that there is not."""
+    """The `wanted` outputs of a batch, or all if none is named. Raises MalformedRequest for an unknown one."""
     unknown = [name for name in wanted if name not in OUTPUTS]
     if unknown:
         raise MalformedRequest(f"there is no output {unknown[0][:50]!r}; the outputs are: {', '.join(OUTPUTS)}.")
@@ -129,5 +129,6 @@ def _pixels(tensor: InputTensor, card: Card) -> list[bytes | Image]:
         )
     values = tensor.elements
     if not isinstance(values, np.ndarray) or values.size != np.prod(expected, dtype=np.int64):
-        raise MalformedRequest(f"the tensor has {len(values)} values; its shape {list(expected)} needs another number.")
+        needed = np.prod(expected, dtype=np.int64)
+        raise MalformedRequest(f"the tensor has {len(values)} values; its shape {list(expected)} needs {needed}.")
     return list(values.reshape(expected))

@@ -29,7 +29,8 @@ def test_no_made_up_request_finds_an_error_of_ours(
     run = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--checks", CHECKS]
     run += ["--max-examples", str(EXAMPLES), "--seed", "1", "--phases", "examples,fuzzing", "--workers", "2"]
     run += ["--no-color", "--warnings", "off", "--suppress-health-check", "all"]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+    hooks = {"SCHEMATHESIS_HOOKS": "tests.e2e.schemathesis_hooks", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=os.environ | hooks)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     server.signal(signal.SIGTERM)
     assert server.exit_code() == 0

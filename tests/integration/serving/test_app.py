@@ -265,7 +265,7 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     assert (model["name"], model["production"]) == ("tiny", 1)
     assert model["versions"][0]["classes"] == ["benign", "malignant", "normal"]
     page = (await get("/")).text
-    assert "tiny, version 1" in page
+    assert "tiny</a>, version 1" in page
     assert 'href="/metrics"' in page
 
 

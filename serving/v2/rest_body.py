@@ -1,4 +1,4 @@
-"""REST's inference request and response: a JSON head, and behind it the tensors that are sent in binary.
+"""Inference requests and responses over REST: JSON, followed by the tensors that are sent in binary.
 
 Source: the protocol's binary tensor data extension. Binary tensors follow the JSON in the order in which it names them;
 BYTES elements are prefixed by their length, four bytes little endian.
@@ -89,7 +89,7 @@ def write_response(
 
 
 def raw(output: OutputTensor) -> bytes:
-    """An output's bytes as the protocol has them: row major, little endian, byte strings behind their lengths."""
+    """The bytes of an output: row-major, little endian; byte strings after their lengths."""
     if output.datatype == "BYTES":
         texts: Any = output.array.ravel().tolist()
         return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
@@ -101,7 +101,7 @@ def split_bytes(data: bytes) -> list[bytes]:
     elements, at = [], 0
     while at < len(data):
         if at + _LENGTH.size > len(data):
-            raise MalformedRequest("a BYTES tensor ends within the length of an element.")
+            raise MalformedRequest("a BYTES tensor ends within the length prefix of an element.")
         (size,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size + size
         if at > len(data):
@@ -143,20 +143,22 @@ def _tensor(read: RequestedInput, binary: bytes) -> tuple[InputTensor, bytes]:
 
 
 def _json_elements(read: RequestedInput) -> npt.NDArray[np.uint8] | list[bytes]:
-    """Values in JSON: numbers, nested or flat, or base64 strings for BYTES."""
+    """Elements from JSON: numbers, nested or flat, or base64 strings for BYTES."""
     if read.datatype == "BYTES":
         values = read.data if isinstance(read.data, list) else []
         try:
             return [base64.b64decode(value, validate=True) for value in values]
         except (binascii.Error, TypeError, ValueError):
-            raise MalformedRequest("BYTES in JSON are to be base64 strings; or send the tensor in binary.") from None
+            raise MalformedRequest(
+                "the elements of a BYTES tensor in JSON must be base64 strings; or send the tensor in binary."
+            ) from None
     try:
         numbers = np.asarray(read.data, dtype=np.float64).ravel()
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     pixels = numbers.astype(np.uint8, casting="unsafe") if _bytes_like(numbers) else None
     if pixels is None:
-        raise MalformedRequest(f"the data of {read.name!r} are not whole numbers from 0 to 255 in a regular array.")
+        raise MalformedRequest(f"the data of {read.name!r} must be whole numbers from 0 to 255 in a regular array.")
     return pixels
 
 
