@@ -1,7 +1,7 @@
-"""What an alarm says: which stream of labels raised it, which way confidence errs there, and since about when.
+"""What an alarm says: the stream of labels that raised it, the direction of the error there, and its estimated start.
 
-The stream is the one with the most evidence; the time is `calibration.onset` of that stream's labels since the last
-reset. Both are estimates beside the promise: the promise is about the alarm, not about its explanation.
+The stream is the one with the most evidence. The start is `calibration.onset` of that stream's labels since the last
+reset. Both are estimates: the promise covers the alarm, not its explanation.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import label_current, prediction
 
-LABELS_LIMIT = 100_000  # the latest labels that the search for the beginning looks at
+LABELS_LIMIT = 100_000  # the latest labels that the search for the start uses
 
 
 def describe(
     connection: Connection, calibration_id: int, detector: DriftDetector, labels: Sequence[FirstLabel]
 ) -> dict[str, Any]:
-    """The detail of the alarm event.
+    """Return the detail of the alarm event.
 
     Args:
         connection: to look up names and dates.
-        calibration_id: whose alarm it is.
-        detector: with the alarm raised.
-        labels: those shown since the last reset, up to the one that raised the alarm; the latest suffice.
+        calibration_id: the calibration with the alarm.
+        detector: its detector, with the alarm raised.
+        labels: those since the last reset up to the one that raised the alarm; the latest are enough.
     """
     where = detector.stream or LabelStream("all")
     return {
@@ -44,7 +44,7 @@ def describe(
 
 
 def stream_name(connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int) -> str | None:
-    """The class's name, or the bin's edges; None for the whole stream."""
+    """Return the class's name, or the bin's edges; None for the stream of all labels."""
     if stream.kind == "bin" and stream.index is not None:
         return f"({stream.index / bin_count:.2f}, {(stream.index + 1) / bin_count:.2f}]"
     if stream.kind == "class" and stream.index is not None:
@@ -60,7 +60,7 @@ def _since(
     where: LabelStream,
     labels: Sequence[FirstLabel],
 ) -> dict[str, Any] | None:
-    """Label numbers count from 1, over all labels since the last reset, as `alarm_label` does."""
+    """Return the start as label numbers, counted from 1 since the last reset like `alarm_label`."""
     confidence = np.array([label.confidence for label in labels], dtype=np.float64)
     keys = {"all": None, "bin": bin_index(confidence), "class": np.array([label.predicted for label in labels])}
     key = keys[where.kind]
@@ -80,7 +80,7 @@ def _since(
 
 
 def _served_at_ns(connection: Connection, calibration_id: int, feedback_id: int) -> int | None:
-    """When the answer was served whose first label this is."""
+    """Return when the answer with this first label was served."""
     wanted = select(prediction.c.served_at_ns).join(
         label_current, label_current.c.prediction_id == prediction.c.prediction_id
     )

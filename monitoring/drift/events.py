@@ -1,4 +1,4 @@
-"""What happened to a calibration, in order: the events that a replay of its labels must honor, and that people read."""
+"""The events of a calibration, in order: a replay of its labels applies them, and people read them."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from monitoring.ledger.schema import monitor_event
 
 PROMOTED = calibrations.PROMOTED
 STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
-CHECKPOINT = "checkpoint"  # the detector's state, kept because labels before it were pruned or erased
+CHECKPOINT = "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
 KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, CHECKPOINT, PROMOTED)
-AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector knows nothing
+AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a calibration's history; `feedback_id` is the last one that the detector knew of."""
+    """One event of a calibration; `feedback_id` is the last one that the detector had seen."""
 
     kind: str
     feedback_id: int
@@ -32,8 +32,8 @@ class Event:
 class Chapter:
     """What a replay starts from: settings, the labels to show (`first_feedback_id` > `since`), and later changes.
 
-    `changes`: (feedback id, settings) of each change; the settings hold for labels after that id. `state`: what the
-    detector knows at `since`, None for nothing. `began`: where it last knew nothing.
+    `changes`: (feedback id, settings) of each change; the settings apply to labels after that id. `state`: the
+    detector's state at `since`, None for an empty one. `began`: the id after which it last started from nothing.
     """
 
     settings: DriftSettings
@@ -52,18 +52,18 @@ def record(
 
 
 def read(connection: Connection, calibration_id: int) -> list[Event]:
-    """The history of a calibration, oldest first."""
+    """Return the events of a calibration, oldest first."""
     wanted = select(monitor_event).filter_by(calibration_id=calibration_id).order_by(monitor_event.c.event_id)
     return [Event(row.kind, row.feedback_id, row.at_ns, json.loads(row.detail)) for row in connection.execute(wanted)]
 
 
 def latest(history: Sequence[Event], kind: str) -> Event | None:
-    """The last event of that kind."""
+    """Return the last event of that kind."""
     return next((event for event in reversed(history) if event.kind == kind), None)
 
 
 def last_chapter(history: Sequence[Event]) -> Chapter:
-    """What a replay needs since the last reset or checkpoint. Raises LookupError without a start."""
+    """Return what a replay needs since the last reset or checkpoint. Raises LookupError without a start."""
     settings: DriftSettings | None = None
     state: dict[str, Any] | None = None
     since, began, changes = 0, 0, list[tuple[int, DriftSettings]]()

@@ -1,7 +1,7 @@
-"""The drift watch: one detector a calibration, whose state is saved in the transaction that records the labels.
+"""The drift watch: one detector per calibration, whose state is saved in the transaction that records the labels.
 
-State and labels are therefore never apart: after a crash the detector stands where the ledger stands, and a
-`replay` of the ledger's first labels since the last start or acknowledgment gives the very same state.
+So state and labels always agree: after a crash the detector has seen exactly the labels in the ledger, and a `replay`
+of the first labels since the last start or acknowledgment gives the same state bit for bit.
 """
 
 import json
@@ -34,7 +34,7 @@ _KEEP = replacing(monitor_state)
 
 @dataclass(frozen=True)
 class Watched:
-    """A calibration's detector, and the last feedback id it knows of (corrections count, though it never sees them)."""
+    """A calibration's detector and its last feedback id, which counts corrections although it does not see them."""
 
     calibration_id: int
     detector: DriftDetector
@@ -42,20 +42,20 @@ class Watched:
 
     @property
     def settings(self) -> DriftSettings:
-        """What the detector's alarm promises."""
+        """The detector's settings."""
         return self.detector.settings
 
     def save(self, connection: Connection) -> None:
-        """Write the state; the caller's transaction also holds the labels that led to it."""
+        """Write the state in the caller's transaction, which also holds the labels that led to it."""
         state = json.dumps(self.detector.state.as_dict())
         row = (self.calibration_id, json.dumps(asdict(self.settings)), state, self.last_feedback_id)
         _KEEP.run(connection, [row])
 
 
 def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
-    """Begin to watch, or go on watching, each of the card's classes too.
+    """Start or continue to watch a calibration and each of its card's classes.
 
-    Other settings than before hold for the labels to come, and are an event.
+    New settings apply to the labels to come and are recorded as an event.
     """
     settings = replace(settings, class_count=_class_count(connection, calibration_id))
     known = load(connection, calibration_id)
@@ -72,17 +72,17 @@ def start(connection: Connection, calibration_id: int, settings: DriftSettings, 
 
 
 def load(connection: Connection, calibration_id: int) -> Watched | None:
-    """The detector as it was saved, or replayed if an older release saved it; None when it is not watched."""
+    """Return the saved detector, replayed if an older release saved it; None if the calibration is not watched."""
     row = connection.execute(select(monitor_state).filter_by(calibration_id=calibration_id)).one_or_none()
     return None if row is None else decode(connection, row)
 
 
 def decode(connection: Connection, row: Row[Any]) -> Watched:
-    """The detector that a row of monitor_state holds."""
+    """Return the detector in a row of monitor_state."""
     try:
         state = DriftState.from_dict(json.loads(row.state))
     except StateOutdated:
-        # Labels of this very transaction are in the ledger already: they are to be shown afterwards.
+        # Labels of this transaction are in the ledger already and will be shown afterwards.
         detector = replay(connection, row.calibration_id, until=row.last_feedback_id)
     else:
         detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
@@ -97,7 +97,7 @@ def advance(
     last_feedback_id: int,
     now_ns: int,
 ) -> tuple[DriftDetector, bool]:
-    """Show the detector these first labels and save it; also says whether the alarm was raised on one of them."""
+    """Show first labels to the detector and save it; return it, and whether one of them raised the alarm."""
     known = load(connection, calibration_id)
     if known is None:
         known = start(connection, calibration_id, DriftSettings(), now_ns=now_ns)
@@ -106,8 +106,8 @@ def advance(
     watched.save(connection)
     if raised_at is not None:
         raised = Watched(calibration_id, known.detector, raised_at)
-        shown = _shown_since_reset(connection, calibration_id, known.settings, until=raised_at)
-        detail = alarm.describe(connection, calibration_id, known.detector, shown)
+        seen = _seen_since_reset(connection, calibration_id, known.settings, until=raised_at)
+        detail = alarm.describe(connection, calibration_id, known.detector, seen)
         _note(connection, raised, ALARM, detail, now_ns=now_ns)
     return known.detector, raised_at is not None
 
@@ -115,9 +115,9 @@ def advance(
 def acknowledge(
     connection: Connection, calibration_id: int, *, note: str | None, now_ns: int, kind: str = ACKNOWLEDGED
 ) -> Watched | None:
-    """Forget the evidence so far and begin anew, alarm or not; None when the calibration is not watched.
+    """Reset the detector, with or without an alarm; return None if the calibration is not watched.
 
-    `kind` is ACKNOWLEDGED, or RESET where no alarm is answered: a repaired device, a changed ward.
+    `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair of the scanner.
     """
     watched = load(connection, calibration_id)
     if watched is not None:
@@ -129,9 +129,9 @@ def acknowledge(
 
 
 def replay(connection: Connection, calibration_id: int, *, until: int | None = None) -> DriftDetector:
-    """Rebuild the detector from the ledger alone: first labels since the last start, acknowledgment or checkpoint.
+    """Rebuild the detector from the first labels in the ledger since the last start, acknowledgment or checkpoint.
 
-    `until` is the last feedback id to know of, all by default. Raises LookupError for what was never watched.
+    `until` is the last feedback id to show, by default the latest. Raises LookupError if it was never watched.
     """
     chapter = last_chapter(events.read(connection, calibration_id))
     detector, since = _at_start(chapter), chapter.since
@@ -143,7 +143,7 @@ def replay(connection: Connection, calibration_id: int, *, until: int | None = N
 
 
 def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:
-    """Keep the detector's state in the history: labels it has seen are about to go from the ledger."""
+    """Save the detector's state as an event, because labels it has seen are about to be deleted."""
     watched = load(connection, calibration_id)
     if watched is not None:
         detail = {"reason": reason, "settings": asdict(watched.settings), "state": watched.detector.state.as_dict()}
@@ -151,7 +151,7 @@ def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_
 
 
 def _at_start(chapter: Chapter) -> DriftDetector:
-    """The detector at the chapter's start; one that knows nothing where a checkpoint's format is not read any more."""
+    """Return the detector at the chapter's start; an empty one if its checkpoint has an outdated format."""
     try:
         return DriftDetector(chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None)
     except StateOutdated:
@@ -162,7 +162,7 @@ def _class_count(connection: Connection, calibration_id: int) -> int:
     return sum(len(row.classes) for row in calibrations.load(connection, [calibration_id]))
 
 
-def _shown_since_reset(
+def _seen_since_reset(
     connection: Connection, calibration_id: int, settings: DriftSettings, *, until: int
 ) -> list[FirstLabel]:
     since = last_chapter(events.read(connection, calibration_id)).began
@@ -173,7 +173,7 @@ def _shown_since_reset(
 def _first_labels(
     connection: Connection, calibration_id: int, after: int, until: int | None, *, latest: int | None = None
 ) -> list[FirstLabel]:
-    """Labels as they first came, for feedback ids in (after, until], in their order; at most the `latest`."""
+    """Return the first labels with feedback ids in (after, until], in their order; at most the `latest`."""
     first_id = label_current.c.first_feedback_id
     columns = (label_current.c.confidence, feedback.c.correct, prediction.c.predicted, prediction.c.audit)
     wanted = (
@@ -193,7 +193,7 @@ def _first_labels(
 
 
 def _show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
-    """Update the detector; the feedback id of the label that raised the alarm, if one did."""
+    """Update the detector; return the feedback id of the label that raised the alarm, if any."""
     if detector.settings.audit:
         labels = [label for label in labels if label.audited]
     if not labels:

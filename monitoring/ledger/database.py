@@ -110,8 +110,8 @@ class Ledger:
 
         where = {"ledger": self.name, "found": found, "becomes": SCHEMA_VERSION}
         _log.warning(
-            "upgrading the ledger %(ledger)s from schema %(found)s to %(becomes)s in one transaction; older releases "
-            "cannot open it afterwards, only a copy made before",
+            "the ledger %(ledger)s is being upgraded from schema %(found)s to %(becomes)s in one transaction; "
+            "older releases cannot open it afterwards, only a copy made before",
             where,
         )
         migrations.upgrade(connection, found)

@@ -1,4 +1,4 @@
-"""What is done to a ledger now and then: recounted, pruned, erased from, exported, copied."""
+"""Occasional work on a ledger: recounts, pruning, erasure, exports, copies."""
 
 from collections.abc import Callable
 
@@ -6,4 +6,4 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
-    """No progress is shown."""
+    """Show no progress."""

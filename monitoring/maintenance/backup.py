@@ -1,4 +1,4 @@
-"""A copy of a SQLite ledger while servers write to it: one snapshot, checked, in place only when it is whole."""
+"""A copy of a SQLite ledger while servers write to it: one snapshot, checked, and in place only when complete."""
 
 import os
 import sqlite3
@@ -13,15 +13,15 @@ _LOOK_S = 0.2
 
 
 def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
-    """Copy the ledger to `file`; returns its size in bytes.
+    """Copy the ledger to `file`; return its size in bytes.
 
-    Raises BackupRefused for a ledger in PostgreSQL, a file that exists, or a copy that turns out to be damaged.
+    Raises BackupRefused if the ledger is in PostgreSQL, the file exists, or the copy is damaged.
     """
     source = ledger.file
     if source is None:
         raise BackupRefused(f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases.")
     if file.exists():
-        raise BackupRefused(f"{file} exists already; give a name that is not taken.")
+        raise BackupRefused(f"{file} exists already; give another name.")
     draft = file.with_name(f".{file.name}.part")
     draft.unlink(missing_ok=True)
     try:
@@ -35,7 +35,7 @@ def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
 
 
 def _copy(source: Path, draft: Path, progress: Progress) -> None:
-    """All pages in one step: a step of fewer would begin again whenever a server commits."""
+    """Copy all pages in one step: with smaller steps SQLite starts over whenever a server commits."""
     errors: list[Exception] = []
     thread = threading.Thread(target=_copy_all, args=(source, draft, errors), name="candor-backup", daemon=True)
     thread.start()
@@ -55,7 +55,7 @@ def _copy_all(source: Path, draft: Path, errors: list[Exception]) -> None:
         there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
         (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise BackupRefused(f"The copy of {source} is damaged ({found}); so is the ledger, most likely.")
+            raise BackupRefused(f"The copy of {source} is damaged ({found}); most likely the ledger is too.")
     except (sqlite3.Error, BackupRefused) as error:
         errors.append(error)
     finally:

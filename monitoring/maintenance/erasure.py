@@ -1,9 +1,8 @@
-"""Erasing single answers, because a person asks for it: the answer, its tags, its labels, and its share of the sums.
+"""Erasure of single answers at a person's request: the answer, its tags, its labels, and its share of the sums.
 
-A day sum of a small slice may stand for one person, so the sums forget too (those of
-brightness a whole day). The drift detector does not: it is a
-product of bets over all labels, from which none can be read back; its state is kept in the history, so that replays
-agree.
+A day sum of a small slice may describe one person, so the sums are reduced too; those of brightness are deleted for the
+whole day. The drift detector is not changed: it is a product of bets over all labels, from which no single label can be
+recovered. Its state is saved as an event, so that replays agree.
 """
 
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ from monitoring.ledger.totals import SUMS, rebuild_totals
 
 @dataclass(frozen=True)
 class Erased:
-    """How many rows went."""
+    """How many rows were deleted."""
 
     answers: int
     labels: int
@@ -44,7 +43,7 @@ class Erased:
 
 
 def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: str | None = None) -> Erased:
-    """Erase the answer of this id, or every answer to this request id and labels that wait for it. May be repeated."""
+    """Erase the answer with this id, or all answers and waiting labels with this request id. May be repeated."""
     with ledger.write() as connection:
         ledger.dialect.overwrite_deleted(connection)
         if request_id is not None:
@@ -65,7 +64,7 @@ def forget(ledger: Ledger, *, prediction_id: bytes | None = None, request_id: st
 
 
 def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
-    """Erase these answers; returns how many labels and corrections went with them."""
+    """Erase these answers; return how many labels and corrections were deleted with them."""
     served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
     calibration_ids = connection.scalars(served_by).all()
     lock_calibrations(connection, calibration_ids)
@@ -75,7 +74,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
     for calibration_id in sorted({row.calibration_id for row in labeled}):
         watch.checkpoint(connection, calibration_id, "erased", now_ns=now_ns)
-    for row in labeled:  # corrections come after the first label, so the search is a range of ids
+    for row in labeled:  # corrections follow the first label, so the search is a range of ids
         said = (feedback.c.feedback_id >= row.first_feedback_id) & (feedback.c.prediction_id == row.prediction_id)
         labels += connection.execute(delete(feedback).where(said)).rowcount
     for table in (label_current, prediction):
@@ -93,7 +92,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
 def _shares(
     connection: Connection, ids: Sequence[bytes], calibration_ids: Sequence[int]
 ) -> tuple[dict[SumKey, list[float]], set[tuple[str, str, str]]]:
-    """What these answers have added to the day sums, and (model, key, value) of their tags."""
+    """Return what these answers added to the day sums, and (model, key, value) of their tags."""
     known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
     joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
     wanted = select(prediction, label_current.c.label).select_from(joined).where(prediction.c.prediction_id.in_(ids))
@@ -111,7 +110,7 @@ def _shares(
 
 
 def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
-    """Take the shares out, shards put together, so that a row that comes to nothing leaves no trace."""
+    """Subtract the shares over all shards; rows that become zero are deleted."""
     left: dict[SumKey, list[float]] = {}
     for key, share in totals.items():
         same = [bin_day.c[name] == value for name, value in key._asdict().items()]
@@ -125,7 +124,7 @@ def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None
 
 
 def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_number: int) -> None:
-    """Delete rows that count nothing: a label that was corrected leaves such a trace in its class."""
+    """Delete rows that count nothing, such as a corrected label leaves in its old class."""
     cell = [bin_day.c.calibration_id == calibration_id, bin_day.c.day == day, bin_day.c.bin == bin_number]
     counts = func.sum(bin_day.c.served), func.sum(bin_day.c.n)
     empty = select(bin_day.c.slice).where(*cell).group_by(bin_day.c.slice).having(counts[0] == 0, counts[1] == 0)
@@ -133,7 +132,7 @@ def _drop_zeros(connection: Connection, calibration_id: int, day: int, bin_numbe
 
 
 def _forget_value(connection: Connection, model: str, key: str, value: str) -> None:
-    """Blot out a tag value that no sum counts any more; its place stays taken, so no other answer changes its slice."""
+    """Overwrite a tag value that no sum counts any more; its slot stays taken, so no other answer changes its slice."""
     of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
     name = f"tag:{key}={value}"
     counted = select(1).where(bin_day.c.slice == name, bin_day.c.calibration_id.in_(of_model)).limit(1)

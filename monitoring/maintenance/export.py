@@ -1,4 +1,4 @@
-"""The ledger as a table for other programs: one row an answer, with its current label. Parquet or CSV, streamed."""
+"""The ledger as a table for other programs: one row per answer with its current label, as Parquet or CSV, streamed."""
 
 import csv
 import json
@@ -46,10 +46,10 @@ class _Sink(Protocol):
 
 
 def export(ledger: Ledger, file: Path, *, model: str | None = None, progress: Progress = silent) -> int:
-    """Write one row an answer, oldest first; returns how many. What was there is replaced once all is written.
+    """Write one row per answer, oldest first; return how many. An existing file is replaced once all is written.
 
-    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON. `label`, `source` and `observed_at` are the latest
-    word, `labeled_at` the first. Raises ExportRefused for another ending, or without pyarrow.
+    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON. `label`, `source` and `observed_at` are of the
+    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without pyarrow.
     """
     draft = file.with_name(f".{file.name}.part")
     try:
@@ -90,7 +90,7 @@ def _wanted() -> Any:
     joined = (
         prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
         .outerjoin(first, first.c.feedback_id == label_current.c.first_feedback_id)
-        # only a corrected answer has a later word than the first
+        # only a corrected answer has a later label
         .outerjoin(
             latest,
             (label_current.c.revision > 0) & (latest.c.feedback_id == latest_id),

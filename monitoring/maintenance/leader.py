@@ -1,8 +1,8 @@
-"""Which of several processes on one ledger does what is to be done once.
+"""The leader: of several processes on one ledger, the one that prunes.
 
-Labels need no leader: whoever gets them writes them, under a lock a version. A leader prunes. It leads as long as it
-holds a lock that the system takes from it when it dies: on PostgreSQL an advisory lock of a session of its own, which
-ends with its connection; on SQLite, whose processes share a machine, a lock on a file beside the ledger.
+Labels need no leader: any process writes them, under a lock per version. A process leads as long as it holds a claim
+that ends when it dies: on PostgreSQL an advisory lock of a session of its own, which ends with its connection; on
+SQLite, whose processes share a machine, a lock on a file beside the ledger.
 """
 
 import logging
@@ -15,22 +15,22 @@ _log = logging.getLogger(__name__)
 
 
 class Leadership:
-    """The lead of a ledger, held by at most one process. For one thread; leaving a `with` gives it up."""
+    """Leadership of a ledger, held by at most one process. For one thread; leaving a `with` gives it up."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._claim = ledger.claim(NAMESPACE + Lock.LEADER)
         self._held = False
 
     def held(self) -> bool:
-        """Take the lead if nobody has it, and say whether it is ours now. False while the ledger is out of reach."""
+        """Take leadership if it is free; return whether this process leads. False if the ledger is out of reach."""
         held = self._claim.held()
         if held != self._held:
-            _log.info("this process %s", "leads" if held else "leads no more")
+            _log.info("this process %s", "leads" if held else "no longer leads")
         self._held = held
         return held
 
     def close(self) -> None:
-        """Give it up; another process has it at its next look."""
+        """Give it up; another process takes it when it next looks."""
         self._claim.close()
         self._held = False
 

@@ -1,8 +1,8 @@
-"""Counting everything again from the answers and labels: does the ledger say what it should, and if not, mend it.
+"""Recounts: everything derived from answers and labels is computed again, compared and, if asked, repaired.
 
-Facts (`prediction`, `feedback`, `monitor_event`) are believed, and the day sums of answers that were pruned. Recounted
-are the current labels, the day sums of every slice from the watermark of pruning on, the totals over all days, and the
-detectors, replayed label by label.
+Facts (`prediction`, `feedback`, `monitor_event`) are taken as true, and so are the day sums of pruned answers.
+Recounted are the current labels, the day sums of every slice since the watermark of pruning, the totals over all days,
+and the detectors, replayed label by label.
 """
 
 import itertools
@@ -26,14 +26,14 @@ from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stor
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.maintenance import Progress, silent
 
-SHOWN = 20  # differences of a kind that are described one by one
-TOLERANCE = 1e-6  # of a sum of floats: schema 1 did not add exactly
+SHOWN = 20  # mismatches per table that are described one by one
+TOLERANCE = 1e-6  # for sums of floats: schema 1 did not add exactly
 _PORTION = 20_000
 _Key = TypeVar("_Key", SumKey, TotalKey)
 
 
 class Mismatch(NamedTuple):
-    """What was found to be other than it should be."""
+    """One value that differs from the recount."""
 
     table: str
     where: str
@@ -43,7 +43,7 @@ class Mismatch(NamedTuple):
 
 @dataclass
 class Recount:
-    """What was counted and what differs; at most SHOWN differences a table are described."""
+    """What was counted and what differs; at most SHOWN mismatches per table are described."""
 
     answers: int = 0
     labels: int = 0
@@ -55,18 +55,18 @@ class Recount:
 
     @property
     def agrees(self) -> bool:
-        """Whether everything was as it should be."""
+        """Whether nothing differs."""
         return not self.differing
 
     def differ(self, table: str, where: str, found: object, expected: object) -> None:
-        """Note a difference."""
+        """Record a mismatch."""
         self.differing[table] = self.differing.get(table, 0) + 1
         if self.differing[table] <= SHOWN:
             self.differences.append(Mismatch(table, where, str(found), str(expected)))
 
 
 def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
-    """Recount on one snapshot, while servers go on writing; changes nothing."""
+    """Recount on one snapshot while servers go on writing; change nothing."""
     counted = Recount()
     with ledger.read() as connection:
         known = _calibrations(connection)
@@ -79,7 +79,7 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 
 def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
-    """Recount and write what should be there, in one transaction; servers that write wait for it or fail."""
+    """Recount and write the right values in one transaction; servers that write wait for it or fail."""
     counted = Recount(repaired=True)
     with ledger.write() as connection:
         known = _calibrations(connection)
@@ -104,18 +104,18 @@ def _calibrations(connection: Connection) -> dict[int, CalibrationRow]:
 
 
 def _labels_from_feedback() -> Select[Any]:
-    """The rows that label_current should have, in the order of its columns."""
+    """Select the rows that label_current should have, in the order of its columns."""
     answer = feedback.c.prediction_id
-    told = (
+    labels = (
         select(
             *feedback.columns,
             func.min(feedback.c.feedback_id).over(partition_by=answer).label("first_feedback_id"),
             func.row_number().over(partition_by=answer, order_by=feedback.c.revision.desc()).label("age"),
         )
     ).subquery()
-    columns = (told.c[column.name] for column in label_current.columns if column.name != "confidence")
-    joined = told.join(prediction, prediction.c.prediction_id == told.c.prediction_id)
-    return select(*columns, prediction.c.confidence).select_from(joined).where(told.c.age == 1)
+    columns = (labels.c[column.name] for column in label_current.columns if column.name != "confidence")
+    joined = labels.join(prediction, prediction.c.prediction_id == labels.c.prediction_id)
+    return select(*columns, prediction.c.confidence).select_from(joined).where(labels.c.age == 1)
 
 
 def _stored_labels() -> Select[Any]:
@@ -123,7 +123,7 @@ def _stored_labels() -> Select[Any]:
 
 
 def _compare_labels(connection: Connection, counted: Recount) -> bool:
-    """Whether any current label differs from what the feedback says."""
+    """Return whether any current label differs from the feedback."""
     expected, stored = _labels_from_feedback(), _stored_labels()
     for wanted, side in ((expected.except_(stored), "missing or wrong"), (stored.except_(expected), "too much")):
         for row in connection.execute(wanted):
@@ -149,7 +149,7 @@ def _recounted(
         bins = bin_index(np.array([row.confidence for row in rows])).tolist()
         for row, bin_number in zip(rows, bins, strict=True):
             if row.served_at_ns < first_ns:
-                continue  # a prune was interrupted; this row's day is not counted any more
+                continue  # pruning was interrupted; this row's day is no longer counted
             day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
             answer = Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None))
             changes.serve(answer)
@@ -169,7 +169,7 @@ def _portions(connection: Connection) -> Iterator[Any]:
 
 
 def _compare_sums(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
-    """Whether any day sum differs from the recount."""
+    """Return whether any day sum differs from the recount."""
     keys = (bin_day.c.calibration_id, bin_day.c.slice, bin_day.c.day, bin_day.c.bin)
     sums = [cast(func.sum(column), column.type) for column in SUMS]
     first_day = pruned_before_ns(connection) // DAY_NS
@@ -180,7 +180,7 @@ def _compare_sums(connection: Connection, counted: Recount, totals: dict[SumKey,
 
 
 def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKey, list[float]]) -> bool:
-    """Whether any total differs from the days that can be recounted, and those before them, put together."""
+    """Return whether any total differs from the sum of the recounted days and the pruned ones."""
     first_day = pruned_before_ns(connection) // DAY_NS
     rows = connection.execute(select(bin_day).where(bin_day.c.day < first_day))
     pruned = ((SumKey(*row[:4]).total, row[5:]) for row in rows)
@@ -199,7 +199,7 @@ def _compare_rows(
     *,
     tolerances: Sequence[float],
 ) -> bool:
-    """Note rows of sums that differ; whether any does."""
+    """Record rows of sums that differ; return whether any does."""
     nothing, limits = [0.0] * len(SUMS), np.array(tolerances)
     for key in sorted(stored.keys() | recounted.keys()):
         found, expected = stored.get(key, nothing), recounted.get(key, nothing)
@@ -214,7 +214,7 @@ def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> 
 
 
 def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:
-    """The detectors that differ, as they should be."""
+    """Return the replayed detectors of those that differ."""
     wrong = []
     ids = connection.scalars(select(monitor_state.c.calibration_id).order_by(monitor_state.c.calibration_id)).all()
     for calibration_id in ids:

@@ -1,7 +1,7 @@
-"""Answers that are older than they need be kept: deleted with their labels, in short transactions beside the servers.
+"""Pruning: answers older than the retention are deleted with their labels, in short transactions beside the servers.
 
-What reports need of them stays: the day sums, and the detector's state in the history. A label that comes later for a
-pruned answer gets `expired`.
+What reports need remains: the day sums, and the detector's state among the events. A label that arrives for a pruned
+answer gets `expired`.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _FEEDBACK_PORTION = 50_000
 
 @dataclass
 class Pruned:
-    """How many rows went; answers served before `before_ns`, the beginning of a UTC day."""
+    """How many rows were deleted, of answers served before `before_ns`, the start of a UTC day."""
 
     before_ns: int
     answers: int = 0
@@ -31,11 +31,11 @@ class Pruned:
 
 
 def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -> Pruned:
-    """Delete answers served on UTC days that ended more than `older_than_s` ago. Interrupted, it can be run again."""
+    """Delete answers served on UTC days that ended more than `older_than_s` ago. If interrupted, run it again."""
     before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
     _announce(ledger, before_ns)
-    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)  # UUIDv7 begins with the milliseconds
+    limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)  # a UUIDv7 starts with the milliseconds
     with ledger.read() as connection:
         total = connection.scalar(select(func.count()).where(prediction.c.prediction_id < limit)) or 0
     last = b""
@@ -52,7 +52,7 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
 
 
 def _announce(ledger: Ledger, before_ns: int) -> None:
-    """Keep the detectors' states, and set the watermark: labels of older answers are expired from now on."""
+    """Save the detectors' states and set the watermark: from now on labels of older answers are expired."""
     with ledger.write() as connection:
         ids = connection.scalars(select(calibration.c.calibration_id)).all()
         lock_calibrations(connection, ids)
@@ -63,7 +63,7 @@ def _announce(ledger: Ledger, before_ns: int) -> None:
 
 
 def _next_portion(ledger: Ledger, after: bytes, limit: bytes) -> bytes | None:
-    """The last key of the next portion."""
+    """Return the last key of the next portion."""
     key = prediction.c.prediction_id
     chosen = select(key).where(key > after, key < limit).order_by(key).limit(_PORTION).subquery()
     with ledger.read() as connection:

@@ -1,7 +1,7 @@
-"""What a process does beside its requests: look for models that others registered, and, if it leads, prune.
+"""Background work of a process: it looks for models that others registered and, if it leads, prunes.
 
-A new leader prunes at once, so that what its predecessor left half done is finished, then whenever a UTC day is over.
-Should two processes lead for a moment, nothing is lost: pruning twice is pruning once.
+A new leader prunes at once, to finish what its predecessor may have left half done, and then after each UTC day. If two
+processes lead for a moment, nothing is lost: pruning twice does what pruning once does.
 """
 
 import logging
@@ -18,13 +18,13 @@ from monitoring.maintenance import retention
 from monitoring.maintenance.leader import Leadership
 from monitoring.recording.recorder import Recorder
 
-LOOK_S = 1.0  # between looks at who leads: what a standby needs at most to notice that nobody does
-NEWS_S = 15.0  # between looks for models of others
+LOOK_S = 1.0  # between looks at who leads: a standby takes over within this time
+MODELS_S = 15.0  # between looks for models that others registered
 _log = logging.getLogger(__name__)
 
 
 class MaintenanceWorker:
-    """A thread of one process. `retention_s`: how long answers are kept, None for good."""
+    """A thread of one process. `retention_s`: how long answers are kept, None for ever."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class MaintenanceWorker:
         self._ledger, self._recorder = ledger, recorder
         self._retention_s, self._look_s = retention_s, look_s
         self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
-        self._pruned_day: int | None = None  # by this process since it leads
+        self._pruned_day: int | None = None  # the day on which this process last pruned as leader
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="candor-maintenance", daemon=True)
         self.leads = False
@@ -58,9 +58,9 @@ class MaintenanceWorker:
         with Leadership(self._ledger) as leadership:
             while not self._ending.is_set():
                 self._look(leadership)
-                if waited_s >= NEWS_S:
+                if waited_s >= MODELS_S:
                     waited_s = 0.0
-                    self._ask_for_news()
+                    self._look_for_models()
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
@@ -73,9 +73,9 @@ class MaintenanceWorker:
             else:
                 self._pruned_day = None
         except _Ending:
-            _log.info("pruning was interrupted by the end of the process; the next leader goes on with it")
+            _log.info("the end of the process interrupted pruning; the next leader continues it")
         except (SQLAlchemyError, OSError) as error:
-            _log.warning("the maintenance worker failed and tries again: %s", error)
+            _log.warning("the maintenance worker failed and will retry: %s", error)
 
     def _prune(self) -> None:
         today = self._ledger.clock() // DAY_NS
@@ -89,7 +89,7 @@ class MaintenanceWorker:
         if self._ending.is_set():
             raise _Ending
 
-    def _ask_for_news(self) -> None:
+    def _look_for_models(self) -> None:
         try:
             self._recorder.look_up()
         except RecorderClosed:
@@ -97,4 +97,4 @@ class MaintenanceWorker:
 
 
 class _Ending(Exception):
-    """The process ends, and pruning with it, between two transactions."""
+    """Ends pruning between two transactions, because the process ends."""

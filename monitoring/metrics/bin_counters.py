@@ -1,8 +1,8 @@
-"""The counters by model, version and confidence bin: arrays that one lock guards.
+"""The counters by model, version and confidence bin: arrays behind one lock.
 
-A scrape therefore sees whole transactions: never an answer's n without its confidence. The client library's own
-counters cost ten times as much to read, and there are 135 of these series for each version. Of one model, no more
-versions are shown than VISIBLE_VERSIONS: those that were registered or counted last.
+So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client library's own
+counters costs ten times as much, and each version has 135 of these series. At most VISIBLE_VERSIONS versions of a model
+are shown: those registered or counted last.
 """
 
 import threading
@@ -22,7 +22,7 @@ BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
 
 
 class BinCounter(NamedTuple):
-    """One column: a counter of this name (without `_total`), by further labels if it has any."""
+    """One counter: its name without `_total`, and further labels."""
 
     name: str
     help: str
@@ -30,22 +30,22 @@ class BinCounter(NamedTuple):
 
 
 class BinCounters(Collector):
-    """Every column's sums, born at zero with `birth`."""
+    """The sums of all counters; `create` starts a version at zero."""
 
     def __init__(self, columns: Sequence[BinCounter]) -> None:
         self._columns = {column: number for number, column in enumerate(columns)}
-        self._sums: dict[tuple[str, str], npt.NDArray[np.float64]] = {}  # (columns, bins); least recently used first
-        self._labels: dict[tuple[str, str], list[list[dict[str, str]]]] = {}  # as the sums, made once
+        self._sums: dict[tuple[str, str], npt.NDArray[np.float64]] = {}  # (counters, bins); least recently used first
+        self._labels: dict[tuple[str, str], list[list[dict[str, str]]]] = {}  # in the order of the sums, made once
         self._lock = threading.Lock()
 
-    def birth(self, model: str, version: str) -> list[tuple[str, str]]:
-        """Show a version's series, at zero if they are new; returns the versions that are shown no more for it."""
+    def create(self, model: str, version: str) -> list[tuple[str, str]]:
+        """Show a version's series, at zero if they are new; return the versions that are no longer shown."""
         with self._lock:
             self._touch((model, version))
             return self._forget_oldest(model)
 
     def add(self, model: str, version: str, changes: Iterable[tuple[int, Mapping[BinCounter, float]]]) -> None:
-        """Add what a transaction did to a version: (bin number, amount by column), all at once for who reads."""
+        """Add what a transaction did to a version, (bin number, amount by counter), atomically for readers."""
         with self._lock:
             sums = self._touch((model, version))
             for bin_number, amounts in changes:
@@ -53,11 +53,11 @@ class BinCounters(Collector):
                     sums[self._columns[column], bin_number] += amount
 
     def describe(self) -> Iterable[Metric]:
-        """The families without samples."""
+        """Return the families without samples."""
         return self._families().values()
 
     def collect(self) -> Iterable[Metric]:
-        """Every column of every version, as it is between two transactions."""
+        """Return every counter of every version, as of between two transactions."""
         with self._lock:
             shown = [(labels, self._sums[key].tolist()) for key, labels in self._labels.items()]
         families = self._families()

@@ -1,8 +1,8 @@
 """The Prometheus metrics of the monitoring room.
 
-Counters are this process's own increments, never totals of the database: replicas would count twice. Every series of a
-calibration is born at zero when it is registered: a series that appears with its first increment loses it. What is read
-from the ledger at scrape time is in `window_gauges` and `drift_gauges`.
+Counters are increments of this process, never totals of the database, which replicas would count twice. All series of a
+calibration start at zero when it is registered: Prometheus loses the first increment of a series that appears with it.
+Gauges that are read from the ledger at scrape time are in `window_gauges` and `drift_gauges`.
 """
 
 from collections import defaultdict
@@ -44,7 +44,7 @@ CORRECTED = tuple(
 
 
 class MonitorMetrics:
-    """The counters and gauges, in the registry given."""
+    """The counters and gauges in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -77,13 +77,13 @@ class MonitorMetrics:
         self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
         for reason in Reason:
             self.feedback_rejected.labels(reason.value)
-        self._born: set[tuple[str, str]] = set()
+        self._created: set[tuple[str, str]] = set()
 
-    def birth(self, row: CalibrationRow) -> None:
-        """Show every series of a calibration at zero, and its reference; the oldest version may leave for it."""
+    def create(self, row: CalibrationRow) -> None:
+        """Show all series of a calibration at zero, and its reference; the oldest version may disappear instead."""
         model = _names(row)
-        self._born.add(model)
-        for forgotten in self.bins.birth(*model):
+        self._created.add(model)
+        for forgotten in self.bins.create(*model):
             self._forget(forgotten)
         for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
             per_model.labels(*model)
@@ -95,11 +95,11 @@ class MonitorMetrics:
         self.feedback_rejected.labels(reason.value).inc(count)
 
     def count(self, counts: TransactionCounts, calibrations: Mapping[int, CalibrationRow]) -> None:
-        """Move the counters by what a committed transaction did."""
+        """Add what a committed transaction did."""
         names = {calibration_id: _names(row) for calibration_id, row in calibrations.items()}
         for calibration_id, changes in _by_calibration(counts).items():
-            if names[calibration_id] not in self._born:  # a late label of a version that is shown no more
-                self.birth(calibrations[calibration_id])
+            if names[calibration_id] not in self._created:  # a late label of a version that is no longer shown
+                self.create(calibrations[calibration_id])
             self.bins.add(*names[calibration_id], changes)
         for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
@@ -113,7 +113,7 @@ class MonitorMetrics:
             self.drift_alarms.labels(*names[calibration_id]).inc(alarms)
 
     def _forget(self, model: tuple[str, str]) -> None:
-        self._born.discard(model)
+        self._created.discard(model)
         for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
             per_model.remove(*model)
         for bin_label in BIN_LABELS:
@@ -125,14 +125,14 @@ def _names(row: CalibrationRow) -> tuple[str, str]:
 
 
 def _reference(row: CalibrationRow) -> list[float]:
-    """The share of each bin in the card's reference; zeros where the card has none."""
+    """Return the share of each bin in the card's reference, zeros if it has none."""
     counts = [bin_row["n"] for bin_row in row.card["calibration"]["bins"]][:BIN_COUNT]
     total = sum(counts)
     return [n / total if total else 0.0 for n in counts] + [0.0] * (BIN_COUNT - len(counts))
 
 
 def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
-    """The changes of the bins of each calibration, days together."""
+    """Return the changes of the bins of each calibration, over all days."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes
     kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (

@@ -1,9 +1,9 @@
-"""The drift detectors as the ledger has them, read at scrape time.
+"""The states of the drift detectors, read from the ledger at scrape time.
 
-Replicas that share a ledger share its detectors: each shows the same state, also right after another one took in a
-label or an acknowledgment. The label `ledger` tells equal states of one ledger, of which one counts, from those of
-several ledgers, whose evidence adds up (a sum of e-detectors is one). A version that another one has replaced in
-production calls nobody any more: it is shown as one that was reset. Put into production again, it is as it was.
+Replicas that share a ledger share its detectors: each shows the same state, also right after another replica recorded a
+label or an acknowledgment. The label `ledger` separates equal states of one ledger, of which one counts, from those of
+several ledgers, whose evidence adds up (a sum of e-detectors is an e-detector). A version that another one has replaced
+in production must page nobody: it is shown as if it had been reset. Promoted again, it shows its state as before.
 """
 
 import logging
@@ -33,18 +33,18 @@ _log = logging.getLogger(__name__)
 
 
 class DriftGauges(Collector):
-    """Yields nothing, and says so in the log, while the ledger cannot be read."""
+    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: dict[int, tuple[Row[Any], DriftDetector]] = {}  # as saved, and what that means
+        self._known: dict[int, tuple[Row[Any], DriftDetector]] = {}  # the saved row, and its decoded detector
 
     def describe(self) -> Iterable[Metric]:
-        """The families without samples, so that registering reads nothing."""
+        """Return the families without samples, so that registering reads nothing."""
         return self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """The families with a sample for each version that is watched."""
+        """Yield the families with a sample per watched version."""
         try:
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
@@ -65,7 +65,7 @@ class DriftGauges(Collector):
         yield from families
 
     def _detectors(self, connection: Connection, calibration_ids: Sequence[int]) -> dict[int, DriftDetector]:
-        """By calibration id; a state that is saved as it was is not decoded again."""
+        """Return the detectors by calibration id; an unchanged state is not decoded again."""
         saved = connection.execute(select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids)))
         before, self._known = self._known, {}
         for row in saved:
@@ -79,13 +79,13 @@ class DriftGauges(Collector):
 
 
 def ledger_name(connection: Connection) -> str:
-    """The same for whoever reads this ledger: the time of its first event, in hexadecimal; empty before that."""
+    """Return the ledger's name for all its readers: the time of its first event in hexadecimal, empty before that."""
     first_ns = connection.scalar(select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1))
     return "" if first_ns is None else f"{first_ns:x}"
 
 
 def _superseded(connection: Connection) -> set[int]:
-    """The calibrations that were in production until another one of their model took their place."""
+    """Return the calibrations that another one of their model has replaced in production."""
     columns = monitor_event.c
     last = func.max(columns.event_id)
     promotions = (

@@ -1,4 +1,4 @@
-"""Gauges that are exact because they come from the ledger: read at scrape time, recomputed only after new labels."""
+"""Gauges of the measures, exact because they are read from the ledger; recomputed only after new labels."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -23,25 +23,25 @@ _log = logging.getLogger(__name__)
 
 
 class _Known(NamedTuple):
-    """Values computed when the calibration stood at this feedback id."""
+    """The values as of this feedback id."""
 
     last_feedback_id: int
     values: dict[str, tuple[float, ...]]  # by window, in the order of _GAUGES
 
 
 class WindowGauges(Collector):
-    """Yields nothing, and says so in the log, while the ledger cannot be read."""
+    """Reads the gauges; while the ledger cannot be read, it yields nothing and logs a warning."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[int, _Known] = {}
 
     def describe(self) -> Iterable[Metric]:
-        """The families without samples, so that registering reads nothing."""
+        """Return the families without samples, so that registering reads nothing."""
         return self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """The families with a sample for each calibration served lately, and each window."""
+        """Yield the families with a sample per visible version and window."""
         try:
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
@@ -66,12 +66,11 @@ class WindowGauges(Collector):
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
-        stands = select(columns.calibration_id, columns.last_feedback_id)
-        now = dict(connection.execute(stands).all())
+        latest = dict(connection.execute(select(columns.calibration_id, columns.last_feedback_id)).all())
         for version in versions:
-            known, stands_at = self._known.get(version.calibration_id), now.get(version.calibration_id, 0)
-            if known is None or known.last_feedback_id != stands_at:
-                self._known[version.calibration_id] = _Known(stands_at, _values(connection, version.calibration_id))
+            known, last_id = self._known.get(version.calibration_id), latest.get(version.calibration_id, 0)
+            if known is None or known.last_feedback_id != last_id:
+                self._known[version.calibration_id] = _Known(last_id, _values(connection, version.calibration_id))
 
 
 def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:

@@ -1,8 +1,8 @@
-"""The fallback: where answers go while the ledger is away, and how they come back into it.
+"""The fallback: answers go to the spool while the ledger is away, and from there to the ledger when it is back.
 
-Used by the recorder's thread alone. After a failure the ledger is left alone for a while, longer each time, because
-asking a database that does not answer costs seconds in which nobody gets an answer. Once it is back, what was spooled
-is joined in portions between the answers of the day.
+Only the recorder's thread uses it. After a failure the ledger is left alone for a pause that doubles each time: trying
+a database that does not respond takes seconds in which nobody gets an answer. When the ledger is back, spooled answers
+are moved to it in portions, between the commits of new answers.
 """
 
 import logging
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether it is the database that fails (away, full, locked), not what was to be written."""
+    """Return whether the database failed (away, full, locked), rather than refused what was written."""
     refused = isinstance(error, DataError | IntegrityError)
     return isinstance(error, DBAPIError | PoolTimeout) and not refused
 
 
 class Fallback:
-    """Takes answers that the ledger could not; `join` writes frames to the ledger, or raises."""
+    """Takes the answers that the ledger cannot. `join` writes frames to the ledger, or raises."""
 
     def __init__(
         self,
@@ -46,33 +46,33 @@ class Fallback:
         self._join = join
         self._clock_s = clock_s
         self._pause_s = FIRST_PAUSE_S
-        self._again_s = 0.0  # nothing is joined until then
-        self._away = False  # as far as is known
-        self._told_away = self._told_full = False
+        self._retry_at_s = 0.0  # the ledger is left alone until then
+        self._away = False  # as of the last attempt
+        self._logged_away = self._logged_full = False
         self._show()
 
     @property
     def open(self) -> bool:
-        """Whether answers may take it."""
+        """Whether it takes answers."""
         return self._spool is not None and self._spool.limit_bytes > 0
 
     @property
     def rows(self) -> int:
-        """How many answers are spooled."""
+        """Number of spooled answers."""
         return self._spool.rows if self._spool else 0
 
     @property
-    def ledger_rests(self) -> bool:
-        """Whether the ledger has failed so lately that it is not asked."""
-        return self._away and self._clock_s() < self._again_s
+    def ledger_is_paused(self) -> bool:
+        """Whether the ledger failed so recently that it is not tried."""
+        return self._away and self._clock_s() < self._retry_at_s
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds until there is something to join; None for never."""
-        return max(0.0, self._again_s - self._clock_s()) if self.rows else None
+        """Seconds until spooled answers can be moved; None if there are none."""
+        return max(0.0, self._retry_at_s - self._clock_s()) if self.rows else None
 
     def take(self, rows: Sequence[PredictionRow], calibrations: Mapping[int, CalibrationRow]) -> None:
-        """Spool answers, durable when this returns. Raises SpoolFull or OSError."""
+        """Spool answers, durable on return. Raises SpoolFull or OSError."""
         if self._spool is None:
             raise RuntimeError("there is no spool")
         known = {row.calibration_id: calibrations[row.calibration_id] for row in rows}
@@ -80,37 +80,37 @@ class Fallback:
         try:
             self._spool.append(Frame(cards, rows))
         except (SpoolFull, OSError) as error:
-            if not self._told_full:
-                _log.error("the spool takes no more, answers are withheld: %s", error)
-            self._told_full = True
+            if not self._logged_full:
+                _log.error("the spool takes no more answers, so requests fail: %s", error)
+            self._logged_full = True
             raise
         self._metrics.spool_written.inc(len(rows))
         self._show()
 
-    def rest(self, error: BaseException) -> None:
-        """Leave the ledger alone for a while: it has failed."""
-        if not self._told_away:
-            _log.error("the ledger failed, it is tried again from time to time: %s", error)
-        self._told_away = True
+    def pause(self, error: BaseException) -> None:
+        """Leave the ledger alone for a while after a failure."""
+        if not self._logged_away:
+            _log.error("the ledger failed, and is retried after a pause: %s", error)
+        self._logged_away = True
         self._away = is_away(error)
-        self._again_s = self._clock_s() + self._pause_s
+        self._retry_at_s = self._clock_s() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def reached(self) -> None:
-        """Hear that the ledger has taken something."""
+        """Note that the ledger has committed something."""
         self._away = False
-        if self._told_away and not self.rows:
+        if self._logged_away and not self.rows:
             self._arrive()
 
     def advance(self) -> None:
-        """Join one portion of what is spooled, unless that failed lately."""
+        """Move one portion of spooled answers to the ledger, unless it is paused."""
         if self._spool is None or self.wait_s != 0:
             return
         try:
             frames = self._spool.read(rows=ROWS_AT_ONCE)
             self._join_each(frames)
-        except Exception as error:  # noqa: BLE001 whatever it is, the answers stay where they are
-            self.rest(error)
+        except Exception as error:  # noqa: BLE001 whatever it is, the answers stay in the spool
+            self.pause(error)
             return
         self._spool.drop(len(frames))
         self._metrics.spool_joined.inc(sum(len(frame.rows) for frame in frames))
@@ -119,7 +119,7 @@ class Fallback:
             self._arrive()
 
     def _join_each(self, frames: Sequence[Frame]) -> None:
-        """All together, or one by one where one is at fault; that one is set aside. Raises while the ledger is away."""
+        """Move all frames at once or, if that is refused, one by one, setting the bad one aside. Raises if away."""
         try:
             self._join(frames)
             return
@@ -136,8 +136,8 @@ class Fallback:
 
     def _arrive(self) -> None:
         self._pause_s = FIRST_PAUSE_S
-        self._away = self._told_away = self._told_full = False
-        _log.warning("the ledger is back, and no answer is spooled any more")
+        self._away = self._logged_away = self._logged_full = False
+        _log.warning("the ledger is back, and all spooled answers are in it")
 
     def _show(self) -> None:
         if self._spool is not None:

@@ -1,6 +1,7 @@
 """What waits for the recorder's thread: batches of answers, labels, and rare tasks.
- Answers go first and all together, so that whatever waits shares one commit; labels come in bounded portions,
-so that a list of ten thousand never keeps an answer waiting for long.
+
+All waiting answers go first and share one commit. Labels come in bounded portions, so that a list of ten thousand never
+delays an answer for long.
 """
 
 import threading
@@ -18,7 +19,7 @@ from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.predictions import PredictionRow
 
 ROWS_AT_ONCE = 4096
-LABELS_AT_ONCE = 2048  # some 30 ms of work, which an answer may have to wait for
+LABELS_AT_ONCE = 2048  # some 30 ms of work, for which an answer may have to wait
 
 Done = Callable[[BaseException | None], None]
 _Piece = TypeVar("_Piece")
@@ -26,7 +27,7 @@ _Piece = TypeVar("_Piece")
 
 @dataclass(frozen=True)
 class Batch:
-    """Answers that one inference gave; `done` hears of the commit, or of what prevented it."""
+    """The answers of one inference. `done` is called with None after the commit, else with the error."""
 
     rows: Sequence[PredictionRow]
     done: Done
@@ -43,7 +44,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Task:
-    """Anything else that must happen in the writer's thread: `run` in a transaction, `committed` with its result."""
+    """Other work of the writer's thread: `run` in a transaction, then `committed` with its result."""
 
     run: Callable[[Connection], Any]
     committed: Callable[[Any], None]
@@ -64,7 +65,7 @@ class CommitGroup:
 
 
 class WorkQueue:
-    """Many threads put, one takes. Closing lets the taker empty it, then gives it None."""
+    """Many threads put, one takes. After `close`, `take` returns what is left, then None."""
 
     def __init__(self) -> None:
         self._batches: deque[Batch] = deque()
@@ -72,10 +73,10 @@ class WorkQueue:
         self._tasks: deque[Task] = deque()
         self._arrived = threading.Condition()
         self._closed = False
-        self._was_task = False  # what was taken last
+        self._was_task = False  # whether the last piece taken was a task
 
     def put(self, *work: Batch | Labels | Task) -> None:
-        """Hand over work. Raises RecorderClosed after `close`."""
+        """Add work. Raises RecorderClosed after `close`."""
         queues: dict[type, deque[Any]] = {Batch: self._batches, Labels: self._labels, Task: self._tasks}
         with self._arrived:
             if self._closed:
@@ -85,9 +86,9 @@ class WorkQueue:
             self._arrived.notify()
 
     def take(self, timeout_s: float | None = None) -> CommitGroup | Task | None:
-        """Wait for work: tasks and groups in turn where both wait, a group that is empty after `timeout_s`.
+        """Wait for work and return it: tasks and groups in turn if both wait, an empty group after `timeout_s`.
 
-        None once closed and empty.
+        Returns None when the queue is closed and empty.
         """
         with self._arrived:
             self._arrived.wait_for(lambda: self._tasks or self._batches or self._labels or self._closed, timeout_s)
@@ -100,14 +101,14 @@ class WorkQueue:
             return None if self._closed and not (batches or labels) else CommitGroup(batches, labels)
 
     def close(self) -> None:
-        """Refuse new work; what is here is still taken."""
+        """Refuse new work; what waits can still be taken."""
         with self._arrived:
             self._closed = True
             self._arrived.notify()
 
 
 def _portion(queue: deque[_Piece], limit: int, size: Callable[[_Piece], int]) -> list[_Piece]:
-    """From the front while together within `limit`, but at least one."""
+    """Take pieces from the front while their sizes add up to at most `limit`, but at least one."""
     taken: list[_Piece] = []
     total = 0
     while queue and (not taken or total + size(queue[0]) <= limit):

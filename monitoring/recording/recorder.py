@@ -1,7 +1,8 @@
 """The recorder: the one thread that writes to the ledger.
- Whatever waits goes into one commit, answers first, then labels; only after the commit does anybody hear of
-it and do counters move. A commit that fails (disk full, database locked) fails those who waited for it, or, with a
-spool, sends the answers on a fallback; either way the thread goes on.
+
+Everything that waits goes into one commit, answers first, then labels. Callers are notified and counters move only
+after the commit. A commit that fails (disk full, database locked) fails for those who waited for it or, with a spool,
+sends the answers to the fallback. The thread goes on either way.
 """
 
 import logging
@@ -35,6 +36,7 @@ from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.visible_versions import visible_versions
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
+from monitoring.recording.notification import call, fail, gather, succeed
 from monitoring.recording.queue import LABELS_AT_ONCE, Batch, CommitGroup, Done, Labels, Task, WorkQueue
 from monitoring.recording.spool import Frame, Spool
 from monitoring.recording.transaction import Commit
@@ -45,8 +47,9 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` hold for every calibration registered here, `policy` for every label. What a `spool` holds is joined; one
-    with room takes answers while the ledger is away. Close the recorder to drain what waits.
+    `settings` apply to every calibration registered here, `policy` to every label. Answers in a `spool` are moved to
+    the ledger; a spool with room takes answers while the ledger is away. Closing the recorder writes everything that
+    waits.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Recorder:
         self._ledger = ledger
         self._metrics = metrics
         self._settings = settings or DriftSettings()
-        self._calibrations: dict[int, CalibrationRow] = {}  # touched by the writer's thread alone
+        self._calibrations: dict[int, CalibrationRow] = {}  # used by the writer's thread alone
         slices = SliceNames(self._calibrations)
         self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
         self._queue = WorkQueue()
@@ -72,7 +75,7 @@ class Recorder:
         self._thread.start()
 
     def register(self, card: Card) -> int:
-        """Make a bundle known and watched before it serves; returns the calibration id for its rows."""
+        """Register a bundle and start its drift watch before it serves; return the calibration id for its rows."""
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
@@ -85,7 +88,7 @@ class Recorder:
         return int(row.calibration_id)
 
     def promote(self, calibration_id: int) -> Future[None]:
-        """Note that a server serves this calibration as production from now on; of many replicas one note is kept."""
+        """Record that this calibration is in production from now on; several replicas record it once."""
 
         def note(connection: Connection) -> None:
             note_promotion(connection, calibration_id, now_ns=self._ledger.clock())
@@ -93,7 +96,7 @@ class Recorder:
         return self._submit(note, lambda _: None)
 
     def shadow(self, calibration_id: int) -> Future[None]:
-        """Note that answers of this calibration will come in the shadow of others; one note is kept."""
+        """Record once that this calibration answers as a shadow of others."""
 
         def note(connection: Connection) -> None:
             note_shadow(connection, calibration_id, now_ns=self._ledger.clock())
@@ -101,9 +104,9 @@ class Recorder:
         return self._submit(note, lambda _: None)
 
     def record(self, rows: Sequence[PredictionRow], done: Done, *, inputs: InputSums | None = None) -> None:
-        """Write a batch of answers; `done` hears None after the commit, else the error, in the writer's thread.
+        """Write a batch of answers. The writer's thread calls `done` with None after the commit, else with the error.
 
-        `inputs`: the brightness of their images, where the card has a reference for it.
+        `inputs`: the brightness of their images, if the card has a reference for it.
         """
         try:
             self._queue.put(Batch(rows, done, inputs))
@@ -115,12 +118,12 @@ class Recorder:
         starts = range(0, len(items), LABELS_AT_ONCE)
         portions = [Labels(items[start : start + LABELS_AT_ONCE]) for start in starts]
         self._queue.put(*portions)
-        return _gathered([portion.future for portion in portions])
+        return gather([portion.future for portion in portions])
 
     def acknowledge(
         self, model: str, version: int | None = None, *, note: str | None = None, kind: str = ACKNOWLEDGED
     ) -> Future[tuple[CalibrationRow, Watched]]:
-        """Reset a calibration's detector, by default that of the version registered last. Fails with ModelUnknown."""
+        """Reset a calibration's detector, by default of the last registered version. Fails with ModelUnknown."""
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
             row = choose(connection, model, version)
@@ -134,7 +137,7 @@ class Recorder:
         return self._submit(reset, lambda known: self._know(known[0]))
 
     def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
-        """Make a model known that is served elsewhere. Fails with ModelDiffers and ModelsFull."""
+        """Register a model that is served elsewhere. Fails with ModelDiffers and ModelsFull."""
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
@@ -146,7 +149,7 @@ class Recorder:
         return self._submit(enter, self._know)
 
     def log(self, items: Sequence[LoggedItem]) -> list[Future[tuple[TransactionCounts, list[LoggedResult]]]]:
-        """Write answers that were given elsewhere, in portions; sending the same again is safe."""
+        """Write answers of models that are served elsewhere, in portions; sending an answer again is safe."""
         starts = range(0, len(items), LABELS_AT_ONCE)
         return [self._log(items[start : start + LABELS_AT_ONCE]) for start in starts]
 
@@ -157,7 +160,7 @@ class Recorder:
         return self._submit(write, lambda done: self._metrics.count(done[0], self._calibrations))
 
     def look_up(self) -> Future[None]:
-        """Show at zero what other processes have registered since: their labels may come here."""
+        """Register, at zero, the metrics of versions that other processes registered: their labels may arrive here."""
 
         def read(connection: Connection) -> list[CalibrationRow]:
             lately = {version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())}
@@ -170,11 +173,11 @@ class Recorder:
         return self._submit(read, know)
 
     def reject(self, reason: Reason, count: int = 1) -> None:
-        """Count labels that were refused before they came here."""
+        """Count labels that were refused before they reached the recorder."""
         self._metrics.reject(reason, count)
 
     def close(self) -> None:
-        """Write what waits, then stop. May be called twice."""
+        """Write everything that waits, then stop. May be called twice."""
         self._queue.close()
         self._thread.join()
 
@@ -192,7 +195,7 @@ class Recorder:
         return task.future
 
     def _recall(self) -> None:
-        """Know, and show at zero, what was served lately: its labels may come before it is served again."""
+        """Load the versions served recently: their labels may arrive before they are served again."""
         with self._ledger.read() as connection:
             lately = [version.calibration_id for version in visible_versions(connection, now_ns=self._ledger.clock())]
             for row in load(connection, lately):
@@ -200,14 +203,14 @@ class Recorder:
 
     def _know(self, row: CalibrationRow) -> None:
         self._calibrations[row.calibration_id] = row
-        self._metrics.birth(row)
+        self._metrics.create(row)
 
     def _work(self) -> None:
         while (work := self._queue.take(self._fallback.wait_s)) is not None:
             try:
                 self._run(work) if isinstance(work, Task) else self._take(work)
                 self._fallback.advance()
-            except Exception:  # noqa: BLE001 a fault of ours outside any transaction: say so and go on writing
+            except Exception:  # noqa: BLE001 a bug outside any transaction: log it and go on writing
                 _log.exception("the recorder failed after a commit")
         self._writer.close()
 
@@ -215,20 +218,20 @@ class Recorder:
         try:
             result = self._writer.run(task.run)
             task.committed(result)
-        except Exception as error:  # noqa: BLE001 the edge of the thread: whoever waits hears of it, the thread lives on
+        except Exception as error:  # noqa: BLE001 the edge of the thread: the caller gets the error, the thread goes on
             task.future.set_exception(error)
         else:
             task.future.set_result(result)
 
     def _take(self, group: CommitGroup) -> None:
-        """Write a group, by the fallback while the ledger rests; labels wait until all answers are in the ledger."""
+        """Write a group; while the ledger is paused, spool its answers. Labels fail until no answer is spooled."""
         if self._fallback.rows and group.labels:
             error = AnswersSpooled(self._fallback.rows)
             for portion in group.labels:
                 portion.future.set_exception(error)
             group = CommitGroup(group.batches, [])
-        if group.batches and self._fallback.open and self._fallback.ledger_rests:
-            self._divert(group)
+        if group.batches and self._fallback.open and self._fallback.ledger_is_paused:
+            self._spool(group)
         elif group.batches or group.labels:
             self._write(group)
 
@@ -241,14 +244,14 @@ class Recorder:
             if isinstance(error, OperationalError) or len(parts) == 1:
                 self._give_up(group, error)
                 return
-            for part in parts:  # one of them is at fault, not the database: the others must not suffer
+            for part in parts:  # one piece is at fault, not the database: write the others
                 self._write(part)
             return
         self._fallback.reached()
         try:
             self._metrics.count(counts, self._calibrations)
         finally:
-            _succeed(group, results)
+            succeed(group, results)
 
     def _join(self, frames: Sequence[Frame]) -> None:
         now_ns = self._ledger.clock()
@@ -256,65 +259,21 @@ class Recorder:
         self._metrics.count(counts, self._calibrations)
 
     def _give_up(self, group: CommitGroup, error: Exception) -> None:
-        """What cannot be written fails; where it is the ledger's fault, answers may take the fallback."""
+        """Fail the group; if the database failed and there is a spool, spool the answers instead."""
         if not (self._fallback.open and is_away(error)):
-            _fail(group, error)
+            fail(group, error)
             return
-        self._fallback.rest(error)
+        self._fallback.pause(error)
         for portion in group.labels:
             portion.future.set_exception(error)
         if group.batches:
-            self._divert(CommitGroup(group.batches, []))
+            self._spool(CommitGroup(group.batches, []))
 
-    def _divert(self, group: CommitGroup) -> None:
+    def _spool(self, group: CommitGroup) -> None:
         failed: Exception | None = None
         try:
             self._fallback.take([row for batch in group.batches for row in batch.rows], self._calibrations)
         except Exception as error:  # noqa: BLE001 the edge of the thread, as above
             failed = error
         for batch in group.batches:
-            _call(batch.done, failed)
-
-
-def _succeed(group: CommitGroup, results: list[list[FeedbackResult]]) -> None:
-    for batch in group.batches:
-        _call(batch.done, None)
-    for portion, result in zip(group.labels, results, strict=True):
-        portion.future.set_result(result)
-
-
-def _fail(group: CommitGroup, error: Exception) -> None:
-    _log.error("a commit failed: %s", error, extra={"batches": len(group.batches), "labels": len(group.labels)})
-    for batch in group.batches:
-        _call(batch.done, error)
-    for portion in group.labels:
-        portion.future.set_exception(error)
-
-
-def _call(done: Done, error: Exception | None) -> None:
-    try:
-        done(error)
-    except Exception:  # noqa: BLE001 somebody else's code: it must not stop the writer
-        _log.exception("a callback of record() failed")
-
-
-def _gathered(futures: Sequence[Future[list[FeedbackResult]]]) -> Future[list[FeedbackResult]]:
-    """One future for all portions: their results in order, or the first error once none is running."""
-    gathered: Future[list[FeedbackResult]] = Future()
-    left = [len(futures)]
-
-    def one_is_done(_: Future[list[FeedbackResult]]) -> None:  # called in the writer's thread alone
-        left[0] -= 1
-        if left[0]:
-            return
-        errors = [error for future in futures if (error := future.exception())]
-        if errors:
-            gathered.set_exception(errors[0])
-        else:
-            gathered.set_result([result for future in futures for result in future.result()])
-
-    for future in futures:
-        future.add_done_callback(one_is_done)
-    if not futures:
-        gathered.set_result([])
-    return gathered
+            call(batch.done, failed)

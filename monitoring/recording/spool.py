@@ -1,8 +1,8 @@
 """The spool: a bounded file on this machine that holds answers while the ledger is away.
 
-A line a frame: CRC-32 of the rest, number of rows, JSON. A frame is on the disk when `append` returns. The file has its
-whole size from the start, zeros after the last frame, so that a disk that fills up later takes nothing from it. What a
-crash left half written is cut off: nobody was told that it is safe.
+Each line is a frame: CRC-32 of the rest, number of rows, JSON. A frame is on the disk when `append` returns. The file
+has its full size from the start, with zeros after the last frame, so a disk that fills up later does not affect it. A
+frame that a crash left half written is cut off: its caller never got a confirmation.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class CardKey(NamedTuple):
-    """A calibration as every ledger knows it, whatever number it has there."""
+    """Identifies a calibration in every ledger, whatever its id there."""
 
     model: str
     version: int
@@ -35,13 +35,13 @@ class CardKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """Answers that went into the spool together. `cards`: their calibration ids -> the cards."""
+    """Answers that were spooled together. `cards` maps their calibration ids to cards."""
 
     cards: dict[int, CardKey]
     rows: Sequence[PredictionRow]
 
     def as_line(self) -> bytes:
-        """One line of ASCII, newline included."""
+        """Return the frame as one line of ASCII, with the newline."""
         rows = [
             row._replace(prediction_id=row.prediction_id.hex(), probabilities=row.probabilities.hex())  # type: ignore[arg-type]
             for row in self.rows
@@ -52,7 +52,7 @@ class Frame:
 
     @classmethod
     def from_line(cls, line: bytes) -> "Frame":
-        """The frame of an intact line."""
+        """Return the frame of an intact line."""
         found: dict[str, Any] = json.loads(line.split(b" ", 2)[2])
         rows = [
             PredictionRow._make((bytes.fromhex(key), *rest[:4], bytes.fromhex(rest[4]), *rest[5:]))
@@ -62,7 +62,7 @@ class Frame:
 
 
 class _Place(NamedTuple):
-    """Where an intact frame stands in the file, newline included."""
+    """Where an intact frame is in the file, with its newline."""
 
     offset: int
     length: int
@@ -70,9 +70,9 @@ class _Place(NamedTuple):
 
 
 class Spool:
-    """The frames in `path`, oldest first; for one thread. With `limit_bytes` 0 it gives out and takes none.
+    """The frames in `path`, oldest first, for one thread. With `limit_bytes` 0 it gives frames but takes none.
 
-    The file is made if it is not there, its folder is not. Raises LedgerError where it cannot be had whole.
+    The file is created if it does not exist, its folder is not. Raises LedgerError if it cannot get its full size.
     """
 
     def __init__(self, path: Path, *, limit_bytes: int) -> None:
@@ -89,7 +89,7 @@ class Spool:
             self._own()
             self._recover()
             self._reserve()
-            _settle(path.parent)
+            _sync_folder(path.parent)
         except OSError as error:
             os.close(self._file)
             reason = f"cannot have its {limit_bytes:,} bytes ({error.strerror})"
@@ -100,11 +100,11 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        """How much of the limit is used."""
+        """Bytes of the limit in use."""
         return self._end
 
     def append(self, frame: Frame) -> None:
-        """Add a frame, durable when this returns. Raises SpoolFull, or OSError; then nothing was added."""
+        """Add a frame, durable on return. Raises SpoolFull or OSError; then nothing was added."""
         line = frame.as_line()
         if self._end + len(line) > self.limit_bytes:
             raise SpoolFull(str(self.path), self.limit_bytes)
@@ -113,14 +113,14 @@ class Spool:
             os.fdatasync(self._file)
         except OSError:
             with suppress(OSError):
-                self._reserve()  # nothing of it may be found later
+                self._reserve()  # no part of the line may be found later
             raise
         self._places.append(_Place(self._end, len(line), len(frame.rows)))
         self._end += len(line)
         self.rows += len(frame.rows)
 
     def read(self, *, rows: int) -> list[Frame]:
-        """The oldest frames, together at most `rows` long but at least one; none when it is empty."""
+        """Return the oldest frames with at most `rows` rows together, but at least one frame if there is one."""
         frames: list[Frame] = []
         total = 0
         for place in self._places:
@@ -131,18 +131,18 @@ class Spool:
         return frames
 
     def drop(self, frames: int) -> None:
-        """Forget so many of the oldest frames: they are in the ledger. The file is emptied with the last of them."""
+        """Drop this many of the oldest frames, which are in the ledger. Dropping the last one empties the file."""
         for _ in range(frames):
             self.rows -= self._places.popleft().rows
         if not self._places:
             self._end = 0
             try:
                 self._reserve()
-            except OSError as error:  # it was emptied; a later append may find the disk full, and says so
-                _log.warning("the spool %s has lost its place on the disk: %s", self.path, error.strerror)
+            except OSError as error:  # it is empty; a later append may find the disk full and raises then
+                _log.warning("the spool %s could not reserve its space on the disk: %s", self.path, error.strerror)
 
     def set_aside(self, frame: Frame, reason: Exception) -> None:
-        """Keep a frame that the ledger refuses for good in a file beside, for a person to look at."""
+        """Move a frame that the ledger refuses for good to a second file, for a person to look at."""
         beside = self.path.with_name(self.path.name + ".refused")
         with beside.open("ab") as file:
             file.write(frame.as_line())
@@ -151,7 +151,7 @@ class Spool:
         _log.error("%d spooled answers are refused by the ledger and kept in %s: %s", len(frame.rows), beside, reason)
 
     def close(self) -> None:
-        """Let go of the file; one that takes no more and holds nothing is removed."""
+        """Close the file; remove it if it takes no frames and holds none."""
         if not self._places and not self.limit_bytes:
             self.path.unlink(missing_ok=True)
         os.close(self._file)
@@ -171,12 +171,16 @@ class Spool:
             raise LedgerError(f"The spool {self.path} belongs to another process; {_ELSEWHERE} of its own.") from error
 
     def _recover(self) -> None:
-        """Find the frames that a process before this one left."""
+        """Find the frames that an earlier process left."""
         lines = self.path.read_bytes().rstrip(b"\0").splitlines(keepends=True)
         counts = [_count(line) for line in lines]
         intact = max((number + 1 for number, rows in enumerate(counts) if rows is not None), default=0)
         if torn := sum(map(len, lines[intact:])):
-            _log.warning("the spool %s ended in %d bytes half written; no answer left for them", self.path, torn)
+            _log.warning(
+                "the spool %s ended in %d bytes half written, whose answers were never sent",
+                self.path,
+                torn,
+            )
         if damaged := counts[:intact].count(None):
             copy = shutil.copyfile(self.path, self.path.with_name(self.path.name + ".damaged"))
             _log.error("%d lines of the spool %s are damaged and left out; %s is a copy", damaged, self.path, copy)
@@ -187,7 +191,7 @@ class Spool:
             self._end += len(line)
 
     def _reserve(self) -> None:
-        """Zeros from the last frame to the limit, with room for them on the disk."""
+        """Fill the file with zeros from the last frame to the limit, allocated on the disk."""
         os.ftruncate(self._file, self._end)
         if self.limit_bytes > self._end:
             os.posix_fallocate(self._file, 0, self.limit_bytes)
@@ -197,7 +201,7 @@ _ELSEWHERE = "give the server a CANDOR_SPOOL"
 
 
 def _count(line: bytes) -> int | None:
-    """How many rows an intact line has; None for a line that is not as it was written."""
+    """Return the number of rows of an intact line, None for a damaged one."""
     checksum, space, rest = line.rstrip(b"\n").partition(b" ")
     if not (line.endswith(b"\n") and space and checksum == b"%08x" % zlib.crc32(rest)):
         return None
@@ -211,8 +215,8 @@ def _write(file: int, data: bytes, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _settle(folder: Path) -> None:
-    """Make a file's name in this folder durable."""
+def _sync_folder(folder: Path) -> None:
+    """Make the names in this folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""One commit: the answers and labels of a group, their sums and their detectors, all or nothing."""
+"""One commit: the answers and labels of a group with their sums and detectors, all or nothing."""
 
 import itertools
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from monitoring.recording.spool import Frame
 
 @dataclass(frozen=True)
 class Commit:
-    """How a group is written. `calibrations`: those known so far, by id; labels of older ones are added to it."""
+    """Writes groups. `calibrations` holds those known so far, by id; labels of others add theirs."""
 
     calibrations: dict[int, CalibrationRow]
     policy: FeedbackPolicy
@@ -35,12 +35,12 @@ class Commit:
     def write(
         self, connection: Connection, group: CommitGroup, *, now_ns: int
     ) -> tuple[TransactionCounts, list[list[FeedbackResult]]]:
-        """Write a group in the caller's transaction; returns what to count once it is committed, and each result."""
+        """Write a group in the caller's transaction; return what to count after the commit, and the results."""
         counts = TransactionCounts()
         self.slices.begin()
         rows = [row for batch in group.batches for row in batch.rows]
         waited: list[FeedbackItem] = []
-        _await_requests(connection, group, rows)
+        _lock_requests(connection, group, rows)
         if rows:
             self._require_registered({row.calibration_id for row in rows})
             append(connection, rows, counts.changes)
@@ -49,16 +49,16 @@ class Commit:
         results = self._label(connection, items, counts, now_ns=now_ns) if items else []
         counts.changes.save(connection, self.slices, shard=self.shard)
         add_inputs(connection, (batch.inputs for batch in group.batches if batch.inputs), shard=self.shard)
-        return counts, _dealt(results[len(waited) :], group.labels)
+        return counts, _by_portion(results[len(waited) :], group.labels)
 
     def join(self, connection: Connection, frames: Sequence[Frame], *, now_ns: int) -> TransactionCounts:
-        """Write spooled answers, but for those that are there already: a commit may have succeeded unheard."""
+        """Write spooled answers except those already there: a commit may have succeeded without our knowing."""
         rows = [row for frame in frames for row in self._of_this_ledger(connection, frame)]
         group = CommitGroup([Batch(absent(connection, rows), lambda _: None)], [])
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
-        """A frame's answers under the calibration ids of this ledger. Raises ModelUnknown where it lacks one."""
+        """Return a frame's answers with the calibration ids of this ledger. Raises ModelUnknown if it lacks one."""
         here: dict[int, int] = {}
         for number, card in frame.cards.items():
             row = of_card(connection, *card)
@@ -71,10 +71,10 @@ class Commit:
     def log(
         self, connection: Connection, items: Sequence[LoggedItem], *, now_ns: int
     ) -> tuple[TransactionCounts, list[LoggedResult]]:
-        """Write answers that were given elsewhere, and the labels that came with them; each answer once."""
+        """Write answers of models served elsewhere and the labels sent with them, each answer once."""
         counts = TransactionCounts()
         self.slices.begin()
-        lock(connection, Lock.REQUESTS)  # nobody else logs, or labels by request id, meanwhile
+        lock(connection, Lock.REQUESTS)  # nobody else may log, or label by request id, meanwhile
         log = PredictionLog(connection, self.calibrations, now_ns=now_ns)
         results = log.judge(items)
         waited: list[FeedbackItem] = []
@@ -110,15 +110,15 @@ class Commit:
         return results
 
 
-def _await_requests(connection: Connection, group: CommitGroup, rows: Sequence[PredictionRow]) -> None:
-    """See that a label by request id and its answer, in two processes at once, cannot miss each other."""
+def _lock_requests(connection: Connection, group: CommitGroup, rows: Sequence[PredictionRow]) -> None:
+    """Lock, so that a label by request id and its answer cannot miss each other in two processes."""
     if any(item.request_id is not None for portion in group.labels for item in portion.items):
         lock(connection, Lock.REQUESTS)
     elif any(row.request_id is not None for row in rows):
         share(connection, Lock.REQUESTS)
 
 
-def _dealt(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
-    """The results again by portion."""
+def _by_portion(results: list[FeedbackResult], portions: Sequence[Labels]) -> list[list[FeedbackResult]]:
+    """Split the results by portion."""
     left = iter(results)
     return [list(itertools.islice(left, len(portion.items))) for portion in portions]

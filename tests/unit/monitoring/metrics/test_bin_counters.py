@@ -13,11 +13,11 @@ UP, DOWN = (BinCounter("moves", "Moves.", (("to", to),)) for to in ("up", "down"
 def test_series_are_born_at_zero_and_add_up() -> None:
     registry, counters = CollectorRegistry(), BinCounters((ANSWERS, UP, DOWN))
     registry.register(counters)
-    assert counters.birth("m", "1") == []
+    assert counters.create("m", "1") == []
     where = {"model": "m", "version": "1", "bin": "03"}
     assert registry.get_sample_value("answers_total", where) == 0
     counters.add("m", "1", [(3, {ANSWERS: 2.5}), (3, {ANSWERS: 1, DOWN: 1})])
-    counters.birth("m", "1")  # again: nothing is lost
+    counters.create("m", "1")  # again: nothing is lost
     assert registry.get_sample_value("answers_total", where) == 3.5
     assert registry.get_sample_value("moves_total", where | {"to": "down"}) == 1
     assert registry.get_sample_value("moves_total", where | {"to": "up"}) == 0
@@ -26,11 +26,11 @@ def test_series_are_born_at_zero_and_add_up() -> None:
 
 def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> None:
     counters = BinCounters((ANSWERS,))
-    counters.birth("other", "1")
+    counters.create("other", "1")
     for version in range(VISIBLE_VERSIONS):
-        assert counters.birth("m", str(version)) == []
+        assert counters.create("m", str(version)) == []
     counters.add("m", "0", [(0, {ANSWERS: 1})])
-    assert counters.birth("m", "new") == [("m", "1")]
+    assert counters.create("m", "new") == [("m", "1")]
     (family,) = counters.collect()
     shown = {(sample.labels["model"], sample.labels["version"]) for sample in family.samples}
     assert len(shown) == VISIBLE_VERSIONS + 1
@@ -40,7 +40,7 @@ def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> 
 
 def test_a_reader_never_sees_half_a_transaction() -> None:
     counters, stop = BinCounters((ANSWERS, SUMS)), threading.Event()
-    counters.birth("m", "1")
+    counters.create("m", "1")
 
     def write() -> None:
         while not stop.is_set():

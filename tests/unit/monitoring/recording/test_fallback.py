@@ -62,7 +62,7 @@ def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Ex
 
 def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
     bench.error = AWAY
-    bench.fallback.rest(AWAY)
+    bench.fallback.pause(AWAY)
     bench.take(1)
     pauses = []
     for _ in range(8):
@@ -70,10 +70,10 @@ def test_the_ledger_is_asked_less_and_less_often(bench: Bench) -> None:
         assert wait_s is not None
         pauses.append(wait_s)
         bench.now_s += wait_s - 0.001
-        assert bench.fallback.ledger_rests
+        assert bench.fallback.ledger_is_paused
         bench.fallback.advance()  # too early
         bench.now_s += 0.001
-        assert not bench.fallback.ledger_rests
+        assert not bench.fallback.ledger_is_paused
         bench.fallback.advance()
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
     assert (pauses[0], pauses[-1]) == pytest.approx((FIRST_PAUSE_S, LONGEST_PAUSE_S))
@@ -85,7 +85,7 @@ def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.
     for _ in range(2):
         bench.error = AWAY
         for number in range(3):
-            bench.fallback.rest(AWAY)
+            bench.fallback.pause(AWAY)
             bench.take(number)
         bench.now_s += LONGEST_PAUSE_S
         bench.fallback.advance()
@@ -100,9 +100,9 @@ def test_an_outage_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.
 
 def test_an_outage_that_spooled_nothing_ends_as_well(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
-        bench.fallback.rest(AWAY)
+        bench.fallback.pause(AWAY)
         bench.fallback.reached()
-        assert not bench.fallback.ledger_rests
+        assert not bench.fallback.ledger_is_paused
     assert len(caplog.messages) == 4
 
 
@@ -147,13 +147,13 @@ def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypat
     monkeypatch.setattr(Spool, "set_aside", full)
     bench.fallback.advance()
     assert bench.fallback.rows == 1
-    assert not bench.fallback.ledger_rests  # it is well: answers need no fallback
+    assert not bench.fallback.ledger_is_paused  # it is well: answers need no fallback
     assert bench.fallback.wait_s == FIRST_PAUSE_S  # but no hurry either
 
 
 def test_without_a_spool_there_is_no_fallback() -> None:
     fallback = Fallback(None, MonitorMetrics(CollectorRegistry()), join=lambda _: None)
     fallback.advance()
-    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_rests) == (False, 0, None, False)
+    assert (fallback.open, fallback.rows, fallback.wait_s, fallback.ledger_is_paused) == (False, 0, None, False)
     with pytest.raises(RuntimeError):
         fallback.take([], {})

@@ -95,7 +95,7 @@ def test_a_half_written_last_frame_is_dropped_and_the_next_takes_its_place(
     with Spool(path, limit_bytes=LIMIT) as spool:
         assert numbers(spool) == [["scan-1"], ["scan-4"]]
     assert caplog.messages == [
-        f"the spool {path} ended in {len(torn) - cut} bytes half written; no answer left for them"
+        f"the spool {path} ended in {len(torn) - cut} bytes half written, whose answers were never sent"
     ]
 
 
