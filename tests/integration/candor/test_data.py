@@ -37,7 +37,7 @@ def plain(root: Path) -> Path:
     return root
 
 
-def test_it_says_what_was_found(tmp_path: Path) -> None:
+def test_it_reports_what_was_found(tmp_path: Path) -> None:
     result = check(trees.mendeley(tmp_path / "data"))
     assert result.exit_code == 0
     assert "layout mendeley" in result.stdout
@@ -53,7 +53,7 @@ def test_json_for_scripts(tmp_path: Path) -> None:
     assert "known defect" in found["excluded"][0]["reason"]
 
 
-def test_refused_data_is_shown_whole_and_exits_with_1(tmp_path: Path) -> None:
+def test_refused_data_is_reported_completely_with_exit_code_1(tmp_path: Path) -> None:
     root = plain(tmp_path / "data")
     (root / "test/a/0.png").write_bytes((root / "train/a/0.png").read_bytes())
     for number in range(30):
@@ -76,7 +76,7 @@ def test_no_data_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("window", ["40", "40,x", "40,0"])
-def test_a_window_that_is_none_is_a_usage_error(tmp_path: Path, window: str) -> None:
+def test_an_invalid_window_is_a_usage_error(tmp_path: Path, window: str) -> None:
     result = check(plain(tmp_path / "data"), "--window", window)
     assert result.exit_code == 2
 
@@ -90,7 +90,7 @@ def test_options_are_the_loaders_arguments() -> None:
 
 
 def test_dicom_goes_from_the_scanner_to_the_answer_with_one_window(tmp_path: Path) -> None:
-    """Training, card and server show the model the same pixels; the file's own windows are others."""
+    """Training, card and server show the model the same pixels, although the files have other windows."""
     dataset = load_dataset(trees.rsna(tmp_path / "data"))
     config = TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=8, image_size=32)
     run = train(config, dataset, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""`candor train` and `candor export` as a command line: every choice has an option, and wrong usage is told."""
+"""`candor train` and `candor export` as a command line: every choice has an option, and wrong usage is an error."""
 
 import inspect
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_every_loss_is_listed() -> None:
         (["export", "runs/none", "--calibrator", "isotonic"], "vector, none"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_an_error(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(command_line.app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert said in result.output
@@ -114,7 +114,7 @@ def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
         (["--device", "cuda"], "--device cpu"),
     ],
 )
-def test_what_cannot_be_trained_ends_before_any_work(
+def test_invalid_choices_fail_before_training(
     arguments: list[str],
     said: str,
     tmp_path_factory: pytest.TempPathFactory,

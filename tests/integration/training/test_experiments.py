@@ -1,4 +1,4 @@
-"""A small comparison from images to tables: computed once, resumed, told whole."""
+"""A small comparison from images to tables: computed once, resumed, reported completely."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def compared(dataset: Dataset, folder: Path) -> GridComparison:
     return compare(small_grid("ce", "dca beta=5"), {"brightness": dataset}, runner, data_folder=None)
 
 
-def test_every_method_and_calibrator_has_a_line(compared: GridComparison) -> None:
+def test_every_method_and_calibrator_has_a_row(compared: GridComparison) -> None:
     lines = {(line.method, line.calibrator) for line in compared.summaries}
     assert {("ce", "none"), ("dca beta=5", "temperature"), ("dca beta=5", "isotonic")} <= lines
     assert all(line.figures["ece"].count == 2 for line in compared.summaries)
@@ -108,7 +108,7 @@ def test_an_interrupted_grid_keeps_what_is_done(
     assert len(runner.run(wanted, {"brightness": dataset})[0]) == 3
 
 
-def test_what_diverges_is_told_and_not_tried_again(
+def test_a_diverged_run_is_reported_and_not_repeated(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
@@ -128,7 +128,7 @@ def test_what_diverges_is_told_and_not_tried_again(
     assert any("lower the learning rate" in note for note in first.notes)
 
 
-def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_network_without_weights_is_left_out_and_reported(dataset: Dataset, tmp_path: Path) -> None:
     grid = small_grid("ce", seeds=1)
     lost = Variant("lost", SMALL, {"weights": tmp_path / "nowhere.safetensors"})
     runner = ExperimentRunner(tmp_path, tmp_path / "cache")
@@ -142,9 +142,7 @@ def test_a_network_without_weights_is_left_out_and_told(dataset: Dataset, tmp_pa
         runner.run(alone.cells({"brightness": dataset}, None), {"brightness": dataset})
 
 
-def test_a_process_that_is_lost_says_what_to_do(
-    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_process_says_what_to_do(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Lost:
         def __init__(self, *_: Any, **__: Any) -> None: ...
         def __enter__(self) -> "Lost":
@@ -219,7 +217,7 @@ def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
     assert rows["dca beta=5, temperature"][2] == f"{cut:.1f}"
 
 
-def test_choices_that_cannot_be() -> None:
+def test_invalid_choices_are_refused() -> None:
     base = small_grid("ce").base
     for text in ("", "beta=3", "dca quickly"):
         with pytest.raises(BadChoice, match=r"expected|name"):

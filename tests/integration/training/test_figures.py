@@ -1,4 +1,4 @@
-"""Every figure's command on digits, small and short: pictures, tables, and what is kept for the next time."""
+"""The command of every figure on digits, small and short: plots, tables, and cached results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Folders of images become splits, each file looked at once (the look is kept in SQLite)."""
+"""Folders of images become splits; each file is checked once, and SQLite keeps the result."""
 
 from pathlib import Path
 from typing import Any

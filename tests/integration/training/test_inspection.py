@@ -1,4 +1,4 @@
-"""Damaged files, leakage, repeated files, grouped draws, and what is kept of the look at each file."""
+"""Damaged files, leakage, repeated files, grouped draws, and the cache of file checks."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class TestCorruptFiles:
         with pytest.raises(CorruptDataset):
             load_dataset(root, max_corrupt=0.049)
 
-    def test_all_of_them_are_told_not_the_first(self, tmp_path: Path) -> None:
+    def test_all_corrupt_files_are_reported(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 10, "b": 10})
         for number in range(5):
             (root / f"b/{number:03}.png").write_bytes(b"")
@@ -58,9 +58,7 @@ class TestCorruptFiles:
 
 
 class TestKeptFacts:
-    def test_the_second_look_opens_nothing_but_what_has_changed(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_second_check_opens_only_changed_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         root = folder(tmp_path / "data", {"a": 10, "b": 10})
         seen: list[tuple[str, int, int]] = []
         first = load_dataset(root, cache=tmp_path / "cache", progress=lambda *each: seen.append(each))
@@ -82,7 +80,7 @@ class TestKeptFacts:
         load_dataset(root)
         assert len(opened) == 21
 
-    def test_a_file_that_is_no_cache_is_begun_anew(self, tmp_path: Path) -> None:
+    def test_an_unreadable_cache_is_replaced(self, tmp_path: Path) -> None:
         root = folder(tmp_path / "data", {"a": 10, "b": 10})
         load_dataset(root, cache=tmp_path / "cache")
         kept = next((tmp_path / "cache").rglob("*.db"))
@@ -145,12 +143,12 @@ class TestGroups:
         with pytest.raises(BadDataset, match="not a regular expression"):
             load_dataset(root, group_pattern="(")
 
-    def test_too_few_groups_are_told(self, tmp_path: Path) -> None:
+    def test_too_few_groups_are_refused(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 8, "b": 8})
         with pytest.raises(BadDataset, match=r"has no image of .*add images or groups"):
             load_dataset(root, group_pattern=".png")
 
-    def test_a_class_that_a_split_lacks_is_told(self, tmp_path: Path) -> None:
+    def test_a_class_that_a_split_lacks_is_noted(self, tmp_path: Path) -> None:
         root = folder(tmp_path, {"a": 20, "b": 20, "rare": 1})
         notes = load_dataset(root).notes
         assert len(notes) == 2

@@ -1,4 +1,4 @@
-"""Real processes: one is killed while it trains and asked again, two share every batch."""
+"""Real processes: one is killed while it trains and resumed; two share every batch."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return train(config, load_dataset("digits"), tmp_path_factory.mktemp("runs") / "run", pictures=False)
 
 
-def test_a_killed_run_goes_on_to_the_bits_of_one_that_was_not(uninterrupted: RunResult, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bitwise(uninterrupted: RunResult, tmp_path: Path) -> None:
     out = tmp_path / "run"
     snapshot = tmp_path / ".run.part" / "head-0.safetensors"
     call, environment = command("train", "digits", "--out", str(out), *CHOICES, home=tmp_path)
@@ -126,7 +126,7 @@ def trained(group: Group, path: Path, *, stop: int = 0) -> nn.Module:
     return module
 
 
-def test_two_processes_train_what_one_trains_and_go_on_together(tmp_path: Path) -> None:
+def test_two_processes_train_and_resume_like_one(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(WORKER)
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""Every layout is recognized on a small copy of the real tree, and its traps are stepped over."""
+"""Every layout is detected on a small copy of the real tree, with its quirks."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def groups(dataset: Dataset) -> dict[str, set[int]]:
 
 
 def apart(dataset: Dataset) -> bool:
-    """Whether no group stands in two splits."""
+    """Whether no group is in two splits."""
     found = groups(dataset)
     return sum(map(len, found.values())) == len(set().union(*found.values()))
 
@@ -74,7 +74,7 @@ class TestKather:
         assert dataset.counts == {"train": [12] * 8, "val": [4] * 8, "test": [4] * 8}
         assert dataset.notes == ()
 
-    def test_a_tile_without_a_slide_has_no_place_in_it(self, tmp_path: Path) -> None:
+    def test_a_tile_without_a_slide_is_refused(self, tmp_path: Path) -> None:
         trees.kather(tmp_path)
         trees.write(next(tmp_path.rglob("08_EMPTY")) / "tile.tif", next(trees.pictures()) // 2)
         assert load_dataset(tmp_path).layout == "kather"
@@ -119,7 +119,7 @@ class TestDdsm:
             assert split.labels.tolist() == [int(patient % 2 == 0) for patient in patients]
             assert not any("_1/" in name for name in names(split))
 
-    def test_a_file_that_is_not_there_is_listed_under_the_tables_path(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_listed_under_the_path_of_the_table(self, tmp_path: Path) -> None:
         trees.ddsm(tmp_path, by_uid=True)
         next(tmp_path.glob("Mass-Training_P_00001_LEFT_CC/*/*/*.dcm")).unlink()
         with pytest.raises(CorruptDataset, match=r"1 of 24 images.*P_00001_LEFT_CC.*no such file"):
@@ -127,8 +127,8 @@ class TestDdsm:
         dataset = load_dataset(tmp_path, max_corrupt=0.1)
         assert len(dataset.excluded) == 1
 
-    def test_a_patient_on_both_sides_of_the_published_split_is_told(self, tmp_path: Path) -> None:
-        """As with some whose mass is in train and whose calcification is in test."""
+    def test_a_patient_in_two_published_splits_is_noted(self, tmp_path: Path) -> None:
+        """Some patients have a mass in train and a calcification in test."""
         trees.ddsm(tmp_path, by_uid=True)
         path = tmp_path / "mass_case_description_test_set.csv"
         path.write_text(path.read_text().replace("P_00009,", "P_00001,"))
@@ -169,7 +169,9 @@ class TestCsv:
             (("path", "label", "split"), [("a.png", "x", "train"), ("b.png", "y", "")], r"splits \(none\), train"),
         ],
     )
-    def test_what_does_not_fit_is_named(self, tmp_path: Path, header: Any, rows: Any, complaint: str) -> None:
+    def test_an_invalid_file_is_refused_with_the_reason(
+        self, tmp_path: Path, header: Any, rows: Any, complaint: str
+    ) -> None:
         some = trees.pictures()
         for name in ("a.png", "b.png"):
             trees.write(tmp_path / name, next(some))
@@ -192,7 +194,7 @@ class TestDicomFolder:
         kept = next((tmp_path / "cache").rglob("*.db")).read_bytes()
         assert b"Doe" not in kept
 
-    def test_one_patient_for_all_is_no_group(self, tmp_path: Path) -> None:
+    def test_a_patient_common_to_all_is_not_a_group(self, tmp_path: Path) -> None:
         for at, folder in enumerate(["a", "b"] * 6):
             pixels = np.arange(36, dtype=np.uint16).reshape(6, 6) + 7 * at
             pixels[0, 0] = at

@@ -37,7 +37,7 @@ CHOICES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small only lose by several threads, and much on a busy machine."""
+    """Networks this small are slower with several threads, especially on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -104,7 +104,7 @@ class TestRunFolder:
         metrics = json.loads((run.folder / "metrics.json").read_text())
         assert metrics["temperature"] == run.evaluation.temperature
 
-    def test_the_card_tells_how_bright_validation_is(
+    def test_the_card_has_the_brightness_of_validation(
         self, run: RunResult, dataset: Dataset, exported: exporting.ExportedModel
     ) -> None:
         inputs = dataset.splits["val"].inputs(run.record.spec).reshape(len(dataset.splits["val"]), -1).astype(float)
@@ -201,7 +201,7 @@ class TestExport:
         assert exported.images == 32
         assert 0 <= exported.max_difference <= exporting.MAX_DIFFERENCE
 
-    def test_the_card_tells_where_it_comes_from(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+    def test_the_card_has_its_provenance(self, run: RunResult, exported: exporting.ExportedModel) -> None:
         card = exported.card
         assert (card.name, card.version, card.classes) == ("brightness", 1, CLASSES)
         assert (card.provenance.loss, card.provenance.beta, card.provenance.seed) == ("dca", 2.0, 0)

@@ -55,7 +55,7 @@ def outcome(
 
 
 def wrapped(name: str, group: Group) -> Arrays:
-    """The gradient under torch's DistributedDataParallel, whose mean over processes asks for `size` times the share."""
+    """The gradient with torch's DistributedDataParallel, whose mean over processes needs `size` times the share."""
     inputs, labels = batch(torch.float64)
     module: nn.Module = network(torch.float64)
     if group.size > 1:
@@ -121,7 +121,7 @@ def test_processes_with_uneven_shards_do_what_one_process_does(size: int, tmp_pa
             np.testing.assert_allclose(found[case], value, rtol=limit, atol=limit, err_msg=case)
 
 
-def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(BadGroup, match=r"RANK.*start the processes with torchrun"):

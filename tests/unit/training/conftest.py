@@ -1,4 +1,4 @@
-"""Torch for tests: one thread, as networks this small only lose by several, and much on a busy machine."""
+"""One torch thread for tests: networks this small are slower with several, especially on a busy machine."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Loaders, splits, fingerprints, and that training sees the pixels that serving would."""
+"""Loaders, splits and fingerprints; training sees the pixels that serving sees."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +75,7 @@ class TestMedMnist:
             (lambda c: c.update(classes=np.array(["only"])), "names only 1"),
         ],
     )
-    def test_what_does_not_fit_is_named(
+    def test_an_invalid_file_is_refused_with_the_reason(
         self, tmp_path: Path, change: Callable[[dict[str, Any]], object], complaint: str
     ) -> None:
         content = arrays()
@@ -186,7 +186,7 @@ def test_digits_are_the_same_every_time_and_their_test_split_is_harder() -> None
 
 
 class TestSources:
-    def test_nothing_there_says_what_could_be(self, tmp_path: Path) -> None:
+    def test_a_missing_source_lists_the_alternatives(self, tmp_path: Path) -> None:
         with pytest.raises(DataNotFound, match="pneumoniamnist"):
             load_dataset(tmp_path / "nowhere")
 

@@ -1,4 +1,4 @@
-"""Damaged files, leakage, repeated files, grouped draws, and what is kept of the look at each file."""
+"""Damaged files, leakage, repeated files, grouped draws, and the cache of file checks."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -21,7 +21,9 @@ from training.datasets.sources import _archive
 
 
 class TestLeakage:
-    def test_published_splits_are_told_not_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_overlaps_of_published_splits_are_noted_and_not_refused(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         some = trees.pictures()
         arrays = {f"{name}_images": np.stack([next(some) for _ in range(6)]) for name in ("train", "val", "test")}
         arrays |= {f"{name}_labels": np.arange(6) % 2 for name in ("train", "val", "test")}
@@ -57,7 +59,7 @@ class TestGroups:
         st.sampled_from([(0.8, 0.2), (0.5, 0.5), (0.6, 0.2, 0.2)]),
         st.integers(0, 5),
     )
-    def test_groups_never_part(self, pairs: list[tuple[int, int]], shares: tuple[float, ...], seed: int) -> None:
+    def test_groups_stay_together(self, pairs: list[tuple[int, int]], shares: tuple[float, ...], seed: int) -> None:
         labels, groups = np.array(pairs).T
         parts = grouped_parts(labels, groups, shares, seed=seed)
         assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
@@ -66,7 +68,7 @@ class TestGroups:
         assert all(np.array_equal(one, other) for one, other in zip(parts, again, strict=True))
 
     def test_shares_are_met_for_patients_of_every_size(self) -> None:
-        """Also in the mean number of images a patient: none of the parts is the one of large patients."""
+        """Also in the mean number of images per patient: no part gets all the large patients."""
         generator = np.random.default_rng(0)
         sizes = generator.geometric(0.2, 2000)
         groups = np.repeat(np.arange(2000), sizes)
@@ -77,7 +79,7 @@ class TestGroups:
         per_patient = [len(part) / len(np.unique(groups[part])) for part in (train, val)]
         assert per_patient[1] == pytest.approx(per_patient[0], rel=0.1)
 
-    def test_where_nothing_is_grouped_the_draw_is_the_plain_one(self) -> None:
+    def test_without_groups_the_draw_is_stratified(self) -> None:
         labels = np.arange(100) % 3
         plain = stratified_parts(labels, (0.8, 0.2), seed=4)
         grouped = grouped_parts(labels, np.arange(100), (0.8, 0.2), seed=4)
@@ -95,7 +97,7 @@ class TestGroups:
         assert np.array_equal(linked, found[:, None] == found[None, :])
 
 
-def test_groups_and_names_are_as_many_as_the_images() -> None:
+def test_groups_and_names_match_the_number_of_images() -> None:
     images, labels = ArrayImages(np.zeros((2, 3, 3), np.uint8)), np.zeros(2, np.int64)
     with pytest.raises(ValueError, match="2 images but 1 groups"):
         Split(images, labels, groups=np.zeros(1, np.int64))
@@ -104,7 +106,7 @@ def test_groups_and_names_are_as_many_as_the_images() -> None:
 
 
 def test_the_real_sets(data_folder: Path) -> None:
-    """What is published leaks a little; see docs/training.md."""
+    """Published splits share a few images; see docs/training.md."""
     dataset: Dataset = load_dataset(data_folder / "pneumoniamnist.npz")
     assert [(each.splits, each.count, each.images) for each in overlaps(dataset.splits)] == [
         (("train", "val"), 8, (10, 8))

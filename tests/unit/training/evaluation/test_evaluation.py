@@ -1,4 +1,4 @@
-"""Evaluation, its files, and the pictures."""
+"""Evaluation, its files and plots."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def evaluation() -> Evaluation:
     return evaluate({"val": predictions(4000, sharpness=2.0, seed=0), "test": predictions(4000, sharpness=4.0, seed=1)})
 
 
-def test_the_temperature_is_validations(evaluation: Evaluation) -> None:
+def test_the_temperature_is_fitted_on_validation(evaluation: Evaluation) -> None:
     assert evaluation.temperature == pytest.approx(2.0, rel=0.1)
     val, test = evaluation.measures["val"], evaluation.measures["test"]
     assert val["uncalibrated"].ece > 0.05
@@ -46,7 +46,7 @@ def test_the_temperature_is_validations(evaluation: Evaluation) -> None:
     assert test["temperature"].accuracy == test["uncalibrated"].accuracy
 
 
-def test_test_labels_have_no_say(evaluation: Evaluation) -> None:
+def test_test_labels_have_no_influence(evaluation: Evaluation) -> None:
     test = evaluation.predictions["test"]
     other = evaluate({"val": evaluation.predictions["val"], "test": Predictions(test.logits, 2 - test.labels)})
     assert other.temperature == evaluation.temperature
@@ -100,7 +100,7 @@ def test_every_calibrator_is_fitted_on_validation_and_marked_where_it_may_change
         assert evaluation.measures["val"][method].ece < evaluation.measures["val"]["uncalibrated"].ece  # type: ignore[index]
 
 
-def test_promises_are_held_against_both_splits(evaluation: Evaluation) -> None:
+def test_promises_are_checked_on_both_splits(evaluation: Evaluation) -> None:
     said = evaluation.as_dict()
     assert said["conformal"]["kept"]["val"]["coverage"] >= 0.9
     assert said["conformal"]["kept"]["val"]["coverage"] == pytest.approx(said["conformal"]["coverage_reference"])
@@ -124,12 +124,12 @@ def test_patients_are_kept_and_widen_the_intervals(tmp_path: Path) -> None:
     assert widths[0] > 3 * widths[1]
 
 
-def test_a_model_that_can_promise_nothing_refers_nothing() -> None:
+def test_a_model_without_a_promise_has_no_threshold() -> None:
     guesses = Predictions(np.zeros((40, 3), np.float32), np.arange(40) % 3)
     assert evaluate({"val": guesses, "test": guesses}).as_dict()["referral"] is None
 
 
-def test_reliability_diagram_is_a_picture(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_the_reliability_diagram_is_a_png(tmp_path: Path, evaluation: Evaluation) -> None:
     plot_reliability(tmp_path / "all.png", evaluation.sums("test", "temperature"), title="t")
     plot_reliability(tmp_path / "one.png", BinSums.from_predictions([0.9], [True]), title="one answer")
     plot_reliability(tmp_path / "sure.png", BinSums.from_predictions([1.0] * 3, [True] * 3), title="one bin")
@@ -139,7 +139,7 @@ def test_reliability_diagram_is_a_picture(tmp_path: Path, evaluation: Evaluation
             assert image.width > 500
 
 
-def test_history_is_a_picture_and_the_same_each_time(tmp_path: Path) -> None:
+def test_the_history_plot_is_reproducible(tmp_path: Path) -> None:
     history = [Epoch(n, 1 / n, 0.5, 0.1, 1 / n, 0.6, -0.1, 0.1) for n in range(1, 5)]
     for name in ("first.png", "second.png"):
         plot_history(tmp_path / name, history, title="t")

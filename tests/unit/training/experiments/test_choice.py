@@ -42,15 +42,15 @@ def results(method: str, *, seeds: int = 3, failure: str | None = None, **how: f
 
 
 class TestChoice:
-    def test_the_calibrated_one_is_chosen_and_surely(self) -> None:
+    def test_the_calibrated_candidate_is_chosen_with_certainty(self) -> None:
         found = choose([*results("ce", sharpness=4.0), *results("better")])
         assert found.chosen.method == "better"
         assert found.scores[Candidate("ce", "none")].ece > 3 * found.scores[found.chosen].ece
         assert sum(found.shares.values()) == pytest.approx(1)
         assert sum(share for each, share in found.shares.items() if each.method == "better") > 0.5
 
-    def test_a_calibrated_one_of_low_accuracy_is_not(self) -> None:
-        """Half of its answers are turned, and its confidence says so: calibrated, and useless."""
+    def test_a_calibrated_candidate_of_low_accuracy_is_not_chosen(self) -> None:
+        """Half of its answers are flipped and its confidence says so: it is calibrated and useless."""
         known = results("useless", sharpness=0.0, flips=0.5)
         found = choose([*results("ce", sharpness=1.5), *known])
         assert found.chosen.method == "ce"
@@ -67,16 +67,16 @@ class TestChoice:
         sums = BinSums.from_predictions(confidence, predicted == known[0].predictions["val"].labels)
         assert choose(known).scores[Candidate("ce", "none")].ece == pytest.approx(ece(sums))
 
-    def test_a_method_that_failed_for_a_seed_is_no_candidate(self) -> None:
+    def test_a_method_that_failed_with_a_seed_is_not_a_candidate(self) -> None:
         found = choose([*results("ce", sharpness=4.0), *results("lost", seeds=2), *results("lost", failure="nan")])
         assert {each.method for each in found.scores} == {"ce"}
 
-    def test_without_cross_entropy_there_is_nothing_to_compare_with(self) -> None:
+    def test_cross_entropy_is_required(self) -> None:
         with pytest.raises(ValueError, match="cross-entropy"):
             choose(results("dca"))
 
     def test_a_calibrator_is_not_measured_where_it_was_fitted(self) -> None:
-        """Fifteen bins fitted on few images look calibrated there, and are not elsewhere."""
+        """Fifteen bins fitted on few images look calibrated there and are not elsewhere."""
         few = answers(seed=0, count=90)
 
         def error(probabilities: Floats) -> float:
@@ -85,8 +85,8 @@ class TestChoice:
 
         assert error(crossfit(Histogram, few)) > 2 * error(Histogram.fit(few.logits, few.labels)(few.logits))
 
-    def test_perturbed_images_can_judge(self) -> None:
-        """On validation cross-entropy is calibrated; on perturbed images only what was fitted on such is."""
+    def test_perturbed_images_can_be_the_evaluation_set(self) -> None:
+        """On validation cross-entropy is calibrated; on perturbed images only a calibrator fitted on them is."""
         known = []
         for result in results("ce"):
             sharp = answers(seed=10 + result.cell.config.seed, sharpness=4.0)
@@ -98,18 +98,18 @@ class TestChoice:
             choose(results("ce"), evaluation_set="perturbed")
 
     def test_an_image_is_in_one_half_with_all_its_copies(self) -> None:
-        """Fitted on copies of the images it is measured on, a calibrator would look as if it knew them."""
+        """A calibrator fitted on copies of the images it is measured on would look too good."""
         few = answers(seed=0, count=90)
         twice = Predictions(np.tile(few.logits, (2, 1)), np.tile(few.labels, 2))
         np.testing.assert_allclose(crossfit(Histogram, twice, fitted_on=few)[:90], crossfit(Histogram, few))
 
-    def test_a_single_image_of_a_class_is_no_obstacle(self) -> None:
+    def test_a_class_may_have_a_single_image(self) -> None:
         few = answers(seed=0, count=41)
         assert crossfit(Histogram, few).sum(axis=1) == pytest.approx(1)
 
 
 class TestSelection:
-    def test_says_what_and_how_sure(self) -> None:
+    def test_the_report_states_the_choice_and_its_certainty(self) -> None:
         (found,) = select([*results("ce", sharpness=4.0), *results("better")], limits=Limits())
         assert found.sentence.startswith("data, network: better with")
         assert "of 200 resamples of 3 seeds and 600 images" in found.sentence
@@ -134,7 +134,7 @@ class TestReference:
         }
         return Dataset("noise", ("a", "b"), 1, 8, splits, fingerprint(("a", "b"), splits))  # type: ignore[arg-type]
 
-    def test_of_test_it_leaves_the_others(self, dataset: Dataset) -> None:
+    def test_test_keeps_the_other_images(self, dataset: Dataset) -> None:
         found = with_reference(dataset, "test:6")
         test = dataset.splits["test"]
         taken, left = found.splits["val"], found.splits["test"]
@@ -146,18 +146,18 @@ class TestReference:
         by_digest = dict(zip(test.digests, test.labels, strict=True))
         assert [by_digest[each] for each in left.digests] == left.labels.tolist()
 
-    def test_a_patient_is_on_one_side(self) -> None:
+    def test_patients_are_not_divided(self) -> None:
         found = with_reference(self.made(0, groups=np.arange(20) // 4), "test:8")
         sides = [set(found.splits[name].groups.tolist()) for name in ("val", "test")]  # type: ignore[union-attr]
         assert sides[0].isdisjoint(sides[1])
         assert sides[0]
 
     @pytest.mark.parametrize("asked", ["test:0", "test:20", "test:some"])
-    def test_what_test_cannot_give(self, dataset: Dataset, asked: str) -> None:
+    def test_an_invalid_number_of_test_images_is_refused(self, dataset: Dataset, asked: str) -> None:
         with pytest.raises(BadDataset, match="1 to 19"):
             with_reference(dataset, asked)
 
-    def test_another_data_set_is_taken_whole(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_splits_of_another_data_set_are_joined(self, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
         other = self.made(1, groups=None)
         monkeypatch.setattr("training.experiments.reference.load_dataset", lambda *_, **__: other)
         found = with_reference(dataset, "elsewhere")

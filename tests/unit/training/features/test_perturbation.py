@@ -1,4 +1,4 @@
-"""Perturbations of validation images: what each does, and what a calibrator makes of the answers to them."""
+"""Perturbations of validation images: what each does, and the temperature fitted on them."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_each_does_what_its_name_says(images: np.ndarray[tuple[int, ...], np.dty
     assert level["darker"] == pytest.approx(float(images.mean()) - 32, abs=0.5)
 
 
-def test_a_temperature_fitted_on_worse_answers_trusts_less(tmp_path: Path) -> None:
+def test_a_temperature_fitted_on_worse_answers_is_higher(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 400)
 

@@ -1,4 +1,4 @@
-"""The loop: equal seeds give equal bits, losses share start and batches, and what diverges is said."""
+"""The loop: equal seeds give equal bits, losses share start and batches, and divergence is an error."""
 
 import csv
 import math
@@ -81,7 +81,7 @@ def test_losses_of_one_seed_share_start_batches_and_dropout() -> None:
     assert not torch.equal(still.logits[1], moving.logits[1])
 
 
-def test_every_image_is_seen_once_an_epoch_but_a_lonely_last_one() -> None:
+def test_every_image_is_seen_once_per_epoch_except_a_single_last_one() -> None:
     term = Recorder()
     fit(network(), examples(65), examples(), objective=Objective((term,)), schedule=SCHEDULE, seed=0)
     assert [len(labels) for labels in term.labels] == [16] * 4 * 3  # the 65th image would be a batch of its own
@@ -129,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_says_what_to_do() -> None:
         fit(network(), broken, examples(), objective=build_objective("ce", LossSettings()), schedule=SCHEDULE, seed=0)
 
 
-def test_cosine_decay_ends_at_a_standstill() -> None:
+def test_cosine_decay_ends_at_zero() -> None:
     still = Schedule(epochs=3, batch_size=16, learning_rate=1e-2, decay="cosine")
     assert still.factor(0, 65) == 1
     assert still.factor(15, 65) == pytest.approx(0)

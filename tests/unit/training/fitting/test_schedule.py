@@ -1,4 +1,4 @@
-"""What is averaged, which epoch is kept and when to stop, against plain sums over recorded weights."""
+"""Averaging, the kept epoch and early stopping, compared with sums over recorded weights."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ class Recorder(Term):
 
 
 def recorded(averaging: Averaging) -> tuple[nn.Linear, list[Tensor]]:
-    """The module left behind, and its weights before each step of a fit without averaging."""
+    """The trained module, and its weights before each step of a fit without averaging."""
     torch.manual_seed(0)
     start = nn.Linear(6, 2)
     left: list[nn.Linear] = []

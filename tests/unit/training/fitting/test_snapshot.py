@@ -1,4 +1,4 @@
-"""A fit that is interrupted after any epoch and asked for again ends at the bits of one that was not."""
+"""A fit that is interrupted after any epoch and resumed ends bitwise like one that was not."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=1e-2, decay="cosine")
 
 
 def examples(count: int = 67, *, seed: int = 0, views: int = 0) -> Examples:
-    """Two clouds of points that overlap, each point perhaps seen otherwise too."""
+    """Two overlapping clouds of points, optionally with views."""
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     points = (generator.normal(size=(count, 6)) + labels[:, None]).astype(np.float32)
@@ -71,9 +71,7 @@ def trained(
         ({"select": "val_nll", "patience": 2, "learning_rate": 0.3}, "mixup", 1),
     ],
 )
-def test_it_goes_on_to_the_same_bits_from_every_epoch(
-    tmp_path: Path, changes: dict[str, object], loss: str, views: int
-) -> None:
+def test_it_resumes_bitwise_from_every_epoch(tmp_path: Path, changes: dict[str, object], loss: str, views: int) -> None:
     schedule = replace(SCHEDULE, **changes)  # type: ignore[arg-type]
     weights, history = trained(schedule, None, loss=loss, views=views)
     for stop in range(1, len(history) + 1):
@@ -86,7 +84,7 @@ def test_it_goes_on_to_the_same_bits_from_every_epoch(
         assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
-def test_a_fit_that_had_ended_gives_its_result_again(tmp_path: Path) -> None:
+def test_a_finished_fit_returns_its_result_again(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.safetensors"
     weights, history = trained(replace(SCHEDULE, averaging="ema", select="val_nll"), path)
     found, lines = trained(replace(SCHEDULE, averaging="ema", select="val_nll"), path)

@@ -1,4 +1,4 @@
-"""The step: in pieces or whole the same loss and gradient, no trace of the pass that only looks, and mixed views."""
+"""The step: equal loss and gradient in micro-batches, a preview without side effects, and mixed views."""
 
 import copy
 import math
@@ -28,7 +28,7 @@ def network(*, dtype: torch.dtype = torch.float64, dropout: float = 0.0, norm: b
 def stepped(
     module: nn.Module, objective: Objective, inputs: Tensor, labels: Tensor, *, micro_batch: int | None = None
 ) -> tuple[StepResult, list[Tensor]]:
-    """What a step tells, and the gradient it left on the parameters."""
+    """The result of a step, and the gradient of the parameters."""
     generator = torch.Generator().manual_seed(5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     step = Step(module, objective, optimizer=optimizer, micro_batch=micro_batch, generator=generator)
@@ -53,7 +53,7 @@ def objective(name: str) -> Objective:
     return build_objective(name, LossSettings(class_weights=WEIGHTS))
 
 
-def test_a_step_is_the_textbooks() -> None:
+def test_a_step_equals_a_plain_step_of_torch() -> None:
     inputs, labels = batch()
     module, other = network(), network()
     result, _ = stepped(module, objective("dca"), inputs, labels)
@@ -69,7 +69,7 @@ def test_a_step_is_the_textbooks() -> None:
 
 
 def test_both_passes_over_a_micro_batch_draw_the_same_dropout() -> None:
-    """Otherwise the statistics would be those of other logits than the ones that are differentiated."""
+    """Otherwise the statistics would belong to other logits than the gradient."""
     inputs, labels = batch()
     seen: list[Tensor] = []
     module = network(dropout=0.5)
@@ -83,7 +83,7 @@ def test_both_passes_over_a_micro_batch_draw_the_same_dropout() -> None:
     assert result.loss == pytest.approx(objective("dca")(result.logits, labels).item())
 
 
-def test_looking_first_leaves_batch_norm_as_one_pass_would() -> None:
+def test_the_preview_leaves_batch_norm_unchanged() -> None:
     inputs, labels = batch()
     module, other = network(norm=True), network(norm=True)
     stepped(module, objective("dca"), inputs, labels, micro_batch=12)
@@ -94,7 +94,7 @@ def test_looking_first_leaves_batch_norm_as_one_pass_would() -> None:
     assert module[1].num_batches_tracked == 2
 
 
-def test_a_loss_that_is_not_finite_moves_nothing() -> None:
+def test_a_loss_that_is_not_finite_changes_no_weights() -> None:
     inputs, labels = batch()
     module = network()
     before = copy.deepcopy(module.state_dict())
@@ -118,7 +118,7 @@ class TestMixup:
         assert result.loss == pytest.approx(main + 7 * gap, rel=1e-6)  # the mixed labels are float32
         torch.testing.assert_close(result.logits, clean.detach())
 
-    def test_alone_it_reports_the_clean_view_without_a_trace(self) -> None:
+    def test_without_auxiliary_terms_the_clean_view_leaves_no_trace(self) -> None:
         inputs, labels = batch()
         module, other = network(norm=True), network(norm=True)
         result, _ = stepped(module, build_objective("mixup", LossSettings()), inputs, labels)
@@ -148,7 +148,7 @@ class TestMixup:
         assert torch.equal(torch.rand(1), draw)
 
 
-def test_a_step_goes_on_from_its_state() -> None:
+def test_a_step_resumes_from_its_state() -> None:
     inputs, labels = batch()
     name = "dca-running+mixup"
     module = network()

@@ -1,4 +1,4 @@
-"""Names of losses: what goes together, which options there are, and that the documentation tells all of it."""
+"""Names of losses: which can be combined, their options, and their documentation."""
 
 import doctest
 import re
@@ -44,7 +44,7 @@ def test_mixup_is_a_way_of_mixing_and_no_term() -> None:
         ("dca+dca", r"names a part twice"),
     ],
 )
-def test_what_does_not_go_together_is_said(name: str, message: str) -> None:
+def test_losses_that_cannot_be_combined_are_refused(name: str, message: str) -> None:
     with pytest.raises(BadLoss, match=message):
         build_objective(name, LossSettings())
 
@@ -56,13 +56,13 @@ def test_an_unknown_part_names_the_known_ones(name: str) -> None:
 
 
 class TestOptions:
-    def test_beta_is_the_methods_own_unless_given(self) -> None:
+    def test_beta_has_a_default(self) -> None:
         strengths = {"dca": 15, "dca-squared": 150, "mdca": 10, "mmce": 4, "entropy": 0.1, "mbls": 0.1, "soft-ece": 1}
         for name, strength in strengths.items():
             assert build_objective(name, LossSettings()).terms[1].beta == strength  # type: ignore[attr-defined]
             assert build_objective(name, LossSettings(beta=3.0)).terms[1].beta == 3  # type: ignore[attr-defined]
 
-    def test_beta_means_nothing_to_a_loss_without_one(self) -> None:
+    def test_beta_is_ignored_by_a_loss_without_one(self) -> None:
         assert len(build_objective("ce", LossSettings(beta=3.0)).terms) == 1
 
     def test_an_option_goes_to_the_part_that_has_it(self) -> None:
@@ -72,7 +72,7 @@ class TestOptions:
         assert isinstance(gap, HuberGap)
         assert (main.gamma, gap.beta, gap.delta) == (1.5, 2.0, 0.2)
 
-    def test_where_two_parts_have_it_the_part_is_named(self) -> None:
+    def test_an_option_of_two_parts_needs_the_part(self) -> None:
         with pytest.raises(BadLoss, match=r"'beta' belongs to dca and mdca; write dca.beta"):
             build_objective("dca+mdca", LossSettings(beta=3.0))
         objective = build_objective("dca+mdca", LossSettings(options={"dca.beta": 3.0, "mdca.beta": 4.0}))
@@ -89,7 +89,7 @@ class TestOptions:
             ("label-smoothing", "smoothing", 1.5, r"expected 0 to 1"),
         ],
     )
-    def test_what_is_not_an_option_is_refused(self, name: str, key: str, value: float, message: str) -> None:
+    def test_an_invalid_option_is_refused(self, name: str, key: str, value: float, message: str) -> None:
         with pytest.raises(BadLoss, match=message):
             build_objective(name, LossSettings(options={key: value}))
 
@@ -100,7 +100,7 @@ def test_titles() -> None:
     assert loss_title("mixup+focal") == "focal + mixup"
 
 
-def test_every_loss_stands_in_the_page_with_source_and_defaults() -> None:
+def test_every_loss_is_documented_with_source_and_defaults() -> None:
     rows = {cells[0]: cells for cells in re.findall(r"\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \| .* \|", PAGE)}
     for name, title, source, defaults in loss_table():
         assert rows[name][1] == f"{title}: {LOSSES[name].formula}", name
@@ -109,7 +109,7 @@ def test_every_loss_stands_in_the_page_with_source_and_defaults() -> None:
 
 
 def test_the_loss_that_the_page_adds_works() -> None:
-    """The example is run as it stands: its doctest, its recipe, and the law that shards add up."""
+    """The example of the page runs: its doctest, its recipe, and the law that shards add up."""
     (source,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     namespace: dict[str, object] = {"__name__": "brier"}
     exec(source, namespace)

@@ -104,7 +104,7 @@ def test_shards_add_up_to_the_whole_batch(name: str, sizes: Sequence[int], seed:
 
 
 def test_a_mean_of_gaps_would_not_be_the_gap() -> None:
-    """The law above is not empty: the naive way is off."""
+    """The naive way gives another value, so the law above is not trivial."""
     logits = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1]], dtype=torch.float64))
     labels, gap = torch.tensor([0, 1]), ConfidenceGap(beta=1.0)
     halves = [gap(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]

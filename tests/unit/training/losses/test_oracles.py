@@ -132,7 +132,7 @@ ORACLES: dict[str, tuple[float, Callable[..., float]]] = {  # default strength, 
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_term_is_what_loops_make_of_it(name: str) -> None:
+def test_a_term_equals_an_independent_computation(name: str) -> None:
     logits, labels = batch()
     p, conf, right, y = plain(logits, labels)
     strength, oracle = ORACLES[name]
@@ -142,7 +142,7 @@ def test_a_term_is_what_loops_make_of_it(name: str) -> None:
 
 
 def test_every_loss_has_an_oracle() -> None:
-    """Cross-entropy, label smoothing and mixup are held to torch's own."""
+    """Cross-entropy, label smoothing and mixup are compared with torch's."""
     assert set(ORACLES) | {"ce", "label-smoothing", "mixup"} == set(LOSSES)
 
 
@@ -175,7 +175,7 @@ def test_gradient_by_finite_differences_whole_and_in_shards(name: str) -> None:
 
 
 class TestWhereSomethingIsHeldStill:
-    """The gradient is on purpose not that of the value, so it is held to its own formula."""
+    """The gradient is on purpose not that of the value, so it is compared with its own formula."""
 
     @pytest.mark.parametrize("gamma", [1.0, 2.0])
     def test_bsce_gra_is_cross_entropys_gradient_times_the_brier_score(self, gamma: float) -> None:
@@ -195,7 +195,7 @@ class TestWhereSomethingIsHeldStill:
 
     @pytest.mark.parametrize("overconfident", [True, False])
     def test_running_gap_steers_by_the_past(self, overconfident: bool) -> None:
-        """Nine batches of one kind, then one of the other: the gradient still answers the nine."""
+        """Nine batches of one kind, then one of the other: the gradient still follows the nine."""
         running, plain_gap = term("dca-running", beta=1.0), term("dca", beta=1.0)
         strong, weak = (torch.tensor([[z, 0.0, 0.0, 0.0]], dtype=torch.float64) for z in (4.0, 1.0))
         for _ in range(9):

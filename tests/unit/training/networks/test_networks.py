@@ -1,4 +1,4 @@
-"""Backbones, the paper's head, and the features kept from a frozen backbone; no pretrained weights needed."""
+"""Backbones, the paper's head, and cached features of a frozen backbone; no pretrained weights needed."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,7 @@ class TestBackbone:
         gray = images(2)
         torch.testing.assert_close(backbone(gray), backbone(gray.repeat(1, 3, 1, 1)))
 
-    def test_frozen_it_never_trains_nor_drifts(self) -> None:
+    def test_a_frozen_backbone_never_changes(self) -> None:
         network = classifier()
         network.train()
         assert network.head.training
@@ -60,7 +60,7 @@ class TestBackbone:
         assert weights_digest(network.backbone) == before
         assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
 
-    def test_its_last_blocks_train_if_asked_to(self) -> None:
+    def test_last_blocks_can_be_trained(self) -> None:
         network = build_classifier(
             SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=1
         ).train()
@@ -78,14 +78,14 @@ class TestBackbone:
         assert network.parts == (network,)
         assert not any(each.training for each in network.eval().modules())
 
-    def test_blocks_that_are_not_there(self) -> None:
+    def test_too_many_blocks_are_refused(self) -> None:
         for trainable in (4, 1.5):
             with pytest.raises(ValueError, match=r"expected 0 to 1|has 3"):
                 build_classifier(
                     SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=trainable
                 )
 
-    def test_the_classifier_is_no_block(self) -> None:
+    def test_the_classifier_is_not_a_block(self) -> None:
         for name in (TINY_TIMM, "torchvision/resnet18"):
             sizes = [
                 sum(p.numel() for each in block for p in each.parameters()) for block in load_trunk(name, "none").blocks
@@ -93,12 +93,12 @@ class TestBackbone:
             network = Backbone(load_trunk(name, "none"), frozen=True, trainable=1.0)
             assert sum(sizes) == sum(p.numel() for p in network.parameters() if p.requires_grad)
 
-    def test_an_image_size_that_it_does_not_take(self) -> None:
+    def test_an_unsuitable_image_size_is_refused(self) -> None:
         backbone = Backbone(load_trunk("test_vit", "none"), frozen=True)
         with pytest.raises(BadBackbone, match="choose another image size"):
             backbone.feature_shape(InputSpec(channels=3, height=90, width=90, resize="stretch"))
 
-    def test_unfrozen_it_does(self) -> None:
+    def test_an_unfrozen_backbone_changes(self) -> None:
         network = classifier(frozen=False)
         network.train()
         assert network.backbone.training
@@ -108,7 +108,7 @@ class TestBackbone:
 
 class TestHead:
     @pytest.mark.parametrize("reduction", [2, 4])
-    def test_is_the_papers(self, reduction: int) -> None:
+    def test_the_head_is_the_papers(self, reduction: int) -> None:
         head = Head((16, 4, 5), class_count=3, reduction=reduction)
         assert head(torch.zeros(2, 16, 4, 5)).shape == (2, 3)
         conv, pool = head[0], head[3]
@@ -118,7 +118,7 @@ class TestHead:
         assert (pool.kernel_size, pool.stride) == (2, 1)
         assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
 
-    def test_too_small_an_image_says_so(self) -> None:
+    def test_too_small_an_image_is_refused(self) -> None:
         with pytest.raises(ValueError, match="larger image size"):
             Head((16, 1, 1), class_count=3, reduction=2)
 
@@ -135,7 +135,7 @@ class TestHeadEnsemble:
         mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.parts]).mean(dim=0)
         torch.testing.assert_close(network(images(5)).double().softmax(dim=1), mean, rtol=1e-5, atol=1e-6)
 
-    def test_each_head_is_that_of_its_seed(self) -> None:
+    def test_each_head_depends_on_its_seed(self) -> None:
         alone = {seed: weights_digest(self.build(1, seed=seed).head) for seed in head_seeds(2, 2)}
         assert [weights_digest(part) for part in self.build(2).parts] == list(alone.values())
         assert len(set(alone.values())) == 2
@@ -245,7 +245,7 @@ class TestWeights:
         with pytest.raises(BadWeights, match=r"missing .* and \d+ more; unexpected alien\.weight"):
             load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
 
-    def test_a_file_that_is_none_is_refused(self, tmp_path: Path) -> None:
+    def test_an_invalid_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "weights.safetensors").write_text("<html>")
         with pytest.raises(BadWeights):
             load_trunk(TINY_TIMM, tmp_path / "weights.safetensors")
@@ -264,7 +264,7 @@ class TestWeights:
         with pytest.raises(WeightsNotFound, match=r"no route to host.*https://.*\.safetensors"):
             load_trunk(name, "hub")
 
-    def test_the_hub_is_asked_only_when_it_is_meant(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_hub_is_used_only_on_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[bool] = []
 
         def create(name: str, *, pretrained: bool) -> Any:
@@ -276,7 +276,7 @@ class TestWeights:
             load_trunk(TINY_TIMM, weights)
         assert asked == [True, False]
 
-    def test_the_small_network_has_none_on_the_hub(self) -> None:
+    def test_the_small_network_has_no_pretrained_weights(self) -> None:
         with pytest.raises(WeightsNotFound, match="none"):
             load_trunk(SMALL, "hub")
 
@@ -285,7 +285,7 @@ class TestWeights:
         with pytest.raises(UnknownName, match="resnet9000"):
             load_trunk(name, "none")
 
-    def test_finding_them(self, tmp_path: Path) -> None:
+    def test_weights_are_found(self, tmp_path: Path) -> None:
         file = tmp_path / "weights" / "resnet18.safetensors"
         file.parent.mkdir()
         file.touch()
@@ -307,7 +307,7 @@ class TestFeatureCache:
         backbone = classifier(seed=seed).backbone
         return FeatureCache(root, dataset=dataset, backbone_name=SMALL, backbone=backbone, spec=spec)
 
-    def test_holds_what_the_backbone_gives_and_computes_it_once(
+    def test_features_are_computed_once(
         self, tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[tuple[str, int, int]] = []
@@ -321,7 +321,7 @@ class TestFeatureCache:
         monkeypatch.setattr(again, "_compute", lambda *_, **__: pytest.fail("computed twice"))
         np.testing.assert_array_equal(again.read("val"), kept)
 
-    def test_weights_images_and_size_each_have_their_own(self, tmp_path: Path, dataset: Dataset) -> None:
+    def test_the_key_depends_on_weights_images_and_size(self, tmp_path: Path, dataset: Dataset) -> None:
         other_size = InputSpec(channels=1, height=40, width=40, resize="stretch")
         other_data = Dataset("other", dataset.classes, 1, 32, dataset.splits, "0" * 64)
         folders = {
@@ -332,7 +332,7 @@ class TestFeatureCache:
         }
         assert len(folders) == 4
 
-    def test_views_are_kept_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
+    def test_views_are_cached_beside_the_images(self, tmp_path: Path, dataset: Dataset) -> None:
         cache = self.cache(tmp_path, dataset)
         plain, first, second = (cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2)))
         assert sorted(path.name for path in cache.folder.iterdir()) == [
@@ -352,7 +352,7 @@ class TestFeatureCache:
         changed = augmented(gradient, view=1, start=0)
         assert 2 < np.abs(changed.astype(int) - gradient).mean() < 60
 
-    def test_an_interruption_leaves_nothing_that_looks_whole(self, tmp_path: Path, dataset: Dataset) -> None:
+    def test_an_interruption_leaves_no_file_that_looks_complete(self, tmp_path: Path, dataset: Dataset) -> None:
         def interrupt(_stage: str, _done: int, _total: int, /, **_: float) -> None:
             raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""The hidden folder in which a run is made: who may go on with it, and when it goes away. Devices and errors too."""
+"""The hidden folder in which a run is made: who may resume it and when it is removed. Devices and errors too."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ REQUEST = {"epochs": 3, "loss": "dca"}
 
 
 def begin(out: Path) -> None:
-    """Leave behind what a killed process leaves."""
+    """Leave the files of a killed process."""
     with open_run_folder(out, REQUEST) as folder:
         folder.snapshot("head-0").write_bytes(b"snapshot")
 
 
-def test_it_becomes_the_run_and_goes_away(tmp_path: Path) -> None:
+def test_it_is_renamed_to_the_run(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "run", REQUEST) as folder:
         assert not folder.begun
         (folder.fresh_run() / "config.json").write_text("{}")
@@ -40,14 +40,14 @@ def test_it_becomes_the_run_and_goes_away(tmp_path: Path) -> None:
         pass
 
 
-def test_the_same_request_goes_on(tmp_path: Path) -> None:
+def test_the_same_request_resumes(tmp_path: Path) -> None:
     begin(tmp_path / "run")
     with open_run_folder(tmp_path / "run", REQUEST) as folder:
         assert folder.begun
         assert folder.snapshot("head-0").read_bytes() == b"snapshot"
 
 
-def test_another_request_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
+def test_another_request_is_refused_or_starts_over(tmp_path: Path) -> None:
     begin(tmp_path / "run")
     with (
         pytest.raises(RunDiffers, match=r"epochs 3 then, 4 now.*--restart"),
@@ -61,7 +61,7 @@ def test_another_request_is_refused_and_may_begin_anew(tmp_path: Path) -> None:
         assert folder.begun
 
 
-def test_nothing_stays_of_what_had_not_got_anywhere_or_diverged(tmp_path: Path) -> None:
+def test_a_run_that_diverged_or_had_no_snapshot_is_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_run_folder(tmp_path / "run", REQUEST):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -71,7 +71,7 @@ def test_nothing_stays_of_what_had_not_got_anywhere_or_diverged(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_cannot_work_on_one_run(tmp_path: Path) -> None:
+def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     with open_run_folder(tmp_path / "run", REQUEST) as folder:
         with pytest.raises(RunBusy, match="another process"), open_run_folder(tmp_path / "run", REQUEST):
             pass
@@ -79,7 +79,7 @@ def test_two_cannot_work_on_one_run(tmp_path: Path) -> None:
     assert run_folder_of(tmp_path / "run") == folder
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_a_missing_device_is_refused() -> None:
     alone = Group(device=torch.device("cpu"))
     assert find_device("auto", alone) == find_device("cpu", alone) == torch.device("cpu")
     with pytest.raises(DeviceNotFound, match="--device cpu"):
@@ -89,7 +89,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert find_device("cpu", second) == torch.device("cpu")
 
 
-def test_memory_that_runs_out_is_told_from_other_errors() -> None:
+def test_running_out_of_memory_is_recognized() -> None:
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert out_of_memory(MemoryError())
     assert not out_of_memory(RuntimeError("shapes cannot be multiplied"))
@@ -100,7 +100,7 @@ def test_memory_that_runs_out_is_told_from_other_errors() -> None:
     assert "--micro-batch 32" in str(OutOfMemory(batch_size=64, micro_batch=None))
 
 
-def test_the_board_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None:
+def test_tensorboard_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     board = TensorBoardLog(tmp_path / "logs")
     for head in (0, 1):
@@ -111,7 +111,7 @@ def test_the_board_logs_each_head_and_moves_into_the_run(tmp_path: Path) -> None
     assert all(b"val/ece" in path.read_bytes() for path in logs)
 
 
-def test_a_missing_tensorboard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tensorboard_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
     with pytest.raises(TensorBoardMissing, match="pip install"):
         TensorBoardLog(tmp_path)

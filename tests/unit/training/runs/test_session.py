@@ -1,4 +1,4 @@
-"""The parts of a run: what the features of its choices are, and which weights move."""
+"""The parts of a run: its features, and which weights change."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def dataset() -> Dataset:
     return Dataset("noise", ("a", "b"), 1, 16, splits, fingerprint(("a", "b"), splits))
 
 
-def test_views_are_of_the_training_split_alone(dataset: Dataset, tmp_path: Path) -> None:
+def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> None:
     session = TrainingSession(TrainConfig(views=3, **CHOICES), dataset)
     network = session.network()
     examples = session.examples(network, cache=tmp_path)
@@ -37,7 +37,9 @@ def test_views_are_of_the_training_split_alone(dataset: Dataset, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("trainable", "moved"), [(0, False), (1, True)])
-def test_a_backbone_moves_where_it_may(dataset: Dataset, tmp_path: Path, trainable: int, moved: bool) -> None:
+def test_only_trainable_parts_of_a_backbone_change(
+    dataset: Dataset, tmp_path: Path, trainable: int, moved: bool
+) -> None:
     session = TrainingSession(TrainConfig(trainable=trainable, **CHOICES), dataset)
     network = session.network()
     before = weights_digest(network.backbone)
@@ -52,7 +54,7 @@ def test_a_backbone_moves_where_it_may(dataset: Dataset, tmp_path: Path, trainab
 
 
 @pytest.mark.parametrize("choice", [{"heads": 2}, {"views": 2}])
-def test_what_needs_kept_features_excludes_a_backbone_that_moves(choice: dict[str, int]) -> None:
+def test_choices_that_need_cached_features_need_a_frozen_backbone(choice: dict[str, int]) -> None:
     for moving in ({"frozen": False}, {"trainable": 1}):
         with pytest.raises(ValueError, match="freeze"):
             TrainConfig(**CHOICES, **choice, **moving)

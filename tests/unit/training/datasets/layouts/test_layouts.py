@@ -1,4 +1,4 @@
-"""Every layout is recognized on a small copy of the real tree, and its traps are stepped over."""
+"""Every layout is detected on a small copy of the real tree, with its quirks."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ class TestRsna:
         ("row", "complaint"),
         [("ID_1_any,2", "does not have the form"), ("ID_000000000_any,1", "disagree"), ("x", "fewer")],
     )
-    def test_a_row_without_sense(self, tmp_path: Path, row: str, complaint: str) -> None:
+    def test_an_invalid_row_is_refused(self, tmp_path: Path, row: str, complaint: str) -> None:
         trees.rsna(tmp_path, patients=2)
         with (tmp_path / "stage_1_train.csv").open("a") as lines:
             lines.write(row + "\n")
@@ -24,7 +24,7 @@ class TestRsna:
 
 class TestDdsm:
     @pytest.mark.parametrize(("old", "new"), [("BENIGN_WITHOUT_CALLBACK", "UNSURE"), ("/000000.dcm", "")])
-    def test_a_row_without_sense(self, tmp_path: Path, old: str, new: str) -> None:
+    def test_an_invalid_row_is_refused(self, tmp_path: Path, old: str, new: str) -> None:
         path = trees.ddsm(tmp_path, by_uid=True) / "mass_case_description_train_set.csv"
         path.write_text(path.read_text().replace(old, new))
         with pytest.raises(BadDataset, match=r"UNSURE|form VIEW"):
@@ -32,7 +32,7 @@ class TestDdsm:
 
 
 class TestCsv:
-    def test_a_file_that_is_no_text(self, tmp_path: Path) -> None:
+    def test_a_binary_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "own.csv").write_bytes(b"\xff\xfe\x00path")
         with pytest.raises(BadDataset, match="UTF-8"):
             load_dataset(tmp_path / "own.csv")

@@ -1,4 +1,4 @@
-"""Downloads, from file: addresses: believed only when whole and of the published sum."""
+"""Downloads from file: addresses, accepted only if complete and with the published MD5."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ CONTENT = bytes(range(256)) * 3000
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address that gives CONTENT for `pneumoniamnist`, whose published sum is made to agree."""
+    """An address with CONTENT for `pneumoniamnist`, whose published MD5 is set to match."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "pneumoniamnist.npz").write_bytes(CONTENT)
@@ -22,7 +22,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return served.as_uri() + "/{name}.npz"
 
 
-def test_fetches_once_with_progress(tmp_path: Path, address: str) -> None:
+def test_a_file_is_downloaded_once_with_progress(tmp_path: Path, address: str) -> None:
     seen: list[tuple[int, int]] = []
     path = download_medmnist(
         "pneumoniamnist",
@@ -37,13 +37,13 @@ def test_fetches_once_with_progress(tmp_path: Path, address: str) -> None:
     assert again == path
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, address: str) -> None:
+def test_a_damaged_file_in_the_cache_is_downloaded_again(tmp_path: Path, address: str) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "pneumoniamnist.npz").write_bytes(CONTENT[:100])
     assert download_medmnist("pneumoniamnist", tmp_path / "cache", address=address).read_bytes() == CONTENT
 
 
-def test_a_wrong_sum_leaves_nothing_and_says_what_to_do(
+def test_a_wrong_md5_leaves_nothing_and_says_what_to_do(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(download.MD5, "pneumoniamnist", "0" * 32)
@@ -52,7 +52,7 @@ def test_a_wrong_sum_leaves_nothing_and_says_what_to_do(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_oversized_answer_is_cut_off(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_download_stops(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_SIZE_BYTES", 1000)
     with pytest.raises(DataNotFound, match="more than 1000 bytes"):
         download_medmnist("pneumoniamnist", tmp_path / "cache", address=address)
