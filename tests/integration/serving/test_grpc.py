@@ -1,6 +1,5 @@
 """The gRPC service in this process: tokens in the metadata, and refusals as gRPC status codes."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,10 @@ import grpc
 import pytest
 from grpc import StatusCode
 from open_inference.grpc import protocol, service
-from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 
 from model_store.store import Store
-from serving.deployment.loaded_models import LoadedModels
-from serving.process.monitor import open_monitor
-from serving.process.server import Service
-from serving.settings import Settings
 from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
+from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
 PREDICT, READ = "p" * 32, "r" * 32
@@ -26,23 +20,18 @@ PREDICT, READ = "p" * 32, "r" * 32
 @pytest.fixture
 async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
     """A client of a server with tokens; `stub.counted` says how many calls were refused for a reason."""
-    tokens = SecretStr(f"{PREDICT} predict; {READ} read")
-    settings = Settings(store=tiny_store.root, ledger="off", threads=1, grpc_port=0, tokens=tokens)
-    registry, models = CollectorRegistry(), LoadedModels()
-    with open_monitor(settings, registry, production=models.production) as monitor:
-        running = Service(settings, registry, monitor, models)
-        await asyncio.to_thread(running.watcher.scan)
-        servicer = Servicer(running.v2, settings=settings, metrics=running._metrics, ready=running.ready)
-        interceptor = AccessInterceptor(running._access, running._metrics)
-        server, port = await start_grpc(servicer, settings, interceptor=interceptor)
+    options = {"ledger": "off", "grpc_port": 0, "tokens": f"{PREDICT} predict; {READ} read"}
+    async with running(tiny_store, tmp_path, **options) as started:
+        server = started.service
+        settings, metrics = server._settings, server._metrics
+        servicer = Servicer(server.v2, settings=settings, metrics=metrics, ready=server.ready)
+        interceptor = AccessInterceptor(server._access, metrics)
+        listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
-            client.counted = lambda reason: registry.get_sample_value(
-                "candor_requests_rejected_total", {"reason": reason}
-            )
+            client.counted = lambda reason: started.counted("candor_requests_rejected_total", reason=reason)
             yield client
-        await server.stop(0)
-        running.close()
+        await listening.stop(0)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
