@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from calibration.bins import BinSums
-from calibration.labeled_answers import LabeledAnswers
+from calibration.measured_answers import MeasuredAnswers
 
 Question = Literal["calibration", "probabilities", "ranking"]
 
@@ -49,7 +49,7 @@ class Measure:
     text: str
     name: str = ""
     bins: Callable[[BinSums], float] | None = None
-    answers: Callable[[LabeledAnswers], float] | None = None
+    answers: Callable[[MeasuredAnswers], float] | None = None
     question: Question = "calibration"
     documented_with: str | None = None
     more: str = ""
@@ -78,7 +78,7 @@ def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **deta
     return _entry(Measure(bins=compute, title=title, text=text, **details))
 
 
-def from_answers(compute: Callable[[LabeledAnswers], float], title: str, text: str, **details: Any) -> Any:
+def from_answers(compute: Callable[[MeasuredAnswers], float], title: str, text: str, **details: Any) -> Any:
     """Return a dataclass field for a measure of probabilities and labels, None where only bin sums are known."""
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
 

@@ -13,8 +13,8 @@ from calibration import metrics, smooth
 from calibration.auroc import class_auroc
 from calibration.bins import BIN_COUNT, BinSums
 from calibration.classwise import classwise_ece, classwise_noise_floor, classwise_z
-from calibration.labeled_answers import LabeledAnswers
 from calibration.measure_table import Column, Measure, entries, from_answers, from_bins
+from calibration.measured_answers import MeasuredAnswers
 from calibration.selective import aurc, excess_aurc
 
 
@@ -347,7 +347,7 @@ class Measures:
         >>> Measures.from_probabilities([[0.1, 0.9], [0.1, 0.9]], [1, 0]).accuracy
         0.5
         """
-        answers = LabeledAnswers(probabilities, labels, bin_count)
+        answers = MeasuredAnswers(probabilities, labels, bin_count)
         of_answers: dict[str, Any] = {each.name: each.answers(answers) for each in MEASURES if each.answers}
         return cls(**_of_bins(answers.bins), **of_answers)
 

@@ -13,10 +13,10 @@ from calibration.equal_mass import equal_mass_sums
 from calibration.smooth import SmoothSums
 
 
-class LabeledAnswers:
+class MeasuredAnswers:
     """Answers whose labels are known.
 
-    >>> LabeledAnswers([[0.1, 0.9], [0.7, 0.3]], [1, 1]).correct
+    >>> MeasuredAnswers([[0.1, 0.9], [0.7, 0.3]], [1, 1]).correct
     array([ True, False])
     """
 
