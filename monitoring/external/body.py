@@ -13,11 +13,12 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.api.endpoint import ErrorBody
+from monitoring.api.fields import Fraction, Moment, Text, Uuid, Version
 from monitoring.api.json_body import Entries, JsonReader
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
-from monitoring.external.declaration import CLASSES_LIMIT, Fraction, Version
+from monitoring.external.declaration import CLASSES_LIMIT
 from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
-from monitoring.feedback.body import LIST_LIMIT, Moment, PredictionId, Text, check_storable, read_time_ns, read_uuid
+from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
 from monitoring.tags import read_tags, tags_of
 
@@ -33,7 +34,7 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     model: Annotated[Text, Meta(description="who answered; the query stands in")] | None = None
     version: Annotated[Version, Meta(description="without one: the query's, or the newest declared")] | None = None
-    prediction_id: Annotated[PredictionId, Meta(description="a UUIDv7, if you have one")] | None = None
+    prediction_id: Annotated[Uuid, Meta(description="a UUIDv7, if you have one")] | None = None
     request_id: Annotated[Text, Meta(description="your own id of the answer")] | None = None
     probabilities: Probabilities | None = None
     predicted: Annotated[Text, Meta(description="the class that the model predicted")] | None = None

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.card import NAME_PATTERN
+from monitoring.api.fields import Fraction, Version
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelsFull, brief
 from monitoring.ledger.calibrations import LOGGED, CalibrationRow, enter, of_model, sha256_of
@@ -24,8 +25,6 @@ MODELS_LIMIT = 1_000  # declared versions in one ledger
 CLASSES_LIMIT = 1_000
 REFERENCE_LIMIT = 100_000
 
-Version: TypeAlias = Annotated[int, Meta(ge=1, lt=10**9)]
-Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 ClassName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 
 

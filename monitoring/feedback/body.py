@@ -5,29 +5,26 @@ database can store, lists over 10,000 items.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.api.endpoint import ErrorBody
+from monitoring.api.fields import Moment, Text, Uuid
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import FeedbackInvalid, brief
-from monitoring.feedback.items import ID_LIMIT, FeedbackItem, FeedbackResult, FeedbackStatus, Reason
+from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 
 LIST_LIMIT = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ID_LIMIT)]
-PredictionId: TypeAlias = Annotated[Text, Meta(extra_json_schema={"format": "uuid"})]
-Moment: TypeAlias = Annotated[Text, Meta(description="ISO 8601; UTC where it names no zone", examples=["2026-11-25"])]
 
-
-class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Label(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The true class of an answer, which is named by prediction_id, or by model and request_id."""
 
     label: Annotated[Text, Meta(description="name of the true class", examples=["pneumonia"])]
-    prediction_id: PredictionId | None = None
+    prediction_id: Uuid | None = None
     model: Text | None = None
     request_id: Annotated[Text, Meta(description="your own id of the image")] | None = None
     source: Annotated[Text, Meta(description="where the label comes from", examples=["biopsy"])] | None = None

@@ -6,8 +6,6 @@ An item names an answer either by `prediction_id` or by `model` and `request_id`
 from enum import StrEnum
 from typing import NamedTuple
 
-ID_LIMIT = 200  # characters of an id, a model's name, a label or a source
-
 
 class FeedbackItem(NamedTuple):
     """One label. `prediction_id`: 16 bytes. `label`: a class name. Times in nanoseconds since 1970."""

@@ -10,6 +10,7 @@ from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
+from monitoring.api.fields import Version
 from monitoring.errors import (
     AnswersSpooled,
     BodyMalformed,
@@ -50,8 +51,7 @@ _WRITES = (RecorderClosed, SQLAlchemyError)
 _REPORT = (ModelUnknown, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
 _HTML: Final = {"text/html": str}
-_VERSION: Final = Annotated[int, Meta(ge=1, lt=10**9)]
-_OF_VERSION: Final = Parameter("version", "query", _VERSION, "a version; the one in production if left out")
+_OF_VERSION: Final = Parameter("version", "query", Version, "a version; the one in production if left out")
 _WINDOW: Final = Parameter(
     "window",
     "query",
@@ -100,7 +100,7 @@ _INTAKE: Final = (
         otherwise={422: LoggedPredictionsRejected},
         parameters=(
             Parameter("model", "query", str, "for items that name none"),
-            Parameter("version", "query", _VERSION, "for items that name none; the newest if left out"),
+            Parameter("version", "query", Version, "for items that name none; the newest if left out"),
         ),
         refuses=(
             *(*_BODY, *_WRITES, AnswersSpooled),
@@ -159,7 +159,7 @@ _REPORTS: Final = (
         handler=ReportRoutes.history,
         tag="calibration",
         summary="What happened to a model: starts, promotions, alarms, acknowledgments, resets, settings.",
-        parameters=(Parameter("version", "query", _VERSION, "a version; all if left out"),),
+        parameters=(Parameter("version", "query", Version, "a version; all if left out"),),
         refuses=_REPORT,
     ),
     Endpoint(

@@ -5,10 +5,11 @@ import asyncio
 from msgspec import Struct
 from starlette.requests import Request
 
+from monitoring.api.fields import Text
 from monitoring.api.json_body import JsonReader
 from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
-from monitoring.feedback.body import Text, check_storable
+from monitoring.feedback.body import check_storable
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.request import read_body, read_version
 

@@ -5,9 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.api.endpoint import ErrorBody
+from monitoring.api.fields import Fraction, Version
 
-Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-Version: TypeAlias = Annotated[int, Meta(ge=1)]
 Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 RequestId: TypeAlias = Annotated[str, Meta(max_length=200, description="your own id of the image, for feedback")]

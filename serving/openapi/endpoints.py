@@ -1,9 +1,11 @@
 """The API's description as endpoints of its own: /openapi.json for programs, /docs for people."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from typing import Annotated, Any, Final
 
+from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -37,15 +39,20 @@ class DescriptionRoutes:
     """The handlers that describe the given endpoints."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._document = document(endpoints, version=installed_version("candor"))
+        self._endpoints = endpoints
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """The document. It is made when it is first needed, which takes some 60 ms."""
+        return document(self._endpoints, version=installed_version("candor"))
 
     async def document(self, _: Request) -> ApiDocument:
         """The document."""
-        return ApiDocument(**self._document)
+        return ApiDocument(**await to_thread.run_sync(lambda: self.described))
 
     async def page(self, _: Request) -> Response:
         """The document as a page."""
-        return HTMLResponse(page(self._document))
+        return HTMLResponse(await to_thread.run_sync(lambda: page(self.described)))
 
 
 ENDPOINTS: Final = (
