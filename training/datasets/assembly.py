@@ -49,10 +49,10 @@ def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, prog
         excluded=(*listing.excluded, *corrupt),
         notes=(*listing.notes, *notes),
     )
-    return watertight(dataset, listing.root, published=listing.published, allow=options.allow_leakage)
+    return check_leakage(dataset, listing.root, published=listing.published, allow=options.allow_leakage)
 
 
-def watertight(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
+def check_leakage(dataset: Dataset, source: Path, *, published: bool, allow: bool) -> Dataset:
     """Check that no two splits share images or groups.
 
     For published splits, and with `allow`, the returned data set has a note about what they share. Otherwise sharing

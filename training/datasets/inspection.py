@@ -55,14 +55,14 @@ def inspect(
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="candor-check") as pool:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
-                facts = dict(zip(batch, pool.map(lambda path: look(path, frames=frames), batch), strict=True))
+                facts = dict(zip(batch, pool.map(lambda path: inspect_file(path, frames=frames), batch), strict=True))
                 _keep(kept, facts, stamps, frames)
                 found |= facts
                 progress(STAGE, start + len(batch), len(missing))
     return found
 
 
-def look(path: Path, *, frames: Frames) -> Facts:
+def inspect_file(path: Path, *, frames: Frames) -> Facts:
     """Open and decode one file; if that fails, `reason` of the result says why."""
     try:
         data = path.read_bytes()

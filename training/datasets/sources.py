@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Unpack
 
-from training.datasets.assembly import assemble, watertight
+from training.datasets.assembly import assemble, check_leakage
 from training.datasets.dataset import Dataset
 from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
@@ -88,7 +88,7 @@ def _archive(path: Path, options: LoadOptions) -> Dataset:
     if options.group_pattern is not None:
         raise BadDataset(path, "has no file names for a group pattern; leave the pattern out")
     dataset = read_medmnist(path)
-    return watertight(dataset, path, published=is_published(dataset), allow=options.allow_leakage)
+    return check_leakage(dataset, path, published=is_published(dataset), allow=options.allow_leakage)
 
 
 def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:

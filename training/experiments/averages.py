@@ -5,7 +5,7 @@ from statistics import fmean
 
 from training.experiments.paper import MISPRINTS, ROWS, averages
 from training.experiments.summary import BASELINE, MethodSummary
-from training.experiments.table import ResultTable, number
+from training.experiments.table import ResultTable, format_number
 
 
 def average_table(summaries: Sequence[MethodSummary], notes: Sequence[str] = ()) -> ResultTable:
@@ -38,13 +38,13 @@ def _average_row(title: str, lines: Sequence[MethodSummary], base: Mapping[tuple
     largest = max(line.figures["ece_z"].mean for line in lines)
     return (
         title,
-        number(mean("ece"), 4),
+        format_number(mean("ece"), 4),
         _percent(cut),
         _percent(by_row),
         f"{largest:.1f}",
-        number(mean("accuracy"), 4),
-        number(mean("mce"), 4),
-        number(mean("nll")),
+        format_number(mean("accuracy"), 4),
+        format_number(mean("mce"), 4),
+        format_number(mean("nll")),
     )
 
 
@@ -60,12 +60,12 @@ def _paper_averages() -> list[tuple[str, ...]]:
         made.append(
             (
                 f"paper: {title}",
-                number(known.ece[index], 4) + ("⁵" if index == 2 else ""),
+                format_number(known.ece[index], 4) + ("⁵" if index == 2 else ""),
                 _percent(cut) + note,
                 _percent(by_row) + note,
                 "-",
-                number(accuracy, 4) + ("⁴" if index == 2 else ""),
-                number(known.mce[index], 4) + "¹ ²",
+                format_number(accuracy, 4) + ("⁴" if index == 2 else ""),
+                format_number(known.mce[index], 4) + "¹ ²",
                 "-",
             )
         )

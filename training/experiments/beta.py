@@ -9,7 +9,7 @@ from training.experiments.curves import first_seed
 from training.experiments.grid import Grid
 from training.experiments.pictures import plot_betas, plot_panels
 from training.experiments.summary import MethodSummary
-from training.experiments.table import ResultTable, file_stem, number, shown
+from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
 from training.experiments.trace import Trace
 from training.experiments.variant import Variant
 
@@ -77,10 +77,10 @@ def _table(lines: Sequence[MethodSummary], data: str, network: str) -> ResultTab
     rows = tuple(
         (
             method,
-            *(shown(line.figures["ece"]) for line in known),
-            number(known[0].figures["noise_floor"].mean),
-            shown(known[0].figures["accuracy"]),
-            shown(known[0].figures["signed_gap"]),
+            *(format_estimate(line.figures["ece"]) for line in known),
+            format_number(known[0].figures["noise_floor"].mean),
+            format_estimate(known[0].figures["accuracy"]),
+            format_estimate(known[0].figures["signed_gap"]),
         )
         for method, known in by_method.items()
     )

@@ -13,7 +13,7 @@ from training.experiments.grid import Grid
 from training.experiments.paper import averages, paper_rows
 from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import BASELINE, FIGURES, MethodSummary, measure, summarize
-from training.experiments.table import ResultTable, file_stem, number, shown, write_csv
+from training.experiments.table import ResultTable, file_stem, format_estimate, format_number, write_csv
 
 MARK = "†"
 EXPLAINED = (
@@ -36,9 +36,9 @@ class GridComparison:
         """ECE, accuracy, MCE and NLL by data set and network, and averages over them."""
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
-            ("accuracy", "Table 1, accuracy", lambda line: shown(line.figures["accuracy"])),
-            ("mce", "Tables 2 and 3, MCE", lambda line: shown(line.figures["mce"])),
-            ("nll", "NLL", lambda line: shown(line.figures["nll"])),
+            ("accuracy", "Table 1, accuracy", lambda line: format_estimate(line.figures["accuracy"])),
+            ("mce", "Tables 2 and 3, MCE", lambda line: format_estimate(line.figures["mce"])),
+            ("nll", "NLL", lambda line: format_estimate(line.figures["nll"])),
         ]
         pairs = list(dict.fromkeys(line.pair for line in self.summaries))
         made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
@@ -78,7 +78,7 @@ def _table(
     rows = [
         (
             method + _failed(known[BASELINE[1]]),
-            number(known[BASELINE[1]].figures["noise_floor"].mean),
+            format_number(known[BASELINE[1]].figures["noise_floor"].mean),
             *[figure(line) for line in known.values()],
         )
         for method, known in by_method.items()
@@ -108,13 +108,13 @@ def _beside(title: str, pair: tuple[str, str], *, columns: int) -> list[tuple[st
         values = (known.accuracy[0], known.accuracy[0], known.accuracy[1])
     else:
         values = known.mce if "MCE" in title else known.ece
-    plain, temperature, dca = (number(value, 4) for value in values)
+    plain, temperature, dca = (format_number(value, 4) for value in values)
     return [(f"{name}: ce", "-", plain, temperature, *blank), (f"{name}: dca", "-", dca, "-", *blank)]
 
 
 def _ece(line: MethodSummary) -> str:
     z = line.figures["ece_z"].mean
-    return f"{shown(line.figures['ece'])} (z {z:.1f})" if line.figures["ece"].count else "failed"
+    return f"{format_estimate(line.figures['ece'])} (z {z:.1f})" if line.figures["ece"].count else "failed"
 
 
 def _failed(line: MethodSummary) -> str:

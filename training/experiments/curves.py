@@ -11,7 +11,7 @@ from training.datasets import Dataset
 from training.experiments.grid import Grid
 from training.experiments.pictures import Embedding, plot_curves, plot_embeddings
 from training.experiments.runner import ExperimentRunner
-from training.experiments.table import ResultTable, number
+from training.experiments.table import ResultTable, format_number
 from training.experiments.trace import TRACES, Trace
 
 
@@ -19,7 +19,7 @@ def trace(
     grid: Grid, datasets: Mapping[str, Dataset], runner: ExperimentRunner, *, data_folder: Path | None
 ) -> tuple[list[Trace], list[str]]:
     """Compute missing traces of a grid; return all of them, and notes on what was left out."""
-    return runner.do(TRACES, grid.cells(datasets, data_folder), datasets)
+    return runner.run_job(TRACES, grid.cells(datasets, data_folder), datasets)
 
 
 def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
@@ -29,11 +29,11 @@ def draw_curves(traces: Sequence[Trace], folder: Path) -> list[ResultTable]:
     rows = tuple(
         (
             f"{one.cell.method}, seed {one.cell.config.seed}",
-            *(number(one.curve(split, "loss")[-1]) for split in ("train", "test")),
-            number(min(one.curve("test", "loss"))),
+            *(format_number(one.curve(split, "loss")[-1]) for split in ("train", "test")),
+            format_number(min(one.curve("test", "loss"))),
             str(1 + int(np.argmin(one.curve("test", "loss")))),
-            *(number(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
-            number(one.curve("test", "ece")[-1]),
+            *(format_number(one.curve(split, "accuracy")[-1]) for split in ("train", "test")),
+            format_number(one.curve("test", "ece")[-1]),
         )
         for one in traces
     )
@@ -60,7 +60,8 @@ def draw_embeddings(traces: Sequence[Trace], datasets: Mapping[str, Dataset], fo
             path, embeddings, datasets[data].classes, title=f"{data}, {network}: test images before the last layer"
         )
     rows = tuple(
-        (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", number(silhouette(one))) for one in traces
+        (f"{one.cell.data}, {one.cell.method}, seed {one.cell.config.seed}", format_number(silhouette(one)))
+        for one in traces
     )
     note = (
         "Silhouette of the true classes in the 64 dimensions before the last layer, -1 to 1: higher is better "

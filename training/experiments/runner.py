@@ -52,9 +52,9 @@ class ExperimentRunner:
 
         Raises WeightsNotFound if no cell can be computed.
         """
-        return self.do(CELLS, cells, datasets)
+        return self.run_job(CELLS, cells, datasets)
 
-    def do(
+    def run_job(
         self, job: Job[Kept], cells: Sequence[Cell], datasets: Mapping[str, Dataset]
     ) -> tuple[list[Kept], list[str]]:
         """Like `run`, with any `job`."""

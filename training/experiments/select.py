@@ -8,7 +8,7 @@ from training.errors import BadChoice
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
 from training.experiments.summary import MethodSummary, summarize
-from training.experiments.table import ResultTable, file_stem, number, shown
+from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
@@ -93,14 +93,14 @@ class MethodSelection:
         mark = " *" if candidate == self.choice.chosen else ""
         return (
             f"{candidate.method}, {candidate.calibrator}{mark}",
-            number(score.ece),
-            number(score.accuracy),
-            number(score.nll),
+            format_number(score.ece),
+            format_number(score.accuracy),
+            format_number(score.nll),
             "yes" if score.admissible else "no",
             f"{100 * self.choice.shares[candidate]:.0f}",
-            shown(test["ece"]),
+            format_estimate(test["ece"]),
             f"{test['ece_z'].mean:.1f}",
-            shown(test["accuracy"]),
+            format_estimate(test["accuracy"]),
         )
 
 

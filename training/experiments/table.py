@@ -41,22 +41,22 @@ def file_stem(*parts: str) -> str:
     return "-".join(re.sub(r"\W+", "-", part) for part in parts)
 
 
-def shown(estimate: Estimate | None, digits: int = 3) -> str:
+def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
     """Mean and half width of the interval, without leading zeros; a dash for None or NaN.
 
-    >>> shown(Estimate(0.1023, 0.013, 5)), shown(Estimate(0.1023, None, 1)), shown(None)
+    >>> format_estimate(Estimate(0.1023, 0.013, 5)), format_estimate(Estimate(0.1023, None, 1)), format_estimate(None)
     ('.102 ± .013', '.102', '-')
     """
     if estimate is None or not math.isfinite(estimate.mean):
         return "-"
-    text = number(estimate.mean, digits)
-    return text if estimate.half is None else f"{text} ± {number(estimate.half, digits)}"
+    text = format_number(estimate.mean, digits)
+    return text if estimate.half is None else f"{text} ± {format_number(estimate.half, digits)}"
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """A figure without its leading zero: .102, -.013, 1.250; a dash for None or NaN.
 
-    >>> number(-0.0131), number(1.25), number(None)
+    >>> format_number(-0.0131), format_number(1.25), format_number(None)
     ('-.013', '1.250', '-')
     """
     if value is None or not math.isfinite(value):

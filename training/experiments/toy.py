@@ -20,7 +20,7 @@ from calibration.temperature import softmax
 from training.experiments.cell import new_folder
 from training.experiments.pictures import plot_toy
 from training.experiments.summary import Estimate, estimate
-from training.experiments.table import ResultTable, shown
+from training.experiments.table import ResultTable, format_estimate
 from training.experiments.variant import Variant, changed
 from training.fitting.examples import Examples
 from training.fitting.loop import fit
@@ -109,9 +109,11 @@ def toy(
         progress("toy", count + 1, len(methods) * len(seeds))
     truth = true_probability(positions())
     figures = {name: _figures(known, truth) for name, known in curves.items()}
-    drawn = {name: (known[0], f"off by {shown(figures[name][0]).split(' ')[0]}") for name, known in curves.items()}
+    drawn = {
+        name: (known[0], f"off by {format_estimate(figures[name][0]).split(' ')[0]}") for name, known in curves.items()
+    }
     plot_toy(folder / "toy.png", positions(), truth, drawn, title=f"One dimension, {problem.images} labels")
-    rows = tuple((name, *(shown(each) for each in known)) for name, known in figures.items())
+    rows = tuple((name, *(format_estimate(each) for each in known)) for name, known in figures.items())
     note = (
         "off by: mean distance from the true probability. gap: mean confidence minus true accuracy; "
         f"the best possible accuracy is {np.maximum(truth, 1 - truth).mean():.3f}. Mean ± half of the 95 % "

@@ -22,7 +22,7 @@ from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.prediction import predict
 from training.networks.classifier import Classifier, Head
-from training.runs.session import ExampleName, TrainingSession, fed_by_examples
+from training.runs.session import ExampleName, TrainingSession, trained_module
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
     lines: list[TracePoint] = []
 
     def watch(epoch: Epoch) -> None:
-        lines.extend(_lines(epoch.epoch, fed_by_examples(network), examples))
+        lines.extend(_lines(epoch.epoch, trained_module(network), examples))
 
     session.fit(network, examples, watch=watch)
     embedding = predict(_before_last_layer(network), examples["test"].inputs)

@@ -136,7 +136,7 @@ class TrainingSession:
 
     def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
         """Predict with the trained network and evaluate it."""
-        trained = fed_by_examples(network)
+        trained = trained_module(network)
         return evaluate(
             {
                 split: Predictions(
@@ -150,7 +150,7 @@ class TrainingSession:
         )
 
 
-def fed_by_examples(network: Classifier) -> nn.Module:
+def trained_module(network: Classifier) -> nn.Module:
     """The module that takes the examples: the head behind cached features, else the whole network."""
     return network.head if network.backbone.frozen else network
 

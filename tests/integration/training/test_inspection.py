@@ -64,13 +64,13 @@ class TestKeptFacts:
         first = load_dataset(root, cache=tmp_path / "cache", progress=lambda *each: seen.append(each))
         assert ("check images", 20, 20) in seen
         opened: list[str] = []
-        look = inspection.look
+        inspect_file = inspection.inspect_file
 
         def watch(path: Path, *, frames: Any) -> Any:
             opened.append(path.name)
-            return look(path, frames=frames)
+            return inspect_file(path, frames=frames)
 
-        monkeypatch.setattr(inspection, "look", watch)
+        monkeypatch.setattr(inspection, "inspect_file", watch)
         assert load_dataset(root, cache=tmp_path / "cache").fingerprint == first.fingerprint
         assert opened == []
         status = (root / "a/003.png").stat()

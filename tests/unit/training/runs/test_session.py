@@ -10,7 +10,7 @@ import torch
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
-from training.runs.session import TrainingSession, fed_by_examples
+from training.runs.session import TrainingSession, trained_module
 
 CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
 
@@ -49,7 +49,7 @@ def test_only_trainable_parts_of_a_backbone_change(
     assert (weights_digest(network.backbone) != before) == moved
     evaluation = session.evaluation(network, examples)
     with torch.inference_mode():
-        logits = fed_by_examples(network)(torch.from_numpy(np.array(examples["test"].inputs)))
+        logits = trained_module(network)(torch.from_numpy(np.array(examples["test"].inputs)))
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
 
 
