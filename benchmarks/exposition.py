@@ -1,8 +1,8 @@
 """`python -m benchmarks.exposition`: what a scrape of /metrics costs.
 
-A ledger with twenty versions of one model, each with answers and labels, and the serving metrics of all twenty: every
-series that a server has. Between two scrapes one version gets a label, so that something is new each time. A scrape is
-one thread's work; its processor time is judged, which others on the machine leave alone.
+The ledger has twenty versions of one model, each with answers and labels. With the serving metrics of all twenty, that
+is every series a server has. One version gets a label between two scrapes, so that each scrape has something new. A
+scrape runs in one thread. Its processor time is judged, because other work on the machine does not change that.
 """
 
 import sys
@@ -65,7 +65,7 @@ class Traffic:
         self._unlabeled: list[bytes] = []
 
     def serve(self, calibration_id: int, answers: int) -> None:
-        """Answer so many images and label all but the last fifty."""
+        """Record answers and label all but the last fifty."""
         rows = [self._row(calibration_id) for _ in range(answers)]
         heard: SimpleQueue[BaseException | None] = SimpleQueue()
         self._recorder.record(rows, heard.put)
@@ -75,7 +75,7 @@ class Traffic:
         self._unlabeled += ids[-50:]
 
     def label(self) -> None:
-        """One more label."""
+        """Record one more label."""
         self._recorder.feedback([FeedbackItem("a", self._unlabeled.pop())]).result()
 
     def _row(self, calibration_id: int) -> PredictionRow:
@@ -87,14 +87,14 @@ class Traffic:
 
 
 class Cost(NamedTuple):
-    """Of a scrape, in milliseconds."""
+    """The cost of a scrape, in milliseconds."""
 
     cpu_ms: float
     wall_ms: float
 
 
 def median_cost(scrape: Callable[[], Any], traffic: Traffic) -> Cost:
-    """What a scrape takes, each after a new label."""
+    """The median cost of a scrape, each after a new label."""
     cpu, wall = [], []
     for _ in range(SCRAPES):
         traffic.label()
@@ -106,12 +106,12 @@ def median_cost(scrape: Callable[[], Any], traffic: Traffic) -> Cost:
 
 
 def told(cost: Cost) -> str:
-    """The two figures in a column."""
+    """Both figures as one table cell."""
     return f"{cost.cpu_ms:6.1f} ({cost.wall_ms:.1f})"
 
 
 def card(version: int) -> Card:
-    """A card with some reference."""
+    """A card with a reference."""
     sums = BinSums.from_predictions(np.linspace(0.5, 1, 100), np.arange(100) % 4 > 0)
     reference = CalibrationCard.from_reference(
         temperature=1.0, split="validation", sums=sums, measures=Measures.from_sums(sums)

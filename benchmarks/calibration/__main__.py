@@ -1,7 +1,7 @@
 """python -m benchmarks.calibration: median seconds, ratio to Candor and memory above the arrays, as a Markdown table.
 
-Every subject runs in a child process of its own, on the same arrays; rounds go through all subjects in turn, so that
-other work on the machine falls on all of them.
+Every subject runs in its own child process, on the same arrays. Each round goes through all subjects, so that other
+work on the machine affects all of them.
 """
 
 import json
@@ -23,7 +23,7 @@ from benchmarks.calibration.subjects import SUBJECTS, arrays
 def main(
     n: int = typer.Option(10_000_000, help="predictions"),
     classes: int = typer.Option(4, help="classes"),
-    rounds: int = typer.Option(3, help="times through all subjects; medians count"),
+    rounds: int = typer.Option(3, help="rounds through all subjects; the median counts"),
     threads: int = typer.Option(1, help="threads that torch may use; NumPy uses one here"),
     task: str = typer.Option("", help="only tasks whose name contains this"),
     child: str = typer.Option("", hidden=True),
@@ -62,7 +62,7 @@ def _spawn(subject: str, n: int, classes: int, threads: int, task: str) -> list[
 
 
 def _measure(subject: str, n: int, classes: int, only: str) -> list[dict[str, Any]]:
-    """Time each task once, after a rehearsal on a thousand rows."""
+    """Time each task once, after a warm-up on a thousand rows."""
     p, y = arrays(n, classes)
     rows = []
     with warnings.catch_warnings():
@@ -72,7 +72,7 @@ def _measure(subject: str, n: int, classes: int, only: str) -> list[dict[str, An
             if only not in name:
                 continue
             rehearsal[name]()
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak
             before, start = _memory_mb("VmRSS"), time.perf_counter()
             values = run()
             seconds = time.perf_counter() - start

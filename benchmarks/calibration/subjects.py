@@ -1,6 +1,6 @@
-"""What is timed: one function a library and task, from probabilities float32 (N, K) and labels int64 (N,) to numbers.
+"""What is timed: one function per library and task, from probabilities float32 (N, K) and labels int64 (N,) to numbers.
 
-Libraries are imported by the child that runs them, so that none counts in another's memory.
+Each child process imports only the library that it runs, so that no library counts in the memory of another.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def candor(p: NDArray[np.float32], y: NDArray[np.int64]) -> dict[str, Task]:
 
 
 def torchmetrics(p: NDArray[np.float32], y: NDArray[np.int64]) -> dict[str, Task]:
-    """torchmetrics' functions; NLL by torch. Its checks of the arguments are off, which helps it."""
+    """torchmetrics' functions; NLL by torch. Its argument checks are off, which favors it."""
     import torch
     from torchmetrics.functional import classification as tm
 

@@ -1,4 +1,4 @@
-"""A ledger of ten million answers, made by direct inserts, and what it costs to report on it."""
+"""A ledger of ten million answers, filled by direct inserts, and the cost of a report on it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _PUT = {table: inserting(table) for table in (prediction, feedback, label_curren
 
 
 def build(path: Path, answers: int, *, say: Callable[[str], None] = print) -> None:
-    """Answers over a year at twenty sites, a fifth labeled within a day; calibrated."""
+    """Fill a ledger with calibrated answers over a year from twenty sites, a fifth of them labeled within a day."""
     rng = np.random.default_rng(0)
     first_day = time.time_ns() // DAY_NS - DAYS + 1
     with Ledger(f"sqlite:///{path}") as ledger:

@@ -1,4 +1,4 @@
-"""What the recorder costs: answers with so many batches in flight, one answer alone, labels in bulk and one by one."""
+"""The cost of the recorder: answers with several batches in flight, one answer alone, labels in bulk and one by one."""
 
 import os
 import time
@@ -17,7 +17,7 @@ BATCH = 16
 
 
 class Bench:
-    """A recorder on a ledger that is new."""
+    """A recorder on a new ledger."""
 
     def __init__(self, url: str) -> None:
         self._ledger = Ledger(url)
@@ -26,7 +26,7 @@ class Bench:
         self._rng = np.random.default_rng(0)
 
     def rows(self, count: int) -> list[PredictionRow]:
-        """Answers of a two-class model, calibrated, served now."""
+        """Calibrated answers of a two-class model, served now."""
         now_ns = time.time_ns()
         confidence = self._rng.uniform(0.5, 1.0, count).astype(np.float32)
         return [
@@ -34,7 +34,7 @@ class Bench:
         ]
 
     def answers_a_second(self, in_flight: int, *, seconds: float) -> float:
-        """Rows a second with `in_flight` batches of 16 waiting at any time."""
+        """Rows per second while `in_flight` batches of 16 wait."""
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         for _ in range(in_flight):
             self.recorder.record(self.rows(BATCH), done.put)
@@ -66,7 +66,7 @@ class Bench:
         return median, p95
 
     def labels_a_second(self, count: int, *, at_once: int) -> float:
-        """First labels a second, sent in lists of `at_once` for answers served before."""
+        """First labels per second, sent in lists of `at_once` for answers that were served before."""
         rows = self.rows(count)
         done: SimpleQueue[BaseException | None] = SimpleQueue()
         for start in range(0, count, 4096):

@@ -1,4 +1,4 @@
-"""What a table costs over HTTP: answers logged and labels sent to a real `candor monitor`, one connection, loopback."""
+"""The cost of a table over HTTP: answers and labels sent to a real `candor monitor` on one loopback connection."""
 
 import json
 import os
@@ -15,7 +15,7 @@ CLASSES = ("normal", "pneumonia")
 
 
 def upload_rates(folder: Path, count: int) -> Iterator[tuple[str, tuple[float, float]]]:
-    """(what was sent, its rows a second of the server's CPU and of the clock), on a SQLite ledger in `folder`."""
+    """What was sent, with rows per CPU second of the server and per wall-clock second; the ledger is in `folder`."""
     confidence = np.random.default_rng(0).uniform(0.5, 1, count).round(4).tolist()
     answers = "".join(
         json.dumps({"request_id": f"scan-{number}", "predicted": CLASSES[number % 2], "confidence": each}) + "\n"
@@ -45,7 +45,7 @@ def _sent(client: httpx.Client, path: str, body: str, kind: str, count: int) -> 
 
 
 def _cpu_s(client: httpx.Client) -> float:
-    """CPU seconds that the server has used: what a table costs also where other programs want the same cores."""
+    """CPU seconds that the server has used. Other programs on the same cores do not change them."""
     lines = client.get("/metrics").text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("process_cpu_seconds_total"))
 
@@ -58,7 +58,7 @@ def _keys(folder: Path) -> list[bytes]:
 
 
 class _Monitor:
-    """A process, and a client of it."""
+    """A monitor process and its client."""
 
     def __init__(self, folder: Path) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
@@ -68,7 +68,7 @@ class _Monitor:
 
     def __enter__(self) -> httpx.Client:
         if self._process.stdout is None:
-            raise RuntimeError("the monitor says nothing")
+            raise RuntimeError("the monitor did not print its address; see its output above")
         self._client = httpx.Client(base_url=self._process.stdout.readline().split()[-1], timeout=600)
         return self._client
 

@@ -1,1 +1,1 @@
-"""Simulation of the drift watch against other detectors, and of what selective labels do to every figure."""
+"""Simulations: the drift watch against other detectors, and the effect of selective labels on every figure."""

@@ -14,11 +14,11 @@ from benchmarks.monitoring.detectors import Alarm, own, published
 from benchmarks.monitoring.streams import SHAPES, labels
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
-GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one: only answers that say class 1 are hit
+GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one affects only answers of class 1
 
 
 def false_alarms(alarm: Alarm, *, shape: str, streams: int, run: int = RUN) -> dict[str, float]:
-    """Streams of calibrated labels with an alarm, and the labels seen."""
+    """The number of calibrated streams with an alarm, and the labels seen."""
     raised = [alarm(labels(seed, run, shape=shape)) for seed in range(streams)]
     return {"streams": streams, "alarms": sum(one is not None for one in raised)}
 
@@ -38,7 +38,7 @@ def delay(
 
 
 def compare(chosen: dict[str, tuple[Alarm, int]], *, streams: int) -> list[dict[str, Any]]:
-    """A row a detector and distribution of confidence."""
+    """One row per detector and distribution of confidence."""
     rows = []
     for name, (alarm, affordable) in chosen.items():
         for shape in SHAPES:
@@ -66,10 +66,12 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run what was asked for, all by default."""
+    """Run the chosen part, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=200, help="calibrated streams a detector [200]")
-    parser.add_argument("--only", choices=("own", "published", "beginnings", "selective", "real"), help="one part")
+    parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
+    parser.add_argument(
+        "--only", choices=("own", "published", "beginnings", "selective", "real"), help="run only this part"
+    )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()

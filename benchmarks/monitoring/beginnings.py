@@ -1,4 +1,4 @@
-"""How well an alarm's estimate of its beginning does: error, width of its interval, how often that holds the truth."""
+"""The quality of an alarm's estimated start: its error, and the width and coverage of its interval."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from calibration.onset import onset
 def beginnings(
     *, streams: int = 100, change: int = 2000, gaps: tuple[float, ...] = (0.05, 0.1, 0.2)
 ) -> list[dict[str, Any]]:
-    """A row a shape and gap, over alarms that came after the change."""
+    """One row per shape and gap, over the alarms after the change."""
     return [_row(shape, gap, streams=streams, change=change) for shape in SHAPES for gap in gaps]
 
 

@@ -1,7 +1,7 @@
-"""The detectors that are compared: each takes labels and names the first one that raised its alarm.
+"""The compared detectors. Each takes labels and returns the index of the first one that raised its alarm.
 
-Ours, the folklore (a windowed ECE against a threshold, Page's CUSUM), and the published ones of river and
-alibi-detect with their defaults, on the answers' errors or on confidence minus correctness, whichever suits them.
+Ours, the common ones (a windowed ECE against a threshold, Page's CUSUM), and those of river and alibi-detect with their
+defaults, on the answers' errors or on confidence minus correctness, whichever suits them.
 """
 
 import math
@@ -25,7 +25,7 @@ def candor(*, average_run_length: float = ARL, tolerance: float = 0.01, classes:
 
 
 def windowed_ece(*, window: int = 500, margin: float = 0.02) -> Alarm:
-    """ECE of the last `window` labels above its mean over the first `window` plus a margin, looked at each label."""
+    """Alarm when the ECE of the last `window` labels exceeds its mean over the first `window` plus a margin."""
 
     def alarm(seen: Labels) -> int | None:
         ece = sliding_ece(seen, window)
@@ -43,7 +43,7 @@ def sliding_ece(seen: Labels, window: int) -> FloatArray:
 
 
 def cusum(*, shift: float = 0.4, threshold: float = math.log(ARL)) -> Alarm:
-    """Page's CUSUM of the log-likelihood ratio of one log-odds shift, either way; ARL >= exp(threshold)/2 (Lorden)."""
+    """Page's CUSUM of the log-likelihood ratio of a log-odds shift, either way; ARL >= exp(threshold)/2 (Lorden)."""
 
     def alarm(seen: Labels) -> int | None:
         odds = np.exp([-shift, shift])
@@ -66,7 +66,7 @@ def of_river(build: Callable[[], object], *, on: Callable[[Labels], FloatArray])
 
 
 def of_alibi(build: Callable[[FloatArray], object], *, on: Callable[[Labels], FloatArray], reference: int) -> Alarm:
-    """An online detector of alibi-detect; its reference are the first labels of the stream."""
+    """An online detector of alibi-detect. Its reference is the first labels of the stream."""
 
     def alarm(seen: Labels) -> int | None:
         values = on(seen)
@@ -80,12 +80,12 @@ def of_alibi(build: Callable[[FloatArray], object], *, on: Callable[[Labels], Fl
 
 
 def gaps(seen: Labels) -> FloatArray:
-    """Confidence minus correctness, 0 on average while confidence is true."""
+    """Confidence minus correctness; 0 on average for a calibrated model."""
     return seen.confidence - seen.correct
 
 
 def errors(seen: Labels) -> FloatArray:
-    """1 for a wrong answer, as the detectors of falling accuracy want it."""
+    """1 for a wrong answer, which detectors of falling accuracy expect."""
     return (~seen.correct).astype(np.float64)
 
 
@@ -102,7 +102,7 @@ def _first(over: np.ndarray, start: int = 0) -> int | None:
 
 
 def published() -> dict[str, tuple[Alarm, int]]:
-    """Detectors of river and alibi-detect, if installed, each with how many streams it is fast enough for."""
+    """The installed detectors of river and alibi-detect, each with the number of streams that it is fast enough for."""
     found: dict[str, tuple[Alarm, int]] = {}
     try:
         from river import drift
@@ -131,7 +131,7 @@ def published() -> dict[str, tuple[Alarm, int]]:
 
 
 def own() -> dict[str, tuple[Alarm, int]]:
-    """Ours and the folklore, each with how many streams to run."""
+    """Ours and the common ones, each with the number of streams to run."""
     return {
         "Candor, ARL 1e5, eps .01": (candor(), 200),
         "Candor, with classes": (candor(classes=2), 200),

@@ -15,7 +15,7 @@ ORDERS = 20
 
 
 def figures(predictions: Path, *, orders: int = ORDERS) -> dict[str, Any]:
-    """Alarms on validation and on test labels of a run's predictions.npz, and how well the start is found."""
+    """Alarms on the validation and test labels of a run's predictions.npz, and the error of the estimated start."""
     data = np.load(predictions)
     temperature = fit_temperature(data["val_logits"], data["val_labels"])
     splits = {name: _labels(data[f"{name}_logits"], data[f"{name}_labels"], temperature) for name in ("val", "test")}

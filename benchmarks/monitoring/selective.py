@@ -1,4 +1,4 @@
-"""What selective labels do: a perfect model whose wrong answers are labeled more often than its right ones."""
+"""Selective labels: a perfectly calibrated model whose wrong answers get a label more often than its right ones."""
 
 from dataclasses import asdict, dataclass
 
@@ -14,7 +14,7 @@ from monitoring.findings.selection import post_stratified_ece
 
 @dataclass(frozen=True)
 class Selective:
-    """ECE by each way of looking, over the same served answers; alarms are label numbers, None for none."""
+    """The ECE by each method, over the same served answers. Alarms are label numbers; None means no alarm."""
 
     answers: int
     true_ece: float
@@ -68,5 +68,5 @@ def simulate(
 
 
 def as_rows() -> list[dict[str, object]]:
-    """A perfect model and one that is overconfident by .05."""
+    """A calibrated model and one that is overconfident by .05."""
     return [{"gap": gap} | asdict(simulate(gap=gap)) for gap in (0.0, 0.05)]

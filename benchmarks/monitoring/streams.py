@@ -1,4 +1,4 @@
-"""Simulated labels of a model whose confidence is true, or is not from some label on."""
+"""Simulated labels of a model that is calibrated, or becomes miscalibrated at some label."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-# Distributions of confidence: lower end, and the beta distribution of what lies between it and 1.
+# Distributions of confidence: the lower end, and the beta distribution between it and 1.
 SHAPES = {
     ".82, narrow: beta(6, 1.3)": (0.0, 6.0, 1.3),
     ".82, of two classes: 1/2 + beta(1, .56)/2": (0.5, 1.0, 0.56),
@@ -17,7 +17,7 @@ NARROW, TWO_CLASSES, SURE = SHAPES
 
 @dataclass(frozen=True)
 class Labels:
-    """(N,) each: confidence, whether the answer was right, the class it said (0 or 1)."""
+    """Arrays of shape (N,): confidence, whether the answer was right, and the predicted class (0 or 1)."""
 
     confidence: FloatArray
     correct: npt.NDArray[np.bool_]

@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving`: Candor over HTTP beside ONNX Runtime alone and other model servers, in one run.
 
-In each round every server is started, measured and ended once, with raw probes of ONNX Runtime before and after. What
-is measured is kept in --out, a file a row: a run that was interrupted goes on where it was.
+In each round every server is started, measured and stopped once, with raw probes of ONNX Runtime before and after.
+Results are kept in --out, one file per row, so an interrupted run resumes where it stopped.
 """
 
 import argparse
@@ -38,12 +38,12 @@ def main() -> int:
     subject, server, count, least = REQUIRED
     ratio = result.get((subject, server), {}).get("ratio", {}).get(count, least)
     if ratio < least:
-        print(f"missed: {subject} at {count} connections: {ratio:.3f} of raw, not {least}", file=sys.stderr)
+        print(f"missed: {subject} at {count} connections: {ratio:.3f} of raw throughput, goal {least}", file=sys.stderr)
     return int(ratio < least)
 
 
 def measure_all(options: argparse.Namespace) -> list[Row]:
-    """The rows of all rounds, those that are on the disk already as they are."""
+    """The rows of all rounds. Rows that are on disk already are not measured again."""
     rows = []
     for number in range(1, options.repeats + 1):
         for subject in (SUBJECTS[name] for name in options.subjects):
@@ -68,14 +68,14 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
 
 
 def _probe(subject: Subject, onnx: bytes, *, seconds: float) -> dict[str, list[float]]:
-    """Raw images per second by batch size: with threads that spin, and with threads that do not."""
+    """Raw images per second by batch size, with and without spinning threads."""
     shape = (subject.channels, subject.side, subject.side)
     rate = partial(raw_images_per_s, onnx, shape=shape, threads=_cores(), seconds=seconds)
     return {str(batch): [rate(batch=batch, spinning=mode) for mode in SPINNING] for batch in RAW_BATCHES}
 
 
 def _onnx(subject: Subject, folder: Path) -> bytes:
-    """The subject's graph, exported once: the export takes longer than a row."""
+    """The subject's graph. It is exported once, because the export takes longer than a row."""
     file = folder / f"{subject.name}.onnx"
     if not file.exists():
         file.write_bytes(subject.onnx())
@@ -99,7 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds; in each, every server is started anew")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds; in each, every server is started once")
     parser.add_argument("--out", type=Path, default=Path("build/serving-benchmark"), help="where rows are kept")
     parser.add_argument("--page", action="store_true", help="write tables and picture into docs/")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""How a server behaves: with garbage, beside garbage, after a storm, and when it is told to end."""
+"""A server's behavior: with invalid images, beside them, after a request storm, and on SIGTERM."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ STORM_S = 40.0
 
 
 def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str, Any]:
-    """Statuses of a body that is no image and of none; of good requests beside bad ones, how many were harmed."""
+    """The statuses of an invalid and an empty body, and how many good requests failed beside bad ones."""
     harmed = 0
     statuses = {"garbage": _status(port, bad), "empty": _status(port, empty)}
     for _ in range(ROUNDS):
@@ -25,7 +25,7 @@ def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str,
 
 
 def first_good_s(port: int, good: Request) -> float | None:
-    """Seconds until a new request is answered well, asked again as long as it is not; None after STORM_S."""
+    """Seconds until a new request succeeds, with retries; None after STORM_S."""
     started_s = time.perf_counter()
     while (left_s := STORM_S - (time.perf_counter() - started_s)) > 0:
         if _status(port, good, timeout_s=left_s) == 200:
@@ -35,7 +35,7 @@ def first_good_s(port: int, good: Request) -> float | None:
 
 
 def ended_in_flight(process: Process, good: Request) -> dict[str, int]:
-    """Of IN_FLIGHT requests that are sent when SIGTERM comes, how many are answered well and how many refused."""
+    """How many of IN_FLIGHT requests at SIGTERM succeed, and how many are refused."""
 
     async def ask_and_end() -> list[int | None]:
         asked = asyncio.ensure_future(ask_all(process.port, [good] * IN_FLIGHT))

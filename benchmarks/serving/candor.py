@@ -27,7 +27,7 @@ def publish(store: Store, subject: Subject, onnx: bytes) -> None:
 
 
 def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
-    """Settings of a server on the store in `folder`: the defaults, but for where things are."""
+    """Settings of a server on the store in `folder`: the defaults, except for paths and ports."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANDOR_"))}
     return kept | {
         "PYTHONPATH": str(ROOT),
@@ -39,7 +39,7 @@ def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
 
 
 def compile_modules() -> None:
-    """Write the byte code of Candor's modules, as pip does for every peer when it installs it."""
+    """Compile Candor's modules to byte code, as pip does for every installed peer."""
     subprocess.run(
         [sys.executable, "-m", "compileall", "-q", ROOT / "candor.py", *ROOMS],
         check=True,
@@ -48,7 +48,7 @@ def compile_modules() -> None:
 
 
 def _card(subject: Subject, version: int) -> Card:
-    """A card that keeps the schema and claims nothing."""
+    """A valid card without any claims."""
     sums = BinSums.zeros()
     return Card(
         name=subject.name,

@@ -1,4 +1,4 @@
-"""Single requests over plain sockets, alone or at once: for all that is not throughput."""
+"""Single or simultaneous requests over plain sockets, for everything except throughput."""
 
 import asyncio
 import socket
@@ -14,20 +14,20 @@ class Request(NamedTuple):
     body: bytes
 
     def encode(self) -> bytes:
-        """As it goes over the wire, on a connection that is kept."""
+        """The request's bytes, for a keep-alive connection."""
         head = f"POST {self.path} HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\nContent-Type: {self.content_type}\r\n"
         return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
 
 
 def ask(port: int, request: Request, *, timeout_s: float = 30.0) -> int | None:
-    """The status of the answer, None where the connection is closed without one. Raises OSError."""
+    """The status of the answer, or None if the connection closes without one. Raises OSError."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(request.encode())
         return _status(connection.recv(65536))
 
 
 async def ask_all(port: int, requests: Sequence[Request], *, timeout_s: float = 60.0) -> list[int | None]:
-    """The status of each, all at once on connections of their own; None for one without an answer."""
+    """The status of each request, all sent at once on separate connections; None for one without an answer."""
     return await asyncio.gather(*(_ask(port, request, timeout_s) for request in requests))
 
 

@@ -1,8 +1,8 @@
-"""A load generator in a process of its own: keep-alive connections in a closed loop.
+"""A load generator in its own process: keep-alive connections in a closed loop.
 
-Raw sockets on uvloop, since a client library would need more processor than the server under test. `python -m
-benchmarks.serving.load PORT REQUESTS CONNECTIONS SECONDS` prints one JSON object; REQUESTS is a folder of files, each a
-whole request as it goes over the wire.
+It uses raw sockets on uvloop, because a client library would need more processor time than the server under test.
+`python -m benchmarks.serving.load PORT REQUESTS CONNECTIONS SECONDS` prints one JSON object. REQUESTS is a folder of
+files, each with the bytes of one request.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ RECONNECT_S = 0.01
 
 @dataclass
 class Tally:
-    """What came back while it counted: latencies of good answers in seconds, answers by status, connections lost."""
+    """The result of the counting window: latencies of good answers in seconds, answers by status, lost connections."""
 
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -41,10 +41,10 @@ class Tally:
 
 
 class Window:
-    """The time that counts: from one good answer to another.
+    """The counting window, from one good answer to another.
 
-    Answers of a batch come together, so a window by the clock would hold one batch more or less by chance: at a slow
-    model a seventh of all that it holds.
+    The answers of a batch arrive together. A window by the clock would contain one batch more or less by chance, which
+    for a slow model is a seventh of its content.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -54,7 +54,7 @@ class Window:
         self.closed = asyncio.Event()
 
     def holds(self, now_s: float, *, good: bool) -> bool:
-        """Whether an answer that came at `now_s` counts; good ones open and close the window."""
+        """Whether an answer at `now_s` counts. Good answers open and close the window."""
         if self._closed_s is not None or (self._opened_s is None and not good):
             return False
         if self._opened_s is None:
@@ -66,14 +66,14 @@ class Window:
         return True
 
     def length_s(self) -> float:
-        """From its opening to its closing, or to now; what it was to be if it was never opened."""
+        """Seconds from opening to closing (or to now); the intended length if it was never opened."""
         if self._opened_s is None:
             return self._seconds
         return (self._closed_s or time.perf_counter()) - self._opened_s
 
 
 class Crowd:
-    """All connections: what they ask, what they heard, and when it counts."""
+    """All connections, with their requests, their results and the counting window."""
 
     def __init__(self, port: int, requests: list[bytes]) -> None:
         self.port = port
@@ -82,7 +82,7 @@ class Crowd:
         self.window: Window | None = None
 
     async def join(self, number: int) -> None:
-        """Connect, again and again while that fails."""
+        """Connect, with retries."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -93,7 +93,7 @@ class Crowd:
 
 
 class Connection(asyncio.Protocol):
-    """One connection in a closed loop; one that is closed by the server is opened anew."""
+    """One connection in a closed loop. It reconnects when the server closes it."""
 
     def __init__(self, crowd: Crowd, number: int) -> None:
         self._crowd = crowd
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Count an answer when it is whole, then ask again."""
+        """Count a complete answer, then send the next request."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found or not _whole(head.lower(), rest):
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Come back."""
+        """Reconnect."""
         self._crowd.tally.lost += self._waiting and self._crowd.window is not None
         asyncio.get_running_loop().call_later(
             RECONNECT_S, lambda: asyncio.ensure_future(self._crowd.join(self._number))
@@ -152,7 +152,7 @@ async def drive(port: int, requests: list[bytes], *, connections: int, seconds: 
     await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)
     crowd.window = Window(seconds)
-    with suppress(TimeoutError):  # a server may give no good answer at all
+    with suppress(TimeoutError):  # the server may give no good answer
         async with asyncio.timeout(2 * seconds):
             await crowd.window.closed.wait()
     return crowd.tally.as_dict(crowd.window.length_s())

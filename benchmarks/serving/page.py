@@ -1,4 +1,4 @@
-"""The result as a page: tables between two marks in docs/benchmarks.md, and a picture beside it."""
+"""The result as documentation: tables between two marks in docs/benchmarks.md, and a picture."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ OURS_COLOR, OTHERS_COLOR, RAW_COLOR = "#0b6e8f", "#b9c2c9", "#c2571a"
 
 
 def write_page(result: Result, *, machine: str, seconds: float, rounds: int) -> None:
-    """Replace what is between the marks, and the picture."""
+    """Replace the text between the marks, and the picture."""
     page = DOCS / "benchmarks.md"
     told = (
         f"{machine}; {seconds:g} s per measurement, medians of {rounds} rounds. Each round starts every server again, "
@@ -34,7 +34,7 @@ def write_page(result: Result, *, machine: str, seconds: float, rounds: int) -> 
 
 
 def draw(result: Result, file: Path) -> None:
-    """Bars of requests per second at 16 connections, a panel a subject, with raw ONNX Runtime as a line."""
+    """Bars of requests per second at 16 connections, one panel per subject, with raw ONNX Runtime as a line."""
     matplotlib.use("Agg")
     subjects = list(dict.fromkeys(subject for subject, _ in result))
     figure, panels = pyplot.subplots(1, len(subjects), figsize=(5.2 * len(subjects), 3.8), squeeze=False)
@@ -44,7 +44,7 @@ def draw(result: Result, file: Path) -> None:
         colors = [OURS_COLOR if server.startswith("candor") else OTHERS_COLOR for server, _ in rows]
         bars = panel.barh([row["title"] for _, row in rows], rates, color=colors)
         panel.bar_label(bars, [f"{rate:,.0f}" if rate else "failed" for rate in rates], padding=3, fontsize=8)
-        if subject == "resnet18":  # at the tiny model the line would be far to the right
+        if subject == "resnet18":  # for the tiny model the line would be far to the right
             panel.axvline(
                 max(row["raw"]["16"] for _, row in rows), color=RAW_COLOR, linewidth=1, label="ONNX Runtime alone"
             )

@@ -1,4 +1,4 @@
-"""What ONNX Runtime does alone: the ceiling, measured before and after every server row."""
+"""The throughput of ONNX Runtime alone, which is the ceiling; measured before and after every server row."""
 
 import time
 
@@ -14,8 +14,8 @@ def raw_images_per_s(
 ) -> float:
     """Images per second of a bare session on decoded images (batch, *shape) uint8.
 
-    `spinning` is the library's default for idle threads; which of the two wins depends on what else runs on
-    the machine, so both are measured and a server is held to the one that makes it look worse.
+    `spinning` is the library's default for idle threads. Which of the two is faster depends on what else runs on the
+    machine, so both are measured, and a server is compared with the one that makes it look worse.
     """
     images = np.random.default_rng(0).integers(0, 255, (batch, *shape), dtype=np.uint8)
     return _rate(_session(onnx, threads, spinning=spinning), images, seconds)

@@ -1,4 +1,4 @@
-"""A server's process and all that it starts: its memory, its first answer, its end."""
+"""A server's process and its descendants: memory, first answer, and end."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ PARENT, BORN = 1, 19  # fields of /proc/PID/stat after the name
 
 
 class CannotStart(RuntimeError):
-    """The server ended, or gave no answer in time; the sentence has the end of what it wrote."""
+    """The server ended or did not answer in time; the message contains the end of its output."""
 
 
 class Process:
@@ -26,7 +26,7 @@ class Process:
     def __init__(self, command: Sequence[str], *, port: int, folder: Path, environment: Mapping[str, str]) -> None:
         self.port = port
         self._log = folder / "server.log"
-        # Descendants, with the time of their birth: those of a dead parent are found no more, and numbers come again.
+        # Descendants with their start time: children of a dead parent cannot be found, and process ids are reused.
         self._seen: dict[int, str] = {}
         self.started_s = time.perf_counter()
         with self._log.open("wb") as log:
@@ -35,7 +35,7 @@ class Process:
             )
 
     def first_answer_s(self, request: Request) -> float:
-        """Seconds from the start to the first answer that is right. Raises CannotStart."""
+        """Seconds from the start to the first correct answer. Raises CannotStart."""
         while time.perf_counter() < self.started_s + START_S:
             if self._process.poll() is not None:
                 raise CannotStart(f"it ended with {self._process.returncode}: {self._said()}")
@@ -50,12 +50,12 @@ class Process:
         return sum(map(_rss_bytes, self._tree())) / 2**20
 
     def terminate(self) -> None:
-        """What an orchestrator does first: SIGTERM to the one process that it knows."""
+        """Send SIGTERM to the started process only, as an orchestrator does."""
         self._tree()
         self._process.send_signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """SIGTERM, and after a while SIGKILL to everything that is left."""
+        """Send SIGTERM, and later SIGKILL to every process that is left."""
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
@@ -88,7 +88,7 @@ class Process:
 
 @contextmanager
 def running(process: Process) -> Iterator[Process]:
-    """End the process with the block."""
+    """End the process on exit."""
     try:
         yield process
     finally:
@@ -96,7 +96,7 @@ def running(process: Process) -> Iterator[Process]:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that nobody listens on now."""
+    """Free ports of 127.0.0.1."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = tuple(each.getsockname()[1] for each in held)
     for each in held:

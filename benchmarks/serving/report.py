@@ -14,7 +14,7 @@ NOTHING = "-"
 
 
 def summarize(rows: Iterable[Row]) -> Result:
-    """Each server's rounds put together. A server that failed in a round keeps what it gave before, and the reason."""
+    """The rounds of each server combined. A server that failed keeps its earlier figures, with the reason."""
     rounds: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         rounds[row["subject"], row["server"]].append(row)
@@ -28,7 +28,7 @@ def tables(result: Result) -> str:
 
 
 def goals(result: Result) -> str:
-    """What was promised, with the figure and whether it was reached; goals that this run cannot judge are left out."""
+    """Each goal with its figure and whether it was reached. Goals that this run cannot judge are left out."""
     lines = ["| goal | figure | |", "|---|---|---|"]
     for text, figure, met in _judged(result):
         lines.append(f"| {text} | {figure} | {'met' if met else '**missed**'} |")
@@ -51,7 +51,7 @@ def _medians(rows: Sequence[Row]) -> Row:
 def ratio_to_raw(rows: Sequence[Row], count: str) -> float:
     """Requests per second as a share of raw images per second: within each round, then the median.
 
-    Against each way to run ONNX Runtime, and the lower median counts: taking the better probe within a round would
+    Compared with each way to run ONNX Runtime; the lower median counts. Taking the better probe within a round would
     count the machine's noise against the server.
     """
     batch = "1" if count == "1" else "16"
@@ -136,7 +136,7 @@ def _behavior(subject: str, result: Result) -> str:
 
 
 def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
-    """(goal, figure, met) of all that can be judged."""
+    """(goal, figure, met) of each goal that can be judged."""
     on, off, mosec = (partial_rate(result, server) for server in ("candor", "candor-off", "mosec"))
 
     def p50(subject: str, server: str) -> float | None:

@@ -24,12 +24,12 @@ Row: TypeAlias = dict[str, Any]
 
 OURS: Mapping[str, str] = {"candor": "Candor, ledger on", "candor-off": "Candor, ledger off"}
 GARBAGE = b"this is no image" * 64
-SIGNALLED = "resnet18"  # the tiny model has answered before the signal comes
+SIGNALLED = "resnet18"  # the tiny model answers before the signal arrives
 
 
 @dataclass(frozen=True)
 class Launch:
-    """All that is needed to start a server and to ask it."""
+    """How to start a server and send it requests."""
 
     title: str
     version: str
@@ -43,7 +43,7 @@ class Launch:
 
 
 def measure(name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float) -> Row:
-    """Start the server called `name`, measure it, end it. A failure is a row that says why."""
+    """Start the server `name`, measure it and stop it. A failure gives a row with the reason."""
     try:
         launch = _launch(name, subject, onnx)
     except (CannotInstall, subprocess.CalledProcessError) as error:
@@ -60,14 +60,14 @@ def measure(name: str, subject: Subject, onnx: bytes, *, connections: list[int],
 
 
 def title(name: str) -> str:
-    """What a server is called in the table."""
+    """The server's name in the table."""
     return OURS[name] if name in OURS else PEERS[name].title
 
 
 def _figures(
     process: Process, subject: Subject, launch: Launch, folder: Path, connections: list[int], seconds: float
 ) -> Iterator[Row]:
-    """The measurements in their order; those that leave a backlog come late."""
+    """The measurements in order; those that leave a backlog come last."""
     samples = [launch.request(image) for image in subject.samples()]
     yield {"start_s": process.first_answer_s(samples[0]), "idle_mb": process.rss_mb()}
     yield behavior.garbage(process.port, samples[0], launch.request(GARBAGE), launch.request(b""))

@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving.storm`: many more connections than a server can answer, all retrying at once.
 
-In one run: what 16 connections get, then a storm of 512 that ask again the moment they are refused, then, the storm
-gone, how long a newcomer waits, and what 16 connections get once more.
+One run measures 16 connections, then a storm of 512 that retry as soon as they are refused. After the storm it measures
+how long a new client waits, and 16 connections again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _RECONNECT_S = 0.01
 
 @dataclass
 class Storm:
-    """What came back in `seconds`. Latencies are those of answers with 200."""
+    """The results of `seconds`. Latencies are those of answers with status 200."""
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Storm:
 
     @property
     def good_per_s(self) -> float:
-        """Answers with 200 a second."""
+        """Answers with status 200 per second."""
         return self.statuses[200] / self.seconds
 
     @property
@@ -52,7 +52,7 @@ class Storm:
 
 
 class Client(asyncio.Protocol):
-    """One connection that asks again at once, whatever it got, and comes back when it is closed."""
+    """One connection that sends its next request at once after any answer, and reconnects when it is closed."""
 
     def __init__(self, port: int, request: bytes, storm: Storm) -> None:
         self._port, self._request, self._storm = port, request, storm
@@ -62,7 +62,7 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     async def begin(self) -> None:
-        """Connect, until that works."""
+        """Connect, with retries."""
         while not self._ended:
             try:
                 await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
@@ -72,19 +72,19 @@ class Client(asyncio.Protocol):
                 return
 
     def end(self) -> None:
-        """Hang up and stay away."""
+        """Close the connection for good."""
         self._ended = True
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the first request."""
         self._transport = transport  # type: ignore[assignment]
         self._buffer = b""
         self._ask()
 
     def data_received(self, data: bytes) -> None:
-        """Count an answer when it is whole, and ask again."""
+        """Count a complete answer and send the next request."""
         self._buffer += data
         head, found, body = self._buffer.partition(b"\r\n\r\n")
         if not found:
@@ -98,7 +98,7 @@ class Client(asyncio.Protocol):
             self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Come back."""
+        """Reconnect."""
         if not self._ended:
             self._storm.closed += 1
             self._again = asyncio.ensure_future(self.begin())
@@ -117,7 +117,7 @@ class Client(asyncio.Protocol):
 
 
 def _fields(head: bytes) -> dict[bytes, bytes]:
-    """An answer's header."""
+    """The fields of an answer's header."""
     pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:])
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
@@ -129,7 +129,7 @@ def post(path: str, body: bytes) -> bytes:
 
 
 async def drive(port: int, request: bytes, *, connections: int, seconds: float, warm_up_s: float = 0.0) -> Storm:
-    """So many connections for so long; counted after the warm-up."""
+    """Run `connections` for `seconds`, counted after the warm-up."""
     storm = Storm()
     clients = [Client(port, request, storm) for _ in range(connections)]
     await asyncio.gather(*(client.begin() for client in clients))
@@ -144,7 +144,7 @@ async def drive(port: int, request: bytes, *, connections: int, seconds: float, 
 
 
 def recovery_s(port: int, path: str, image: bytes) -> float:
-    """Seconds until a newcomer is answered with 200, asking again at once."""
+    """Seconds until a new client gets status 200, with immediate retries."""
     started_s = time.perf_counter()
     while True:
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", image, {"Content-Type": "image/any"})
@@ -165,7 +165,7 @@ def _await_ready(port: int) -> None:
 
 
 def memory_mb(port: int) -> float:
-    """The server's resident memory, as it says itself."""
+    """The server's resident memory, from its own metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         lines = answer.read().decode().splitlines()
     (line,) = [line for line in lines if line.startswith("process_resident_memory_bytes ")]
@@ -220,7 +220,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def missed(found: dict[str, Any]) -> list[str]:
-    """The goals that were not met."""
+    """The goals that the run missed."""
     less = [name for name in ("p99_s", "recovery_s", "growth_mb") if found[name] > GOALS[name]]
     return less + (["of_peak"] if found["of_peak"] < GOALS["of_peak"] else [])
 

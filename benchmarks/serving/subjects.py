@@ -1,5 +1,4 @@
-"""What is measured: a ResNet-18 at 224 pixels and a tiny CNN at 28, both with random weights, and images to
-send them.
+"""The measured networks: a ResNet-18 at 224 pixels and a tiny CNN at 28, both with random weights, with images to send.
 
 Weights do not change what an inference costs. Needs torch, torchvision and onnxscript (the `train` and `dev`
 extras).
@@ -34,7 +33,7 @@ class Subject:
     noise: int
 
     def samples(self) -> list[bytes]:
-        """Encoded images; smooth with some noise, so that they compress about as a photograph does."""
+        """Encoded images, smooth with some noise, so that they compress about as well as photographs."""
         random = np.random.default_rng(0)
         return [self._sample(random) for _ in range(SAMPLES)]
 
@@ -53,7 +52,7 @@ class Subject:
             verbose=False,
         )
         if program is None:
-            raise RuntimeError("torch.onnx.export gave no program")
+            raise RuntimeError("torch.onnx.export returned no program; expected an ONNX program")
         graph: bytes = program.model_proto.SerializeToString()
         return graph
 
@@ -112,5 +111,5 @@ SUBJECTS = {
 
 
 def image_file(folder: Path, number: int) -> Path:
-    """Where the load generator finds sample `number`."""
+    """The file of sample `number`, for the load generator."""
     return folder / f"{number}.image"

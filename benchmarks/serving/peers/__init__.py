@@ -1,1 +1,1 @@
-"""The other model servers, each installed in an environment of its own and given the same ONNX file."""
+"""The other model servers, each with its own environment and the same ONNX file."""

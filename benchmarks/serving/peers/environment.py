@@ -1,4 +1,4 @@
-"""An environment for each peer, made by venv and pip, kept in a cache folder between runs."""
+"""A virtual environment for each peer, kept in a cache folder between runs."""
 
 import hashlib
 import os
@@ -13,18 +13,18 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "candor
 
 
 class CannotInstall(RuntimeError):
-    """pip refused; the sentence is its last line."""
+    """pip failed; the message is its last line."""
 
 
 def common() -> tuple[str, ...]:
-    """What every peer's server needs: the same ONNX Runtime; NumPy and Pillow as the peer allows."""
+    """The packages that every peer needs: the same ONNX Runtime; NumPy and Pillow as the peer allows."""
     return (f"onnxruntime=={version('onnxruntime')}", "numpy>=1.26", "pillow>=11")
 
 
 def programs(name: str, peer: Peer) -> Path:
-    """The `bin` folder of the peer's environment, installed if it is not there yet. Raises CannotInstall.
+    """The `bin` folder of the peer's environment, installed if it is missing. Raises CannotInstall.
 
-    Peers that differ after a hyphen share one.
+    Peers whose names differ only after a hyphen share one.
     """
     folder = CACHE / name.partition("-")[0]
     wanted = "\n".join((*common(), *peer.requirements))

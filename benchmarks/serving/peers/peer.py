@@ -1,4 +1,4 @@
-"""What the benchmark has to know of a server that is not Candor."""
+"""What the benchmark needs to know about another server."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ SERVERS = Path(__file__).parent / "servers"
 
 
 class Body(NamedTuple):
-    """A request's body and how it is declared."""
+    """A request's body and its content type."""
 
     content_type: str
     data: bytes
@@ -21,7 +21,7 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a peer runs: its environment's `bin`, a folder of its own with model.onnx, free ports, the subject."""
+    """Where a peer runs: its environment's `bin`, its folder with model.onnx, free ports, and the subject."""
 
     programs: Path
     folder: Path
@@ -35,7 +35,7 @@ class Scene:
         return str(self.programs / "python")
 
     def environment(self) -> dict[str, str]:
-        """What the servers read (see servers/model.py)."""
+        """The variables that the servers read (see servers/model.py)."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANDOR_"))}
         threads = str(len(os.sched_getaffinity(0)))
         return kept | {
@@ -46,7 +46,7 @@ class Scene:
             "BENCH_SIDE": str(self.side),
             "BENCH_THREADS": threads,
             "BENCH_PORT": str(self.ports[0]),
-            "HOME": str(self.folder),  # some leave files there
+            "HOME": str(self.folder),  # some write files there
             "TMPDIR": str(self.folder),
         }
 
@@ -103,7 +103,7 @@ def nothing(_: Scene) -> None:
 class Peer:
     """A server: what to install, how to start it, where and how it takes an image.
 
-    `prepare` writes what the server wants in its folder; `batches` is whether it can infer several requests together.
+    `prepare` writes the files that the server needs; `batches` says whether it can infer several requests together.
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""The peers by name. Servers are written as each peer's documentation does it; errors of a bad image are left to the
-peer, as there. All have one inference worker with one session of as many threads as there are cores, and where they
-batch, batches of at most 16.
+"""The peers by name. Each server follows the peer's documentation, and leaves errors of a bad image to the peer, as the
+documentation does. All have one inference worker with one session, with one thread per core. Batches have at most 16
+images.
 """
 
 import json
@@ -86,7 +86,10 @@ PEERS: Final[dict[str, Peer]] = {
     "bentoml": Peer("BentoML", ("bentoml>=1.4,<1.5",), "/predict", _bentoml_command, body=multipart("image")),
     "mlserver": Peer(
         "MLServer",
-        ("mlserver>=1.7,<1.8", "uvloop<0.22"),  # its workers ask for the current loop, which later ones no longer make
+        (
+            "mlserver>=1.7,<1.8",
+            "uvloop<0.22",
+        ),  # its workers need a current event loop, which later versions do not create
         "/v2/models/model/infer",
         lambda scene: [str(scene.programs / "mlserver"), "start", str(scene.folder)],
         body=open_inference,

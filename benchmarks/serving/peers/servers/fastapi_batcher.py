@@ -1,4 +1,4 @@
-"""FastAPI and the batcher that everybody writes: a queue, a task, a thread."""
+"""FastAPI with the usual hand-written batcher: a queue, a task, a thread."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ queue = asyncio.Queue()
 
 
 async def batches():
-    """Wait for one, then for more until the batch is full or the time is up."""
+    """Wait for one request, then for more until the batch is full or the time is up."""
     loop = asyncio.get_running_loop()
     while True:
         batch = [await queue.get()]
@@ -26,7 +26,7 @@ async def batches():
             answers = await loop.run_in_executor(
                 None, lambda bodies: model([decode(body) for body in bodies]), [b for b, _ in batch]
             )
-        except Exception as error:  # noqa: BLE001 whoever waits hears of it
+        except Exception as error:  # noqa: BLE001 passed to whoever waits
             for _, future in batch:
                 future.set_exception(error)
         else:

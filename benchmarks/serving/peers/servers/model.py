@@ -1,6 +1,6 @@
-"""What every peer does with an image, the same for all: decode, infer, answer. Runs in the peer's environment.
+"""Decode, infer and answer, the same for every peer. Runs in the peer's environment.
 
-The session has the options that Candor uses; spinning threads would take the second core from the HTTP side.
+The session has the same options as Candor's. Spinning threads would take the second core from the HTTP side.
 """
 
 import io
