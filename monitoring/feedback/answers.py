@@ -13,7 +13,8 @@ from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.schema import calibration, label_current, prediction
 from monitoring.ledger.slices import SliceKeys
 from monitoring.ledger.statement import Lookup
-from monitoring.ledger.sums import DAY_NS, Counted, DayBin
+from monitoring.ledger.sum_changes import Counted, DayBin
+from monitoring.ledger.sums import DAY_NS
 
 _CHUNK = 500  # parameters in one IN list
 

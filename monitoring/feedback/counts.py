@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from monitoring.feedback.items import Reason
-from monitoring.ledger.sums import SumChanges
+from monitoring.ledger.sum_changes import SumChanges
 
 
 @dataclass

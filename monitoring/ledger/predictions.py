@@ -10,7 +10,8 @@ from calibration.bins import bin_index
 from monitoring.ledger.schema import prediction
 from monitoring.ledger.slices import SliceKeys
 from monitoring.ledger.statement import inserting
-from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges
+from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
+from monitoring.ledger.sums import DAY_NS
 
 
 class PredictionRow(NamedTuple):

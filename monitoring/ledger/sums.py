@@ -1,4 +1,4 @@
-"""The sums per slice, day and confidence bin: what a transaction adds to them and to their totals, and reading them.
+"""The sums per slice, day and confidence bin: their key, adding to them and to their totals, and reading them.
 
 A report is computed from these sums, so it costs the same for ten thousand answers as for ten million. Every term is on
 the grid of grid.py. So the sums depend neither on the order of answers, nor on how they shared commits, nor on which
@@ -6,34 +6,20 @@ process wrote them, and a recount equals them bit for bit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import Connection, Select, cast, func, select
 
-from calibration.bins import BIN_COUNT, BinSums, FloatArray
-from monitoring.ledger.grid import GRID, on_grid
+from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import bin_day, bin_total
-from monitoring.ledger.slices import EVERYTHING, SliceKeys, SliceNames
+from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.statement import adding
 from monitoring.ledger.totals import SUMS, TotalKey, add_totals, summed_totals, totaled
 
 DAY_NS = 86_400_000_000_000
-
-
-class DayBin(NamedTuple):
-    """Where an answer is counted: its calibration, the UTC day on which it was served, and its confidence bin."""
-
-    calibration_id: int
-    day: int
-    bin: int
-
-
-# A labeled answer: calibration id, day, bin; predicted class, tags, audited; label.
-LabelKey = tuple[int, int, int, int, str | None, bool, int]
 
 
 class SumKey(NamedTuple):
@@ -50,111 +36,7 @@ class SumKey(NamedTuple):
         return TotalKey(self.calibration_id, self.slice, self.bin)
 
 
-class Counted(NamedTuple):
-    """An answer as the sums see it."""
-
-    day_bin: DayBin
-    confidence: float
-    slice_keys: SliceKeys
-
-
-def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, float, float]:
-    """Return what one labeled answer adds: n, confidence, correct, variance, squared_error.
-
-    >>> label_terms(0.75, True)
-    (1, 0.75, 1, 0.1875, 0.0625)
-    """
-    p = on_grid(confidence)
-    return 1, p, int(correct), on_grid(p * (1 - p)), on_grid((correct - p) * (correct - p))
-
-
-@dataclass
-class SumChanges:
-    """What one transaction adds. Values are lists that are added to in place.
-
-    The lists of `corrected` hold: answers that became correct, answers that became incorrect, change of squared_error.
-    """
-
-    corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
-    _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
-    _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
-        default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
-    )
-    _moved: list[tuple[Counted, int, int]] = field(default_factory=list)
-
-    @property
-    def served(self) -> dict[DayBin, list[float]]:
-        """Over all slices, by day and bin: served, served_confidence."""
-        return _merged((day_bin, sums) for (day_bin, _), sums in self._served.items())
-
-    @property
-    def labeled(self) -> dict[DayBin, list[float]]:
-        """Over all slices, by day and bin: n, confidence, correct, variance, squared_error of first labels."""
-        return _merged((day_bin, sums) for (day_bin, _, _), sums in self._labeled.items())
-
-    def serve(self, answer: Counted) -> None:
-        """Count an answer."""
-        _add(self._served[answer.day_bin, answer.slice_keys], (1, on_grid(answer.confidence)))
-
-    def label(self, answer: Counted, label: int) -> None:
-        """Count the first label of an answer, the index of a class."""
-        _add(self._labeled[answer.day_bin, answer.slice_keys, label], _terms(answer, label))
-
-    def label_many(self, keys: Sequence[LabelKey], confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> None:
-        """Count first labels, bit for bit as `label` does one by one. `confidence` and `correct`: (N,)."""
-        number: dict[LabelKey, int] = {}
-        group = [number.setdefault(key, len(number)) for key in keys]
-        p = np.rint(confidence * GRID) / GRID
-        squared = (correct - p) * (correct - p)
-        terms = (np.ones_like(p), p, correct, np.rint(p * (1 - p) * GRID) / GRID, np.rint(squared * GRID) / GRID)
-        sums = [np.bincount(group, weights=term).tolist() for term in terms]
-        for key, (n, s, c, v, q) in zip(number, zip(*sums, strict=True), strict=True):
-            day_bin, slice_keys = DayBin(*key[:3]), SliceKeys(*key[3:6])
-            _add(self._labeled[day_bin, slice_keys, key[6]], (int(n), s, int(c), v, q))
-
-    def correct(self, answer: Counted, old: int, new: int) -> None:
-        """Move an answer whose label was corrected from class `old` to class `new`."""
-        self._moved.append((answer, old, new))
-        was, now = _terms(answer, old), _terms(answer, new)
-        if was != now:
-            _add(self.corrected[answer.day_bin], (now[2], was[2], now[4] - was[4]))
-
-    def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
-        """Add everything to the ledger in the order of the table's key, so that concurrent writers cannot deadlock."""
-        add_sums(connection, self.totals(connection, slices), shard=shard)
-
-    def totals(self, connection: Connection, slices: SliceNames) -> "dict[SumKey, list[float]]":
-        """Return what each row of the day sums gains: all seven sums."""
-        totals: dict[SumKey, list[float]] = defaultdict(lambda: [0, 0.0, 0, 0.0, 0, 0.0, 0.0])
-        for day_bin, names, sums in self._by_slice(connection, slices):
-            for name in names:
-                _add(totals[SumKey(day_bin.calibration_id, name, day_bin.day, day_bin.bin)], sums)
-        return totals
-
-    def _by_slice(
-        self, connection: Connection, slices: SliceNames
-    ) -> Iterator[tuple[DayBin, tuple[str, ...], tuple[float, ...]]]:
-        """Give (day_bin, slices, all seven sums) for everything that was counted."""
-        for (day_bin, slice_keys), served in self._served.items():
-            yield day_bin, slices.of(connection, day_bin.calibration_id, slice_keys), (*served, *_NO_LABELS)
-        for (day_bin, slice_keys, label), labeled in self._labeled.items():
-            names = (
-                *slices.of(connection, day_bin.calibration_id, slice_keys),
-                slices.true(day_bin.calibration_id, label),
-            )
-            yield day_bin, names, (*_NO_ANSWERS, *labeled)
-        for answer, old, new in self._moved:
-            day_bin, was, now = answer.day_bin, _terms(answer, old), _terms(answer, new)
-            moved = tuple(after - before for before, after in zip(was, now, strict=True))
-            yield day_bin, slices.of(connection, day_bin.calibration_id, answer.slice_keys), (*_NO_ANSWERS, *moved)
-            left = tuple(-term for term in was)
-            yield day_bin, (slices.true(day_bin.calibration_id, old),), (*_NO_ANSWERS, *left)
-            yield day_bin, (slices.true(day_bin.calibration_id, new),), (*_NO_ANSWERS, *now)
-
-
 _ADD = adding(bin_day)
-_NO_ANSWERS = (0, 0.0)
-_NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
 
 
 def add_sums(connection: Connection, totals: Mapping[SumKey, Sequence[float]], *, shard: int = 0) -> None:
@@ -231,22 +113,3 @@ def _as_arrays(rows: Iterable[dict[str, Any]]) -> LedgerSums:
         served=np.array([row["served"] for row in filled], dtype=np.int64),
         served_confidence=np.array([row["served_confidence"] for row in filled], dtype=np.float64),
     )
-
-
-def _terms(answer: Counted, label: int) -> tuple[int, float, int, float, float]:
-    return label_terms(answer.confidence, label == answer.slice_keys.predicted)
-
-
-def _add(sums: list[float], terms: Iterable[float]) -> None:
-    for index, term in enumerate(terms):
-        sums[index] += term
-
-
-def _merged(pairs: Iterable[tuple[DayBin, list[float]]]) -> dict[DayBin, list[float]]:
-    merged: dict[DayBin, list[float]] = {}
-    for day_bin, sums in pairs:
-        if day_bin in merged:
-            _add(merged[day_bin], sums)
-        else:
-            merged[day_bin] = list(sums)
-    return merged

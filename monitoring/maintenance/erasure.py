@@ -29,7 +29,8 @@ from monitoring.ledger.schema import (
     tag_value,
 )
 from monitoring.ledger.slices import ERASED, SliceKeys, SliceNames
-from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges, SumKey, add_days
+from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
+from monitoring.ledger.sums import DAY_NS, SumKey, add_days
 from monitoring.ledger.totals import SUMS, rebuild_totals
 
 

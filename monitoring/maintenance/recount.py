@@ -21,7 +21,8 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations, lock_tables
 from monitoring.ledger.schema import bin_day, bin_total, calibration, feedback, label_current, monitor_state, prediction
 from monitoring.ledger.slices import SliceKeys, SliceNames
-from monitoring.ledger.sums import DAY_NS, Counted, DayBin, SumChanges, SumKey, add_days
+from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
+from monitoring.ledger.sums import DAY_NS, SumKey, add_days
 from monitoring.ledger.totals import SUMS, UNITS, TotalKey, rebuild_totals, stored_totals, totaled
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.maintenance import Progress, silent

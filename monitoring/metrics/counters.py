@@ -14,7 +14,7 @@ from calibration.bins import BIN_COUNT
 from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import Reason
 from monitoring.ledger.calibrations import CalibrationRow
-from monitoring.ledger.sums import DayBin
+from monitoring.ledger.sum_changes import DayBin
 from monitoring.metrics.bin_counters import BIN_LABELS, BinCounter, BinCounters
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400

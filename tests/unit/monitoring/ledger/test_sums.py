@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.sums import Counted, DayBin, LabelKey, SumChanges
+from monitoring.ledger.sum_changes import Counted, DayBin, LabelKey, SumChanges
 
 _labels = st.lists(
     st.tuples(st.floats(0, 1, width=32), st.integers(0, 1), st.integers(0, 1), st.sampled_from([None, '{"a": "b"}'])),
