@@ -1,4 +1,4 @@
-"""The routes of `candor serve` beside monitoring's and the Open Inference Protocol's. Every one is declared here.
+"""The routes of `candor serve` other than those of monitoring and the Open Inference Protocol, each declared here.
 
 The hot route, POST /predictions, is declared here too, but answered before the router (app.py).
 """
@@ -47,7 +47,7 @@ from serving.openapi.endpoints import with_description
 
 
 class ServerRoutes:
-    """The handlers of what the server says of itself and of the loaded models."""
+    """The handlers of health checks, loaded models and the index page."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class ServerRoutes:
         return [_torchserve_model(each) for each in chosen.values()]
 
     async def index(self, _: Request) -> Response:
-        """What is loaded, and every address."""
+        """The loaded models and all addresses."""
         models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
         return HTMLResponse(render("server.html", models=models, endpoints=self.addresses))
 
@@ -122,7 +122,7 @@ _PREDICTION = tuple(
                 "X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"
             ),
             Parameter(
-                "X-Candor-Canary", "header", bool, "true: the version on trial answers, if there is one; false: never"
+                "X-Candor-Canary", "header", bool, "true: the canary answers, if there is one; false: it does not"
             ),
         ),
         refuses=tuple(PREDICTION_ERRORS),

@@ -44,7 +44,7 @@ def _guarded(handler: Handler) -> Handler:
         except ClientGone:
             self.metrics.rejected.labels("client_gone").inc()
             return Response(status_code=499)
-        except Exception as error:  # noqa: BLE001  the request's edge: the table of errors knows what to say
+        except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             return _refusal(request, error, self.metrics)
 
     return answer

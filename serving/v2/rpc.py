@@ -91,7 +91,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
     async def _guarded(self, answer: Callable[[], Awaitable[Any]], context: Context) -> Any:
         try:
             return await answer()
-        except Exception as error:  # noqa: BLE001  the call's edge: the table of errors knows what to say
+        except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
             return await _abort(context, error, self._metrics)
 
 
@@ -202,5 +202,5 @@ def _authorization(call: Any) -> bytes:
 def _head(context: Context) -> RequestHead:
     """The metadata that correspond to HTTP headers: `x-candor-tags` and `x-candor-canary`."""
     metadata = context.invocation_metadata() or ()
-    told = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
-    return read_head(((name.encode(), value.encode()) for name, value in told), limit_bytes=0)
+    relevant = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
+    return read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
