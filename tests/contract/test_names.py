@@ -1,5 +1,6 @@
 """What the documentation names exists: settings, metrics, commands and their options, files, functions."""
 
+import doctest
 import functools
 import importlib
 import re
@@ -81,6 +82,18 @@ def test_the_architecture_shows_the_layers_that_are_held(room: str) -> None:
     (row,) = re.findall(rf"^\| `{room}/` \| .* \| (.*) \|$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
     shown = [re.findall(r"`(\w+)`", layer) for layer in row.split(" → ")]
     assert shown == [layer for layer in folders if layer]
+
+
+@pytest.mark.parametrize("folder", ["decisions", "runbooks"])
+def test_an_index_lists_every_page_of_its_folder(folder: str) -> None:
+    index = (ROOT / "docs" / folder / "README.md").read_text()
+    names = {file.name for file in (ROOT / "docs" / folder).glob("*.md")} - {"README.md"}
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == names
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/explanation").glob("*.md")), ids=lambda page: page.name)
+def test_examples_give_what_they_show(page: Path) -> None:
+    assert doctest.testfile(str(page), module_relative=False).failed == 0
 
 
 def test_pages_named_in_the_code_exist() -> None:
