@@ -32,8 +32,12 @@ Probabilities: TypeAlias = Annotated[tuple[Fraction, ...], _PerClass] | Annotate
 class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An answer given elsewhere: an id of it, and probabilities, or predicted and confidence."""
 
-    model: Annotated[Text, Meta(description="who answered; the query stands in")] | None = None
-    version: Annotated[Version, Meta(description="without one: the query's, or the newest declared")] | None = None
+    model: UnsetType | Annotated[Text, Meta(description="who answered; the query's if left out")] | None = UNSET
+    version: (
+        UnsetType
+        | Annotated[Version, Meta(description="the query's if left out; the newest declared if null or in neither")]
+        | None
+    ) = UNSET
     prediction_id: Annotated[Uuid, Meta(description="a UUIDv7, if you have one")] | None = None
     request_id: Annotated[Text, Meta(description="your own id of the answer")] | None = None
     probabilities: Probabilities | None = None
@@ -52,8 +56,8 @@ class LoggedPrediction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises PredictionInvalid, FeedbackInvalid or TagsInvalid.
         """
         item = LoggedItem(
-            model=_text("model", self.model or defaults.get("model")) or "",
-            version=_default_version(defaults) if self.version is None else self.version,
+            model=_text("model", defaults.get("model") if self.model is UNSET else self.model) or "",
+            version=_default_version(defaults) if self.version is UNSET else self.version,
             prediction_id=None if self.prediction_id is None else _read_uuid7("prediction_id", self.prediction_id),
             request_id=_text("request_id", self.request_id),
             probabilities=_summing_to_one(self.probabilities),
