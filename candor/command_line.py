@@ -9,7 +9,19 @@ from typing import NoReturn
 
 import typer
 
-from candor.commands import canary, data, demo, experiments, ledger, monitoring, serving, store, training, uploads
+from candor.commands import (
+    canary,
+    data,
+    demo,
+    experiments,
+    ledger,
+    monitoring,
+    recalibration,
+    serving,
+    store,
+    training,
+    uploads,
+)
 from candor.own_packages import ForeignCalibration, require_own_calibration
 
 app = typer.Typer(
@@ -29,7 +41,7 @@ GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
         uploads.feedback,
         uploads.predictions,
         monitoring.report,
-        monitoring.recalibrate,
+        recalibration.recalibrate,
         monitoring.monitor,
         ledger.app,
     ),

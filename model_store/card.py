@@ -73,7 +73,14 @@ class CalibrationCard(_Frozen):
 
     method: Literal["temperature", "vector"] = "temperature"
     temperature: float = Field(gt=0)
+    class_bias: tuple[float, ...] | None = Field(default=None, description="added to logits / temperature, by class")
+    class_weight: tuple[float, ...] | None = Field(
+        default=None, description="factors of the log-softmax of logits / temperature, before the class bias"
+    )
     reference_split: str
+    confusion: tuple[tuple[int, ...], ...] | None = Field(
+        default=None, description="answers of the reference: a row per true class, a column per predicted class"
+    )
     bins: tuple[BinRow, ...] = Field(min_length=1)
     measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
 
@@ -86,13 +93,19 @@ class CalibrationCard(_Frozen):
         sums: BinSums,
         measures: Measures,
         method: Literal["temperature", "vector"] = "temperature",
+        class_bias: tuple[float, ...] | None = None,
+        class_weight: tuple[float, ...] | None = None,
+        confusion: npt.NDArray[np.int64] | None = None,
     ) -> "CalibrationCard":
         """Describe a calibrator by the sums and measures of its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
         return cls(
             method=method,
             temperature=temperature,
+            class_bias=class_bias,
+            class_weight=class_weight,
             reference_split=split,
+            confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
             bins=rows,
             measures=measures.as_dict(),
         )

@@ -1,7 +1,7 @@
 """The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
 
 The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every runtime gives the same
-calibrated probabilities, and recalibrating edits one float.
+calibrated probabilities. Recalibrating edits that float, and may add one bias per class before the softmax.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,11 +10,12 @@ from itertools import chain
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from model_store.card import Card
+from model_store.card import CalibrationCard, Card
 
-INPUT, OUTPUT, TEMPERATURE = "image", "probabilities", "temperature"
+INPUT, OUTPUT = "image", "probabilities"
+TEMPERATURE, CLASS_WEIGHT, CLASS_BIAS = "temperature", "class_weight", "class_bias"
 
 
 def check_graph(model: bytes, card: Card) -> str | None:
@@ -31,42 +32,99 @@ def check_graph(model: bytes, card: Card) -> str | None:
     return (
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
         or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
-        or _check_temperature(graph, card.calibration.temperature)
+        or _check_calibrator(graph, card.calibration)
     )
 
 
-def with_temperature(model: bytes, temperature: float) -> bytes:
-    """Return the same graph with another temperature.
+def with_calibrator(
+    model: bytes,
+    *,
+    temperature: float,
+    class_bias: Sequence[float] | None = None,
+    class_weight: Sequence[float] | None = None,
+) -> bytes:
+    """Return the same graph with another calibrator.
+
+    `class_bias` (K,) is added to the logits after their division by the temperature. With `class_weight` (K,) the
+    log-softmax of the logits is multiplied by it first, which removes the constant that a row may carry. Both become
+    initializers of these names, inserted before the last softmax where the graph has none yet.
 
     Raises:
-        ValueError: the graph has no such initializer, or the temperature is not positive and finite in float32.
+        ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and it does not end in a
+            softmax; a temperature that is not positive; numbers that are not finite in float32.
     """
-    with np.errstate(over="ignore"):
-        value = np.array([temperature], dtype=np.float32)
-    if not (np.isfinite(value[0]) and value[0] > 0):
-        raise ValueError(f"a temperature must be positive and finite; got {temperature}")
     proto = onnx.load_model_from_string(model)
-    initializer = _find_temperature(proto.graph)
-    if initializer is None:
+    if _find(proto.graph, TEMPERATURE) is None:
         raise ValueError("the graph has no initializer named 'temperature'")
-    initializer.CopyFrom(numpy_helper.from_array(value, TEMPERATURE))
+    with np.errstate(over="ignore"):
+        if not 0 < np.float32(temperature) < np.inf:
+            raise ValueError(f"a temperature must be positive and finite; got {temperature}")
+    _set(proto.graph, TEMPERATURE, [temperature])
+    if class_bias is not None:
+        if _find(proto.graph, CLASS_BIAS) is None:
+            _insert(proto.graph, weighted=class_weight is not None)
+        _set(proto.graph, CLASS_BIAS, class_bias)
+    if class_weight is not None:
+        _set(proto.graph, CLASS_WEIGHT, class_weight)
     return bytes(proto.SerializeToString())
 
 
-def _find_temperature(graph: onnx.GraphProto) -> onnx.TensorProto | None:
-    return next((tensor for tensor in graph.initializer if tensor.name == TEMPERATURE), None)
+def _set(graph: onnx.GraphProto, name: str, values: Sequence[float]) -> None:
+    with np.errstate(over="ignore"):
+        array = np.array(values, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite in float32; got {list(values)}")
+    known = _find(graph, name) or graph.initializer.add()
+    known.CopyFrom(numpy_helper.from_array(array, name))
 
 
-def _check_temperature(graph: onnx.GraphProto, expected: float) -> str | None:
-    initializer = _find_temperature(graph)
-    if initializer is None:
-        return "model.onnx has no initializer named 'temperature'"
-    try:
-        value = numpy_helper.to_array(initializer)
-    except (TypeError, ValueError) as error:
-        return f"model.onnx has a damaged temperature ({error})"
-    if value.dtype != np.float32 or value.shape != (1,) or not np.isclose(value[0], expected, rtol=1e-5):
-        return f"model.onnx has temperature {value.tolist()} ({value.dtype}), the card says {expected} (float32)"
+def _insert(graph: onnx.GraphProto, *, weighted: bool) -> None:
+    """Put the nodes of a class bias, and of a class weight, between the logits and the last softmax."""
+    place, softmax = next(
+        ((place, node) for place, node in enumerate(graph.node) if list(node.output) == [OUTPUT]), (0, None)
+    )
+    if softmax is None or softmax.op_type != "Softmax":
+        raise ValueError("the graph does not end in a Softmax, so no class bias can be inserted before it")
+    logits, nodes = softmax.input[0], []
+    if weighted:
+        log_softmax = helper.make_node("LogSoftmax", [logits], ["calibrator_log_probabilities"], axis=-1)
+        scaled = helper.make_node("Mul", ["calibrator_log_probabilities", CLASS_WEIGHT], ["calibrator_weighted"])
+        nodes, logits = [log_softmax, scaled], "calibrator_weighted"
+    nodes.append(helper.make_node("Add", [logits, CLASS_BIAS], ["calibrator_biased"]))
+    softmax.input[0] = "calibrator_biased"
+    for offset, node in enumerate(nodes):
+        graph.node.insert(place + offset, node)
+
+
+def _find(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
+    return next((tensor for tensor in graph.initializer if tensor.name == name), None)
+
+
+def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> str | None:
+    """Compare the initializers of the calibrator with the card."""
+    expected = {
+        TEMPERATURE: (calibration.temperature,),
+        CLASS_WEIGHT: calibration.class_weight,
+        CLASS_BIAS: calibration.class_bias,
+    }
+    for name, values in expected.items():
+        initializer = _find(graph, name)
+        if initializer is None and values is None:
+            continue
+        if initializer is None:
+            return f"model.onnx has no initializer named '{name}'"
+        try:
+            found = numpy_helper.to_array(initializer)
+        except (TypeError, ValueError) as error:
+            return f"model.onnx has a damaged {name} ({error})"
+        said = None if values is None else list(values) if len(values) > 1 else values[0]
+        if (
+            values is None
+            or found.dtype != np.float32
+            or found.shape != (len(values),)
+            or not np.allclose(found, values, rtol=1e-5, atol=0)
+        ):
+            return f"model.onnx has {name} {found.tolist()} ({found.dtype}), the card says {said} (float32)"
     return None
 
 

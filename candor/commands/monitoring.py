@@ -1,6 +1,5 @@
-"""`candor report`, `candor recalibrate` and `candor monitor`: what the ledger says about a model, and what to do."""
+"""`candor report` and `candor monitor`: what the ledger says about a model."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,6 @@ from candor.commands.options import (
     JsonOption,
     LedgerOption,
     PortOption,
-    StoreOption,
     ledger_url,
     settings,
 )
@@ -53,49 +51,6 @@ def report(
         stdout.print(part)
     if html is not None:
         stdout.print(f"The report is in {html}")
-
-
-def recalibrate(
-    model: Annotated[str, typer.Argument(help="The model.")],
-    version: Annotated[int | None, typer.Option(help="Version to start from (default: production).")] = None,
-    last: Annotated[int | None, typer.Option(help="Use only the latest N labels (default: all).")] = None,
-    min_labels: Annotated[int, typer.Option(help="Refuse to fit on fewer labels than this.")] = 100,
-    store: StoreOption = None,
-    ledger: LedgerOption = None,
-    json_out: JsonOption = False,
-) -> None:
-    """Fit a new temperature on labeled answers from the ledger and publish it.
-
-    The new version is not promoted; `candor promote` does that.
-    """
-    from candor.terminal.console import print_json, stdout
-    from model_store.store import Store
-    from monitoring.api.json_body import plain
-    from monitoring.ledger.database import Ledger
-    from monitoring.recalibration import AnswerFilter
-    from monitoring.recalibration import recalibrate as fit
-
-    with Ledger(ledger_url(ledger)) as opened:
-        done = fit(
-            opened,
-            Store(settings(store=store).store),
-            model,
-            version=version,
-            answer_filter=AnswerFilter(last=last),
-            min_labels=min_labels,
-        )
-    if json_out:
-        print_json(plain(dataclasses.asdict(done) | {"card": done.card.model_dump(mode="json")}))
-        return
-    stdout.print(
-        f"{model} version {done.card.version}: temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}, "
-        f"fitted on {done.labels} labels of version {done.parent_version}"
-    )
-    stdout.print(
-        f"ECE on those labels: {done.before.ece:.3f} -> {done.after.ece:.3f}. "
-        "The temperature was fitted on them; judge it by new labels."
-    )
-    stdout.print(f"Next: candor promote {model} {done.card.version}")
 
 
 def monitor(host: HostOption = None, port: PortOption = None, ledger: LedgerOption = None) -> None:

@@ -9,6 +9,8 @@ from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
+from candor.terminal.recalibration import class_table, notes, remedy_table, sentence
+from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration
 from monitoring.recalibration import recalibrate as fit
@@ -19,32 +21,43 @@ STREAM_S = 1.5  # of requests before the recalibration, and after the server has
 SWITCH_S = 20.0  # that the server may take to switch to the new version
 
 
-def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibration:
-    """Step 6: fit a temperature on the labels of `first`, publish and promote it, all under load."""
+def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibration | None:
+    """Step 6: choose a remedy on the labels of `first`, publish and promote it, all under load.
+
+    Returns None where the labels do not justify a recalibration.
+    """
     wanted = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
+    heading("6. Recalibrate")
     with RequestStream(url, session.model, session.dataset.splits["val"]) as stream:
         time.sleep(STREAM_S)
-        with Ledger(session.ledger_url) as ledger:
-            done = fit(ledger, session.store, session.model, answer_filter=wanted)
+        try:
+            with Ledger(session.ledger_url) as ledger:
+                done = fit(ledger, session.store, session.model, answer_filter=wanted, allow_label_changes=True)
+        except RecalibrationRefused as refused:
+            stdout.print(f"Nothing was published. {refused}")
+            session.figures["recalibrate"] = {"refused": str(refused)}
+            return None
         session.store.promote(session.model, done.card.version)
         deadline = time.monotonic() + SWITCH_S
         while not stream.versions[done.card.version] and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(STREAM_S)
-    heading("6. Recalibrate")
-    stdout.print(
-        f"A new temperature was fitted on the first {done.labels} of these labels, read from the ledger: "
-        f"{done.old_temperature:.3f} -> {done.new_temperature:.3f}."
-    )
+    stdout.print(f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n")
+    for part in (*remedy_table(done.proposal.choice), "", sentence(done), "", class_table(done.proposal.classes)):
+        stdout.print(part)
+    for line in notes(done):
+        stdout.print(f"Note: {line}")
     answered = ", ".join(f"{count} by version {version}" for version, count in sorted(stream.versions.items()))
     stdout.print(
-        f"It was published as version {done.card.version} and promoted while the server answered requests: "
+        f"\nIt was published as version {done.card.version} and promoted while the server answered requests: "
         f"{answered}; {len(stream.failures)} failed."
     )
     session.figures["recalibrate"] = {
         "labels": done.labels,
+        "remedy": done.proposal.remedy,
         "old_temperature": done.old_temperature,
         "new_temperature": done.new_temperature,
+        "class_bias": done.card.calibration.class_bias,
         "requests_by_version": {str(version): count for version, count in stream.versions.items()},
         "failed_requests": len(stream.failures),
     }
@@ -52,7 +65,7 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
 
 
 def verify(session: DemoSession, client: Client, second: SentImages, done: Recalibration) -> None:
-    """Step 7: send the images again that the new temperature was not fitted on; compare both versions' reports."""
+    """Step 7: send the images again that the remedy was not fitted on; compare both versions' reports."""
     after = send_split(session, client, "test", second.indices)
     label_answers(client, after, stage="labels of test images, again")
     window = f"last:{len(second.indices)}"  # the second half was labeled last, by either version
@@ -70,7 +83,7 @@ def verify(session: DemoSession, client: Client, second: SentImages, done: Recal
     for name, sums in (("before", second.sums()), ("after", after.sums())):
         title = f"{session.model} version {versions[name]}, after the drift"
         plot_reliability(pictures / f"{name}.png", sums, title=title)
-    stdout.print(f"\n{_outcome(reports)}")
+    stdout.print(f"\n{_outcome(reports)} {_alarm(done.card.version, reports['after']['drift'])}")
     stdout.print(f"Reliability diagrams: {pictures}/before.png, {pictures}/after.png")
     session.figures["prove"] = reports
 
@@ -81,4 +94,14 @@ def _outcome(reports: Mapping[str, Mapping[str, Any]]) -> str:
     verb = "fell" if after["ece"] < before["ece"] else "did not fall"
     apart = after["ece_upper"] < before["ece_lower"]
     certainty = "the intervals do not overlap" if apart else "the intervals overlap"
-    return f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor {after['noise_floor']:.3f}); {certainty}."
+    return (
+        f"ECE {verb}: {before['ece']:.3f} -> {after['ece']:.3f} (floor {after['noise_floor']:.3f}); {certainty}. "
+        f"Accuracy: {before['accuracy']:.3f} -> {after['accuracy']:.3f}."
+    )
+
+
+def _alarm(version: int, drift: Mapping[str, Any]) -> str:
+    """Return what the drift detector says of the new version."""
+    if not drift["active"]:
+        return f"Version {version} raised no drift alarm on these {drift['labels']} labels."
+    return f"Version {version} is in alarm too, since label {drift['alarm_label']}."

@@ -86,7 +86,8 @@ def _watch(session: DemoSession, server: ServerProcess, client: Client, card: Ca
     label_validation(session, client, validation, card)
     first, second = provoke_drift(session, client, card).halves()
     done = recalibrate(session, server.url, first)
-    verify(session, client, second, done)
+    if done is not None:
+        verify(session, client, second, done)
 
 
 def _finish(session: DemoSession, *, seconds: float, json_file: Path | None) -> None:

@@ -178,14 +178,14 @@ def _after_alarm(found: Findings) -> Iterator[str]:
 
 
 def _opposite_classes(slices: Slices | None) -> Iterator[str]:
-    """Classes that err in opposite directions, which one temperature cannot repair together."""
+    """Classes that err in opposite directions, which need a bias per class."""
     classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
         yield (
             f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
-            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike: it corrects the average "
-            "and leaves both errors. Expect some error to remain, or retrain on such images."
+            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and cannot repair both. "
+            "Recalibrate with --allow-label-changes, which adds a bias per class, or retrain on such images."
         )
 
 

@@ -18,6 +18,10 @@ from monitoring.ledger.schema import calibration, monitor_event, monitor_state
 PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
+# Optional fields of the card that are newer than the hashes in ledgers.
+_LATER = ("input_reference",)
+_LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion")
+
 
 @dataclass(frozen=True)
 class CalibrationRow:
@@ -132,9 +136,13 @@ def models(connection: Connection) -> list[str]:
 
 
 def _plain(card: Card) -> str:
-    """Return the card as JSON. A card without `input_reference` keeps the hash from before that field existed."""
-    without = {"input_reference"} if card.input_reference is None else None
-    return json.dumps(card.model_dump(mode="json", exclude=without), sort_keys=True)
+    """Return the card as JSON; a card without a field that came later keeps the hash that it had before."""
+    data = card.model_dump(mode="json")
+    for part, names in ((data, _LATER), (data["calibration"], _LATER_IN_CALIBRATION)):
+        for name in names:
+            if part[name] is None:
+                del part[name]
+    return json.dumps(data, sort_keys=True)
 
 
 def _row(row: Row[Any]) -> CalibrationRow:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.calibrators import Calibrator, Uncalibrated
 from calibration.conformal import Conformal, conformal, prediction_sets
+from calibration.confusion import confusion_matrix
 from calibration.histogram import Histogram
 from calibration.measure_intervals import measure_intervals
 from calibration.measures import Measures
@@ -83,6 +84,10 @@ class Evaluation:
     def sums(self, split: EvaluatedSplit, method: Method) -> BinSums:
         """The confidence bins of `split`, for a diagram or a card."""
         return BinSums.from_predictions(*self.answers(split, method))
+
+    def confusion(self, split: EvaluatedSplit, method: Method) -> NDArray[np.int64]:
+        """Count the answers of `split` by true class and predicted class, (K, K)."""
+        return confusion_matrix(self.probabilities(split, method), self.predictions[split].labels)
 
     def referral(self, method: Method) -> Threshold | None:
         """The threshold below which an answer goes to a person, from validation; None if none keeps the promise."""

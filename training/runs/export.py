@@ -196,6 +196,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
             method="vector" if calibrator == "vector" else "temperature",
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
+            confusion=evaluation.confusion("val", calibrator),
         ),
         referral=Referral(
             threshold=referral.confidence,

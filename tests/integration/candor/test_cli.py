@@ -12,8 +12,10 @@ import uuid_utils
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
+from calibration.temperature import apply_temperature
 from candor import command_line
 from model_store.bundle import Bundle
+from model_store.canary import read_canary
 from model_store.store import Store
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.database import Ledger
@@ -112,10 +114,12 @@ def test_wrong_usage_is_exit_code_2(
 
 @pytest.fixture
 def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
-    """A ledger with 150 answers of version 1 and their labels, all of which are the first class."""
+    """A ledger with 150 answers of version 1 and their labels; the answers were far too unsure."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     card = tiny_store.read("tiny").card
-    probabilities = np.random.default_rng(0).dirichlet([3, 1, 1], 150).astype("<f4")
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
+    truth = (apply_temperature(np.log(probabilities), 0.2).cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
     ids = [uuid_utils.uuid7().bytes for _ in probabilities]
     with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
         calibration = recorder.register(card)
@@ -132,7 +136,8 @@ def labeled_ledger(tiny_store: Store, tmp_path: Path) -> str:
             for key, row in zip(ids, probabilities, strict=True)
         ]
         recorder.record(rows, lambda error: None)
-        recorder.feedback([FeedbackItem(label=card.classes[0], prediction_id=key) for key in ids]).result()
+        labels = [card.classes[index] for index in truth]
+        recorder.feedback([FeedbackItem(*pair) for pair in zip(labels, ids, strict=True)]).result()
     return url
 
 
@@ -166,7 +171,30 @@ def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_led
     assert done["new_temperature"] != done["old_temperature"]
     assert tiny_store.production("tiny") == 1
     again = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
-    assert "fitted on 150 labels of version 1" in again.stdout
+    assert "A temperature was fitted on 90 labels of version 1" in again.stdout
+    assert "The other 60 labels measure what it does." in again.stdout
+    assert "Published as version 3. Next: candor promote tiny 3" in again.stdout
+
+
+def test_recalibrate_can_be_looked_at_and_tried_out_first(labeled_ledger: str, tiny_store: Store) -> None:
+    where = ("tiny", "--ledger", labeled_ledger, "--store", tiny_store.root)
+    shown = run("recalibrate", *where, "--preview")
+    assert "Remedies, cross-validated" in shown.stdout
+    assert "sensitivity" in shown.stdout
+    assert "A random audit (CANDOR_AUDIT_SHARE) excludes that." in shown.stdout
+    assert "This was a preview: nothing was published." in shown.stdout
+    assert tiny_store.versions("tiny") == [1]
+    assert "on trial. Next: candor canary status tiny" in run("recalibrate", *where, "--shadow").stdout
+    canary = read_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert (canary.version, canary.mode) == (2, "shadow")
+    run("recalibrate", *where, "--canary", "0.1")
+    canary = read_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert (canary.version, canary.mode, canary.share) == (3, "share", 0.1)
+    assert run("recalibrate", *where, "--preview", "--shadow").exit_code == 2
+    refused = run("recalibrate", *where, "--min-labels", "500")
+    assert "Got 150 labeled answers of tiny version 1; expected at least 500." in str(refused.exception)
 
 
 def test_ledger_check_counts_and_says_what_differs(labeled_ledger: str) -> None:

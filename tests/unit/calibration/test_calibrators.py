@@ -15,11 +15,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
+from calibration.affine import RIDGE, _loss, _slope
 from calibration.calibrators import Calibrator, calibrator_from_dict
 from calibration.histogram import Histogram, Steps
 from calibration.metrics import nll
 from calibration.temperature import Temperature
-from calibration.vector import RIDGE, Vector, _loss, _slope
+from calibration.vector import Vector
 from training.evaluation.isotonic import ALL_CALIBRATORS, Isotonic
 
 Answers = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
@@ -56,13 +57,14 @@ def test_vector_scaling_finds_scipys_optimum(seed: int, classes: int) -> None:
 def test_newtons_slope_is_that_of_the_loss() -> None:
     rng = np.random.default_rng(1)
     logits, labels = skewed_answers(1, n=40, classes=3)
-    theta, start = rng.normal(size=6), rng.normal(size=6)
-    slope = _slope(theta, start, logits, labels)
+    scaling, share = rng.normal(size=6), rng.dirichlet(np.ones(40))
+    gradient, hessian = _slope(scaling, logits, labels, share)
+    still = np.zeros(6)
     for i, step in enumerate(1e-5 * np.eye(6)):
-        up, down = (_loss(theta + sign * step, start, logits, labels) for sign in (1, -1))
-        assert slope.gradient[i] == pytest.approx((up - down) / 2e-5, abs=1e-8)
-        up, down = (_slope(theta + sign * step, start, logits, labels).gradient for sign in (1, -1))
-        np.testing.assert_allclose(slope.hessian[i], (up - down) / 2e-5, atol=1e-7)
+        up, down = (_loss(scaling + sign * step, still, logits, labels, share) for sign in (1, -1))
+        assert gradient[i] == pytest.approx((up - down) / 2e-5, abs=1e-8)
+        up_slope, down_slope = (_slope(scaling + sign * step, logits, labels, share)[0] for sign in (1, -1))
+        np.testing.assert_allclose(hessian[i], (up_slope - down_slope) / 2e-5, atol=1e-7)
 
 
 def test_vector_scaling_recovers_what_made_the_labels() -> None:

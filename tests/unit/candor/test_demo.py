@@ -31,7 +31,7 @@ def test_the_outcome_follows_from_the_figures(
 ) -> None:
     names = ("ece", "ece_lower", "ece_upper")
     reports = {
-        name: {"measures": dict(zip(names, figures, strict=True)) | {"noise_floor": 0.03}}
+        name: {"measures": dict(zip(names, figures, strict=True)) | {"noise_floor": 0.03, "accuracy": 0.8}}
         for name, figures in (("before", before), ("after", after))
     }
     assert _outcome(reports).startswith(said)

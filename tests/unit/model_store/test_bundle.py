@@ -14,10 +14,11 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.temperature import softmax
 from model_store.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle, write_bundle
 from model_store.card import Card
 from model_store.errors import BundleError, CardError, FileError, GraphError
-from model_store.graph import with_temperature
+from model_store.graph import with_calibrator
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -297,24 +298,85 @@ def test_another_temperature_is_that_power_of_the_old_probabilities(
     make_onnx: Callable[..., bytes], temperature: float
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
-    old, new = run(make_onnx(temperature=1.5), images), run(with_temperature(make_onnx(), temperature), images)
+    old, new = (
+        run(make_onnx(temperature=1.5), images),
+        run(with_calibrator(make_onnx(), temperature=temperature), images),
+    )
     powers = old.astype(np.float64) ** (1.5 / temperature)
     np.testing.assert_allclose(new, powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
 
 
 def test_the_graph_differs_in_the_temperature_alone(make_onnx: Callable[..., bytes]) -> None:
-    assert with_temperature(make_onnx(temperature=1.5), 2.5) == make_onnx(temperature=2.5)
+    assert with_calibrator(make_onnx(temperature=1.5), temperature=2.5) == make_onnx(temperature=2.5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, 1e-50, 1e39])
 def test_a_temperature_that_is_none_is_refused(make_onnx: Callable[..., bytes], temperature: float) -> None:
     with pytest.raises(ValueError, match="positive and finite"):
-        with_temperature(make_onnx(), temperature)
+        with_calibrator(make_onnx(), temperature=temperature)
 
 
 def test_a_graph_without_temperature_cannot_be_given_one(edited: Callable[[Edit], bytes]) -> None:
     with pytest.raises(ValueError, match="no initializer"):
-        with_temperature(edited(_no_temperature), 1.0)
+        with_calibrator(edited(_no_temperature), temperature=1.0)
+
+
+BIASES = [np.array([0.5, -0.75, 0.25]), np.array([-1.0, 0.25, 0.75])]
+
+
+def calibrated(old: npt.NDArray[np.float32], weight: Any, bias: Any) -> npt.NDArray[np.float64]:
+    """softmax(weight * log p + bias) of probabilities (N, K)."""
+    return softmax(weight * np.log(old.astype(np.float64)) + bias)
+
+
+def test_the_class_bias_is_added_to_the_cooled_logits(make_onnx: Callable[..., bytes]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
+    first = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0])
+    np.testing.assert_allclose(
+        run(first, images), calibrated(run(make_onnx(temperature=1.5), images), 1, BIASES[0]), atol=1e-6
+    )
+    second = with_calibrator(first, temperature=1.5, class_bias=BIASES[1])
+    assert second == with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[1])
+
+
+def test_a_class_weight_scales_log_probabilities(make_onnx: Callable[..., bytes]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (64, 3, 8, 8), dtype=np.uint8)
+    weight = np.array([0.5, 1.0, 2.0])
+    model = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0], class_weight=weight)
+    np.testing.assert_allclose(
+        run(model, images), calibrated(run(make_onnx(temperature=1.5), images), weight, BIASES[0]), atol=1e-6
+    )
+    onnx.checker.check_model(model)
+
+
+def test_a_calibrator_that_the_card_does_not_know_is_refused(
+    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes]
+) -> None:
+    card = make_card()
+    biased = card.calibration.model_copy(update={"class_bias": tuple(BIASES[0].tolist())})
+    model = with_calibrator(make_onnx(temperature=1.5), temperature=1.5, class_bias=BIASES[0])
+    for name in ("sound", "unknown", "missing"):
+        (tmp_path / name).mkdir()
+    write_bundle(tmp_path / "sound", card=card.model_copy(update={"calibration": biased}), onnx=model)
+    with pytest.raises(GraphError, match=r"class_bias \[0.5, -0.75, 0.25\] \(float32\), the card says None"):
+        write_bundle(tmp_path / "unknown", card=card, onnx=model)
+    with pytest.raises(GraphError, match="no initializer named 'class_bias'"):
+        write_bundle(
+            tmp_path / "missing",
+            card=card.model_copy(update={"calibration": biased}),
+            onnx=make_onnx(temperature=1.5),
+        )
+
+
+def test_a_bias_needs_a_softmax_at_the_end(edited: Callable[[Edit], bytes]) -> None:
+    with pytest.raises(ValueError, match="does not end in a Softmax"):
+        with_calibrator(edited(_no_softmax), temperature=1.5, class_bias=BIASES[0])
+    with pytest.raises(ValueError, match="class_bias must be finite"):
+        with_calibrator(edited(lambda proto: None), temperature=1.5, class_bias=[np.nan, 0, 0])
+
+
+def _no_softmax(proto: onnx.ModelProto) -> None:
+    proto.graph.node[-1].CopyFrom(helper.make_node("Sigmoid", ["cooled"], ["probabilities"]))
 
 
 def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:

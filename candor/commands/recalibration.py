@@ -1,0 +1,78 @@
+"""`candor recalibrate`: choose a remedy on labeled answers, look at it, publish it, try it out."""
+
+from typing import Annotated
+
+import typer
+
+from candor.commands.options import JsonOption, LedgerOption, StoreOption, ledger_url, settings
+
+
+def recalibrate(
+    model: Annotated[str, typer.Argument(help="The model.")],
+    version: Annotated[int | None, typer.Option(help="Version to start from (default: production).")] = None,
+    last: Annotated[int | None, typer.Option(help="Use only the latest N labels (default: all).")] = None,
+    min_labels: Annotated[int, typer.Option(help="Refuse to fit on fewer labels than this.")] = 100,
+    allow_label_changes: Annotated[
+        bool,
+        typer.Option("--allow-label-changes", help="Consider remedies that may change the predicted class."),
+    ] = False,
+    chosen_labels: Annotated[
+        bool, typer.Option("--chosen-labels", help="Accept labels that look chosen rather than drawn at random.")
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Show before and after, and publish nothing.")] = False,
+    canary: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Let the new version answer this share of the requests.")
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Let the new version compute beside production, without answering.")
+    ] = False,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Fit a calibrator on labeled answers from the ledger and publish it.
+
+    Compares a temperature, a correction for a changed case mix, a
+    temperature with one bias per class, and vector scaling, and takes the
+    simplest that no richer one beats. Labels of a random audit are used
+    before all others. Refuses where nothing improves significantly.
+
+    The new version is not promoted; `candor promote` does that.
+    """
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.recalibration import recalibration_tables
+    from model_store.canary import start_canary
+    from model_store.store import Store
+    from monitoring.api.json_body import plain
+    from monitoring.ledger.database import Ledger
+    from monitoring.recalibration import AnswerFilter
+    from monitoring.recalibration import recalibrate as fit
+
+    if (canary is not None) + shadow + preview > 1:
+        raise typer.BadParameter("give only one of --preview, --canary and --shadow")
+    opened = Store(settings(store=store).store)
+    with Ledger(ledger_url(ledger)) as answers:
+        done = fit(
+            answers,
+            opened,
+            model,
+            version=version,
+            answer_filter=AnswerFilter(last=last),
+            min_labels=min_labels,
+            allow_label_changes=allow_label_changes,
+            chosen_labels=chosen_labels,
+            publish=not preview,
+        )
+    if canary is not None or shadow:
+        start_canary(opened, model, done.card.version, mode="shadow" if shadow else "share", share=canary or 0.0)
+    if json_out:
+        print_json(plain(done.as_dict() | {"published": not preview}))
+        return
+    for part in recalibration_tables(done):
+        stdout.print(part)
+    if preview:
+        stdout.print("This was a preview: nothing was published.")
+    elif canary is not None or shadow:
+        stdout.print(f"Published as version {done.card.version}, on trial. Next: candor canary status {model}")
+    else:
+        stdout.print(f"Published as version {done.card.version}. Next: candor promote {model} {done.card.version}")

@@ -1,0 +1,130 @@
+"""The labeled answers that a recalibration is fitted on."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, select
+
+from model_store.card import Card
+from monitoring.errors import RecalibrationRefused
+from monitoring.ledger.calibrations import card_sha256, of_model
+from monitoring.ledger.schema import label_current, prediction
+
+PATIENT = "patient"  # the tag that names the patient, where a caller sends it
+_SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of a probability that underflowed finite
+
+
+@dataclass(frozen=True)
+class AnswerFilter:
+    """The labeled answers to fit on: those that meet every condition, by default all.
+
+    Attributes:
+        since_ns: served at or after this time.
+        last: of the remaining answers, the N whose first label arrived last.
+        prediction_ids: only these, 16 bytes each.
+    """
+
+    since_ns: int | None = None
+    last: int | None = None
+    prediction_ids: Collection[bytes] | None = None
+
+
+@dataclass(frozen=True)
+class LabeledAnswers:
+    """Served answers with their labels, in the order of their first labels.
+
+    Attributes:
+        calibration_id: in the ledger.
+        probabilities: (N, K), as served.
+        labels: (N,).
+        weights: (N,), 1 / the probability of the audit draw; None where the answers are not an audit.
+        groups: (N,), patients; None unless every answer names one.
+        served_since_ns: when the earliest of them was served.
+    """
+
+    calibration_id: int
+    probabilities: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64] | None
+    groups: npt.NDArray[np.str_] | None
+    served_since_ns: int | None
+
+    def logits(self) -> npt.NDArray[np.float64]:
+        """Return (N, K) logits / T, up to one constant per row."""
+        return np.log(np.maximum(self.probabilities, _SMALLEST))
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> "LabeledAnswers":
+        """Return the answers where `chosen` (N,) is True."""
+        return LabeledAnswers(
+            self.calibration_id,
+            self.probabilities[chosen],
+            self.labels[chosen],
+            None if self.weights is None else self.weights[chosen],
+            None if self.groups is None else self.groups[chosen],
+            self.served_since_ns,
+        )
+
+
+def labeled_answers(
+    connection: Connection, card: Card, answer_filter: AnswerFilter, *, min_labels: int = 1
+) -> LabeledAnswers:
+    """Read the labeled answers of a card's calibration; only audited ones where at least `min_labels` are labeled.
+
+    Raises RecalibrationRefused if the card never served with this ledger.
+    """
+    sha256 = card_sha256(card)
+    known = [row for row in of_model(connection, card.name) if row.card_sha256 == sha256]
+    if not known:
+        raise RecalibrationRefused(
+            f"The ledger has no answers of {card.name} version {card.version} with the card in the store. Serve this "
+            "version first."
+        )
+    rows = _rows(connection, known[0].calibration_id, answer_filter)
+    audited = [row for row in rows if row.audit is not None]
+    if len(audited) >= max(min_labels, 1):
+        rows = audited
+    flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(np.float64)
+    return LabeledAnswers(
+        calibration_id=known[0].calibration_id,
+        probabilities=flat.reshape(len(rows), len(card.classes)),
+        labels=np.array([row.label for row in rows], dtype=np.int64),
+        weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
+        groups=_patients(rows),
+        served_since_ns=min((row.served_at_ns for row in rows), default=None),
+    )
+
+
+def _rows(connection: Connection, calibration_id: int, answer_filter: AnswerFilter) -> Sequence[Any]:
+    columns = prediction.c
+    wanted = (
+        select(
+            columns.prediction_id,
+            columns.probabilities,
+            columns.served_at_ns,
+            columns.tags,
+            columns.audit,
+            label_current.c.label,
+        )
+        .join(label_current, label_current.c.prediction_id == columns.prediction_id)
+        .where(label_current.c.calibration_id == calibration_id)
+        .order_by(label_current.c.first_feedback_id)
+    )
+    if answer_filter.since_ns is not None:
+        wanted = wanted.where(columns.served_at_ns >= answer_filter.since_ns)
+    rows = connection.execute(wanted).all()
+    if answer_filter.prediction_ids is not None:
+        chosen = frozenset(answer_filter.prediction_ids)
+        rows = [row for row in rows if row.prediction_id in chosen]
+    if answer_filter.last is not None:
+        rows = rows[-answer_filter.last :] if answer_filter.last > 0 else []
+    return rows
+
+
+def _patients(rows: Sequence[Any]) -> npt.NDArray[np.str_] | None:
+    """Return the patient of each row; None unless all rows name one."""
+    named = [json.loads(row.tags).get(PATIENT) if row.tags else None for row in rows]
+    return np.array(named, dtype=np.str_) if named and all(named) else None

@@ -1,0 +1,256 @@
+"""A proposal: which remedy the labels ask for, and what it does to answers that it was not fitted on.
+
+The labels are divided. On three fifths the remedies are compared and the chosen one is fitted; the other two fifths
+measure before and after, and carry the card's promises, which would be too good on labels that the fit has seen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.affine import Affine
+from calibration.confusion import case_mix_p_value, class_rates, confusion_matrix
+from calibration.measures import Measures
+from calibration.metrics import top_label
+from calibration.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from model_store.card import CalibrationCard, Card
+from monitoring.errors import RecalibrationRefused
+from monitoring.findings.phrases import counted, points
+from monitoring.recalibration.answers import LabeledAnswers
+from monitoring.recalibration.representative import UnevenLabels
+
+_FIT_PARTS, _PARTS = 3, 5  # three fifths of the labels fit, the others measure
+FEWEST_LABELS = 20  # below it cross-validation says nothing
+CASE_MIX_LEVEL = 0.05  # a smaller p-value says that more than the case mix has changed
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What a proposal does to one class, on the held-out labels. NaN where no answer can tell.
+
+    Attributes:
+        name: of the class.
+        labels: held-out answers whose true class it is.
+        sensitivity_before, sensitivity_after: share of them that are answered with it.
+        specificity_before, specificity_after: share of the other answers that are answered with another class.
+        gap_before, gap_after: confidence minus accuracy of the answers that name it.
+    """
+
+    name: str
+    labels: int
+    sensitivity_before: float
+    sensitivity_after: float
+    specificity_before: float
+    specificity_after: float
+    gap_before: float
+    gap_after: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A remedy, fitted, and what it does on labels that it was not fitted on.
+
+    Attributes:
+        remedy: its name in `calibration.remedies.REMEDIES`.
+        choice: how the remedies compared.
+        affine: the map of log-probabilities as served.
+        labels: that were used; `fitted_on` of them to fit, `held_out` to measure.
+        audited: whether they are the labels of a random audit.
+        served, probabilities: of the held-out answers, (held_out, K), before and after the remedy.
+        true_classes: of the held-out answers, (held_out,).
+        before, after: measures of the held-out answers.
+        changed: held-out answers whose predicted class changes.
+        classes: one entry per class.
+    """
+
+    remedy: str
+    choice: RemedyChoice
+    affine: Affine
+    labels: int
+    fitted_on: int
+    held_out: int
+    audited: bool
+    served: npt.NDArray[np.float64]
+    probabilities: npt.NDArray[np.float64]
+    true_classes: npt.NDArray[np.int64]
+    before: Measures
+    after: Measures
+    changed: int
+    classes: tuple[ClassChange, ...]
+
+
+def propose(
+    answers: LabeledAnswers,
+    card: Card,
+    *,
+    min_labels: int,
+    uneven: UnevenLabels | None = None,
+    allow_label_changes: bool = False,
+) -> Proposal:
+    """Choose and fit a remedy for the answers of `card`.
+
+    Raises RecalibrationRefused for fewer than `min_labels` labels, labels of one class, labels that look chosen
+    (`uneven`, unless they are an audit), and where no remedy that is allowed improves significantly or the only one
+    would make the error of a class larger.
+    """
+    _require(answers, card, min_labels)
+    if uneven and answers.weights is None:
+        raise RecalibrationRefused(_chosen_labels(uneven))
+    fit = _fit_part(answers)
+    fitting, held_out = answers.part(fit), answers.part(~fit)
+    choice = choose(
+        fitting.logits(),
+        fitting.labels,
+        weights=fitting.weights,
+        groups=fitting.groups,
+        allow_label_changes=allow_label_changes,
+        exclude=_exclusions(card.calibration, fitting),
+    )
+    if choice.chosen is None:
+        raise RecalibrationRefused(_no_remedy(choice))
+    if choice.better and (worse := _worsened(choice)):
+        raise RecalibrationRefused(worse)
+    affine = REMEDIES[choice.chosen].fit(fitting.logits(), fitting.labels, weights=fitting.weights)
+    after = affine(held_out.logits())
+    return Proposal(
+        remedy=choice.chosen,
+        choice=choice,
+        affine=affine,
+        labels=len(answers.labels),
+        fitted_on=len(fitting.labels),
+        held_out=len(held_out.labels),
+        audited=answers.weights is not None,
+        served=held_out.probabilities,
+        probabilities=after,
+        true_classes=held_out.labels,
+        before=Measures.from_probabilities(held_out.probabilities, held_out.labels),
+        after=Measures.from_probabilities(after, held_out.labels),
+        changed=int((after.argmax(axis=1) != held_out.probabilities.argmax(axis=1)).sum()),
+        classes=_class_changes(card.classes, held_out.probabilities, after, held_out.labels),
+    )
+
+
+def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
+    n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
+    if n < needed:
+        raise RecalibrationRefused(
+            f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected at least "
+            f"{needed:,}. Label more answers, or lower the minimum if you know why."
+        )
+    if len(np.unique(answers.labels)) < 2:
+        name = card.classes[int(answers.labels[0])]
+        raise RecalibrationRefused(
+            f"All {counted(n, 'label')} say {name!r}. A calibrator needs labels of at least two classes: label answers "
+            "whatever their class."
+        )
+
+
+def _chosen_labels(uneven: UnevenLabels) -> str:
+    return (
+        f"The labels look chosen: {uneven.most_share:.0%} of the answers {uneven.most} have a label, but "
+        f"{uneven.least_share:.0%} of the answers {uneven.least}. A fit on chosen labels can be wrong for all other "
+        "answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept the labels with --chosen-labels."
+    )
+
+
+def _no_remedy(choice: RemedyChoice) -> str:
+    considered = [trial for trial in choice.trials if trial.excluded is None]
+    best = max(considered, key=lambda trial: trial.improvement, default=None)
+    if choice.better is not None:
+        return _clinical(choice.better)
+    if best is None:
+        return "No remedy could be fitted to these labels: " + "; ".join(
+            f"{REMEDIES[trial.name].title}: {trial.excluded}" for trial in choice.trials
+        )
+    return (
+        "No remedy improves significantly on the model as served. The best, "
+        f"{REMEDIES[best.name].title}, lowers the negative log-likelihood of held-out answers by "
+        f"{best.improvement:.4f} nats (standard error {best.standard_error:.4f}). Collect more labels, or leave the "
+        "model as it is."
+    )
+
+
+def _worsened(choice: RemedyChoice) -> str | None:
+    """Return why the chosen remedy harms: it moves all classes alike, and one of them needs the opposite."""
+    gap = next(trial.classwise_gap for trial in choice.trials if trial.name == choice.chosen)
+    if choice.better is None or gap <= choice.served_classwise_gap:
+        return None
+    return (
+        f"A temperature alone would raise the largest error of a class from {points(choice.served_classwise_gap)} to "
+        f"{points(gap)}: some classes are overconfident and others underconfident. {_clinical(choice.better)}"
+    )
+
+
+def _clinical(remedy: str) -> str:
+    title = REMEDIES[remedy].title
+    return (
+        f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the predicted class of some "
+        "answers. That is a clinical decision: look at it with --preview --allow-label-changes."
+    )
+
+
+def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
+    """Return which answers (N,) are fitted on; every class is divided alike, patients are kept whole."""
+    _, units = np.unique(
+        np.arange(len(answers.labels)) if answers.groups is None else answers.groups, return_inverse=True
+    )
+    count = int(units.max()) + 1
+    if count < 2 * FOLDS:
+        raise RecalibrationRefused(
+            f"The labels come from {counted(count, 'patient')}; expected at least {2 * FOLDS}. Label answers of more "
+            "patients."
+        )
+    first = np.zeros(count, dtype=np.int64)
+    first[units[::-1]] = answers.labels[::-1]
+    order = np.lexsort((np.random.default_rng(0).random(count), first))
+    rank = np.empty(count, dtype=np.int64)
+    rank[order] = np.arange(count)
+    return np.asarray((rank % _PARTS < _FIT_PARTS)[units])
+
+
+def _exclusions(calibration: CalibrationCard, fitting: LabeledAnswers) -> dict[str, str]:
+    """Return which remedies do not apply to this card, and why."""
+    excluded = {}
+    if calibration.class_bias is not None:
+        excluded[VECTOR.name] = "the graph has a bias per class already, with which one weight per class cannot combine"
+    if calibration.confusion is None:
+        excluded[CASE_MIX.name] = "the card has no confusion matrix, which would tell whether only the case mix changed"
+        return excluded
+    p = case_mix_p_value(calibration.confusion, confusion_matrix(fitting.probabilities, fitting.labels))
+    if p < CASE_MIX_LEVEL:
+        excluded[CASE_MIX.name] = (
+            f"more than the case mix has changed: the answers to a class differ from the card's (p = {p:.1g})"
+        )
+    return excluded
+
+
+def _class_changes(
+    names: tuple[str, ...],
+    before: npt.NDArray[np.float64],
+    after: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+) -> tuple[ClassChange, ...]:
+    rates = [class_rates(confusion_matrix(probabilities, labels)) for probabilities in (before, after)]
+    gaps = [_gaps(probabilities, labels) for probabilities in (before, after)]
+    return tuple(
+        ClassChange(
+            name,
+            int((labels == place).sum()),
+            *(float(each.sensitivity[place]) for each in rates),
+            *(float(each.specificity[place]) for each in rates),
+            *(float(each[place]) for each in gaps),
+        )
+        for place, name in enumerate(names)
+    )
+
+
+def _gaps(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return confidence minus accuracy by predicted class (K,); NaN where no answer names it."""
+    confidence, predicted = top_label(probabilities)
+    classes = probabilities.shape[1]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(
+            np.bincount(predicted, confidence - (predicted == labels), minlength=classes)
+            / np.bincount(predicted, minlength=classes)
+        )
