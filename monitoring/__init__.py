@@ -1,5 +1,5 @@
-"""The monitoring room: predictions and labels go into a ledger, and out of it comes whether confidence is still true.
+"""The monitoring room: answers and labels go into a ledger, which shows whether confidence is still true.
 
-A prediction walks `recorder -> ledger`; a label walks `routes -> feedback -> ledger -> watch -> metrics`.
-Nothing here reads an image, runs a network or knows who serves.
+An answer goes `recording -> ledger`. A label goes `routes -> recording -> feedback -> ledger -> drift -> metrics`.
+Nothing here reads an image, runs a network or knows which server answered.
 """

@@ -55,11 +55,15 @@ def _at(value: Any, path: str, whole: str) -> tuple[str, Any]:
     """The name of the place in `value`, and what is there; of an object's unnamed entry, the object."""
     if not path:
         return whole, value
-    for field, index in _STEP.findall(path):
-        if index == "...":
-            break
-        value = value[int(index)] if index else value.get(field)
-    return f"Field '{path.lstrip('.')}'", value
+    found = value
+    try:
+        for field, index in _STEP.findall(path):
+            if index == "...":
+                break
+            found = found[int(index)] if index else found[field]
+    except (IndexError, KeyError, TypeError):  # a field's name that looks like the end of msgspec's sentence
+        return whole, value
+    return f"Field '{path.lstrip('.')}'", found
 
 
 def _bound(kind: str, length: str | None, sign: str, limit: str) -> str:

@@ -25,6 +25,7 @@ NDJSON = "application/x-ndjson"
 SHAPE = 'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of strings}'
 
 Entry: TypeAlias = str | EncodedImage | MalformedRequest
+_FIELDS: Final = EncodedImage.__struct_fields__
 _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
 
@@ -98,8 +99,10 @@ def _line(line: bytes) -> ImageItem:
 
 
 def _entry(value: Any) -> Entry:
+    # Other fields are ignored, also those whose names msgspec cannot take.
+    known = {name: value[name] for name in _FIELDS if name in value} if isinstance(value, dict) else value
     try:
-        return msgspec.convert(value, str | EncodedImage)
+        return msgspec.convert(known, str | EncodedImage)
     except msgspec.ValidationError as error:
         return MalformedRequest(f"{explain(error, value, whole='An entry')} Send {SHAPE}.")
 

@@ -17,7 +17,8 @@ def test_one_leads_and_the_next_takes_over(ledger_url: str) -> None:
     with Ledger(ledger_url) as one, Ledger(ledger_url) as other, Leadership(one) as first, Leadership(other) as second:
         assert [first.held(), second.held(), first.held()] == [True, False, True]
         first.close()
-        assert [second.held(), first.held()] == [True, False]
+        wait_until(second.held)  # PostgreSQL ends a session a little after its client
+        assert not first.held()
 
 
 def test_a_leader_that_lost_its_session_leads_no_more(ledger_url: str) -> None:
@@ -50,7 +51,7 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(0,)])
         assert monitored.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
         with Leadership(other) as leadership:
-            assert leadership.held()  # it was given up at the end
+            wait_until(leadership.held)  # it was given up at the end
 
 
 def worker(monitored: MonitoredModel) -> MaintenanceWorker:

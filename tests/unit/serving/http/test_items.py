@@ -32,6 +32,10 @@ def test_an_array_takes_strings_and_objects() -> None:
     assert read([ENCODED, {"image": ENCODED, "request_id": "a"}]) == [ImageItem(IMAGE), ImageItem(IMAGE, "a")]
 
 
+def test_fields_that_mean_nothing_here_are_ignored() -> None:
+    assert read([{"image": ENCODED, "age": 3, "\ud800": 1, "tags": {}}]) == [ImageItem(IMAGE)]
+
+
 def test_ndjson_is_a_line_each_and_a_bad_line_stands_for_itself() -> None:
     body = f'"{ENCODED}"\n\n{{broken\n{{"image": "{ENCODED}", "request_id": "b"}}\n'.encode()
     items = read_items(body, head("application/x-ndjson"), limit=8)
