@@ -256,7 +256,7 @@ def test_a_fault_in_counting_neither_hides_the_commit_nor_stops_the_writer(
 
 
 def test_nothing_is_counted_before_it_is_committed(monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("monitoring.ledger.sums.SumChanges.save", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("monitoring.ledger.sum_changes.SumChanges.save", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         monitored.serve(make_row(1))
     assert monitored.rows("SELECT count(*) FROM prediction") == [(0,)]
