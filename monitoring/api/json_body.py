@@ -60,8 +60,8 @@ class JsonReader(Generic[Kind]):
             return msgspec.convert(prepared, self._kind)
         except msgspec.ValidationError as error:
             raise self._refusal(explain(error, prepared, whole=self._whole, fields=self.fields)) from None
-        except UnicodeEncodeError as error:  # the name of a field
-            raise self._refusal(f"{self._whole} has a field whose name is unknown: {brief(error.object)}.") from None
+        except UnicodeEncodeError as error:
+            raise self._refusal(f"{self._whole} holds text with lone surrogates: {brief(error.object)}.") from None
 
     def read_entries(self, body: bytes, *, limit: int) -> Entries:
         """Read one item, or a list of 1 to `limit`. Raises BodyMalformed, and `refusal` for anything else."""

@@ -105,6 +105,8 @@ def _entry(value: Any) -> Entry:
         return msgspec.convert(known, str | EncodedImage)
     except msgspec.ValidationError as error:
         return MalformedRequest(f"{explain(error, value, whole='An entry')} Send {SHAPE}.")
+    except UnicodeEncodeError:
+        return MalformedRequest(f"An entry holds text with lone surrogates. Send {SHAPE}.")
 
 
 def _item(entry: Entry) -> ImageItem:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 
-from monitoring.api.json_body import encode
-from monitoring.api.sentences import explain
+from monitoring.api.json_body import JsonReader, encode
+from monitoring.errors import BodyMalformed
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
@@ -25,7 +24,7 @@ from serving.v2.tensors import InputTensor, OutputTensor
 
 HEADER: Final = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")
-_REQUESTS = msgspec.json.Decoder(InferRequest)
+_REQUESTS = JsonReader(InferRequest, MalformedRequest, whole="The request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +111,9 @@ def split_bytes(data: bytes) -> list[bytes]:
 
 def _decoded(body: bytes) -> InferRequest:
     try:
-        return _REQUESTS.decode(body)
-    except msgspec.ValidationError as error:
-        sentence = explain(error, msgspec.json.decode(body), whole="The request")
-        raise MalformedRequest(f"this is not an inference request. {sentence}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRequest(f"this is not an inference request: {error}.") from None
+        return _REQUESTS.read(body)
+    except BodyMalformed as error:
+        raise MalformedRequest(str(error)) from None
 
 
 def _header_size(header_length: str | None, total: int) -> int:

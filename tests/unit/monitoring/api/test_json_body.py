@@ -59,7 +59,14 @@ def test_a_refusal_names_the_field_the_expectation_and_what_was_sent(value: Any,
         assert str(refusal.value) == sentence
 
 
-@pytest.mark.parametrize("name", ["a` - at `$.b.c", "` - at `$[9]", "` - at `$.name.first", "\ud800", "`"])
+@pytest.mark.parametrize("value", [{"name": "a", "\ud800": 1}, {"name": "a", "share": "\ud800"}])
+def test_a_lone_surrogate_is_refused_where_it_cannot_be_text(value: Any) -> None:
+    with pytest.raises(Refused, match="lone surrogates") as refusal:
+        READER.convert(value)
+    str(refusal.value).encode()
+
+
+@pytest.mark.parametrize("name", ["a` - at `$.b.c", "` - at `$[9]", "` - at `$.name.first", "`"])
 def test_a_name_that_looks_like_a_place_is_refused_like_any_other(name: str) -> None:
     with pytest.raises(Refused, match="is unknown") as refusal:
         READER.convert({"name": "a", name: 1})

@@ -46,7 +46,17 @@ def test_ndjson_is_a_line_each_and_a_bad_line_stands_for_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["not base64!", 3, None, {}, {"image": 3}, {"image": ENCODED, "request_id": "x" * 201}, [ENCODED]]
+    "entry",
+    [
+        "not base64!",
+        3,
+        None,
+        {},
+        {"image": 3},
+        {"image": ENCODED, "tags": "\ud800"},
+        {"image": ENCODED, "request_id": "x" * 201},
+        [ENCODED],
+    ],
 )
 def test_an_entry_that_is_no_image_is_an_error_in_its_place(entry: object) -> None:
     first, second = read([entry, ENCODED])
