@@ -113,7 +113,7 @@ def _decoded(body: bytes) -> InferRequest:
     try:
         return _REQUESTS.read(body)
     except BodyMalformed as error:
-        raise MalformedRequest(str(error)) from None
+        raise MalformedRequest(f"this is not an inference request. {error}") from None
 
 
 def _header_size(header_length: str | None, total: int) -> int:

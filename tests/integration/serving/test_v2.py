@@ -120,7 +120,7 @@ SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("no json", "not an inference request"),
+        ("no json", "The request must be an object; got text"),
         ({"inputs": 3}, "inputs"),
         ({"inputs": []}, "the inputs are: none"),
         ({"inputs": [SMALL | {"name": "x"}]}, "the inputs are: x"),
