@@ -111,8 +111,8 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=1,
-        description="Share of answers drawn at random to be labeled regardless of their outcome; the drift watch then "
-        "uses only their labels.",
+        description="Share of answers drawn at random to be labeled regardless of their outcome. Once one process has "
+        "drawn, the drift watch of that version uses only their labels, in every process.",
     )
     exemplars: bool = Field(
         False, description="Attach a prediction_id to request durations in OpenMetrics (exemplars)."

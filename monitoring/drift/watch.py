@@ -55,10 +55,12 @@ class Watched:
 def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
     """Start or continue to watch a calibration and each of its card's classes.
 
-    New settings apply to the labels to come and are recorded as an event.
+    New settings apply to the labels to come and are recorded as an event. `audit` belongs to the ledger: a process that
+    draws none joins a watch of audited answers as it is. Only `acknowledge` with `audit=False` ends it.
     """
-    settings = replace(settings, class_count=_class_count(connection, calibration_id))
     known = load(connection, calibration_id)
+    audit = settings.audit or (known is not None and known.settings.audit)
+    settings = replace(settings, class_count=_class_count(connection, calibration_id), audit=audit)
     if known is not None and known.settings == settings:
         return known
     if known is None:
@@ -113,18 +115,30 @@ def advance(
 
 
 def acknowledge(
-    connection: Connection, calibration_id: int, *, note: str | None, now_ns: int, kind: str = ACKNOWLEDGED
+    connection: Connection,
+    calibration_id: int,
+    *,
+    note: str | None,
+    now_ns: int,
+    kind: str = ACKNOWLEDGED,
+    audit: bool | None = None,
 ) -> Watched | None:
     """Reset the detector, with or without an alarm; return None if the calibration is not watched.
 
-    `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair of the scanner.
+    `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair of the scanner. `audit` says
+    whether the watch uses audited answers only from now on; None leaves that as it is.
     """
     watched = load(connection, calibration_id)
-    if watched is not None:
-        detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
-        watched.detector.reset()
-        watched.save(connection)
-        _note(connection, watched, kind, detail, now_ns=now_ns)
+    if watched is None:
+        return None
+    detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
+    if audit is not None and audit != watched.settings.audit:
+        changed = watched.detector.with_settings(replace(watched.settings, audit=audit))
+        watched = replace(watched, detector=changed)
+        _note(connection, watched, SETTINGS, asdict(watched.settings), now_ns=now_ns)
+    watched.detector.reset()
+    watched.save(connection)
+    _note(connection, watched, kind, detail, now_ns=now_ns)
     return watched
 
 

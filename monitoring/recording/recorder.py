@@ -121,15 +121,26 @@ class Recorder:
         return gather([portion.future for portion in portions])
 
     def acknowledge(
-        self, model: str, version: int | None = None, *, note: str | None = None, kind: str = ACKNOWLEDGED
+        self,
+        model: str,
+        version: int | None = None,
+        *,
+        note: str | None = None,
+        kind: str = ACKNOWLEDGED,
+        audit: bool | None = None,
     ) -> Future[tuple[CalibrationRow, Watched]]:
-        """Reset a calibration's detector, by default of the last registered version. Fails with ModelUnknown."""
+        """Reset a calibration's detector, by default of the last registered version. Fails with ModelUnknown.
+
+        `audit` is that of `watch.acknowledge`.
+        """
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
             row = choose(connection, model, version)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
             now_ns = self._ledger.clock()
-            watched = watch.acknowledge(connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind)
+            watched = watch.acknowledge(
+                connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind, audit=audit
+            )
             if watched is None:
                 raise ModelUnknown(model, version)
             return row, watched

@@ -15,9 +15,13 @@ from monitoring.routes.request import read_body, read_version
 
 
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the alarm is acknowledged, or the watch restarted; it is kept in the history."""
+    """Why the alarm is acknowledged, or the watch restarted; it is kept in the history.
+
+    `audit`: whether the watch uses audited answers only from now on; by default that stays as it is.
+    """
 
     note: Text | None = None
+    audit: bool | None = None
 
 
 class WatchState(Struct, frozen=True):
@@ -54,9 +58,10 @@ class AlarmRoutes:
 
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         body = await read_body(request)
-        note = _NOTES.read(body).note if body else None
-        if note is not None:
-            check_storable("note", note)
-        future = self._recorder.acknowledge(request.path_params["model"], read_version(request), note=note, kind=kind)
+        asked = _NOTES.read(body) if body else AlarmNote()
+        if asked.note is not None:
+            check_storable("note", asked.note)
+        model, version = request.path_params["model"], read_version(request)
+        future = self._recorder.acknowledge(model, version, note=asked.note, kind=kind, audit=asked.audit)
         row, watched = await asyncio.wrap_future(future)
         return RestartedWatch(row.model, row.version, WatchState(watched.detector.active, watched.detector.labels))

@@ -170,13 +170,40 @@ def test_where_audits_are_drawn_only_their_labels_are_evidence(path: Path, clock
         with monitored.ledger.read() as connection:
             detail = events.read(connection, monitored.calibration_id)[-1].detail
         assert detail["since"]["feedback_id"] == 31  # the first audited one
-    with MonitoredModel(
-        path, clock, settings=QUICK
-    ) as monitored:  # draws are switched off: other labels count from here on
+
+
+def test_a_process_without_the_audit_setting_joins_the_watch_as_it_is(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as drawing:
+        with MonitoredModel(path, clock, settings=QUICK) as replica:
+            drift(replica, range(30))
+            assert recorded(replica) == [("started", 0)]
+            assert replica.detectors()[0].settings.audit
+            assert replica.detectors()[0].labels == 0
+        drift(drawing, range(30, 60))
+        assert_same_state(*drawing.detectors())
+        assert drawing.detectors()[0].labels == 0
+
+
+def test_a_process_that_draws_turns_the_watch_to_audited_answers(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=QUICK) as first:
+        with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)):
+            pass
+        drift(first, range(30))
+        assert recorded(first) == [("started", 0), ("settings", 0)]
+        assert first.detectors()[0].labels == 0
+
+
+def test_only_an_explicit_reset_makes_all_labels_count_again(path: Path, clock: Clock) -> None:
+    with MonitoredModel(path, clock, settings=replace(QUICK, audit=True)) as monitored:
+        drift(monitored, range(5))
+        monitored.recorder.acknowledge("pneumonia", kind=events.RESET).result()
+        assert monitored.detectors()[0].settings.audit
+        monitored.recorder.acknowledge("pneumonia", kind=events.RESET, audit=False).result()
+        assert [kind for kind, _ in recorded(monitored)] == ["started", "reset", "settings", "reset"]
+        drift(monitored, range(5, 10))
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
-        assert stored.log_evalue < 0
-        assert stored.active
+        assert (stored.labels, stored.settings.audit) == (5, False)
 
 
 def test_a_state_of_an_older_release_is_replayed(path: Path, clock: Clock) -> None:
