@@ -114,6 +114,13 @@ class Settings(BaseSettings):
         description="Share of answers drawn at random to be labeled regardless of their outcome. Once one process has "
         "drawn, the drift watch of that version uses only their labels, in every process.",
     )
+    metrics_zero_s: float = Field(
+        0.0,
+        ge=0,
+        le=3_600,
+        description="Seconds for which Prometheus reads the counters of a new version, or process, at zero before it "
+        "reads the counts; 0: one read. With several Prometheus servers: the longest interval between their reads.",
+    )
     exemplars: bool = Field(
         False, description="Attach a prediction_id to request durations in OpenMetrics (exemplars)."
     )

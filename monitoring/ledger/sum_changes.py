@@ -49,10 +49,11 @@ def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, floa
 class SumChanges:
     """What one transaction adds. Values are lists that are added to in place.
 
-    The lists of `corrected` hold: answers that became correct, answers that became incorrect, change of squared_error.
+    The lists of `corrected` hold: answers that became correct, those that became incorrect, and the sums of the
+    confidence of either. These determine the changes of correct and of squared_error.
     """
 
-    corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0]))
+    corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0]))
     _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
     _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
         default_factory=lambda: defaultdict(lambda: [0, 0.0, 0, 0.0, 0.0])
@@ -92,9 +93,9 @@ class SumChanges:
     def correct(self, answer: Counted, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
-        was, now = _terms(answer, old), _terms(answer, new)
-        if was != now:
-            _add(self.corrected[answer.day_bin], (now[2], was[2], now[4] - was[4]))
+        (_, p, was_correct, *_), (_, _, is_correct, *_) = _terms(answer, old), _terms(answer, new)
+        if was_correct != is_correct:
+            _add(self.corrected[answer.day_bin], (is_correct, was_correct, is_correct * p, was_correct * p))
 
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         """Add everything to the ledger in the order of the table's key, so that concurrent writers cannot deadlock."""

@@ -1,12 +1,19 @@
 """The counters by model, version and confidence bin: arrays behind one lock.
 
 So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client library's own
-counters costs ten times as much, and each version has 135 of these series. At most VISIBLE_VERSIONS versions of a model
+counters costs ten times as much, and each version has 165 of these series. At most VISIBLE_VERSIONS versions of a model
 are shown: those registered or counted last.
+
+Prometheus' increase() starts at the first value that it has read. So it reads a version's counters at zero first,
+whatever was counted since the process or the version began, and the counts from its next read on. This also makes a
+restart visible when more is counted before the next read than the old process had counted in all.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +26,17 @@ from calibration.bins import BIN_COUNT
 from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
 
 BIN_LABELS = tuple(f"{bin_number:02d}" for bin_number in range(BIN_COUNT))
+_PROMETHEUS_READS: ContextVar[bool] = ContextVar("prometheus_reads", default=False)
+
+
+@contextmanager
+def read_by_prometheus() -> Iterator[None]:
+    """Within this block a read is one of Prometheus. Any other reader sees the counts at once and changes nothing."""
+    token = _PROMETHEUS_READS.set(True)
+    try:
+        yield
+    finally:
+        _PROMETHEUS_READS.reset(token)
 
 
 class BinCounter(NamedTuple):
@@ -30,12 +48,24 @@ class BinCounter(NamedTuple):
 
 
 class BinCounters(Collector):
-    """The sums of all counters; `create` starts a version at zero."""
+    """The sums of all counters; `create` starts a version at zero.
 
-    def __init__(self, columns: Sequence[BinCounter]) -> None:
+    Prometheus reads a version's counts when `zero_s` seconds have passed since it first read the zero. With several
+    Prometheus servers, `zero_s` gives each of them the time to read it.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[BinCounter],
+        *,
+        zero_s: float = 0.0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._columns = {column: number for number, column in enumerate(columns)}
         self._sums: dict[tuple[str, str], npt.NDArray[np.float64]] = {}  # (counters, bins); least recently used first
         self._labels: dict[tuple[str, str], list[list[dict[str, str]]]] = {}  # in the order of the sums, made once
+        self._zero_read_s: dict[tuple[str, str], float] = {}  # when Prometheus first read a version
+        self._zero_s, self._clock_s = zero_s, clock_s
         self._lock = threading.Lock()
 
     def create(self, model: str, version: str) -> list[tuple[str, str]]:
@@ -58,8 +88,10 @@ class BinCounters(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return every counter of every version, as of between two transactions."""
+        prometheus = _PROMETHEUS_READS.get()
         with self._lock:
-            shown = [(labels, self._sums[key].tolist()) for key, labels in self._labels.items()]
+            held = {key for key in self._labels if prometheus and self._is_held(key)}
+            shown = [(labels, (self._sums[key] * (key not in held)).tolist()) for key, labels in self._labels.items()]
         families = self._families()
         for column, number in self._columns.items():
             name, samples = f"{column.name}_total", families[column.name].samples
@@ -69,6 +101,14 @@ class BinCounters(Collector):
 
     def _families(self) -> dict[str, Metric]:
         return {column.name: Metric(column.name, column.help, "counter") for column in self._columns}
+
+    def _is_held(self, key: tuple[str, str]) -> bool:
+        """Return whether Prometheus, which reads now, still has to see this version at zero."""
+        now_s = self._clock_s()
+        if key not in self._zero_read_s:
+            self._zero_read_s[key] = now_s
+            return True
+        return now_s < self._zero_read_s[key] + self._zero_s
 
     def _touch(self, key: tuple[str, str]) -> npt.NDArray[np.float64]:
         sums = self._sums.pop(key, None)
@@ -83,6 +123,7 @@ class BinCounters(Collector):
         forgotten = shown[:-VISIBLE_VERSIONS]
         for key in forgotten:
             del self._sums[key], self._labels[key]
+            self._zero_read_s.pop(key, None)
         return forgotten
 
 

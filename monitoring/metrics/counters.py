@@ -1,7 +1,8 @@
 """The Prometheus metrics of the monitoring room.
 
 Counters are increments of this process, never totals of the database, which replicas would count twice. All series of a
-calibration start at zero when it is registered: Prometheus loses the first increment of a series that appears with it.
+calibration start at zero when it is registered, and stay there until Prometheus has read the zero (`bin_counters`):
+Prometheus loses the first increment of a series that appears with it.
 Gauges that are read from the ledger at scrape time are in `window_gauges` and `drift_gauges`.
 """
 
@@ -35,20 +36,22 @@ LABELED = (  # in the order of SumChanges.labeled
     BinCounter("candor_feedback_variance", "Sum of p(1-p) over labeled answers (V): the noise of a calibrated model."),
     BinCounter("candor_feedback_squared_error", "Sum of (correct - p)^2 over labeled answers (Q)."),
 )
-CORRECTED = tuple(
-    BinCounter(
-        "candor_feedback_corrections", "Answers that a changed label made correct or incorrect.", (("to", outcome),)
+CORRECTED = tuple(  # in the order of SumChanges.corrected
+    BinCounter(name, text, (("to", outcome),))
+    for name, text in (
+        ("candor_feedback_corrections", "Answers that a changed label made correct or incorrect."),
+        ("candor_feedback_corrections_confidence", "Sum of the confidence of answers that a changed label made so."),
     )
     for outcome in ("correct", "incorrect")
 )
 
 
 class MonitorMetrics:
-    """The counters and gauges in a registry."""
+    """The counters and gauges in a registry. `zero_s` is that of `BinCounters`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, zero_s: float = 0.0) -> None:
         self.registry = registry
-        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED))
+        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED), zero_s=zero_s)
         registry.register(self.bins)
 
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
@@ -142,5 +145,5 @@ def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict
     )
     for by_day_bin, columns in kinds:
         for day_bin, sums in by_day_bin.items():
-            found[day_bin.calibration_id].append((day_bin.bin, dict(zip(columns, sums, strict=False))))
+            found[day_bin.calibration_id].append((day_bin.bin, dict(zip(columns, sums, strict=True))))
     return found

@@ -1,13 +1,20 @@
 """GET /metrics."""
 
+from contextlib import nullcontext
+
 from anyio import to_thread
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-# Every series here starts at zero, which is what `_created` series are for; they would add a third to a scrape.
+from monitoring.metrics.bin_counters import read_by_prometheus
+
+# Prometheus reads every counter at zero first, which is what `_created` series are for; they would add a third to a
+# scrape, and Prometheus 2 reads them only as an experimental feature in a format that Python's client does not write.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+SCRAPE_HEADER = "x-prometheus-scrape-timeout-seconds"  # sent by Prometheus and by agents built on its scraper
 
 
 class MetricsRoute:
@@ -19,5 +26,6 @@ class MetricsRoute:
     async def get(self, request: Request) -> Response:
         """Every metric of the registry, encoded in a thread: it takes milliseconds per version."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        text = await to_thread.run_sync(encode, self._registry)
+        with read_by_prometheus() if SCRAPE_HEADER in request.headers else nullcontext():
+            text = await to_thread.run_sync(encode, self._registry)  # the thread gets a copy of the context
         return Response(text, headers={"content-type": content_type})

@@ -52,7 +52,7 @@ def open_monitor(
     if url is None:
         yield Monitor(recorder=None, endpoints=[])
         return
-    metrics = MonitorMetrics(registry)
+    metrics = MonitorMetrics(registry, zero_s=settings.metrics_zero_s)
     drift = DriftSettings(
         average_run_length=settings.drift_average_run_length,
         tolerance=settings.drift_tolerance,

@@ -1,10 +1,15 @@
-"""Two replicas, a real Prometheus, a real Alertmanager: from wrong labels to a page, from a promotion to its end."""
+"""Two replicas, a real Prometheus, a real Alertmanager: from wrong labels to a page, from a promotion to its end.
 
+And a script of everything that counts, after which the counters in Prometheus equal SQL on the ledger.
+"""
+
+import itertools
 import json
 import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import monitoring
+from calibration.bins import BinSums
 from model_store.store import Store
 from tests.builders.dashboards import asked
 from tests.builders.waiting import PATIENCE_S, wait_until
@@ -107,14 +115,20 @@ class Processes:
         self._started.append(process)
         return process
 
-    def candor(self, name: str, **settings: str) -> str:
+    def candor(self, name: str, *, port: int = 0, **settings: str) -> str:
         """A replica; returns its address."""
         environment = {f"CANDOR_{key.upper()}": value for key, value in settings.items()}
-        process = self.start(name, [*CANDOR, "serve", "--port", "0"], PYTHONPATH=str(ROOM.parent), **environment)
+        command = [*CANDOR, "serve", "--port", str(port)]
+        process = self.start(name, command, PYTHONPATH=str(ROOM.parent), **environment)
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("Candor serves on"), (self.folder / f"{name}.log").read_text()
         return line.split()[-1]
+
+    def stop(self, number: int) -> None:
+        """End the process that was started as this one, counted from 0."""
+        self._started[number].terminate()
+        self._started[number].wait(PATIENCE_S)
 
     def close(self) -> None:
         for process in reversed(self._started):
@@ -131,8 +145,8 @@ class Scene:
     def __init__(self, folder: Path, store: Store) -> None:
         self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
         self.webhook, self.processes = Webhook(), Processes(folder)
-        settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
-        self.replicas = [self.processes.candor(f"candor-{name}", **settings) for name in "ab"]
+        self.settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
+        self.replicas = [self.processes.candor(f"candor-{name}", **self.settings) for name in "ab"]
         self.alertmanager = self._alertmanager(folder)
         self.prometheus = self._prometheus(folder)
         for url in (*(f"{replica}/readyz" for replica in self.replicas), f"{self.prometheus}/-/ready"):
@@ -163,12 +177,20 @@ class Scene:
         self.processes.start("prometheus", [TOOLS[0], *command, f"--web.listen-address=127.0.0.1:{port}"])
         return f"http://127.0.0.1:{port}"
 
-    def query(self, expr: str) -> list[dict[str, Any]]:
-        """What Prometheus answers now."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr}).json()
+    def query(self, expr: str, at_s: float | None = None) -> list[dict[str, Any]]:
+        """What Prometheus answers, by default now."""
+        when = {} if at_s is None else {"time": f"{at_s:.3f}"}
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expr} | when).json()
         assert answer["status"] == "success", f"{expr}: {answer}"
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
+
+    def restart_first(self) -> None:
+        """End the first replica and start it at the same address."""
+        self.processes.stop(0)
+        port = int(self.replicas[0].rsplit(":", 1)[1])
+        self.processes.candor("candor-again", port=port, **self.settings)
+        wait_until(lambda: answers(f"{self.replicas[0]}/readyz"), "the replica to be back")
 
     def close(self) -> None:
         self.processes.close()
@@ -245,7 +267,16 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     assert exemplars
 
     # A new temperature, fitted on the labels; both replicas switch, and the page is taken back.
-    candor(scene, "recalibrate", "tiny", "--store", str(scene.store.root), "--ledger", scene.ledger)
+    candor(
+        scene,
+        "recalibrate",
+        "tiny",
+        "--allow-label-changes",
+        "--store",
+        str(scene.store.root),
+        "--ledger",
+        scene.ledger,
+    )
     candor(scene, "promote", "tiny", "2", "--store", str(scene.store.root))
     wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"), "the end of the page")
     assert scene.query('candor_model_loaded{version="2"} == 1')
@@ -271,3 +302,117 @@ def unanswered(scene: Scene) -> list[str]:
         if not scene.query(expr):
             missing.append(f"{entry.board}: {entry.title}: {expr}")
     return missing
+
+
+BY_BIN = ("feedback", "feedback_confidence", "feedback_correct", "feedback_variance", "feedback_squared_error")
+BY_DIRECTION = ("feedback_corrections", "feedback_corrections_confidence")
+Key = tuple[str, str]  # model, version
+
+
+def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
+    scene: Scene, png: Callable[..., bytes]
+) -> None:
+    rng = np.random.default_rng(11)
+    sent = itertools.count()
+
+    def log(model: str, version: int, count: int, *, replica: int) -> list[str]:
+        """Declare, and send answers with labels in the same breath."""
+        classes = ["healthy", "mild", "severe"]
+        with httpx.Client(timeout=PATIENCE_S, base_url=scene.replicas[replica]) as client:
+            declared = {"model": model, "version": version, "classes": classes}
+            assert client.post("/models-log", json=declared).status_code == 200
+            items = [
+                {"model": model, "version": version, "request_id": f"eye-{next(sent)}", "label": str(label)}
+                | {"probabilities": [top, (1 - top) / 2, (1 - top) / 2]}
+                for top, label in zip(rng.uniform(0.4, 0.99, count), rng.choice(classes, count), strict=True)
+            ]
+            logged = client.post("/predictions-log", json=items).json()
+            assert {answer["feedback"] for answer in logged} == {"accepted"}
+            return [answer["prediction_id"] for answer in logged]
+
+    def relabel(ids: list[str], *, replica: int) -> None:
+        items = [{"prediction_id": each, "label": str(rng.choice(["healthy", "mild"]))} for each in ids]
+        answer = httpx.post(f"{scene.replicas[replica]}/feedback", json=items, timeout=PATIENCE_S)
+        assert {each["status"] for each in answer.json()} == {"corrected", "unchanged"}
+
+    first = log("retina", 1, 577, replica=0)
+    serve_and_label(scene, png, images=60)
+    relabel(first[:300], replica=1)
+    relabel(first[:300], replica=0)
+    wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
+    scene.restart_first()
+    more = log("retina", 1, 1_400, replica=0)  # more than before the restart, and sent before the first read
+    second = log("retina", 2, 423, replica=1)
+    relabel(more[::2] + second + first[::3], replica=0)
+    log("lung", 7, 100, replica=0)
+    serve_and_label(scene, png, images=30)
+    wait_until(lambda: everything_is_read(scene), "Prometheus to have read both replicas")
+    counted, truth = increases(scene), summed_by_sql(scene)
+    assert counted.keys() == truth.keys() == {("tiny", "1"), ("retina", "1"), ("retina", "2"), ("lung", "7")}
+    for key, sums in truth.items():
+        for name in ("n", "confidence", "correct", "variance", "squared_error"):
+            np.testing.assert_allclose(counted[key][name], getattr(sums, name), atol=1e-6, err_msg=f"{key} {name}")
+
+
+def everything_is_read(scene: Scene) -> bool:
+    """Whether Prometheus' last values are what the replicas show to a reader that is not Prometheus."""
+    for replica in scene.replicas:
+        families = {each.name: each for each in text_string_to_metric_families(httpx.get(f"{replica}/metrics").text)}
+        for name in (*BY_BIN, *BY_DIRECTION, "predictions"):
+            shown = sum(sample.value for sample in families[f"candor_{name}"].samples)
+            read = scene.query(f'sum(candor_{name}_total{{instance="{replica[7:]}"}})')
+            if not read or float(read[0]["value"][1]) != pytest.approx(shown, abs=1e-9):
+                return False
+    return True
+
+
+def increases(scene: Scene) -> dict[Key, dict[str, Any]]:
+    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add them.
+
+    Evaluated for each replica at the time of a read: increase() extrapolates to the ends of its window otherwise.
+    """
+    found: dict[Key, dict[str, Any]] = {}
+    for replica in scene.replicas:
+        where = f'instance="{replica[7:]}"'
+        at_s = float(scene.query(f"max(timestamp(candor_feedback_total{{{where}}}))")[0]["value"][1])
+        for name in (*BY_BIN, *BY_DIRECTION):
+            for series in scene.query(f"increase(candor_{name}_total{{{where}}}[1h])", at_s):
+                labels = series["metric"]
+                columns = found.setdefault((labels["model"], labels["version"]), {})
+                column = columns.setdefault(name + labels.get("to", ""), np.zeros(15))
+                column[int(labels["bin"])] += float(series["value"][1])
+    return {key: with_corrections(columns) for key, columns in found.items()}
+
+
+def with_corrections(columns: dict[str, Any]) -> dict[str, Any]:
+    right, wrong = columns["feedback_correctionscorrect"], columns["feedback_correctionsincorrect"]
+    squared_error = (
+        columns["feedback_squared_error"]
+        + (right - 2 * columns["feedback_corrections_confidencecorrect"])
+        - (wrong - 2 * columns["feedback_corrections_confidenceincorrect"])
+    )
+    return {
+        "n": columns["feedback"],
+        "confidence": columns["feedback_confidence"],
+        "correct": columns["feedback_correct"] + right - wrong,
+        "variance": columns["feedback_variance"],
+        "squared_error": squared_error,
+    }
+
+
+def summed_by_sql(scene: Scene) -> dict[Key, BinSums]:
+    """The same from the ledger's rows, as the labels stand."""
+    with sqlite3.connect(scene.ledger.removeprefix("sqlite:///")) as connection:
+        rows = connection.execute(
+            "SELECT c.model, c.version, p.confidence, l.label = p.predicted FROM label_current l "
+            "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = p.calibration_id"
+        ).fetchall()
+    connection.close()
+    keys = {(model, str(version)) for model, version, _, _ in rows}
+    return {
+        key: BinSums.from_predictions(
+            [confidence for model, version, confidence, _ in rows if (model, str(version)) == key],
+            [bool(correct) for model, version, _, correct in rows if (model, str(version)) == key],
+        )
+        for key in keys
+    }

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
-from monitoring.routes.exposition import MetricsRoute
+from monitoring.routes.exposition import SCRAPE_HEADER, MetricsRoute
 from serving.inference.admission import QueueEstimate
 from serving.inference.metrics import ServingMetrics
 from tests.builders.answers import label, make_row
@@ -33,6 +33,19 @@ def test_both_formats_leave_out_the_time_of_creation(busy: CollectorRegistry, ac
     assert answer.headers["content-type"].startswith(kind)
     assert answer.text.count("\n") > 250
     assert "_created" not in answer.text
+
+
+def test_a_scrape_reads_the_zero_first_and_a_person_the_counts(busy: CollectorRegistry) -> None:
+    client = TestClient(Starlette(routes=[Route("/metrics", MetricsRoute(busy).get)]))
+
+    def labels(**headers: str) -> float:
+        families = text_string_to_metric_families(
+            client.get("/metrics", headers={"accept": OPENMETRICS} | headers).text
+        )
+        return sum(sample.value for family in families if family.name == "candor_feedback" for sample in family.samples)
+
+    scrape = {SCRAPE_HEADER: "10"}
+    assert [labels(), labels(**scrape), labels(), labels(**scrape)] == [90, 0, 90, 90]
 
 
 def test_openmetrics_can_be_read_back(busy: CollectorRegistry) -> None:

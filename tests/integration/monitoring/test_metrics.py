@@ -25,7 +25,8 @@ def test_every_series_is_born_at_zero(monitored: MonitoredModel) -> None:
         for name in PER_BIN:
             assert monitored.metric(name, bin=bin_label) == 0, name
         for to in ("correct", "incorrect"):
-            assert monitored.metric("feedback_corrections_total", bin=bin_label, to=to) == 0
+            for name in ("feedback_corrections_total", "feedback_corrections_confidence_total"):
+                assert monitored.metric(name, bin=bin_label, to=to) == 0
     for name in ("feedback_duplicates_total", "calibration_drift_alarms_total", "feedback_delay_seconds_count"):
         assert monitored.metric(name) == 0
     for reason in ("unknown_prediction", "expired", "unknown_label", "unknown_model", "invalid", "pending_full"):

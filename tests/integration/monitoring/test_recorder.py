@@ -8,6 +8,7 @@ from queue import SimpleQueue
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from calibration.bins import BinSums
 from monitoring.errors import ModelUnknown, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.recording.queue import LABELS_AT_ONCE
@@ -53,6 +54,24 @@ def test_another_label_moves_the_sums_but_not_the_detector(monitored: MonitoredM
     assert monitored.rows("SELECT revision, label, correct FROM feedback") == [(0, 1, 1), (1, 0, 0), (2, 1, 1)]
     assert monitored.metric("feedback_corrections_total", bin="11", to="incorrect") == 1
     assert monitored.metric("feedback_corrections_total", bin="11", to="correct") == 1
+
+
+def test_the_counters_follow_the_squared_error_through_corrections(monitored: MonitoredModel) -> None:
+    """Q of all labels as they stand = the first labels' Q + (n - 2S) made correct - (n - 2S) made incorrect."""
+    confidence = [0.8, 0.75, 0.76, 0.79]
+    monitored.serve(*(make_row(number, confidence=p) for number, p in enumerate(confidence)))
+    monitored.label(*(label(number, "normal" if number == 1 else "pneumonia") for number in range(4)))
+    monitored.label(label(0, "normal"), label(1), label(2, "normal"))
+    monitored.label(label(2), label(3, "normal"))
+    expected = BinSums.from_predictions(confidence, [False, True, True, False])
+    stands = monitored.metric("feedback_squared_error_total", bin="11") or 0
+    for to, sign in (("correct", 1), ("incorrect", -1)):
+        n = monitored.metric("feedback_corrections_total", bin="11", to=to) or 0
+        s = monitored.metric("feedback_corrections_confidence_total", bin="11", to=to) or 0
+        stands += sign * (n - 2 * s)
+    assert stands == pytest.approx(expected.squared_error[11], abs=1e-8)
+    assert stands == pytest.approx(monitored.sums().labeled.squared_error[11], abs=1e-8)
+    assert monitored.metric("feedback_squared_error_total", bin="11") != pytest.approx(stands, abs=0.1)
 
 
 def test_a_correction_between_two_wrong_classes_leaves_the_sums(ledger_url: str, clock: Clock) -> None:

@@ -3,7 +3,7 @@ import threading
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger.visible_versions import VISIBLE_VERSIONS
-from monitoring.metrics.bin_counters import BinCounter, BinCounters
+from monitoring.metrics.bin_counters import BinCounter, BinCounters, read_by_prometheus
 
 ANSWERS = BinCounter("answers", "Answers.")
 SUMS = BinCounter("sums", "Their confidence.")
@@ -22,6 +22,45 @@ def test_series_are_born_at_zero_and_add_up() -> None:
     assert registry.get_sample_value("moves_total", where | {"to": "down"}) == 1
     assert registry.get_sample_value("moves_total", where | {"to": "up"}) == 0
     assert len(list(registry.collect())) == 2
+
+
+def total(counters: BinCounters, *, prometheus: bool) -> float:
+    if prometheus:
+        with read_by_prometheus():
+            return total(counters, prometheus=False)
+    (family,) = counters.collect()
+    return sum(sample.value for sample in family.samples)
+
+
+def test_prometheus_reads_the_zero_before_the_counts_and_nobody_else_has_to() -> None:
+    counters = BinCounters((ANSWERS,))
+    counters.create("m", "1")
+    counters.add("m", "1", [(3, {ANSWERS: 577})])  # before anybody read
+    assert [total(counters, prometheus=False) for _ in range(2)] == [577, 577]
+    assert [total(counters, prometheus=True) for _ in range(3)] == [0, 577, 577]
+    counters.create("m", "1")  # again
+    counters.add("m", "2", [(3, {ANSWERS: 3})])  # a new version: its own zero, while the other goes on
+    assert [total(counters, prometheus=True) for _ in range(2)] == [577, 580]
+
+
+def test_several_prometheus_servers_have_time_to_read_the_zero() -> None:
+    now_s = [100.0]
+    counters = BinCounters((ANSWERS,), zero_s=60, clock_s=lambda: now_s[0])
+    counters.add("m", "1", [(3, {ANSWERS: 5})])
+    seen = []
+    for now_s[0] in (100.0, 107.0, 159.9, 160.0, 167.0):
+        seen.append(total(counters, prometheus=True))
+    assert seen == [0, 0, 0, 5, 5]
+
+
+def test_a_version_that_comes_back_is_read_at_zero_again() -> None:
+    counters = BinCounters((ANSWERS,))
+    counters.add("m", "old", [(0, {ANSWERS: 1})])
+    assert [total(counters, prometheus=True) for _ in range(2)] == [0, 1]
+    for version in range(VISIBLE_VERSIONS):
+        counters.create("m", str(version))
+    counters.add("m", "old", [(0, {ANSWERS: 2})])
+    assert [total(counters, prometheus=True) for _ in range(2)] == [0, 2]
 
 
 def test_of_a_model_only_so_many_versions_are_shown_and_the_busy_ones_stay() -> None:
