@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
     parser.add_argument(
-        "--only", choices=("own", "published", "beginnings", "selective", "real"), help="run only this part"
+        "--only", choices=("own", "published", "beginnings", "selective", "remedies", "real"), help="run only this part"
     )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -87,6 +87,10 @@ def main() -> None:
 
         found["selective"] = as_rows()
         print(json.dumps(found["selective"], indent=2))
+    if given.only in (None, "remedies"):
+        from benchmarks.monitoring.remedies import as_rows as remedies
+
+        found["remedies"] = remedies(shifts=given.streams)
     if given.predictions and given.only in (None, "real"):
         from benchmarks.monitoring.pneumonia import figures
 
