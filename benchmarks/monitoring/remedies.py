@@ -60,7 +60,7 @@ def remedy(logits: FloatArray, labels: npt.NDArray[np.int64], *, changes: bool) 
     """Choose and fit as `candor recalibrate` does, for a card without a confusion matrix; None where it refuses."""
     fit = np.arange(len(labels)) < FIT_SHARE * len(labels)
     excluded = {CASE_MIX.name: "the card has no confusion matrix"}
-    found = choose(logits[fit], labels[fit], allow_label_changes=changes, exclude=excluded)
+    found = choose(logits, labels, allow_label_changes=changes, exclude=excluded)
     return REMEDIES[found.chosen].fit(logits[fit], labels[fit]) if found.chosen else None
 
 

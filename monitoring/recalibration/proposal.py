@@ -1,7 +1,8 @@
 """A proposal: which remedy the labels ask for, and what it does to answers that it was not fitted on.
 
-The labels are divided. On three fifths the remedies are compared and the chosen one is fitted; the other two fifths
-measure before and after, and carry the card's promises, which would be too good on labels that the fit has seen.
+The remedies are compared by cross-validation on all labels. The chosen one is fitted on three fifths of them; the
+other two fifths measure before and after, and carry the card's promises, which would be too good on labels that the fit
+has seen.
 """
 
 from dataclasses import dataclass
@@ -97,20 +98,20 @@ def propose(
     _require(answers, card, min_labels)
     if uneven and answers.weights is None:
         raise RecalibrationRefused(_chosen_labels(uneven))
-    fit = _fit_part(answers)
-    fitting, held_out = answers.part(fit), answers.part(~fit)
     choice = choose(
-        fitting.logits(),
-        fitting.labels,
-        weights=fitting.weights,
-        groups=fitting.groups,
+        answers.logits(),
+        answers.labels,
+        weights=answers.weights,
+        groups=answers.groups,
         allow_label_changes=allow_label_changes,
-        exclude=_exclusions(card.calibration, fitting),
+        exclude=_exclusions(card.calibration, answers),
     )
     if choice.chosen is None:
         raise RecalibrationRefused(_no_remedy(choice))
     if choice.better and (worse := _worsened(choice)):
         raise RecalibrationRefused(worse)
+    fit = _fit_part(answers)
+    fitting, held_out = answers.part(fit), answers.part(~fit)
     affine = REMEDIES[choice.chosen].fit(fitting.logits(), fitting.labels, weights=fitting.weights)
     after = affine(held_out.logits())
     return Proposal(
@@ -209,7 +210,7 @@ def _fit_part(answers: LabeledAnswers) -> npt.NDArray[np.bool_]:
     return np.asarray((rank % _PARTS < _FIT_PARTS)[units])
 
 
-def _exclusions(calibration: CalibrationCard, fitting: LabeledAnswers) -> dict[str, str]:
+def _exclusions(calibration: CalibrationCard, answers: LabeledAnswers) -> dict[str, str]:
     """Return which remedies do not apply to this card, and why."""
     excluded = {}
     if calibration.class_bias is not None:
@@ -217,7 +218,7 @@ def _exclusions(calibration: CalibrationCard, fitting: LabeledAnswers) -> dict[s
     if calibration.confusion is None:
         excluded[CASE_MIX.name] = "the card has no confusion matrix, which would tell whether only the case mix changed"
         return excluded
-    p = case_mix_p_value(calibration.confusion, confusion_matrix(fitting.probabilities, fitting.labels))
+    p = case_mix_p_value(calibration.confusion, confusion_matrix(answers.probabilities, answers.labels))
     if p < CASE_MIX_LEVEL:
         excluded[CASE_MIX.name] = (
             f"more than the case mix has changed: the answers to a class differ from the card's (p = {p:.1g})"

@@ -160,13 +160,13 @@ def test_errors_of_opposite_sign_by_class_need_a_bias_and_the_graph_gets_it(
 def test_a_temperature_that_makes_a_class_worse_is_refused(fresh: MonitoredModel, store: Store) -> None:
     """As on the demo's shifted images: "benign" is underconfident, "malignant" overconfident, on average over."""
     rng = np.random.default_rng(12)
-    said = np.repeat([0, 1, 2], (1200, 1200, 400))
-    confidence = np.array([0.85, 0.95, 0.9])[said] + rng.uniform(-0.04, 0.04, 2800)
-    right = rng.random(2800) < np.array([0.99, 0.75, 0.9])[said]
+    said = np.repeat([0, 1, 2], (600, 1200, 400))
+    confidence = np.array([0.75, 0.95, 0.9])[said] + rng.uniform(-0.02, 0.02, 2200)
+    right = rng.random(2200) < np.array([0.97, 0.8, 0.9])[said]
     other = np.array([1, 0, 0])[said]
-    probabilities = np.full((2800, 3), 0.01)
-    probabilities[np.arange(2800), said] = confidence
-    probabilities[np.arange(2800), other] = 0.99 - confidence
+    probabilities = np.full((2200, 3), 0.005)
+    probabilities[np.arange(2200), said] = confidence
+    probabilities[np.arange(2200), other] = 0.995 - confidence
     serve(fresh, probabilities, np.where(right, said, other))
     with pytest.raises(RecalibrationRefused, match="A temperature alone would raise the largest error of a class"):
         recalibrate(fresh.ledger, store, "tiny")
