@@ -20,7 +20,9 @@ def report_tables(report: Report) -> list[RenderableType]:
     """Return the parts of a calibration report in the order in which they are printed."""
     rows = [measures_row("live", report.measures.as_dict()), measures_row("card", report.reference)]
     return [
-        f"{report.model} version {report.version}, window {report.window}: {report.verdict}\n",
+        f"{report.model} version {report.version}, window {report.window}\n",
+        f"Can confidence be believed? {report.verdict}\n",
+        f"Is the model as accurate as it was? {report.accuracy.headline}. {report.accuracy.sentence}\n",
         *_advice(report.recommendation),
         table("Measures", MEASURES_COLUMNS, rows),
         f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label.{_drift(report.drift)}\n",

@@ -8,6 +8,7 @@ from typing import Any
 
 from calibration.measures import Measures
 from calibration.metrics import Z95
+from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, AccuracyVerdict, labels_for_accuracy
 from monitoring.findings.comparison import CardComparison
 from monitoring.findings.drift import Drift
 from monitoring.findings.early_warnings import EarlyWarning
@@ -40,6 +41,7 @@ class Findings:
     selection: LabelSelection
     slices: Slices | None
     early_warnings: tuple[EarlyWarning, ...]
+    accuracy: AccuracyVerdict
     served_elsewhere: bool = False
 
 
@@ -59,11 +61,20 @@ def recommend(found: Findings) -> Recommendation:
     status = found.assessment.status
     return Recommendation(
         status=status,
-        worried=WORRIES[status],
+        worried=_worry(status, found.accuracy),
         why=found.assessment.sentence,
         evidence=tuple(_evidence(found)),
         what_to_do=tuple(_actions(found)),
     )
+
+
+def _worry(status: Status, accuracy: AccuracyVerdict) -> str:
+    """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is active."""
+    if accuracy.answer is not AccuracyAnswer.LOWER or status is Status.ALARM:
+        return WORRIES[status]
+    since = f" in answers served since {accuracy.since}" if accuracy.since else ""
+    lower = f"Yes, about accuracy: it is at least {points(-accuracy.difference_upper)} lower than on the card{since}."
+    return f"{lower} About confidence: {WORRIES[status][0].lower()}{WORRIES[status][1:]}"
 
 
 def _evidence(found: Findings) -> Iterator[str]:
@@ -71,6 +82,8 @@ def _evidence(found: Findings) -> Iterator[str]:
         yield describe_alarm(found.drift.alarm)
     if found.slices:
         yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
+    if found.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
+        yield found.accuracy.sentence
     yield from _against_card(found.comparison)
     yield from _labels(found.selection)
     yield from (warning.sentence for warning in found.early_warnings if warning.raised)
@@ -95,24 +108,20 @@ def describe_alarm(detail: dict[str, Any]) -> str:
 def _slice(each: Slice, tested: int) -> str:
     verb = "exceeds" if each.signed_gap >= 0 else "falls short of"
     comparisons = f"after correcting for {counted(tested, 'comparison')}"
-    sure = f"at least {points(each.at_least)}" if each.at_least >= _SMALLEST_POINTS else "more than chance"
+    sure = f"at least {points(each.at_least)}" if each.at_least >= _SMALLEST_POINTS else "more than chance explains"
     return (
         f"In {answers_in_slice(each.name)}, confidence {verb} accuracy by {points(abs(each.signed_gap))} "
-        f"({counted(each.n, 'label')}): {sure} {comparisons}."
+        f"({counted(each.n, 'label')}): at this look, {sure} {comparisons}."
     )
 
 
 def _against_card(comparison: CardComparison) -> Iterator[str]:
-    gap, accuracy = comparison.signed_gap, comparison.accuracy
+    gap = comparison.signed_gap
     if gap.significant:
         yield (
             f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data and is now "
-            f"{points(gap.live)}, a larger change than chance explains."
+            f"{points(gap.live)}: at this look, a larger change than chance explains."
         )
-    if accuracy.significant:
-        verb = "fell" if accuracy.difference < 0 else "rose"
-        before, now = percent(accuracy.reference), percent(accuracy.live)
-        yield f"Accuracy {verb} from {before} on the card's reference data to {now}."
 
 
 def _labels(selection: LabelSelection) -> Iterator[str]:
@@ -140,8 +149,10 @@ def _actions(found: Findings) -> Iterator[str]:
             f"Label at least {FEW_LABELS} answers. About {_labels_for(found.measures, half_width=0.05):,} labels show "
             "confidence minus accuracy to within 5 points."
         )
-    else:
+    about_accuracy = list(_about_accuracy(found)) if status is not Status.ALARM else []
+    if status is Status.OK and not about_accuracy:
         yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
+    yield from about_accuracy
     if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n:
         yield (
             f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
@@ -161,10 +172,13 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     if drift and since:
         yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
         on_labels, last = " on the labels since then", f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
-    if found.comparison.accuracy.significant and found.comparison.accuracy.difference < 0:
+    at_this_look = found.comparison.accuracy
+    is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
+    if is_lower or (at_this_look.significant and at_this_look.difference < 0):
         yield (
-            "Accuracy fell, and recalibration corrects confidence, not answers. If accuracy is now too low, roll back "
-            f"(`candor promote {model} VERSION`) or retrain."
+            f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
+            f"corrects confidence, not answers. If accuracy is now too low, roll back (`candor promote {model} "
+            "VERSION`) or retrain."
         )
     yield from _opposite_classes(found.slices)
     if found.served_elsewhere:
@@ -175,6 +189,33 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
         "then starts again."
     )
+
+
+def _about_accuracy(found: Findings) -> Iterator[str]:
+    """What to do about accuracy. After an alarm, the advice about the alarm includes it."""
+    accuracy = found.accuracy
+    if accuracy.answer is AccuracyAnswer.LOWER:
+        if accuracy.chosen:
+            yield ("Find out how the labels were chosen, before anything else: a fair sample may show no drop.")
+        since = f" around {accuracy.since}" if accuracy.since else ""
+        yield f"Find out what changed{since}: device, protocol, ward, patients, software, or who sets the labels."
+        back = "the version before it" if found.served_elsewhere else f"`candor promote {found.model} VERSION`"
+        yield (
+            f"If accuracy is too low for its purpose, roll back ({back}) or retrain on such images. Recalibration "
+            "corrects confidence, not answers."
+        )
+    elif accuracy.answer is AccuracyAnswer.HIGHER:
+        yield (
+            "Accuracy is higher than on the card. Check that easy answers are not labeled more often than others; "
+            "otherwise nothing needs to be done about it."
+        )
+    elif accuracy.answer is AccuracyAnswer.UNKNOWN and found.measures.n >= FEW_LABELS:
+        needed = labels_for_accuracy(accuracy)
+        if needed and needed > accuracy.n:
+            yield (
+                f"Keep labeling to know whether accuracy is as it was: about {needed:,} labels show it to within "
+                f"{100 * CLOSE:.0f} points."
+            )
 
 
 def _opposite_classes(slices: Slices | None) -> Iterator[str]:

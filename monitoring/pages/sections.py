@@ -8,7 +8,7 @@ from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
 from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
-from monitoring.pages.status_words import SHORT_WORDS, TITLES
+from monitoring.pages.status_words import ACCURACY_TONES, SHORT_WORDS, TITLES, advice_tone
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import Report
 
@@ -50,6 +50,8 @@ def sections(found: PageData) -> dict[str, Any]:
         "entries": found.entries,
         "titles": TITLES,
         "short_words": SHORT_WORDS,
+        "accuracy_tones": ACCURACY_TONES,
+        "advice_tone": advice_tone(report.status, report.accuracy.answer),
         "diagram": reliability_diagram(report.bins),
         "day_chart": day_chart(found.days, marks),
         "bars": _bars(report),

@@ -1,5 +1,6 @@
-"""Each status of a model in a few words."""
+"""Each status of a model, and each answer about its accuracy, in a few words."""
 
+from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
 
 TITLES = {
@@ -16,3 +17,20 @@ SHORT_WORDS = {
     Status.OFF: "miscalibrated",
     Status.ALARM: "alarm",
 }
+ACCURACY_TONES = {
+    AccuracyAnswer.LOWER: "off",
+    AccuracyAnswer.AS_IT_WAS: "ok",
+    AccuracyAnswer.HIGHER: "ok",
+    AccuracyAnswer.UNKNOWN: "early",
+}
+ACCURACY_WORDS = {
+    AccuracyAnswer.LOWER: "lower",
+    AccuracyAnswer.AS_IT_WAS: "as it was",
+    AccuracyAnswer.HIGHER: "higher",
+    AccuracyAnswer.UNKNOWN: "not known",
+}
+
+
+def advice_tone(status: Status, accuracy: AccuracyAnswer) -> str:
+    """The class of the style sheet for the advice: the more serious of the two answers."""
+    return "off" if accuracy is AccuracyAnswer.LOWER and status is not Status.ALARM else status

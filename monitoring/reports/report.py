@@ -18,6 +18,7 @@ from calibration.reliability import ReliabilityBin, reliability
 from monitoring.api.json_body import plain
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
+from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
@@ -61,7 +62,8 @@ class ReportSummary:
     """The calibration of one version of a model as recorded in the ledger, without bins, slices and history.
 
     Attributes:
-        verdict: the assessment in sentences.
+        verdict: the assessment in sentences: can confidence be believed?
+        accuracy: is the model as accurate as it was? Over all labels of the version, whatever the window.
         measures: of the window's labeled answers; `reference`: the card's measures of the same names.
         comparison: live against reference, and whether the difference is significant.
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
@@ -81,6 +83,7 @@ class ReportSummary:
     temperature: float
     status: Status
     verdict: str
+    accuracy: AccuracyVerdict
     measures: Measures
     reference: dict[str, float | None]
     comparison: CardComparison
@@ -135,6 +138,7 @@ def calibration_report(
         delay = _delay(connection, row.calibration_id)
         selection = find_selection(connection, row.calibration_id, seen.served, since_day=seen.since_day)
         early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
+        accuracy = find_accuracy(connection, row.calibration_id, _reference(row))
         found = _slices(connection, row.calibration_id, seen.since_day) if slices else None
     measures = Measures.from_sums(seen.labeled)
     assessment = assess(measures, drift)
@@ -148,6 +152,7 @@ def calibration_report(
         selection,
         found,
         early_warnings,
+        accuracy,
         served_elsewhere=row.is_logged,
     )
     served = int(seen.served.served.sum())
@@ -160,6 +165,7 @@ def calibration_report(
         temperature=row.card["calibration"]["temperature"],
         status=assessment.status,
         verdict=assessment.sentence,
+        accuracy=accuracy,
         measures=measures,
         reference=row.card["calibration"]["measures"],
         comparison=comparison,

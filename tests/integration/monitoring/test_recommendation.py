@@ -69,8 +69,8 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         assert "on an answer served on" in first
         assert recommendation.what_to_do == (
             f"Find out what changed around label {since['label']}: device, protocol, ward, patients or software.",
-            "Accuracy fell, and recalibration corrects confidence, not answers. If accuracy is now too low, roll back "
-            "(`candor promote pneumonia VERSION`) or retrain.",
+            "At this look accuracy is lower than on the card, and recalibration corrects confidence, not answers. If "
+            "accuracy is now too low, roll back (`candor promote pneumonia VERSION`) or retrain.",
             f"Recalibrate on the labels since then: `candor recalibrate pneumonia --last {400 - since['label'] + 1}`, "
             "then `candor promote pneumonia VERSION`.",
             "Or fix the cause and acknowledge the alarm with a note (`POST /calibration/pneumonia/acknowledge`); the "
@@ -78,8 +78,8 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         )
         assert any(
             re.fullmatch(
-                r'In answers of "normal", confidence exceeds accuracy by \d+\.\d points \(\d+ labels\): at least '
-                r"\d+\.\d points after correcting for 2 comparisons\.",
+                r'In answers of "normal", confidence exceeds accuracy by \d+\.\d points \(\d+ labels\): at this '
+                r"look, at least \d+\.\d points after correcting for 2 comparisons\.",
                 line,
             )
             for line in recommendation.evidence
@@ -87,6 +87,41 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         assert bad.drift.streams[0].direction == "over"
         assert sum(stream.share for stream in bad.drift.streams) <= 1 + 1e-9
         json.dumps(bad.as_dict(), allow_nan=False)
+
+
+def test_a_calibrated_model_that_became_inaccurate_is_a_clear_warning(monitored: MonitoredModel) -> None:
+    """Confidence fell with accuracy, from 75 to 50 %: no alarm about confidence, and not "No. Nothing" either."""
+    found = label_answers(monitored, range(400), right=0.5, confidence=0.5)
+    assert found.status is Status.OK
+    assert found.drift is not None
+    assert not found.drift.active
+    assert found.accuracy.answer == "lower"
+    assert found.accuracy.headline.startswith("No: accuracy is lower, by at least ")
+    told = found.recommendation
+    assert told.worried.startswith("Yes, about accuracy: it is at least ")
+    assert told.worried.endswith(" About confidence: no: chance alone can explain what the labels show.")
+    assert found.accuracy.sentence in told.evidence
+    assert told.what_to_do == (
+        "Find out what changed: device, protocol, ward, patients, software, or who sets the labels.",
+        "If accuracy is too low for its purpose, roll back (`candor promote pneumonia VERSION`) or retrain on such "
+        "images. Recalibration corrects confidence, not answers.",
+    )
+    assert found.as_dict()["accuracy"]["answer"] == "lower"
+    monitored.serve(*(make_row(n) for n in range(1_000, 1_100)))
+    chosen = calibration_report(monitored.ledger, "pneumonia")
+    assert chosen.accuracy.headline.startswith("No: accuracy is lower among the labeled answers, by at least ")
+    assert "if wrong or unsure answers are labeled more often than others" in chosen.accuracy.sentence
+    assert chosen.recommendation.what_to_do[0].startswith("Find out how the labels were chosen, before anything else")
+
+
+def test_accuracy_counts_audited_labels_alone_once_they_are_enough(monitored: MonitoredModel) -> None:
+    """Chosen labels are right half of the time, audited ones three times in four, as on the card."""
+    label_answers(monitored, range(400), right=0.5, confidence=0.75)
+    mixed = label_answers(monitored, range(1_000, 1_400), right=0.75, audit=0.1)
+    assert mixed.accuracy.audit
+    assert (mixed.accuracy.n, mixed.accuracy.live) == (400, 0.75)
+    assert mixed.accuracy.answer != "lower"
+    assert "audited answers" in mixed.accuracy.sentence
 
 
 def test_an_audit_is_quoted(monitored: MonitoredModel) -> None:

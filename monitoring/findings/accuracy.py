@@ -1,0 +1,229 @@
+"""Is the model as accurate as it was? A question of its own: a calibrated model can become worse and know it.
+
+The labels of this version are compared with the card's reference by confidence sequences, so the answer may be read
+every day. Whoever does is misled about at most one in twenty models whose accuracy is what it was. That error is shared
+out: a quarter to the reference, three eighths to all labels, and three eighths to the labels of answers served since
+day j of the version, 1 / (j (j + 1)) of it each. The latter find a drop that a long good time before would hide.
+
+The windows of a report do not apply. A window that moves starts a new comparison every day.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from calibration.bins import BinSums
+from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, share_interval
+from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.status import FEW_LABELS
+from monitoring.ledger.days import day_date
+from monitoring.ledger.schema import bin_day
+from monitoring.ledger.slices import AUDIT, EVERYTHING
+
+ALPHA = 0.05
+CLOSE = 0.10  # "as it was" is not said of an interval that reaches further than this from 0
+_OF_REFERENCE, _OF_ALL, _OF_LATER = ALPHA / 4, 3 * ALPHA / 8, 3 * ALPHA / 8
+_NEARLY_ALL = 0.99
+_PLANS = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)  # numbers of labels to ask for
+PROMISE = (
+    "This answer may be read every day: it misleads about at most 1 in 20 models whose accuracy is as it was, if their "
+    "labels are a fair sample."
+)
+
+
+class AccuracyAnswer(StrEnum):
+    """The answer in one word."""
+
+    LOWER = "lower"
+    AS_IT_WAS = "as-it-was"
+    HIGHER = "higher"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class AccuracyVerdict:
+    """Whether the version is as accurate as on its card's reference, over all its labels whatever the window.
+
+    Attributes:
+        headline: the answer in a few words; `sentence`: the figures behind it; `promise`: how far to trust it.
+        n, live: labels and accuracy, of answers served since `since`.
+        since: first UTC day of the answers compared; None if all of them are.
+        reference_n, reference: answers and accuracy of the card's reference.
+        difference_lower, difference_upper: live minus reference, at every look at once.
+        audit: whether only audited answers count.
+        chosen: whether the labels may have been chosen, since not nearly all answers, or audited answers, have one.
+    """
+
+    answer: AccuracyAnswer
+    headline: str
+    sentence: str
+    promise: str
+    n: int
+    live: float
+    since: str | None
+    reference_n: int
+    reference: float
+    difference_lower: float
+    difference_upper: float
+    audit: bool
+    chosen: bool
+
+
+class LabeledDay(NamedTuple):
+    """A day, counted from 1970 in UTC: labeled answers, those that were right, and all answers served."""
+
+    day: int
+    n: int
+    correct: float
+    served: int
+
+
+class _Stretch(NamedTuple):
+    """All labels of answers served since `day` (None: since the beginning), and its part of the error."""
+
+    day: int | None
+    n: int
+    correct: float
+    alpha: float
+
+
+def find_accuracy(connection: Connection, calibration_id: int, reference: BinSums) -> AccuracyVerdict:
+    """Compare a calibration's labels with the reference: those of the audit, if they are enough."""
+    audited = labeled_days(connection, calibration_id, AUDIT)
+    audit = sum(each.n for each in audited) >= FEW_LABELS
+    days = audited if audit else labeled_days(connection, calibration_id, EVERYTHING)
+    return judge_accuracy(days, reference, audit=audit)
+
+
+def labeled_days(connection: Connection, calibration_id: int, name: str) -> list[LabeledDay]:
+    """Return the days of a slice, oldest first."""
+    columns = bin_day.c
+    wanted = (
+        select(columns.day, *(func.sum(columns[field]).label(field) for field in ("n", "correct", "served")))
+        .where(columns.calibration_id == calibration_id, columns.slice == name)
+        .group_by(columns.day)
+        .order_by(columns.day)
+    )
+    return [LabeledDay(row.day, int(row.n), float(row.correct), int(row.served)) for row in connection.execute(wanted)]
+
+
+def judge_accuracy(days: Sequence[LabeledDay], reference: BinSums, *, audit: bool = False) -> AccuracyVerdict:
+    """Answer the question from the labels of each day, oldest first, and the card's reference."""
+    before = share_interval(reference.total, float(reference.correct.sum()), alpha=_OF_REFERENCE)
+    stretches = list(_stretches(days))
+    answer, told = AccuracyAnswer.UNKNOWN, stretches[0]
+    if reference.total and told.n:
+        for found, bound, side in (
+            (AccuracyAnswer.LOWER, before.lower, 1),
+            (AccuracyAnswer.HIGHER, before.upper, -1),
+        ):
+            sure = [(_excess(each, bound), each) for each in stretches if side * (bound * each.n - each.correct) > 0]
+            surest = max(sure, key=lambda pair: pair[0], default=(-math.inf, told))
+            if surest[0] >= 0:
+                answer, told = found, surest[1]
+                break
+    now = accuracy_sequence(told.n, told.correct, alpha=told.alpha)
+    lower, upper = now.lower - before.upper, now.upper - before.lower
+    if answer is AccuracyAnswer.UNKNOWN and reference.total and max(-lower, upper) <= CLOSE:
+        answer = AccuracyAnswer.AS_IT_WAS
+    verdict = AccuracyVerdict(
+        answer=answer,
+        headline="",
+        sentence="",
+        promise=PROMISE,
+        n=told.n,
+        live=told.correct / told.n if told.n else math.nan,
+        since=None if told.day is None else day_date(told.day).isoformat(),
+        reference_n=reference.total,
+        reference=float(reference.correct.sum()) / reference.total if reference.total else math.nan,
+        difference_lower=lower,
+        difference_upper=upper,
+        audit=audit,
+        chosen=sum(each.n for each in days) < _NEARLY_ALL * sum(each.served for each in days),
+    )
+    return replace(verdict, headline=_headline(verdict), sentence=_sentence(verdict))
+
+
+def labels_for_accuracy(verdict: AccuracyVerdict) -> int | None:
+    """Labels until "as it was" could be said; None if the card's reference is too small for it, or absent."""
+    if not verdict.reference_n:
+        return None
+    share = verdict.reference
+    before = share_interval(verdict.reference_n, round(share * verdict.reference_n), alpha=_OF_REFERENCE)
+    for n in _PLANS:
+        now = accuracy_sequence(n, share * n, alpha=_OF_ALL)
+        if max(before.upper - now.lower, now.upper - before.lower) <= CLOSE:
+            return n
+    return None
+
+
+def _stretches(days: Sequence[LabeledDay]) -> Iterator[_Stretch]:
+    """All labels, then those since each later day."""
+    n, correct = sum(each.n for each in days), sum(each.correct for each in days)
+    yield _Stretch(None, n, correct, _OF_ALL)
+    for each, following in itertools.pairwise(days):
+        n, correct, age = n - each.n, correct - each.correct, following.day - days[0].day
+        if not each.n or not n:
+            continue  # the same labels as before, or none
+        yield _Stretch(following.day, n, correct, _OF_LATER / (age * (age + 1)))
+
+
+def _excess(stretch: _Stretch, share: float) -> float:
+    """Log-evidence against the share beyond what is needed."""
+    return accuracy_evidence(stretch.n, stretch.correct, share) - math.log(1 / stretch.alpha)
+
+
+def _headline(verdict: AccuracyVerdict) -> str:
+    among = " among the labeled answers" if verdict.chosen else ""
+    if verdict.answer is AccuracyAnswer.LOWER:
+        return f"No: accuracy is lower{among}, by at least {points(-verdict.difference_upper)}"
+    if verdict.answer is AccuracyAnswer.HIGHER:
+        return f"No: accuracy is higher{among}, by at least {points(verdict.difference_lower)}"
+    if verdict.answer is AccuracyAnswer.AS_IT_WAS:
+        within = max(-verdict.difference_lower, verdict.difference_upper)
+        return f"Yes, as it was{among}, to within {points(math.ceil(1000 * within) / 1000)}"
+    return "Not known yet" if verdict.reference_n else "Not known: the card has no reference accuracy"
+
+
+def _sentence(verdict: AccuracyVerdict) -> str:
+    if not verdict.n:
+        return "No answer has a label yet, so accuracy cannot be measured."
+    which = "audited answers" if verdict.audit else "labeled answers"
+    since = f" served since {verdict.since}" if verdict.since else ""
+    right = f"The model was right in {percent(verdict.live)} of {verdict.n:,} {which}{since}"
+    if not verdict.reference_n:
+        return f"{right}. There is nothing to compare this with."
+    return (
+        f"{right}, and in {percent(verdict.reference)} of the {counted(verdict.reference_n, 'answer')} of its card's "
+        f"reference. The difference is between {_signed(verdict.difference_lower)} and "
+        f"{_signed(verdict.difference_upper)} points.{_small_reference(verdict)}{_fairness(verdict)}"
+    )
+
+
+def _small_reference(verdict: AccuracyVerdict) -> str:
+    if verdict.answer is not AccuracyAnswer.UNKNOWN or labels_for_accuracy(verdict) is not None:
+        return ""
+    return (
+        f" The reference is too small to say that accuracy is as it was to within {100 * CLOSE:.0f} points, however "
+        "many labels there are; a large drop would still be found."
+    )
+
+
+def _fairness(verdict: AccuracyVerdict) -> str:
+    if not verdict.chosen:
+        return ""
+    if verdict.audit:
+        return " Some audited answers have no label; if those differ from the others, accuracy does too."
+    return (
+        " These labels were not drawn at random: if wrong or unsure answers are labeled more often than others, "
+        "accuracy seems lower than it is."
+    )
+
+
+def _signed(ratio: float) -> str:
+    return f"{round(100 * ratio, 1) + 0.0:+.1f}"
