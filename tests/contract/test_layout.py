@@ -1,6 +1,7 @@
 """Where tests and benchmarks live, and what they may import."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,13 @@ def test_tests_stand_in_the_folder_of_their_kind() -> None:
 def test_benchmarks_import_no_tests() -> None:
     for path in (ROOT / "benchmarks").rglob("*.py"):
         assert "tests" not in {name.split(".")[0] for name in imported(path)}, path
+
+
+def test_calibration_needs_numpy_alone() -> None:
+    outside = set[str]()
+    for path in (ROOT / "calibration").rglob("*.py"):
+        outside |= {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names
+    assert outside == {"calibration", "numpy"}
 
 
 def imported(path: Path) -> Iterator[str]:

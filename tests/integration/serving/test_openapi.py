@@ -1,10 +1,11 @@
-"""The API's description is complete: every route is in it, everything in it is a route, and answers are as it says."""
+"""The API's description is complete: every route is in it, everything in it is a route, and answers are as it says.
+
+What needs no application is in tests/contract/test_routes.py.
+"""
 
 import asyncio
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,17 +20,14 @@ from starlette.types import Receive, Scope, Send
 from model_store.store import Store
 from monitoring.api.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import PREDICTION_ERRORS
 from serving.http.auth import OPEN, scope_of
 from serving.openapi.document import document
-from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process import monitor_server
 from serving.process.monitor import open_monitor
 from serving.process.monitor_server import build, guarded
 from serving.process.server import ENDPOINTS, Service
 from serving.settings import Settings
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 ALL = (*ENDPOINTS, *monitor_server.ENDPOINTS)
 
 
@@ -98,43 +96,10 @@ async def test_the_monitor_alone_has_the_access_control() -> None:
         assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
-def test_every_route_stands_in_the_api_page() -> None:
-    text = PAGE.read_text()
-    for path in {each.path for each in ENDPOINTS}:
-        known = path if not path.startswith("/v2/") else "/v2/..."
-        short = re.sub(r"(?<=\{model\})/\{version\}$", "[/{version}]", known)
-        assert short in text, path
-
-
-def test_every_status_that_an_error_has_is_described_where_it_can_come() -> None:
-    operation = document(ENDPOINTS, version="1")["paths"]["/predictions/{model}"]["post"]
-    assert set(operation["responses"]) == {"200"} | {str(status) for status, _ in PREDICTION_ERRORS.values()}
-
-
 @pytest.mark.parametrize("endpoint", ALL, ids=lambda each: f"{each.method} {each.path}")
 def test_the_access_control_knows_the_scope_that_is_declared(endpoint: Endpoint) -> None:
     path = endpoint.path.replace("{model}", "m").replace("{version}", "2")
     assert (None if path in OPEN else scope_of(endpoint.method, path)) == endpoint.scope
-
-
-@pytest.mark.parametrize("endpoints", [ENDPOINTS, (*DESCRIPTION_ENDPOINTS, *monitor_server.ENDPOINTS)])
-def test_no_schema_is_an_empty_object(endpoints: tuple[Endpoint, ...]) -> None:
-    """An object has named fields or a type of its values; one that is free-form says why."""
-    bare = list(bare_objects(document(endpoints, version="1"), "#"))
-    assert bare == []
-
-
-def bare_objects(part: Any, place: str) -> Iterator[str]:
-    """The places of objects that say nothing of themselves."""
-    if isinstance(part, dict):
-        says = part.keys() & {"properties", "additionalProperties", "description"}
-        if (part == {} and place.endswith("/schema")) or (part.get("type") == "object" and not says):
-            yield place
-        for name, value in part.items():
-            yield from bare_objects(value, f"{place}/{name}")
-    elif isinstance(part, list):
-        for number, value in enumerate(part):
-            yield from bare_objects(value, f"{place}/{number}")
 
 
 def test_the_document_and_the_page_are_served(rare: Starlette) -> None:
