@@ -44,7 +44,7 @@ class Endpoint:
     Attributes:
         handler: takes the request, returns a Response or a value that is sent as JSON; its return annotation is the
             type of the answer.
-        scope: what a token must grant; None where no token is needed.
+        scope: what a token must grant, which the access control checks; None if no token is needed.
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, where it is not the JSON of what `handler` returns.
         otherwise: types of answers with other statuses that are not plain errors.
@@ -67,6 +67,11 @@ class Endpoint:
     refuses: Sequence[type[Exception]] = ()
     error: Any = ErrorBody
     mounted: bool = True
+
+    @property
+    def headers(self) -> set[str]:
+        """The names of the request headers that are parameters."""
+        return {each.name for each in self.parameters if each.place == "header"}
 
     def route(self) -> Route:
         """The route to mount."""

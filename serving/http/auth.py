@@ -1,7 +1,7 @@
 """Access control: bearer tokens with scopes, and the origins whose pages may send requests that change something.
 
 `candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC service passes the
-metadata of each call to the same `AccessControl`.
+metadata of each call to the same `AccessControl`. The endpoints declare which scope a request needs.
 
 A line of the tokens file is `TOKEN scope[,scope]`. The scopes are predict, feedback, read (reports, pages, metrics,
 metadata) and admin, which allows everything. Health checks need no token, so that orchestrators need no secret.
@@ -14,16 +14,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias, get_args
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as Connection
+from starlette.types import Scope as AsgiScope
 
-from monitoring.api.endpoint import Scope
+from monitoring.api.endpoint import Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
 from serving.settings import Settings
 
-Refuse: TypeAlias = Callable[[Connection, Receive, Send, ServingError], Awaitable[None]]
+Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-OPEN: Final = frozenset({"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"})
 MIN_TOKEN_LENGTH: Final = 16
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
@@ -36,18 +36,26 @@ class AccessControl:
     Without tokens everyone may do everything. `origins` are the origins that CORS allows; "*" allows all.
     """
 
-    def __init__(self, grants: Iterable[tuple[str, frozenset[Scope]]] = (), *, origins: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        grants: Iterable[tuple[str, frozenset[Scope]]] = (),
+        *,
+        endpoints: Iterable[Endpoint] = (),
+        origins: Iterable[str] = (),
+    ) -> None:
         self._grants = tuple((_digest(token), scopes) for token, scopes in grants)
+        self._needed = NeededScopes(endpoints)
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def check(self, connection: Connection) -> None:
+    def check(self, request: AsgiScope) -> None:
         """Raise Unauthorized, Forbidden or CrossOrigin unless the request is allowed."""
-        headers = connection["headers"]
-        if connection["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
+        headers = request["headers"]
+        if request["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
             self.check_origin(dict(headers))
-        if self._grants and connection["path"] not in OPEN:
-            header = next((value for name, value in headers if name == b"authorization"), b"")
-            self.check_token(header, scope_of(connection["method"], connection["path"]))
+        if self._grants:
+            needed = self._needed.find(request["method"], request["path"])
+            if needed is not None:
+                self.check_token(next((value for name, value in headers if name == b"authorization"), b""), needed)
 
     def check_token(self, authorization: bytes, scope: Scope) -> None:
         """Raise Unauthorized or Forbidden unless the value of an Authorization header grants `scope`."""
@@ -89,7 +97,7 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, *, access: AccessControl, refuse: Refuse) -> None:
         self._app, self._access, self._refuse = app, access, refuse
 
-    def __call__(self, scope: Connection, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request. Not a coroutine function itself, because each one would slow down every answer."""
         try:
             self._access.check(scope)
@@ -98,29 +106,56 @@ class AccessMiddleware:
         return self._app(scope, receive, send)
 
 
-def scope_of(method: str, path: str) -> Scope:
-    """The scope that a request needs.
+class NeededScopes:
+    """The scope that each request needs, as the endpoints declare it.
 
-    >>> scope_of("POST", "/predictions/m"), scope_of("POST", "/v2/models/m/infer"), scope_of("GET", "/metrics")
-    ('predict', 'predict', 'read')
-    >>> scope_of("POST", "/feedback"), scope_of("POST", "/predictions-log"), scope_of("POST", "/models-log")
-    ('feedback', 'predict', 'admin')
+    An endpoint without a scope is open to every method. A request without an endpoint needs read, or admin if its
+    method may change something; it is refused later anyway.
     """
-    if method in READING:
-        return "read"
-    if (
-        path.startswith("/predictions/")
-        or path.rstrip("/") == "/predictions-log"
-        or (path.startswith("/v2/") and path.endswith("/infer"))
-    ):
-        return "predict"
-    return "feedback" if path.rstrip("/") == "/feedback" else "admin"
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        endpoints = list(endpoints)
+        is_open = [each for each in endpoints if each.scope is None]
+        reading = [each for each in endpoints if each.method in READING]
+        changing = [each for each in endpoints if each.method not in READING]
+        self._reading = _Scopes([*reading, *is_open], otherwise="read")
+        self._changing = _Scopes([*changing, *is_open], otherwise="admin")
+
+    def find(self, method: str, path: str) -> Scope | None:
+        """The scope, or None if the request needs no token."""
+        return (self._reading if method in READING else self._changing).find(path)
 
 
-def read_access(settings: Settings) -> AccessControl:
-    """The access control that the settings describe. Raises SettingsError; a token is never part of its sentence."""
+class _Scopes:
+    """The scopes of either the reading or the changing requests.
+
+    Endpoints match as their routers match them: in the declared order, by Starlette's patterns. The hot route takes
+    every path below its prefix.
+    """
+
+    def __init__(self, endpoints: list[Endpoint], *, otherwise: Scope) -> None:
+        self._hot = tuple({each.path.partition("{")[0]: each.scope for each in endpoints if not each.mounted}.items())
+        self._patterns = tuple((compile_path(each.path)[0], each.scope) for each in endpoints if each.mounted)
+        self._otherwise = otherwise
+
+    def find(self, path: str) -> Scope | None:
+        for prefix, scope in self._hot:
+            if path.startswith(prefix):
+                return scope
+        path = path.rstrip("/") or "/"  # the router redirects from a path with a slash at its end
+        for pattern, scope in self._patterns:
+            if pattern.match(path):
+                return scope
+        return self._otherwise
+
+
+def read_access(settings: Settings, endpoints: Iterable[Endpoint]) -> AccessControl:
+    """The access control that the settings describe, for requests to `endpoints`.
+
+    Raises SettingsError; a token is never part of its sentence.
+    """
     grants = read_grants(settings.tokens_text, settings.tokens_file)
-    return AccessControl(grants, origins=settings.cors_origins)
+    return AccessControl(grants, endpoints=endpoints, origins=settings.cors_origins)
 
 
 def read_grants(text: str | None, file: Path | None) -> list[tuple[str, frozenset[Scope]]]:

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
+from monitoring.api.endpoint import Parameter
 from monitoring.errors import BodyTooLarge
 from serving.errors import BodyTimeout, ClientGone, MalformedRequest, UnsupportedMedia
+from serving.http.bodies import RequestId
 from serving.http.tags import read_tags
 
 MAX_REQUEST_ID = 200
@@ -21,6 +24,11 @@ LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # b
 DICOM = ("application/dicom", "application/dicom+octet-stream")
 EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
 ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
+HEAD_PARAMETERS: Final = (
+    Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
+    Parameter("X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"),
+    Parameter("X-Candor-Canary", "header", bool, "true: the canary answers, if there is one; false: it does not"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,12 @@ from serving.http.bodies import (
     Prediction,
     Ready,
     RefusedBundle,
-    RequestId,
     TorchServeModel,
     TorchServeWorker,
 )
 from serving.http.error_handlers import ERROR_HANDLERS
 from serving.http.items import NDJSON
+from serving.http.request import HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import with_description
 
@@ -117,13 +117,7 @@ _PREDICTION = tuple(
         gives={JSON: Prediction | list[Prediction | ImageRefused], NDJSON: Prediction | ImageRefused},
         parameters=(
             Parameter("explain", "query", Literal["occlusion", "none"], "occlusion adds a heat map to the answer"),
-            Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
-            Parameter(
-                "X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"
-            ),
-            Parameter(
-                "X-Candor-Canary", "header", bool, "true: the canary answers, if there is one; false: it does not"
-            ),
+            *HEAD_PARAMETERS,
         ),
         refuses=tuple(PREDICTION_ERRORS),
     )

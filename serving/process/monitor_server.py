@@ -24,12 +24,14 @@ from starlette.types import ASGIApp
 from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
+from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from serving.errors import NotReady, SettingsError
 from serving.http.auth import read_access
 from serving.http.bodies import Alive
 from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
 from serving.http.routes import HEALTHZ
+from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.openapi.endpoints import with_description
 from serving.process.listener import DrainingServer, address, allow_many_connections, listen
 from serving.process.logs import configure_logging
@@ -126,7 +128,9 @@ def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> 
 
 def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The application behind access control and the other middlewares."""
-    return with_middlewares(app, settings, access=read_access(settings), refuse=send_error)
+    declared = (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *MONITORING_ENDPOINTS)
+    access = read_access(settings, declared)
+    return with_middlewares(app, settings, endpoints=declared, access=access, refuse=send_error)
 
 
 def _models(ledger: Ledger) -> list[str]:

@@ -84,7 +84,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
-        self._access = read_access(settings)
+        self._access = read_access(settings, ENDPOINTS)
         self.recorder: Recorder | None = monitor.recorder
         self._store = Store(settings.store)
         self.models = models
@@ -94,7 +94,11 @@ class Service:
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
         self.prediction_app = self._build_prediction_app(mounted)
         self.app = with_middlewares(
-            self.prediction_app, settings, access=self._access, refuse=self.prediction_app.refuse
+            self.prediction_app,
+            settings,
+            endpoints=ENDPOINTS,
+            access=self._access,
+            refuse=self.prediction_app.refuse,
         )
 
     async def run(self, listener: socket.socket) -> None:

@@ -14,7 +14,7 @@ from serving.errors import ClientGone, NotReady, Overloaded, UnknownModel, Unkno
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
 from serving.http.error_handlers import log_error
-from serving.http.request import read_body, read_head
+from serving.http.request import HEAD_PARAMETERS, read_body, read_head
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.bodies import (
@@ -169,7 +169,10 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
             scope="predict",
             takes={JSON: InferRequest, BYTES: Binary},
             gives={JSON: InferResponse, BYTES: Binary},
-            parameters=(Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow"),),
+            parameters=(
+                Parameter(HEADER, "header", int, "the length of the JSON that binary tensors follow"),
+                *HEAD_PARAMETERS,
+            ),
             refuses=tuple(PREDICTION_ERRORS),
             error=InferError,
         ),

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from model_store.brightness import brightness
@@ -24,6 +25,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from serving.errors import ModelUnusable
 from serving.inference.predictor import Predictor
+from serving.process.server import ENDPOINTS
 from tests.builders.services import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -381,6 +383,21 @@ async def test_pages_of_other_origins_may_not_write(server: Running, png: Callab
         assert (refused.status_code, refused.json()["error"]) == (403, "cross_origin")
     assert (await server.predict(png(), Sec_Fetch_Site="cross-site")).status_code == 403
     assert (await server.client.get("/models", headers={"Origin": "https://evil.example"})).status_code == 200
+
+
+async def test_a_preflight_allows_every_header_that_an_endpoint_declares(tiny_store: Store, tmp_path: Path) -> None:
+    viewer = "https://viewer.example"
+    wanted = ["authorization", "content-type", *{name for each in ENDPOINTS for name in each.headers}]
+    asked = {"Origin": viewer, "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = ", ".join(wanted)
+    async with running(tiny_store, tmp_path, cors_origins=(viewer,), tokens=SecretStr("t" * 32 + " read")) as server:
+        for path in ("/predictions/tiny", "/v2/models/tiny/infer"):
+            answer = await server.client.options(path, headers=asked)
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, viewer)
+            allowed = answer.headers["access-control-allow-headers"].lower()
+            assert {name.lower() for name in wanted} <= set(allowed.split(", "))
+        other = await server.client.options("/feedback", headers=asked | {"Access-Control-Request-Headers": "X-Other"})
+        assert other.status_code == 400
 
 
 async def test_a_listed_origin_may_write_and_reads_refusals(

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from model_store.store import Store
 from monitoring.api.endpoint import Endpoint
 from serving.deployment.loaded_models import LoadedModels
-from serving.http.auth import OPEN, scope_of
+from serving.http.auth import NeededScopes
 from serving.openapi.document import document
 from serving.process import monitor_server
 from serving.process.monitor import open_monitor
@@ -96,10 +96,19 @@ async def test_the_monitor_alone_has_the_access_control() -> None:
         assert (foreign.status_code, foreign.json()["error"]) == (403, "cross_origin")
 
 
+@pytest.mark.anyio
+async def test_a_preflight_of_the_monitor_needs_no_token_and_allows_a_token() -> None:
+    app = guarded(Starlette(), Settings(tokens=SecretStr("a-token-for-labels feedback"), cors_origins=("https://a.b",)))
+    asked = {"origin": "https://a.b", "access-control-request-method": "POST"}
+    asked["access-control-request-headers"] = "authorization, content-type, x-request-id"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as client:
+        assert (await client.options("/feedback", headers=asked)).status_code == 200
+
+
 @pytest.mark.parametrize("endpoint", ALL, ids=lambda each: f"{each.method} {each.path}")
 def test_the_access_control_knows_the_scope_that_is_declared(endpoint: Endpoint) -> None:
     path = endpoint.path.replace("{model}", "m").replace("{version}", "2")
-    assert (None if path in OPEN else scope_of(endpoint.method, path)) == endpoint.scope
+    assert NeededScopes(ALL).find(endpoint.method, path) == endpoint.scope
 
 
 def test_the_document_and_the_page_are_served(rare: Starlette) -> None:

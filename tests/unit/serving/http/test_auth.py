@@ -1,12 +1,16 @@
 """Access: what each scope opens, which pages may write, and that no sentence gives a token away."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import SecretStr
 
+from monitoring.api.endpoint import Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized
-from serving.http.auth import AccessControl, read_access, read_grants
+from serving.http.auth import AccessControl, NeededScopes, read_access, read_grants
+from serving.http.routes import ServerRoutes
+from serving.process.server import ENDPOINTS
 from serving.settings import Settings
 
 PREDICT, READ, ADMIN = "p" * 32, "r" * 32, "a" * 32
@@ -14,7 +18,7 @@ TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"
 
 
 def granting(text: str, file: Path | None = None) -> AccessControl:
-    return AccessControl(read_grants(text, file))
+    return AccessControl(read_grants(text, file), endpoints=ENDPOINTS)
 
 
 def ask(access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer") -> None:
@@ -25,9 +29,16 @@ def ask(access: AccessControl, method: str, path: str, token: str | None, kind: 
 ALLOWED = [
     (PREDICT, "POST", "/predictions/m"),
     (PREDICT, "POST", "/predictions/m/3"),
+    (PREDICT, "PUT", "/predictions/m/"),
+    (PREDICT, "POST", "/predictions/m/3/more"),
     (PREDICT, "POST", "/v2/models/m/infer"),
+    (PREDICT, "POST", "/v2/models/m/versions/3/infer"),
     (PREDICT, "POST", "/feedback"),
+    (PREDICT, "POST", "/feedback/"),
+    (PREDICT, "POST", "/predictions-log"),
     (READ, "GET", "/metrics"),
+    (READ, "HEAD", "/"),
+    (READ, "GET", "/unknown"),
     (READ, "GET", "/calibration/m"),
     (READ, "GET", "/v2/models/m"),
 ]
@@ -61,6 +72,32 @@ def test_what_changes_anything_else_needs_admin(method: str, path: str) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"])
 def test_health_needs_no_token(path: str) -> None:
     ask(granting(TEXT), "GET", path, None)
+    ask(granting(TEXT), "POST", path, None)  # the router refuses the method
+
+
+def declared(method: Literal["GET", "POST"], path: str, scope: Scope | None) -> Endpoint:
+    return Endpoint(method=method, path=path, handler=ServerRoutes.ping, tag="", summary="", scope=scope)
+
+
+def test_an_endpoint_needs_the_scope_that_it_declares_and_nothing_else_does() -> None:
+    endpoints = [
+        declared("POST", "/notes/{model}", "feedback"),
+        declared("GET", "/notes/{model}", "predict"),
+        declared("GET", "/secrets", "admin"),
+        declared("GET", "/open", None),
+        declared("POST", "/open", "feedback"),
+    ]
+    needed = NeededScopes(endpoints)
+    assert [needed.find(each.method, each.path.format(model="m")) for each in endpoints] == [
+        each.scope for each in endpoints
+    ]
+    assert needed.find("POST", "/notes/m/more") == needed.find("POST", "/secrets") == "admin"
+    assert needed.find("GET", "/notes") == "read"
+
+
+def test_of_two_endpoints_that_match_the_first_counts_as_in_a_router() -> None:
+    endpoints = [declared("GET", "/notes/{model}", "admin"), declared("GET", "/notes/open", None)]
+    assert NeededScopes(endpoints).find("GET", "/notes/open") == "admin"
 
 
 def test_without_tokens_all_is_open() -> None:
@@ -136,7 +173,7 @@ def test_a_token_does_not_stand_in_for_the_origin() -> None:
 
 
 def test_settings_describe_tokens_and_origins() -> None:
-    access = read_access(Settings(tokens=SecretStr(TEXT), cors_origins=(LISTED,)))
+    access = read_access(Settings(tokens=SecretStr(TEXT), cors_origins=(LISTED,)), ENDPOINTS)
     send(access, {"authorization": f"Bearer {PREDICT}", "origin": LISTED})
     with pytest.raises(Unauthorized):
         send(access, {"origin": LISTED})
