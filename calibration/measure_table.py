@@ -30,16 +30,16 @@ class Measure:
         name: of the field, in JSON and on the card.
         title: as a heading.
         text: what it is, in a sentence.
-        bins: computes it from the bin sums alone; None where those do not suffice.
-        answers: computes it from probabilities and labels; None where the bin sums suffice.
-        question: the section of docs/measures.md: is the confidence true, are the probabilities good, does the order
-            of confidences tell which answers to doubt.
+        bins: computes it from the bin sums alone; None if those do not suffice.
+        answers: computes it from probabilities and labels; None if the bin sums suffice.
+        question: the section of docs/measures.md: is it calibrated, are the probabilities good, does the order of
+            confidences tell which answers to doubt.
         documented_with: the measure whose row of docs/measures.md includes this one.
         more, range, misleads, formula, source: the rest of that row, in Markdown.
         digits: decimals in the terminal.
         signed: whether a plus sign is shown.
-        upper: of a lower bound, the name of the upper one, shown in the same cell.
-        floor: of an error, the name of its noise floor, shown in the same cell.
+        upper: if this is a lower bound, the name of the upper bound, which is shown in the same cell.
+        floor: if this is an error, the name of its noise floor, which is shown in the same cell.
         summary, further: its column in the terminal's table of that name.
         page: whether the pages list it, now and on the card.
         gauge: the Prometheus gauge that exports it for each window; only for what bin sums give.

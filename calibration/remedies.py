@@ -67,13 +67,13 @@ class Trial:
     """One remedy under cross-validation.
 
     Attributes:
-        name: of the remedy.
-        parameters: numbers that it fits.
+        name: the remedy.
+        parameters: how many numbers it fits.
         nll: mean negative log-likelihood of held-out answers, in nats.
-        improvement: how much lower that is than as served, in nats per answer.
-        standard_error: of the improvement, from the differences answer by answer.
-        classwise_gap: largest |confidence - accuracy| of the answers of one predicted class, held out.
-        excluded: why it was not considered, as a clause; None if it was. The figures are NaN then.
+        improvement: the NLL as served minus `nll`, in nats per answer.
+        standard_error: of the improvement, from the differences for each answer.
+        classwise_gap: largest |confidence - accuracy| over the predicted classes, on held-out answers.
+        excluded: a clause that says why it was not considered, and the figures are NaN; None if it was considered.
     """
 
     name: str
@@ -90,7 +90,7 @@ class RemedyChoice:
     """The outcome of a comparison.
 
     Attributes:
-        chosen: name of the remedy; None where nothing improves significantly on the model as served.
+        chosen: name of the remedy; None if nothing improves significantly on the model as served.
         better: a remedy that beats the chosen one but was not allowed, since it may change the predicted class.
         served_nll: of the model as served, in nats.
         served_classwise_gap: as `Trial.classwise_gap`, as served.
@@ -128,8 +128,8 @@ def choose(
         weights: (N,), how many answers each stands for (1 / the probability of an audit draw); None for one each.
         groups: (N,), patients or the like, kept together in a fold; None if every answer stands alone.
         allow_label_changes: consider remedies that may change the predicted class.
-        exclude: remedies that do not apply, by name, and why.
-        seed: of the folds.
+        exclude: remedies that do not apply, by name, each with its reason.
+        seed: seeds the folds.
 
     Raises:
         ValueError: as `calibration.affine.fit_affine`; fewer answers or groups than folds.

@@ -68,7 +68,9 @@ class BinRow(_Frozen):
 class CalibrationCard(_Frozen):
     """The calibrator inside the graph, and its measures on the labeled answers that are its reference.
 
-    With `vector` the graph applies a weight and a bias to each logit before it divides by the temperature.
+    The graph divides the logits by `temperature`. With `method` "vector" it first applies a weight and a bias of the
+    exported model to each logit; the card does not hold those. `class_weight` and `class_bias` are others, which a
+    recalibration added after the temperature.
     """
 
     method: Literal["temperature", "vector"] = "temperature"

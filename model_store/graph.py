@@ -1,7 +1,8 @@
 """The contract of the ONNX graph: `image` uint8 [N, C, H, W] in, `probabilities` float32 [N, K] out.
 
 The graph itself divides by the initializer `temperature` [1] and applies the softmax. So every runtime gives the same
-calibrated probabilities. Recalibrating edits that float, and may add one bias per class before the softmax.
+calibrated probabilities. Recalibrating edits that float, and may add one weight and one bias per class before the
+softmax.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

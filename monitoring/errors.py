@@ -181,7 +181,7 @@ class AnswersSpooled(MonitoringError, RuntimeError):
 
 
 class RecalibrationRefused(MonitoringError, ValueError):
-    """Evidence that is too small or unsuitable for a new temperature."""
+    """Labels that are too few or unsuitable to fit a remedy, or that ask for none."""
 
 
 def brief(text: str, *, limit: int = 60) -> str:

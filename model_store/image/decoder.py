@@ -70,7 +70,7 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
         (C, H, W) uint8.
 
     Raises:
-        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge: as their names say.
+        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge: `model_store.errors` describes each.
     """
     image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames)
     try:

@@ -48,7 +48,7 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
 
     Raises:
         UnsupportedImage: the compression or the kind of object is not read.
-        ImageTooLarge, BrokenImage: as their names say.
+        ImageTooLarge, BrokenImage: `model_store.errors` describes each.
     """
     try:
         import pydicom

@@ -1,8 +1,8 @@
 """The leader: of several processes on one ledger, the one that prunes.
 
-Labels need no leader: any process writes them, under a lock per version. A process leads as long as it holds a claim
-that ends when it dies: on PostgreSQL an advisory lock of a session of its own, which ends with its connection; on
-SQLite, whose processes share a machine, a lock on a file beside the ledger.
+Labels need no leader: any process writes them, under a lock per version. A process leads while it holds a lock that
+ends when the process dies. On PostgreSQL that is an advisory lock of a separate session, which ends with its
+connection. On SQLite, whose processes share a machine, it is a lock on a file beside the ledger.
 """
 
 import logging

@@ -40,7 +40,7 @@ class _Dot(NamedTuple):
 
 
 def day_chart(days: Sequence[Days], marks: Sequence[Mark] = ()) -> Markup | None:
-    """Draw the ECE of each day over the range that chance keeps it in on 19 of 20 days; None without labels."""
+    """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without labels."""
     dots = [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
     if not dots:
         return None

@@ -28,14 +28,14 @@ CASE_MIX_LEVEL = 0.05  # a smaller p-value says that more than the case mix has 
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What a proposal does to one class, on the held-out labels. NaN where no answer can tell.
+    """What a proposal does to one class, on the held-out labels. A figure without answers is NaN.
 
     Attributes:
-        name: of the class.
-        labels: held-out answers whose true class it is.
-        sensitivity_before, sensitivity_after: share of them that are answered with it.
-        specificity_before, specificity_after: share of the other answers that are answered with another class.
-        gap_before, gap_after: confidence minus accuracy of the answers that name it.
+        name: the class.
+        labels: number of held-out answers whose true class it is.
+        sensitivity_before, sensitivity_after: share of these answers that name the class.
+        specificity_before, specificity_after: share of the other answers that name another class.
+        gap_before, gap_after: confidence minus accuracy of the answers that name the class.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Proposal:
         remedy: its name in `calibration.remedies.REMEDIES`.
         choice: how the remedies compared.
         affine: the map of log-probabilities as served.
-        labels: that were used; `fitted_on` of them to fit, `held_out` to measure.
+        labels: number of labels used; `fitted_on` of them fit, `held_out` of them measure.
         audited: whether they are the labels of a random audit.
         served, probabilities: of the held-out answers, (held_out, K), before and after the remedy.
         true_classes: of the held-out answers, (held_out,).
@@ -91,8 +91,8 @@ def propose(
 ) -> Proposal:
     """Choose and fit a remedy for the answers of `card`.
 
-    Raises RecalibrationRefused for fewer than `min_labels` labels, labels of one class, labels that look chosen
-    (`uneven`, unless they are an audit), and where no remedy that is allowed improves significantly or the only one
+    Raises RecalibrationRefused for fewer than `min_labels` labels, for labels of one class, and for labels that look
+    chosen (`uneven`) and are no audit. Raises it also if no allowed remedy improves significantly, or if the only one
     would make the error of a class larger.
     """
     _require(answers, card, min_labels)

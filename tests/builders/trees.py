@@ -115,8 +115,9 @@ DDSM_HEADER = (
 def ddsm(root: Path, *, by_uid: bool) -> Path:
     """Both forms of the tree: folders named by UIDs as in the tables, or by date and number.
 
-    Masses 1 to 12, the last four in test; both views of each; two findings in every view, one malignant where the
-    patient's number is even, now the first and now the second; line breaks in paths; 16 bits; masks beside the images.
+    Masses 1 to 12, the last four in test, each in both views. Every view has two findings. If the patient's number is
+    even, one of them is malignant: the second in CC, the first in MLO. Paths contain line breaks. Images have 16 bits,
+    and masks are beside them.
     """
     rows: dict[str, list[tuple[str, ...]]] = {"train": [], "test": []}
     some = pictures()

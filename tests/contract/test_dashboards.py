@@ -1,4 +1,4 @@
-"""The dashboards are sound, and they and the rules name nothing that is not exported or recorded, and all that is."""
+"""The dashboards are sound. They and the rules name every metric that is exported or recorded, and no other."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 """One optimizer step over one batch, with the same loss and gradient in micro-batches and in several processes.
 
-Each part of the batch needs statistics of the whole batch before it can be differentiated (losses/loss.py).
+Each part of the batch needs statistics of the whole batch before it can be differentiated (training/losses/loss.py).
     one part                  the loss itself
     one part per process      forward; merge statistics; shares; backward
     micro-batches             forward without gradient; merge statistics; forward again with the same random draws;

@@ -1,9 +1,9 @@
 """From a run folder to a published bundle: one self-contained ONNX file, checked against torch before it is written.
 
 The graph maps uint8 images to calibrated probabilities and contains normalization, network, calibrator and softmax.
-`temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so a recalibration
-edits four bytes. With vector scaling, logits are scaled and shifted first and `temperature` is 1; a later recalibration
-divides the scaled logits. Histogram and isotonic cannot be exported, since a temperature cannot divide their output.
+`temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so that a
+recalibration can edit it. With vector scaling, logits are scaled and shifted first and `temperature` is 1. A later
+recalibration adds its remedy after both. Histogram and isotonic cannot be exported, since their output is not logits.
 """
 
 import warnings
