@@ -8,6 +8,7 @@ from calibration.reliability import ReliabilityBin
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.drift import Drift
+from monitoring.findings.phrases import percent
 from monitoring.findings.recommendation import Recommendation
 from monitoring.findings.slices import Slices
 from monitoring.reports.report import Report
@@ -25,7 +26,9 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"Is the model as accurate as it was? {report.accuracy.headline}. {report.accuracy.sentence}\n",
         *_advice(report.recommendation),
         table("Measures", MEASURES_COLUMNS, rows),
-        f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label.{_drift(report.drift)}\n",
+        f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label; "
+        f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
+        f"{_drift(report.drift)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
         *_slices(report.slices),
     ]

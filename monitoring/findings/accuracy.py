@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,11 +20,14 @@ from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
 from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, share_interval
+from monitoring.findings.audit import FEW_LABELS
+from monitoring.findings.comparison import compare
 from monitoring.findings.phrases import counted, percent, points
-from monitoring.findings.status import FEW_LABELS
+from monitoring.findings.post_stratification import PostStratified, post_stratify
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.sums import LedgerSums, read_sums
 
 ALPHA = 0.05
 CLOSE = 0.10  # "as it was" is not said of an interval that reaches further than this from 0
@@ -97,7 +101,40 @@ def find_accuracy(connection: Connection, calibration_id: int, reference: BinSum
     audited = labeled_days(connection, calibration_id, AUDIT)
     audit = sum(each.n for each in audited) >= FEW_LABELS
     days = audited if audit else labeled_days(connection, calibration_id, EVERYTHING)
-    return judge_accuracy(days, reference, audit=audit)
+    verdict = judge_accuracy(days, reference, audit=audit)
+    since_day = None if verdict.since is None else (date.fromisoformat(verdict.since) - date(1970, 1, 1)).days
+    return weigh(verdict, read_sums(connection, calibration_id, since_day=since_day), reference)
+
+
+def weigh(verdict: AccuracyVerdict, sums: LedgerSums, reference: BinSums) -> AccuracyVerdict:
+    """Take back a difference that is not there, at this look, at the weights of the answers served.
+
+    Answers of low confidence are right less often. If they are labeled more often than others, accuracy seems to fall.
+    """
+    if verdict.audit or not verdict.chosen or verdict.answer not in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
+        return verdict
+    is_lower = verdict.answer is AccuracyAnswer.LOWER
+    weighted = post_stratify(sums.labeled, sums.served)
+    for each in (weighted, _at_best(sums, is_lower=is_lower)):
+        difference = compare(sums.labeled, reference, each).accuracy_as_served
+        if difference.significant and (difference.difference < 0) is is_lower:
+            return verdict
+    headline = "Not known: the labels are of other answers than the ones served"
+    explanation = (
+        "The labeled answers differ in confidence from those served, and that alone can explain the difference."
+    )
+    return replace(
+        verdict, answer=AccuracyAnswer.UNKNOWN, headline=headline, sentence=f"{verdict.sentence} {explanation}"
+    )
+
+
+def _at_best(sums: LedgerSums, *, is_lower: bool) -> PostStratified:
+    """The accuracy of all answers if those without a label spoke against the difference as much as they can."""
+    served, labeled = int(sums.served.sum()), sums.labeled.total
+    right = float(sums.labeled.correct.sum()) + (served - labeled if is_lower else 0)
+    share = right / served
+    nothing = PostStratified(1.0, labeled, *(math.nan,) * 5)
+    return replace(nothing, accuracy=share, accuracy_deviation=math.sqrt(share * (1 - share) / served))
 
 
 def labeled_days(connection: Connection, calibration_id: int, name: str) -> list[LabeledDay]:
@@ -179,13 +216,14 @@ def _excess(stretch: _Stretch, share: float) -> float:
 
 
 def _headline(verdict: AccuracyVerdict) -> str:
-    among = " among the labeled answers" if verdict.chosen else ""
+    no, rest = ("Among the labeled answers ", "; not known of all answers") if verdict.chosen else ("No: ", "")
     if verdict.answer is AccuracyAnswer.LOWER:
-        return f"No: accuracy is lower{among}, by at least {points(-verdict.difference_upper)}"
+        return f"{no}accuracy is lower, by at least {points(-verdict.difference_upper)}{rest}"
     if verdict.answer is AccuracyAnswer.HIGHER:
-        return f"No: accuracy is higher{among}, by at least {points(verdict.difference_lower)}"
+        return f"{no}accuracy is higher, by at least {points(verdict.difference_lower)}{rest}"
     if verdict.answer is AccuracyAnswer.AS_IT_WAS:
         within = max(-verdict.difference_lower, verdict.difference_upper)
+        among = " among the labeled answers" if verdict.chosen else ""
         return f"Yes, as it was{among}, to within {points(math.ceil(1000 * within) / 1000)}"
     return "Not known yet" if verdict.reference_n else "Not known: the card has no reference accuracy"
 

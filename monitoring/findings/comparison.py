@@ -1,7 +1,11 @@
 """Live figures against the card's reference: the difference, and whether it is more than chance.
 
-Both are samples; the few hundred answers of the reference are as uncertain as the live ones. The test holds for one
-look. Looking every day gives five false findings in a hundred days, so the drift alarm does not work like this.
+Both are samples; the few hundred answers of the reference are as uncertain as the live ones. The figures "as served"
+are post-stratified, because labels that favor answers of low confidence show an accuracy that fell by selection alone.
+They are NaN where 5 % of the answers or more have a confidence at which none is labeled.
+
+The test holds for one look. Looking every day gives five false findings in a hundred days, so the drift
+alarm does not work like this.
 """
 
 import math
@@ -14,8 +18,10 @@ import numpy as np
 from calibration import metrics
 from calibration.bins import BinSums
 from calibration.metrics import Z95
+from monitoring.findings.post_stratification import PostStratified, post_stratify
 
 Figure: TypeAlias = Callable[[BinSums], float]
+_COVERED = 0.95  # of the answers served: a smaller share says too little about all of them
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,36 @@ class CardDifference:
 
 @dataclass(frozen=True)
 class CardComparison:
-    """`excess_ece` is ECE minus its noise floor, since ECE itself depends on the number of answers."""
+    """`excess_ece` is ECE minus its noise floor, since ECE itself depends on the number of answers.
+
+    `accuracy_as_served` and `signed_gap_as_served` give each confidence the weight of the answers served with it.
+    """
 
     accuracy: CardDifference
     signed_gap: CardDifference
     excess_ece: CardDifference
+    accuracy_as_served: CardDifference
+    signed_gap_as_served: CardDifference
 
 
-def compare(live: BinSums, reference: BinSums) -> CardComparison:
-    """Compare live sums with the reference's. NaN, and not significant, where either is empty."""
+def compare(live: BinSums, reference: BinSums, as_served: PostStratified | None = None) -> CardComparison:
+    """Compare live sums with the reference's. NaN, and not significant, where either is empty.
+
+    `as_served` is `live` weighted by what was served; by default the labels are taken for a fair sample.
+    """
+    weighted = as_served or post_stratify(live, live.n)
+    known = weighted.covered > _COVERED
+
+    def served(now: float, deviation: float, then: float, variance: float) -> CardDifference:
+        return _compared(now if known else math.nan, then, deviation**2 + variance)
+
     return CardComparison(
+        accuracy_as_served=served(
+            weighted.accuracy, weighted.accuracy_deviation, metrics.accuracy(reference), _accuracy_variance(reference)
+        ),
+        signed_gap_as_served=served(
+            weighted.signed_gap, weighted.signed_gap_deviation, metrics.signed_gap(reference), _gap_variance(reference)
+        ),
         accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
         signed_gap=_difference(metrics.signed_gap, _gap_variance, live, reference),
         excess_ece=_difference(
@@ -51,8 +77,11 @@ def compare(live: BinSums, reference: BinSums) -> CardComparison:
 
 
 def _difference(measure: Figure, variance: Figure, live: BinSums, reference: BinSums) -> CardDifference:
-    now, then = measure(live), measure(reference)
-    half = Z95 * math.sqrt(variance(live) + variance(reference))
+    return _compared(measure(live), measure(reference), variance(live) + variance(reference))
+
+
+def _compared(now: float, then: float, variance: float) -> CardDifference:
+    half = Z95 * math.sqrt(variance)
     lower, upper = now - then - half, now - then + half
     return CardDifference(now, then, now - then, lower, upper, lower > 0 or upper < 0)
 

@@ -34,6 +34,7 @@ class Drift:
         streams: those with the most evidence, in descending order.
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the estimated start.
         audit: whether the detector uses audited answers only.
+        alarm_audit: whether it did so when it raised the active alarm.
     """
 
     log_evalue: float
@@ -45,6 +46,7 @@ class Drift:
     average_run_length: float
     tolerance: float
     audit: bool = False
+    alarm_audit: bool = False
     streams: tuple[StreamEvidence, ...] = ()
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
 
@@ -65,9 +67,18 @@ def find_drift(connection: Connection, calibration_id: int, history: list[events
         average_run_length=detector.settings.average_run_length,
         tolerance=detector.settings.tolerance,
         audit=detector.settings.audit,
+        alarm_audit=detector.active and _audited_at(history, raised, now=detector.settings.audit),
         streams=_streams(connection, calibration_id, detector),
         alarm=raised.detail if raised and detector.active else None,
     )
+
+
+def _audited_at(history: list[events.Event], raised: events.Event | None, *, now: bool) -> bool:
+    """Whether the watch used audited answers only when it raised the alarm."""
+    changes = (events.STARTED, events.SETTINGS)
+    before = history[: history.index(raised)] if raised else []
+    details = [event.detail for event in before if event.kind in changes]
+    return bool(details[-1].get("audit")) if details else now
 
 
 def _streams(connection: Connection, calibration_id: int, detector: DriftDetector) -> tuple[StreamEvidence, ...]:

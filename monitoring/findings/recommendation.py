@@ -9,13 +9,22 @@ from typing import Any
 from calibration.measures import Measures
 from calibration.metrics import Z95
 from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, AccuracyVerdict, labels_for_accuracy
+from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.comparison import CardComparison
 from monitoring.findings.drift import Drift
 from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.label_advice import (
+    RIVAL_WORRIES,
+    check_the_rest,
+    describe_labels,
+    rival_cause,
+    selection_is_rival,
+    tell_apart,
+)
 from monitoring.findings.phrases import answers_in_slice, answers_in_stream, counted, percent, points
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slice, Slices
-from monitoring.findings.status import FEW_LABELS, Assessment, Status
+from monitoring.findings.status import Assessment, Status, is_more_than_chance
 
 _SLICE_LIMIT = 3  # slices named as evidence
 _LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
@@ -24,6 +33,7 @@ WORRIES = {
     Status.NO_LABELS: "Unknown: no answer has a label yet.",
     Status.EARLY: f"Too early to say: there are fewer than {FEW_LABELS} labels.",
     Status.OK: "No: chance alone can explain what the labels show.",
+    Status.PARTLY: "Not known for all answers: chance alone can explain what the labels show, but part is not checked.",
     Status.OFF: "Possibly: the labels show more error than chance explains, but the drift alarm is not active.",
     Status.ALARM: "Yes: the drift alarm is active, and false alarms are rare.",
 }
@@ -61,31 +71,54 @@ def recommend(found: Findings) -> Recommendation:
     status = found.assessment.status
     return Recommendation(
         status=status,
-        worried=_worry(status, found.accuracy),
+        worried=_worry(found),
         why=found.assessment.sentence,
         evidence=tuple(_evidence(found)),
         what_to_do=tuple(_actions(found)),
     )
 
 
-def _worry(status: Status, accuracy: AccuracyVerdict) -> str:
+def _worry(found: Findings) -> str:
     """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is active."""
+    status, accuracy = found.assessment.status, found.accuracy
+    if _is_cleared(found):
+        return "Hardly: the drift alarm is active, but chance alone can explain what the random audit shows."
+    confidence = RIVAL_WORRIES[status] if _is_rival(found) else WORRIES[status]
     if accuracy.answer is not AccuracyAnswer.LOWER or status is Status.ALARM:
-        return WORRIES[status]
+        return confidence
     since = f" in answers served since {accuracy.since}" if accuracy.since else ""
-    lower = f"Yes, about accuracy: it is at least {points(-accuracy.difference_upper)} lower than on the card{since}."
-    return f"{lower} About confidence: {WORRIES[status][0].lower()}{WORRIES[status][1:]}"
+    which = f"in the labeled answers{since}, which may be chosen, " if accuracy.chosen else ""
+    lower = f"{which}it is at least {points(-accuracy.difference_upper)} lower than on the card"
+    yes = f"Possibly, about accuracy: {lower}." if accuracy.chosen else f"Yes, about accuracy: {lower}{since}."
+    return f"{yes} About confidence: {confidence[0].lower()}{confidence[1:]}"
+
+
+def _is_rival(found: Findings) -> bool:
+    alarm_audit = found.drift is not None and found.drift.alarm_audit
+    return found.assessment.status in RIVAL_WORRIES and selection_is_rival(found.selection, alarm_audit=alarm_audit)
+
+
+def _is_cleared(found: Findings) -> bool:
+    """Whether the audit shows nothing while an alarm, which chosen labels raised, is active."""
+    chosen = found.drift is not None and not found.drift.alarm_audit
+    fair = found.selection.audit_decides and found.selection.is_fair
+    alarm = found.assessment.status is Status.ALARM
+    return alarm and chosen and fair and not is_more_than_chance(found.measures, found.selection)
 
 
 def _evidence(found: Findings) -> Iterator[str]:
+    if _is_rival(found):
+        yield rival_cause(found.selection)
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)
     if found.slices:
         yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
     if found.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
         yield found.accuracy.sentence
-    yield from _against_card(found.comparison)
-    yield from _labels(found.selection)
+    yield from _against_card(found.comparison, found.selection)
+    yield from describe_labels(found.selection)
+    if _is_silent(found):
+        yield "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."
     yield from (warning.sentence for warning in found.early_warnings if warning.raised)
 
 
@@ -115,26 +148,31 @@ def _slice(each: Slice, tested: int) -> str:
     )
 
 
-def _against_card(comparison: CardComparison) -> Iterator[str]:
-    gap = comparison.signed_gap
+def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iterator[str]:
+    gap, accuracy = comparison.signed_gap_as_served, comparison.accuracy_as_served
     if gap.significant:
         yield (
             f"Confidence minus accuracy was {points(gap.reference)} on the card's reference data and is now "
             f"{points(gap.live)}: at this look, a larger change than chance explains."
         )
-
-
-def _labels(selection: LabelSelection) -> Iterator[str]:
-    if math.isfinite(selection.coverage):
-        yield f"{percent(selection.coverage)} of answers have a label."
-    audit = selection.audit
-    if audit and audit.labeled >= FEW_LABELS:
+    if selection.is_fair:
+        return
+    before = f"Accuracy was {percent(accuracy.reference)} on the card's reference data."
+    if accuracy.significant:
         yield (
-            f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of {percent(audit.ece)}; a calibrated "
-            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus accuracy is "
-            f"{points(audit.signed_gap)} (95 % interval {points(audit.signed_gap_lower)} to "
-            f"{points(audit.signed_gap_upper)}). Trust the audit over all other figures."
+            f"{before} Weighted by the answers served at each confidence, the labels show {percent(accuracy.live)}; a "
+            "choice of labels by outcome can explain that too."
         )
+    elif comparison.accuracy.significant:
+        yield (
+            f"{before} The labels show {percent(comparison.accuracy.live)}. Those are other answers than the ones "
+            "served: their confidence differs, and that alone can explain it."
+        )
+
+
+def _is_silent(found: Findings) -> bool:
+    """Whether the watch uses audited answers only, and none is drawn."""
+    return found.drift is not None and found.drift.audit and found.selection.audit is None
 
 
 def _actions(found: Findings) -> Iterator[str]:
@@ -142,6 +180,8 @@ def _actions(found: Findings) -> Iterator[str]:
     if status is Status.ALARM:
         yield from _after_alarm(found)
     elif status is Status.OFF:
+        if _is_rival(found):
+            yield tell_apart(found.selection)
         yield "Keep labeling: if the error is real, the drift alarm will follow."
         yield "Look at the slices to see which answers are affected."
     elif status in (Status.EARLY, Status.NO_LABELS):
@@ -150,10 +190,18 @@ def _actions(found: Findings) -> Iterator[str]:
             "confidence minus accuracy to within 5 points."
         )
     about_accuracy = list(_about_accuracy(found)) if status is not Status.ALARM else []
-    if status is Status.OK and not about_accuracy:
+    if _is_silent(found):
+        yield (
+            "Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again "
+            f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
+        )
+    elif status is Status.OK and not about_accuracy:
         yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
     yield from about_accuracy
-    if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n:
+    if status is Status.PARTLY:
+        yield from check_the_rest(found.selection)
+    told = _is_rival(found)
+    if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n and not told:
         yield (
             f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
             'Set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md.'
@@ -167,24 +215,41 @@ def _actions(found: Findings) -> Iterator[str]:
 
 def _after_alarm(found: Findings) -> Iterator[str]:
     drift, model = found.drift, found.model
+    rival = _is_rival(found)
+    if _is_cleared(found):
+        yield (
+            "The alarm was raised on labels that were chosen, and the audit shows no such difference: acknowledge the "
+            f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on the chosen labels."
+        )
+        return
+    if rival:
+        yield tell_apart(found.selection)
     since = (drift.alarm or {}).get("since") if drift else None
     on_labels, last = "", ""
     if drift and since:
         yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
         on_labels, last = " on the labels since then", f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
-    at_this_look = found.comparison.accuracy
+    at_this_look = found.comparison.accuracy_as_served
     is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
-    if is_lower or (at_this_look.significant and at_this_look.difference < 0):
+    if (is_lower or (at_this_look.significant and at_this_look.difference < 0)) and not found.selection.is_fair:
+        yield (
+            f"If a fair sample shows that accuracy fell, roll back (`candor promote {model} VERSION`) or retrain: "
+            "recalibration corrects confidence, not answers."
+        )
+    elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
         yield (
             f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
             f"corrects confidence, not answers. If accuracy is now too low, roll back (`candor promote {model} "
             "VERSION`) or retrain."
         )
     yield from _opposite_classes(found.slices)
+    first = "Only if a fair sample shows the error too: recalibrate" if rival else "Recalibrate"
     if found.served_elsewhere:
-        yield f"Recalibrate the model{on_labels} where it is served, and log its answers as a new version."
+        yield f"{first} the model{on_labels} where it is served, and log its answers as a new version."
+    elif rival:
+        yield f"{first} on that sample: `candor recalibrate {model}`, then `candor promote {model} VERSION`."
     else:
-        yield f"Recalibrate{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
+        yield f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
     yield (
         f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
         "then starts again."

@@ -5,10 +5,12 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from calibration.measures import Measures
+from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.drift import Drift
-from monitoring.findings.phrases import counted, percent
+from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.selection import COMPLETE, LabelSelection
+from monitoring.findings.unchecked import not_checked
 
-FEW_LABELS = 100  # with fewer labels the status is EARLY
 LOUD_Z = 4.0  # ECE this many standard deviations above its noise floor is no chance, even when looked at often
 
 
@@ -18,6 +20,7 @@ class Status(StrEnum):
     NO_LABELS = "no-labels"
     EARLY = "early"
     OK = "ok"
+    PARTLY = "partly-checked"
     OFF = "off"
     ALARM = "alarm"
 
@@ -29,26 +32,59 @@ class Assessment(NamedTuple):
     sentence: str
 
 
-def assess(measures: Measures, drift: Drift | None = None) -> Assessment:
-    """Assess the labels of a window; `drift` is the detector's state, None if the version is not watched."""
+def assess(measures: Measures, drift: Drift | None = None, selection: LabelSelection | None = None) -> Assessment:
+    """Assess the labels of a window.
+
+    Args:
+        measures: of the labels on which the verdict rests: those of the random audit where it decides.
+        drift: the detector's state, None if the version is not watched.
+        selection: how the labels were selected, None if they are a fair sample.
+    """
     if measures.n == 0:
         return Assessment(Status.NO_LABELS, "No answer has a label yet, so the model's confidence cannot be checked.")
-    finding = _finding(measures)
+    status, told = _assess(measures, drift, selection)
+    audit = " drawn for the random audit" if selection and selection.audit_decides else ""
+    unchecked = not_checked(selection.unchecked) if selection else ""
+    return Assessment(status, " ".join(filter(None, [_finding(measures, audit), *told, unchecked])))
+
+
+def _assess(measures: Measures, drift: Drift | None, selection: LabelSelection | None) -> tuple[Status, list[str]]:
+    """Return the status, and the sentences that lead to it."""
     if drift is not None and drift.alarm_label is not None:
-        return Assessment(Status.ALARM, f"{finding}{_cancellation(measures)} {_alarm(drift, drift.alarm_label)}")
+        return Status.ALARM, [_cancellation(measures), _alarm(drift, drift.alarm_label, selection)]
     if measures.n < FEW_LABELS:
-        return Assessment(Status.EARLY, f"{finding} Fewer than {FEW_LABELS} labels are too few to rely on.")
-    if _is_one_sided(measures) or _is_loud(measures):
-        advice = "This is more than chance explains. The drift alarm is not active; keep labeling."
-        return Assessment(Status.OFF, f"{finding}{_cancellation(measures)} {advice}")
-    return Assessment(Status.OK, f"{finding} Chance alone can explain this difference.")
+        return Status.EARLY, [f"Fewer than {FEW_LABELS} labels are too few to rely on."]
+    if is_more_than_chance(measures, selection):
+        told = [_cancellation(measures), _as_served(measures, selection)]
+        return Status.OFF, [*told, "This is more than chance explains. The drift alarm is not active."]
+    if selection and (selection.unchecked or (selection.audit and selection.audit.is_incomplete)):
+        return Status.PARTLY, ["Chance alone can explain this difference, where there are labels."]
+    return Status.OK, ["Chance alone can explain this difference."]
 
 
-def _alarm(drift: Drift, alarm_label: int) -> str:
-    return (
+def is_more_than_chance(measures: Measures, selection: LabelSelection | None = None) -> bool:
+    """Whether the labels show more error than chance explains, as they are or weighted by what was served."""
+    weighted = selection.post_stratified if selection else None
+    return _is_one_sided(measures) or _is_loud(measures) or (weighted is not None and weighted.is_one_sided)
+
+
+def _alarm(drift: Drift, alarm_label: int, selection: LabelSelection | None) -> str:
+    promise = (
         f"The drift alarm has been active since label {alarm_label:,}. A calibrated model raises a false alarm at most "
-        f"once in {drift.average_run_length:,.0f} labels on average. Recalibrate or roll back."
+        f"once in {drift.average_run_length:,.0f} labels on average"
     )
+    incomplete = selection is not None and selection.audit is not None and selection.audit.is_incomplete
+    fair = selection is None or selection.coverage >= COMPLETE or (drift.alarm_audit and not incomplete)
+    return f"{promise}." if fair else f"{promise}, if its labels are not chosen by whether it was right."
+
+
+def _as_served(measures: Measures, selection: LabelSelection | None) -> str:
+    """What to add when the gap shows only at the weights of the answers served."""
+    if selection is None or _is_one_sided(measures) or not selection.post_stratified.is_one_sided:
+        return ""
+    gap = selection.post_stratified.signed_gap
+    verb = "exceeds" if gap > 0 else "falls short of"
+    return f"Weighted by the answers served at each confidence, confidence {verb} accuracy by {points(abs(gap))}."
 
 
 def _is_one_sided(measures: Measures) -> bool:
@@ -66,16 +102,16 @@ def _cancellation(measures: Measures) -> str:
     if _is_one_sided(measures) or not _is_loud(measures):
         return ""
     return (
-        " Positive and negative differences cancel in that figure. Within bins of similar confidence they average "
+        "Positive and negative differences cancel in that figure. Within bins of similar confidence they average "
         f"{100 * measures.ece:.1f} points (ECE); a calibrated model would show {100 * measures.noise_floor:.1f} by "
         "chance."
     )
 
 
-def _finding(measures: Measures) -> str:
+def _finding(measures: Measures, audit: str) -> str:
     return (
-        f"In {counted(measures.n, 'labeled answer')}, confidence {_difference(measures)}. The model was on average "
-        f"{percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the time."
+        f"In {counted(measures.n, 'labeled answer')}{audit}, confidence {_difference(measures)}. The model was on "
+        f"average {percent(measures.mean_confidence)} confident and right {percent(measures.accuracy)} of the time."
     )
 
 

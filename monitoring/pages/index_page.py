@@ -10,7 +10,7 @@ from monitoring.pages.sections import evidence
 from monitoring.pages.status_words import ACCURACY_TONES, ACCURACY_WORDS, SHORT_WORDS
 from monitoring.reports.report import Report
 
-_WORST_FIRST = (Status.ALARM, Status.OFF, Status.EARLY, Status.NO_LABELS, Status.OK)
+_WORST_FIRST = (Status.ALARM, Status.OFF, Status.PARTLY, Status.EARLY, Status.NO_LABELS, Status.OK)
 
 
 def _seriousness(report: Report) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from monitoring.findings.status import Status
 
 TITLES = {
     Status.OK: "No miscalibration found",
+    Status.PARTLY: "No miscalibration found, but part is not checked",
     Status.EARLY: "Too early to say",
     Status.NO_LABELS: "No labels yet",
     Status.OFF: "Confidence and accuracy differ",
@@ -12,6 +13,7 @@ TITLES = {
 }
 SHORT_WORDS = {
     Status.OK: "ok",
+    Status.PARTLY: "partly checked",
     Status.EARLY: "too early",
     Status.NO_LABELS: "no labels",
     Status.OFF: "miscalibrated",

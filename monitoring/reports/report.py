@@ -23,8 +23,9 @@ from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
 from monitoring.findings.image_warnings import find_image_warnings
+from monitoring.findings.label_basis import find_label_basis
 from monitoring.findings.recommendation import Findings, Recommendation, recommend
-from monitoring.findings.selection import LabelSelection, find_selection
+from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.status import Status, assess
 from monitoring.findings.timeline import TimelineEntry, as_entry
@@ -33,8 +34,7 @@ from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_mo
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.slices import AUDIT, EVERYTHING
-from monitoring.ledger.sums import DAY_NS, read_slices
+from monitoring.ledger.sums import DAY_NS
 
 _DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated
 _EVENTS = 20  # the latest events in a report
@@ -64,7 +64,8 @@ class ReportSummary:
     Attributes:
         verdict: the assessment in sentences: can confidence be believed?
         accuracy: is the model as accurate as it was? Over all labels of the version, whatever the window.
-        measures: of the window's labeled answers; `reference`: the card's measures of the same names.
+        measures: of the window's labeled answers, of audited ones only where the audit decides.
+        reference: the card's measures of the same names.
         comparison: live against reference, and whether the difference is significant.
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
         coverage: of the answers served on the window's days (`last:N`: on all days).
@@ -124,7 +125,7 @@ class Report(ReportSummary):
 def calibration_report(
     ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL, slices: bool = True
 ) -> Report:
-    """Report on a version of a model, by default the one registered last. `slices` may take longer than all the rest.
+    """Report on a version of a model, by default the one registered last, with or without its `slices`.
 
     Raises ModelUnknown for a model or version that was never registered, and QueryInvalid for an invalid window.
     """
@@ -136,13 +137,13 @@ def calibration_report(
         history = events.read(connection, row.calibration_id)
         drift = find_drift(connection, row.calibration_id, history)
         delay = _delay(connection, row.calibration_id)
-        selection = find_selection(connection, row.calibration_id, seen.served, since_day=seen.since_day)
+        basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
         accuracy = find_accuracy(connection, row.calibration_id, _reference(row))
-        found = _slices(connection, row.calibration_id, seen.since_day) if slices else None
-    measures = Measures.from_sums(seen.labeled)
-    assessment = assess(measures, drift)
-    comparison = compare(seen.labeled, _reference(row))
+    found, selection = find_slices(basis.slices) if slices else None, basis.selection
+    measures = Measures.from_sums(basis.labeled)
+    assessment = assess(measures, drift, selection)
+    comparison = compare(basis.labeled, _reference(row), selection.post_stratified)
     findings = Findings(
         row.model,
         assessment,
@@ -178,7 +179,7 @@ def calibration_report(
         slices=found,
         history=tuple(as_entry(event) for event in history[-_EVENTS:]),
         recommendation=recommend(findings),
-        bins=tuple(reliability(seen.labeled)),
+        bins=tuple(reliability(basis.labeled)),
         served_bins=tuple(seen.served.served.tolist()),
     )
 
@@ -196,8 +197,9 @@ def _reference(row: CalibrationRow) -> BinSums:
     return BinSums.from_rows(row.card["calibration"]["bins"])
 
 
-def _slices(connection: Connection, calibration_id: int, since_day: int | None) -> Slices:
-    return find_slices(read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT)))
+def _due_ns(delay: Delay, now_ns: int) -> int:
+    """Answers served before this should have their labels."""
+    return now_ns - (round(delay.p90_s * 1e9) if math.isfinite(delay.p90_s) else 0)
 
 
 def _early_warnings(

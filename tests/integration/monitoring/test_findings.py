@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from monitoring.findings.selection import find_audit
+from monitoring.findings.audit import measure_audit, read_audit
 from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, DAY_NS, NOW_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
@@ -60,10 +60,11 @@ def test_an_audit_weighs_days_by_the_inverse_of_their_share(monitored: Monitored
         monitored.serve(*(row._replace(audit=0.05) if i < 2 else row for i, row in enumerate(rows)))
         monitored.label(*(label(100 * day + i, CLASSES[right], at_ns=at_ns) for i in range(2)))
     with monitored.ledger.read() as connection:
-        found = find_audit(connection, monitored.calibration_id)
-        later = find_audit(connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS + 1)
-    assert found is not None
-    assert later is not None
+        sums = read_audit(connection, monitored.calibration_id)
+        later_sums = read_audit(connection, monitored.calibration_id, since_day=NOW_NS // DAY_NS + 1)
+    assert sums is not None
+    assert later_sums is not None
+    found, later = (measure_audit(each, due_day=NOW_NS // DAY_NS + 1) for each in (sums, later_sums))
     assert (found.drawn, found.labeled, found.share) == (4, 4, 4 / 44)
     assert found.signed_gap == pytest.approx(0.75 - 4 / 44)
     assert found.ece == pytest.approx(0.75 - 4 / 44)

@@ -28,7 +28,10 @@ def days(*right: tuple[int, float], labeled: float = 0.1) -> list[LabeledDay]:
 def test_a_fall_from_82_to_63_percent_is_a_clear_warning() -> None:
     found = judge_accuracy(days((400, 0.63)), reference())
     assert found.answer is AccuracyAnswer.LOWER
-    assert found.headline == "No: accuracy is lower among the labeled answers, by at least 7.2 points"
+    assert (
+        found.headline
+        == "Among the labeled answers accuracy is lower, by at least 7.2 points; not known of all answers"
+    )
     assert found.sentence == (
         "The model was right in 63.0 % of 400 labeled answers, and in 82.0 % of the 1,000 answers of its card's "
         "reference. The difference is between -31.0 and -7.2 points. These labels were not drawn at random: if wrong "
@@ -57,7 +60,7 @@ def test_few_labels_or_a_small_reference_leave_it_open() -> None:
 def test_a_rise_is_told_too() -> None:
     found = judge_accuracy(days((600, 0.95)), reference())
     assert found.answer is AccuracyAnswer.HIGHER
-    assert found.headline.startswith("No: accuracy is higher among the labeled answers, by at least ")
+    assert found.headline.startswith("Among the labeled answers accuracy is higher, by at least ")
 
 
 def test_a_drop_after_a_long_good_time_is_found_and_dated() -> None:

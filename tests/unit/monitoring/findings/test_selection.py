@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.bins import BinSums
-from monitoring.findings.selection import post_stratified_ece
+from monitoring.findings.post_stratification import post_stratify
 from tests.builders.monitored import BOTH_DATABASES
 
 DATABASES = BOTH_DATABASES
@@ -22,5 +22,5 @@ def test_post_stratification_repairs_labels_that_favor_unsure_answers_only() -> 
     )
     served = np.zeros(15, dtype=np.int64)
     served[[8, 14]] = 1000, 9000
-    assert post_stratified_ece(labeled, served) == pytest.approx(0.1 * 0.3)
-    assert math.isnan(post_stratified_ece(BinSums.zeros(), served))
+    assert post_stratify(labeled, served).ece == pytest.approx(0.1 * 0.3)
+    assert math.isnan(post_stratify(BinSums.zeros(), served).ece)

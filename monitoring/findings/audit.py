@@ -1,0 +1,207 @@
+"""The random audit: answers that were drawn with a known probability before their outcome was known.
+
+It removes all selection bias if every drawn answer gets a label. Days are weighted by served / drawn (the inverse
+sampling fraction of Horvitz and Thompson) if the share drawn changed from day to day by more than chance; otherwise
+every label counts alike, which is as unbiased and less noisy.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Select, Subquery, func, select
+
+from calibration.bins import BIN_COUNT, BinSums
+from calibration.metrics import Z95
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.schema import bin_day, label_current, prediction
+from monitoring.ledger.slices import AUDIT, EVERYTHING, SliceKeys, SliceNames
+from monitoring.ledger.sums import DAY_NS, LedgerSums
+
+FEW_LABELS = 100  # with fewer labels nothing is decided
+MUCH_MISSING = 0.2  # above this share of missing labels the audit may be as biased as any choice
+LABELS_LIMIT = 100_000  # the latest labels among which audited ones are looked for, one by one
+_CHANGED = 2.0  # standard deviations above which the share drawn has changed between days
+_FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
+_Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Measures of the audited answers.
+
+    Attributes:
+        drawn: answers drawn; `share`: of all served; `labeled`: with a label.
+        missing: share without a label among those drawn long enough ago; NaN if there are none.
+        decides: whether it has enough labels, so that verdict, comparison, slices and advice rest on it alone.
+    """
+
+    drawn: int
+    share: float
+    labeled: int
+    missing: float
+    decides: bool
+    ece: float
+    noise_floor: float
+    signed_gap: float
+    signed_gap_lower: float
+    signed_gap_upper: float
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether so many labels are missing that the audit may be biased."""
+        return self.missing > MUCH_MISSING
+
+
+@dataclass(frozen=True)
+class AuditSums:
+    """The sums of the audited answers with a label: cells (C,) of one day and one bin each, and answers by day."""
+
+    days: npt.NDArray[np.int64]
+    bins: npt.NDArray[np.int64]
+    sums: _Floats  # (5, C), in the order of _FIELDS
+    drawn: Mapping[int, int]
+    served: Mapping[int, int]
+
+    @property
+    def labeled(self) -> int:
+        """The audited answers with a label."""
+        return int(self.sums[0].sum())
+
+    def missing(self, *, until_day: int) -> float:
+        """The share without a label among those drawn on days up to `until_day`; NaN if there are none."""
+        drawn = sum(count for day, count in self.drawn.items() if day <= until_day)
+        return 1 - float(self.sums[0][self.days <= until_day].sum()) / drawn if drawn else math.nan
+
+    def weighted(self, power: int = 1) -> _Floats:
+        """The sums by bin, (5, M), with the weights to that power."""
+        weight = self._weights() ** power
+        return np.stack([np.bincount(self.bins, weight * each, minlength=BIN_COUNT) for each in self.sums])
+
+    def as_bins(self) -> BinSums:
+        """The sums by bin as of so many equally weighted labels as the weighted ones are worth (Kish)."""
+        weighted, labels = self.weighted(), self.weighted(2)[0].sum()
+        worth = weighted[0] * (weighted[0].sum() / labels if labels else 0.0)
+        n = np.where(weighted[0] > 0, np.maximum(np.rint(worth), 1), 0)
+        return BinSums(n.astype(np.int64), *(weighted[1:] * (n / np.maximum(weighted[0], 1e-300))))
+
+    def _weights(self) -> _Floats:
+        if not self._share_changed():
+            return np.ones(len(self.days))
+        return np.array([self.served[day] / self.drawn[day] for day in self.days.tolist()])
+
+    def _share_changed(self) -> bool:
+        """Whether chi-squared of the draws by day exceeds what one share for all days gives."""
+        served = np.array([self.served[day] for day in self.served], dtype=np.float64)
+        drawn = np.array([self.drawn.get(day, 0) for day in self.served], dtype=np.float64)
+        share, freedom = drawn.sum() / served.sum(), len(served) - 1
+        if not freedom or not 0 < share < 1:
+            return False
+        chi_squared = float(((drawn - served * share) ** 2 / (served * share * (1 - share))).sum())
+        spread = 2 / (9 * freedom)
+        return (math.cbrt(chi_squared / freedom) - (1 - spread)) / math.sqrt(spread) > _CHANGED
+
+
+def read_audit(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> AuditSums | None:
+    """Read the sums of the audited answers served from `since_day` on; None if none was drawn."""
+    drawn = _served_by_day(connection, calibration_id, AUDIT, since_day)
+    if not drawn:
+        return None
+    served = _served_by_day(connection, calibration_id, EVERYTHING, since_day)
+    rows = connection.execute(_audited(calibration_id, since_day)).all()
+    cells = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(len(rows), 2 + len(_FIELDS))
+    return AuditSums(cells[:, 0].astype(np.int64), cells[:, 1].astype(np.int64), cells[:, 2:].T, drawn, served)
+
+
+def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
+    """Measure the audited answers. Labels of answers served up to `due_day` should have arrived."""
+    drawn, labeled = sum(sums.drawn.values()), sums.labeled
+    n, confidence, correct, _, _ = sums.weighted()
+    return Audit(
+        drawn,
+        drawn / sum(sums.served.values()),
+        labeled,
+        sums.missing(until_day=due_day),
+        labeled >= FEW_LABELS,
+        *_measures(n, confidence - correct, sums.weighted(2)),
+    )
+
+
+def last_audited(connection: Connection, calibration_id: int, last: int) -> BinSums:
+    """Sum the `last` audited answers whose first label arrived last, found among the latest `LABELS_LIMIT` labels."""
+    latest = _latest_labels(calibration_id)
+    audited = select(latest.c.confidence, latest.c.correct).join(
+        prediction, prediction.c.prediction_id == latest.c.prediction_id
+    )
+    newest_first = audited.where(prediction.c.audit.is_not(None)).order_by(latest.c.first_feedback_id.desc())
+    rows = connection.execute(newest_first.limit(last)).all()
+    if not rows:
+        return BinSums.zeros()
+    confidence, correct = zip(*rows, strict=True)
+    return BinSums.from_predictions(np.array(confidence), np.array(correct, dtype=bool))
+
+
+def audited_slices(
+    connection: Connection, row: CalibrationRow, sums: Mapping[str, LedgerSums], *, since_day: int | None = None
+) -> dict[str, LedgerSums]:
+    """Return the slices with the labels of audited answers in place of all labels.
+
+    The ledger has no sums of them, so the audited answers among the latest `LABELS_LIMIT` labels are read. They are
+    not weighted: the draw does not depend on the outcome, so the test of a slice holds without.
+    """
+    latest = _latest_labels(row.calibration_id)
+    columns = (latest.c.confidence, latest.c.correct, latest.c.label, prediction.c.predicted, prediction.c.tags)
+    audited = select(*columns).join(prediction, prediction.c.prediction_id == latest.c.prediction_id)
+    audited = audited.where(prediction.c.audit.is_not(None), prediction.c.served_at_ns >= (since_day or 0) * DAY_NS)
+    names, found = SliceNames({row.calibration_id: row}, admits=False), dict[str, tuple[list[float], list[int]]]()
+    for confidence, correct, label, predicted, tags in connection.execute(audited):
+        of = names.of(connection, row.calibration_id, SliceKeys(predicted, tags))
+        for name in (*of, names.true(row.calibration_id, label)):
+            confidences, rights = found.setdefault(name, ([], []))
+            confidences.append(confidence)
+            rights.append(correct)
+    labeled = {name: BinSums.from_predictions(*answers) for name, answers in found.items()}
+    return {
+        name: LedgerSums(labeled.get(name, BinSums.zeros()), each.served, each.served_confidence)
+        for name, each in sums.items()
+    }
+
+
+def _latest_labels(calibration_id: int) -> Subquery:
+    wanted = select(label_current).filter_by(calibration_id=calibration_id)
+    return wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LABELS_LIMIT).subquery()
+
+
+def _measures(n: _Floats, gap: _Floats, squared: _Floats) -> tuple[float, ...]:
+    """ECE, noise floor, signed gap and its interval, from sums with weights and with squared weights."""
+    answers = float(n.sum())
+    if not answers:
+        return (math.nan,) * 5
+    mean = float(gap.sum()) / answers
+    weights, _, _, variance, squared_error = squared
+    spread = math.sqrt(max(float(squared_error.sum() - mean**2 * weights.sum()), 0.0)) / answers
+    floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
+    return float(np.abs(gap).sum()) / answers, floor, mean, mean - Z95 * spread, mean + Z95 * spread
+
+
+def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:
+    """Answers served in a slice by day, for days that have any."""
+    columns = bin_day.c
+    wanted = select(columns.day, func.sum(columns.served)).where(
+        columns.calibration_id == calibration_id, columns.slice == name, columns.day >= (since_day or 0)
+    )
+    return {day: int(served) for day, served in connection.execute(wanted.group_by(columns.day)) if served}
+
+
+def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
+    """Select (day, bin, sums) of the drawn answers that have a label."""
+    columns = bin_day.c
+    return (
+        select(columns.day, columns.bin, *(func.sum(columns[name]) for name in _FIELDS))
+        .where(columns.calibration_id == calibration_id, columns.slice == AUDIT, columns.day >= (since_day or 0))
+        .group_by(columns.day, columns.bin)
+        .having(func.sum(columns.n) > 0)
+    )

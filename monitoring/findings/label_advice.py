@@ -1,0 +1,114 @@
+"""What the choice of the labels means for a verdict, and what to do about it, in sentences."""
+
+import math
+from collections.abc import Iterator
+
+from monitoring.findings.audit import FEW_LABELS, Audit
+from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.selection import LabelSelection
+from monitoring.findings.status import Status
+from monitoring.findings.unchecked import not_checked
+
+_BOUNDED_BELOW = 0.5  # below this share of labeled answers the bounds of accuracy are quoted
+_NAMED = 3  # kinds of answers in a sentence
+RIVAL_WORRIES = {
+    Status.OFF: (
+        "Possibly: the labels show more error than chance explains. Either confidence is off, or wrong answers get "
+        "labels more often than right ones. The drift alarm is not active."
+    ),
+    Status.ALARM: (
+        "Probably: the drift alarm is active. Either confidence no longer matches accuracy, or the labels favor wrong "
+        "answers (or right ones); these labels cannot tell which."
+    ),
+}
+
+
+def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
+    """Whether the choice of the labels can explain an error that they show, so that it competes with other causes.
+
+    `alarm_audit`: whether the alarm, if there is one, was raised on audited answers.
+    """
+    audit = selection.audit
+    return not selection.is_fair and not (alarm_audit and audit is not None and not audit.is_incomplete)
+
+
+def rival_cause(selection: LabelSelection) -> str:
+    """That the choice of the labels is one of the causes to consider."""
+    if selection.audit_decides:
+        return (
+            "The choice of the labels is a rival cause: many answers drawn for the audit have no label. If they stay "
+            "unlabeled for a reason that has to do with the outcome, a calibrated model shows the same."
+        )
+    return (
+        f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers have one, and not by a "
+        "random draw. If wrong answers come back more often, as complaints do, a calibrated model shows the same. "
+        "Labels of a random audit, or of a random sample of recent answers, tell the two apart."
+    )
+
+
+def tell_apart(selection: LabelSelection) -> str:
+    """What to do first where the choice of the labels may be the cause."""
+    if selection.audit_decides and selection.audit is not None:
+        return f"First tell the causes apart: {_label_the_missing(selection.audit)} Do not recalibrate before."
+    return (
+        f"First tell the causes apart: label a random sample of recent answers, {FEW_LABELS} or more, whatever their "
+        'outcome. Best set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md. '
+        "Do not recalibrate before."
+    )
+
+
+def check_the_rest(selection: LabelSelection) -> Iterator[str]:
+    """What would check what is not checked."""
+    if selection.unchecked:
+        kinds = "; ".join(each.name for each in selection.unchecked[:_NAMED])
+        yield f"Label some of the answers that are not checked: {kinds}. A random audit reaches all kinds of answers."
+    if selection.audit is not None and selection.audit.is_incomplete:
+        missing = _label_the_missing(selection.audit)
+        yield f"{missing[0].upper()}{missing[1:]}"
+
+
+def describe_labels(selection: LabelSelection) -> Iterator[str]:
+    """How many answers have labels, which kinds have none, and what the random audit shows."""
+    if math.isfinite(selection.coverage):
+        yield f"{percent(selection.coverage)} of answers have a label.{_bounds(selection)}"
+    if unchecked := not_checked(selection.unchecked):
+        yield unchecked
+    audit = selection.audit
+    if audit is None:
+        return
+    drawn = counted(audit.drawn, "answer")
+    yield f"{audit.labeled:,} of {drawn} drawn for the random audit have a label.{_missing(audit)}"
+    if audit.decides:
+        yield (
+            f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of {percent(audit.ece)}; a calibrated "
+            f"model would show {percent(audit.noise_floor)} by chance. Its confidence minus accuracy is "
+            f"{points(audit.signed_gap)} (95 % interval {points(audit.signed_gap_lower)} to "
+            f"{points(audit.signed_gap_upper)}). Verdict, comparison and slices rest on it alone."
+        )
+    elif audit.labeled:
+        yield f"The audit decides from {FEW_LABELS} labels on; until then the figures rest on all labels."
+
+
+def _bounds(selection: LabelSelection) -> str:
+    """How far the labels alone go, where few answers have one and no audit speaks for the others."""
+    if selection.coverage >= _BOUNDED_BELOW or selection.audit_decides or not selection.coverage:
+        return ""
+    return (
+        f" If all others were wrong, accuracy would be {percent(selection.accuracy_lowest)}; if all were right, "
+        f"{percent(selection.accuracy_highest)}."
+    )
+
+
+def _missing(audit: Audit) -> str:
+    if not audit.is_incomplete:
+        return ""
+    return (
+        f" {percent(audit.missing)} of those drawn long enough ago have none: if that depends on the outcome, the "
+        "audit is biased like any other choice."
+    )
+
+
+def _label_the_missing(audit: Audit) -> str:
+    missing = audit.drawn - audit.labeled
+    verb = "has" if missing == 1 else "have"
+    return f"label the {counted(missing, 'answer')} drawn for the audit that {verb} no label."

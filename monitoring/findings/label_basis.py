@@ -1,0 +1,47 @@
+"""The labels on which a report rests: those of the random audit where it has enough, otherwise all of them.
+
+Verdict, comparison, slices and advice use the same labels, so that they cannot contradict each other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from calibration.bins import BinSums
+from monitoring.findings.audit import audited_slices, last_audited, measure_audit, read_audit
+from monitoring.findings.selection import LabelSelection, count_sources, describe_selection
+from monitoring.findings.windows import Window, Windowed
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.sums import DAY_NS, LedgerSums, read_slices
+
+
+@dataclass(frozen=True)
+class LabelBasis:
+    """The sums of the labels that decide, the slices with these labels, and how they were selected."""
+
+    labeled: BinSums
+    slices: Mapping[str, LedgerSums]
+    selection: LabelSelection
+
+
+def find_label_basis(
+    connection: Connection, row: CalibrationRow, window: Window, seen: Windowed, *, due_ns: int
+) -> LabelBasis:
+    """Choose the labels for a window whose sums are given. Labels of answers served before `due_ns` should be here.
+
+    With an audit that decides, `last:N` takes the N audited answers labeled last.
+    """
+    calibration_id, since_day = row.calibration_id, seen.since_day
+    slices = read_slices(connection, calibration_id, since_day=since_day, besides=(EVERYTHING, AUDIT))
+    sums = read_audit(connection, calibration_id, since_day=since_day)
+    audit = None if sums is None else measure_audit(sums, due_day=due_ns // DAY_NS)
+    labeled = seen.labeled
+    if sums is not None and audit is not None and audit.decides:
+        last = window.kind == "last"
+        labeled = last_audited(connection, calibration_id, window.number) if last else sums.as_bins()
+        slices = audited_slices(connection, row, slices, since_day=since_day)
+    sources = count_sources(connection, calibration_id)
+    selection = describe_selection(seen.served, slices, basis=labeled, audit=audit, sources=sources)
+    return LabelBasis(labeled, slices, selection)
