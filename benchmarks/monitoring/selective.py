@@ -9,7 +9,7 @@ from calibration.bins import BinSums
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from calibration.metrics import ece, noise_floor
-from monitoring.findings.selection import post_stratified_ece
+from monitoring.findings.post_stratification import post_stratify
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def simulate(
         true_ece=ece(everything),
         naive_labels=naive.total,
         naive_ece=ece(naive),
-        post_stratified_ece=post_stratified_ece(naive, everything.n),
+        post_stratified_ece=post_stratify(naive, everything.n).ece,
         audit_labels=audit.total,
         audit_ece=ece(audit),
         audit_floor=noise_floor(audit),
