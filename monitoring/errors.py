@@ -21,16 +21,11 @@ class BodyTooLarge(MonitoringError, ValueError):
         super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
 
-class BodyStalled(MonitoringError, TimeoutError):
-    """A client that stopped sending in the middle of its body."""
-
-    def __init__(self, limit_s: float) -> None:
-        super().__init__(
-            f"The client sent nothing for {limit_s:g} s. What arrived before is recorded; send all of it again."
-        )
+class BodyTimeout(MonitoringError, TimeoutError):
+    """A body that did not arrive in time."""
 
 
-class BodyMalformed(MonitoringError, ValueError):
+class BodyNotJson(MonitoringError, ValueError):
     """A body that is not JSON."""
 
 
@@ -111,7 +106,7 @@ class PendingFull(MonitoringError, RuntimeError):
         )
 
 
-class ModelUnknown(MonitoringError, LookupError):
+class ModelNotInLedger(MonitoringError, LookupError):
     """A model, or a version of it, that the ledger has never seen."""
 
     def __init__(self, model: str, version: int | None = None) -> None:

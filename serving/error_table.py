@@ -15,16 +15,16 @@ from starlette.exceptions import HTTPException
 from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage, UnsupportedImage
 from monitoring.errors import (
     AnswersSpooled,
-    BodyMalformed,
-    BodyStalled,
+    BodyNotJson,
+    BodyTimeout,
     BodyTooLarge,
     FeedbackInvalid,
     ItemsRejected,
     LabelUnknown,
     ModelDiffers,
     ModelInvalid,
+    ModelNotInLedger,
     ModelsFull,
-    ModelUnknown,
     PendingFull,
     PredictionDiffers,
     PredictionInvalid,
@@ -33,7 +33,6 @@ from monitoring.errors import (
     TableInvalid,
 )
 from serving.errors import (
-    BodyTimeout,
     CrossOrigin,
     ExplanationsBusy,
     ExplanationUnavailable,
@@ -44,12 +43,12 @@ from serving.errors import (
     LedgerFailed,
     MalformedHttp,
     MalformedRequest,
+    ModelNotLoaded,
     NotReady,
     Overloaded,
     Unauthorized,
-    UnknownModel,
-    UnknownVersion,
     UnsupportedMedia,
+    VersionNotLoaded,
 )
 
 Rows = dict[type[Exception], tuple[int, str]]
@@ -62,8 +61,8 @@ PREDICTION_ERRORS: Final[Rows] = {
     Unauthorized: (401, "unauthorized"),
     Forbidden: (403, "forbidden"),
     CrossOrigin: (403, "cross_origin"),
-    UnknownModel: (404, "unknown_model"),
-    UnknownVersion: (404, "unknown_version"),
+    ModelNotLoaded: (404, "unknown_model"),
+    VersionNotLoaded: (404, "unknown_version"),
     BodyTimeout: (408, "body_timeout"),
     BodyTooLarge: (413, "body_too_large"),
     ImageTooLarge: (413, "image_too_large"),
@@ -79,9 +78,8 @@ PREDICTION_ERRORS: Final[Rows] = {
 }
 # Errors of feedback, logged predictions and reports.
 MONITORING_ERRORS: Final[Rows] = {
-    BodyMalformed: (400, "malformed_body"),
-    ModelUnknown: (404, "unknown_model"),
-    BodyStalled: (408, "body_timeout"),
+    BodyNotJson: (400, "malformed_body"),
+    ModelNotInLedger: (404, "unknown_model"),
     ModelDiffers: (409, "model_differs"),
     ModelsFull: (409, "too_many_models"),
     PredictionDiffers: (409, "prediction_differs"),

@@ -4,10 +4,10 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
 
     connection  MalformedHttp, HeadTooLarge, HeadTimeout
     access      Unauthorized, Forbidden, CrossOrigin
-    head        UnknownModel, UnknownVersion, NotReady, UnsupportedMedia, MalformedRequest,
+    head        ModelNotLoaded, VersionNotLoaded, NotReady, UnsupportedMedia, MalformedRequest,
                 monitoring.errors.BodyTooLarge
     admission   Overloaded
-    body        BodyTooLarge, BodyTimeout, MalformedRequest, ClientGone
+    body        BodyTooLarge, monitoring.errors.BodyTimeout, MalformedRequest, ClientGone
     decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
     inference   InferenceFailed: the only 500, a bug of the model or of Candor, never of the image
     explaining  ExplanationsBusy
@@ -48,7 +48,7 @@ class HeadTimeout(ServingError, TimeoutError):
     """The request head did not arrive in time."""
 
 
-class UnknownModel(ServingError, LookupError):
+class ModelNotLoaded(ServingError, LookupError):
     """No model of this name is loaded."""
 
     def __init__(self, model: str, *, known: Iterable[str]) -> None:
@@ -56,7 +56,7 @@ class UnknownModel(ServingError, LookupError):
         super().__init__(f"there is no model {model[:100]!r} here; loaded models: {names}.")
 
 
-class UnknownVersion(ServingError, LookupError):
+class VersionNotLoaded(ServingError, LookupError):
     """The model is loaded, but not this version."""
 
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
@@ -113,10 +113,6 @@ class MalformedRequest(ServingError, ValueError):
 
 class UnsupportedMedia(ServingError, ValueError):
     """The declared media type is not an image."""
-
-
-class BodyTimeout(ServingError, TimeoutError):
-    """The body did not arrive in time."""
 
 
 class ClientGone(ServingError, ConnectionError):

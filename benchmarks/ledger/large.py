@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from benchmarks.ledger.model import CLASSES, MODEL
 from calibration.bins import bin_index
-from monitoring.external.declaration import declare
 from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.ledger.statement import inserting
 from monitoring.ledger.sums import DAY_NS, SumKey, add_sums
+from monitoring.logged.declaration import declare
 from monitoring.reports.report import calibration_report
 
 DAYS = 365

@@ -3,7 +3,7 @@
 import numpy as np
 
 from calibration.bins import BinSums
-from monitoring.external.declaration import LoggedCard
+from monitoring.logged.declaration import LoggedCard
 
 CLASSES = ("normal", "pneumonia")
 MODEL = LoggedCard(

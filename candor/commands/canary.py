@@ -100,7 +100,7 @@ def abort(
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":
     """Return the version's report; None where the ledger is off or does not know the version yet."""
-    from monitoring.errors import ModelUnknown
+    from monitoring.errors import ModelNotInLedger
     from monitoring.ledger.database import Ledger
     from monitoring.reports.report import calibration_report
 
@@ -110,5 +110,5 @@ def _report(model: str, version: int, ledger: str | None) -> "Report | None":
     with Ledger(url) as opened:
         try:
             return calibration_report(opened, model, version=version)
-        except ModelUnknown:
+        except ModelNotInLedger:
             return None

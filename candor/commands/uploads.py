@@ -80,7 +80,7 @@ def predictions(
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
     reason, and the exit code is 1.
     """
-    from monitoring.external.body import FIELDS
+    from monitoring.logged.body import FIELDS
     from serving.client.client import Client
     from serving.client.upload import TableUpload
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from monitoring.api.sentences import explain, kind_of
-from monitoring.errors import BodyMalformed, brief
+from monitoring.errors import BodyNotJson, brief
 
 Kind = TypeVar("Kind")
 
@@ -48,7 +48,7 @@ class JsonReader(Generic[Kind]):
         self._list = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
 
     def read(self, body: bytes) -> Kind:
-        """Read a body. Raises BodyMalformed and `refusal`."""
+        """Read a body. Raises BodyNotJson and `refusal`."""
         with suppress(*_UNREADABLE):
             return self._one.decode(body)
         return self.convert(parse(body, whole=self._whole))
@@ -64,7 +64,7 @@ class JsonReader(Generic[Kind]):
             raise self._refusal(f"{self._whole} holds text with lone surrogates: {brief(error.object)}.") from None
 
     def read_entries(self, body: bytes, *, limit: int) -> Entries:
-        """Read one item, or a list of 1 to `limit`. Raises BodyMalformed, and `refusal` for anything else."""
+        """Read one item, or a list of 1 to `limit`. Raises BodyNotJson, and `refusal` for anything else."""
         with suppress(*_UNREADABLE):
             if body[:1] != b"[":
                 return Entries([self._one.decode(body)], single=True)
@@ -88,12 +88,12 @@ class JsonReader(Generic[Kind]):
 
 
 def parse(body: bytes, *, whole: str = "The body") -> Any:
-    """Parse JSON. Raises BodyMalformed for what is not JSON, is nested too deeply, or holds too long a number."""
+    """Parse JSON. Raises BodyNotJson for what is not JSON, is nested too deeply, or holds too long a number."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         what = "nothing" if not body else f"something else ({brief(str(error))})"
-        raise BodyMalformed(f"{whole} must be JSON; got {what}.") from error
+        raise BodyNotJson(f"{whole} must be JSON; got {what}.") from error
 
 
 def encode(value: Any) -> bytes:

@@ -78,7 +78,7 @@ LABELS = JsonReader(Label, FeedbackInvalid, whole="An item")
 def read_items(body: bytes) -> tuple[list[FeedbackItem | FeedbackResult], bool]:
     """The items of a body, an invalid one as the result that rejects it, and whether it is one bare item.
 
-    Raises BodyMalformed, or FeedbackInvalid when the body is neither an object nor a list of at most 10,000 of them.
+    Raises BodyNotJson, or FeedbackInvalid when the body is neither an object nor a list of at most 10,000 of them.
     """
     read = LABELS.read_entries(body, limit=LIST_LIMIT)
     return [item_or_rejection(entry) for entry in read.items], read.single

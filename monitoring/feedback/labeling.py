@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from monitoring.errors import LabelUnknown, ModelUnknown, PendingFull
+from monitoring.errors import LabelUnknown, ModelNotInLedger, PendingFull
 from monitoring.feedback import pending
 from monitoring.feedback.answers import RelabeledAnswer, ServedAnswer, find, latest_of_requests
 from monitoring.feedback.counts import TransactionCounts
@@ -69,8 +69,8 @@ class Labeling:
         ids = [item.prediction_id or latest.get((item.model or "", item.request_id or "")) for item in items]
         named = [prediction_id for prediction_id in ids if prediction_id]
         shadow_ids = [shadow_id(each) for each in named] if has_shadows(self._connection) else []
-        found = self._find_alone(named + shadow_ids)
-        self._learn({row.calibration_id for row in found.values()})
+        found = self._find_locked(named + shadow_ids)
+        self._load_calibrations({row.calibration_id for row in found.values()})
         self._numbers = dialect_of(self._connection).next_feedback_ids(self._connection, len(items) + len(shadow_ids))
         self._pruned_before_ns = pruned_before_ns(self._connection)
         results = [
@@ -98,14 +98,14 @@ class Labeling:
             if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:
                 self._judge(item, answer)
 
-    def _find_alone(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
+    def _find_locked(self, ids: Sequence[bytes]) -> dict[bytes, ServedAnswer]:
         """The answers, with their calibrations locked against other labelers until the transaction ends."""
         found = find(self._connection, ids)
         if lock_calibrations(self._connection, {row.calibration_id for row in found.values()}):
             found = find(self._connection, ids)  # again, because another labeler may have changed them before the lock
         return found
 
-    def _learn(self, calibration_ids: set[int]) -> None:
+    def _load_calibrations(self, calibration_ids: set[int]) -> None:
         for row in load(self._connection, sorted(calibration_ids - self._calibrations.keys())):
             self._calibrations[row.calibration_id] = row
 
@@ -166,7 +166,7 @@ class Labeling:
             self._newest[model] = next(iter(of_model(self._connection, model)), None)
         newest = self._newest[model]
         if newest is None:
-            return self._reject(Reason.UNKNOWN_MODEL, ModelUnknown(model))
+            return self._reject(Reason.UNKNOWN_MODEL, ModelNotInLedger(model))
         if item.label not in newest.class_index:
             return self._reject(Reason.UNKNOWN_LABEL, LabelUnknown(item.label, newest.classes))
         if not pending.is_held(self._connection, item) and not self._has_room():

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from monitoring.drift import events
 from monitoring.drift.events import ACKNOWLEDGED, ALARM, PROMOTED, RESET, SETTINGS, STARTED, Event
-from monitoring.errors import ModelUnknown
+from monitoring.errors import ModelNotInLedger
 from monitoring.findings.phrases import counted, tolerance
 from monitoring.findings.recommendation import describe_alarm
 from monitoring.ledger.calibrations import of_model
@@ -35,11 +35,11 @@ class VersionedEntry(TimelineEntry):
 def read_timeline(connection: Connection, model: str, *, version: int | None = None) -> list[VersionedEntry]:
     """Read the latest events of a model, or of one version.
 
-    Raises ModelUnknown.
+    Raises ModelNotInLedger.
     """
     rows = [row for row in of_model(connection, model) if version is None or row.version == version]
     if not rows:
-        raise ModelUnknown(model, version)
+        raise ModelNotInLedger(model, version)
     dated = [(event.at_ns, row.version, event) for row in rows for event in events.read(connection, row.calibration_id)]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]

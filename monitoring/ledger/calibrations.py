@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select
 
 from model_store.card import Card
-from monitoring.errors import ModelUnknown
+from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
@@ -123,11 +123,11 @@ def of_card(connection: Connection, model: str, version: int, card_sha256: str) 
 
 
 def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
-    """Return a model's calibration of this version, by default the most recently registered. Raises ModelUnknown."""
+    """Return a model's calibration of this version, by default the newest. Raises ModelNotInLedger."""
     for row in of_model(connection, model):
         if version is None or row.version == version:
             return row
-    raise ModelUnknown(model, version)
+    raise ModelNotInLedger(model, version)
 
 
 def models(connection: Connection) -> list[str]:

@@ -20,9 +20,7 @@ from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.drift.watch import Watched
-from monitoring.errors import AnswersSpooled, ModelUnknown, RecorderClosed
-from monitoring.external.declaration import LoggedCard, declare
-from monitoring.external.items import LoggedItem, LoggedResult
+from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed
 from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
@@ -34,6 +32,8 @@ from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import note_shadow
 from monitoring.ledger.slices import SliceNames
 from monitoring.ledger.visible_versions import visible_versions
+from monitoring.logged.declaration import LoggedCard, declare
+from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import Fallback, is_away
 from monitoring.recording.notification import call, fail, gather, succeed
@@ -129,7 +129,7 @@ class Recorder:
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
     ) -> Future[tuple[CalibrationRow, Watched]]:
-        """Reset a calibration's detector, by default of the last registered version. Fails with ModelUnknown.
+        """Reset a calibration's detector, by default of the last registered version. Fails with ModelNotInLedger.
 
         `audit` is that of `watch.acknowledge`.
         """
@@ -142,7 +142,7 @@ class Recorder:
                 connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind, audit=audit
             )
             if watched is None:
-                raise ModelUnknown(model, version)
+                raise ModelNotInLedger(model, version)
             return row, watched
 
         return self._submit(reset, lambda known: self._know(known[0]))

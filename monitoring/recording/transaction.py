@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring.drift import watch
-from monitoring.errors import ModelUnknown, NotRegistered
-from monitoring.external.items import LoggedItem, LoggedResult
-from monitoring.external.prediction_log import PredictionLog, label_of
+from monitoring.errors import ModelNotInLedger, NotRegistered
 from monitoring.feedback import pending
 from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
@@ -19,6 +17,8 @@ from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
 from monitoring.ledger.slices import SliceNames
+from monitoring.logged.items import LoggedItem, LoggedResult
+from monitoring.logged.prediction_log import PredictionLog, label_of
 from monitoring.recording.queue import Batch, CommitGroup, Labels
 from monitoring.recording.spool import Frame
 
@@ -58,12 +58,12 @@ class Commit:
         return self.write(connection, group, now_ns=now_ns)[0]
 
     def _of_this_ledger(self, connection: Connection, frame: Frame) -> list[PredictionRow]:
-        """Return a frame's answers with the calibration ids of this ledger. Raises ModelUnknown if it lacks one."""
+        """Return a frame's answers with the calibration ids of this ledger. Raises ModelNotInLedger if it lacks one."""
         here: dict[int, int] = {}
         for number, card in frame.cards.items():
             row = of_card(connection, *card)
             if row is None:
-                raise ModelUnknown(card.model, card.version)
+                raise ModelNotInLedger(card.model, card.version)
             self.calibrations.setdefault(row.calibration_id, row)
             here[number] = row.calibration_id
         return [row._replace(calibration_id=here[row.calibration_id]) for row in frame.rows]

@@ -42,7 +42,7 @@ class PageData:
 
 
 def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> PageData:
-    """Read the data of a page. Raises ModelUnknown and QueryInvalid."""
+    """Read the data of a page. Raises ModelNotInLedger and QueryInvalid."""
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
         row = choose(connection, model, report.version)

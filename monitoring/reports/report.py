@@ -127,7 +127,7 @@ def calibration_report(
 ) -> Report:
     """Report on a version of a model, by default the one registered last, with or without its `slices`.
 
-    Raises ModelUnknown for a model or version that was never registered, and QueryInvalid for an invalid window.
+    Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for an invalid window.
     """
     asked, now_ns = read_window(window), ledger.clock()
     with ledger.read() as connection:

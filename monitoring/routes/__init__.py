@@ -13,15 +13,15 @@ from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.api.fields import Version
 from monitoring.errors import (
     AnswersSpooled,
-    BodyMalformed,
-    BodyStalled,
+    BodyNotJson,
+    BodyTimeout,
     BodyTooLarge,
     FeedbackInvalid,
     LabelUnknown,
     ModelDiffers,
     ModelInvalid,
+    ModelNotInLedger,
     ModelsFull,
-    ModelUnknown,
     PendingFull,
     PredictionDiffers,
     PredictionInvalid,
@@ -29,10 +29,10 @@ from monitoring.errors import (
     RecorderClosed,
     TableInvalid,
 )
-from monitoring.external.body import LoggedPrediction, LoggedPredictionsRejected
-from monitoring.external.declaration import LoggedModel
 from monitoring.feedback.body import LIST_LIMIT, Label, LabelsRejected
 from monitoring.ledger.database import Ledger
+from monitoring.logged.body import LoggedPrediction, LoggedPredictionsRejected
+from monitoring.logged.declaration import LoggedModel
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
@@ -40,15 +40,15 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
-from monitoring.routes.logged_predictions import ExternalRoutes
+from monitoring.routes.logged_predictions import LoggedPredictionRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.tables import CSV, NDJSON
 
 __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
-_BODY = (BodyTooLarge, BodyStalled, BodyMalformed)
+_BODY = (BodyTooLarge, BodyTimeout, BodyNotJson)
 _WRITES = (RecorderClosed, SQLAlchemyError)
-_REPORT = (ModelUnknown, QueryInvalid, SQLAlchemyError)
+_REPORT = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
 _HTML: Final = {"text/html": str}
 _OF_VERSION: Final = Parameter("version", "query", Version, "a version; the one in production if left out")
@@ -72,13 +72,13 @@ _INTAKE: Final = (
         otherwise={422: LabelsRejected},
         refuses=(
             *(*_BODY, *_WRITES, AnswersSpooled, PendingFull),
-            *(FeedbackInvalid, LabelUnknown, ModelUnknown, TableInvalid),
+            *(FeedbackInvalid, LabelUnknown, ModelNotInLedger, TableInvalid),
         ),
     ),
     Endpoint(
         method="POST",
         path="/models-log",
-        handler=ExternalRoutes.declare,
+        handler=LoggedPredictionRoutes.declare,
         tag="predictions from elsewhere",
         summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
         scope="admin",
@@ -88,7 +88,7 @@ _INTAKE: Final = (
     Endpoint(
         method="POST",
         path="/predictions-log",
-        handler=ExternalRoutes.post,
+        handler=LoggedPredictionRoutes.post,
         tag="predictions from elsewhere",
         summary="Answers of a declared model: one, a list, or a table of any length. Sending them again is safe.",
         scope="predict",
@@ -104,7 +104,7 @@ _INTAKE: Final = (
         ),
         refuses=(
             *(*_BODY, *_WRITES, AnswersSpooled),
-            *(LabelUnknown, ModelUnknown, PredictionDiffers, PredictionInvalid, TableInvalid),
+            *(LabelUnknown, ModelNotInLedger, PredictionDiffers, PredictionInvalid, TableInvalid),
         ),
     ),
 )
@@ -119,7 +119,7 @@ _ALARMS: Final = tuple(
         takes={JSON: AlarmNote},
         body_optional=True,
         parameters=(_OF_VERSION,),
-        refuses=(*_BODY, FeedbackInvalid, ModelUnknown, QueryInvalid, *_WRITES),
+        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, *_WRITES),
     )
     for verb, handler, summary in (
         ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
@@ -207,7 +207,7 @@ def endpoints(
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder),
-        ExternalRoutes(recorder),
+        LoggedPredictionRoutes(recorder),
         AlarmRoutes(recorder),
         ReportRoutes(ledger, production or (lambda model: None)),
         MetricsRoute(metrics.registry),

@@ -11,7 +11,7 @@ from monitoring.errors import (
     FeedbackInvalid,
     ItemsRejected,
     LabelUnknown,
-    ModelUnknown,
+    ModelNotInLedger,
     MonitoringError,
     PendingFull,
 )
@@ -30,7 +30,7 @@ _UNRECORDED = {
 _CAUSES: dict[Reason, type[MonitoringError]] = {
     Reason.INVALID: FeedbackInvalid,
     Reason.UNKNOWN_LABEL: LabelUnknown,
-    Reason.UNKNOWN_MODEL: ModelUnknown,
+    Reason.UNKNOWN_MODEL: ModelNotInLedger,
     Reason.PENDING_FULL: PendingFull,
 }
 

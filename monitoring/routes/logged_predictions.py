@@ -10,20 +10,20 @@ from starlette.requests import Request
 from monitoring.errors import (
     ItemsRejected,
     LabelUnknown,
-    ModelUnknown,
+    ModelNotInLedger,
     MonitoringError,
     PredictionDiffers,
     PredictionInvalid,
 )
-from monitoring.external.body import (
+from monitoring.logged.body import (
     PREDICTIONS,
     LoggedPredictionResult,
     item_or_rejection,
     read_entries,
     rejection,
 )
-from monitoring.external.declaration import DeclaredModel, read_declaration
-from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.logged.declaration import DeclaredModel, read_declaration
+from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.request import media_type, read_body
 from monitoring.routes.table_upload import RowOutcome, TableSummary, receive_table
@@ -34,12 +34,12 @@ _DEFAULTS = frozenset({"model", "version"})
 _CAUSES: dict[Fault, type[MonitoringError]] = {
     Fault.INVALID: PredictionInvalid,
     Fault.UNKNOWN_LABEL: LabelUnknown,
-    Fault.UNKNOWN_MODEL: ModelUnknown,
+    Fault.UNKNOWN_MODEL: ModelNotInLedger,
     Fault.DIFFERS: PredictionDiffers,
 }
 
 
-class ExternalRoutes:
+class LoggedPredictionRoutes:
     """The handlers of both routes."""
 
     def __init__(self, recorder: Recorder) -> None:

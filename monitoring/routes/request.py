@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
-from monitoring.errors import BodyMalformed, BodyStalled, BodyTooLarge, QueryInvalid, brief
+from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
@@ -13,21 +13,23 @@ _SPLIT = "Send the labels in several requests."
 
 
 async def read_body(request: Request) -> bytes:
-    """The body, read up to the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
+    """The body, read up to the limit. Raises BodyTooLarge, BodyTimeout, BodyNotJson."""
     return b"".join([chunk async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES)])
 
 
 async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body in pieces as they arrive, read up to the limit. Raises BodyTooLarge, BodyStalled, BodyMalformed."""
+    """The body in pieces as they arrive, read up to the limit. Raises BodyTooLarge, BodyTimeout, BodyNotJson."""
     size_bytes, stream = 0, request.stream()
     while True:
         try:
             async with asyncio.timeout(STALL_S):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise BodyStalled(STALL_S) from None
+            raise BodyTimeout(
+                f"The client sent nothing for {STALL_S:g} s. What arrived before is recorded; send all of it again."
+            ) from None
         except ClientDisconnect:
-            raise BodyMalformed("The client hung up before its body was complete.") from None
+            raise BodyNotJson("The client hung up before its body was complete.") from None
         if chunk is None:
             return
         size_bytes += len(chunk)

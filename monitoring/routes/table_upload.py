@@ -85,7 +85,7 @@ class _Progress:
 
 
 async def receive_table(request: Request, table: TableReader, recorder: RowRecorder) -> TableSummary:
-    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyStalled and what `write` raises.
+    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyTimeout and what `write` raises.
 
     After any error, the rows that were read before it are recorded, and the same table can be sent again.
     """

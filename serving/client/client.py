@@ -24,7 +24,7 @@ from urllib.parse import quote
 import httpx
 
 Json: TypeAlias = dict[str, Any]
-Progress: TypeAlias = Callable[[int, int], object]
+ItemProgress: TypeAlias = Callable[[int, int], object]
 
 # Statuses of an overload or a restart: the same request may succeed later.
 RETRIED = (429, 503)
@@ -172,7 +172,7 @@ class Client:
         model: str | None = None,
         version: int | None = None,
         connections: int = 8,
-        progress: Progress = lambda _done, _total: None,
+        progress: ItemProgress = lambda _done, _total: None,
     ) -> Iterator[Json | ServerRefused]:
         """The answers for `images` in order, with a ServerRefused in the place of each refused image.
 
@@ -284,7 +284,7 @@ class AsyncClient:
         model: str | None = None,
         version: int | None = None,
         connections: int = 8,
-        progress: Progress = lambda _done, _total: None,
+        progress: ItemProgress = lambda _done, _total: None,
     ) -> AsyncIterator[Json | ServerRefused]:
         """See Client.predict_many."""
         name = model or await self._run(self._calls.only_model())

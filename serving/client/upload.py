@@ -20,7 +20,7 @@ REASON = ("row", "status", "reason")
 
 Rows = Sequence[dict[str, Any]]
 Send = Callable[[Rows], Mapping[str, Any]]  # the server's summary: `statuses`, `problems`
-Progress = Callable[[str, int, int], None]
+UploadProgress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -43,7 +43,9 @@ class TableUpload:
         self._columns, self._defaults = columns, dict(defaults or {})
         self._reasons_header: list[str] | None = None
 
-    def run(self, send: Send, *, needs: Collection[str], progress: Progress, portion: int = PORTION) -> UploadResult:
+    def run(
+        self, send: Send, *, needs: Collection[str], progress: UploadProgress, portion: int = PORTION
+    ) -> UploadResult:
         """Send the rows that were not sent before. Raises NothingToSend and what `send` raises."""
         done = self._resume()
         total, rows = count_rows(self.file), read_rows(self.file)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from serving.deployment.canary import LoadedCanary
-from serving.errors import NotReady, UnknownModel, UnknownVersion
+from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
 from serving.inference.served_version import ServedVersion
 
 
@@ -36,7 +36,7 @@ class LoadedModels:
         self._models: dict[str, LoadedModel] = {}
 
     def find(self, model: str, version: str | None = None, *, canary: bool | None = None) -> ServedVersion:
-        """The version that answers a request. Raises NotReady, UnknownModel or UnknownVersion.
+        """The version that answers a request. Raises NotReady, ModelNotLoaded or VersionNotLoaded.
 
         Without `version` this is the production version, or the canary if its mode and the request's `canary` say so.
         """
@@ -44,13 +44,13 @@ class LoadedModels:
         if found is None:
             if not self._models:
                 raise NotReady("no model is loaded; publish one and promote it, or wait until it is loaded.")
-            raise UnknownModel(model, known=self._models)
+            raise ModelNotLoaded(model, known=self._models)
         if version is None:
             return found.canary.served if found.canary and found.canary.takes(canary) else found.production
         is_number = version.isascii() and version.isdigit() and len(version) < 10
         served = found.answering.get(int(version)) if is_number else None
         if served is None:
-            raise UnknownVersion(model, version, known=found.answering)
+            raise VersionNotLoaded(model, version, known=found.answering)
         return served
 
     def production(self, model: str) -> int | None:

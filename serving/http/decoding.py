@@ -23,7 +23,7 @@ TINY_BYTES = 2048
 SMALL_PIXELS = 512 * 512
 
 
-class Decoder:
+class DecodingPool:
     """Decodes small images on the event loop and large ones in threads."""
 
     def __init__(self, *, max_pixels: int, deadline_s: float, metrics: ServingMetrics) -> None:

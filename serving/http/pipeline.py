@@ -16,7 +16,7 @@ from model_store.image import InputSpec
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.decoding import Decoder
+from serving.http.decoding import DecodingPool
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
@@ -41,7 +41,7 @@ class InferencePipeline:
         self._deadline_s = settings.deadline_s
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
-        self._decoder = Decoder(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
+        self._decoder = DecodingPool(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
 
     def close(self) -> None:
         """End the threads."""

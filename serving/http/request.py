@@ -11,8 +11,8 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.types import Receive
 
 from monitoring.api.endpoint import Parameter
-from monitoring.errors import BodyTooLarge
-from serving.errors import BodyTimeout, ClientGone, MalformedRequest, UnsupportedMedia
+from monitoring.errors import BodyTimeout, BodyTooLarge
+from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import RequestId
 from serving.http.tags import read_tags
 

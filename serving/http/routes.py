@@ -18,7 +18,7 @@ from monitoring.pages.rendering import render
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.error_table import PREDICTION_ERRORS
-from serving.errors import NotReady, UnknownModel, UnknownVersion
+from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
 from serving.http.app import PredictionApp
 from serving.http.bodies import (
     Alive,
@@ -130,7 +130,7 @@ _MODEL: Final = tuple(
         handler=ServerRoutes.model,
         tag="models",
         summary="A model as TorchServe's management API describes it; version `all` gives every loaded one.",
-        refuses=(UnknownModel, UnknownVersion, NotReady),
+        refuses=(ModelNotLoaded, VersionNotLoaded, NotReady),
     )
     for path in ("/models/{model}", "/models/{model}/{version}")
 )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
 from serving.error_table import PREDICTION_ERRORS, error_answer
-from serving.errors import ClientGone, NotReady, Overloaded, UnknownModel, UnknownVersion
+from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
 from serving.http.error_handlers import log_error
@@ -30,11 +30,11 @@ from serving.v2.bodies import (
 from serving.v2.rest_body import HEADER, read_request, write_response
 from serving.v2.service import InferenceService
 
-Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
+_Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
 BYTES: Final = "application/octet-stream"
 
 
-def _guarded(handler: Handler) -> Handler:
+def _guarded(handler: _Handler) -> _Handler:
     """Answer the handler's errors as the protocol wants them."""
 
     @functools.wraps(handler)
@@ -110,7 +110,7 @@ class ProtocolRoutes:
 
 
 _TAG: Final = "open inference"
-_FIND: Final = (UnknownModel, UnknownVersion, NotReady)
+_FIND: Final = (ModelNotLoaded, VersionNotLoaded, NotReady)
 _SERVER: Final = (
     Endpoint(
         method="GET",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import UNSET
 
 from monitoring.api.json_body import JsonReader, encode
-from monitoring.errors import BodyMalformed
+from monitoring.errors import BodyNotJson
 from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
@@ -112,7 +112,7 @@ def split_bytes(data: bytes) -> list[bytes]:
 def _decoded(body: bytes) -> InferRequest:
     try:
         return _REQUESTS.read(body)
-    except BodyMalformed as error:
+    except BodyNotJson as error:
         raise MalformedRequest(f"this is not an inference request. {error}") from None
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from calibration import metrics
-from monitoring.errors import ModelUnknown
+from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.days import read_days
 from monitoring.ledger.sums import DAY_NS
 from monitoring.reports.page_data import read_page_data
@@ -40,5 +40,5 @@ def test_page_data_holds_what_belongs_together(monitored: MonitoredModel, clock:
     recent = read_page_data(monitored.ledger, "pneumonia", version=1, window="days:3")
     assert recent.since_day == clock.now_ns // DAY_NS - 2
     assert (recent.days, len(recent.entries), recent.report.measures.n) == ((), 3, 0)
-    with pytest.raises(ModelUnknown):
+    with pytest.raises(ModelNotInLedger):
         read_page_data(monitored.ledger, "pneumonia", version=99)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from monitoring.errors import LedgerError, ModelUnknown
+from monitoring.errors import LedgerError, ModelNotInLedger
 from monitoring.ledger import Ledger
 from monitoring.ledger.calibrations import choose, of_model
 from tests.builders.answers import make_card, make_row
@@ -80,9 +80,9 @@ def test_a_card_is_registered_once_and_another_card_is_another_calibration(
 
 def test_an_unknown_model_or_version_is_named(monitored: MonitoredModel) -> None:
     with monitored.ledger.read() as connection:
-        with pytest.raises(ModelUnknown, match="no model 'retina';"):
+        with pytest.raises(ModelNotInLedger, match="no model 'retina';"):
             choose(connection, "retina")
-        with pytest.raises(ModelUnknown, match="no model 'pneumonia' version 7;"):
+        with pytest.raises(ModelNotInLedger, match="no model 'pneumonia' version 7;"):
             choose(connection, "pneumonia", 7)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calibration.drift_state import DriftSettings
-from monitoring.errors import ModelUnknown
+from monitoring.errors import ModelNotInLedger
 from monitoring.findings.status import Status
 from monitoring.findings.timeline import read_timeline
 from monitoring.reports.report import Report, calibration_report
@@ -146,7 +146,7 @@ def test_the_timeline_tells_all_versions_in_sentences(tmp_path: Path, clock: Clo
         with monitored.ledger.read() as connection:
             events = read_timeline(connection, "pneumonia")
             assert {event["version"] for event in read_timeline(connection, "pneumonia", version=2)} == {2}
-            with pytest.raises(ModelUnknown):
+            with pytest.raises(ModelNotInLedger):
                 read_timeline(connection, "pneumonia", version=7)
     told = [(event["version"], event["kind"], event["sentence"]) for event in events]
     assert [entry[:2] for entry in told] == [

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from calibration.bins import BinSums
-from monitoring.errors import ModelUnknown, NotRegistered, RecorderClosed
+from monitoring.errors import ModelNotInLedger, NotRegistered, RecorderClosed
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.recording.queue import LABELS_AT_ONCE
 from tests.builders.answers import DAY_NS, NOW_NS, SECOND_NS, label, make_card, make_row, prediction_id
@@ -346,7 +346,7 @@ def test_the_recorder_is_a_context(ledger_url: str, clock: Clock) -> None:
 
 
 def test_acknowledging_an_unknown_model_is_refused(monitored: MonitoredModel) -> None:
-    with pytest.raises(ModelUnknown):
+    with pytest.raises(ModelNotInLedger):
         monitored.recorder.acknowledge("retina").result()
 
 

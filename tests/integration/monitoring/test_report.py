@@ -8,7 +8,7 @@ import pytest
 from calibration.bins import BinSums
 from calibration.drift_state import DriftSettings
 from calibration.measures import Measures
-from monitoring.errors import ModelNeeded, ModelUnknown, QueryInvalid
+from monitoring.errors import ModelNeeded, ModelNotInLedger, QueryInvalid
 from monitoring.findings.status import Status
 from monitoring.findings.windows import read_window
 from monitoring.reports.report import Coverage, Delay, calibration_report, only_model
@@ -80,7 +80,7 @@ def test_a_version_is_chosen_by_number_or_is_the_one_registered_last(monitored: 
     assert calibration_report(monitored.ledger, "pneumonia").version == 2
     assert calibration_report(monitored.ledger, "pneumonia").temperature == 1.3
     assert calibration_report(monitored.ledger, "pneumonia", version=1).versions == (1, 2)
-    with pytest.raises(ModelUnknown):
+    with pytest.raises(ModelNotInLedger):
         calibration_report(monitored.ledger, "pneumonia", version=3)
 
 

@@ -10,7 +10,7 @@ from model_store import errors as store_errors
 from monitoring.errors import BodyTooLarge, ItemsRejected, LabelUnknown, MonitoringError, NotRegistered, PendingFull
 from serving import errors
 from serving.error_table import ERRORS, GRPC_STATUS, INTERNAL, PREDICTION_ERRORS, ErrorAnswer, error_answer
-from serving.errors import Overloaded, Unauthorized, UnknownModel, UnknownVersion
+from serving.errors import ModelNotLoaded, Overloaded, Unauthorized, VersionNotLoaded
 
 
 def test_the_most_special_class_decides() -> None:
@@ -66,7 +66,7 @@ def test_headers_tell_a_client_what_to_do() -> None:
 
 def test_every_status_of_a_prediction_has_a_grpc_status() -> None:
     assert {status for status, _ in PREDICTION_ERRORS.values()} - {500} == set(GRPC_STATUS)
-    assert error_answer(UnknownModel("m", known=[])).grpc_status == "NOT_FOUND"
+    assert error_answer(ModelNotLoaded("m", known=[])).grpc_status == "NOT_FOUND"
     assert INTERNAL.grpc_status == "INTERNAL"
 
 
@@ -81,6 +81,6 @@ def test_retry_after_is_when_the_queue_will_be_short_again(clears_s: float, seco
 
 
 def test_what_is_unknown_is_answered_with_what_is_known() -> None:
-    assert "loaded models: a, b" in str(UnknownModel("c", known=["b", "a"]))
-    assert "loaded versions: 3, 2" in str(UnknownVersion("m", "9", known=[3, 2]))
-    assert len(str(UnknownModel("x" * 10**6, known=[]))) < 300
+    assert "loaded models: a, b" in str(ModelNotLoaded("c", known=["b", "a"]))
+    assert "loaded versions: 3, 2" in str(VersionNotLoaded("m", "9", known=[3, 2]))
+    assert len(str(ModelNotLoaded("x" * 10**6, known=[]))) < 300

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
 from monitoring.api.json_body import JsonReader, encode, parse
-from monitoring.errors import BodyMalformed
+from monitoring.errors import BodyNotJson
 
 
 class Refused(ValueError):
@@ -100,7 +100,7 @@ def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[An
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"1" * 5_000, b"\xff"])
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
     for read in (READER.read, parse, lambda each: READER.read_entries(each, limit=1)):
-        with pytest.raises(BodyMalformed, match="must be JSON"):
+        with pytest.raises(BodyNotJson, match="must be JSON"):
             read(body)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.api.json_body import parse
-from monitoring.errors import BodyMalformed, FeedbackInvalid
+from monitoring.errors import BodyNotJson, FeedbackInvalid
 from monitoring.feedback.body import LABELS, LIST_LIMIT, read_items
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 
@@ -87,7 +87,7 @@ def test_what_is_no_item_is_refused_with_a_sentence(changes: dict[str, Any], sen
 
 @pytest.mark.parametrize("body", [b"", b"{", b"label=normal", b"\xff\xfe", b"[" * 100_000, b"1" * 5_000])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
-    with pytest.raises(BodyMalformed, match="must be JSON"):
+    with pytest.raises(BodyNotJson, match="must be JSON"):
         parse(body)
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from monitoring.errors import ModelUnknown, SpoolFull
+from monitoring.errors import ModelNotInLedger, SpoolFull
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recording.fallback import FIRST_PAUSE_S, LONGEST_PAUSE_S, Fallback, is_away
@@ -56,7 +56,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.mark.parametrize("away", [AWAY, DatabaseError("x", {}, Exception("malformed")), PoolTimeout("no connection")])
 def test_faults_of_the_database_are_told_from_faults_of_what_is_written(away: Exception) -> None:
     assert is_away(away)
-    for fault in (IntegrityError("x", {}, Exception()), DataError("x", {}, Exception()), ModelUnknown("x"), OSError()):
+    for fault in (
+        IntegrityError("x", {}, Exception()),
+        DataError("x", {}, Exception()),
+        ModelNotInLedger("x"),
+        OSError(),
+    ):
         assert not is_away(fault)
 
 
@@ -125,7 +130,7 @@ def test_one_frame_that_is_refused_for_good_is_set_aside(bench: Bench, tmp_path:
 
     def join(frames: Sequence[Frame]) -> None:
         if refused in frames:
-            raise ModelUnknown("pneumonia", 1)
+            raise ModelNotInLedger("pneumonia", 1)
         bench.joined.append(list(frames))
 
     bench.fallback._join = join
@@ -139,7 +144,7 @@ def test_one_frame_that_is_refused_for_good_is_set_aside(bench: Bench, tmp_path:
 
 def test_where_nothing_can_be_set_aside_the_answers_stay(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.take(1)
-    bench.error = ModelUnknown("pneumonia")
+    bench.error = ModelNotInLedger("pneumonia")
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

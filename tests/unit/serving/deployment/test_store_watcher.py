@@ -13,7 +13,7 @@ from model_store.bundle import Bundle
 from model_store.store import Store
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
-from serving.errors import ModelUnusable, NotReady, UnknownModel, UnknownVersion
+from serving.errors import ModelNotLoaded, ModelUnusable, NotReady, VersionNotLoaded
 
 
 class Loader:
@@ -116,7 +116,7 @@ def test_the_version_before_the_last_is_retired(
         watcher.scan()
     run_callbacks(loop)
     assert loader.retired == [1]
-    with pytest.raises(UnknownVersion, match="loaded versions: 3, 2"):
+    with pytest.raises(VersionNotLoaded, match="loaded versions: 3, 2"):
         models_of(watcher).find("tiny", "1")
 
 
@@ -246,12 +246,12 @@ def test_an_empty_fleet_is_not_ready_and_a_full_one_knows_its_names(watcher: Sto
     with pytest.raises(NotReady):
         models_of(watcher).find("tiny")
     watcher.scan()
-    with pytest.raises(UnknownModel, match="loaded models: tiny"):
+    with pytest.raises(ModelNotLoaded, match="loaded models: tiny"):
         models_of(watcher).find("huge")
 
 
 @pytest.mark.parametrize("version", ["", "0", "-1", "two", "²", "9" * 5000, "1.0"])
 def test_versions_that_are_no_numbers_are_unknown(watcher: StoreWatcher, version: str) -> None:
     watcher.scan()
-    with pytest.raises(UnknownVersion):
+    with pytest.raises(VersionNotLoaded):
         models_of(watcher).find("tiny", version)

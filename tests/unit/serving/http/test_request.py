@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from monitoring.errors import BodyTooLarge
-from serving.errors import BodyTimeout, ClientGone, MalformedRequest, UnsupportedMedia
+from monitoring.errors import BodyTimeout, BodyTooLarge
+from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.request import form_files, read_body, read_head
 
 BOUNDARY = b"multipart/form-data; boundary=xyz"

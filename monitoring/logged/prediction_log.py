@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import Connection, select
 
-from monitoring.errors import LabelUnknown, ModelUnknown, PredictionInvalid, brief
-from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
+from monitoring.errors import LabelUnknown, ModelNotInLedger, PredictionInvalid, brief
 from monitoring.feedback.answers import find
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.calibrations import CalibrationRow, of_model
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import prediction
 from monitoring.ledger.watermark import pruned_before_ns
+from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 
 AHEAD_NS = 86_400 * 10**9  # how far the clock of a client may be ahead
 _ROUNDING = 1e-4  # of a confidence against its probability
@@ -99,7 +99,7 @@ class PredictionLog:
 
     def _one(self, item: LoggedItem, row: CalibrationRow | None) -> LoggedResult:
         if row is None:
-            unknown = f"{ModelUnknown(item.model, item.version)} Declare it first: POST /models-log."
+            unknown = f"{ModelNotInLedger(item.model, item.version)} Declare it first: POST /models-log."
             return _rejected(Fault.UNKNOWN_MODEL, unknown)
         if item.label is not None and item.label not in row.class_index:
             return _rejected(Fault.UNKNOWN_LABEL, str(LabelUnknown(item.label, row.classes)))

@@ -99,7 +99,7 @@ class LoggedCard:
 
 
 def read_declaration(body: bytes) -> LoggedCard:
-    """Read a declaration. Raises BodyMalformed and ModelInvalid."""
+    """Read a declaration. Raises BodyNotJson and ModelInvalid."""
     return DECLARATIONS.read(body).card()
 
 

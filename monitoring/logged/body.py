@@ -16,10 +16,10 @@ from monitoring.api.endpoint import ErrorBody
 from monitoring.api.fields import Fraction, Moment, Text, Uuid, Version
 from monitoring.api.json_body import Entries, JsonReader
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
-from monitoring.external.declaration import CLASSES_LIMIT
-from monitoring.external.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
+from monitoring.logged.declaration import CLASSES_LIMIT
+from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.tags import read_tags, tags_of
 
 _DAY_NS = 86_400 * 10**9
@@ -98,7 +98,7 @@ class LoggedPredictionsRejected(ErrorBody, frozen=True):
 
 
 def read_entries(body: bytes) -> Entries:
-    """The predictions of a body: one object, or a list. Raises BodyMalformed and PredictionInvalid."""
+    """The predictions of a body: one object, or a list. Raises BodyNotJson and PredictionInvalid."""
     return PREDICTIONS.read_entries(body, limit=LIST_LIMIT)
 
 
