@@ -1,4 +1,4 @@
-"""A prediction from elsewhere on its way into the ledger, and its result."""
+"""A logged prediction on its way into the ledger, and its result."""
 
 from collections.abc import Mapping
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Writes predictions from elsewhere to the ledger, each once, however often it is sent.
+"""Writes logged predictions to the ledger, each once, however often it is sent.
 
 A prediction is recognized by its prediction id, or by its calibration and request id, whatever time it names. Its key
 is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one made of the time served and a hash.

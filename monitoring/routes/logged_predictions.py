@@ -1,4 +1,4 @@
-"""Predictions from elsewhere: POST /models-log declares a model, POST /predictions-log takes its answers."""
+"""Logged predictions: POST /models-log declares a model, POST /predictions-log takes its answers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Predictions from elsewhere: declared, logged once however often they are sent, watched like Candor's own."""
+"""Logged predictions: declared, logged once however often they are sent, watched like Candor's own."""
 
 import csv
 import json
