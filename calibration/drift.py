@@ -1,14 +1,17 @@
-"""The drift detector: a Shiryaev-Roberts e-detector of the claim "P(correct | confidence p) is within eps of p".
+"""The drift detector: a Shiryaev-Roberts e-detector of the claim that confidence is true.
+
+With classes the claim is "P(correct | confidence p, predicted class) is within eps of p", for each class. Without
+classes it is the weaker "P(correct | confidence p) is within eps of p", which is about the average over the classes.
 
 Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A bet with a log-odds
 shift of d multiplies by e = q/p if the answer was right and by (1-q)/(1-p) if it was wrong, where
 q = sigmoid(logit(p) -+ d) and p is moved by eps in favor of the claim. While the claim holds, E[e] <= 1.
 
-The detector M <- e (M + 1) runs on the stream of all labels, on the stream of each confidence bin and on the stream of
-each predicted class. Every group (all, bins, classes) has E[sum of M after n labels] <= n, and so has their mixture E:
-half for the stream of all labels, a quarter each for bins and classes (half and half without classes), equal over sides
-and shifts. Raising the alarm at E >= ARL therefore keeps the mean number of labels between false alarms at ARL or more,
-however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
+The detector M <- e (M + 1) runs on the stream of all labels, on the stream of each confidence bin and, if there are
+classes, on the stream of each predicted class. Every group (all, bins, classes) has E[sum of M after n labels] <= n,
+and so has their mixture E: half for the stream of all labels, a quarter each for bins and classes (half and half
+without classes), equal over sides and shifts. Raising the alarm at E >= ARL therefore keeps the mean number of labels
+between false alarms at ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
 
 When and where the drift began: `calibration.onset`. The bets, exact in bulk: `calibration.bets`.
 """
@@ -86,8 +89,8 @@ class DriftDetector:
         """Return a detector with other settings for the labels to come.
 
         It keeps the evidence of the stream of all labels and of the bins, and that of the classes if their number is
-        the same. If `audit` changes, other labels will be shown than before, and all evidence is forgotten. An active
-        alarm stays active.
+        the same. Without classes, the bins get the share of the classes. If `audit` changes, other labels will be shown
+        than before, and all evidence is forgotten. An active alarm stays active.
 
         Raises:
             ValueError: another number of bins.

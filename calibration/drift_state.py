@@ -28,6 +28,8 @@ class DriftSettings:
         tolerance: eps, the miscalibration in probability that is not worth an alarm, in [0, 0.5).
         bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
+        class_wise: whether a watch gives each class of its model a detector. If so, its claim is about P(correct |
+            confidence, predicted class), else about P(correct | confidence).
         audit: whether the detector sees only labels of answers drawn at random for an audit. The draw does not depend
             on the outcome, so the claim holds for drawn answers as for all, whatever the probability of the draw. The
             bets need no weights.
@@ -38,6 +40,7 @@ class DriftSettings:
     bin_count: int = BIN_COUNT
     class_count: int = 0
     audit: bool = False
+    class_wise: bool = True
 
     def __post_init__(self) -> None:
         if not self.average_run_length > 1:
@@ -46,6 +49,8 @@ class DriftSettings:
             raise ValueError(f"tolerance must be in [0, 0.5); got {self.tolerance}")
         if self.class_count < 0:
             raise ValueError(f"class_count must be 0 or more; got {self.class_count}")
+        if self.class_count and not self.class_wise:
+            raise ValueError(f"class_count must be 0 unless class_wise; got {self.class_count}")
 
     @property
     def rows(self) -> int:

@@ -107,6 +107,11 @@ class Settings(BaseSettings):
     drift_tolerance: float = Field(
         0.01, ge=0, lt=0.5, description="Difference between confidence and accuracy that raises no alarm."
     )
+    drift_streams: Literal["class-wise", "top-label"] = Field(
+        "class-wise",
+        description="What the drift watch claims of confidence: that it is true in the answers of each predicted class "
+        "(class-wise), or only on average over the classes (top-label).",
+    )
     audit_share: float = Field(
         0.0,
         ge=0,

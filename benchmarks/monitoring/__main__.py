@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 
 from benchmarks.monitoring.beginnings import beginnings
 from benchmarks.monitoring.beginnings import line as beginnings_line
-from benchmarks.monitoring.detectors import Alarm, own, published
-from benchmarks.monitoring.streams import SHAPES, labels
+from benchmarks.monitoring.detectors import Alarm, candor, own, published
+from benchmarks.monitoring.streams import SHAPES, labels, opposed
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
 GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one affects only answers of class 1
@@ -57,6 +58,19 @@ def compare(chosen: dict[str, tuple[Alarm, int]], *, streams: int) -> list[dict[
     return rows
 
 
+def opposed_classes(*, streams: int, run: int = RUN) -> Iterator[str]:
+    """Lines of a table: models that are calibrated on average and not by class, with and without detectors by class."""
+    for shape in SHAPES:
+        for gap in (0.03, 0.05, 0.10):
+            cells = []
+            for classes in (2, 0):
+                alarm = candor(classes=classes)
+                raised = [alarm(opposed(seed, run, shape=shape, gap=gap)) for seed in range(streams)]
+                found = [each + 1 for each in raised if each is not None]
+                cells.append(f"{len(found)} of {streams}" + (f", median {np.median(found):.0f}" if classes else ""))
+            yield f"| {shape} | {gap:.2f} | {' | '.join(cells)} |"
+
+
 def line(row: dict[str, Any]) -> str:
     """One line of a Markdown table."""
     medians = [row[key]["median"] for key in ("0.05", "0.10", "0.10 in one class")]
@@ -70,7 +84,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
     parser.add_argument(
-        "--only", choices=("own", "published", "beginnings", "selective", "remedies", "real"), help="run only this part"
+        "--only",
+        choices=("own", "published", "classes", "beginnings", "selective", "remedies", "real"),
+        help="run only this part",
     )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -79,6 +95,11 @@ def main() -> None:
     for part, chosen in (("own", own), ("published", published)):
         if given.only in (None, part):
             found[part] = compare(chosen(), streams=given.streams)
+    if given.only in (None, "classes"):
+        found["classes"] = []
+        for row in opposed_classes(streams=given.streams):
+            found["classes"].append(row)
+            print(row, flush=True)
     if given.only in (None, "beginnings"):
         found["beginnings"] = beginnings(streams=min(given.streams, 100))
         print(*map(beginnings_line, found["beginnings"]), sep="\n")

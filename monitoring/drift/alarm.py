@@ -5,6 +5,7 @@ reset. Both are estimates: the promise covers the alarm, not its explanation.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,20 @@ def describe(
         "index": where.index,
         "name": stream_name(connection, calibration_id, where, detector.settings.bin_count),
         "since": _since(connection, calibration_id, detector, where, labels),
+        "without_classes": _without_classes(detector, labels) if where.kind == "class" else None,
     }
+
+
+def _without_classes(detector: DriftDetector, labels: Sequence[FirstLabel]) -> dict[str, float] | None:
+    """Return the evidence of a detector without classes after the same labels; None if some are no longer there.
+
+    The labels are shown to it again, because `detector` may have seen more after the alarm.
+    """
+    if len(labels) != detector.alarm_label:
+        return None
+    blind = DriftDetector(replace(detector.settings, class_count=0))
+    blind.update_many([label.confidence for label in labels], [label.correct for label in labels])
+    return {"log_evalue": blind.log_evalue, "log_threshold": blind.log_threshold}
 
 
 def stream_name(connection: Connection, calibration_id: int, stream: LabelStream, bin_count: int) -> str | None:

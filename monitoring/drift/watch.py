@@ -53,14 +53,15 @@ class Watched:
 
 
 def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
-    """Start or continue to watch a calibration and each of its card's classes.
+    """Start or continue to watch a calibration and, if the settings are class-wise, each of its card's classes.
 
     New settings apply to the labels to come and are recorded as an event. `audit` belongs to the ledger: a process that
     draws none joins a watch of audited answers as it is. Only `acknowledge` with `audit=False` ends it.
     """
     known = load(connection, calibration_id)
     audit = settings.audit or (known is not None and known.settings.audit)
-    settings = replace(settings, class_count=_class_count(connection, calibration_id), audit=audit)
+    class_count = _class_count(connection, calibration_id) if settings.class_wise else 0
+    settings = replace(settings, class_count=class_count, audit=audit)
     if known is not None and known.settings == settings:
         return known
     if known is None:

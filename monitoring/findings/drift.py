@@ -35,6 +35,7 @@ class Drift:
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the estimated start.
         audit: whether the detector uses audited answers only.
         alarm_audit: whether it did so when it raised the active alarm.
+        class_wise: whether it watches each predicted class, or confidence alone.
     """
 
     log_evalue: float
@@ -47,6 +48,7 @@ class Drift:
     tolerance: float
     audit: bool = False
     alarm_audit: bool = False
+    class_wise: bool = True
     streams: tuple[StreamEvidence, ...] = ()
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
 
@@ -68,6 +70,7 @@ def find_drift(connection: Connection, calibration_id: int, history: list[events
         tolerance=detector.settings.tolerance,
         audit=detector.settings.audit,
         alarm_audit=detector.active and _audited_at(history, raised, now=detector.settings.audit),
+        class_wise=detector.settings.class_wise,
         streams=_streams(connection, calibration_id, detector),
         alarm=raised.detail if raised and detector.active else None,
     )

@@ -28,6 +28,7 @@ from monitoring.findings.status import Assessment, Status, is_more_than_chance
 
 _SLICE_LIMIT = 3  # slices named as evidence
 _LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
+_CALM_SHARE = 0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
 _SMALLEST_POINTS = 0.0005  # what rounds to 0.0 points is not quoted
 WORRIES = {
     Status.NO_LABELS: "Unknown: no answer has a label yet.",
@@ -130,12 +131,25 @@ def describe_alarm(detail: dict[str, Any]) -> str:
         f"The alarm was raised at label {detail['labels']:,}, in {where}, which were right {more_or_less} often than "
         "their confidence said."
     )
+    sentence += _by_class(detail)
     since = detail.get("since")
     if not since:
         return sentence
     served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
     interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
     return f"{sentence} The drift began around label {since['label']:,} ({interval}){served}."
+
+
+def _by_class(detail: dict[str, Any]) -> str:
+    """What to add if only a class shows the error: over all classes, errors may cancel."""
+    blind = detail.get("without_classes")
+    if not blind or blind["log_evalue"] > _CALM_SHARE * blind["log_threshold"]:
+        return ""
+    return (
+        f" The error is one by class: when predicted classes are not told apart, the evidence was "
+        f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a calibrated model may "
+        "show too."
+    )
 
 
 def _slice(each: Slice, tested: int) -> str:

@@ -69,8 +69,9 @@ def is_more_than_chance(measures: Measures, selection: LabelSelection | None = N
 
 
 def _alarm(drift: Drift, alarm_label: int, selection: LabelSelection | None) -> str:
+    model = "A model that is calibrated in each predicted class" if drift.class_wise else "A calibrated model"
     promise = (
-        f"The drift alarm has been active since label {alarm_label:,}. A calibrated model raises a false alarm at most "
+        f"The drift alarm has been active since label {alarm_label:,}. {model} raises a false alarm at most "
         f"once in {drift.average_run_length:,.0f} labels on average"
     )
     incomplete = selection is not None and selection.audit is not None and selection.audit.is_incomplete

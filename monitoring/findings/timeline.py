@@ -67,8 +67,9 @@ def _sentence(event: Event) -> str:
     if event.kind in (STARTED, SETTINGS):
         began = "The watch started" if event.kind == STARTED else "The settings of the watch changed"
         audited = ", audited answers only" if detail.get("audit") else ""
+        blind = "" if detail.get("class_wise", True) else ", predicted classes not told apart"
         return (
             f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on average, tolerance "
-            f"{tolerance(detail['tolerance'])}{audited}."
+            f"{tolerance(detail['tolerance'])}{audited}{blind}."
         )
     return "This version was promoted to production." if event.kind == PROMOTED else event.kind

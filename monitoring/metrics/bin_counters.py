@@ -1,4 +1,4 @@
-"""The counters by model, version and confidence bin: arrays behind one lock.
+"""The counters by model and version, most of them also by confidence bin: arrays behind one lock.
 
 So a scrape sees whole transactions, never an answer's n without its confidence. Reading the client library's own
 counters costs ten times as much, and each version has 165 of these series. At most VISIBLE_VERSIONS versions of a model
@@ -40,11 +40,12 @@ def read_by_prometheus() -> Iterator[None]:
 
 
 class BinCounter(NamedTuple):
-    """One counter: its name without `_total`, and further labels."""
+    """One counter: its name without `_total`, further labels, and whether it counts by bin; else it counts in bin 0."""
 
     name: str
     help: str
     labels: tuple[tuple[str, str], ...] = ()
+    by_bin: bool = True
 
 
 class BinCounters(Collector):
@@ -96,7 +97,7 @@ class BinCounters(Collector):
         for column, number in self._columns.items():
             name, samples = f"{column.name}_total", families[column.name].samples
             for labels, sums in shown:
-                samples += [Sample(name, label, n) for label, n in zip(labels[number], sums[number], strict=True)]
+                samples += [Sample(name, label, n) for label, n in zip(labels[number], sums[number], strict=False)]
         return families.values()
 
     def _families(self) -> dict[str, Metric]:
@@ -128,4 +129,7 @@ class BinCounters(Collector):
 
 
 def _labels(model: str, version: str, column: BinCounter) -> list[dict[str, str]]:
-    return [{"model": model, "version": version, "bin": label} | dict(column.labels) for label in BIN_LABELS]
+    where = {"model": model, "version": version}
+    if not column.by_bin:
+        return [where | dict(column.labels)]
+    return [where | {"bin": label} | dict(column.labels) for label in BIN_LABELS]

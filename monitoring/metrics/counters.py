@@ -44,6 +44,8 @@ CORRECTED = tuple(  # in the order of SumChanges.corrected
     )
     for outcome in ("correct", "incorrect")
 )
+DUPLICATES = BinCounter("candor_feedback_duplicates", "Labels that repeated what was known.", by_bin=False)
+ALARMS = BinCounter("candor_calibration_drift_alarms", "Drift alarms raised.", by_bin=False)
 
 
 class MonitorMetrics:
@@ -51,15 +53,13 @@ class MonitorMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, zero_s: float = 0.0) -> None:
         self.registry = registry
-        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED), zero_s=zero_s)
+        self.bins = BinCounters((*SERVED, *LABELED, *CORRECTED, DUPLICATES, ALARMS), zero_s=zero_s)
         registry.register(self.bins)
 
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
             return Counter(f"candor_{name}", text, labels, registry=registry)
 
         self.feedback_rejected = counter("feedback_rejected", "Labels not recorded, by reason.", ("reason",))
-        self.feedback_duplicates = counter("feedback_duplicates", "Labels that repeated what was known.", MODEL)
-        self.drift_alarms = counter("calibration_drift_alarms", "Drift alarms raised.", MODEL)
         self.feedback_delay = Histogram(
             "candor_feedback_delay_seconds",
             "Seconds from an answer to its first label.",
@@ -88,8 +88,7 @@ class MonitorMetrics:
         self._created.add(model)
         for forgotten in self.bins.create(*model):
             self._forget(forgotten)
-        for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
-            per_model.labels(*model)
+        self.feedback_delay.labels(*model)
         for bin_label, ratio in zip(BIN_LABELS, _reference(row), strict=True):
             self.reference_ratio.labels(*model, bin_label).set(ratio)
 
@@ -106,19 +105,14 @@ class MonitorMetrics:
             self.bins.add(*names[calibration_id], changes)
         for reason, rejected in counts.rejected.items():
             self.reject(reason, rejected)
-        for calibration_id, duplicates in counts.duplicates.items():
-            self.feedback_duplicates.labels(*names[calibration_id]).inc(duplicates)
         for calibration_id, delays_s in counts.delays_s.items():
             observe = self.feedback_delay.labels(*names[calibration_id]).observe
             for delay_s in delays_s:
                 observe(delay_s)
-        for calibration_id, alarms in counts.alarms.items():
-            self.drift_alarms.labels(*names[calibration_id]).inc(alarms)
 
     def _forget(self, model: tuple[str, str]) -> None:
         self._created.discard(model)
-        for per_model in (self.feedback_duplicates, self.drift_alarms, self.feedback_delay):
-            per_model.remove(*model)
+        self.feedback_delay.remove(*model)
         for bin_label in BIN_LABELS:
             self.reference_ratio.remove(*model, bin_label)
 
@@ -135,7 +129,7 @@ def _reference(row: CalibrationRow) -> list[float]:
 
 
 def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict[BinCounter, float]]]]:
-    """Return the changes of the bins of each calibration, over all days."""
+    """Return the changes of each calibration, by bin, over all days."""
     found: dict[int, list[tuple[int, dict[BinCounter, float]]]] = defaultdict(list)
     changes = counts.changes
     kinds: Sequence[tuple[Mapping[DayBin, list[float]], tuple[BinCounter, ...]]] = (
@@ -146,4 +140,8 @@ def _by_calibration(counts: TransactionCounts) -> dict[int, list[tuple[int, dict
     for by_day_bin, columns in kinds:
         for day_bin, sums in by_day_bin.items():
             found[day_bin.calibration_id].append((day_bin.bin, dict(zip(columns, sums, strict=True))))
+    for per_model, column in ((counts.duplicates, DUPLICATES), (counts.alarms, ALARMS)):
+        for calibration_id, count in per_model.items():
+            if count:
+                found[calibration_id].append((0, {column: count}))
     return found

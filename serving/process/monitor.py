@@ -57,6 +57,7 @@ def open_monitor(
         average_run_length=settings.drift_average_run_length,
         tolerance=settings.drift_tolerance,
         audit=settings.audit_share > 0,
+        class_wise=settings.drift_streams == "class-wise",
     )
     kept_s = None if settings.retention_days is None else settings.retention_days * _DAY_S
     policy = FeedbackPolicy(retention_s=kept_s)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -352,6 +353,10 @@ def test_after_any_script_the_increase_of_the_counters_is_what_sql_counts(
     for key, sums in truth.items():
         for name in ("n", "confidence", "correct", "variance", "squared_error"):
             np.testing.assert_allclose(counted[key][name], getattr(sums, name), atol=1e-6, err_msg=f"{key} {name}")
+    alarms = "candor_calibration_drift_alarms_total"
+    raised = sum(float(series["value"][1]) for series in increase_of(scene, alarms))
+    assert raised == pytest.approx(in_ledger(scene, "SELECT count(*) FROM monitor_event WHERE kind = 'alarm'")[0][0])
+    assert raised > 0
 
 
 def everything_is_read(scene: Scene) -> bool:
@@ -367,21 +372,28 @@ def everything_is_read(scene: Scene) -> bool:
 
 
 def increases(scene: Scene) -> dict[Key, dict[str, Any]]:
-    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add them.
+    """The sums by bin over the whole time, from Prometheus alone, as the recording rules add them."""
+    found: dict[Key, dict[str, Any]] = {}
+    for name in (*BY_BIN, *BY_DIRECTION):
+        for series in increase_of(scene, f"candor_{name}_total"):
+            labels = series["metric"]
+            columns = found.setdefault((labels["model"], labels["version"]), {})
+            column = columns.setdefault(name + labels.get("to", ""), np.zeros(15))
+            column[int(labels["bin"])] += float(series["value"][1])
+    return {key: with_corrections(columns) for key, columns in found.items()}
+
+
+def increase_of(scene: Scene, counter: str) -> list[dict[str, Any]]:
+    """The increase of every series over the whole time.
 
     Evaluated for each replica at the time of a read: increase() extrapolates to the ends of its window otherwise.
     """
-    found: dict[Key, dict[str, Any]] = {}
+    found = []
     for replica in scene.replicas:
-        where = f'instance="{replica[7:]}"'
-        at_s = float(scene.query(f"max(timestamp(candor_feedback_total{{{where}}}))")[0]["value"][1])
-        for name in (*BY_BIN, *BY_DIRECTION):
-            for series in scene.query(f"increase(candor_{name}_total{{{where}}}[1h])", at_s):
-                labels = series["metric"]
-                columns = found.setdefault((labels["model"], labels["version"]), {})
-                column = columns.setdefault(name + labels.get("to", ""), np.zeros(15))
-                column[int(labels["bin"])] += float(series["value"][1])
-    return {key: with_corrections(columns) for key, columns in found.items()}
+        series = f'{counter}{{instance="{replica[7:]}"}}'
+        at_s = float(scene.query(f"max(timestamp({series}))")[0]["value"][1])
+        found += scene.query(f"increase({series}[1h])", at_s)
+    return found
 
 
 def with_corrections(columns: dict[str, Any]) -> dict[str, Any]:
@@ -402,12 +414,11 @@ def with_corrections(columns: dict[str, Any]) -> dict[str, Any]:
 
 def summed_by_sql(scene: Scene) -> dict[Key, BinSums]:
     """The same from the ledger's rows, as the labels stand."""
-    with sqlite3.connect(scene.ledger.removeprefix("sqlite:///")) as connection:
-        rows = connection.execute(
-            "SELECT c.model, c.version, p.confidence, l.label = p.predicted FROM label_current l "
-            "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = p.calibration_id"
-        ).fetchall()
-    connection.close()
+    rows = in_ledger(
+        scene,
+        "SELECT c.model, c.version, p.confidence, l.label = p.predicted FROM label_current l "
+        "JOIN prediction p USING (prediction_id) JOIN calibration c ON c.calibration_id = p.calibration_id",
+    )
     keys = {(model, str(version)) for model, version, _, _ in rows}
     return {
         key: BinSums.from_predictions(
@@ -416,3 +427,8 @@ def summed_by_sql(scene: Scene) -> dict[Key, BinSums]:
         )
         for key in keys
     }
+
+
+def in_ledger(scene: Scene, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(scene.ledger.removeprefix("sqlite:///"))) as connection:
+        return connection.execute(sql).fetchall()

@@ -53,6 +53,26 @@ def test_a_calibrated_model_needs_nothing_but_labels_that_are_a_fair_sample(moni
     assert any("CANDOR_AUDIT_SHARE" in line for line in thin.what_to_do)
 
 
+@pytest.mark.parametrize("class_wise", [True, False])
+def test_an_alarm_of_a_class_says_so_where_the_total_is_fine(tmp_path: Path, clock: Clock, class_wise: bool) -> None:
+    """At a confidence of .75, answers of "normal" are right 60 times in 100, those of "pneumonia" 90 times."""
+    settings = DriftSettings(class_wise=class_wise)
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=settings) as monitored:
+        rows = [make_row(n, confidence=0.75, predicted=n % 2, served_at_ns=NOW_NS) for n in range(1_000)]
+        monitored.serve(*rows)
+        right = [(n * 7919 // 2) % 100 < (90 if n % 2 else 60) for n in range(1_000)]
+        monitored.label(*(label(n, CLASSES[n % 2 if ok else 1 - n % 2]) for n, ok in enumerate(right)))
+        report = calibration_report(monitored.ledger, "pneumonia")
+    assert report.drift is not None
+    assert report.drift.class_wise is class_wise
+    assert report.drift.active is class_wise
+    if class_wise:
+        alarm = report.recommendation.evidence[0]
+        assert re.search(r'in answers of "(normal|pneumonia)"', alarm)
+        assert "The error is one by class: when predicted classes are not told apart, the evidence was " in alarm
+        assert "of the 11.5 that an alarm takes, as a calibrated model may show too." in alarm
+
+
 def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Clock) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, settings=QUICK) as monitored:
         label_answers(monitored, range(100), right=0.95, confidence=0.95)
@@ -66,6 +86,7 @@ def test_an_alarm_says_where_since_when_and_what_to_do(tmp_path: Path, clock: Cl
         since = bad.drift.alarm["since"]
         assert since["lower"] <= 101 <= since["upper"]
         assert f"The alarm was raised at label {bad.drift.alarm_label}, in " in first
+        assert "one by class" not in first
         assert f"The drift began around label {since['label']} (95 % interval {since['lower']} to " in first
         assert "on an answer served on" in first
         assert recommendation.what_to_do == (

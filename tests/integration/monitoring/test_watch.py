@@ -7,6 +7,7 @@ import pytest
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from monitoring.drift import events, watch
+from monitoring.findings.timeline import read_timeline
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 
@@ -96,6 +97,31 @@ def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) ->
         monitored.recorder.acknowledge("pneumonia", 1).result()
         drift(monitored, range(5, 7))
         assert_same_state(*monitored.detectors())
+
+
+def test_one_setting_leaves_the_classes_out_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
+    top_label = DriftSettings(class_wise=False)
+    with MonitoredModel(path, clock) as monitored:
+        drift(monitored, range(3))
+        assert monitored.detectors()[0].settings.class_count == 2
+    with MonitoredModel(path, clock, settings=top_label) as monitored:
+        drift(monitored, range(3, 5))
+        assert recorded(monitored) == [("started", 0), ("settings", 3)]
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.settings.class_count, stored.labels) == (0, 5)
+        alone = DriftDetector(top_label)
+        alone.update_many([0.95] * 5, [False] * 5)
+        assert_same_state(stored, alone)
+    with MonitoredModel(path, clock) as monitored:
+        drift(monitored, range(5, 7))
+        assert recorded(monitored)[-1] == ("settings", 5)
+        stored, replayed = monitored.detectors()
+        assert_same_state(stored, replayed)
+        assert (stored.settings.class_count, stored.labels) == (2, 7)
+        with monitored.ledger.read() as connection:
+            history = [entry["sentence"] for entry in read_timeline(connection, "pneumonia")]
+        assert ["predicted classes not told apart" in sentence for sentence in history] == [False, True, False]
 
 
 def test_corrections_are_no_evidence_but_are_known_to_have_come(monitored: MonitoredModel) -> None:

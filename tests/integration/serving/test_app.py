@@ -433,6 +433,18 @@ async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
     assert (await server.predict(png())).status_code == 200
 
 
+@pytest.mark.parametrize("drift_streams", ["class-wise", "top-label"])
+async def test_the_setting_of_the_streams_reaches_the_watch(
+    tiny_store: Store, tmp_path: Path, drift_streams: Any
+) -> None:
+    async with running(tiny_store, tmp_path, drift_streams=drift_streams) as server:
+        report = (await server.client.get("/calibration/tiny")).json()
+        assert report["drift"]["class_wise"] is (drift_streams == "class-wise")
+        page = (await server.client.get("/calibration/tiny/page")).text
+        where = "in the answers of each predicted class" if drift_streams == "class-wise" else "on average over the"
+        assert f"of the true accuracy, {where}" in page
+
+
 async def test_tags_and_the_audit_draw_are_in_the_ledger_and_the_answer(
     tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> None:

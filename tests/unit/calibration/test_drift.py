@@ -104,6 +104,46 @@ def test_a_class_of_its_own_is_found_and_named() -> None:
     assert (split.stream, split.direction) == (LabelStream("class", 1), "over")
 
 
+def opposed_classes(seed: int, n: int, gap: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], list[int]]:
+    """Calibrated on average at each confidence in (.5, .9); overconfident in class 0, as much underconfident in 1."""
+    rng = np.random.default_rng(seed)
+    p, predicted = rng.uniform(0.5, 0.9, n), rng.integers(0, 2, n)
+    return p, rng.random(n) < p - gap * (1 - 2 * predicted), predicted.tolist()
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.10])
+def test_calibrated_on_average_but_by_no_class_is_an_alarm_of_the_class_wise_watch_alone(gap: float) -> None:
+    for seed in range(6):
+        p, right, predicted = opposed_classes(seed, 20_000, gap)
+        class_wise = DriftDetector(DriftSettings(class_count=2))
+        assert class_wise.update_many(p, right, predicted) is not None
+        assert class_wise.stream is not None
+        assert class_wise.stream.kind == "class"
+        assert class_wise.direction == ("over" if class_wise.stream.index == 0 else "under")
+        top_label = DriftDetector(DriftSettings(class_wise=False))
+        assert top_label.update_many(p, right, predicted) is None
+
+
+def test_calibrated_by_class_is_an_alarm_of_neither_watch() -> None:
+    for seed in range(6):
+        labels = opposed_classes(seed, 20_000, gap=0.005)  # within the tolerance
+        for settings in (DriftSettings(class_count=2), DriftSettings(class_wise=False)):
+            assert DriftDetector(settings).update_many(*labels) is None
+
+
+def test_without_classes_the_rest_of_the_evidence_is_kept() -> None:
+    labels = (*calibrated_stream(1, 50, gap=0.2), np.arange(50) % 2)
+    class_wise = DriftDetector(DriftSettings(class_count=2))
+    class_wise.update_many(*labels)
+    top_label = class_wise.with_settings(DriftSettings(class_wise=False))
+    never = DriftDetector(DriftSettings())
+    never.update_many(*labels)
+    assert np.array_equal(top_label.state.m, never.state.m)
+    assert top_label.log_evalue == never.log_evalue
+    back = top_label.with_settings(DriftSettings(class_count=2))
+    assert not back.state.m[16:].any()  # the classes begin with nothing
+
+
 def test_the_bin_that_raised_the_alarm_is_named() -> None:
     """Three bins are hit, one badly and one the other way round."""
     rng = np.random.default_rng(1)
@@ -299,6 +339,7 @@ def test_a_confidence_that_is_none_is_refused_and_leaves_no_trace(wrong: float) 
         {"tolerance": -0.01},
         {"tolerance": 0.5},
         {"class_count": -1},
+        {"class_count": 2, "class_wise": False},
     ],
 )
 def test_settings_that_promise_nothing_are_refused(wrong: dict[str, float]) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,9 +57,11 @@ def test_a_quality_manager_can_act_on_each_sentence() -> None:
         " This is more than chance explains. The drift alarm is not active."
     )
     assert assess(measures(624, 0.75, 0.85), DRIFT).sentence.endswith(
-        " The drift alarm has been active since label 686. A calibrated model raises a false alarm at most once in "
-        "100,000 labels on average."
+        " The drift alarm has been active since label 686. A model that is calibrated in each predicted class raises a "
+        "false alarm at most once in 100,000 labels on average."
     )
+    top_label = assess(measures(624, 0.75, 0.85), replace(DRIFT, class_wise=False)).sentence
+    assert " A calibrated model raises a false alarm at most once in 100,000 labels on average." in top_label
 
 
 def test_gaps_that_cancel_are_found_by_ece() -> None:
