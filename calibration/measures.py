@@ -151,7 +151,8 @@ class Measures:
     debiased_rms: float = from_bins(
         metrics.debiased_rms,
         "Debiased error",
-        "Root mean square distance with the part due to chance subtracted.",
+        "Root mean square distance minus the part due to chance. Half of all samples of a calibrated model show 0, and "
+        "some up to 1.5 times the noise floor: 0 is no proof, and a small value no finding.",
         range="0 to 1, 0 best",
         misleads='it is 0 for about half of all calibrated models: 0 means "not distinguishable"',
         formula="√max(0, Σ(D² - Q)/n / N)",

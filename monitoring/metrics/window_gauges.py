@@ -1,23 +1,26 @@
 """Gauges of the measures, exact because they are read from the ledger; recomputed only after new labels."""
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures import MEASURES
 from monitoring.feedback import pending
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import monitor_state
+from monitoring.ledger.schema import bin_total, monitor_state
+from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
 _GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
+_COVERAGE = ("candor_feedback_coverage_ratio", "Share of all answers of the version that have a label.")
 _PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
 _log = logging.getLogger(__name__)
 
@@ -46,23 +49,25 @@ class WindowGauges(Collector):
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
                 self._refresh(connection, versions)
-                held = pending.count(connection)
+                held, covered = pending.count(connection), _coverage(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
-        *windows, waiting = self._families()
+        *windows, coverage, waiting = self._families()
         for version in versions:
             for window, values in self._known[version.calibration_id].values.items():
                 for family, value in zip(windows, values, strict=True):
                     family.add_metric((version.model, version.version, window), value)
+            coverage.add_metric((version.model, version.version), covered.get(version.calibration_id, math.nan))
         for model in sorted({version.model for version in versions} | held.keys()):
             waiting.add_metric((model,), held.get(model, 0))
-        yield from (*windows, waiting)
+        yield from (*windows, coverage, waiting)
 
     def _families(self) -> list[GaugeMetricFamily]:
         labels = ("model", "version", "window")
         windows = [GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES]
-        return [*windows, GaugeMetricFamily(*_PENDING, labels=("model",))]
+        coverage = GaugeMetricFamily(*_COVERAGE, labels=("model", "version"))
+        return [*windows, coverage, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
@@ -71,6 +76,17 @@ class WindowGauges(Collector):
             known, last_id = self._known.get(version.calibration_id), latest.get(version.calibration_id, 0)
             if known is None or known.last_feedback_id != last_id:
                 self._known[version.calibration_id] = _Known(last_id, _values(connection, version.calibration_id))
+
+
+def _coverage(connection: Connection) -> dict[int, float]:
+    """Labeled answers / answers of each calibration. Both count by answer, so a late label counts where it belongs."""
+    columns = bin_total.c
+    counts = select(columns.calibration_id, func.sum(columns.n), func.sum(columns.served)).filter_by(slice=EVERYTHING)
+    return {
+        calibration_id: int(labeled) / int(served)
+        for calibration_id, labeled, served in connection.execute(counts.group_by(columns.calibration_id))
+        if served
+    }
 
 
 def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:

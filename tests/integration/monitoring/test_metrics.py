@@ -89,6 +89,17 @@ def test_a_scrape_without_new_labels_reads_no_sums(monitored: MonitoredModel, mo
         list(gauges.collect())
 
 
+def test_coverage_counts_late_labels_where_they_belong(monitored: MonitoredModel, clock: Clock) -> None:
+    """Ten answers on one day; their labels come on the next, which has two answers."""
+    monitored.registry.register(WindowGauges(monitored.ledger))
+    assert math.isnan(monitored.metric("feedback_coverage_ratio") or 0)
+    monitored.serve(*(make_row(number) for number in range(10)))
+    clock.now_ns += DAY_NS
+    monitored.serve(*(make_row(number, served_at_ns=clock.now_ns) for number in (10, 11)))
+    monitored.label(*(label(number) for number in range(6)))
+    assert monitored.metric("feedback_coverage_ratio") == 0.5
+
+
 def test_held_labels_are_shown(monitored: MonitoredModel) -> None:
     monitored.registry.register(WindowGauges(monitored.ledger))
     assert monitored.registry.get_sample_value("candor_feedback_pending", {"model": "pneumonia"}) == 0
