@@ -104,6 +104,17 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
     return Interval(*(_outermost(capital, most=most, inside=center, outside=end) for end in (-1.0, 1.0)))
 
 
+def gap_evidence(n: int, gap: float, squared: float, mean: float) -> float:
+    """Return the log of the capital against one mean: `gap_sequence` excludes it from log(1 / alpha) on.
+
+    Nothing is bet before the first label.
+
+    >>> gap_evidence(0, 0.0, 0.0, 0.0)
+    0.0
+    """
+    return float(_gap_capital(np.array([mean]), n=n, gap=gap, squared=squared)[0])
+
+
 @lru_cache(maxsize=256)
 def share_interval(n: int, correct: float, *, alpha: float = 0.05) -> Interval:
     """Return the interval of Clopper and Pearson for a share: exact, and for one look.

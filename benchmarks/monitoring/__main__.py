@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.monitoring.beginnings import beginnings
 from benchmarks.monitoring.beginnings import line as beginnings_line
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
+from benchmarks.monitoring.looking import looking
 from benchmarks.monitoring.streams import SHAPES, labels, opposed
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
     parser.add_argument(
         "--only",
-        choices=("own", "published", "classes", "beginnings", "selective", "remedies", "real"),
+        choices=("own", "published", "classes", "beginnings", "selective", "looking", "remedies", "real"),
         help="run only this part",
     )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
@@ -112,6 +113,9 @@ def main() -> None:
         from benchmarks.monitoring.remedies import as_rows as remedies
 
         found["remedies"] = remedies(shifts=given.streams)
+    if given.only in (None, "looking"):
+        found["looking"] = looking(models=given.streams)
+        print(json.dumps(found["looking"], indent=2))
     if given.predictions and given.only in (None, "real"):
         from benchmarks.monitoring.pneumonia import figures
 

@@ -28,7 +28,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         table("Measures", MEASURES_COLUMNS, rows),
         f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label; "
         f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
-        f"{_drift(report.drift)}\n",
+        f"{_drift(report.drift, report.calm_evidence)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
         *_slices(report.slices),
     ]
@@ -40,13 +40,17 @@ def _advice(recommendation: Recommendation) -> list[str]:
     return [f"Should you be worried? {recommendation.worried}\n", *parts]
 
 
-def _drift(drift: Drift | None) -> str:
+def _drift(drift: Drift | None, calm: tuple[float, float] | None) -> str:
     if drift is None:
         return ""
     state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
+    usual = ""
+    if calm and not drift.active:
+        lower, upper = (figure(share * drift.log_threshold, 1) for share in calm)
+        usual = f" After as many labels, most calibrated models stand between {lower} and {upper}."
     return (
         f" Drift detector: {state}, {drift.labels} labels since the last reset. "
-        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}."
+        f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}.{usual}"
     )
 
 

@@ -21,6 +21,7 @@ from monitoring.findings.label_advice import (
     selection_is_rival,
     tell_apart,
 )
+from monitoring.findings.looks import GapAtEveryLook
 from monitoring.findings.phrases import answers_in_slice, answers_in_stream, counted, percent, points
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slice, Slices
@@ -35,7 +36,7 @@ WORRIES = {
     Status.EARLY: f"Too early to say: there are fewer than {FEW_LABELS} labels.",
     Status.OK: "No: chance alone can explain what the labels show.",
     Status.PARTLY: "Not known for all answers: chance alone can explain what the labels show, but part is not checked.",
-    Status.OFF: "Possibly: the labels show more error than chance explains, but the drift alarm is not active.",
+    Status.OFF: "Possibly: at this look, the labels show more error than chance explains; the drift alarm is quiet.",
     Status.ALARM: "Yes: the drift alarm is active, and false alarms are rare.",
 }
 
@@ -54,6 +55,7 @@ class Findings:
     early_warnings: tuple[EarlyWarning, ...]
     accuracy: AccuracyVerdict
     served_elsewhere: bool = False
+    gap_at_every_look: GapAtEveryLook | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def _evidence(found: Findings) -> Iterator[str]:
         yield describe_alarm(found.drift.alarm)
     if found.slices:
         yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
+    if found.assessment.status is Status.OFF:
+        yield _often(found.gap_at_every_look)
     if found.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
         yield found.accuracy.sentence
     yield from _against_card(found.comparison, found.selection)
@@ -182,6 +186,19 @@ def _against_card(comparison: CardComparison, selection: LabelSelection) -> Iter
             f"{before} The labels show {percent(comparison.accuracy.live)}. Those are other answers than the ones "
             "served: their confidence differs, and that alone can explain it."
         )
+
+
+def _often(gap: GapAtEveryLook | None) -> str:
+    """Whether looking often explains an error that shows at this look."""
+    if gap is None:
+        return (
+            "This window moves. Whoever reads it every day sees such an error for most calibrated models at least once "
+            "within a year."
+        )
+    between = f"confidence minus accuracy is between {points(gap.lower)} and {points(gap.upper)}"
+    if gap.excludes_zero:
+        return f"Looking often does not explain the difference: at every look at once, {between}."
+    return f"Looking often can explain a difference in the mean: at every look at once, it is only sure that {between}."
 
 
 def _is_silent(found: Findings) -> bool:

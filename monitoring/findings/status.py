@@ -56,7 +56,7 @@ def _assess(measures: Measures, drift: Drift | None, selection: LabelSelection |
         return Status.EARLY, [f"Fewer than {FEW_LABELS} labels are too few to rely on."]
     if is_more_than_chance(measures, selection):
         told = [_cancellation(measures), _as_served(measures, selection)]
-        return Status.OFF, [*told, "This is more than chance explains. The drift alarm is not active."]
+        return Status.OFF, [*told, "At this look, this is more than chance explains. The drift alarm is not active."]
     if selection and (selection.unchecked or (selection.audit and selection.audit.is_incomplete)):
         return Status.PARTLY, ["Chance alone can explain this difference, where there are labels."]
     return Status.OK, ["Chance alone can explain this difference."]

@@ -24,6 +24,7 @@ from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
+from monitoring.findings.looks import GapAtEveryLook, calm_range, gap_at_every_look
 from monitoring.findings.recommendation import Findings, Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
@@ -70,7 +71,9 @@ class ReportSummary:
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
         coverage: of the answers served on the window's days (`last:N`: on all days).
         delay: from answer to first label, over the latest labels regardless of the window.
+        gap_at_every_look: the signed gap's confidence sequence; None in a window that moves.
         drift: the detector's state, which does not depend on the window.
+        calm_evidence: the range of log-evidence / log-threshold of nine in ten calibrated models, after as many labels.
         selection: how the labels were selected, and the measures of audited answers.
         signs: the early warnings, which need no labels.
         recommendation: should I be worried, why, and what to do.
@@ -91,7 +94,9 @@ class ReportSummary:
     expected_accuracy: float
     coverage: Coverage
     delay: Delay
+    gap_at_every_look: GapAtEveryLook | None
     drift: Drift | None
+    calm_evidence: tuple[float, float] | None
     selection: LabelSelection
     signs: tuple[EarlyWarning, ...]
     recommendation: Recommendation
@@ -155,6 +160,7 @@ def calibration_report(
         early_warnings,
         accuracy,
         served_elsewhere=row.is_logged,
+        gap_at_every_look=gap_at_every_look(basis.labeled, asked),
     )
     served = int(seen.served.served.sum())
     return Report(
@@ -173,7 +179,9 @@ def calibration_report(
         expected_accuracy=float(seen.served.served_confidence.sum()) / served if served else math.nan,
         coverage=Coverage(served, seen.served.labeled.total, selection.coverage),
         delay=delay,
+        gap_at_every_look=findings.gap_at_every_look,
         drift=drift,
+        calm_evidence=calm_range(drift) if drift else None,
         selection=selection,
         signs=early_warnings,
         slices=found,

@@ -136,6 +136,22 @@ def test_a_calibrated_model_that_became_inaccurate_is_a_clear_warning(monitored:
     assert chosen.recommendation.what_to_do[0].startswith("Find out how the labels were chosen, before anything else")
 
 
+def test_an_error_at_one_look_says_so_and_whether_looking_often_explains_it(monitored: MonitoredModel) -> None:
+    small = label_answers(monitored, range(300), right=0.75, confidence=0.82)
+    assert small.status is Status.OFF
+    assert small.recommendation.worried.startswith("Possibly: at this look, the labels show more error")
+    assert small.gap_at_every_look is not None
+    assert not small.gap_at_every_look.excludes_zero
+    assert any(
+        line.startswith("Looking often can explain a difference in the mean") for line in small.recommendation.evidence
+    )
+    moving = calibration_report(monitored.ledger, "pneumonia", window="days:30")
+    assert moving.gap_at_every_look is None
+    assert any(line.startswith("This window moves.") for line in moving.recommendation.evidence)
+    assert small.calm_evidence is not None
+    assert 0.4 < small.calm_evidence[0] < small.calm_evidence[1] < 0.5
+
+
 def test_accuracy_counts_audited_labels_alone_once_they_are_enough(monitored: MonitoredModel) -> None:
     """Chosen labels are right half of the time, audited ones three times in four, as on the card."""
     label_answers(monitored, range(400), right=0.5, confidence=0.75)

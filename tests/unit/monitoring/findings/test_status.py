@@ -54,7 +54,7 @@ def test_a_quality_manager_can_act_on_each_sentence() -> None:
     )
     assert assess(measures(50, 0.8, 0.9)).sentence.endswith(" Fewer than 100 labels are too few to rely on.")
     assert assess(measures(624, 0.75, 0.85)).sentence.endswith(
-        " This is more than chance explains. The drift alarm is not active."
+        " At this look, this is more than chance explains. The drift alarm is not active."
     )
     assert assess(measures(624, 0.75, 0.85), DRIFT).sentence.endswith(
         " The drift alarm has been active since label 686. A model that is calibrated in each predicted class raises a "

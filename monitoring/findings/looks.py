@@ -1,0 +1,58 @@
+"""What a reader who looks every day may take from a figure: the gap at every look at once, and calm evidence.
+
+A 95 % interval is wrong at one look in twenty, so a figure that is looked at daily seems significant sooner or later.
+And the drift detector's evidence rises with the number of labels while nothing is wrong: half of what an alarm takes
+is its normal level, not half an alarm.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.bins import BinSums
+from calibration.confidence_sequence import gap_sequence
+from monitoring.findings.drift import Drift
+from monitoring.findings.windows import Window
+
+_MOVING = ("days", "last")  # windows whose beginning moves, so that every day is a new comparison
+# Log-evidence of calibrated streams, 5 % and 95 % quantiles by labels: python -m benchmarks.monitoring --only looking
+_CALM_LABELS = (100, 300, 1_000, 5_000, 20_000)
+_CALM_LOWER = (4.17, 4.97, 5.71, 6.19, 6.37)
+_CALM_UPPER = (4.73, 5.49, 6.52, 7.46, 7.58)
+
+
+@dataclass(frozen=True)
+class GapAtEveryLook:
+    """Mean confidence minus accuracy lies between these at every look at once, in 19 of 20 models."""
+
+    lower: float
+    upper: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether looking often does not explain the gap."""
+        return self.lower > 0 or self.upper < 0
+
+
+def gap_at_every_look(labeled: BinSums, window: Window) -> GapAtEveryLook | None:
+    """Return the confidence sequence of the gap; None in a window that moves, and without labels.
+
+    Labels of an audit whose share changed are weighted, which makes the promise approximate.
+    """
+    if window.kind in _MOVING or not labeled.total:
+        return None
+    found = gap_sequence(labeled.total, -float(labeled.difference.sum()), float(labeled.squared_error.sum()))
+    return GapAtEveryLook(*found)
+
+
+def calm_range(drift: Drift) -> tuple[float, float] | None:
+    """The evidence of nine in ten calibrated models after as many labels, as shares of what an alarm takes.
+
+    None for fewer labels than were simulated. Beyond the last simulated number, its range is returned.
+    """
+    if drift.labels < _CALM_LABELS[0]:
+        return None
+    at, known = math.log(drift.labels), np.log(_CALM_LABELS)
+    lower, upper = (float(np.interp(at, known, ends)) / drift.log_threshold for ends in (_CALM_LOWER, _CALM_UPPER))
+    return min(1.0, lower), min(1.0, upper)

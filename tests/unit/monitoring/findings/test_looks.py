@@ -1,0 +1,62 @@
+"""What a reader who looks every day is told."""
+
+import numpy as np
+import pytest
+
+from calibration.bins import BinSums
+from calibration.confidence_sequence import gap_sequence
+from calibration.drift import DriftDetector
+from calibration.drift_state import DriftSettings
+from monitoring.findings.drift import Drift
+from monitoring.findings.looks import calm_range, gap_at_every_look
+from monitoring.findings.windows import read_window
+
+
+def drift(labels: int, log_threshold: float = 11.5) -> Drift:
+    return Drift(
+        log_evalue=5.0,
+        log_threshold=log_threshold,
+        active=False,
+        direction=None,
+        labels=labels,
+        alarm_label=None,
+        average_run_length=100_000,
+        tolerance=0.01,
+    )
+
+
+def test_the_gap_holds_at_every_look_where_the_window_does_not_move() -> None:
+    confidence, correct = np.full(1_000, 0.9), np.arange(1_000) < 800
+    sums = BinSums.from_predictions(confidence, correct)
+    found = gap_at_every_look(sums, read_window("all"))
+    assert found is not None
+    gaps = confidence - correct
+    assert (found.lower, found.upper) == pytest.approx(gap_sequence(1_000, gaps.sum(), (gaps**2).sum()))
+    assert found.excludes_zero
+    assert gap_at_every_look(sums, read_window("promotion")) == found
+    for moving in ("days:30", "last:500"):
+        assert gap_at_every_look(sums, read_window(moving)) is None
+    assert gap_at_every_look(BinSums.zeros(), read_window("all")) is None
+
+
+def test_calm_evidence_is_about_half_an_alarm() -> None:
+    assert calm_range(drift(50)) is None
+    few, many = calm_range(drift(300)), calm_range(drift(20_000))
+    assert few is not None
+    assert many is not None
+    assert (round(few[0], 2), round(few[1], 2)) == (0.43, 0.48)
+    assert (round(many[0], 2), round(many[1], 2)) == (0.55, 0.66)
+    assert calm_range(drift(10**7)) == many
+    halved = calm_range(drift(300, log_threshold=23))
+    assert halved == pytest.approx((few[0] / 2, few[1] / 2))
+
+
+def test_a_simulated_calm_stream_stands_there() -> None:
+    rng, inside = np.random.default_rng(5), 0
+    for _ in range(20):
+        detector = DriftDetector(DriftSettings(class_count=2))
+        confidence = 0.5 + rng.beta(1, 0.56, 1_000) / 2
+        detector.update_many(confidence, rng.random(1_000) < confidence, rng.integers(0, 2, 1_000))
+        lower, upper = calm_range(drift(1_000, detector.log_threshold)) or (0, 0)
+        inside += lower <= detector.log_evalue / detector.log_threshold <= upper
+    assert inside >= 14
