@@ -8,6 +8,7 @@ from calibration.reliability import ReliabilityBin
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.drift import Drift
+from monitoring.findings.looks import CalmEvidence
 from monitoring.findings.phrases import percent
 from monitoring.findings.recommendation import Recommendation
 from monitoring.findings.slices import Slices
@@ -40,13 +41,13 @@ def _advice(recommendation: Recommendation) -> list[str]:
     return [f"Should you be worried? {recommendation.worried}\n", *parts]
 
 
-def _drift(drift: Drift | None, calm: tuple[float, float] | None) -> str:
+def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
     if drift is None:
         return ""
     state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
     usual = ""
     if calm and not drift.active:
-        lower, upper = (figure(share * drift.log_threshold, 1) for share in calm)
+        lower, upper = (figure(share * drift.log_threshold, 1) for share in (calm.lower, calm.upper))
         usual = f" After as many labels, most calibrated models stand between {lower} and {upper}."
     return (
         f" Drift detector: {state}, {drift.labels} labels since the last reset. "

@@ -35,6 +35,14 @@ class GapAtEveryLook:
         return self.lower > 0 or self.upper < 0
 
 
+@dataclass(frozen=True)
+class CalmEvidence:
+    """The log-evidence of nine in ten calibrated models, as shares of what an alarm takes."""
+
+    lower: float
+    upper: float
+
+
 def gap_at_every_look(labeled: BinSums, window: Window) -> GapAtEveryLook | None:
     """Return the confidence sequence of the gap; None in a window that moves, and without labels.
 
@@ -46,7 +54,7 @@ def gap_at_every_look(labeled: BinSums, window: Window) -> GapAtEveryLook | None
     return GapAtEveryLook(*found)
 
 
-def calm_range(drift: Drift) -> tuple[float, float] | None:
+def calm_evidence(drift: Drift) -> CalmEvidence | None:
     """The evidence of nine in ten calibrated models after as many labels, as shares of what an alarm takes.
 
     None for fewer labels than were simulated. Beyond the last simulated number, its range is returned.
@@ -55,4 +63,4 @@ def calm_range(drift: Drift) -> tuple[float, float] | None:
         return None
     at, known = math.log(drift.labels), np.log(_CALM_LABELS)
     lower, upper = (float(np.interp(at, known, ends)) / drift.log_threshold for ends in (_CALM_LOWER, _CALM_UPPER))
-    return min(1.0, lower), min(1.0, upper)
+    return CalmEvidence(min(1.0, lower), min(1.0, upper))

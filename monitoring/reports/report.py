@@ -24,7 +24,7 @@ from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
-from monitoring.findings.looks import GapAtEveryLook, calm_range, gap_at_every_look
+from monitoring.findings.looks import CalmEvidence, GapAtEveryLook, calm_evidence, gap_at_every_look
 from monitoring.findings.recommendation import Findings, Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
@@ -73,7 +73,7 @@ class ReportSummary:
         delay: from answer to first label, over the latest labels regardless of the window.
         gap_at_every_look: the signed gap's confidence sequence; None in a window that moves.
         drift: the detector's state, which does not depend on the window.
-        calm_evidence: the range of log-evidence / log-threshold of nine in ten calibrated models, after as many labels.
+        calm_evidence: where nine in ten calibrated models stand after as many labels; None below 100 labels.
         selection: how the labels were selected, and the measures of audited answers.
         signs: the early warnings, which need no labels.
         recommendation: should I be worried, why, and what to do.
@@ -96,7 +96,7 @@ class ReportSummary:
     delay: Delay
     gap_at_every_look: GapAtEveryLook | None
     drift: Drift | None
-    calm_evidence: tuple[float, float] | None
+    calm_evidence: CalmEvidence | None
     selection: LabelSelection
     signs: tuple[EarlyWarning, ...]
     recommendation: Recommendation
@@ -181,7 +181,7 @@ def calibration_report(
         delay=delay,
         gap_at_every_look=findings.gap_at_every_look,
         drift=drift,
-        calm_evidence=calm_range(drift) if drift else None,
+        calm_evidence=calm_evidence(drift) if drift else None,
         selection=selection,
         signs=early_warnings,
         slices=found,

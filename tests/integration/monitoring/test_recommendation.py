@@ -149,7 +149,7 @@ def test_an_error_at_one_look_says_so_and_whether_looking_often_explains_it(moni
     assert moving.gap_at_every_look is None
     assert any(line.startswith("This window moves.") for line in moving.recommendation.evidence)
     assert small.calm_evidence is not None
-    assert 0.4 < small.calm_evidence[0] < small.calm_evidence[1] < 0.5
+    assert 0.4 < small.calm_evidence.lower < small.calm_evidence.upper < 0.5
 
 
 def test_accuracy_counts_audited_labels_alone_once_they_are_enough(monitored: MonitoredModel) -> None:

@@ -8,7 +8,7 @@ from calibration.confidence_sequence import gap_sequence
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from monitoring.findings.drift import Drift
-from monitoring.findings.looks import calm_range, gap_at_every_look
+from monitoring.findings.looks import calm_evidence, gap_at_every_look
 from monitoring.findings.windows import read_window
 
 
@@ -40,15 +40,16 @@ def test_the_gap_holds_at_every_look_where_the_window_does_not_move() -> None:
 
 
 def test_calm_evidence_is_about_half_an_alarm() -> None:
-    assert calm_range(drift(50)) is None
-    few, many = calm_range(drift(300)), calm_range(drift(20_000))
+    assert calm_evidence(drift(50)) is None
+    few, many = calm_evidence(drift(300)), calm_evidence(drift(20_000))
     assert few is not None
     assert many is not None
-    assert (round(few[0], 2), round(few[1], 2)) == (0.43, 0.48)
-    assert (round(many[0], 2), round(many[1], 2)) == (0.55, 0.66)
-    assert calm_range(drift(10**7)) == many
-    halved = calm_range(drift(300, log_threshold=23))
-    assert halved == pytest.approx((few[0] / 2, few[1] / 2))
+    assert (round(few.lower, 2), round(few.upper, 2)) == (0.43, 0.48)
+    assert (round(many.lower, 2), round(many.upper, 2)) == (0.55, 0.66)
+    assert calm_evidence(drift(10**7)) == many
+    halved = calm_evidence(drift(300, log_threshold=23))
+    assert halved is not None
+    assert (halved.lower, halved.upper) == pytest.approx((few.lower / 2, few.upper / 2))
 
 
 def test_a_simulated_calm_stream_stands_there() -> None:
@@ -57,6 +58,7 @@ def test_a_simulated_calm_stream_stands_there() -> None:
         detector = DriftDetector(DriftSettings(class_count=2))
         confidence = 0.5 + rng.beta(1, 0.56, 1_000) / 2
         detector.update_many(confidence, rng.random(1_000) < confidence, rng.integers(0, 2, 1_000))
-        lower, upper = calm_range(drift(1_000, detector.log_threshold)) or (0, 0)
-        inside += lower <= detector.log_evalue / detector.log_threshold <= upper
+        usual = calm_evidence(drift(1_000, detector.log_threshold))
+        assert usual is not None
+        inside += usual.lower <= detector.log_evalue / detector.log_threshold <= usual.upper
     assert inside >= 14
