@@ -6,7 +6,7 @@ The entries are the fields of `calibration.measures.Measures`.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from calibration.bins import BinSums
 from calibration.measured_answers import MeasuredAnswers
@@ -73,12 +73,34 @@ class Measure:
             raise ValueError(f"gauge {self.gauge!r} needs `bins`: at a scrape only bin sums are at hand")
 
 
-def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **details: Any) -> Any:
+class MeasureDetails(TypedDict, total=False):
+    """The attributes of a Measure that `from_bins` and `from_answers` pass on."""
+
+    question: Question
+    documented_with: str
+    more: str
+    range: str
+    misleads: str
+    formula: str
+    source: str
+    digits: int
+    signed: bool
+    upper: str
+    floor: str
+    summary: Column
+    further: Column
+    page: bool
+    gauge: str
+
+
+def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **details: Unpack[MeasureDetails]) -> Any:
     """Return a dataclass field for a measure of bin sums."""
     return _entry(Measure(bins=compute, title=title, text=text, **details))
 
 
-def from_answers(compute: Callable[[MeasuredAnswers], float], title: str, text: str, **details: Any) -> Any:
+def from_answers(
+    compute: Callable[[MeasuredAnswers], float], title: str, text: str, **details: Unpack[MeasureDetails]
+) -> Any:
     """Return a dataclass field for a measure of probabilities and labels, None where only bin sums are known."""
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
 

@@ -101,6 +101,7 @@ CONNECTION_ERRORS: Final[Rows] = {
     HeadTooLarge: (431, "head_too_large"),
 }
 ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | CONNECTION_ERRORS
+NOT_READY: Final = ERRORS[NotReady][0]  # also the status of health checks, whose bodies are not errors
 ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}  # codes of Starlette's own HTTPException
 # Sentences for errors whose own text is not for clients.
 SENTENCES: Final[dict[type[Exception], str]] = {

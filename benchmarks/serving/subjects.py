@@ -7,7 +7,6 @@ extras).
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -108,8 +107,3 @@ SUBJECTS = {
     ),
     "tiny": Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
 }
-
-
-def image_file(folder: Path, number: int) -> Path:
-    """The file of sample `number`, for the load generator."""
-    return folder / f"{number}.image"

@@ -22,7 +22,7 @@ from model_store.image.gray import Gray, Window, as_gray
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Frames = Literal["one", "first"]
+Frames = Literal["one", "first"]  # a file with several frames: refuse it, or use the first
 
 NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})  # baseline, and extended with 8 bits

@@ -12,11 +12,9 @@ from calibration.bins import bin_index
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.schema import calibration, label_current, prediction
 from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.statement import Lookup
+from monitoring.ledger.statement import Lookup, in_lists
 from monitoring.ledger.sum_changes import Counted, DayBin
 from monitoring.ledger.sums import DAY_NS
-
-_CHUNK = 500  # parameters in one IN list
 
 
 class ServedAnswer(NamedTuple):
@@ -93,10 +91,9 @@ def latest_of_requests(connection: Connection, items: Iterable[FeedbackItem]) ->
             by_model[item.model].add(item.request_id)
     latest: dict[tuple[str, str], bytes] = {}
     for model, request_ids in by_model.items():
-        wanted = sorted(request_ids)
         of_model = select(calibration.c.calibration_id).where(calibration.c.model == model)
-        for start in range(0, len(wanted), _CHUNK):
-            named = prediction.c.request_id.in_(wanted[start : start + _CHUNK])
+        for portion in in_lists(sorted(request_ids)):
+            named = prediction.c.request_id.in_(portion)
             answers = select(prediction.c.request_id, prediction.c.prediction_id).where(
                 named, prediction.c.calibration_id.in_(of_model)
             )

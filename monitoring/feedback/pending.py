@@ -10,11 +10,10 @@ from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import feedback_pending
-from monitoring.ledger.statement import replacing
+from monitoring.ledger.statement import in_lists, replacing
 
 _columns = feedback_pending.columns
 _HOLD = replacing(feedback_pending)
-_CHUNK = 500  # parameters in one IN list
 
 
 def count(connection: Connection) -> dict[str, int]:
@@ -47,8 +46,8 @@ def release(
         return []
     released: list[Any] = []
     for model, request_ids in _by_model(arrived).items():
-        for start in range(0, len(request_ids), _CHUNK):
-            held = (_columns.model == model) & _columns.request_id.in_(request_ids[start : start + _CHUNK])
+        for portion in in_lists(request_ids):
+            held = (_columns.model == model) & _columns.request_id.in_(portion)
             released += connection.execute(delete(feedback_pending).where(held).returning(*_columns)).all()
     return [
         FeedbackItem(

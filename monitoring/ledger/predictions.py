@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from calibration.bins import bin_index
 from monitoring.ledger.schema import prediction
 from monitoring.ledger.slices import SliceKeys
-from monitoring.ledger.statement import inserting
+from monitoring.ledger.statement import in_lists, inserting
 from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
 from monitoring.ledger.sums import DAY_NS
 
@@ -34,7 +34,6 @@ class PredictionRow(NamedTuple):
     audit: float | None = None
 
 
-_IDS_AT_ONCE = 500  # parameters in one IN list
 _INSERT = inserting(prediction)
 
 
@@ -51,7 +50,7 @@ def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[Predic
     """Return those of `rows` that are not in the ledger."""
     ids = [row.prediction_id for row in rows]
     there: set[bytes] = set()
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        asked = prediction.c.prediction_id.in_(ids[start : start + _IDS_AT_ONCE])
+    for portion in in_lists(ids):
+        asked = prediction.c.prediction_id.in_(portion)
         there |= {bytes(key) for key in connection.scalars(select(prediction.c.prediction_id).where(asked))}
     return [row for row in rows if row.prediction_id not in there]

@@ -1,13 +1,15 @@
 """Statements compiled once and run with plain tuples: the hot path pays for the database, not for building SQL."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table
 
 from monitoring.ledger.dialects import Dialect, dialect_of
 
-_AT_ONCE = 1024  # parameters of one SELECT
+IN_LIST_LIMIT: Final = 500  # parameters in one IN list
+_AT_ONCE = 1024  # parameters of one compiled SELECT
+_Value = TypeVar("_Value")
 
 
 class Statement:
@@ -60,6 +62,11 @@ class Lookup:
 def _text(connection: Connection, statement: ClauseElement) -> str:
     compiler: Any = type(connection.dialect)
     return str(statement.compile(dialect=compiler(paramstyle=dialect_of(connection).paramstyle)))
+
+
+def in_lists(values: Sequence[_Value]) -> Iterator[Sequence[_Value]]:
+    """Yield the values in portions that are short enough for an IN list."""
+    return (values[start : start + IN_LIST_LIMIT] for start in range(0, len(values), IN_LIST_LIMIT))
 
 
 def inserting(table: Table) -> Statement:

@@ -18,11 +18,11 @@ from monitoring.api.json_body import Entries, JsonReader
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
 from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
+from monitoring.ledger.sums import DAY_NS
 from monitoring.logged.declaration import CLASSES_LIMIT
 from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.tags import read_tags, tags_of
 
-_DAY_NS = 86_400 * 10**9
 _SUM_TOLERANCE = 0.01  # for probabilities that were rounded before they were sent
 
 _PerClass = Meta(min_length=2, max_length=CLASSES_LIMIT)
@@ -130,7 +130,7 @@ def _require(item: LoggedItem) -> None:
         raise PredictionInvalid("Give 'probabilities', or 'predicted' (a class) and 'confidence'.")
     if item.prediction_id is not None and item.served_at_ns is not None:
         minted_ns = int.from_bytes(item.prediction_id[:6], "big") * 1_000_000
-        if abs(item.served_at_ns - minted_ns) > _DAY_NS:
+        if abs(item.served_at_ns - minted_ns) > DAY_NS:
             raise PredictionInvalid("Field 'served_at' is more than a day from the time in the UUIDv7 'prediction_id'.")
 
 

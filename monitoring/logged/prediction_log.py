@@ -4,7 +4,7 @@ A prediction is recognized by its prediction id, or by its calibration and reque
 is a UUIDv7, because retention deletes ranges of keys: the caller's own, or one made of the time served and a hash.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,13 +17,14 @@ from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.calibrations import CalibrationRow, of_model
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.schema import prediction
+from monitoring.ledger.statement import in_lists
+from monitoring.ledger.sums import DAY_NS
 from monitoring.ledger.watermark import pruned_before_ns
 from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 
-AHEAD_NS = 86_400 * 10**9  # how far the clock of a client may be ahead
+AHEAD_NS = DAY_NS  # how far the clock of a client may be ahead
 _ROUNDING = 1e-4  # of a confidence against its probability
 _SAME = 1e-6
-_CHUNK = 500  # parameters in one IN list
 
 
 class _ReadAnswer(NamedTuple):
@@ -75,7 +76,7 @@ class PredictionLog:
     def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
         """Look up which of these predictions the ledger already has."""
         ids = {row.calibration_id for _, row in named}
-        for portion in _portions({item.request_id for item, _ in named if item.request_id is not None}):
+        for portion in in_lists(sorted({item.request_id for item, _ in named if item.request_id is not None})):
             wanted = select(prediction.c.calibration_id, prediction.c.request_id, prediction.c.prediction_id).where(
                 prediction.c.request_id.in_(portion), prediction.c.calibration_id.in_(ids)
             )
@@ -192,8 +193,3 @@ def _compare(key: bytes, known: _RecordedAnswer, said: _RecordedAnswer) -> Logge
 
 def _rejected(fault: Fault, detail: str) -> LoggedResult:
     return LoggedResult(LoggedStatus.REJECTED, fault=fault, detail=detail)
-
-
-def _portions(names: Iterable[str]) -> Iterable[list[str]]:
-    wanted = sorted(names)
-    return (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))

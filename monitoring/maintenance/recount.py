@@ -52,7 +52,6 @@ class Recount:
     detectors: int = 0
     differing: dict[str, int] = field(default_factory=dict)  # by table
     differences: list[Mismatch] = field(default_factory=list)
-    repaired: bool = False
 
     @property
     def agrees(self) -> bool:
@@ -81,7 +80,7 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
 
 def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     """Recount and write the right values in one transaction; servers that write wait for it or fail."""
-    counted = Recount(repaired=True)
+    counted = Recount()
     with ledger.write() as connection:
         known = _calibrations(connection)
         lock_calibrations(connection, known)

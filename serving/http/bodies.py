@@ -5,11 +5,11 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from monitoring.api.endpoint import ErrorBody
-from monitoring.api.fields import Fraction, Version
+from monitoring.api.fields import ID_LIMIT, Fraction, Version
 
 Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
-RequestId: TypeAlias = Annotated[str, Meta(max_length=200, description="your own id of the image, for feedback")]
+RequestId: TypeAlias = Annotated[str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")]
 
 
 class EncodedImage(Struct, frozen=True):

@@ -1,8 +1,9 @@
 """Answers errors of Starlette routes in JSON, by the table of errors, for `candor serve` and `candor monitor`."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -50,6 +51,6 @@ def _json_response(answer: ErrorAnswer) -> Response:
 
 
 # Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others are only answered.
-ERROR_HANDLERS: Final[dict[Any, Any]] = dict.fromkeys(
+ERROR_HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = dict.fromkeys(
     (HTTPException, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
 )

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from monitoring.api.endpoint import JSON
 from monitoring.api.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
@@ -20,7 +21,6 @@ from serving.http.bodies import EncodedImage
 from serving.http.request import RequestHead, form_files, request_id_of
 from serving.http.tags import tags_of
 
-JSON = "application/json"
 NDJSON = "application/x-ndjson"
 SHAPE = 'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of strings}'
 

@@ -11,12 +11,12 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.types import Receive
 
 from monitoring.api.endpoint import Parameter
+from monitoring.api.fields import ID_LIMIT
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import RequestId
 from serving.http.tags import read_tags
 
-MAX_REQUEST_ID = 200
 SMALLER = "Send a smaller image."
 # The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -33,7 +33,7 @@ HEAD_PARAMETERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """The headers that matter: media type (lower case, without parameters), raw Content-Type, length, the client's id.
+    """The headers that matter: media type (lower case, without parameters), raw Content-Type, the client's id.
 
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`: in the ledger's
     form.
@@ -41,7 +41,6 @@ class RequestHead:
 
     media_type: str
     content_type: bytes
-    length_bytes: int | None
     request_id: str | None
     canary: bool | None = None
     tags: str | None = None
@@ -66,7 +65,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
-    return RequestHead(media_type, content_type, length_bytes, request_id, canary, tags)
+    return RequestHead(media_type, content_type, request_id, canary, tags)
 
 
 def read_explain(query: bytes) -> bool:
@@ -148,9 +147,9 @@ def request_id_of(value: object) -> str | None:
     """The client's own id, or None. Raises MalformedRequest for an invalid id."""
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_REQUEST_ID or not value.isprintable() or "\ufffd" in value:
+    if not isinstance(value, str) or len(value) > ID_LIMIT or not value.isprintable() or "\ufffd" in value:
         raise MalformedRequest(
-            f"X-Request-Id (or request_id) must be a string of at most {MAX_REQUEST_ID} printable characters in UTF-8."
+            f"X-Request-Id (or request_id) must be a string of at most {ID_LIMIT} printable characters in UTF-8."
         )
     return value
 

@@ -17,7 +17,7 @@ from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json, bind, ro
 from monitoring.pages.rendering import render
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
-from serving.error_table import PREDICTION_ERRORS
+from serving.error_table import NOT_READY, PREDICTION_ERRORS
 from serving.errors import ModelNotLoaded, NotReady, VersionNotLoaded
 from serving.http.app import PredictionApp
 from serving.http.bodies import (
@@ -62,7 +62,7 @@ class ServerRoutes:
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
-        return PingStatus("Healthy") if self._ready() else as_json(PingStatus("Unhealthy"), status=503)
+        return PingStatus("Healthy") if self._ready() else as_json(PingStatus("Unhealthy"), status=NOT_READY)
 
     async def healthz(self, _: Request) -> Alive:
         """Liveness."""
@@ -72,7 +72,7 @@ class ServerRoutes:
         """Readiness, with the bundles that could not be loaded."""
         if not self._ready():
             reason = "the server is shutting down." if self._draining() else "no model is loaded."
-            return as_json(NotReadyBody("not_ready", reason, self._refused_bundles()), status=503)
+            return as_json(NotReadyBody("not_ready", reason, self._refused_bundles()), status=NOT_READY)
         versions = {name: model.production.card.version for name, model in self._loaded.by_name().items()}
         return Ready(versions, self._refused_bundles())
 
@@ -168,7 +168,7 @@ ENDPOINTS: Final = (
         tag="health",
         summary="Whether a model is loaded.",
         scope=None,
-        otherwise={503: NotReadyBody},
+        otherwise={NOT_READY: NotReadyBody},
         refuses=(NotReady,),
     ),
     Endpoint(
@@ -178,7 +178,7 @@ ENDPOINTS: Final = (
         tag="health",
         summary="TorchServe's health check.",
         scope=None,
-        otherwise={503: PingStatus},
+        otherwise={NOT_READY: PingStatus},
     ),
 )
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
-from serving.error_table import PREDICTION_ERRORS, error_answer
+from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
@@ -43,7 +43,7 @@ def _guarded(handler: _Handler) -> _Handler:
             return await handler(self, request)
         except ClientGone:
             self.metrics.rejected.labels("client_gone").inc()
-            return Response(status_code=499)
+            return Response(status_code=499)  # for the access log only, as nginx has it; nobody reads the answer
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
             return _refusal(request, error, self.metrics)
 
@@ -65,7 +65,7 @@ class ProtocolRoutes:
 
     async def server_ready(self, _: Request) -> ServerReady | Response:
         """Readiness."""
-        return ServerReady(True) if self._ready() else as_json(ServerReady(False), status=503)
+        return ServerReady(True) if self._ready() else as_json(ServerReady(False), status=NOT_READY)
 
     async def server(self, _: Request) -> ServerMetadata:
         """The server's name and extensions."""
@@ -76,7 +76,7 @@ class ProtocolRoutes:
         """Readiness of a model that is loaded."""
         self._service.find(*_named(request))
         found = ModelReady(request.path_params["model"], self._ready())
-        return found if found.ready else as_json(found, status=503)
+        return found if found.ready else as_json(found, status=NOT_READY)
 
     @_guarded
     async def model(self, request: Request) -> ModelMetadata:
@@ -134,7 +134,7 @@ _SERVER: Final = (
         tag=_TAG,
         summary="Whether a model answers.",
         scope=None,
-        otherwise={503: ServerReady},
+        otherwise={NOT_READY: ServerReady},
     ),
 )
 
@@ -156,7 +156,7 @@ def _of_model(path: str) -> tuple[Endpoint, ...]:
             handler=ProtocolRoutes.model_ready,
             tag=_TAG,
             summary="Whether a model answers.",
-            otherwise={503: ModelReady | InferError},
+            otherwise={NOT_READY: ModelReady | InferError},
             refuses=_FIND,
             error=InferError,
         ),

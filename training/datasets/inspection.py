@@ -19,7 +19,7 @@ import pydicom
 
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
-from training.datasets.records import Frames
+from model_store.image.dicom import Frames
 from training.progress import Progress, silent
 
 STAGE = "check images"

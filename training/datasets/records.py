@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from model_store.image.dicom import Frames
+from model_store.image.gray import Window
+
 SplitName = Literal["train", "val", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
-Window = tuple[float, float]  # DICOM window: center and width, in the units after the rescale (Hounsfield for CT)
-Frames = Literal["one", "first"]  # a DICOM file with several frames: refuse it, or use the first
 
 NOUNS = {"content": ("image content", "image contents"), "group": ("patient or group", "patients or groups")}
 

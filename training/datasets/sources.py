@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Unpack
 
+from model_store.image.gray import Window
 from training.datasets.assembly import assemble, check_leakage
 from training.datasets.dataset import Dataset
 from training.datasets.digits import read_digits
@@ -11,7 +12,7 @@ from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist.published import published_set
-from training.datasets.records import LoadArguments, LoadOptions, Window
+from training.datasets.records import LoadArguments, LoadOptions
 from training.errors import UnknownName
 from training.progress import Progress, silent
 

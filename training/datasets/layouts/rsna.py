@@ -7,9 +7,10 @@ Splits are drawn by the DICOM PatientID, and images use the brain window.
 import re
 from pathlib import Path
 
+from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root, read_table
-from training.datasets.records import Excluded, Listing, Record, Window
+from training.datasets.records import Excluded, Listing, Record
 
 TABLE, IMAGES = "stage_1_train.csv", "stage_1_train_images"
 CLASSES = ("no hemorrhage", "hemorrhage")

@@ -37,7 +37,7 @@ def download_medmnist(
         with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as scratch:
             part = Path(scratch) / "part"
             _fetch(url, part, timeout_s=timeout_s, progress=progress)
-            _check(part, url=url, expected=MD5[name])
+            _check(part, expected=MD5[name])
             part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise DataNotFound(f"could not download {url} ({error}); {_advice(name)}") from error
@@ -56,7 +56,7 @@ def _fetch(url: str, path: Path, *, timeout_s: float, progress: Progress) -> Non
             progress("download", done, max(expected, done))
 
 
-def _check(path: Path, *, url: str, expected: str) -> None:
+def _check(path: Path, *, expected: str) -> None:
     found = _md5(path)
     if found != expected:
         raise OSError(f"got MD5 {found}, expected {expected}: this is not the published file")

@@ -14,7 +14,7 @@ ENCODED = base64.b64encode(IMAGE).decode()
 
 
 def head(media_type: str, request_id: str | None = None) -> RequestHead:
-    return RequestHead(media_type, media_type.encode(), None, request_id)
+    return RequestHead(media_type, media_type.encode(), request_id)
 
 
 def read(value: object, limit: int = 8) -> list[ImageItem]:

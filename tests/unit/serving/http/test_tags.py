@@ -67,11 +67,11 @@ def test_the_header_the_form_and_the_item_say_tags() -> None:
         b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=B\r\n'
         b'--b\r\nContent-Disposition: form-data; name="i"; filename="x.png"\r\n\r\npng\r\n--b--\r\n'
     )
-    form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None, None, tags='{"site": "A"}')
+    form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None, tags='{"site": "A"}')
     (file,) = read_items(body, form, limit=9) or []
     assert (file.data, file.tags) == (b"png", '{"site": "B"}')
     items = json.dumps([{"image": "AAAA", "tags": {"site": "C"}}, "AAAA", {"image": "AAAA", "tags": 3}]).encode()
-    tagged, plain, wrong = read_items(items, RequestHead("application/json", b"", None, None), limit=9) or []
+    tagged, plain, wrong = read_items(items, RequestHead("application/json", b"", None), limit=9) or []
     assert (tagged.tags, plain.tags) == ('{"site": "C"}', None)
     assert isinstance(wrong.data, MalformedRequest)
 
