@@ -1,19 +1,19 @@
-"""The drift detector: a Shiryaev-Roberts e-detector of the claim that confidence is true.
+"""The drift detector: a Shiryaev-Roberts e-detector of the claim that the model is calibrated.
 
 With classes the claim is "P(correct | confidence p, predicted class) is within eps of p", for each class. Without
 classes it is the weaker "P(correct | confidence p) is within eps of p", which is about the average over the classes.
 
-Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A bet with a log-odds
-shift of d multiplies by e = q/p if the answer was right and by (1-q)/(1-p) if it was wrong, where
-q = sigmoid(logit(p) -+ d) and p is moved by eps in favor of the claim. While the claim holds, E[e] <= 1.
+Each label places small bets against the claim, for over- and for underconfidence, in five sizes. A bet moves p by eps
+in favor of the claim, and shifts its log-odds by d: q = sigmoid(logit(p) -+ d). It multiplies by e = q/p if the answer
+was right and by e = (1-q)/(1-p) if it was wrong. While the claim holds, E[e] <= 1.
 
 The detector M <- e (M + 1) runs on the stream of all labels, on the stream of each confidence bin and, if there are
 classes, on the stream of each predicted class. Every group (all, bins, classes) has E[sum of M after n labels] <= n,
-and so has their mixture E: half for the stream of all labels, a quarter each for bins and classes (half and half
-without classes), equal over sides and shifts. Raising the alarm at E >= ARL therefore keeps the mean number of labels
-between false alarms at ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
+and so has their mixture E. The mixture gives half to the stream of all labels and a quarter each to bins and classes
+(half and half without classes), equally over sides and shifts. The alarm is raised at E >= ARL. So the mean number of
+labels between false alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
 
-When and where the drift began: `calibration.onset`. The bets, exact in bulk: `calibration.bets`.
+`calibration.onset` says when and where the drift began. `calibration.bets` computes the bets exactly, in bulk.
 """
 
 import math
