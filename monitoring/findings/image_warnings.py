@@ -8,7 +8,6 @@ are independent. The content of an image does not count: a shift may leave both 
 import math
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import Any
 
 from monitoring.findings.early_warnings import EarlyWarning
 from monitoring.findings.phrases import counted
@@ -21,12 +20,12 @@ _CHANCE = NormalDist().inv_cdf(0.9995)
 _NAMES = {"mean": ("image_brightness", "brightness"), "contrast": ("image_contrast", "contrast")}
 
 
-def find_image_warnings(live: Inputs, reference: Mapping[str, Any]) -> tuple[EarlyWarning, ...]:
+def find_image_warnings(live: Inputs, reference: Mapping[str, float]) -> tuple[EarlyWarning, ...]:
     """Compare a window's images with the card's `input_reference`."""
     return tuple(_warning(which, live, reference) for which in _NAMES)
 
 
-def distance(live: Inputs, reference: Mapping[str, Any], which: str) -> tuple[float, float]:
+def distance(live: Inputs, reference: Mapping[str, float], which: str) -> tuple[float, float]:
     """Return the signed distance of the live average and its limit; `which` is mean or contrast.
 
     >>> live = Inputs(400, 120.0, 20.0, 50.0, 8.0)
@@ -40,7 +39,7 @@ def distance(live: Inputs, reference: Mapping[str, Any], which: str) -> tuple[fl
     return value, max(NOTABLE_DISTANCE, noise)
 
 
-def _warning(which: str, live: Inputs, reference: Mapping[str, Any]) -> EarlyWarning:
+def _warning(which: str, live: Inputs, reference: Mapping[str, float]) -> EarlyWarning:
     name, noun = _NAMES[which]
     if live.n < ENOUGH:
         so_far = counted(live.n, "image")
