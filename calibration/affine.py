@@ -58,7 +58,7 @@ def fit_affine(
 ) -> Affine:
     """Minimize mean NLL + 1e-6/2 |theta|^2 over (w, b) = (1/T, 0) + basis @ theta, for logits of unit spread.
 
-    T is the best temperature of the logits where the basis has a weight, and 1 where it has biases alone.
+    T is the best temperature of the logits if the basis has a weight, and 1 if it has biases alone.
 
     Args:
         logits: (N, K), finite.

@@ -144,7 +144,7 @@ class BinSums:
 
     @property
     def difference(self) -> FloatArray:
-        """(M,) D = C - S: negative where confidence exceeds accuracy."""
+        """(M,) D = C - S: negative if confidence exceeds accuracy."""
         return self.correct - self.confidence
 
     def as_rows(self) -> list[dict[str, float]]:

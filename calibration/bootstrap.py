@@ -1,4 +1,4 @@
-"""Bootstrap intervals of measures (Efron 1987), by patient where several answers belong to one (cluster bootstrap).
+"""Bootstrap intervals of measures (Efron 1987), by patient if several answers belong to one (cluster bootstrap).
 
 Answers of one patient resemble each other. Drawn one by one they would count as independent, and the interval would be
 too short; so whole groups are drawn. BCa corrects for bias of the median and for skew; percentiles do not.

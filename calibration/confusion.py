@@ -30,7 +30,7 @@ def confusion_matrix(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> npt
 
 @dataclass(frozen=True)
 class ClassRates:
-    """Sensitivity and specificity of each class against the rest, (K,) each; NaN where no answer can tell."""
+    """Sensitivity and specificity of each class against the rest, (K,) each; NaN without such answers."""
 
     sensitivity: FloatArray
     specificity: FloatArray
@@ -54,7 +54,7 @@ def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
 
     Under label shift the answers given to one true class have the same distribution in both. This is Pearson's test of
     homogeneity, summed over true classes; the tail of chi-squared is Wilson and Hilferty's approximation (1931), which
-    is within .003 for three degrees of freedom or more. NaN where no class was seen in both.
+    is within .003 for three degrees of freedom or more. NaN if no class was seen in both.
 
     Args:
         reference: (K, K) counts, a row per true class.

@@ -25,7 +25,7 @@ class Steps:
 
     @classmethod
     def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
-        """Place the edges at quantiles of p (N,), fewer where p repeats, and average truth (N,) between them.
+        """Place the edges at quantiles of p (N,), fewer if p repeats, and average truth (N,) between them.
 
         >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
         Steps(edges=(0.2,), values=(0.0, 0.5))

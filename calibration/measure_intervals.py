@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the measures for which resampling works, by patient where patients are known.
+"""Bootstrap intervals of the measures for which resampling works, by patient if patients are known.
 
 The ECE and its variants are not among them: see `calibration.metrics.ece_interval`.
 """

@@ -101,7 +101,7 @@ def from_bins(compute: Callable[[BinSums], float], title: str, text: str, **deta
 def from_answers(
     compute: Callable[[MeasuredAnswers], float], title: str, text: str, **details: Unpack[MeasureDetails]
 ) -> Any:
-    """Return a dataclass field for a measure of probabilities and labels, None where only bin sums are known."""
+    """Return a dataclass field for a measure of probabilities and labels, None if only bin sums are known."""
     return _entry(Measure(answers=compute, title=title, text=text, **details), default=None)
 
 

@@ -22,7 +22,7 @@ from calibration.selective import aurc, excess_aurc
 class Measures:
     """Calibration and accuracy of one set of labeled answers.
 
-    The fields declared with `from_answers` are None where only bin sums are known. What is undefined is NaN.
+    The fields declared with `from_answers` are None if only bin sums are known. What is undefined is NaN.
     """
 
     n: int = from_bins(
@@ -242,7 +242,7 @@ class Measures:
         lambda answers: metrics.ece(answers.equal_mass),
         "Equal-mass ECE",
         "The ECE with bins of equally many answers.",
-        more="Fairer where nearly all confidences are near 1.",
+        more="Fairer if nearly all confidences are near 1.",
         range="0 to 1",
         misleads="compared across data sets: the bins differ. Has its own floor and z",
         formula="as `ece`, quantile bins",
@@ -269,7 +269,7 @@ class Measures:
         "The calibration error without bins: smoothed residuals, with the kernel as wide as the error is large.",
         more="Does not jump when a confidence crosses an edge.",
         range="0 to 1",
-        misleads="read as if it were the ECE: it is smaller where errors alternate quickly. Has its own floor and z",
+        misleads="read as if it were the ECE: it is smaller if errors alternate quickly. Has its own floor and z",
         formula="s with ∫|Σ K_s(t, p)(p - c)| dt / N = s",
         source="Blasiok & Nakkiran 2023",
         floor="smooth_noise_floor",

@@ -2,7 +2,7 @@
 
 The residuals p - c, placed at their confidences, are smoothed by a Gaussian kernel of width s that is reflected at 0
 and 1. smECE_s is the integral of the absolute value, and the smooth ECE is the s at which smECE_s = s. It changes
-little when confidences change little, where the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so
+little when confidences change little; the binned ECE may jump. Residuals are kept on a fine grid of [0, 1], so
 that they merge by addition.
 """
 

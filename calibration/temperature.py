@@ -67,7 +67,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     z, y = check_answers(logits, labels)
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
 
-    def loss(log_t: float) -> float:  # in log space: where probabilities underflow, the loss would be flat
+    def loss(log_t: float) -> float:  # in log space: if probabilities underflow, the loss would be flat
         return float(np.logaddexp.reduce(margins / math.exp(log_t), axis=1).mean())
 
     # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.

@@ -46,7 +46,7 @@ class Provenance(_Frozen):
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
     backbone: str
     loss: str
-    beta: float | None = Field(default=None, description="weight of the calibration term, where the loss has one")
+    beta: float | None = Field(default=None, description="weight of the calibration term, if the loss has one")
     seed: int
     epochs: int
     libraries: dict[str, str]

@@ -48,7 +48,7 @@ def with_calibrator(
 
     `class_bias` (K,) is added to the logits after their division by the temperature. With `class_weight` (K,) the
     log-softmax of the logits is multiplied by it first, which removes the constant that a row may carry. Both become
-    initializers of these names, inserted before the last softmax where the graph has none yet.
+    initializers of these names, inserted before the last softmax if the graph has none yet.
 
     Raises:
         ValueError: the graph has no initializer `temperature`, or a bias is to be inserted and it does not end in a

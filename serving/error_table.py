@@ -151,7 +151,7 @@ INTERNAL: Final = ErrorAnswer(
 
 
 def error_answer(error: BaseException) -> ErrorAnswer:
-    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL where there is none."""
+    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if there is none."""
     if isinstance(error, HTTPException):
         return ErrorAnswer(
             error.status_code,

@@ -99,7 +99,7 @@ def abort(
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":
-    """Return the version's report; None where the ledger is off or does not know the version yet."""
+    """Return the version's report; None if the ledger is off or does not know the version yet."""
     from monitoring.errors import ModelNotInLedger
     from monitoring.ledger.database import Ledger
     from monitoring.reports.report import calibration_report

@@ -18,7 +18,7 @@ PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes
 def settings(
     *, host: str | None = None, port: int | None = None, store: Path | None = None, ledger: str | None = None
 ) -> "Settings":
-    """Return the settings: these values where they are not None, else the environment. Raises SettingsError."""
+    """Return the settings: these values if they are not None, else the environment. Raises SettingsError."""
     from serving.settings import load_settings
 
     return load_settings(host=host, port=port, store=store, ledger=ledger)
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 def ledger_url(override: str | None) -> str:
-    """Return the ledger's database URL; a usage error where the ledger is switched off."""
+    """Return the ledger's database URL; a usage error if the ledger is switched off."""
     url = settings(ledger=override).ledger_url
     if url is None:
         raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")

@@ -24,7 +24,7 @@ SWITCH_S = 20.0  # that the server may take to switch to the new version
 def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibration | None:
     """Step 6: choose a remedy on the labels of `first`, publish and promote it, all under load.
 
-    Returns None where the labels do not justify a recalibration.
+    Returns None if the labels do not justify a recalibration.
     """
     wanted = AnswerFilter(prediction_ids=frozenset(UUID(key).bytes for key in first.prediction_ids))
     heading("6. Recalibrate")

@@ -11,7 +11,7 @@ COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "dete
 
 
 def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Report | None]) -> Table:
-    """Return one row per role, such as "canary"; the report is None where the ledger does not know the version."""
+    """Return one row per role, such as "canary"; the report is None if the ledger does not know the version."""
     return table("", COLUMNS, [_row(role, version, reports.get(role)) for role, version in versions.items()])
 
 

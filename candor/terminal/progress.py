@@ -1,4 +1,4 @@
-"""Progress bars on stderr, shown only where stderr is a terminal."""
+"""Progress bars on stderr, shown only if stderr is a terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -46,7 +46,7 @@ class Endpoint:
             type of the answer.
         scope: what a token must grant, which the access control checks; None if no token is needed.
         takes: the type of the body by media type; `body_optional`: it may be left out.
-        gives: the type of the answer by media type, where it is not the JSON of what `handler` returns.
+        gives: the type of the answer by media type, if it is not the JSON of what `handler` returns.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
@@ -84,7 +84,7 @@ class Endpoint:
 
 
 def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
-    """The endpoints with methods of `owners` as handlers. Raises KeyError where a handler's owner is missing."""
+    """The endpoints with methods of `owners` as handlers. Raises KeyError if a handler's owner is missing."""
     by_class = {type(owner).__qualname__: owner for owner in owners}
 
     def bound(handler: Handler) -> Handler:

@@ -116,7 +116,7 @@ def read_uuid(name: str, value: str) -> bytes:
 
 
 def read_time_ns(name: str, value: str) -> int:
-    """Nanoseconds since 1970 of an ISO 8601 time, UTC where it names no zone. Raises FeedbackInvalid."""
+    """Nanoseconds since 1970 of an ISO 8601 time, UTC if it names no zone. Raises FeedbackInvalid."""
     try:
         moment = datetime.fromisoformat(value)
     except ValueError as error:

@@ -92,7 +92,7 @@ class Labeling:
     def _judge_shadows(
         self, items: Sequence[FeedbackItem], ids: Sequence[bytes | None], found: dict[bytes, ServedAnswer]
     ) -> None:
-        """Label the shadow's answers too, where the shadow knows the class. Clients get no result for these."""
+        """Label the shadow's answers too, if the shadow knows the class. Clients get no result for these."""
         for item, prediction_id in zip(items, ids, strict=True):
             answer = found.get(shadow_id(prediction_id)) if prediction_id else None
             if answer is not None and item.label in self._calibrations[answer.calibration_id].class_index:

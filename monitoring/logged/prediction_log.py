@@ -28,7 +28,7 @@ _SAME = 1e-6
 
 
 class _ReadAnswer(NamedTuple):
-    """A prediction as the ledger stores it; `probabilities` is empty where only the largest one is known."""
+    """A prediction as the ledger stores it; `probabilities` is empty if only the largest one is known."""
 
     predicted: int
     confidence: float

@@ -14,7 +14,7 @@ from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.schema import label_current, prediction
 
-PATIENT = "patient"  # the tag that names the patient, where a caller sends it
+PATIENT = "patient"  # the tag that names the patient, if a caller sends it
 _SMALLEST = float(np.finfo(np.float32).tiny)  # keeps the logarithm of a probability that underflowed finite
 
 
@@ -41,7 +41,7 @@ class LabeledAnswers:
         calibration_id: in the ledger.
         probabilities: (N, K), as served.
         labels: (N,).
-        weights: (N,), 1 / the probability of the audit draw; None where the answers are not an audit.
+        weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
         groups: (N,), patients; None unless every answer names one.
         served_since_ns: when the earliest of them was served.
     """
@@ -72,7 +72,7 @@ class LabeledAnswers:
 def labeled_answers(
     connection: Connection, card: Card, answer_filter: AnswerFilter, *, min_labels: int = 1
 ) -> LabeledAnswers:
-    """Read the labeled answers of a card's calibration; only audited ones where at least `min_labels` are labeled.
+    """Read the labeled answers of a card's calibration; only audited ones if at least `min_labels` are labeled.
 
     Raises RecalibrationRefused if the card never served with this ledger.
     """

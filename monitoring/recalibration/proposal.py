@@ -247,7 +247,7 @@ def _class_changes(
 
 
 def _gaps(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return confidence minus accuracy by predicted class (K,); NaN where no answer names it."""
+    """Return confidence minus accuracy by predicted class (K,); NaN if no answer names it."""
     confidence, predicted = top_label(probabilities)
     classes = probabilities.shape[1]
     with np.errstate(invalid="ignore"):

@@ -31,7 +31,7 @@ class UnevenLabels:
 def find_uneven_labels(
     connection: Connection, calibration_id: int, *, since_ns: int | None = None
 ) -> UnevenLabels | None:
-    """Compare the shares of labeled answers by predicted class and confidence; None where chance explains them.
+    """Compare the shares of labeled answers by predicted class and confidence; None if chance explains them.
 
     Counts whole days from the day of `since_ns` on.
     """

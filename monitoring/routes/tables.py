@@ -18,7 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Row(NamedTuple):
-    """`line`: where it begins, from 1, the header included. `item`: its content; None where `problem` says why not."""
+    """`line`: where it begins, from 1, the header included. `item`: its content; None if `problem` says why not."""
 
     line: int
     item: Any

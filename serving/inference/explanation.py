@@ -79,7 +79,7 @@ def _open(folder: Path, card: Card) -> Predictor:
 def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArray[np.float64]:
     """Loss of the probability of class `predicted` when each cell is covered, (POSITIONS, POSITIONS).
 
-    A cell's value is the mean over the patches that cover it. It is positive where the image supports the class.
+    A cell's value is the mean over the patches that cover it. It is positive if the image supports the class.
     """
     covered, boxes = _covered(image)
     whole = float(predictor.predict(image[np.newaxis])[0, predicted])

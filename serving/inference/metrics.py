@@ -1,4 +1,4 @@
-"""Prometheus metrics of the server itself, updated once per batch where possible. See monitoring for calibration."""
+"""Prometheus metrics of the server itself, updated once per batch if possible. See monitoring for calibration."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -62,7 +62,7 @@ def read_request(body: bytes, header_length: str | None) -> ReadRequest:
 def write_response(
     model: str, version: int, request: ReadRequest, outputs: Sequence[OutputTensor]
 ) -> tuple[bytes, int | None]:
-    """The response's body, and the length of its JSON where binary tensors follow it."""
+    """The response's body, and the length of its JSON if binary tensors follow it."""
     described: list[ResponseOutput] = []
     blobs: list[bytes] = []
     for output in outputs:

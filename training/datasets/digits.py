@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits with a corrupted test split: the demo's data where no real images are available.
+"""scikit-learn's bundled digits with a corrupted test split: the demo's data if no real images are available.
 
 Train and validation are clean. The test split imitates a worse, badly mounted camera: each image is rotated by up to
 50 degrees either way, blurred, lowered in contrast, and noisy. Models often mistake a rotated digit for another one

@@ -86,7 +86,7 @@ def choose(
 ) -> Choice:
     """Choose among the methods of `results`, all on one data set and network, cross-entropy among them.
 
-    Candidates are measured on `evaluation_set`: validation images, or perturbed ones where the results have them.
+    Candidates are measured on `evaluation_set`: validation images, or perturbed ones if the results have them.
     Raises ValueError if cross-entropy or the evaluation set is missing.
     """
     limits = limits or Limits()

@@ -1,7 +1,7 @@
 """DCA: the difference between confidence and accuracy, as an auxiliary loss, in four forms.
 
 Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch, p_i the top-label
-confidence and c_i 1 where the top label is right. The accuracy term has no gradient; the term is not weighted by class.
+confidence and c_i 1 if the top label is right. The accuracy term has no gradient; the term is not weighted by class.
 The batch size is a hyperparameter: even a calibrated model has a gap of about sqrt(2/pi) sigma / sqrt(N), and the sign
 of that noise determines the gradient. The other forms are ours and reduce the noise: squared and Huber push less if the
 gap is small, and the running mean takes its sign from many batches.
@@ -49,7 +49,7 @@ class SquaredGap(ConfidenceGap):
 
 
 class HuberGap(ConfidenceGap):
-    """beta * (G^2 / (2 delta) where |G| < delta, else |G| - delta / 2).
+    """beta * (G^2 / (2 delta) if |G| < delta, else |G| - delta / 2).
 
     >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
     >>> labels = torch.tensor([1, 1])  # G = 0.15

@@ -31,7 +31,7 @@ class Focal(MainTerm):
 
 
 class SampleFocal(MainTerm):
-    """Focal loss with gamma 5 where p_k < .2, and 3 elsewhere.
+    """Focal loss with gamma 5 if p_k < .2, else 3.
 
     >>> logits = torch.log(torch.tensor([[0.1, 0.9]]))
     >>> [round(SampleFocal()(logits, torch.tensor([k])).item(), 5) for k in (0, 1)]  # .9^5 ln 10, .1^3 ln (1/.9)

@@ -1,6 +1,6 @@
 """From uint8 image to logits: normalization, backbone and the paper's head in one module.
 
-Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading where the paper is silent. It is
+Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the paper is silent. It is
 conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two FC layers with dropout 0.5, output.
 Several heads on one frozen backbone cost little when served; HeadEnsemble averages them.
 """

@@ -87,4 +87,4 @@ class Dialect(ABC):
 
     @abstractmethod
     def scrub_log(self, url: URL) -> None:
-        """Remove what was deleted from the write-ahead log, where that is up to the client."""
+        """Remove what was deleted from the write-ahead log, if that is up to the client."""
