@@ -24,6 +24,7 @@ from monitoring.ledger.sums import DAY_NS, LedgerSums
 FEW_LABELS = 100  # with fewer labels nothing is decided
 MUCH_MISSING = 0.2  # above this share of missing labels the audit may be as biased as any choice
 LABELS_LIMIT = 100_000  # the latest labels among which audited ones are looked for, one by one
+AUDITED_LIMIT = 20_000  # the latest of these that make the slices
 _CHANGED = 2.0  # standard deviations above which the share drawn has changed between days
 _FIELDS = ("n", "confidence", "correct", "variance", "squared_error")
 _Floats = npt.NDArray[np.float64]
@@ -149,13 +150,15 @@ def audited_slices(
 ) -> dict[str, LedgerSums]:
     """Return the slices with the labels of audited answers in place of all labels.
 
-    The ledger has no sums of them, so the audited answers among the latest `LABELS_LIMIT` labels are read. They are
-    not weighted: the draw does not depend on the outcome, so the test of a slice holds without.
+    The ledger has no sums of them, so the audited answers among the latest `LABELS_LIMIT` labels are read, at most
+    `AUDITED_LIMIT`. They are not weighted: the draw does not depend on the outcome, so the test of a slice holds
+    without weights.
     """
     latest = _latest_labels(row.calibration_id)
     columns = (latest.c.confidence, latest.c.correct, latest.c.label, prediction.c.predicted, prediction.c.tags)
     audited = select(*columns).join(prediction, prediction.c.prediction_id == latest.c.prediction_id)
     audited = audited.where(prediction.c.audit.is_not(None), prediction.c.served_at_ns >= (since_day or 0) * DAY_NS)
+    audited = audited.order_by(latest.c.first_feedback_id.desc()).limit(AUDITED_LIMIT)
     names, found = SliceNames({row.calibration_id: row}, admits=False), dict[str, tuple[list[float], list[int]]]()
     for confidence, correct, label, predicted, tags in connection.execute(audited):
         of = names.of(connection, row.calibration_id, SliceKeys(predicted, tags))

@@ -16,6 +16,7 @@ from monitoring.ledger.sums import LedgerSums
 NOTABLE_SHARE = 0.05  # of the answers served; smaller kinds are not named
 FEW_IN_BIN, FEW_IN_SLICE = 30, 20  # labels below which a gap of ten points can go unseen
 _NEGLECTED = 0.25  # of the labels that a bin's share of the answers would give it
+_NEARLY_ALL = 0.9  # of a slice: whoever labels that many has left out little
 _NAMED = 3  # kinds in a sentence
 _TESTED = ("predicted:", "tag:")
 
@@ -39,7 +40,7 @@ def find_unchecked(
     kinds = [
         UncheckedAnswers(answers_in_slice(name), int(each.served.sum()) / total, each.labeled.total)
         for name, each in slices.items()
-        if name.startswith(_TESTED) and each.labeled.total < FEW_IN_SLICE
+        if name.startswith(_TESTED) and each.labeled.total < min(FEW_IN_SLICE, _NEARLY_ALL * each.served.sum())
     ]
     notable = [kind for kind in kinds if kind.share >= NOTABLE_SHARE]
     by_share = sorted(notable, key=lambda kind: (-kind.share, kind.name))
