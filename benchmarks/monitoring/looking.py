@@ -123,10 +123,34 @@ def calm_evidence(*, shape: str = TWO_CLASSES, streams: int) -> dict[int, list[f
     return {mark: quantiles[:, at].round(3).tolist() for at, mark in enumerate(MARKS)}
 
 
+def accuracy_delay(*, now: float, models: int, before: int = 0, was: float = 0.82) -> float:
+    """Median labels until a drop from `was` to `now` is found, 20 labels a day, after so many labels without one."""
+    delays = []
+    for seed in range(models):
+        rng = np.random.default_rng(seed)
+        reference = BinSums.from_predictions(np.full(REFERENCE, was), rng.random(REFERENCE) < was)
+        days = [
+            LabeledDay(day, PER_DAY, float(rng.binomial(PER_DAY, was)), PER_DAY) for day in range(before // PER_DAY)
+        ]
+        start, delay = len(days), math.inf
+        for day in range(start, start + 150):
+            days.append(LabeledDay(day, PER_DAY, float(rng.binomial(PER_DAY, now)), PER_DAY))
+            if judge_accuracy(days, reference).answer is AccuracyAnswer.LOWER:
+                delay = (day - start + 1) * PER_DAY
+                break
+        delays.append(delay)
+    return float(np.median(delays))
+
+
 def looking(*, models: int) -> dict[str, Any]:
     """Run all three."""
     return {
         "daily looks": [daily_looks(shape=shape, models=models) for shape in SHAPES],
         "coverage": [coverage(shape=shape, streams=models) for shape in SHAPES],
+        "accuracy delay": {
+            f".82 to {now} after {before}": accuracy_delay(now=now, models=models, before=before)
+            for now in (0.63, 0.72)
+            for before in (0, 2_000)
+        },
         "calm evidence": {shape: calm_evidence(shape=shape, streams=models) for shape in SHAPES},
     }

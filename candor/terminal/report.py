@@ -15,7 +15,9 @@ from monitoring.findings.slices import Slices
 from monitoring.reports.report import Report
 
 SLICES_SHOWN = 5  # the worst
-_NOTE = "The intervals hold for all slices at once; miscalibrated: significant after correction for their number."
+_NOTE = (
+    "The intervals hold for all slices at once; miscalibrated: significant at this look, corrected for their number."
+)
 
 
 def report_tables(report: Report) -> list[RenderableType]:
