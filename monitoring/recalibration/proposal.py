@@ -17,7 +17,7 @@ from calibration.metrics import top_label
 from calibration.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
 from model_store.card import CalibrationCard, Card
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.phrases import counted, points
+from monitoring.findings.phrases import counted, percent, points
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.representative import UnevenLabels
 
@@ -149,9 +149,9 @@ def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
 
 def _chosen_labels(uneven: UnevenLabels) -> str:
     return (
-        f"The labels look chosen: {uneven.most_share:.0%} of the answers {uneven.most} have a label, but "
-        f"{uneven.least_share:.0%} of the answers {uneven.least}. A fit on chosen labels can be wrong for all other "
-        "answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept the labels with --chosen-labels."
+        f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have a label, but "
+        f"{percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen labels can be wrong for all "
+        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept the labels with --chosen-labels."
     )
 
 

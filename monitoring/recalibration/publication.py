@@ -18,6 +18,7 @@ from model_store.bundle import Bundle, write_bundle
 from model_store.card import CalibrationCard, Card, ConformalCard, Referral
 from model_store.graph import with_calibrator
 from model_store.store import Store
+from monitoring.findings.phrases import percent
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration.answers import AnswerFilter, labeled_answers
 from monitoring.recalibration.proposal import Proposal, propose
@@ -155,9 +156,9 @@ def _next_card(card: Card, proposal: Proposal) -> tuple[Card, tuple[str, ...]]:
     dropped: tuple[str, ...] = ()
     if card.referral and referral is None:
         dropped = (
-            f"Version {card.version} promised an accuracy of {card.referral.promised_accuracy:.0%} above its referral "
-            f"threshold. No threshold can promise that on the {proposal.held_out} held-out labels, so the new version "
-            "refers no answer.",
+            f"Version {card.version} promised an accuracy of {percent(card.referral.promised_accuracy)} above its "
+            f"referral threshold. No threshold can promise that on the {proposal.held_out} held-out labels, so the new "
+            "version refers no answer.",
         )
     return card.model_copy(update=changes), dropped
 
