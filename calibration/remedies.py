@@ -119,8 +119,8 @@ def choose(
     Each remedy is fitted and judged by 5-fold cross-validation, repeated 4 times. A richer remedy beats a simpler one
     if its negative log-likelihood is lower by more than one standard error of the difference plus one part in N for
     each further parameter. The remedy taken must improve on the model as served by one standard error too. Held-out
-    answers count against every fit, so that is rarer for a calibrated model than one standard error suggests: 1 to 2
-    in 100 (docs/benchmarks.md).
+    answers count against every fit, so that is rarer for a calibrated model than one standard error suggests: fewer
+    than 1 in 100 (docs/benchmarks.md).
 
     Args:
         logits: (N, K), logarithms of the probabilities as served.
