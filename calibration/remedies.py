@@ -143,7 +143,7 @@ def choose(
     trials, losses = [], {}
     for remedy in REMEDIES.values():
         parameters = remedy.parameters(z.shape[1])
-        reason = reasons.get(remedy.name) or _at_bound(remedy, remedy.fit(z, y, weights=weights))
+        reason = reasons.get(remedy.name) or _at_bound(remedy.fit(z, y, weights=weights))
         if reason:
             trials.append(Trial(remedy.name, parameters, *(float("nan"),) * 4, excluded=reason))
             continue
@@ -186,7 +186,7 @@ def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> 
     return {each.name: reason for each in REMEDIES.values() if not each.keeps_argmax and each.name not in known}
 
 
-def _at_bound(remedy: Remedy, fitted: Affine) -> str | None:
+def _at_bound(fitted: Affine) -> str | None:
     """Return why a fit is refused whose weights are no plausible temperatures."""
     if all(1 / HIGHEST < weight < 1 / LOWEST for weight in fitted.weight):
         return None

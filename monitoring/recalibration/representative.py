@@ -4,13 +4,13 @@ Chosen labels mislead a fit, and no weighting repairs what was never labeled. Th
 predicted class. It cannot see a choice by outcome, such as complaints about wrong answers; only an audit excludes that.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
+from calibration.confusion import chi_squared_deviations
 from monitoring.ledger.sums import DAY_NS, read_slices
 
 _MIN_SERVED = 30  # answers in a cell before its share is compared
@@ -53,12 +53,6 @@ def find_uneven_labels(
     statistic = float((((labeled - served * pooled) ** 2) / (served * pooled * (1 - pooled))).sum())
     freedom, shares = len(cells) - 1, labeled / served
     most, least = int(shares.argmax()), int(shares.argmin())
-    if _deviations(statistic, freedom) < _SIGNIFICANT or shares[most] < _MIN_RATIO * shares[least]:
+    if chi_squared_deviations(statistic, freedom) < _SIGNIFICANT or shares[most] < _MIN_RATIO * shares[least]:
         return None
     return UnevenLabels(cells[most][0], float(shares[most]), cells[least][0], float(shares[least]))
-
-
-def _deviations(chi_squared: float, freedom: int) -> float:
-    """Return chi-squared as a standard normal deviation (Wilson and Hilferty 1931)."""
-    spread = 2 / (9 * freedom)
-    return (math.cbrt(chi_squared / freedom) - (1 - spread)) / math.sqrt(spread)
