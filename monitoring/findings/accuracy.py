@@ -258,8 +258,8 @@ def _fairness(verdict: AccuracyVerdict) -> str:
     if verdict.audit:
         return " Some audited answers have no label; if those differ from the others, accuracy does too."
     return (
-        " These labels were not drawn at random: if wrong or unsure answers are labeled more often than others, "
-        "accuracy seems lower than it is."
+        " Nothing shows that these labels were drawn at random: if wrong or unsure answers are labeled more often than "
+        "others, accuracy seems lower than it is."
     )
 
 

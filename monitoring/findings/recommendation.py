@@ -86,7 +86,7 @@ def _worry(found: Findings) -> str:
     status, accuracy = found.assessment.status, found.accuracy
     if _is_cleared(found):
         return "Hardly: the drift alarm is active, but chance alone can explain what the random audit shows."
-    confidence = RIVAL_WORRIES[status] if _is_rival(found) else WORRIES[status]
+    confidence = RIVAL_WORRIES[status] if _is_rival(found) else _calm_worry(found)
     if accuracy.answer is not AccuracyAnswer.LOWER or status is Status.ALARM:
         return confidence
     since = f" in answers served since {accuracy.since}" if accuracy.since else ""
@@ -94,6 +94,27 @@ def _worry(found: Findings) -> str:
     lower = f"{which}it is at least {points(-accuracy.difference_upper)} lower than on the card"
     yes = f"Possibly, about accuracy: {lower}." if accuracy.chosen else f"Yes, about accuracy: {lower}{since}."
     return f"{yes} About confidence: {confidence[0].lower()}{confidence[1:]}"
+
+
+def _calm_worry(found: Findings) -> str:
+    """The answer of the status; not "no" while a slice, or the comparison with the card, shows more than chance."""
+    status, part = found.assessment.status, _exception(found)
+    if not part:
+        return WORRIES[status]
+    if status is Status.PARTLY:
+        return f"{WORRIES[status]} At this look, {part}."
+    return f"Possibly: over all answers chance alone can explain what the labels show, but at this look {part}."
+
+
+def _exception(found: Findings) -> str:
+    """What chance does not explain at this look although it explains the whole, as a clause; empty if nothing."""
+    if found.assessment.status not in (Status.OK, Status.PARTLY):
+        return ""
+    if found.slices and found.slices.significant:
+        return f"it does not explain the error in {answers_in_slice(found.slices.significant[0].name)}"
+    if found.comparison.signed_gap_as_served.significant:
+        return "confidence minus accuracy differs from the card's by more than chance explains"
+    return ""
 
 
 def _is_rival(found: Findings) -> bool:
@@ -226,6 +247,8 @@ def _actions(found: Findings) -> Iterator[str]:
             "Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again "
             f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
         )
+    elif status is Status.OK and _exception(found):
+        yield "Keep labeling, and look at the slices: if the error is real, the drift alarm will follow."
     elif status is Status.OK and not about_accuracy:
         yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
     yield from about_accuracy

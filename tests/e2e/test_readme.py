@@ -37,7 +37,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path, png: Callable[..., byte
     for line in commands():
         line = line.replace("train digits", "train digits --epochs 2").replace("8080", url.rsplit(":", 1)[1])
         if line.startswith("candor predict "):
-            line = f"{line} --json | tee answer.json"
+            line = f"{line} | tee answer.json"
         if line.startswith("candor feedback "):
             found = '$(python -c \'import json; print(json.load(open("answer.json"))[0]["prediction_id"])\')'
             line = f"{line.replace('ID', found)} --url {url}"

@@ -34,8 +34,8 @@ def test_a_fall_from_82_to_63_percent_is_a_clear_warning() -> None:
     )
     assert found.sentence == (
         "The model was right in 63.0 % of 400 labeled answers, and in 82.0 % of the 1,000 answers of its card's "
-        "reference. The difference is between -31.0 and -7.2 points. These labels were not drawn at random: if wrong "
-        "or unsure answers are labeled more often than others, accuracy seems lower than it is."
+        "reference. The difference is between -31.0 and -7.2 points. Nothing shows that these labels were drawn "
+        "at random: if wrong or unsure answers are labeled more often than others, accuracy seems lower than it is."
     )
     assert found.promise == PROMISE
 
