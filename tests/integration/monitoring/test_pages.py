@@ -92,8 +92,8 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     page = model_page(alarmed)
     check(page)
     assert (
-        "overconfidence. It stays active until you acknowledge it or promote another version. Most of the evidence is "
-        in page
+        "overconfidence. It stays active until you acknowledge it; the alert also ends when another version is "
+        "promoted. Most of the evidence is " in page
     )
     assert 'class="card verdict alarm"' in page
     assert "Versions side by side" in page
