@@ -72,7 +72,7 @@ def test_the_ece_interval_is_not_vacuous() -> None:
 def test_the_signed_gap_interval_covers_as_often_as_it_says(name: str) -> None:
     rng, covered = np.random.default_rng(4), []
     for _ in range(1000):
-        p = rng.uniform(0.4, 1.0, 500)  # drawn anew: the interval is about the population
+        p = rng.uniform(0.4, 1.0, 500)  # drawn again each time: the interval is about the population
         sums = BinSums.from_predictions(p, rng.random(500) < np.clip(TRUTHS[name](p), 0, 1))
         lower, upper = metrics.signed_gap_interval(sums)
         covered.append(lower <= POPULATION_GAP[name] <= upper)

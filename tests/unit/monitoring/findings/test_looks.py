@@ -1,4 +1,4 @@
-"""What a reader who looks every day is told."""
+"""What the figures say to a reader who looks every day."""
 
 import numpy as np
 import pytest
