@@ -109,4 +109,4 @@ def plain(value: Any) -> Any:
 def _number_of_numpy(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's way to say that the hook does not know this type

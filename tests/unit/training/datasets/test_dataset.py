@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from model_store.image import InputSpec, decode
+from tests.builders.datasets import arrays, write_images
 from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
 from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
@@ -18,24 +18,6 @@ from training.datasets.medmnist import MD5, read_medmnist
 from training.datasets.sampling import stratified_parts
 
 SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
-
-
-def arrays(*, shape: tuple[int, ...] = (8, 8), counts: tuple[int, int, int] = (12, 6, 6)) -> dict[str, Any]:
-    """The content of a MedMNIST file with two classes."""
-    generator = np.random.default_rng(0)
-    content: dict[str, Any] = {}
-    for name, count in zip(("train", "val", "test"), counts, strict=True):
-        content[f"{name}_images"] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
-        content[f"{name}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
-    return content
-
-
-def write_images(folder: Path, count: int, *, mode: str = "L") -> None:
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(len(str(folder)))
-    for number in range(count):
-        pixels = generator.integers(0, 256, (9, 13, 3), dtype=np.uint8)
-        Image.fromarray(pixels).convert(mode).save(folder / f"{number}.jpg")
 
 
 class TestMedMnist:
