@@ -90,7 +90,7 @@ class RemedyChoice:
     """The outcome of a comparison.
 
     Attributes:
-        chosen: name of the remedy; None if nothing improves significantly on the model as served.
+        chosen: name of the remedy; None if none improves on the model as served by a standard error.
         better: a remedy that beats the chosen one but was not allowed, since it may change the predicted class.
         served_nll: of the model as served, in nats.
         served_classwise_gap: as `Trial.classwise_gap`, as served.

@@ -35,7 +35,7 @@ def recalibrate(
     Compares a temperature, a correction for a changed case mix, a
     temperature with one bias per class, and vector scaling, and takes the
     simplest that no richer one beats. Labels of a random audit are used
-    before all others. Refuses if nothing improves significantly.
+    before all others. Refuses if nothing improves by a standard error.
 
     The new version is not promoted; `candor promote` does that.
     """

@@ -92,8 +92,8 @@ def propose(
     """Choose and fit a remedy for the answers of `card`.
 
     Raises RecalibrationRefused for fewer than `min_labels` labels, for labels of one class, and for labels that look
-    chosen (`uneven`) and are no audit. Raises it also if no allowed remedy improves significantly, or if the only one
-    would make the error of a class larger.
+    chosen (`uneven`) and are no audit. Raises it also if no allowed remedy improves by a standard error, or if the
+    only one would make the error of a class larger.
     """
     _require(answers, card, min_labels)
     if uneven and answers.weights is None:
@@ -165,10 +165,10 @@ def _no_remedy(choice: RemedyChoice) -> str:
             f"{REMEDIES[trial.name].title}: {trial.excluded}" for trial in choice.trials
         )
     return (
-        "No remedy improves significantly on the model as served. The best, "
-        f"{REMEDIES[best.name].title}, lowers the negative log-likelihood of held-out answers by "
-        f"{best.improvement:.4f} nats (standard error {best.standard_error:.4f}). Collect more labels, or leave the "
-        "model as it is."
+        "No remedy improves on the model as served by more than a standard error. The best, "
+        f"{REMEDIES[best.name].title}, changes the negative log-likelihood of held-out answers by "
+        f"{-best.improvement:+.4f} nats (standard error {best.standard_error:.4f}; less is better). Collect more "
+        "labels, or leave the model as it is."
     )
 
 

@@ -198,7 +198,9 @@ def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -
     rng = np.random.default_rng(3)
     probabilities = softmax(rng.normal(0, 2, (600, 3)))
     serve(fresh, probabilities, draw(rng, probabilities))
-    with pytest.raises(RecalibrationRefused, match="No remedy improves significantly on the model as served"):
+    with pytest.raises(
+        RecalibrationRefused, match="No remedy improves on the model as served by more than a standard error"
+    ):
         recalibrate(fresh.ledger, store, "tiny", allow_label_changes=True)
     assert store.versions("tiny") == [1]
 
