@@ -4,4 +4,4 @@ No I/O, no clock, no torch, no web. All other packages build on this one, so the
 report computed from live labels are the same arithmetic on the same sums.
 """
 
-DISTRIBUTION = "candor"  # another distribution on PyPI installs a package of this name; candor/own_packages.py looks
+DISTRIBUTION = "candor-calibration"  # PyPI has another package `calibration`; candor/own_packages.py compares this

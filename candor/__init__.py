@@ -1,7 +1,7 @@
 """Candor from Python: measure calibration, train, serve and watch a classifier from a script or a notebook.
 
 Each name below is imported from its package when it is first used, so `import candor` itself is quick and needs neither
-torch nor ONNX Runtime. Training needs the extra: `pip install 'candor[train]'`.
+torch nor ONNX Runtime. Training needs the extra `train`.
 
     import candor
 
@@ -123,9 +123,9 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
 
 def _load(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version
+        from model_store.installation import release
 
-        return version("candor")
+        return release()
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'candor' has no attribute {name!r}")
@@ -135,7 +135,9 @@ def _load(name: str) -> object:
     except ModuleNotFoundError as error:
         if not module.startswith("training"):
             raise
-        raise ImportError(f"candor.{name} needs the extra: pip install 'candor[train]' ({error})") from error
+        from model_store.installation import install_command
+
+        raise ImportError(f"candor.{name} needs more packages ({error}): {install_command('train')}") from error
 
 
 if not TYPE_CHECKING:  # for a type checker, these would make every name valid

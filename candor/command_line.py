@@ -32,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# What the extra `train` installs and nothing else of Candor imports.
+TRAINING_PACKAGES = ("matplotlib", "onnxscript", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision")
+
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
@@ -63,6 +66,12 @@ def main() -> None:
         sys.exit(130)
     except ForeignCalibration as error:  # before the errors of the rooms, which cannot be imported then
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
+            raise
+        from model_store.installation import install_command
+
+        _fail(f"this command trains, which needs more packages ({error}): {install_command('train')}")
     except Exception as error:
         if not isinstance(error, _expected_errors()):
             raise

@@ -2,6 +2,8 @@
 
 from importlib.util import find_spec
 
+OWN = "candor-calibration"  # calibration.DISTRIBUTION, repeated because that package is what is in doubt
+
 
 class ForeignCalibration(ImportError):
     """Another distribution's `calibration` is in the place of Candor's."""
@@ -15,7 +17,7 @@ def require_own_calibration() -> None:
         owner = getattr(calibration, "DISTRIBUTION", None)
     except ImportError:  # the other package may lack what it needs itself
         owner = None
-    if owner != "candor":
+    if owner != OWN:
         spec = find_spec("calibration")
         where = spec.origin if spec else None
         raise ForeignCalibration(

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from benchmarks.serving.peers.peer import Body, Peer, Scene, raw
 from benchmarks.serving.peers.registry import PEERS
 from benchmarks.serving.process import CannotStart, Process, free_ports, running
 from benchmarks.serving.subjects import Subject
+from model_store.installation import release
 from model_store.store import Store
 
 Row: TypeAlias = dict[str, Any]
@@ -113,7 +113,7 @@ def _ours(name: str, subject: Subject, onnx: bytes) -> Launch:
         environment = candor.environment(folder, port=port, ledger=name == "candor")
         return Process(candor.COMMAND, port=port, folder=folder, environment=environment)
 
-    return Launch(OURS[name], version("candor"), f"/predictions/{subject.name}", raw, start)
+    return Launch(OURS[name], release(), f"/predictions/{subject.name}", raw, start)
 
 
 def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:

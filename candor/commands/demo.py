@@ -21,10 +21,7 @@ def demo(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
 ) -> None:
     """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote."""
-    try:
-        from candor.demo.run import run_demo
-    except ModuleNotFoundError as error:
-        raise typer.BadParameter(f"the demo trains, which needs the extra: pip install '.[train]' ({error})") from error
+    from candor.demo.run import run_demo
 
     run_demo(
         source=data,

@@ -1,10 +1,10 @@
 """The server's own OpenAPI document, as a page to read."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 from docs.generators.markdown import table
+from model_store.installation import release
 from serving.openapi.document import document
 from serving.process.server import ENDPOINTS
 
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 def routes() -> str:
     """One section for each tag, one entry for each operation; then the schemas that they name."""
-    described = document(ENDPOINTS, version=version("candor"))
+    described = document(ENDPOINTS, version=release())
     by_tag: dict[str, list[str]] = {}
     for path, operations in described["paths"].items():
         for method, operation in operations.items():

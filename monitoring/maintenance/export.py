@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Connection, func, select
 
+from model_store.installation import install_command
 from monitoring.errors import ExportRefused
 from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
@@ -168,7 +169,8 @@ def _parquet(draft: Path) -> Iterator[_Sink]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise ExportRefused("Parquet needs pyarrow: pip install 'candor[parquet]', or export to .csv.") from error
+        how = f"write to a .csv, or install it with: {install_command('parquet')}"
+        raise ExportRefused(f"Parquet needs pyarrow; {how}") from error
     moment, text = pa.timestamp("us", tz="UTC"), pa.string()
     kinds = dict.fromkeys(COLUMNS, text)
     kinds |= {"version": pa.int32(), "revision": pa.int32(), "confidence": pa.float64(), "audit": pa.float64()}

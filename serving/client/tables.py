@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.image_suffixes import SUFFIX_LIST, images_below
+from model_store.installation import install_command
 from serving.errors import ServingError
 
 
@@ -85,7 +86,9 @@ def _parquet(file: Path) -> Any:
     try:
         import pyarrow.parquet as pq
     except ModuleNotFoundError as error:
-        raise NothingToSend("Parquet needs pyarrow: pip install 'candor[parquet]', or send a .csv") from error
+        raise NothingToSend(
+            f"Parquet needs pyarrow; send a .csv, or install it with: {install_command('parquet')}"
+        ) from error
     try:
         return pq.ParquetFile(file)
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from model_store.installation import install_command
 from monitoring.api.endpoint import Endpoint
 from serving.errors import SettingsError
 from serving.http.auth import AccessControl, AccessMiddleware, Refuse
@@ -41,6 +42,6 @@ def _traced(app: ASGIApp) -> ASGIApp:
     try:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
     except ModuleNotFoundError as error:
-        raise SettingsError(f"traces need the extra: pip install 'candor[traces]' ({error})") from error
+        raise SettingsError(f"traces need more packages ({error}): {install_command('traces')}") from error
     traced: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz,ping,metrics")
     return traced

@@ -182,7 +182,7 @@ def _return_freed_memory() -> None:
 def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:
     if device in ("cuda", "tensorrt") and PROVIDERS[device] not in providers:
         logger.warning(
-            "device %s was requested but onnxruntime offers %s; inferring with %s. Install candor[gpu] and CUDA",
+            "device %s was requested but onnxruntime offers %s; inferring with %s. See docs/how-to/gpu.md",
             device,
             ", ".join(ort.get_available_providers()),
             providers[0],

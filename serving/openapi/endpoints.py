@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.metadata import version as installed_version
 from typing import Annotated, Any, Final
 
 from anyio import to_thread
@@ -10,6 +9,7 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from model_store.installation import release
 from monitoring.api.endpoint import Endpoint, bind
 from serving.openapi.document import document
 from serving.openapi.page import page
@@ -44,7 +44,7 @@ class DescriptionRoutes:
     @cached_property
     def described(self) -> dict[str, Any]:
         """The document. It is made when it is first needed, which takes some 60 ms."""
-        return document(self._endpoints, version=installed_version("candor"))
+        return document(self._endpoints, version=release())
 
     async def document(self, _: Request) -> ApiDocument:
         """The document."""

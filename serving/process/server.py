@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from model_store.installation import install_command
 from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
@@ -168,7 +169,7 @@ class Service:
         try:
             from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
         except ModuleNotFoundError as error:
-            raise ListenError(f"gRPC needs the extra: pip install 'candor[grpc]' ({error})") from error
+            raise ListenError(f"gRPC needs more packages ({error}): {install_command('grpc')}") from error
         servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
         server, port = await start_grpc(
             servicer, self._settings, interceptor=AccessInterceptor(self._access, self._metrics)

@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version as installed_version
 from typing import Any, Final, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from model_store.installation import release
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
 from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
@@ -188,7 +188,7 @@ ENDPOINTS: Final = (
 
 def server_metadata() -> ServerMetadata:
     """The server's name, version and extensions."""
-    return ServerMetadata("candor", installed_version("candor"), ["binary_tensor_data"])
+    return ServerMetadata("candor", release(), ["binary_tensor_data"])
 
 
 def _named(request: Request) -> tuple[str, str | None]:

@@ -59,7 +59,20 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
     assert "light-dark(" in page
 
 
-def test_training_says_which_extra_it_needs(environment: Path, tmp_path: Path) -> None:
-    failed = subprocess.run([environment / "candor", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2
-    assert "[train]" in failed.stderr
+@pytest.mark.parametrize("verb", [["demo"], ["train", "digits"], ["data", "check", "digits"], ["experiment", "toy"]])
+def test_training_says_how_this_installation_gets_what_it_needs(
+    environment: Path, tmp_path: Path, verb: list[str]
+) -> None:
+    failed = subprocess.run([environment / "candor", *verb], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("candor: this command trains, which needs more packages (No module named ")
+    assert f"{environment}/python -m pip install 'matplotlib>=" in line
+    assert "'torch>=" in line
+    assert "candor[" not in line
+
+
+def test_its_own_name_is_not_that_of_a_stranger_on_the_index(environment: Path) -> None:
+    listed = subprocess.run([environment / "pip", "list"], capture_output=True, text=True, check=True)
+    names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith("candor")]
+    assert names == ["candor-calibration"]

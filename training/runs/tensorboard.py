@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from model_store.installation import install_command
 from training.errors import TensorBoardMissing
 from training.fitting.history import Epoch
 
@@ -19,7 +20,7 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter  # noqa: F401
         except ImportError as error:
             raise TensorBoardMissing(
-                "--tensorboard needs the package tensorboard: pip install '.[tensorboard]' (history.csv needs nothing)"
+                f"--tensorboard needs another package (history.csv needs none): {install_command('tensorboard')}"
             ) from error
 
     def __call__(self, epoch: Epoch) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, func,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from model_store.installation import install_command
 from monitoring.errors import LedgerError
 from monitoring.ledger.dialects.dialect import Dialect
 from monitoring.ledger.schema import feedback_number
@@ -42,7 +43,7 @@ class Postgresql(Dialect):
             return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
         except ModuleNotFoundError as error:
             raise LedgerError(
-                "A ledger in PostgreSQL needs the driver psycopg; install it with: pip install 'candor[postgres]'."
+                f"A ledger in PostgreSQL needs the driver psycopg; install it with: {install_command('postgres')}"
             ) from error
 
     def readers(self, engine: Engine) -> Engine:

@@ -1,0 +1,48 @@
+"""How this installation gets an extra: never by a name that belongs to somebody else on the package index."""
+
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from calibration import DISTRIBUTION
+from candor.command_line import TRAINING_PACKAGES
+from candor.own_packages import OWN
+from model_store import installation
+from model_store.installation import install_command, requirements
+
+ROOT = Path(__file__).parents[3]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_distribution_has_one_name_everywhere() -> None:
+    assert PROJECT["name"] == DISTRIBUTION == OWN != "candor"
+
+
+def test_a_checkout_is_named_by_its_folder() -> None:
+    command = shlex.split(install_command("train"))
+    assert command == [sys.executable, "-m", "pip", "install", "-e", f"{ROOT}[train]"]
+
+
+def test_another_installation_is_told_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ["numpy>=1.26", 'pyarrow>=17; extra == "parquet"', "psycopg[binary]>=3.2; extra == 'postgres'"]
+    monkeypatch.setattr(installation, "requires", lambda _: listed)
+    assert shlex.split(install_command("postgres", root=tmp_path))[4:] == ["psycopg[binary]>=3.2"]
+    assert requirements("parquet") == ["pyarrow>=17"]
+    assert requirements("train") == []
+
+
+def test_the_packages_of_training_are_those_of_its_extra() -> None:
+    modules = {"scikit-learn": "sklearn"}
+    names = [re.split(r"[<>=]", each)[0] for each in PROJECT["optional-dependencies"]["train"]]
+    assert sorted(modules.get(name, name) for name in names) == sorted(TRAINING_PACKAGES)
+
+
+@pytest.mark.parametrize("folder", ["candor", "docs", "model_store", "monitoring", "serving", "training"])
+def test_nothing_tells_the_user_to_install_a_strangers_package(folder: str) -> None:
+    for file in (ROOT / folder).rglob("*"):
+        if file.suffix in (".py", ".md", ".html", ".jinja") and "0040-" not in file.name:
+            assert not re.search(r"candor\[\w+\]|pip install candor\b", file.read_text()), file
