@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from monitoring.drift import events
 from monitoring.drift.events import ACKNOWLEDGED, ALARM, PROMOTED, RESET, SETTINGS, STARTED, Event
 from monitoring.errors import ModelNotInLedger
+from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.phrases import counted, tolerance
-from monitoring.findings.recommendation import describe_alarm
 from monitoring.ledger.calibrations import of_model
 
 LIMIT = 1_000

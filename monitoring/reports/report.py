@@ -22,10 +22,11 @@ from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
+from monitoring.findings.findings import Findings
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
 from monitoring.findings.looks import CalmEvidence, GapAtEveryLook, calm_evidence, gap_at_every_look
-from monitoring.findings.recommendation import Findings, Recommendation, recommend
+from monitoring.findings.recommendation import Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.status import Status, assess

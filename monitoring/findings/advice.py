@@ -1,0 +1,145 @@
+"""The advice of a recommendation: what to do, as sentences, the first thing first."""
+
+import math
+from collections.abc import Iterator
+
+from calibration.measures import Measures
+from calibration.metrics import Z95
+from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, labels_for_accuracy
+from monitoring.findings.audit import FEW_LABELS
+from monitoring.findings.findings import Findings
+from monitoring.findings.label_advice import check_the_rest, tell_apart
+from monitoring.findings.phrases import answers_in_slice
+from monitoring.findings.slices import Slices
+from monitoring.findings.status import Status
+
+_LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
+
+
+def give_advice(found: Findings) -> Iterator[str]:
+    """Say what to do."""
+    status, model = found.status, found.model
+    if status is Status.ALARM:
+        yield from _after_alarm(found)
+    elif status is Status.OFF:
+        if found.is_rival:
+            yield tell_apart(found.selection)
+        yield "Keep labeling: if the error is real, the drift alarm will follow."
+        yield "Look at the slices to see which answers are affected."
+    elif status in (Status.EARLY, Status.NO_LABELS):
+        yield (
+            f"Label at least {FEW_LABELS} answers. About {_labels_for(found.measures, half_width=0.05):,} labels show "
+            "confidence minus accuracy to within 5 points."
+        )
+    about_accuracy = list(_about_accuracy(found)) if status is not Status.ALARM else []
+    if found.is_silent:
+        yield (
+            "Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again "
+            f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
+        )
+    elif status is Status.OK and found.exception:
+        yield "Keep labeling, and look at the slices: if the error is real, the drift alarm will follow."
+    elif status is Status.OK and not about_accuracy:
+        yield "Nothing for now. Look again when the alarm is raised or when new labels have arrived."
+    yield from about_accuracy
+    if status is Status.PARTLY:
+        yield from check_the_rest(found.selection)
+    told = found.is_rival
+    if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n and not told:
+        yield (
+            f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
+            'Set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md.'
+        )
+    if any(warning.raised for warning in found.early_warnings):
+        yield (
+            f"The images or patients of {model} may have changed. Get labels of recent answers before you rely on "
+            "older ones."
+        )
+
+
+def _after_alarm(found: Findings) -> Iterator[str]:
+    drift, model = found.drift, found.model
+    rival = found.is_rival
+    if found.is_cleared:
+        yield (
+            "The alarm was raised on labels that were chosen, and the audit shows no such difference: acknowledge the "
+            f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on the chosen labels."
+        )
+        return
+    if rival:
+        yield tell_apart(found.selection)
+    since = (drift.alarm or {}).get("since") if drift else None
+    on_labels, last = "", ""
+    if drift and since:
+        yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
+        on_labels, last = " on the labels since then", f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
+    at_this_look = found.comparison.accuracy_as_served
+    is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
+    if (is_lower or (at_this_look.significant and at_this_look.difference < 0)) and not found.selection.is_fair:
+        yield (
+            f"If a fair sample shows that accuracy fell, roll back (`candor promote {model} VERSION`) or retrain: "
+            "recalibration corrects confidence, not answers."
+        )
+    elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
+        yield (
+            f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
+            f"corrects confidence, not answers. If accuracy is now too low, roll back (`candor promote {model} "
+            "VERSION`) or retrain."
+        )
+    yield from _opposite_classes(found.slices)
+    first = "Only if a fair sample shows the error too: recalibrate" if rival else "Recalibrate"
+    if found.served_elsewhere:
+        yield f"{first} the model{on_labels} where it is served, and log its answers as a new version."
+    elif rival:
+        yield f"{first} on that sample: `candor recalibrate {model}`, then `candor promote {model} VERSION`."
+    else:
+        yield f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
+    yield (
+        f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
+        "then starts again."
+    )
+
+
+def _about_accuracy(found: Findings) -> Iterator[str]:
+    """What to do about accuracy. After an alarm, the advice about the alarm includes it."""
+    accuracy = found.accuracy
+    if accuracy.answer is AccuracyAnswer.LOWER:
+        if accuracy.chosen:
+            yield ("Find out how the labels were chosen, before anything else: a fair sample may show no drop.")
+        since = f" around {accuracy.since}" if accuracy.since else ""
+        yield f"Find out what changed{since}: device, protocol, ward, patients, software, or who sets the labels."
+        back = "the version before it" if found.served_elsewhere else f"`candor promote {found.model} VERSION`"
+        yield (
+            f"If accuracy is too low for its purpose, roll back ({back}) or retrain on such images. Recalibration "
+            "corrects confidence, not answers."
+        )
+    elif accuracy.answer is AccuracyAnswer.HIGHER:
+        yield (
+            "Accuracy is higher than on the card. Check that easy answers are not labeled more often than others; "
+            "otherwise nothing needs to be done about it."
+        )
+    elif accuracy.answer is AccuracyAnswer.UNKNOWN and found.measures.n >= FEW_LABELS:
+        needed = labels_for_accuracy(accuracy)
+        if needed and needed > accuracy.n:
+            yield (
+                f"Keep labeling to know whether accuracy is as it was: about {needed:,} labels show it to within "
+                f"{100 * CLOSE:.0f} points."
+            )
+
+
+def _opposite_classes(slices: Slices | None) -> Iterator[str]:
+    """Classes that err in opposite directions, which need a bias per class."""
+    classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
+    over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
+    if over and under:
+        yield (
+            f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
+            f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and cannot repair both. "
+            "Recalibrate with --allow-label-changes, which adds a bias per class, or retrain on such images."
+        )
+
+
+def _labels_for(measures: Measures, *, half_width: float) -> int:
+    """Labels until the 95 % interval of the gap has that half width."""
+    p = measures.mean_confidence if math.isfinite(measures.mean_confidence) else 0.8
+    return math.ceil((Z95 / half_width) ** 2 * max(p * (1 - p), 0.01))

@@ -1,0 +1,41 @@
+"""An alarm in words: which answers raised it, in which direction, and since when."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from monitoring.findings.phrases import answers_in_stream
+
+_CALM_SHARE = 0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
+
+
+def describe_alarm(detail: dict[str, Any]) -> str:
+    """An alarm event's detail in a sentence or two."""
+    where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
+    more_or_less = "less" if detail["direction"] == "over" else "more"
+    sentence = (
+        f"The alarm was raised at label {detail['labels']:,}, in {where}, which were right {more_or_less} often than "
+        "their confidence said."
+    )
+    sentence += _by_class(detail)
+    since = detail.get("since")
+    if not since:
+        return sentence
+    served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
+    interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
+    return f"{sentence} The drift began around label {since['label']:,} ({interval}){served}."
+
+
+def _by_class(detail: dict[str, Any]) -> str:
+    """What to add if only a class shows the error: over all classes, errors may cancel."""
+    blind = detail.get("without_classes")
+    if not blind or blind["log_evalue"] > _CALM_SHARE * blind["log_threshold"]:
+        return ""
+    return (
+        f" The error is one by class: when predicted classes are not told apart, the evidence was "
+        f"{blind['log_evalue']:.1f} of the {blind['log_threshold']:.1f} that an alarm takes, as a calibrated model may "
+        "show too."
+    )
+
+
+def _day(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, tz=UTC).strftime("%d %B %Y").lstrip("0")

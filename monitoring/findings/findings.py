@@ -1,0 +1,67 @@
+"""What a recommendation rests on, and what follows from several findings together."""
+
+from dataclasses import dataclass
+
+from calibration.measures import Measures
+from monitoring.findings.accuracy import AccuracyVerdict
+from monitoring.findings.comparison import CardComparison
+from monitoring.findings.drift import Drift
+from monitoring.findings.early_warnings import EarlyWarning
+from monitoring.findings.label_advice import RIVAL_WORRIES, selection_is_rival
+from monitoring.findings.looks import GapAtEveryLook
+from monitoring.findings.phrases import answers_in_slice
+from monitoring.findings.selection import LabelSelection
+from monitoring.findings.slices import Slices
+from monitoring.findings.status import Assessment, Status, is_more_than_chance
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All findings about a version. `served_elsewhere`: the model's answers were logged, not served by Candor."""
+
+    model: str
+    assessment: Assessment
+    measures: Measures
+    drift: Drift | None
+    comparison: CardComparison
+    selection: LabelSelection
+    slices: Slices | None
+    early_warnings: tuple[EarlyWarning, ...]
+    accuracy: AccuracyVerdict
+    served_elsewhere: bool = False
+    gap_at_every_look: GapAtEveryLook | None = None
+
+    @property
+    def status(self) -> Status:
+        """The status in one word."""
+        return self.assessment.status
+
+    @property
+    def is_rival(self) -> bool:
+        """Whether the choice of the labels competes with other causes of what they show."""
+        alarm_audit = self.drift is not None and self.drift.alarm_audit
+        return self.status in RIVAL_WORRIES and selection_is_rival(self.selection, alarm_audit=alarm_audit)
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether the audit shows nothing while an alarm, which chosen labels raised, is active."""
+        chosen = self.drift is not None and not self.drift.alarm_audit
+        fair = self.selection.audit_decides and self.selection.is_fair
+        alarm = self.status is Status.ALARM
+        return alarm and chosen and fair and not is_more_than_chance(self.measures, self.selection)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the watch uses audited answers only, and none is drawn."""
+        return self.drift is not None and self.drift.audit and self.selection.audit is None
+
+    @property
+    def exception(self) -> str:
+        """What chance does not explain at this look although it explains the whole, as a clause; empty if nothing."""
+        if self.status not in (Status.OK, Status.PARTLY):
+            return ""
+        if self.slices and self.slices.significant:
+            return f"it does not explain the error in {answers_in_slice(self.slices.significant[0].name)}"
+        if self.comparison.signed_gap_as_served.significant:
+            return "confidence minus accuracy differs from the card's by more than chance explains"
+        return ""
