@@ -49,6 +49,16 @@ def class_rates(confusion: npt.ArrayLike) -> ClassRates:
         return ClassRates(hits / true, (rest - (predicted - hits)) / rest)
 
 
+def recalls(confusion: npt.ArrayLike) -> tuple[float | None, ...]:
+    """Return the sensitivity of each class as plain numbers, None for a class without images.
+
+    >>> recalls([[3, 1], [0, 0]])
+    (0.75, None)
+    """
+    shares = class_rates(confusion).sensitivity.tolist()
+    return tuple(None if math.isnan(share) else share for share in shares)
+
+
 def case_mix_p_value(reference: npt.ArrayLike, live: npt.ArrayLike) -> float:
     """Return the p-value of the hypothesis that only the frequency of the classes differs between two matrices.
 

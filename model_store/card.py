@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from calibration.bins import BinSums
 from calibration.conformal import Conformal
+from calibration.confusion import recalls
 from calibration.measures import Measures
 from model_store.image import InputSpec
 
@@ -83,6 +84,9 @@ class CalibrationCard(_Frozen):
     confusion: tuple[tuple[int, ...], ...] | None = Field(
         default=None, description="answers of the reference: a row per true class, a column per predicted class"
     )
+    recall: tuple[Fraction | None, ...] | None = Field(
+        default=None, description="share of each class's images in the reference that got its answer; null: no image"
+    )
     bins: tuple[BinRow, ...] = Field(min_length=1)
     measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
 
@@ -108,6 +112,7 @@ class CalibrationCard(_Frozen):
             class_weight=class_weight,
             reference_split=split,
             confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
+            recall=None if confusion is None else recalls(confusion),
             bins=rows,
             measures=measures.as_dict(),
         )

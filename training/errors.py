@@ -1,6 +1,6 @@
 """Errors of training. Each message says what was got, what was expected, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,17 @@ class TensorBoardMissing(TrainingError, ImportError):
 
 class BadRun(TrainingError, ValueError):
     """A folder that is not a finished run."""
+
+
+class UselessModel(TrainingError, ValueError):
+    """A model that is no better than a constant answer, or that never answers one of its classes."""
+
+    def __init__(self, run: Path, shortcomings: Sequence[str]) -> None:
+        super().__init__(
+            f"{run} is not exported: {'; '.join(shortcomings)}. Add images of the rare classes or merge them, train "
+            "longer or with --class-weights balanced, or export it all the same with --anyway"
+        )
+        self.shortcomings = tuple(shortcomings)
 
 
 class ExportMismatch(TrainingError, ArithmeticError):

@@ -221,17 +221,26 @@ def _train(
 
 
 def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
+    from candor.terminal.answers import answer_tables
     from candor.terminal.console import print_json, stdout
     from candor.terminal.evaluation import evaluation_tables
+    from training.evaluation.usefulness import shortcomings
 
+    evaluation, record = result.evaluation, result.record
+    found = shortcomings(evaluation, record.classes, method="temperature", class_weights=record.config.class_weights)
     if json_out:
-        print_json({"run": str(result.folder)} | result.evaluation.as_dict())
+        print_json({"run": str(result.folder), "shortcomings": found} | evaluation.as_dict())
         return
     stdout.print(f"{note}\n")
-    for part in evaluation_tables(result.evaluation):
+    for part in (*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)):
         stdout.print(part)
     stdout.print(f"\nRun folder: {result.folder} (plots in {result.folder / 'plots'})")
-    stdout.print(f"Next: candor export {result.folder} --name MODEL")
+    if not found:
+        stdout.print(f"Next: candor export {result.folder} --name MODEL")
+        return
+    stdout.print("\nWARNING: this model is of no use as it is, and `candor export` refuses it without --anyway:")
+    for each in found:
+        stdout.print(f"- {each}")
 
 
 def export(
@@ -241,6 +250,12 @@ def export(
         str, typer.Option(help="Calibrator in the exported graph: temperature, perturbed, vector or none.")
     ] = "temperature",
     store: StoreOption = None,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="Also export a model that beats no constant answer, or that never answers a class."
+        ),
+    ] = False,
     promote: Annotated[
         bool, typer.Option("--promote", help="Put the new version into production immediately.")
     ] = False,
@@ -258,7 +273,7 @@ def export(
             param_hint="--calibrator",
         )
     target = Store(settings(store=store).store)
-    exported = export_run(run, target, name, calibrator=EXPORTABLE[calibrator])
+    exported = export_run(run, target, name, calibrator=EXPORTABLE[calibrator], anyway=anyway)
     if promote:
         target.promote(name, exported.version)
     folder = target.folder(name, exported.version)

@@ -20,7 +20,7 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 # Optional fields of the card that are newer than the hashes in ledgers.
 _LATER = ("input_reference",)
-_LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion")
+_LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion", "recall")
 
 
 @dataclass(frozen=True)

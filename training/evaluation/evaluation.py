@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from calibration.bins import BinSums
 from calibration.calibrators import Calibrator, Uncalibrated
 from calibration.conformal import Conformal, conformal, prediction_sets
-from calibration.confusion import confusion_matrix
+from calibration.confusion import confusion_matrix, recalls
 from calibration.histogram import Histogram
 from calibration.measure_intervals import measure_intervals
 from calibration.measures import Measures
@@ -146,7 +146,14 @@ class Evaluation:
                 split: {method: measures.as_dict() for method, measures in by_method.items()}
                 for split, by_method in self.measures.items()
             },
+            "answers": {split: self._answers_by_class(split) for split in EVALUATED},
         } | self.promises("temperature")
+
+    def _answers_by_class(self, split: EvaluatedSplit) -> dict[str, Any]:
+        """The confusion matrix, the recall of each class, and the accuracy of the best constant answer."""
+        confusion = self.confusion(split, "temperature")
+        constant = float(confusion.sum(axis=1).max() / confusion.sum())
+        return {"confusion": confusion.tolist(), "recall": recalls(confusion), "constant_accuracy": constant}
 
 
 def evaluate(predictions: Mapping[EvaluatedSplit, Predictions]) -> Evaluation:

@@ -24,8 +24,9 @@ from calibration.vector import Vector
 from model_store.bundle import write_bundle
 from model_store.card import CalibrationCard, Card, ConformalCard, InputCard, Provenance, Referral
 from model_store.store import Store
-from training.errors import BadRun, ExportMismatch
+from training.errors import BadRun, ExportMismatch, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
+from training.evaluation.usefulness import shortcomings
 from training.networks.classifier import Classifier, build_classifier
 from training.runs.config import RunRecord, read_record
 
@@ -82,16 +83,22 @@ class ExportedModel:
     images: int
 
 
-def export(run: Path, store: Store, name: str, *, calibrator: Method = "temperature") -> ExportedModel:
+def export(
+    run: Path, store: Store, name: str, *, calibrator: Method = "temperature", anyway: bool = False
+) -> ExportedModel:
     """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE in the graph.
 
-    On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most 1e-4. Raises BadRun,
+    On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most 1e-4. A model that
+    is of no use (`training.evaluation.usefulness`) is refused unless `anyway`. Raises BadRun, UselessModel,
     ExportMismatch, or what the store raises; nothing is published then.
     """
     record = read_record(run)
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
+    found = shortcomings(evaluation, record.classes, method=calibrator, class_weights=record.config.class_weights)
+    if found and not anyway:
+        raise UselessModel(run, found)
     model = CalibratedClassifier(load_classifier(run), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)

@@ -1,14 +1,18 @@
 """`candor train` and `candor export` as a command line: every choice has an option, and wrong usage is an error."""
 
 import inspect
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from candor import command_line
 from candor.commands import training as commands
 from candor.commands.training import train
+from tests.builders import trees
 from training.losses import LOSSES
 from training.runs.config import TrainConfig
 
@@ -130,3 +134,56 @@ def test_invalid_choices_fail_before_training(
     assert ended.value.code == 1
     assert said in capsys.readouterr().err
     assert [path.name for path in folder.iterdir() if path.name != "home"] == []
+
+
+@pytest.fixture
+def ill_and_healthy(tmp_path: Path) -> Path:
+    """Nine dark images and 36 bright ones, in classes with names with brackets and a colon."""
+    generator = np.random.default_rng(0)
+    for name, level, count in (("[red]ill", 60, 9), ("healthy:all", 180, 36)):
+        for number in range(count):
+            pixels = (level + generator.normal(scale=20, size=(24, 24))).clip(0, 255).astype(np.uint8)
+            trees.write(tmp_path / "data" / name / f"{number}.png", pixels)
+    return tmp_path / "data"
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(command_line.app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+
+
+def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(ill_and_healthy: Path, tmp_path: Path) -> None:
+    """Batches of one class alone and no learning: whatever the head says first, it says for every image."""
+    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32]
+    trained = invoke(
+        "train", ill_and_healthy, "--out", tmp_path / "run", *network, "--epochs", 1, "--learning-rate", 1e-9
+    )
+    assert trained.exit_code == 0, trained.stderr
+    last = trained.stdout[trained.stdout.index("WARNING") :]
+    assert "`candor export` refuses it without --anyway" in last
+    assert "it never answers" in last
+    assert "Next:" not in last
+    export = ["export", tmp_path / "run", "--store", tmp_path / "store", "--name", "few"]
+    refused = invoke(*export)
+    assert refused.exit_code == 1
+    assert "it never answers" in str(refused.exception)
+    assert "--anyway" in str(refused.exception)
+    assert not list((tmp_path / "store").glob("few/*"))
+    assert invoke(*export, "--anyway").exit_code == 0
+    assert (tmp_path / "store" / "few" / "1" / "card.json").is_file()
+
+
+def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path: Path) -> None:
+    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce"]
+    schedule = ["--epochs", 60, "--batch-size", 16, "--learning-rate", 1e-3]
+    trained = invoke("train", ill_and_healthy, "--out", tmp_path / "run", *network, *schedule)
+    assert trained.exit_code == 0, trained.stderr
+    table = trained.stdout[trained.stdout.index("Answers on test by true class") :]
+    header, ill, healthy, compared = [line.split() for line in table.splitlines()[1:5]]
+    assert header == ["images", "recall", "[red]ill", "healthy:all"]
+    assert ill == ["[red]ill", "2", "1.000", "2", "0"]
+    assert healthy == ["healthy:all", "7", "1.000", "0", "7"]
+    assert "always answering 'healthy:all' would be right on 0.778" in " ".join(compared)
+    assert "WARNING" not in trained.stdout
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["answers"]["test"]["confusion"] == [[2, 0], [0, 7]]
+    assert metrics["answers"]["test"]["constant_accuracy"] == pytest.approx(7 / 9)

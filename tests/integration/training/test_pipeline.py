@@ -247,6 +247,11 @@ class TestExport:
             export(run.folder, Store(tmp_path), "brightness")
         assert Store(tmp_path).versions("brightness") == []
 
+    def test_the_card_has_the_recall_of_each_class(self, run: RunResult, exported: exporting.ExportedModel) -> None:
+        val, (_, correct) = run.evaluation.predictions["val"], run.evaluation.answers("val", "temperature")
+        expected = [correct[val.labels == label].mean() for label in range(len(CLASSES))]
+        assert exported.card.calibration.recall == pytest.approx(expected)
+
     @pytest.mark.parametrize("lost", ["config.json", "checkpoint.safetensors", "samples.npy", "predictions.npz"])
     def test_half_a_run_is_refused(self, run: RunResult, tmp_path: Path, lost: str) -> None:
         half = tmp_path / "half"

@@ -84,7 +84,7 @@ def test_files_read_back(tmp_path: Path, evaluation: Evaluation) -> None:
     assert read_evaluation(tmp_path).as_dict() == evaluation.as_dict()
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["splits"]["test"]["temperature"]["n"] == 4000
-    assert set(written) == {"temperature", "calibrators", "splits", "referral", "conformal", "intervals"}
+    assert set(written) == {"temperature", "calibrators", "splits", "answers", "referral", "conformal", "intervals"}
     lower, upper = written["intervals"]["test"]["temperature"]["accuracy"]
     assert lower < written["splits"]["test"]["temperature"]["accuracy"] < upper
 

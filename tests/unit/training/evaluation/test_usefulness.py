@@ -1,0 +1,71 @@
+"""A model is of no use if a constant answer is as good, or if it never gives one of its answers."""
+
+import numpy as np
+import pytest
+
+from training.evaluation.evaluation import Evaluation, Predictions, evaluate
+from training.evaluation.usefulness import constant_answer, shortcomings
+
+CLASSES = ("healthy", "ill [mild]", "ill: severe")
+
+
+def answered(*pairs: tuple[int, int, int]) -> Predictions:
+    """Predictions of (true class, answered class, count)."""
+    labels = np.concatenate([np.full(count, true) for true, _, count in pairs])
+    answers = np.concatenate([np.full(count, answer) for _, answer, count in pairs])
+    return Predictions((2.0 * np.eye(len(CLASSES)))[answers].astype(np.float32), labels.astype(np.int64))
+
+
+def on_both(*pairs: tuple[int, int, int]) -> Evaluation:
+    return evaluate({"val": answered(*pairs), "test": answered(*pairs)})
+
+
+COLLAPSED = on_both((0, 0, 60), (1, 0, 30), (2, 0, 10))
+USEFUL = on_both((0, 0, 55), (0, 1, 5), (1, 1, 25), (1, 0, 5), (2, 2, 6), (2, 1, 4))
+# Finds most of the ill at the price of accuracy, as a model with balanced class weights should.
+SENSITIVE = on_both((0, 0, 30), (0, 1, 30), (1, 1, 22), (1, 2, 8), (2, 2, 7), (2, 1, 3))
+
+
+def test_a_useful_model_has_no_shortcomings() -> None:
+    for weights in ("natural", "balanced"):
+        assert shortcomings(USEFUL, CLASSES, method="temperature", class_weights=weights) == []
+
+
+@pytest.mark.parametrize("weights", ["natural", "balanced"])
+def test_the_model_that_always_says_the_largest_class(weights: str) -> None:
+    found = shortcomings(COLLAPSED, CLASSES, method="temperature", class_weights=weights)
+    assert "no better than always answering 'healthy'" in found[0]
+    assert ("60.0%" if weights == "natural" else "0.333") in found[0]
+    assert found[1] == (
+        "it never answers 'ill [mild]' on the 200 validation and test images, of which 60 are of that class"
+    )
+    assert "'ill: severe'" in found[2]
+
+
+def test_accuracy_below_the_largest_class_is_no_shortcoming_of_a_model_trained_for_recall() -> None:
+    (said,) = shortcomings(SENSITIVE, CLASSES, method="temperature", class_weights="natural")
+    assert "right on 59.0% of the 100 test images" in said
+    assert shortcomings(SENSITIVE, CLASSES, method="temperature", class_weights="balanced") == []
+
+
+def test_an_answer_on_validation_alone_counts() -> None:
+    """One image of a class in test may be missed by a model that knows the class."""
+    val, test = answered((0, 0, 20), (1, 1, 9), (2, 2, 2)), answered((0, 0, 20), (1, 1, 9), (2, 0, 1))
+    assert (
+        shortcomings(evaluate({"val": val, "test": test}), CLASSES, method="temperature", class_weights="natural") == []
+    )
+
+
+def test_a_class_without_images_to_measure_it_is_named_with_that() -> None:
+    without = on_both((0, 0, 20), (1, 1, 20))
+    (said,) = shortcomings(without, CLASSES, method="temperature", class_weights="natural")
+    assert said.endswith("of which 0 are of that class")
+
+
+def test_the_interval_of_the_lead_is_that_of_paired_differences() -> None:
+    """100 images: 31 right where the constant is wrong, 5 the other way round."""
+    found = constant_answer(USEFUL, "test", "temperature")
+    assert (found.label, found.accuracy) == (0, 0.6)
+    assert found.lead == pytest.approx(0.26)
+    spread = ((31 + 5) / 100 - 0.26**2) ** 0.5 / 10
+    assert (found.lead_lower, found.lead_upper) == pytest.approx((0.26 - 1.96 * spread, 0.26 + 1.96 * spread))

@@ -1,0 +1,88 @@
+"""Whether a model is of any use: it must beat the best constant answer, and give every answer at times.
+
+Calibration alone does not show this. A model that always says the largest class, with the frequency of that class as
+its confidence, is perfectly calibrated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from calibration.confusion import recalls
+from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
+
+ClassWeights = Literal["natural", "balanced"]
+NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
+
+
+@dataclass(frozen=True)
+class ConstantAnswer:
+    """The best constant answer on a split: class `label`, right for the share `accuracy` of its images.
+
+    `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval (normal approximation of
+    the mean of the paired differences).
+    """
+
+    label: int
+    accuracy: float
+    lead: float
+    lead_lower: float
+    lead_upper: float
+
+
+def constant_answer(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> ConstantAnswer:
+    """Compare the answers on `split` with the best constant answer there."""
+    labels = evaluation.predictions[split].labels
+    label = int(np.bincount(labels).argmax())
+    _, correct = evaluation.answers(split, method)
+    constant = labels == label
+    leads = correct.astype(float) - constant
+    lead, margin = float(leads.mean()), NORMAL_95 * float(leads.std()) / len(leads) ** 0.5
+    return ConstantAnswer(label, float(constant.mean()), lead, lead - margin, lead + margin)
+
+
+def shortcomings(
+    evaluation: Evaluation, classes: Sequence[str], *, method: Method, class_weights: ClassWeights
+) -> list[str]:
+    """Sentences that say why the model is of no use, none if it is.
+
+    With natural class weights the yardstick is accuracy on test; with balanced ones, which trade accuracy for it, the
+    mean recall. A class counts as never answered if neither validation nor test has such an answer.
+    """
+    found = [_no_better(evaluation, classes, method=method, class_weights=class_weights)]
+    found += _never_answered(evaluation, classes, method=method)
+    return [each for each in found if each is not None]
+
+
+def _no_better(
+    evaluation: Evaluation, classes: Sequence[str], *, method: Method, class_weights: ClassWeights
+) -> str | None:
+    constant, count = constant_answer(evaluation, "test", method), len(evaluation.predictions["test"].labels)
+    always = f"always answering {classes[constant.label]!r}"
+    if class_weights == "balanced":
+        known = [each for each in recalls(evaluation.confusion("test", method)) if each is not None]
+        if float(np.mean(known)) > 1 / len(known):
+            return None
+        return (
+            f"its mean recall by class is {np.mean(known):.3f} on the {count} test images, no better than "
+            f"{always} ({1 / len(known):.3f})"
+        )
+    if constant.lead > 0:
+        return None
+    return (
+        f"it is right on {constant.accuracy + constant.lead:.1%} of the {count} test images, no better than "
+        f"{always} ({constant.accuracy:.1%})"
+    )
+
+
+def _never_answered(evaluation: Evaluation, classes: Sequence[str], *, method: Method) -> list[str]:
+    confusion = np.sum([evaluation.confusion(split, method) for split in EVALUATED], axis=0)
+    answers, images = confusion.sum(axis=0), confusion.sum(axis=1)
+    return [
+        f"it never answers {name!r} on the {confusion.sum()} validation and test images, "
+        f"of which {images[label]} {'is' if images[label] == 1 else 'are'} of that class"
+        for label, name in enumerate(classes)
+        if answers[label] == 0
+    ]
