@@ -16,6 +16,7 @@ from candor.commands import (
     experiments,
     ledger,
     monitoring,
+    predicting,
     recalibration,
     serving,
     store,
@@ -39,7 +40,7 @@ Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
     "Train": (data.app, training.train, training.export, experiments.experiment),
-    "Serve": (store.models, store.promote, canary.app, serving.serve, serving.predict),
+    "Serve": (store.models, store.promote, canary.app, serving.serve, predicting.predict),
     "Monitor": (
         uploads.feedback,
         uploads.predictions,

@@ -8,28 +8,28 @@ class ModelStoreError(Exception):
 
 
 class ImageError(ModelStoreError):
-    """The bytes of a request cannot become the model's input: the sender's fault."""
+    """The bytes of a file or a request cannot become the model's input."""
 
 
 class EmptyImage(ImageError):
     """No bytes at all."""
 
     def __init__(self) -> None:
-        super().__init__("the body is empty: send the bytes of one image")
+        super().__init__("the image is empty: it has no bytes")
 
 
 class UnknownImage(ImageError):
     """The bytes are in no image format that Candor reads."""
 
     def __init__(self, formats: tuple[str, ...]) -> None:
-        super().__init__(f"the body is not an image: send one of {', '.join(formats)}")
+        super().__init__(f"the bytes are not an image: expected one of {', '.join(formats)}")
 
 
 class BrokenImage(ImageError):
     """The bytes begin like an image but cannot be decoded."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the image is damaged or cut short ({reason}): send it again from the original")
+        super().__init__(f"the image is damaged or cut short ({reason}): take it again from the original")
 
 
 class ImageTooLarge(ImageError):
@@ -45,7 +45,7 @@ class UnsupportedImage(ImageError):
     """A kind of image that Candor does not read: its compression, several frames, or no pixels."""
 
     def __init__(self, found: str, expected: str) -> None:
-        super().__init__(f"the image is {found}: send {expected}")
+        super().__init__(f"the image is {found}: expected {expected}")
 
 
 class BundleError(ModelStoreError):

@@ -52,7 +52,10 @@ class Store:
         """
         chosen = self.production(name) if version is None else version
         if chosen is None:
-            raise NotInStore(f"{self._found(name)}; none is in production: run `candor promote {name} VERSION`")
+            found = self._found(name)
+            raise NotInStore(
+                f"{found}; none is in production: run `candor promote {name} VERSION`" if self.versions(name) else found
+            )
         self._require(name, chosen)
         return _verify(self.folder(name, chosen), name, chosen)
 
@@ -122,8 +125,14 @@ class Store:
     def _found(self, name: str) -> str:
         versions = self.versions(name)
         if versions:
-            return f"the store has versions {', '.join(map(str, versions))} of '{name}'"
-        return f"the store {self.root} has no model '{name}'; it has {', '.join(self.models()) or 'none'}"
+            listed = ", ".join(map(str, versions))
+            return f"the store {self.root} has version{'s' if len(versions) > 1 else ''} {listed} of '{name}'"
+        if not self.root.is_dir():
+            return f"there is no store {self.root}: `candor export` makes it"
+        has = (
+            f"it has {', '.join(self.models())}" if self.models() else "it is empty: `candor export` publishes into it"
+        )
+        return f"the store {self.root} has no model '{name}'; {has}"
 
     @staticmethod
     def _settle(draft: Path, final: Path) -> bool:

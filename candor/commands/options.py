@@ -5,13 +5,34 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.client.file_ids import FileIdRule
+
 if TYPE_CHECKING:
     from serving.settings import Settings
+
+
+def web_address(url: str | None) -> str | None:
+    """Return the address of a server; a usage error if it does not say http:// or https://."""
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"got {url!r}; write it with http:// or https://, as in http://127.0.0.1:8080")
+    return url
+
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store (default: model_store/models).")]
 LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")]
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
+UrlOption = Annotated[
+    str,
+    typer.Option(
+        help="Address of a running `candor serve` or `candor monitor`.", callback=lambda url: web_address(url)
+    ),
+]
+TokenOption = Annotated[Path | None, typer.Option(help="File with the bearer token, if the server asks for one.")]
+FileIdOption = Annotated[
+    FileIdRule,
+    typer.Option("--request-id", help="What of a path is the request id: the file's name, or all of it."),
+]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")]
 
 
@@ -22,6 +43,11 @@ def settings(
     from serving.settings import load_settings
 
     return load_settings(host=host, port=port, store=store, ledger=ledger)
+
+
+def read_token(file: Path | None) -> str | None:
+    """Return the token in a file. As an argument, other users of the machine could read it."""
+    return None if file is None else file.read_text(encoding="utf-8").strip()
 
 
 def cache_folder() -> Path:

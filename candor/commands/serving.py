@@ -1,14 +1,11 @@
-"""`candor serve` and `candor predict`: answers for images, from a server or from a bundle on disk."""
+"""`candor serve`: the server that answers for images."""
 
-import dataclasses
 import gc
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import HostOption, JsonOption, PortOption, StoreOption, settings
+from candor.commands.options import HostOption, PortOption, StoreOption, settings
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -33,66 +30,6 @@ def serve(
     gc.enable()
     chosen = settings(host=host, port=port, store=store, ledger=ledger)
     raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
-
-
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    model: Annotated[
-        str | None, typer.Option(help="Folder of a bundle; with --url, the name of a model on the server.")
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Ask this running server instead of loading a bundle.")] = None,
-    json_out: JsonOption = False,
-) -> None:
-    """Classify images with a bundle on disk or a running server.
-
-    The exit code is 1 if an image was refused.
-    """
-    from candor.terminal.console import print_json, stderr, stdout
-    from model_store.errors import ImageError
-    from serving.client.client import ServerRefused
-    from serving.client.tables import image_files
-
-    classify = _bundle_classifier(model) if url is None else _server_classifier(url, model)
-    answers, refused = [], 0
-    for path in image_files(images):
-        try:
-            answer = {"image": str(path)} | classify(path)
-        except (ImageError, ServerRefused, OSError) as error:
-            refused += 1
-            answer = {"image": str(path), "error": _reason(error)}
-        answers.append(answer)
-        if json_out:
-            continue
-        if "error" in answer:
-            stderr.print(f"{path}: {answer['error']}", style="red")
-        else:
-            note = "  refer to a person" if answer["refer"] else ""
-            stdout.print(f"{path}: {answer['label']} {answer['confidence']:.3f}{note}")
-    if json_out:
-        print_json(answers)
-    raise typer.Exit(1 if refused else 0)
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong without the file's name, which is printed in front of it."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _bundle_classifier(folder: str | None) -> Callable[[Path], dict[str, Any]]:
-    from model_store.bundle import read_bundle
-    from serving.inference.predictor import Predictor
-
-    if folder is None:
-        raise typer.BadParameter("give --model FOLDER (a bundle) or --url ADDRESS (a running server)")
-    predictor = Predictor(read_bundle(Path(folder)))
-    return lambda path: dataclasses.asdict(predictor.classify(path.read_bytes()))
-
-
-def _server_classifier(url: str, model: str | None) -> Callable[[Path], dict[str, Any]]:
-    from serving.client.client import Client
-
-    client = Client(url)
-    return lambda path: client.predict(path, model=model)
 
 
 def _tuned(known: "Settings") -> "Settings":

@@ -1,13 +1,14 @@
 """`candor feedback` and `candor predictions`: labels and answers from a file, sent to a running server."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.commands.options import JsonOption
+from candor.commands.options import FileIdOption, JsonOption, TokenOption, UrlOption, read_token
+from serving.client.file_ids import FileIdRule
 
 if TYPE_CHECKING:
     from serving.client.client import Client
@@ -16,43 +17,50 @@ if TYPE_CHECKING:
 UPLOAD_TIMEOUT_S = 120.0
 DEFAULT_URL = "http://127.0.0.1:8080"
 
-UrlOption = Annotated[str, typer.Option(help="Address of a running `candor serve` or `candor monitor`.")]
-TokenOption = Annotated[Path | None, typer.Option(help="File with the bearer token, if the server asks for one.")]
-
 
 def feedback(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A .csv with a header, .ndjson or .parquet. Columns: label, and prediction_id or model and request_id."
+            help="A .csv with a header, .ndjson or .parquet. Columns: label, and file, prediction_id or request_id; "
+            "optional: model, source, observed_at."
         ),
     ] = None,
     prediction_id: Annotated[str | None, typer.Option(help="Label one answer, by its id, instead of a file.")] = None,
     label: Annotated[str | None, typer.Option(help="The true class of that answer.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model of rows that name an answer by file or request_id (default: the only one)."),
+    ] = None,
+    request_id: FileIdOption = FileIdRule.FILENAME,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Upload the true labels of answers.
 
+    A column `file` joins labels to answers by file name, if the images were
+    sent with `candor predict --request-id filename`.
+
     Uploading the same labels again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
     reason, and the exit code is 1.
     """
-    from candor.terminal.console import print_json, stdout
     from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
+    from serving.client.labels import ANSWER, label_item
     from serving.client.upload import TableUpload
 
     if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
-    with Client(url, token=_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
+    with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
-            _send(TableUpload(file, FIELDS), client, "/feedback", needs=("label",), json_out=json_out)
+            item = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=request_id)
+            _send(TableUpload(file, item), client, "/feedback", needs=(("label",), ANSWER), json_out=json_out)
             return
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
-    print_json([result]) if json_out else stdout.print(f"{result['status']}: 1")
+    _show_result(result, prediction_id, json_out=json_out)
 
 
 def predictions(
@@ -88,22 +96,54 @@ def predictions(
     defaults = {name: value for name, value in defaults.items() if value is not None}
     if classes is not None and model is None:
         raise typer.BadParameter("--classes declares a model; name it with --model")
-    with Client(url, token=_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
+    with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if classes is not None:
             client.declare({"version": 1} | defaults | {"classes": [name.strip() for name in classes.split(",")]})
-        upload = TableUpload(file, FIELDS, defaults=defaults)
-        _send(upload, client, "/predictions-log", needs=("probabilities", "confidence"), json_out=json_out)
+        upload = TableUpload(
+            file, lambda row: defaults | {name: value for name, value in row.items() if name in FIELDS}
+        )
+        _send(upload, client, "/predictions-log", needs=(("probabilities", "confidence"),), json_out=json_out)
 
 
-def _token(file: Path | None) -> str | None:
-    """Return the token in a file. As an argument, other users of the machine could read it."""
-    return None if file is None else file.read_text(encoding="utf-8").strip()
+def _model_of(file: Path, client: "Client") -> str | None:
+    """Return the server's only model if the table needs one, that is, if it names neither answers nor models."""
+    from serving.client.client import ServerRefused
+    from serving.client.tables import read_columns
+
+    if {"prediction_id", "model"} & set(read_columns(file)):
+        return None
+    try:
+        return client.only_model()
+    except ServerRefused as refused:
+        raise typer.BadParameter(f"say whose answers these are ({refused.detail})", param_hint="--model") from refused
 
 
-def _send(upload: "TableUpload", client: "Client", path: str, *, needs: Collection[str], json_out: bool) -> None:
+def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out: bool) -> None:
+    """Print what became of one label, and exit with 1 if it was not recorded."""
+    from candor.terminal.console import print_json, stderr, stdout
+
+    lost = {
+        "unknown": "the server's ledger has no answer with this id. `candor predict --url` and every answer show it",
+        "expired": "the ledger no longer keeps an answer of that age",
+    }
+    reason = lost.get(result["status"])
+    if json_out:
+        print_json([result])
+    elif reason is None:
+        stdout.print(f"{result['status']}: 1")
+    else:
+        stderr.print(f"candor: {prediction_id} was not labeled: {reason}", soft_wrap=True)
+    if reason is not None:
+        raise typer.Exit(1)
+
+
+def _send(
+    upload: "TableUpload", client: "Client", path: str, *, needs: Sequence[Collection[str]], json_out: bool
+) -> None:
     """Send a table with progress, print how many rows got which status, and exit with 1 if one was not recorded."""
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
+    from monitoring.findings.phrases import counted
 
     with bars() as progress:
         done = upload.run(partial(client.upload, path), needs=needs, progress=progress)
@@ -116,6 +156,7 @@ def _send(upload: "TableUpload", client: "Client", path: str, *, needs: Collecti
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
         if done.rejected:
-            stdout.print(f"{done.rejected:,} rows were not recorded; {rejected_file} has them with the reason")
+            were = "was" if done.rejected == 1 else "were"
+            stdout.print(f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}")
     if done.rejected:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from candor.terminal.console import stderr
+from candor.terminal.console import stderr, stdout
 
 
 class Bars:
@@ -24,7 +24,7 @@ class Bars:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Show progress bars while the block runs. Do not print to stdout inside it: the bars capture that stream."""
+    """Show progress bars while the block runs. What is printed meanwhile appears above them."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
@@ -32,5 +32,7 @@ def bars() -> Iterator[Bars]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal, transient=True) as progress:
+    silent = not stderr.is_terminal
+    captures = stdout.is_terminal  # where stdout goes to a file, the bars must leave it alone
+    with Progress(*columns, console=stderr, disable=silent, redirect_stdout=captures, transient=True) as progress:
         yield Bars(progress)

@@ -76,11 +76,11 @@ class _Calls:
     ) -> _Call[Json]:
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}" + (f"/{version}" if version is not None else "")
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": b"application/octet-stream"}
         if request_id is not None:
-            headers["X-Request-Id"] = request_id
+            headers["X-Request-Id"] = request_id.encode()
         if tags:
-            headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items())
+            headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items()).encode()
         content = image.read_bytes() if isinstance(image, Path) else image
         answer: Json = yield from self._json("POST", path, content=content, headers=headers)
         return answer
@@ -113,7 +113,8 @@ class _Calls:
     def only_model(self) -> _Call[str]:
         names: list[str] = [model["name"] for model in (yield from self.models())["models"]]
         if len(names) != 1:
-            raise ServerRefused(404, "unknown_model", f"name the model; the server has: {', '.join(names) or 'none'}.")
+            has = f"the server has {', '.join(names)}: name one" if names else "the server has none"
+            raise ServerRefused(404, "unknown_model", f"no model was named, and {has}")
         return names[0]
 
     def _json(self, method: str, path: str, **options: Any) -> _Call[Any]:
@@ -205,6 +206,10 @@ class Client:
     def declare(self, model: Mapping[str, Any]) -> Json:
         """Declare a model of another server: {"model", "version", "classes", ...}."""
         return self._run(self._calls.declare(model))
+
+    def only_model(self) -> str:
+        """The name of the server's model. Raises ServerRefused, with status 404 if it has several or none."""
+        return self._run(self._calls.only_model())
 
     def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """The calibration report of a model."""
@@ -315,6 +320,10 @@ class AsyncClient:
     async def declare(self, model: Mapping[str, Any]) -> Json:
         """See Client.declare."""
         return await self._run(self._calls.declare(model))
+
+    async def only_model(self) -> str:
+        """See Client.only_model."""
+        return await self._run(self._calls.only_model())
 
     async def calibration(self, model: str, *, version: int | None = None, window: str | None = None) -> Json:
         """See Client.calibration."""

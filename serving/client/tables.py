@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from model_store.image_suffixes import SUFFIX_LIST, images_below
 from model_store.installation import install_command
@@ -56,9 +56,32 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
     return kinds[file.suffix](file)
 
 
+def read_columns(file: Path) -> list[str]:
+    """Return the names of a table's columns; of NDJSON, the keys of the first row. Raises NothingToSend."""
+    if file.suffix == ".csv":
+        with _open_csv(file) as lines:
+            return list(_csv_reader(lines).fieldnames or [])
+    if file.suffix == ".parquet":
+        names: list[str] = _parquet(file).schema_arrow.names
+        return names
+    return list(next(read_rows(file), {}))
+
+
+def _open_csv(file: Path) -> TextIO:
+    return file.open(newline="", encoding="utf-8-sig", errors="replace")
+
+
+def _csv_reader(lines: TextIO) -> "csv.DictReader[str]":
+    """A reader of a table separated by commas, or by semicolons as spreadsheets write it in much of Europe."""
+    header = lines.readline()
+    lines.seek(0)
+    semicolons = ";" in header and "," not in header
+    return csv.DictReader(lines, restkey="(beyond the header)", delimiter=";" if semicolons else ",")
+
+
 def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open(newline="", encoding="utf-8-sig", errors="replace") as lines:
-        for row in csv.DictReader(lines, restkey="(beyond the header)"):
+    with _open_csv(file) as lines:
+        for row in _csv_reader(lines):
             yield {key: value for key, value in row.items() if value}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.client.tables import NothingToSend, count_rows, read_rows
+from serving.client.tables import NothingToSend, count_rows, read_columns, read_rows
 
 PORTION = 5_000
 REASON = ("row", "status", "reason")
@@ -21,6 +21,7 @@ REASON = ("row", "status", "reason")
 Rows = Sequence[dict[str, Any]]
 Send = Callable[[Rows], Mapping[str, Any]]  # the server's summary: `statuses`, `problems`
 UploadProgress = Callable[[str, int, int], None]
+RowItem = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 @dataclass
@@ -34,42 +35,43 @@ class UploadResult:
 
 
 class TableUpload:
-    """The table in `file`. Only `columns` are sent; `defaults` fill in for missing values."""
+    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a value."""
 
-    def __init__(self, file: Path, columns: Collection[str], *, defaults: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, file: Path, item: RowItem) -> None:
         self.file = file
         self.rejected_file = file.with_name(f"{file.name}.rejected.csv")
         self.progress_file = file.with_name(f"{file.name}.progress")
-        self._columns, self._defaults = columns, dict(defaults or {})
+        self._item = item
         self._reasons_header: list[str] | None = None
 
     def run(
-        self, send: Send, *, needs: Collection[str], progress: UploadProgress, portion: int = PORTION
+        self, send: Send, *, needs: Sequence[Collection[str]], progress: UploadProgress, portion: int = PORTION
     ) -> UploadResult:
-        """Send the rows that were not sent before. Raises NothingToSend and what `send` raises."""
+        """Send the rows that were not sent before.
+
+        `needs`: groups of columns; the table must have one of each. Raises NothingToSend and what `send` raises.
+        """
+        self._check(needs)
         done = self._resume()
         total, rows = count_rows(self.file), read_rows(self.file)
         sent: Iterator[dict[str, Any]] = itertools.islice(rows, done.rows, None)
         if not done.rows:
             self.rejected_file.unlink(missing_ok=True)
-            sent = self._checked(sent, needs)
         while portions := list(itertools.islice(sent, portion)):
-            summary = send([self._shown(row) for row in portions])
+            summary = send([self._item(row) for row in portions])
             self._note(done, portions, summary)
             progress(self.file.name, done.rows, max(total, done.rows))
         self.progress_file.unlink(missing_ok=True)
         return done
 
-    def _checked(self, rows: Iterator[dict[str, Any]], needs: Collection[str]) -> Iterator[dict[str, Any]]:
-        first = next(rows, None)
-        if first is None or not any(name in first for name in needs):
-            raise NothingToSend(
-                f"{self.file} needs a header and rows below it, with values in the column {' or '.join(needs)}"
-            )
-        return itertools.chain([first], rows)
-
-    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        return self._defaults | {name: value for name, value in row.items() if name in self._columns}
+    def _check(self, needs: Sequence[Collection[str]]) -> None:
+        columns = read_columns(self.file)
+        for group in needs:
+            if not any(name in columns for name in group):
+                found = ", ".join(map(repr, columns)) or "none"
+                raise NothingToSend(f"{self.file}: expected a column {' or '.join(group)}; found {found}")
+        if next(read_rows(self.file), None) is None:
+            raise NothingToSend(f"{self.file} has a header, but no row below it")
 
     def _note(self, done: UploadResult, rows: Rows, summary: Mapping[str, Any]) -> None:
         problems = summary["problems"]

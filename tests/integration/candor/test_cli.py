@@ -76,7 +76,7 @@ def test_a_refusal_is_one_sentence_and_exit_code_1(
         command_line.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err.strip() == (
-        "candor: there is no version 7 of 'tiny': the store has versions 1 of 'tiny'"
+        f"candor: there is no version 7 of 'tiny': the store {tiny_store.root} has version 1 of 'tiny'"
     )
 
 
@@ -94,6 +94,36 @@ def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
     assert result.exit_code == 1
     (images / "b.png").unlink()
     assert run("predict", images, "--model", tiny_store.folder("tiny", 1)).exit_code == 0
+
+
+def test_predict_finds_a_model_in_the_store(tiny_store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(png())
+    image, where = tmp_path / "scan.png", ("--store", tiny_store.root)
+    by_name = json.loads(run("predict", image, "--model", "tiny", *where, "--json").stdout)
+    assert (by_name[0]["model"], by_name[0]["version"]) == ("tiny", 1)
+    assert json.loads(run("predict", image, *where, "--json").stdout) == by_name  # the only one
+    done = run("predict", image, "--model", "tiny", *where, "--csv", tmp_path / "answers.csv")
+    assert "answers.csv: 1 row" in done.stdout
+    said = [
+        (("--model", "tinny", *where), f"the store {tiny_store.root} has no model 'tinny'; it has tiny"),
+        (("--model", "tiny", "--version", "9", *where), f"the store {tiny_store.root} has version 1 of 'tiny'"),
+        (
+            ("--model", "tiny", "--store", tmp_path / "no"),
+            f"there is no store {tmp_path / 'no'}: `candor export` makes it",
+        ),
+    ]
+    for arguments, sentence in said:
+        assert sentence in str(run("predict", image, *arguments).exception)
+    usage = [
+        (("--model", tmp_path, *where), "has no card.json, so it is no bundle"),
+        (("--store", tmp_path / "no"), "is empty: `candor export` publishes into it; or ask a server with --url"),
+        (("--request-id", "path"), "name it with --url"),
+        (("--url", "127.0.0.1:8080"), "write it with http:// or https://"),
+    ]
+    for arguments, sentence in usage:
+        wrong = run("predict", image, *arguments)
+        assert wrong.exit_code == 2
+        assert sentence in " ".join(wrong.stderr.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

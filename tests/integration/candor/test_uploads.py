@@ -1,10 +1,12 @@
 """`candor predictions` and `candor feedback` with files, against a real server process."""
 
+import csv
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
-from tests.builders.waiting import PATIENCE_S
+from model_store.store import Store
+from serving.client.client import Client, ServerRefused
+from serving.client.file_ids import SameFileId
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -60,3 +65,90 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
     assert (code, "accepted: 6" in said) == (1, True), said
     assert "'cat' is not a class" in (tmp_path / "labels.csv.rejected.csv").read_text()
     assert not list(tmp_path.glob("*.progress"))
+
+
+@pytest.fixture
+def served(tiny_store: Store, tmp_path: Path) -> Iterator[str]:
+    """A `candor serve` with the model "tiny", which asks for a token."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    settings = {"CANDOR_PORT": "0", "CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    settings |= {"CANDOR_TOKENS": "a-token-for-uploads admin", "CANDOR_STORE": str(tiny_store.root)}
+    command = [sys.executable, "-m", "candor", "serve"]
+    with subprocess.Popen(command, env=kept | settings, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        with Client(address) as client:
+            wait_until(client.ready)
+        yield address
+        process.terminate()
+        assert process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_labels_are_joined_to_answers_by_file_name(
+    served: str, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images in two wards with equal names, one of them damaged: predicted, labeled, and each answer found again."""
+    monkeypatch.chdir(tmp_path)
+    Path("token").write_text("a-token-for-uploads\n")
+    for seed, name in enumerate(["one/scan.png", "one/M\u00fcller [2].png", "two/scan.png"]):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(png(seed))
+    Path("two/text.png").write_text("not an image")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, [*arguments, "--url", served, "--token-file", "token"])
+        return done.exit_code, done.output
+
+    code, said = run("predict", "one/scan.png", "--request-id", "filename")
+    assert (code, "  request id     scan.png" in said, "  prediction id  " in said) == (0, True, True), said
+    assert re.search(r"probabilities  \w+ 0\.\d+, \w+ 0\.\d+, \w+ 0\.\d+\n", said)
+    assert re.search(r"one/scan.png: \w+ 0\.\d+, (refer to a person|no referral)\n", said)
+
+    with pytest.raises(SameFileId, match="--request-id path"):
+        CliRunner().invoke(
+            app, ["predict", "one", "two", "--url", served, "--request-id", "filename"], catch_exceptions=False
+        )
+    code, said = run("predict", "one", "two", "--request-id", "path", "--csv", "answers.csv")
+    assert (code, "answers.csv: 4 rows" in said) == (1, True), said
+    with Path("answers.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    assert "not an image" in rows["two/text.png"]["error"]
+    assert {row["request_id"] for row in rows.values()} == {
+        "one/scan.png",
+        "one/M\u00fcller [2].png",
+        "two/scan.png",
+        "",
+    }
+    assert len({row["prediction_id"] for row in rows.values()}) == 4
+    good = rows["two/scan.png"]
+    assert float(good["confidence"]) == float(good[f"probability {good['predicted']}"])
+    assert "label" not in good  # a column `label` holds true labels
+
+    classes = [name.removeprefix("probability ") for name in good if name.startswith("probability ")]
+    Path("labels.csv").write_text(f"file;label\none/scan.png;{classes[0]}\n.\\two\\scan.png;{classes[1]}\n")
+    assert run("feedback", "labels.csv", "--request-id", "path") == (0, "accepted: 2\n")
+    Path("labels.csv").write_text(f"file,label\nelsewhere/scan.png,{classes[2]}\n")
+    assert run("feedback", "labels.csv") == (0, "accepted: 1\n")  # the first call's answer, by file name alone
+
+    labeled = [row | {"label": classes[0]} for row in rows.values() if not row["error"]]
+    with Path("answers.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(labeled[0]))
+        writer.writeheader()
+        writer.writerows(labeled)
+    assert run("feedback", "answers.csv") == (0, "accepted: 1\ncorrected: 1\nunchanged: 1\n")
+
+
+def test_one_label_that_finds_no_answer_is_an_error(served: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-for-uploads\n")
+    asked = ["feedback", "--prediction-id", "01a215c2-5bdb-7401-a0ab-ff3e162231e3", "--label", "benign"]
+    done = CliRunner().invoke(app, [*asked, "--url", served, "--token-file", str(tmp_path / "token")])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "01a215c2-5bdb-7401-a0ab-ff3e162231e3 was not labeled: the server's ledger has no answer" in done.stderr
+
+
+def test_a_wrong_token_is_said_once(served: str, png: Callable[..., bytes], tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png())
+    with pytest.raises(ServerRefused, match="401"):
+        CliRunner().invoke(app, ["predict", str(tmp_path), "--url", served], catch_exceptions=False)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.client.tables import NothingToSend, count_rows, image_files, read_rows
+from serving.client.tables import NothingToSend, count_rows, image_files, read_columns, read_rows
 
 
 def test_folders_are_searched_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -32,6 +32,11 @@ def test_rows_are_read_alike_from_every_kind_of_table(tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "labels.parquet")
     for name in ("labels.csv", "labels.ndjson", "labels.parquet"):
         assert list(read_rows(tmp_path / name)) == rows, name
+    (tmp_path / "sheet.csv").write_text(text.replace(",", ";"))  # as spreadsheets save it in much of Europe
+    assert list(read_rows(tmp_path / "sheet.csv")) == rows
+    for name in ("labels.csv", "labels.parquet", "sheet.csv"):
+        assert read_columns(tmp_path / name) == ["prediction_id", "label", "source"]
+    assert read_columns(tmp_path / "labels.ndjson") == ["prediction_id", "label"]
     assert [count_rows(tmp_path / name) for name in ("labels.csv", "labels.parquet")] == [2, 2]
 
 

@@ -40,7 +40,8 @@ def write(file: Path, rows: int = 10) -> None:
 
 
 def run(file: Path, monitored: MonitoredModel) -> Any:
-    return TableUpload(file, COLUMNS).run(monitored, needs=("label",), progress=quiet, portion=3)
+    upload = TableUpload(file, lambda row: {name: value for name, value in row.items() if name in COLUMNS})
+    return upload.run(monitored, needs=(("label",), ("file", "prediction_id")), progress=quiet, portion=3)
 
 
 def test_an_interrupted_upload_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -79,8 +80,16 @@ def test_another_content_begins_anew(tmp_path: Path) -> None:
     assert (tmp_path / "labels.csv.rejected.csv").read_text().count("cat") == 3
 
 
-@pytest.mark.parametrize("text", ["", "prediction_id,label\n", "prediction_id\nabc\n"])
-def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected a column label; found none"),
+        ("prediction_id,label\n", "has a header, but no row below it"),
+        ("prediction_id\nabc\n", "expected a column label; found 'prediction_id'"),
+        ("image,label\nx,y\n", "expected a column file or prediction_id; found 'image', 'label'"),
+    ],
+)
+def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(NothingToSend, match="column label"):
+    with pytest.raises(NothingToSend, match=said):
         run(tmp_path / "labels.csv", MonitoredModel())

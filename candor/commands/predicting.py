@@ -1,0 +1,156 @@
+"""`candor predict`: answers for images, from a server or from a bundle on disk."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candor.commands.options import JsonOption, StoreOption, TokenOption, read_token, settings, web_address
+from serving.client.file_ids import FileIdRule, file_id, require_distinct
+
+if TYPE_CHECKING:
+    from model_store.bundle import Bundle
+    from model_store.store import Store
+    from serving.client.client import Client
+
+Classify = Callable[[Path], dict[str, Any]]
+CONNECTIONS = 8
+EVERY_IMAGE = (401, 403, 404)  # statuses that every other image would get too
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model on the server or in the store, or the folder of a bundle (default: the only model)."),
+    ] = None,
+    version: Annotated[int | None, typer.Option(help="Version of the model (default: the one in production).")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Ask this running server, which records its answers.", callback=web_address)
+    ] = None,
+    request_id: Annotated[
+        FileIdRule | None,
+        typer.Option(help="Send each file's name, or its path, as request id, so that a label can name the file."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")] = None,
+    token_file: TokenOption = None,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Classify images with a running server, or with a model on disk.
+
+    Without --url nothing is recorded: there is no prediction id, and no label
+    can be joined later. The exit code is 1 if an image was refused.
+    """
+    from candor.terminal.console import print_json
+    from candor.terminal.predictions import AnswerTable, print_answer
+    from candor.terminal.progress import bars
+    from serving.client.tables import image_files
+
+    if url is None and not (request_id is None and token_file is None):
+        raise typer.BadParameter("--request-id and --token-file are for a server; name it with --url")
+    files = image_files(images)
+    if request_id is not None:
+        require_distinct(files, request_id)
+    with ExitStack() as opened:
+        if url is None:
+            bundle = _bundle(model, version, settings(store=store).store)
+            answering = _answers(_bundle_classifier(bundle), files, connections=1)
+        else:
+            client = opened.enter_context(_client(url, token_file))
+            classify = _server_classifier(client, model or client.only_model(), version, request_id)
+            answering = _answers(classify, files, connections=CONNECTIONS)
+        table = None if csv is None else opened.enter_context(AnswerTable(csv))
+        progress = opened.enter_context(bars())
+        answers = []
+        for done, answer in enumerate(answering, 1):
+            answers.append(answer)
+            if table is not None:
+                table.add(answer)
+            if not json_out:
+                print_answer(answer, refusals_only=table is not None)
+            progress("images", done, len(files))
+    if json_out:
+        print_json(answers)
+    elif table is not None:
+        table.print_summary()
+    raise typer.Exit(1 if any("error" in answer for answer in answers) else 0)
+
+
+def _answers(classify: Classify, files: Sequence[Path], *, connections: int) -> Iterator[dict[str, Any]]:
+    """Yield the answer or the error for each file, in their order."""
+    with ThreadPoolExecutor(connections) as pool:
+        try:
+            yield from pool.map(lambda file: {"image": str(file)} | _answer(classify, file), files)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _answer(classify: Classify, file: Path) -> dict[str, Any]:
+    from model_store.errors import ImageError
+    from serving.client.client import ServerRefused
+
+    try:
+        return classify(file)
+    except ServerRefused as refused:
+        if refused.status in EVERY_IMAGE:
+            raise
+        return {"error": refused.detail}
+    except ImageError as error:
+        return {"error": str(error)}
+    except OSError as error:  # the file's name is printed in front of it
+        return {"error": error.strerror or str(error)}
+
+
+def _client(url: str, token_file: Path | None) -> "Client":
+    from serving.client.client import Client
+
+    return Client(url, token=read_token(token_file))
+
+
+def _server_classifier(client: "Client", model: str, version: int | None, rule: FileIdRule | None) -> Classify:
+    def classify(file: Path) -> dict[str, Any]:
+        request_id = None if rule is None else file_id(file, rule)
+        return client.predict(file, model=model, version=version, request_id=request_id)
+
+    return classify
+
+
+def _bundle_classifier(bundle: "Bundle") -> Classify:
+    from serving.inference.predictor import Predictor
+
+    predictor = Predictor(bundle)
+    named = {"model": bundle.card.name, "version": bundle.card.version}
+    return lambda file: named | dataclasses.asdict(predictor.classify(file.read_bytes()))
+
+
+def _bundle(model: str | None, version: int | None, root: Path) -> "Bundle":
+    """Return the model in the store, or the bundle in a folder; a usage error if none is named and one must be."""
+    from model_store.bundle import CARD_FILE, read_bundle
+    from model_store.store import Store
+
+    opened = Store(root)
+    if model is None:
+        return opened.read(_only_model(opened), version)
+    folder = Path(model)
+    if (folder / CARD_FILE).is_file() and model not in opened.models():
+        return read_bundle(folder)
+    if len(folder.parts) == 1 and not folder.is_dir():
+        return opened.read(model, version)
+    raise typer.BadParameter(
+        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store {root}, or a folder such as "
+        f"{root / 'MODEL' / '1'}",
+        param_hint="--model",
+    )
+
+
+def _only_model(store: "Store") -> str:
+    names = store.models()
+    if len(names) == 1:
+        return names[0]
+    has = f"holds {', '.join(names)}: name one" if names else "is empty: `candor export` publishes into it"
+    raise typer.BadParameter(f"the store {store.root} {has}; or ask a server with --url", param_hint="--model")

@@ -1,0 +1,124 @@
+"""What `candor predict` shows: an answer as text, and all of them as a CSV table.
+
+The column of the predicted class is called `predicted`, never `label`: a table with a column `label` is one of true
+labels, and somebody may hand this one to `candor feedback` after adding that column.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from candor.terminal.console import stderr, stdout
+from monitoring.findings.phrases import counted
+
+Answer = Mapping[str, Any]
+SHOWN = 5  # classes in the text, the most probable
+COLUMNS = (
+    "file",
+    "prediction_id",
+    "request_id",
+    "model",
+    "version",
+    "predicted",
+    "confidence",
+    "refer",
+    "prediction_set",
+    "error",
+)
+
+
+def print_answer(answer: Answer, *, refusals_only: bool) -> None:
+    """Print an answer on stdout, or why there is none on stderr."""
+    if "error" in answer:
+        stderr.print(f"{answer['image']}: {answer['error']}", style="red", soft_wrap=True)
+    elif not refusals_only:
+        stdout.print(answer_text(answer))
+
+
+def answer_text(answer: Answer) -> str:
+    """Return the class, the referral, the probabilities and the ids.
+
+    >>> answer = {"image": "a.png", "label": "no", "confidence": 0.7, "probabilities": {"yes": 0.3, "no": 0.7}}
+    >>> print(answer_text(answer | {"refer": True, "prediction_id": "01a2", "request_id": "a.png"}))
+    a.png: no 0.700, refer to a person
+      probabilities  no 0.700, yes 0.300
+      prediction id  01a2
+      request id     a.png
+    """
+    referral = {True: ", refer to a person", False: ", no referral", None: ""}[answer["refer"]]
+    lines = [f"{answer['image']}: {answer['label']} {answer['confidence']:.3f}{referral}"]
+    lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
+    if answer.get("prediction_set") is not None:
+        lines.append(f"  may belong to  {', '.join(answer['prediction_set']) or 'none of the classes'}")
+    ids = {"prediction id": answer.get("prediction_id"), "request id": answer.get("request_id")}
+    return "\n".join(lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None])
+
+
+def _probabilities(values: Mapping[str, float]) -> str:
+    ranked = sorted(values.items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in ranked[:SHOWN])
+    rest = len(ranked) - SHOWN
+    return shown if rest < 1 else f"{shown} and {rest} more, each at most {ranked[SHOWN][1]:.3f}"
+
+
+class AnswerTable:
+    """A CSV file with a row per image, written as the answers arrive. Use it in a `with`.
+
+    Rows before the first answer wait for it, because only an answer names the classes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._waiting: list[Answer] = []
+        self._writer: csv.DictWriter[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._file: TextIO = self.path.open("w", newline="", encoding="utf-8")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None:
+            self._begin({})
+        self._file.close()
+
+    def add(self, answer: Answer) -> None:
+        """Write the row of an answer or an error."""
+        self.rows += 1
+        self._waiting.append(answer)
+        if self._writer is None and "probabilities" in answer:
+            self._begin(answer["probabilities"])
+        self._write()
+
+    def print_summary(self) -> None:
+        """Print how many rows there are, and how to label them."""
+        stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
+
+    def _begin(self, classes: Mapping[str, float]) -> None:
+        self._writer = csv.DictWriter(self._file, [*COLUMNS, *map(_column, classes)], extrasaction="ignore")
+        self._writer.writeheader()
+        self._write()
+
+    def _write(self) -> None:
+        if self._writer is not None:
+            self._writer.writerows(map(_row, self._waiting))
+            self._waiting.clear()
+            self._file.flush()
+
+
+def _row(answer: Answer) -> dict[str, Any]:
+    named = {"file": answer["image"], "predicted": answer.get("label")}
+    classes = {_column(name): value for name, value in answer.get("probabilities", {}).items()}
+    refer = {True: "true", False: "false", None: None}[answer.get("refer")]
+    members = answer.get("prediction_set")
+    shown = {"refer": refer, "prediction_set": None if members is None else json.dumps(members, ensure_ascii=False)}
+    return dict(answer) | named | shown | classes
+
+
+def _column(name: str) -> str:
+    return f"probability {name}"

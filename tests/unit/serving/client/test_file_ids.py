@@ -1,0 +1,45 @@
+"""File names as request ids: the same on both sides, and never the same for two files."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.client.file_ids import FileIdRule, SameFileId, file_id, require_distinct
+from serving.client.labels import label_item
+
+FIELDS = ("label", "prediction_id", "request_id", "model", "source")
+
+
+def test_accents_that_a_mac_decomposes_are_the_same_name() -> None:
+    assert file_id("Mu\u0308ller.png", FileIdRule.FILENAME) == file_id("M\u00fcller.png", FileIdRule.FILENAME)
+
+
+def test_files_that_a_label_could_not_tell_apart_are_refused_before_anything_is_sent() -> None:
+    files = [Path("ward-1/scan.png"), Path("ward-2/scan.png")]
+    with pytest.raises(SameFileId, match=r"ward-1/scan.png and ward-2/scan.png .* 'scan.png': .*--request-id path"):
+        require_distinct(files, FileIdRule.FILENAME)
+    require_distinct(files, FileIdRule.PATH)
+    with pytest.raises(SameFileId, match="name each file once"):
+        require_distinct([files[0], files[0]], FileIdRule.PATH)
+
+
+def test_a_name_that_no_header_can_carry_is_refused() -> None:
+    with pytest.raises(SameFileId, match="control characters"):
+        require_distinct([Path("two\nlines.png")], FileIdRule.FILENAME)
+
+
+def test_the_prediction_id_of_a_row_wins_over_its_file() -> None:
+    row = {"file": "a.png", "prediction_id": "01a2", "model": "chest", "label": "normal", "predicted": "benign"}
+    item = label_item(row, fields=FIELDS, model=None, rule=FileIdRule.FILENAME)
+    assert item == {"label": "normal", "prediction_id": "01a2"}
+
+
+@pytest.mark.parametrize("row", [{"label": "x"}, {"label": "x", "request_id": "r"}])
+def test_what_a_row_lacks_is_left_to_the_server_to_refuse(row: dict[str, str]) -> None:
+    assert label_item(row, fields=FIELDS, model=None, rule=FileIdRule.FILENAME) == row
+
+
+def test_a_row_may_name_its_own_model() -> None:
+    row = {"file": "a.png", "model": "spine", "label": "x", "source": "biopsy"}
+    item = label_item(row, fields=FIELDS, model="chest", rule=FileIdRule.FILENAME)
+    assert item == {"label": "x", "source": "biopsy", "request_id": "a.png", "model": "spine"}
