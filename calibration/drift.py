@@ -10,8 +10,9 @@ was right and by e = (1-q)/(1-p) if it was wrong. While the claim holds, E[e] <=
 The detector M <- e (M + 1) runs on the stream of all labels, on the stream of each confidence bin and, if there are
 classes, on the stream of each predicted class. Every group (all, bins, classes) has E[sum of M after n labels] <= n,
 and so has their mixture E. The mixture gives half to the stream of all labels and a quarter each to bins and classes
-(half and half without classes), equally over sides and shifts. The alarm is raised at E >= ARL. So the mean number of
-labels between false alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024, "E-detectors").
+(half and half without classes), equally over sides and shifts. The alarm is raised at E >= ARL. So the
+mean number of labels between false alarms is ARL or more, however often anyone looks (Shin, Ramdas and Rinaldo 2024,
+"E-detectors"). Detectors that share the false alarms each raise theirs at ARL / part; their parts add up to 1.
 
 `calibration.onset` says when and where the drift began. `calibration.bets` computes the bets exactly, in bulk.
 """
@@ -116,8 +117,8 @@ class DriftDetector:
 
     @property
     def log_threshold(self) -> float:
-        """log ARL, at which the alarm is raised."""
-        return math.log(self.settings.average_run_length)
+        """log E at which the alarm is raised."""
+        return math.log(self.settings.threshold)
 
     @property
     def active(self) -> bool:
@@ -177,7 +178,7 @@ class DriftDetector:
         return raised
 
     def _first_over(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> int | None:
-        """The first label after which E >= ARL."""
+        """The first label after which E reaches the threshold."""
         (n, groups), shares = streams.shape, self.settings.shares
         row_sums = np.empty((n + 1, len(before)))
         row_sums[0] = shares * ordered_sum(before)
@@ -188,5 +189,5 @@ class DriftDetector:
             row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
             latest[number, streams[:, group]] = number
         standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
-        over = ordered_sum(standing[1:]) >= self.settings.average_run_length * (self.settings.parts * BETS)
+        over = ordered_sum(standing[1:]) >= self.settings.threshold * (self.settings.parts * BETS)
         return int(over.argmax()) if over.any() else None

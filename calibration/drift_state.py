@@ -28,6 +28,8 @@ class DriftSettings:
         tolerance: eps, the miscalibration in probability that is not worth an alarm, in [0, 0.5).
         bin_count: confidence bins, each with a detector of its own.
         class_count: predicted classes, each with a detector of its own; 0 for none.
+        part: of the false alarms that the average run length allows, in (0, 1]: what this detector may raise, if others
+            share them.
         class_wise: whether a watch gives each class of its model a detector. If so, its claim is about P(correct |
             confidence, predicted class), else about P(correct | confidence).
         audit: whether the detector sees only labels of answers drawn at random for an audit. The draw does not depend
@@ -41,16 +43,24 @@ class DriftSettings:
     class_count: int = 0
     audit: bool = False
     class_wise: bool = True
+    part: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.average_run_length > 1:
             raise ValueError(f"average_run_length must exceed 1; got {self.average_run_length}")
         if not 0 <= self.tolerance < 0.5:
             raise ValueError(f"tolerance must be in [0, 0.5); got {self.tolerance}")
+        if not 0 < self.part <= 1:
+            raise ValueError(f"part must be in (0, 1]; got {self.part}")
         if self.class_count < 0:
             raise ValueError(f"class_count must be 0 or more; got {self.class_count}")
         if self.class_count and not self.class_wise:
             raise ValueError(f"class_count must be 0 unless class_wise; got {self.class_count}")
+
+    @property
+    def threshold(self) -> float:
+        """The evidence E at which the alarm is raised."""
+        return self.average_run_length / self.part
 
     @property
     def rows(self) -> int:

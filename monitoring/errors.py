@@ -86,6 +86,17 @@ class TagsInvalid(MonitoringError, ValueError):
     """Tags that cannot be read, or too many tags."""
 
 
+class TagNotWatched(MonitoringError, LookupError):
+    """A tag whose drift is not watched by itself."""
+
+    def __init__(self, tag: str, model: str, version: int) -> None:
+        super().__init__(
+            f"No drift watch of {brief(model)} version {version} is for the tag {brief(tag)}; GET "
+            "/calibration/{model} lists those there are (`tag_watches`). A value gets one with its first label, if "
+            "CANDOR_DRIFT_TAGS names its key."
+        )
+
+
 class LabelUnknown(MonitoringError, ValueError):
     """A label that is not one of the model's classes."""
 

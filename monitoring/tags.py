@@ -19,6 +19,11 @@ _EXPECTED = (
 )
 
 
+def is_key(text: str) -> bool:
+    """Whether a text can be the key of a tag."""
+    return _KEY.fullmatch(text) is not None
+
+
 @lru_cache(maxsize=4096)  # callers send the same few tags with every image
 def read_tags(text: str) -> str | None:
     """Read comma-separated key=value pairs into the form that the ledger stores. Raises TagsInvalid.

@@ -31,6 +31,7 @@ from monitoring.errors import (
     QueryInvalid,
     RecorderClosed,
     TableInvalid,
+    TagNotWatched,
 )
 from serving.errors import (
     CrossOrigin,
@@ -80,6 +81,7 @@ PREDICTION_ERRORS: Final[Rows] = {
 MONITORING_ERRORS: Final[Rows] = {
     BodyNotJson: (400, "malformed_body"),
     ModelNotInLedger: (404, "unknown_model"),
+    TagNotWatched: (404, "tag_not_watched"),
     ModelDiffers: (409, "model_differs"),
     ModelsFull: (409, "too_many_models"),
     PredictionDiffers: (409, "prediction_differs"),

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
 
 PREFIX = "CANDOR_"
@@ -112,6 +114,15 @@ class Settings(BaseSettings):
         description="What the drift watch claims of confidence: that it is true in the answers of each predicted class "
         "(class-wise), or only on average over the classes (top-label).",
     )
+    drift_tags: tuple[str, ...] | None = Field(
+        None,
+        description="Keys of tags, as a JSON list of at most three: the drift watch watches each of their values by "
+        "itself, too. Unset: those that another process has set; `[]`: none.",
+    )
+    drift_tag_tolerances: dict[str, float] = Field(
+        {},
+        description='Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.02, "site=B": 0.03}`.',
+    )
     audit_share: float = Field(
         0.0,
         ge=0,
@@ -136,6 +147,21 @@ class Settings(BaseSettings):
     def _refuse_unknown_variables(cls, values: Any) -> Any:
         refuse_unknown(os.environ, known=cls.model_fields)
         return values
+
+    @model_validator(mode="after")
+    def _check_tags(self) -> "Settings":
+        try:
+            self.watched_tags  # noqa: B018 its error is the finding
+        except TagsInvalid as error:
+            raise ValueError(f"CANDOR_DRIFT_TAGS, CANDOR_DRIFT_TAG_TOLERANCES: {error}") from None
+        return self
+
+    @property
+    def watched_tags(self) -> TagSettings | None:
+        """The tags that have drift watches of their own; None leaves those that the ledger has."""
+        if self.drift_tags is None and not self.drift_tag_tolerances:
+            return None
+        return TagSettings(self.drift_tags or (), self.drift_tag_tolerances)
 
     @property
     def tokens_text(self) -> str | None:

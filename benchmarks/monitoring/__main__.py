@@ -1,6 +1,7 @@
 """`python -m benchmarks.monitoring`: the tables of docs/benchmarks.md about the drift watch and selective labels."""
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from benchmarks.monitoring.beginnings import line as beginnings_line
 from benchmarks.monitoring.detectors import Alarm, candor, own, published
 from benchmarks.monitoring.looking import looking
 from benchmarks.monitoring.streams import SHAPES, labels, opposed
+from benchmarks.monitoring.tags import delays as tag_delays
+from benchmarks.monitoring.tags import promises as tag_promises
 
 BEFORE, AFTER, RUN = 5_000, 5_000, 20_000
 GAPS = ((0.05, None), (0.10, None), (0.10, 1))  # the last one affects only answers of class 1
@@ -86,7 +89,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
     parser.add_argument(
         "--only",
-        choices=("own", "published", "classes", "beginnings", "selective", "looking", "remedies", "real"),
+        choices=("own", "published", "classes", "beginnings", "selective", "looking", "remedies", "tags", "real"),
         help="run only this part",
     )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
@@ -100,6 +103,12 @@ def main() -> None:
         found["classes"] = []
         for row in opposed_classes(streams=given.streams):
             found["classes"].append(row)
+            print(row, flush=True)
+    if given.only in (None, "tags"):
+        found["tags"] = []
+        few = max(given.streams // 5, min(given.streams, 10))
+        for row in itertools.chain(tag_promises(streams=given.streams), tag_delays(streams=few)):
+            found["tags"].append(row)
             print(row, flush=True)
     if given.only in (None, "beginnings"):
         found["beginnings"] = beginnings(streams=min(given.streams, 100))

@@ -9,9 +9,10 @@ from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import CalmEvidence
-from monitoring.findings.phrases import percent
+from monitoring.findings.phrases import percent, tolerance
 from monitoring.findings.recommendation import Recommendation
 from monitoring.findings.slices import Slices
+from monitoring.findings.tag_drift import TagWatches
 from monitoring.reports.report import Report
 
 SLICES_SHOWN = 5  # the worst
@@ -34,6 +35,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"{_drift(report.drift, report.calm_evidence)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
         *_slices(report.slices),
+        *_tags(report.tag_watches),
     ]
 
 
@@ -55,6 +57,29 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
         f" Drift detector: {state}, {drift.labels} labels since the last reset. "
         f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}.{usual}"
     )
+
+
+def _tags(tags: TagWatches | None) -> list[RenderableType]:
+    """Where the drift watches of tags stand, most evidence first."""
+    if tags is None:
+        return []
+    rows = [
+        [
+            each.tag,
+            str(each.labels),
+            f"{100 * each.evidence:.0f} %",
+            tolerance(each.tolerance),
+            f"alarm since label {each.alarm_label}" if each.active else "",
+        ]
+        for each in tags.watches[:SLICES_SHOWN]
+    ]
+    nothing: list[RenderableType] = (
+        [f"No answer with a value of {', '.join(tags.missing)} has a label yet.\n"] if tags.missing else []
+    )
+    if not rows:
+        return nothing
+    columns = ("", "labels", "evidence for an alarm", "tolerance", "")
+    return ["", table("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
 def _bins(bins: Sequence[ReliabilityBin]) -> list[list[str]]:

@@ -10,22 +10,29 @@ from sqlalchemy import Connection, insert, select
 from calibration.drift_state import DriftSettings
 from monitoring.ledger import calibrations
 from monitoring.ledger.schema import monitor_event
+from monitoring.ledger.slices import EVERYTHING
 
 PROMOTED = calibrations.PROMOTED
 STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
+TAGS = "tags"  # which tags have detectors of their own
+ENDED = "ended"  # the detector of a tag that is no longer watched
 CHECKPOINT = "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
-KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, CHECKPOINT, PROMOTED)
+KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED)
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a calibration; `feedback_id` is the last one that the detector had seen."""
+    """One event of a calibration; `feedback_id` is the last one that the detector had seen.
+
+    `name`: the slice whose detector it is about, by default all answers.
+    """
 
     kind: str
     feedback_id: int
     at_ns: int
     detail: dict[str, Any]
+    name: str = EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,36 @@ class Chapter:
 
 
 def record(
-    connection: Connection, calibration_id: int, kind: str, detail: dict[str, Any], *, feedback_id: int, now_ns: int
+    connection: Connection,
+    calibration_id: int,
+    kind: str,
+    detail: dict[str, Any],
+    *,
+    feedback_id: int,
+    now_ns: int,
+    name: str = EVERYTHING,
 ) -> None:
     """Append an event."""
     values = {"kind": kind, "at_ns": now_ns, "detail": json.dumps(detail), "feedback_id": feedback_id}
-    connection.execute(insert(monitor_event).values(values | {"calibration_id": calibration_id}))
+    connection.execute(insert(monitor_event).values(values | {"calibration_id": calibration_id, "slice": name}))
 
 
-def read(connection: Connection, calibration_id: int) -> list[Event]:
-    """Return the events of a calibration, oldest first."""
-    wanted = select(monitor_event).filter_by(calibration_id=calibration_id).order_by(monitor_event.c.event_id)
-    return [Event(row.kind, row.feedback_id, row.at_ns, json.loads(row.detail)) for row in connection.execute(wanted)]
+def read(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> list[Event]:
+    """Return the events of a slice of a calibration, by default of all answers, oldest first."""
+    return _read(connection, calibration_id=calibration_id, slice=name)
+
+
+def read_all(connection: Connection, calibration_id: int) -> list[Event]:
+    """Return the events of a calibration and of its tags, oldest first."""
+    return _read(connection, calibration_id=calibration_id)
+
+
+def _read(connection: Connection, **which: Any) -> list[Event]:
+    wanted = select(monitor_event).filter_by(**which).order_by(monitor_event.c.event_id)
+    return [
+        Event(row.kind, row.feedback_id, row.at_ns, json.loads(row.detail), row.slice)
+        for row in connection.execute(wanted)
+    ]
 
 
 def latest(history: Sequence[Event], kind: str) -> Event | None:
@@ -70,6 +96,7 @@ def last_chapter(history: Sequence[Event]) -> Chapter:
     for event in history:
         if event.kind == STARTED:
             settings, since, began = DriftSettings(**event.detail), event.feedback_id, event.feedback_id
+            state, changes = None, []
         elif event.kind == SETTINGS:
             changes.append((event.feedback_id, DriftSettings(**event.detail)))
         elif event.kind in AFRESH:

@@ -1,44 +1,45 @@
-"""The drift watch: one detector per calibration, whose state is saved in the transaction that records the labels.
+"""The drift watch: detectors of a calibration, whose states are saved in the transaction that records the labels.
 
-So state and labels always agree: after a crash the detector has seen exactly the labels in the ledger, and a `replay`
-of the first labels since the last start or acknowledgment gives the same state bit for bit.
+One sees all answers; if tags are watched, each of their values has one of its own. States and labels always agree:
+after a crash the detectors have seen exactly the labels in the ledger, and a `replay` of the first labels since the
+last start or acknowledgment gives the same states bit for bit.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings, DriftState, StateOutdated
-from monitoring.drift import alarm, events
-from monitoring.drift.events import (
-    ACKNOWLEDGED,
-    ALARM,
-    CHECKPOINT,
-    SETTINGS,
-    STARTED,
-    Chapter,
-    last_chapter,
-    record,
-)
+from monitoring.drift import alarm
+from monitoring.drift.events import ACKNOWLEDGED, ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
+from monitoring.drift.replay import replay, seen_since_reset, show
+from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.first_labels import FirstLabel
 from monitoring.ledger import calibrations
-from monitoring.ledger.schema import feedback, label_current, monitor_state, prediction
+from monitoring.ledger.schema import monitor_state
+from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.statement import replacing
 
 _KEEP = replacing(monitor_state)
+_NO_TAGS = TagSettings()
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A calibration's detector and its last feedback id, which counts corrections although it does not see them."""
+    """The detector of a slice and its last feedback id, which counts corrections although it does not see them.
+
+    `name` is that of the slice; `tags`, of the watch of all answers, says which tags have detectors of their own.
+    """
 
     calibration_id: int
     detector: DriftDetector
     last_feedback_id: int
+    name: str = EVERYTHING
+    tags: TagSettings = _NO_TAGS
 
     @property
     def settings(self) -> DriftSettings:
@@ -47,37 +48,64 @@ class Watched:
 
     def save(self, connection: Connection) -> None:
         """Write the state in the caller's transaction, which also holds the labels that led to it."""
-        state = json.dumps(self.detector.state.as_dict())
-        row = (self.calibration_id, json.dumps(asdict(self.settings)), state, self.last_feedback_id)
+        state, tags = json.dumps(self.detector.state.as_dict()), json.dumps(self.tags.as_dict())
+        settings = json.dumps(asdict(self.settings))
+        row = (self.calibration_id, self.name, settings, state, self.last_feedback_id, tags if self.tags.keys else None)
         _KEEP.run(connection, [row])
 
 
-def start(connection: Connection, calibration_id: int, settings: DriftSettings, *, now_ns: int) -> Watched:
+def start(
+    connection: Connection,
+    calibration_id: int,
+    settings: DriftSettings,
+    *,
+    now_ns: int,
+    tags: TagSettings | None = None,
+) -> Watched:
     """Start or continue to watch a calibration and, if the settings are class-wise, each of its card's classes.
 
-    New settings apply to the labels to come and are recorded as an event. `audit` belongs to the ledger: a process that
-    draws none joins a watch of audited answers as it is. Only `acknowledge` with `audit=False` ends it.
+    New settings apply to the labels to come and are recorded as an event. `audit` and `tags` belong to the ledger: a
+    process that draws none joins a watch of audited answers as it is, and one with `tags` None leaves them as they are.
+    Only `acknowledge` with `audit=False` ends the first, and `tags` without keys the second.
     """
     known = load(connection, calibration_id)
+    tags = tags if tags is not None else known.tags if known is not None else _NO_TAGS
     audit = settings.audit or (known is not None and known.settings.audit)
     class_count = _class_count(connection, calibration_id) if settings.class_wise else 0
-    settings = replace(settings, class_count=class_count, audit=audit)
-    if known is not None and known.settings == settings:
+    settings = tags.of_everything(replace(settings, class_count=class_count, audit=audit))
+    if known is not None and (known.settings, known.tags) == (settings, tags):
         return known
     if known is None:
-        watched = Watched(calibration_id, DriftDetector(settings), 0)
+        watched = Watched(calibration_id, DriftDetector(settings), 0, tags=tags)
     else:
-        watched = Watched(calibration_id, known.detector.with_settings(settings), known.last_feedback_id)
+        changed = known.detector if known.settings == settings else known.detector.with_settings(settings)
+        watched = Watched(calibration_id, changed, known.last_feedback_id, tags=tags)
     watched.save(connection)
-    kind = STARTED if known is None else SETTINGS
-    _note(connection, watched, kind, asdict(settings), now_ns=now_ns)
+    if known is None or known.settings != settings:
+        append_event(connection, watched, STARTED if known is None else SETTINGS, asdict(settings), now_ns=now_ns)
+    if tags != (known.tags if known is not None else _NO_TAGS):
+        append_event(connection, watched, TAGS, tags.as_dict(), now_ns=now_ns)
+    _follow(connection, watched, now_ns=now_ns)
     return watched
 
 
-def load(connection: Connection, calibration_id: int) -> Watched | None:
-    """Return the saved detector, replayed if an older release saved it; None if the calibration is not watched."""
-    row = connection.execute(select(monitor_state).filter_by(calibration_id=calibration_id)).one_or_none()
-    return None if row is None else decode(connection, row)
+def load(connection: Connection, calibration_id: int, name: str = EVERYTHING) -> Watched | None:
+    """Return the saved detector, replayed if an older release saved it; None if the slice is not watched."""
+    return next(iter(load_some(connection, calibration_id, [name])), None)
+
+
+def load_some(connection: Connection, calibration_id: int, names: Iterable[str]) -> list[Watched]:
+    """Return the saved detectors of these slices, in the order of their names."""
+    wanted = select(monitor_state).where(
+        monitor_state.c.calibration_id == calibration_id, monitor_state.c.slice.in_(list(names))
+    )
+    return [decode(connection, row) for row in connection.execute(wanted.order_by(monitor_state.c.slice)).all()]
+
+
+def load_all(connection: Connection, calibration_id: int) -> list[Watched]:
+    """Return all saved detectors of a calibration: that of all answers, then those of tags by name."""
+    wanted = select(monitor_state).filter_by(calibration_id=calibration_id).order_by(monitor_state.c.slice)
+    return [decode(connection, row) for row in connection.execute(wanted).all()]
 
 
 def decode(connection: Connection, row: Row[Any]) -> Watched:
@@ -86,10 +114,11 @@ def decode(connection: Connection, row: Row[Any]) -> Watched:
         state = DriftState.from_dict(json.loads(row.state))
     except StateOutdated:
         # Labels of this transaction are in the ledger already and will be shown afterwards.
-        detector = replay(connection, row.calibration_id, until=row.last_feedback_id)
+        detector = replay(connection, row.calibration_id, row.slice, until=row.last_feedback_id)
     else:
         detector = DriftDetector(DriftSettings(**json.loads(row.settings)), state)
-    return Watched(row.calibration_id, detector, row.last_feedback_id)
+    tags = TagSettings.from_dict(json.loads(row.tags)) if row.tags else _NO_TAGS
+    return Watched(row.calibration_id, detector, row.last_feedback_id, row.slice, tags)
 
 
 def advance(
@@ -99,20 +128,39 @@ def advance(
     *,
     last_feedback_id: int,
     now_ns: int,
-) -> tuple[DriftDetector, bool]:
-    """Show first labels to the detector and save it; return it, and whether one of them raised the alarm."""
+) -> tuple[Watched, bool]:
+    """Show first labels to the detector of all answers and save it; return it, and whether one raised the alarm."""
     known = load(connection, calibration_id)
     if known is None:
         known = start(connection, calibration_id, DriftSettings(), now_ns=now_ns)
-    raised_at = _show(known.detector, labels)
-    watched = Watched(calibration_id, known.detector, last_feedback_id)
+    return show_and_save(connection, known, labels, last_feedback_id=last_feedback_id, now_ns=now_ns)
+
+
+def show_and_save(
+    connection: Connection, known: Watched, labels: Sequence[FirstLabel], *, last_feedback_id: int, now_ns: int
+) -> tuple[Watched, bool]:
+    """Show first labels of its slice to a detector and save it; return it, and whether one of them raised the alarm."""
+    raised_at = show(known.detector, labels)
+    watched = replace(known, last_feedback_id=last_feedback_id)
     watched.save(connection)
     if raised_at is not None:
-        raised = Watched(calibration_id, known.detector, raised_at)
-        seen = _seen_since_reset(connection, calibration_id, known.settings, until=raised_at)
-        detail = alarm.describe(connection, calibration_id, known.detector, seen)
-        _note(connection, raised, ALARM, detail, now_ns=now_ns)
-    return known.detector, raised_at is not None
+        raised = replace(known, last_feedback_id=raised_at)
+        seen = seen_since_reset(
+            connection,
+            known.calibration_id,
+            known.settings,
+            name=known.name,
+            until=raised_at,
+            latest=alarm.LABELS_LIMIT,
+        )
+        append_event(
+            connection,
+            raised,
+            ALARM,
+            alarm.describe(connection, known.calibration_id, known.detector, seen),
+            now_ns=now_ns,
+        )
+    return watched, raised_at is not None
 
 
 def acknowledge(
@@ -123,101 +171,70 @@ def acknowledge(
     now_ns: int,
     kind: str = ACKNOWLEDGED,
     audit: bool | None = None,
+    name: str = EVERYTHING,
 ) -> Watched | None:
-    """Reset the detector, with or without an alarm; return None if the calibration is not watched.
+    """Reset the detector of a slice, with or without an alarm; return None if the slice is not watched.
 
     `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair of the scanner. `audit` says
-    whether the watch uses audited answers only from now on; None leaves that as it is.
+    whether the watch, with all its tags, uses audited answers only from now on; None leaves that as it is.
     """
-    watched = load(connection, calibration_id)
+    if audit is not None:
+        _hear(connection, calibration_id, audit=audit, now_ns=now_ns)
+    watched = load(connection, calibration_id, name)
     if watched is None:
         return None
     detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
-    if audit is not None and audit != watched.settings.audit:
-        changed = watched.detector.with_settings(replace(watched.settings, audit=audit))
-        watched = replace(watched, detector=changed)
-        _note(connection, watched, SETTINGS, asdict(watched.settings), now_ns=now_ns)
     watched.detector.reset()
     watched.save(connection)
-    _note(connection, watched, kind, detail, now_ns=now_ns)
+    append_event(connection, watched, kind, detail, now_ns=now_ns)
     return watched
 
 
-def replay(connection: Connection, calibration_id: int, *, until: int | None = None) -> DriftDetector:
-    """Rebuild the detector from the first labels in the ledger since the last start, acknowledgment or checkpoint.
-
-    `until` is the last feedback id to show, by default the latest. Raises LookupError if it was never watched.
-    """
-    chapter = last_chapter(events.read(connection, calibration_id))
-    detector, since = _at_start(chapter), chapter.since
-    for changed_at, changed in chapter.changes:
-        _show(detector, _first_labels(connection, calibration_id, since, changed_at))
-        detector, since = detector.with_settings(changed), changed_at
-    _show(detector, _first_labels(connection, calibration_id, since, until))
-    return detector
-
-
 def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:
-    """Save the detector's state as an event, because labels it has seen are about to be deleted."""
-    watched = load(connection, calibration_id)
-    if watched is not None:
+    """Save the detectors' states as events, because labels that they have seen are about to be deleted."""
+    for watched in load_all(connection, calibration_id):
         detail = {"reason": reason, "settings": asdict(watched.settings), "state": watched.detector.state.as_dict()}
-        _note(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
+        append_event(connection, watched, CHECKPOINT, detail, now_ns=now_ns)
 
 
-def _at_start(chapter: Chapter) -> DriftDetector:
-    """Return the detector at the chapter's start; an empty one if its checkpoint has an outdated format."""
-    try:
-        return DriftDetector(chapter.settings, DriftState.from_dict(chapter.state) if chapter.state else None)
-    except StateOutdated:
-        return DriftDetector(chapter.settings)
+def append_event(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
+    """Record an event of a watch, after its last label."""
+    ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
+    record(connection, watched.calibration_id, kind, detail, name=watched.name, **ids)
+
+
+def _hear(connection: Connection, calibration_id: int, *, audit: bool, now_ns: int) -> None:
+    """Use audited answers only, or all, from now on."""
+    whole = load(connection, calibration_id)
+    if whole is None or whole.settings.audit == audit:
+        return
+    whole = replace(whole, detector=whole.detector.with_settings(replace(whole.settings, audit=audit)))
+    whole.save(connection)
+    append_event(connection, whole, SETTINGS, asdict(whole.settings), now_ns=now_ns)
+    _follow(connection, whole, now_ns=now_ns)
+
+
+def _follow(connection: Connection, whole: Watched, *, now_ns: int) -> None:
+    """Give the watches of tags the settings that follow from those of the whole; end those that are not asked for."""
+    for watched in load_all(connection, whole.calibration_id):
+        if watched.name == EVERYTHING:
+            continue
+        if not whole.tags.watches(watched.name):
+            this = {"calibration_id": watched.calibration_id, "slice": watched.name}
+            connection.execute(delete(monitor_state).filter_by(**this))
+            append_event(connection, watched, ENDED, {}, now_ns=now_ns)
+            continue
+        settings = whole.tags.of_slice(whole.settings, watched.name)
+        if settings != watched.settings:
+            # Labels of other slices have arrived since its last one: the change applies after all of them.
+            changed = replace(
+                watched,
+                detector=watched.detector.with_settings(settings),
+                last_feedback_id=max(watched.last_feedback_id, whole.last_feedback_id),
+            )
+            changed.save(connection)
+            append_event(connection, changed, SETTINGS, asdict(settings), now_ns=now_ns)
 
 
 def _class_count(connection: Connection, calibration_id: int) -> int:
     return sum(len(row.classes) for row in calibrations.load(connection, [calibration_id]))
-
-
-def _seen_since_reset(
-    connection: Connection, calibration_id: int, settings: DriftSettings, *, until: int
-) -> list[FirstLabel]:
-    since = last_chapter(events.read(connection, calibration_id)).began
-    labels = _first_labels(connection, calibration_id, since, until, latest=alarm.LABELS_LIMIT)
-    return [label for label in labels if label.audited or not settings.audit]
-
-
-def _first_labels(
-    connection: Connection, calibration_id: int, after: int, until: int | None, *, latest: int | None = None
-) -> list[FirstLabel]:
-    """Return the first labels with feedback ids in (after, until], in their order; at most the `latest`."""
-    first_id = label_current.c.first_feedback_id
-    columns = (label_current.c.confidence, feedback.c.correct, prediction.c.predicted, prediction.c.audit)
-    wanted = (
-        select(first_id, *columns)
-        .join(feedback, feedback.c.feedback_id == first_id)
-        .join(prediction, prediction.c.prediction_id == label_current.c.prediction_id)
-        .where(label_current.c.calibration_id == calibration_id, first_id > after)
-        .order_by(first_id.desc())
-    )
-    if until is not None:
-        wanted = wanted.where(first_id <= until)
-    rows = connection.execute(wanted.limit(latest)).all()
-    return [
-        FirstLabel(feedback_id, confidence, bool(correct), predicted, audit is not None)
-        for feedback_id, confidence, correct, predicted, audit in reversed(rows)
-    ]
-
-
-def _show(detector: DriftDetector, labels: Sequence[FirstLabel]) -> int | None:
-    """Update the detector; return the feedback id of the label that raised the alarm, if any."""
-    if detector.settings.audit:
-        labels = [label for label in labels if label.audited]
-    if not labels:
-        return None
-    ids, confidence, correct, predicted, _ = zip(*labels, strict=True)
-    raised = detector.update_many(confidence, correct, predicted)
-    return None if raised is None else int(ids[raised])
-
-
-def _note(connection: Connection, watched: Watched, kind: str, detail: dict[str, Any], *, now_ns: int) -> None:
-    ids = {"feedback_id": watched.last_feedback_id, "now_ns": now_ns}
-    record(connection, watched.calibration_id, kind, detail, **ids)

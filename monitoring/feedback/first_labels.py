@@ -25,13 +25,14 @@ class NewLabel(NamedTuple):
 
 
 class FirstLabel(NamedTuple):
-    """What the drift detector needs of an answer's first label. `predicted`: index of the class."""
+    """What the drift detectors need of an answer's first label. `predicted`: index of the class; `tags`: as stored."""
 
     feedback_id: int
     confidence: float
     correct: bool
     predicted: int
     audited: bool
+    tags: str | None = None
 
 
 class FirstLabels:
@@ -79,7 +80,9 @@ class FirstLabels:
         told: dict[int, list[FirstLabel]] = defaultdict(list)
         for number, _, answer, label in self._first_labels.values():
             right = label == answer.predicted
-            first = FirstLabel(number, answer.confidence, right, answer.predicted, answer.audit is not None)
+            first = FirstLabel(
+                number, answer.confidence, right, answer.predicted, answer.audit is not None, answer.tags
+            )
             told[answer.calibration_id].append(first)
         return told
 

@@ -13,6 +13,7 @@ from monitoring.findings.phrases import answers_in_slice
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Status
 
+_TAG_LIMIT = 3  # alarms of tags with advice of their own
 _LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
 
 
@@ -20,7 +21,11 @@ def give_advice(found: Findings) -> Iterator[str]:
     """Say what to do."""
     status, model = found.status, found.model
     if status is Status.ALARM:
-        yield from _after_alarm(found)
+        if found.is_whole_alarm:
+            yield from _after_alarm(found)
+        elif found.is_rival:
+            yield tell_apart(found.selection)
+        yield from _after_tag_alarms(found)
     elif status is Status.OFF:
         if found.is_rival:
             yield tell_apart(found.selection)
@@ -31,7 +36,7 @@ def give_advice(found: Findings) -> Iterator[str]:
             f"Label at least {FEW_LABELS} answers. About {_labels_for(found.measures, half_width=0.05):,} labels show "
             "confidence minus accuracy to within 5 points."
         )
-    about_accuracy = list(_about_accuracy(found)) if status is not Status.ALARM else []
+    about_accuracy = list(_about_accuracy(found)) if not found.is_whole_alarm else []
     if found.is_silent:
         yield (
             "Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again "
@@ -98,6 +103,28 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
         "then starts again."
     )
+
+
+def _after_tag_alarms(found: Findings) -> Iterator[str]:
+    """What to do where one site, device or ward is in alarm."""
+    for each in found.tag_alarms[:_TAG_LIMIT]:
+        since = (each.alarm or {}).get("since")
+        if since:
+            yield (
+                f"Find out what changed in answers with {each.tag} around their label {since['label']:,}: device, "
+                "protocol, patients or software."
+            )
+    if found.tag_alarms:
+        which, tag = ", ".join(each.tag for each in found.tag_alarms[:_TAG_LIMIT]), found.tag_alarms[0].tag
+        if not found.is_whole_alarm:
+            yield (
+                "The alarm of all answers is quiet. A recalibration changes all answers: if only those with "
+                f"{which} are off, repair the cause there, or serve them by a version of their own."
+            )
+        yield (
+            f"Acknowledge the alarm of {which} by itself, with a note "
+            f"""(`POST /calibration/{found.model}/acknowledge` with `{{"tag": "{tag}"}}`)."""
+        )
 
 
 def _about_accuracy(found: Findings) -> Iterator[str]:

@@ -8,13 +8,16 @@ from monitoring.findings.phrases import answers_in_stream
 _CALM_SHARE = 0.7  # of the log-evidence of an alarm: 20,000 labels of a calibrated model reach about as much
 
 
-def describe_alarm(detail: dict[str, Any]) -> str:
-    """An alarm event's detail in a sentence or two."""
+def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
+    """An alarm event's detail in a sentence or two; `tag`: whose alarm it is, if not that of all answers."""
     where = answers_in_stream(detail.get("stream", "all"), detail.get("name"))
+    if tag is not None:
+        where = f"{'all' if where == 'all answers' else where} of them"
+    of_tag, their = (f" of answers with {tag}", "their ") if tag is not None else ("", "")
     more_or_less = "less" if detail["direction"] == "over" else "more"
     sentence = (
-        f"The alarm was raised at label {detail['labels']:,}, in {where}, which were right {more_or_less} often than "
-        "their confidence said."
+        f"The alarm{of_tag} was raised at {their}label {detail['labels']:,}, in {where}, which were right "
+        f"{more_or_less} often than their confidence said."
     )
     sentence += _by_class(detail)
     since = detail.get("since")
@@ -22,7 +25,7 @@ def describe_alarm(detail: dict[str, Any]) -> str:
         return sentence
     served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
     interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
-    return f"{sentence} The drift began around label {since['label']:,} ({interval}){served}."
+    return f"{sentence} The drift began around {their}label {since['label']:,} ({interval}){served}."
 
 
 def _by_class(detail: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ class Drift:
         audit: whether the detector uses audited answers only.
         alarm_audit: whether it did so when it raised the active alarm.
         class_wise: whether it watches each predicted class, or confidence alone.
+        shares_alarms: whether watches of tags share the false alarms, so that `average_run_length` is of all together.
     """
 
     log_evalue: float
@@ -49,6 +50,7 @@ class Drift:
     audit: bool = False
     alarm_audit: bool = False
     class_wise: bool = True
+    shares_alarms: bool = False
     streams: tuple[StreamEvidence, ...] = ()
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
 
@@ -69,14 +71,15 @@ def find_drift(connection: Connection, calibration_id: int, history: list[events
         average_run_length=detector.settings.average_run_length,
         tolerance=detector.settings.tolerance,
         audit=detector.settings.audit,
-        alarm_audit=detector.active and _audited_at(history, raised, now=detector.settings.audit),
+        alarm_audit=detector.active and audited_at(history, raised, now=detector.settings.audit),
         class_wise=detector.settings.class_wise,
+        shares_alarms=detector.settings.part < 1,
         streams=_streams(connection, calibration_id, detector),
         alarm=raised.detail if raised and detector.active else None,
     )
 
 
-def _audited_at(history: list[events.Event], raised: events.Event | None, *, now: bool) -> bool:
+def audited_at(history: list[events.Event], raised: events.Event | None, *, now: bool) -> bool:
     """Whether the watch used audited answers only when it raised the alarm."""
     changes = (events.STARTED, events.SETTINGS)
     before = history[: history.index(raised)] if raised else []

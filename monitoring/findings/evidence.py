@@ -14,6 +14,7 @@ from monitoring.findings.slices import Slice
 from monitoring.findings.status import Status
 
 _SLICE_LIMIT = 3  # slices named as evidence
+_TAG_LIMIT = 3  # alarms of tags that are described
 _SMALLEST_POINTS = 0.0005  # what rounds to 0.0 points is not quoted
 
 
@@ -23,6 +24,7 @@ def give_evidence(found: Findings) -> Iterator[str]:
         yield rival_cause(found.selection)
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)
+    yield from (describe_alarm(each.alarm, each.tag) for each in found.tag_alarms[:_TAG_LIMIT] if each.alarm)
     if found.slices:
         yield from (_slice(each, found.slices.tested) for each in found.slices.significant[:_SLICE_LIMIT])
     if found.status is Status.OFF:

@@ -13,6 +13,7 @@ from monitoring.findings.phrases import answers_in_slice
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Assessment, Status, is_more_than_chance
+from monitoring.findings.tag_drift import TagDrift, TagWatches
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Findings:
     accuracy: AccuracyVerdict
     served_elsewhere: bool = False
     gap_at_every_look: GapAtEveryLook | None = None
+    tag_watches: TagWatches | None = None
 
     @property
     def status(self) -> Status:
@@ -37,9 +39,21 @@ class Findings:
         return self.assessment.status
 
     @property
+    def is_whole_alarm(self) -> bool:
+        """Whether the drift alarm of all answers is active."""
+        return self.drift is not None and self.drift.active
+
+    @property
+    def tag_alarms(self) -> tuple[TagDrift, ...]:
+        """The watches of tags with an active alarm."""
+        return self.tag_watches.active if self.tag_watches else ()
+
+    @property
     def is_rival(self) -> bool:
         """Whether the choice of the labels competes with other causes of what they show."""
-        alarm_audit = self.drift is not None and self.drift.alarm_audit
+        audited = [self.drift.alarm_audit] if self.drift is not None and self.drift.active else []
+        audited += [each.alarm_audit for each in self.tag_alarms]
+        alarm_audit = bool(audited) and all(audited)
         return self.status in RIVAL_WORRIES and selection_is_rival(self.selection, alarm_audit=alarm_audit)
 
     @property
@@ -47,8 +61,13 @@ class Findings:
         """Whether the audit shows nothing while an alarm, which chosen labels raised, is active."""
         chosen = self.drift is not None and not self.drift.alarm_audit
         fair = self.selection.audit_decides and self.selection.is_fair
-        alarm = self.status is Status.ALARM
-        return alarm and chosen and fair and not is_more_than_chance(self.measures, self.selection)
+        return (
+            self.is_whole_alarm
+            and not self.tag_alarms
+            and chosen
+            and fair
+            and not is_more_than_chance(self.measures, self.selection)
+        )
 
     @property
     def is_silent(self) -> bool:

@@ -48,14 +48,28 @@ def _worry(found: Findings) -> str:
     status, accuracy = found.status, found.accuracy
     if found.is_cleared:
         return "Hardly: the drift alarm is active, but chance alone can explain what the random audit shows."
-    confidence = RIVAL_WORRIES[status] if found.is_rival else _calm_worry(found)
-    if accuracy.answer is not AccuracyAnswer.LOWER or status is Status.ALARM:
+    if status is Status.ALARM and not found.is_whole_alarm:
+        confidence = _tag_worry(found)
+    else:
+        confidence = RIVAL_WORRIES[status] if found.is_rival else _calm_worry(found)
+    if accuracy.answer is not AccuracyAnswer.LOWER or found.is_whole_alarm:
         return confidence
     since = f" in answers served since {accuracy.since}" if accuracy.since else ""
     which = f"in the labeled answers{since}, which may be chosen, " if accuracy.chosen else ""
     lower = f"{which}it is at least {points(-accuracy.difference_upper)} lower than on the card"
     yes = f"Possibly, about accuracy: {lower}." if accuracy.chosen else f"Yes, about accuracy: {lower}{since}."
     return f"{yes} About confidence: {confidence[0].lower()}{confidence[1:]}"
+
+
+def _tag_worry(found: Findings) -> str:
+    """The answer if alarms of tags alone are active."""
+    which = ", ".join(each.tag for each in found.tag_alarms)
+    if found.is_rival:
+        return (
+            f"Probably, about answers with {which}: their drift alarm is active. Either confidence no longer matches "
+            "accuracy there, or the labels favor wrong answers (or right ones); these labels cannot tell which."
+        )
+    return f"Yes, about answers with {which}: their drift alarm is active, and false alarms are rare."
 
 
 def _calm_worry(found: Findings) -> str:

@@ -1,6 +1,7 @@
 """The status of a model in one word and a few sentences, for a reader who does not know calibration error."""
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -9,9 +10,11 @@ from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.drift import Drift
 from monitoring.findings.phrases import counted, percent, points
 from monitoring.findings.selection import COMPLETE, LabelSelection
+from monitoring.findings.tag_drift import TagDrift
 from monitoring.findings.unchecked import not_checked
 
 LOUD_Z = 4.0  # ECE this many standard deviations above its noise floor is no chance, even when looked at often
+_TAGS_NAMED = 3
 
 
 class Status(StrEnum):
@@ -32,26 +35,41 @@ class Assessment(NamedTuple):
     sentence: str
 
 
-def assess(measures: Measures, drift: Drift | None = None, selection: LabelSelection | None = None) -> Assessment:
+def assess(
+    measures: Measures,
+    drift: Drift | None = None,
+    selection: LabelSelection | None = None,
+    tag_alarms: Sequence[TagDrift] = (),
+) -> Assessment:
     """Assess the labels of a window.
 
     Args:
         measures: of the labels on which the verdict rests: those of the random audit where it decides.
         drift: the detector's state, None if the version is not watched.
         selection: how the labels were selected, None if they are a fair sample.
+        tag_alarms: the watches of tags with an active alarm.
     """
     if measures.n == 0:
         return Assessment(Status.NO_LABELS, "No answer has a label yet, so the model's confidence cannot be checked.")
-    status, told = _assess(measures, drift, selection)
+    status, told = _assess(measures, drift, selection, tag_alarms)
     audit = " drawn for the random audit" if selection and selection.audit_decides else ""
     unchecked = not_checked(selection.unchecked) if selection else ""
     return Assessment(status, " ".join(filter(None, [_finding(measures, audit), *told, unchecked])))
 
 
-def _assess(measures: Measures, drift: Drift | None, selection: LabelSelection | None) -> tuple[Status, list[str]]:
+def _assess(
+    measures: Measures, drift: Drift | None, selection: LabelSelection | None, tag_alarms: Sequence[TagDrift]
+) -> tuple[Status, list[str]]:
     """Return the status, and the sentences that lead to it."""
     if drift is not None and drift.alarm_label is not None:
-        return Status.ALARM, [_cancellation(measures), _alarm(drift, drift.alarm_label, selection)]
+        return Status.ALARM, [
+            _cancellation(measures),
+            _alarm(drift, drift.alarm_label, selection),
+            _of_tags(tag_alarms),
+        ]
+    if drift is not None and tag_alarms:
+        fair = _is_fair(selection, audited=all(each.alarm_audit for each in tag_alarms))
+        return Status.ALARM, [f"{_of_tags(tag_alarms)} {_promise(drift, fair=fair)}"]
     if measures.n < FEW_LABELS:
         return Status.EARLY, [f"Fewer than {FEW_LABELS} labels are too few to rely on."]
     if is_more_than_chance(measures, selection):
@@ -69,14 +87,32 @@ def is_more_than_chance(measures: Measures, selection: LabelSelection | None = N
 
 
 def _alarm(drift: Drift, alarm_label: int, selection: LabelSelection | None) -> str:
+    fair = _is_fair(selection, audited=drift.alarm_audit)
+    return f"The drift alarm has been active since label {alarm_label:,}. {_promise(drift, fair=fair)}"
+
+
+def _promise(drift: Drift, *, fair: bool) -> str:
     model = "A model that is calibrated in each predicted class" if drift.class_wise else "A calibrated model"
-    promise = (
-        f"The drift alarm has been active since label {alarm_label:,}. {model} raises a false alarm at most "
-        f"once in {drift.average_run_length:,.0f} labels on average"
-    )
-    incomplete = selection is not None and selection.audit is not None and selection.audit.is_incomplete
-    fair = selection is None or selection.coverage >= COMPLETE or (drift.alarm_audit and not incomplete)
+    if drift.shares_alarms:
+        model += ", and so at each tag that is watched," if drift.class_wise else " that is so at each watched tag"
+    promise = f"{model} raises a false alarm at most once in {drift.average_run_length:,.0f} labels on average"
     return f"{promise}." if fair else f"{promise}, if its labels are not chosen by whether it was right."
+
+
+def _is_fair(selection: LabelSelection | None, *, audited: bool) -> bool:
+    """Whether the choice of the labels cannot have raised an alarm."""
+    incomplete = selection is not None and selection.audit is not None and selection.audit.is_incomplete
+    return selection is None or selection.coverage >= COMPLETE or (audited and not incomplete)
+
+
+def _of_tags(tag_alarms: Sequence[TagDrift]) -> str:
+    """Which tags have an active alarm."""
+    if not tag_alarms:
+        return ""
+    since = [f"{each.tag} (since their label {each.alarm_label:,})" for each in tag_alarms[:_TAGS_NAMED]]
+    more = len(tag_alarms) - _TAGS_NAMED
+    rest = f" and {counted(more, 'more tag')}" if more > 0 else ""
+    return f"The drift alarm of answers with {', '.join(since)}{rest} is active."
 
 
 def _as_served(measures: Measures, selection: LabelSelection | None) -> str:

@@ -7,7 +7,19 @@ from msgspec import Meta
 from sqlalchemy import Connection
 
 from monitoring.drift import events
-from monitoring.drift.events import ACKNOWLEDGED, ALARM, PROMOTED, RESET, SETTINGS, STARTED, Event
+from monitoring.drift.events import (
+    ACKNOWLEDGED,
+    ALARM,
+    CHECKPOINT,
+    ENDED,
+    PROMOTED,
+    RESET,
+    SETTINGS,
+    STARTED,
+    TAGS,
+    Event,
+)
+from monitoring.drift.tag_settings import tag_of
 from monitoring.errors import ModelNotInLedger
 from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.phrases import counted, tolerance
@@ -17,12 +29,15 @@ LIMIT = 1_000
 
 
 class TimelineEntry(TypedDict):
-    """One event. `at` is ISO 8601; `feedback_id` the last label before it; `detail` depends on the kind."""
+    """One event. `at` is ISO 8601; `feedback_id` the last label before it; `tag` whose watch it is about,
+    if not that of all answers; `detail` depends on the kind.
+    """
 
     kind: str
     at: str
     sentence: str
     feedback_id: int
+    tag: str | None
     detail: Annotated[dict[str, Any], Meta(description="depends on the kind, and on the release that wrote it")]
 
 
@@ -40,7 +55,7 @@ def read_timeline(connection: Connection, model: str, *, version: int | None = N
     rows = [row for row in of_model(connection, model) if version is None or row.version == version]
     if not rows:
         raise ModelNotInLedger(model, version)
-    dated = [(event.at_ns, row.version, event) for row in rows for event in events.read(connection, row.calibration_id)]
+    dated = [(event.at_ns, row.version, event) for row in rows for event in told(connection, row.calibration_id)]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]
 
@@ -52,24 +67,47 @@ def as_entry(event: Event) -> TimelineEntry:
         "at": datetime.fromtimestamp(event.at_ns / 1e9, tz=UTC).isoformat(timespec="seconds"),
         "sentence": _sentence(event),
         "feedback_id": event.feedback_id,
+        "tag": _tag(event),
         "detail": event.detail,
     }
 
 
+def told(connection: Connection, calibration_id: int) -> list[Event]:
+    """Return the events of a calibration and its tags, oldest first, but no starts and checkpoints of tags."""
+    found = events.read_all(connection, calibration_id)
+    return [event for event in found if not event.name or event.kind not in (STARTED, CHECKPOINT)]
+
+
+def _tag(event: Event) -> str | None:
+    return tag_of(event.name) if event.name else None
+
+
 def _sentence(event: Event) -> str:
-    detail = event.detail
+    detail, tag = event.detail, _tag(event)
     if event.kind == ALARM:
-        return describe_alarm(detail)
+        return describe_alarm(detail, tag)
+    of_tag = f" of answers with {tag}" if tag else ""
     if event.kind in (ACKNOWLEDGED, RESET):
         note = f": {detail['note']}" if detail.get("note") else ""
-        what = "The alarm was acknowledged" if detail.get("was_active") else "The watch was reset without an alarm"
+        what = (
+            f"The alarm{of_tag} was acknowledged"
+            if detail.get("was_active")
+            else f"The watch{of_tag} was reset without an alarm"
+        )
         return f"{what} after {counted(detail.get('labels', 0), 'label')}{note}."
     if event.kind in (STARTED, SETTINGS):
-        began = "The watch started" if event.kind == STARTED else "The settings of the watch changed"
+        began = f"The watch{of_tag} started" if event.kind == STARTED else f"The settings of the watch{of_tag} changed"
         audited = ", audited answers only" if detail.get("audit") else ""
         blind = "" if detail.get("class_wise", True) else ", predicted classes not told apart"
         return (
             f"{began}: at least {detail['average_run_length']:,.0f} labels between false alarms on average, tolerance "
             f"{tolerance(detail['tolerance'])}{audited}{blind}."
+        )
+    if event.kind == ENDED:
+        return f"The watch{of_tag} ended."
+    if event.kind == TAGS:
+        keys = ", ".join(detail["keys"])
+        return (
+            f"The values of {keys} are watched by themselves, too." if keys else "No tag is watched by itself any more."
         )
     return "This version was promoted to production." if event.kind == PROMOTED else event.kind

@@ -87,7 +87,7 @@ def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) 
     )
     if connection.scalar(noted.order_by(monitor_event.c.event_id.desc()).limit(1)) == calibration_id:
         return
-    stands_at = select(monitor_state.c.last_feedback_id).filter_by(calibration_id=calibration_id)
+    stands_at = select(monitor_state.c.last_feedback_id).filter_by(calibration_id=calibration_id, slice="")
     values = {"calibration_id": calibration_id, "feedback_id": connection.scalar(stands_at) or 0}
     values |= {"kind": PROMOTED, "at_ns": now_ns, "detail": json.dumps({"version": row.version})}
     connection.execute(insert(monitor_event).values(values))

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2  # a new number needs a migration: see migrations/
+SCHEMA_VERSION = 3  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
@@ -180,14 +180,17 @@ watermark = Table(
     Column("at_ns", BigInteger, nullable=False),
 )
 
-# The detector after label `last_feedback_id`, saved in the transaction that recorded that label.
+# The detectors after label `last_feedback_id`, saved in the transaction that recorded that label: that of all answers
+# (slice ''), and those of the slices of watched tags.
 monitor_state = Table(
     "monitor_state",
     metadata,
     Column("calibration_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("slice", Text, primary_key=True),
     Column("settings", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("last_feedback_id", BigInteger, nullable=False),
+    Column("tags", Text),  # JSON, in the row of all answers: the tags with detectors of their own, and their tolerances
 )
 
 # `started`, `settings`, `alarm`, `acknowledged` and the like, which a replay of the labels must apply, and after which
@@ -201,5 +204,6 @@ monitor_event = Table(
     Column("feedback_id", BigInteger, nullable=False, server_default=text("0")),
     Column("at_ns", BigInteger, nullable=False),
     Column("detail", Text, nullable=False),  # JSON
+    Column("slice", Text, nullable=False, server_default=text("''")),  # whose detector it is about
     Index("monitor_event_order", "calibration_id", "event_id"),
 )

@@ -25,6 +25,8 @@ from monitoring.ledger.schema import (
     feedback_pending,
     input_day,
     label_current,
+    monitor_event,
+    monitor_state,
     prediction,
     tag_value,
 )
@@ -140,5 +142,8 @@ def _forget_value(connection: Connection, model: str, key: str, value: str) -> N
     if connection.scalar(counted) is None:
         this = (tag_value.c.model == model) & (tag_value.c.key == key)
         taken = connection.scalar(select(func.count()).where(this, tag_value.c.value.like(f"{ERASED}%"))) or 0
-        blot = update(tag_value).where(this, tag_value.c.value == value).values(value=f"{ERASED} {taken + 1}")
-        connection.execute(blot)
+        blotted = f"{ERASED} {taken + 1}"
+        connection.execute(update(tag_value).where(this, tag_value.c.value == value).values(value=blotted))
+        for table in (monitor_state, monitor_event):
+            theirs = (table.c.slice == name) & table.c.calibration_id.in_(of_model)
+            connection.execute(update(table).where(theirs).values(slice=f"tag:{key}={blotted}"))

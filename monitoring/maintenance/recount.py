@@ -5,6 +5,7 @@ Recounted are the current labels, the day sums of every slice since the watermar
 and the detectors, replayed label by label.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Select, cast, delete, func, select
 
 from calibration.bins import bin_index
 from monitoring.drift import watch
+from monitoring.drift.replay import replay
 from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.database import Ledger
@@ -216,14 +218,16 @@ def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> 
 def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:
     """Return the replayed detectors of those that differ."""
     wrong = []
-    ids = connection.scalars(select(monitor_state.c.calibration_id).order_by(monitor_state.c.calibration_id)).all()
-    for calibration_id in ids:
-        stored = watch.load(connection, calibration_id)
-        replayed = watch.replay(connection, calibration_id)
+    keys = (monitor_state.c.calibration_id, monitor_state.c.slice)
+    ids = connection.execute(select(*keys).order_by(*keys)).all()
+    for calibration_id, name in ids:
+        stored = watch.load(connection, calibration_id, name)
+        replayed = replay(connection, calibration_id, name)
         if stored is not None and stored.detector.state.as_dict() != replayed.state.as_dict():
             found, expected = (f"{state.labels} labels" for state in (stored.detector, replayed))
-            counted.differ("monitor_state", f"calibration {calibration_id}", found, f"{expected}, replayed")
-            wrong.append(watch.Watched(calibration_id, replayed, stored.last_feedback_id))
+            where = f"calibration {calibration_id}" + (f", {name}" if name else "")
+            counted.differ("monitor_state", where, found, f"{expected}, replayed")
+            wrong.append(dataclasses.replace(stored, detector=replayed))
         counted.detectors += 1
         progress("detectors", counted.detectors, len(ids))
     return wrong

@@ -3,7 +3,8 @@
 Replicas that share a ledger share its detectors: each shows the same state, also right after another replica recorded a
 label or an acknowledgment. The label `ledger` separates equal states of one ledger, of which one counts, from those of
 several ledgers, whose evidence adds up (a sum of e-detectors is an e-detector). A version that another one has replaced
-in production must page nobody: it is shown as if it had been reset. Promoted again, it shows its state as before.
+in production must page nobody: it is shown as if it had been reset. Promoted again, it shows its state as before. Tags
+that are watched by themselves have gauges of their own, with the label `tag`.
 """
 
 import logging
@@ -18,16 +19,25 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift import DriftDetector
 from monitoring.drift import watch
+from monitoring.drift.tag_settings import tag_of
 from monitoring.ledger.calibrations import PROMOTED
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
+from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.visible_versions import visible_versions
 
 LABELS = ("model", "version", "ledger")
+TAG_LABELS = (*LABELS, "tag")
 _GAUGES = {
     "candor_calibration_drift_log_evalue": "Log of the evidence against calibration.",
     "candor_calibration_drift_log_threshold": "Log evidence at which the alarm is raised.",
     "candor_calibration_drift_active": "1 from the alarm until it is acknowledged or another version serves, else 0.",
+}
+_TAG_GAUGES = {
+    "candor_calibration_drift_tag_log_evalue": "Log of the evidence against calibration in the answers with a tag.",
+    "candor_calibration_drift_tag_log_threshold": "Log evidence at which the alarm of a tag is raised.",
+    "candor_calibration_drift_tag_active": "1 from the alarm of a tag until it is acknowledged or another version "
+    "serves, else 0.",
 }
 _log = logging.getLogger(__name__)
 
@@ -37,14 +47,14 @@ class DriftGauges(Collector):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._known: dict[int, tuple[Row[Any], DriftDetector]] = {}  # the saved row, and its decoded detector
+        self._known: dict[tuple[int, str], tuple[Row[Any], DriftDetector]] = {}  # the saved row, its decoded detector
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that registering reads nothing."""
         return self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families with a sample per watched version."""
+        """Yield the families with a sample per watched version, and per tag that is watched by itself."""
         try:
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
@@ -55,27 +65,35 @@ class DriftGauges(Collector):
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
         families = self._families()
-        for version in versions:
-            if (detector := detectors.get(version.calibration_id)) is not None:
-                past = version.calibration_id in superseded
-                evidence = -math.inf if past else detector.log_evalue
-                values = (evidence, detector.log_threshold, float(detector.active and not past))
-                for family, value in zip(families, values, strict=True):
-                    family.add_metric((version.model, version.version, name), value)
+        by_id = {version.calibration_id: version for version in versions}
+        for (calibration_id, slice_name), detector in detectors.items():
+            version, past = by_id[calibration_id], calibration_id in superseded
+            evidence = -math.inf if past else detector.log_evalue
+            values = (evidence, detector.log_threshold, float(detector.active and not past))
+            labels = (version.model, version.version, name)
+            whole = slice_name == EVERYTHING
+            chosen = families[: len(_GAUGES)] if whole else families[len(_GAUGES) :]
+            for family, value in zip(chosen, values, strict=True):
+                family.add_metric(labels if whole else (*labels, tag_of(slice_name)), value)
         yield from families
 
-    def _detectors(self, connection: Connection, calibration_ids: Sequence[int]) -> dict[int, DriftDetector]:
-        """Return the detectors by calibration id; an unchanged state is not decoded again."""
-        saved = connection.execute(select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids)))
+    def _detectors(
+        self, connection: Connection, calibration_ids: Sequence[int]
+    ) -> dict[tuple[int, str], DriftDetector]:
+        """Return the detectors by calibration id and slice; an unchanged state is not decoded again."""
+        wanted = select(monitor_state).where(monitor_state.c.calibration_id.in_(calibration_ids))
+        saved = connection.execute(wanted.order_by(monitor_state.c.calibration_id, monitor_state.c.slice))
         before, self._known = self._known, {}
         for row in saved:
-            known = before.get(row.calibration_id)
+            key = (row.calibration_id, row.slice)
+            known = before.get(key)
             detector = known[1] if known and known[0] == row else watch.decode(connection, row).detector
-            self._known[row.calibration_id] = (row, detector)
-        return {calibration_id: detector for calibration_id, (_, detector) in self._known.items()}
+            self._known[key] = (row, detector)
+        return {key: detector for key, (_, detector) in self._known.items()}
 
     def _families(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily(*gauge, labels=LABELS) for gauge in _GAUGES.items()]
+        whole = [GaugeMetricFamily(*gauge, labels=LABELS) for gauge in _GAUGES.items()]
+        return [*whole, *(GaugeMetricFamily(*gauge, labels=TAG_LABELS) for gauge in _TAG_GAUGES.items())]
 
 
 def ledger_name(connection: Connection) -> str:

@@ -71,7 +71,8 @@ class WindowGauges(Collector):
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
-        latest = dict(connection.execute(select(columns.calibration_id, columns.last_feedback_id)).all())
+        wanted = select(columns.calibration_id, columns.last_feedback_id).filter_by(slice=EVERYTHING)
+        latest = dict(connection.execute(wanted).all())
         for version in versions:
             known, last_id = self._known.get(version.calibration_id), latest.get(version.calibration_id, 0)
             if known is None or known.last_feedback_id != last_id:

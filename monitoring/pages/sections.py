@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
+from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
-from monitoring.pages.status_words import ACCURACY_TONES, SHORT_WORDS, TITLES, advice_tone
+from monitoring.pages.status_words import ACCURACY_TONES, SHORT_WORDS, advice_tone, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import Report
 
@@ -48,7 +49,7 @@ def sections(found: PageData) -> dict[str, Any]:
         "report": report,
         "versions": found.versions,
         "entries": found.entries,
-        "titles": TITLES,
+        "title": title(report),
         "short_words": SHORT_WORDS,
         "accuracy_tones": ACCURACY_TONES,
         "advice_tone": advice_tone(report.status, report.accuracy.answer),
@@ -58,6 +59,7 @@ def sections(found: PageData) -> dict[str, Any]:
         "evidence": evidence(report.drift),
         "measure_rows": list(_measure_rows(report)),
         "slice_limit": _SLICE_LIMIT,
+        "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
     }
 

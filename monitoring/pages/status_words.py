@@ -2,6 +2,7 @@
 
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
+from monitoring.reports.report import Report
 
 TITLES = {
     Status.OK: "No miscalibration found",
@@ -31,6 +32,15 @@ ACCURACY_WORDS = {
     AccuracyAnswer.HIGHER: "higher",
     AccuracyAnswer.UNKNOWN: "not known",
 }
+
+
+def title(report: Report) -> str:
+    """The status as a heading; it names the tags if theirs are the only alarms."""
+    whole = report.drift is not None and report.drift.active
+    alarms = report.tag_watches.active if report.tag_watches else ()
+    if report.status is not Status.ALARM or whole or not alarms:
+        return TITLES[report.status]
+    return f"{TITLES[Status.ALARM]} in answers with {', '.join(each.tag for each in alarms[:3])}"
 
 
 def advice_tone(status: Status, accuracy: AccuracyAnswer) -> str:

@@ -19,8 +19,9 @@ from calibration.drift_state import DriftSettings
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED
+from monitoring.drift.tag_settings import TagSettings, slice_of
 from monitoring.drift.watch import Watched
-from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed
+from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
 from monitoring.feedback.labeling import FeedbackPolicy
@@ -30,7 +31,7 @@ from monitoring.ledger.inputs import InputSums
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import note_shadow
-from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.slices import EVERYTHING, SliceNames
 from monitoring.ledger.visible_versions import visible_versions
 from monitoring.logged.declaration import LoggedCard, declare
 from monitoring.logged.items import LoggedItem, LoggedResult
@@ -47,9 +48,9 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Writes answers, labels and detector states. Its methods may be called from any thread.
 
-    `settings` apply to every calibration registered here, `policy` to every label. Answers in a `spool` are moved to
-    the ledger; a spool with room takes answers while the ledger is away. Closing the recorder writes everything that
-    waits.
+    `settings` and `tags` apply to every calibration registered here (`tags` None leaves those that it has), `policy`
+    to every label. Answers in a `spool` are moved to the ledger; a spool with room takes answers while the ledger is
+    away. Closing the recorder writes everything that waits.
     """
 
     def __init__(
@@ -58,12 +59,13 @@ class Recorder:
         metrics: MonitorMetrics,
         *,
         settings: DriftSettings | None = None,
+        tags: TagSettings | None = None,
         policy: FeedbackPolicy | None = None,
         spool: Spool | None = None,
     ) -> None:
         self._ledger = ledger
         self._metrics = metrics
-        self._settings = settings or DriftSettings()
+        self._settings, self._tags = settings or DriftSettings(), tags
         self._calibrations: dict[int, CalibrationRow] = {}  # used by the writer's thread alone
         slices = SliceNames(self._calibrations)
         self._commit = Commit(self._calibrations, policy or FeedbackPolicy(), slices, ledger.shard)
@@ -81,7 +83,7 @@ class Recorder:
             now_ns = self._ledger.clock()
             row = register(connection, card, now_ns=now_ns)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
-            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            watch.start(connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns)
             return row
 
         row = self._submit(enter, self._know).result()
@@ -128,10 +130,11 @@ class Recorder:
         note: str | None = None,
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
+        tag: str | None = None,
     ) -> Future[tuple[CalibrationRow, Watched]]:
         """Reset a calibration's detector, by default of the last registered version. Fails with ModelNotInLedger.
 
-        `audit` is that of `watch.acknowledge`.
+        `audit` is that of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone; fails with TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
@@ -139,10 +142,16 @@ class Recorder:
             lock(connection, Lock.CALIBRATION, row.calibration_id)
             now_ns = self._ledger.clock()
             watched = watch.acknowledge(
-                connection, row.calibration_id, note=note, now_ns=now_ns, kind=kind, audit=audit
+                connection,
+                row.calibration_id,
+                note=note,
+                now_ns=now_ns,
+                kind=kind,
+                audit=audit,
+                name=EVERYTHING if tag is None else slice_of(tag),
             )
             if watched is None:
-                raise ModelNotInLedger(model, version)
+                raise ModelNotInLedger(model, version) if tag is None else TagNotWatched(tag, model, row.version)
             return row, watched
 
         return self._submit(reset, lambda known: self._know(known[0]))
@@ -154,7 +163,7 @@ class Recorder:
             now_ns = self._ledger.clock()
             row = declare(connection, card, now_ns=now_ns)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
-            watch.start(connection, row.calibration_id, self._settings, now_ns=now_ns)
+            watch.start(connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns)
             return row
 
         return self._submit(enter, self._know)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from monitoring.drift import watch
+from monitoring.drift.tag_watch import advance_tags
 from monitoring.errors import ModelNotInLedger, NotRegistered
 from monitoring.feedback import pending
 from monitoring.feedback.counts import TransactionCounts
+from monitoring.feedback.first_labels import FirstLabel
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.feedback.labeling import FeedbackPolicy, Labeling
 from monitoring.ledger.calibrations import CalibrationRow, of_card
 from monitoring.ledger.inputs import add_inputs
 from monitoring.ledger.locks import Lock, lock, share
 from monitoring.ledger.predictions import PredictionRow, absent, append
-from monitoring.ledger.slices import SliceNames
+from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.logged.items import LoggedItem, LoggedResult
 from monitoring.logged.prediction_log import PredictionLog, label_of
 from monitoring.recording.queue import Batch, CommitGroup, Labels
@@ -99,14 +101,17 @@ class Commit:
         labeling = Labeling(connection, self.calibrations, policy=self.policy, counts=counts, now_ns=now_ns)
         results = labeling.apply(items)
         for calibration_id, last_feedback_id in labeling.last_feedback_id.items():
-            _, raised = watch.advance(
-                connection,
-                calibration_id,
-                labeling.first_labels.get(calibration_id, []),
-                last_feedback_id=last_feedback_id,
-                now_ns=now_ns,
+            labels = labeling.first_labels.get(calibration_id, [])
+            whole, raised = watch.advance(
+                connection, calibration_id, labels, last_feedback_id=last_feedback_id, now_ns=now_ns
             )
             counts.alarms[calibration_id] += raised
+            if whole.tags.keys:
+
+                def slices_of(label: FirstLabel, calibration_id: int = calibration_id) -> tuple[str, ...]:
+                    return self.slices.of(connection, calibration_id, SliceKeys(label.predicted, label.tags))
+
+                counts.alarms[calibration_id] += advance_tags(connection, whole, labels, slices_of, now_ns=now_ns)
         return results
 
 

@@ -30,7 +30,8 @@ from monitoring.findings.recommendation import Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
 from monitoring.findings.status import Status, assess
-from monitoring.findings.timeline import TimelineEntry, as_entry
+from monitoring.findings.tag_drift import TagWatches, find_tag_watches
+from monitoring.findings.timeline import TimelineEntry, as_entry, told
 from monitoring.findings.windows import ALL, Windowed, read_window, window_sums
 from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_model
 from monitoring.ledger.database import Ledger
@@ -75,6 +76,7 @@ class ReportSummary:
         gap_at_every_look: the signed gap's confidence sequence; None in a window that moves.
         drift: the detector's state, which does not depend on the window.
         calm_evidence: where nine in ten calibrated models stand after as many labels; None below 100 labels.
+        tag_watches: the drift watches of tags; None if no tag is watched by itself.
         selection: how the labels were selected, and the measures of audited answers.
         signs: the early warnings, which need no labels.
         recommendation: should I be worried, why, and what to do.
@@ -98,6 +100,7 @@ class ReportSummary:
     gap_at_every_look: GapAtEveryLook | None
     drift: Drift | None
     calm_evidence: CalmEvidence | None
+    tag_watches: TagWatches | None
     selection: LabelSelection
     signs: tuple[EarlyWarning, ...]
     recommendation: Recommendation
@@ -140,15 +143,17 @@ def calibration_report(
         row = choose(connection, model, version)
         versions = {other.version for other in of_model(connection, model)}
         seen = window_sums(connection, row.calibration_id, asked, now_ns=now_ns)
-        history = events.read(connection, row.calibration_id)
-        drift = find_drift(connection, row.calibration_id, history)
+        history = events.read_all(connection, row.calibration_id)
+        drift = find_drift(connection, row.calibration_id, [event for event in history if not event.name])
+        tag_watches = find_tag_watches(connection, row.calibration_id, history)
+        entries = told(connection, row.calibration_id)[-_EVENTS:]
         delay = _delay(connection, row.calibration_id)
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
         accuracy = find_accuracy(connection, row.calibration_id, _reference(row))
     found, selection = find_slices(basis.slices) if slices else None, basis.selection
     measures = Measures.from_sums(basis.labeled)
-    assessment = assess(measures, drift, selection)
+    assessment = assess(measures, drift, selection, tag_watches.active if tag_watches else ())
     comparison = compare(basis.labeled, _reference(row), selection.post_stratified)
     findings = Findings(
         row.model,
@@ -162,6 +167,7 @@ def calibration_report(
         accuracy,
         served_elsewhere=row.is_logged,
         gap_at_every_look=gap_at_every_look(basis.labeled, asked),
+        tag_watches=tag_watches,
     )
     served = int(seen.served.served.sum())
     return Report(
@@ -183,10 +189,11 @@ def calibration_report(
         gap_at_every_look=findings.gap_at_every_look,
         drift=drift,
         calm_evidence=calm_evidence(drift) if drift else None,
+        tag_watches=tag_watches,
         selection=selection,
         signs=early_warnings,
         slices=found,
-        history=tuple(as_entry(event) for event in history[-_EVENTS:]),
+        history=tuple(as_entry(event) for event in entries),
         recommendation=recommend(findings),
         bins=tuple(reliability(basis.labeled)),
         served_bins=tuple(seen.served.served.tolist()),

@@ -28,6 +28,7 @@ from monitoring.errors import (
     QueryInvalid,
     RecorderClosed,
     TableInvalid,
+    TagNotWatched,
 )
 from monitoring.feedback.body import LIST_LIMIT, Label, LabelsRejected
 from monitoring.ledger.database import Ledger
@@ -119,7 +120,7 @@ _ALARMS: Final = tuple(
         takes={JSON: AlarmNote},
         body_optional=True,
         parameters=(_OF_VERSION,),
-        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, *_WRITES),
+        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
     )
     for verb, handler, summary in (
         ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),

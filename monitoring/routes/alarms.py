@@ -17,11 +17,13 @@ from monitoring.routes.request import read_body, read_version
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
     """Why the alarm is acknowledged, or the watch restarted; it is kept in the history.
 
-    `audit`: whether the watch uses audited answers only from now on; by default that stays as it is.
+    `audit`: whether the watch uses audited answers only from now on; by default that stays as it is. `tag`: whose
+    watch, such as `site=B`, if it is not that of all answers.
     """
 
     note: Text | None = None
     audit: bool | None = None
+    tag: Text | None = None
 
 
 class WatchState(Struct, frozen=True):
@@ -31,12 +33,13 @@ class WatchState(Struct, frozen=True):
     labels: int
 
 
-class RestartedWatch(Struct, frozen=True):
-    """The version whose watch was restarted."""
+class RestartedWatch(Struct, frozen=True, omit_defaults=True):
+    """The version whose watch was restarted; `tag`, if it was that of a tag."""
 
     model: str
     version: int
     drift: WatchState
+    tag: str | None = None
 
 
 _NOTES = JsonReader(AlarmNote, FeedbackInvalid)
@@ -59,9 +62,13 @@ class AlarmRoutes:
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         body = await read_body(request)
         asked = _NOTES.read(body) if body else AlarmNote()
-        if asked.note is not None:
-            check_storable("note", asked.note)
+        for name, text in (("note", asked.note), ("tag", asked.tag)):
+            if text is not None:
+                check_storable(name, text)
         model, version = request.path_params["model"], read_version(request)
-        future = self._recorder.acknowledge(model, version, note=asked.note, kind=kind, audit=asked.audit)
+        future = self._recorder.acknowledge(
+            model, version, note=asked.note, kind=kind, audit=asked.audit, tag=asked.tag
+        )
         row, watched = await asyncio.wrap_future(future)
-        return RestartedWatch(row.model, row.version, WatchState(watched.detector.active, watched.detector.labels))
+        state = WatchState(watched.detector.active, watched.detector.labels)
+        return RestartedWatch(row.model, row.version, state, asked.tag)

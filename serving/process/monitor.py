@@ -28,7 +28,7 @@ _DAY_S = 86_400
 class Monitor:
     """What a process uses of monitoring.
 
-    `alarmed` says whether the drift detector of a calibration id has an active alarm, `leads` whether this process
+    `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether this process
     leads.
     """
 
@@ -64,7 +64,7 @@ def open_monitor(
     with (
         Ledger(url) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
-        Recorder(ledger, metrics, settings=drift, policy=policy, spool=spool) as recorder,
+        Recorder(ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool) as recorder,
     ):
         alarmed = partial(_alarmed, ledger)
         if settings.monitor == "apart" and production is not None:
@@ -83,13 +83,13 @@ def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[
 
 
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:
-    """Whether the drift alarm is active; False while the ledger is unavailable, which the recorder logs."""
+    """Whether any drift alarm is active; False while the ledger is unavailable, which the recorder logs."""
     try:
         with ledger.read() as connection:
-            watched = watch.load(connection, calibration_id)
+            watches = watch.load_all(connection, calibration_id)
     except SQLAlchemyError:
         return False
-    return watched is not None and watched.detector.active
+    return any(watched.detector.active for watched in watches)
 
 
 def _recorded_production(ledger: Ledger, model: str) -> int | None:

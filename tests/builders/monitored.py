@@ -14,6 +14,8 @@ from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from model_store.card import Card
 from monitoring.drift import watch
+from monitoring.drift.replay import replay
+from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem, FeedbackPolicy
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.ledger.sums import LedgerSums, read_sums
@@ -47,6 +49,7 @@ class MonitoredModel:
         clock: Clock,
         *,
         settings: DriftSettings | None = None,
+        tags: TagSettings | None = None,
         policy: FeedbackPolicy | None = None,
         card: Card | None = None,
         busy_timeout_s: float = 5.0,
@@ -57,7 +60,7 @@ class MonitoredModel:
         self.ledger = Ledger(url, clock=clock, busy_timeout_s=busy_timeout_s)
         self.registry = CollectorRegistry()
         self.metrics = MonitorMetrics(self.registry)
-        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, policy=policy, spool=spool)
+        self.recorder = Recorder(self.ledger, self.metrics, settings=settings, tags=tags, policy=policy, spool=spool)
         self.calibration_id = self.recorder.register(self.card)
 
     def serve(self, *rows: PredictionRow) -> None:
@@ -76,12 +79,12 @@ class MonitoredModel:
         with self.ledger.read() as connection:
             return read_sums(connection, calibration_id or self.calibration_id)
 
-    def detectors(self, calibration_id: int | None = None) -> tuple[DriftDetector, DriftDetector]:
-        """The stored detector, and the replayed one."""
+    def detectors(self, calibration_id: int | None = None, *, name: str = "") -> tuple[DriftDetector, DriftDetector]:
+        """The stored detector of a slice, and the replayed one."""
         with self.ledger.read() as connection:
-            watched = watch.load(connection, calibration_id or self.calibration_id)
+            watched = watch.load(connection, calibration_id or self.calibration_id, name)
             assert watched is not None
-            return watched.detector, watch.replay(connection, watched.calibration_id)
+            return watched.detector, replay(connection, watched.calibration_id, name)
 
     def metric(self, name: str, **labels: str) -> float | None:
         """A sample's value, None if there is no such series."""

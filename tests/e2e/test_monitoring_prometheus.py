@@ -147,6 +147,7 @@ class Scene:
         self.store, self.ledger = store, f"sqlite:///{folder / 'ledger.db'}"
         self.webhook, self.processes = Webhook(), Processes(folder)
         self.settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
+        self.settings["drift_tags"] = '["site"]'
         self.replicas = [self.processes.candor(f"candor-{name}", **self.settings) for name in "ab"]
         self.alertmanager = self._alertmanager(folder)
         self.prometheus = self._prometheus(folder)
@@ -221,7 +222,9 @@ def serve_and_label(scene: Scene, png: Callable[..., bytes], *, images: int) -> 
         items: list[dict[str, str]] = []
         for number in range(images):
             image = png(number % 40)
-            answer = client.post(f"{scene.replicas[number % 2]}/predictions/tiny", content=image).json()
+            answer = client.post(
+                f"{scene.replicas[number % 2]}/predictions/tiny", content=image, headers={"X-Candor-Tags": "site=A"}
+            ).json()
             wrong = next(name for name in ("benign", "malignant") if name != answer["label"])
             label = answer["label"] if number % 2 else wrong
             items.append({"prediction_id": answer["prediction_id"], "label": label})
@@ -248,9 +251,12 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     (page, *_) = wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "firing"), "the page")
     assert (page["labels"]["model"], page["labels"]["version"]) == ("tiny", "1")
     assert page["annotations"]["runbook_url"] == "docs/runbooks/CandorCalibrationDrift.md"
-    assert {alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"} == {
-        "CandorCalibrationDrift"
+    assert {alert["labels"]["alertname"] for path, alert in scene.webhook.alerts if path == "/page"} <= {
+        "CandorCalibrationDrift",
+        "CandorTagDrift",
     }
+    (of_site, *_) = wait_until(lambda: scene.webhook.told("/page", "CandorTagDrift", "firing"), "the page about a site")
+    assert of_site["labels"]["tag"] == "site=A"
 
     # Replicas counted for themselves; together they counted everything once, and agree on what is the ledger's.
     wait_until(lambda: scene.query("sum(candor_feedback_total) == 240"), "all labels counted")
@@ -280,6 +286,7 @@ def test_a_miscalibrated_model_pages_and_recalibration_ends_it(scene: Scene, png
     )
     candor(scene, "promote", "tiny", "2", "--store", str(scene.store.root))
     wait_until(lambda: scene.webhook.told("/page", "CandorCalibrationDrift", "resolved"), "the end of the page")
+    wait_until(lambda: scene.webhook.told("/page", "CandorTagDrift", "resolved"), "the end of the page about a site")
     assert scene.query('candor_model_loaded{version="2"} == 1')
     acknowledged = httpx.post(f"{scene.replicas[0]}/calibration/tiny/acknowledge?version=1", json={"note": "2 serves"})
     assert acknowledged.json()["drift"]["active"] is False

@@ -181,6 +181,8 @@ async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: Mo
         ("/calibration/pneumonia/acknowledge", b"[]", 422),
         ("/calibration/pneumonia/acknowledge", b'{"reason": "known"}', 422),
         ("/calibration/pneumonia/acknowledge", b'{"note": 7}', 422),
+        ("/calibration/pneumonia/acknowledge", b'{"tag": "site=B"}', 404),
+        ("/calibration/pneumonia/reset", b'{"tag": "\\u0000"}', 422),
     ],
 )
 async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:

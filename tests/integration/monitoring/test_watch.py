@@ -7,6 +7,7 @@ import pytest
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
 from monitoring.drift import events, watch
+from monitoring.drift.replay import replay
 from monitoring.findings.timeline import read_timeline
 from tests.builders.answers import CLASSES, NOW_NS, SECOND_NS, label, make_row
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
@@ -135,7 +136,7 @@ def test_corrections_are_no_evidence_but_are_known_to_have_come(monitored: Monit
 
 def test_what_was_never_watched_cannot_be_replayed(monitored: MonitoredModel) -> None:
     with monitored.ledger.read() as connection, pytest.raises(LookupError, match="never watched"):
-        watch.replay(connection, 77)
+        replay(connection, 77)
 
 
 def test_a_calibration_without_a_watch_gets_one_with_its_first_label(monitored: MonitoredModel) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from monitoring.drift.tag_settings import TagSettings
 from serving.errors import SettingsError
 from serving.settings import Settings, load_settings
 
@@ -76,3 +77,14 @@ def test_nothing_else_reads_the_environment() -> None:
         "training/processes/distributed.py",
         "training/processes/launch.py",
     }
+
+
+def test_the_tags_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().watched_tags is None  # whatever the ledger has
+    assert Settings(drift_tags=()).watched_tags == TagSettings()  # none
+    monkeypatch.setenv("CANDOR_DRIFT_TAGS", '["site", "ward"]')
+    monkeypatch.setenv("CANDOR_DRIFT_TAG_TOLERANCES", '{"site=B": 0.03}')
+    assert load_settings().watched_tags == TagSettings(("site", "ward"), {"site=B": 0.03})
+    monkeypatch.setenv("CANDOR_DRIFT_TAGS", '["ward"]')
+    with pytest.raises(SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B' has a tolerance, but its key is"):
+        load_settings()
