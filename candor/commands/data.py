@@ -73,7 +73,10 @@ def check(
     seed: Annotated[int, typer.Option(help="Seed for the splits that the data lacks, as in `candor train`.")] = 0,
     json_out: JsonOption = False,
 ) -> None:
-    """Show layout, classes, splits, corrupt files and leakage; exit code 1 if training would be refused."""
+    """Show layout, classes, splits, corrupt files, leakage, and what gives a class away.
+
+    Exit code 1 if training would be refused.
+    """
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.dataset import data_tables
     from candor.terminal.progress import bars

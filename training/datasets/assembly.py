@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
+from training.datasets.giveaways import giveaways
 from training.datasets.inspection import Facts, inspect
 from training.datasets.leakage import overlaps
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
@@ -20,6 +21,7 @@ from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1
 TEST_SHARE = 0.2
+MIN_TRAIN, MIN_MEASURED = 10, 5  # images of a class in train, and in val and test, below which a note says so
 
 
 def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, progress: Progress = silent) -> Dataset:
@@ -35,7 +37,8 @@ def assemble(listing: Listing, options: LoadOptions, *, cache: Path | None, prog
         listing, records, facts, by_group=listing.split_by_group or bool(options.group_pattern), options=options
     )
     splits = _splits(listing.root, records, facts)
-    notes += _missing_classes(listing, splits)
+    notes += _small_classes(listing, splits)
+    notes += giveaways(listing.classes, records, facts)
     dataset = Dataset(
         name=listing.name,
         classes=listing.classes,
@@ -102,7 +105,7 @@ def _match(root: Path, path: Path, pattern: str) -> str:
     >>> _match(Path("d"), Path("d/cat/7/3.png"), "[^/]+/([^/]+)/")
     '7'
     """
-    text = path.relative_to(root).as_posix() if "/" in pattern else path.name
+    text = _below(root, path) if "/" in pattern else path.name
     try:
         found = re.search(pattern, text)
     except re.error as error:
@@ -110,6 +113,11 @@ def _match(root: Path, path: Path, pattern: str) -> str:
     if found is None:
         raise BadDataset(path, f"the group pattern {pattern!r} matches nothing in {text!r}; every image needs a group")
     return found[1] if found.re.groups else found[0]
+
+
+def _below(root: Path, path: Path) -> str:
+    """The path below `root`; the whole path of a file that a table has elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _drawn(
@@ -161,13 +169,12 @@ def _split(
         FileImages(paths, [facts[path].digest for path in paths]),
         np.array([each.label for each in records], np.int64),
         np.array([numbers[_unit(each)] for each in records], np.int64) if numbers else None,
-        tuple(path.relative_to(root).as_posix() for path in paths),
+        tuple(_below(root, path) for path in paths),
     )
 
 
-def _missing_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
-    """Notes on classes without images in val or test. Raises BadDataset if a split is empty or train lacks a class."""
-    notes: list[str] = []
+def _small_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[str]:
+    """Notes on classes with few images in a split. Raises BadDataset if a split is empty or train lacks a class."""
     for name, split in splits.items():
         absent = [each for label, each in enumerate(listing.classes) if not (split.labels == label).any()]
         if len(absent) == len(listing.classes) or (absent and name == "train"):
@@ -175,9 +182,18 @@ def _missing_classes(listing: Listing, splits: dict[SplitName, Split]) -> list[s
                 listing.root,
                 f"{name} has no image of {', '.join(absent)}; add images or groups, or provide your own split",
             )
-        if absent:
-            notes.append(f"{name} has no image of {', '.join(absent)}, so nothing is measured for that class there")
-    return notes
+    counts = {name: np.bincount(split.labels, minlength=len(listing.classes)) for name, split in splits.items()}
+    small = [
+        f"{each!r} ({', '.join(f'{counts[name][label]} in {name}' for name in splits)})"
+        for label, each in enumerate(listing.classes)
+        if counts["train"][label] < MIN_TRAIN or min(counts["val"][label], counts["test"][label]) < MIN_MEASURED
+    ]
+    if not small:
+        return []
+    which = (
+        "the class is too small for its splits" if len(small) == 1 else "these classes are too small for their splits"
+    )
+    return [f"{which}: {', '.join(small)}; so few can hardly be learned or measured, so add images or merge classes"]
 
 
 def _channels(records: Sequence[Record], facts: dict[Path, Facts]) -> Literal[1, 3]:

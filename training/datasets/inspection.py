@@ -15,7 +15,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pydicom
+from PIL import Image
 
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
@@ -25,6 +27,7 @@ from training.progress import Progress, silent
 STAGE = "check images"
 DECODER = 1  # raise it when the decoder accepts or refuses other files than before
 BATCH = 256  # files between two writes to the cache
+EDGE_SPREAD = 1 / 32  # JPEG compression changes the gray values of a plain border a little
 GRAY_MODES = ("1", "L", "I", "F")
 
 
@@ -32,7 +35,8 @@ GRAY_MODES = ("1", "L", "I", "F")
 class Facts:
     """What is known about one file: `reason` says why it cannot be used (None if it can); sides are in pixels.
 
-    `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one.
+    `digest` is the SHA-256 of the file; `patient` a hash of the DICOM PatientID, None without one. `plain_sides` counts
+    the sides, of four, whose outermost pixels are alike, as in a frame or a padded image.
     """
 
     digest: bytes = b""
@@ -40,6 +44,7 @@ class Facts:
     height: int = 0
     channels: Literal[1, 3] = 1
     patient: str | None = None
+    plain_sides: int = 0
     reason: str | None = None
 
 
@@ -71,7 +76,20 @@ def inspect_file(path: Path, *, frames: Frames) -> Facts:
         return Facts(reason=str(error))
     channels: Literal[1, 3] = 1 if image.mode.startswith(GRAY_MODES) else 3
     patient = _patient(data) if is_dicom(data) else None
-    return Facts(hashlib.sha256(data).digest(), image.width, image.height, channels, patient)
+    return Facts(hashlib.sha256(data).digest(), image.width, image.height, channels, patient, _plain_sides(image))
+
+
+def _plain_sides(image: Image.Image) -> int:
+    """Number of sides of an image whose outermost pixels are alike: within EDGE_SPREAD of the image's range of values.
+
+    >>> _plain_sides(Image.new("L", (9, 5))), _plain_sides(Image.linear_gradient("L"))  # the gradient runs down
+    (4, 2)
+    """
+    values = np.asarray(image.convert("RGB") if image.mode.startswith("P") else image, np.float32)
+    limit = EDGE_SPREAD * float(np.ptp(values))
+    return sum(
+        float(np.ptp(side, axis=0).max()) <= limit for side in (values[0], values[-1], values[:, 0], values[:, -1])
+    )
 
 
 def _patient(data: bytes) -> str | None:
@@ -82,9 +100,10 @@ def _patient(data: bytes) -> str | None:
 
 Stamp = tuple[int, int]  # size in bytes, time of change in nanoseconds
 
-SCHEMA = """CREATE TABLE IF NOT EXISTS facts (
+# A new column needs a new name of the table, since a cache may have the old one.
+SCHEMA = """CREATE TABLE IF NOT EXISTS file_facts (
     path TEXT, decoder INTEGER, frames TEXT, size INTEGER, changed_ns INTEGER,
-    digest BLOB, width INTEGER, height INTEGER, channels INTEGER, patient TEXT, reason TEXT,
+    digest BLOB, width INTEGER, height INTEGER, channels INTEGER, patient TEXT, plain_sides INTEGER, reason TEXT,
     PRIMARY KEY (path, frames)) WITHOUT ROWID"""
 
 
@@ -116,7 +135,7 @@ def _open(cache: Path | None) -> sqlite3.Connection:
 
 def _recall(kept: sqlite3.Connection, stamps: dict[Path, Stamp], frames: Frames) -> dict[Path, Facts]:
     rows = kept.execute(
-        "SELECT path, size, changed_ns, digest, width, height, channels, patient, reason FROM facts"
+        "SELECT path, size, changed_ns, digest, width, height, channels, patient, plain_sides, reason FROM file_facts"
         " WHERE decoder = ? AND frames = ?",
         (DECODER, frames),
     )
@@ -129,4 +148,4 @@ def _keep(kept: sqlite3.Connection, facts: dict[Path, Facts], stamps: dict[Path,
         (str(path), DECODER, frames, *stamps[path], *astuple(each)) for path, each in facts.items()
     )
     with kept:
-        kept.executemany(f"INSERT OR REPLACE INTO facts VALUES ({', '.join('?' * 11)})", rows)
+        kept.executemany(f"INSERT OR REPLACE INTO file_facts VALUES ({', '.join('?' * 12)})", rows)

@@ -1,5 +1,6 @@
 """Every layout is detected on a small copy of the real tree, with its quirks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def apart(dataset: Dataset) -> bool:
     return sum(map(len, found.values())) == len(set().union(*found.values()))
 
 
+def further(notes: Sequence[str]) -> tuple[str, ...]:
+    """The notes without the one that these small trees always get."""
+    return tuple(note for note in notes if "too small for" not in note)
+
+
 class TestMendeley:
     def test_kaggles_copy(self, tmp_path: Path) -> None:
         dataset = load_dataset(trees.mendeley(tmp_path))
@@ -45,7 +51,7 @@ class TestMendeley:
 
     def test_patients_stay_together_and_test_numbers_its_own(self, tmp_path: Path) -> None:
         dataset = load_dataset(trees.mendeley(tmp_path, wrapped=False, val=False), seed=3)
-        assert dataset.notes == ()
+        assert further(dataset.notes) == ()
         assert apart(dataset)
         train, val = names(dataset.splits["train"]), names(dataset.splits["val"])
         patients = [{name.split("_")[0] for name in each if "person" in name} for each in (train, val)]
@@ -72,7 +78,7 @@ class TestKather:
         dataset = load_dataset(trees.kather(tmp_path), layout="kather-slides")
         assert apart(dataset)
         assert dataset.counts == {"train": [12] * 8, "val": [4] * 8, "test": [4] * 8}
-        assert dataset.notes == ()
+        assert further(dataset.notes) == ()
 
     def test_a_tile_without_a_slide_is_refused(self, tmp_path: Path) -> None:
         trees.kather(tmp_path)
@@ -91,7 +97,7 @@ class TestRsna:
         assert apart(dataset)
         assert {name: len(each) for name, each in groups(dataset).items()} == {"train": 13, "val": 3, "test": 4}
         assert [each.path.stem for each in dataset.excluded] == ["ID_6431af929"]
-        assert dataset.notes == ("6 rows of stage_1_train.csv repeat another and are dropped",)
+        assert further(dataset.notes) == ("6 rows of stage_1_train.csv repeat another and are dropped",)
         for split in dataset.splits.values():
             bleeds = [int(Path(name).stem[3:7], 16) % 2 for name in names(split)]
             assert split.labels.tolist() == bleeds
@@ -146,7 +152,7 @@ class TestCsv:
         dataset = load_dataset(tmp_path / "labels.csv")
         assert (dataset.layout, dataset.classes) == ("csv", ("no", "yes"))
         assert apart(dataset)
-        assert dataset.notes == ("1 rows repeat another and are dropped",)
+        assert further(dataset.notes) == ("1 rows repeat another and are dropped",)
         assert load_dataset(tmp_path).fingerprint == dataset.fingerprint
 
     def test_its_own_splits_and_numbers_as_classes(self, tmp_path: Path) -> None:

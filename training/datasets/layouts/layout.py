@@ -9,6 +9,7 @@ from pathlib import Path
 from training.datasets.errors import BadDataset
 from training.datasets.records import Listing
 
+SEPARATORS = (",", ";", "\t")
 DEPTH = 2  # archives wrap a data set in one or two folders
 
 
@@ -48,11 +49,12 @@ def find_root(path: Path, fits: Callable[[Path], bool], *, depth: int = DEPTH) -
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header; column names in lower case, values without surrounding white space.
 
-    Raises BadDataset if a column is missing, a row is too short, or the file is not text.
+    Columns are separated by the first of SEPARATORS that gives a header with all `columns`. Raises BadDataset if a
+    column is missing, a row is too short, or the file is not text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+            reader = csv.DictReader(lines, delimiter=separator(path, columns))
             header = [name.strip().lower() for name in reader.fieldnames or ()]
             missing = [name for name in columns if name not in header]
             if missing:
@@ -61,6 +63,17 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             return [_row(path, reader.line_num, row, columns) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadDataset(path, f"is not a CSV file in UTF-8 ({error})") from error
+
+
+def separator(path: Path, columns: Sequence[str]) -> str:
+    """What separates the columns of a table: the first of SEPARATORS whose header has all `columns`, else a comma."""
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        header = lines.readline().lower()
+    for each in SEPARATORS:
+        (names,) = csv.reader([header], delimiter=each)
+        if set(columns) <= {name.strip() for name in names}:
+            return each
+    return ","
 
 
 def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:

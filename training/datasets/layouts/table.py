@@ -1,16 +1,34 @@
-"""A CSV file with the columns path and label, optionally group and split; paths are relative to the file's folder.
+"""A CSV file with the columns path and label, optionally group and split.
 
+Paths are relative to the file's folder, or absolute. Semicolons or tabs may separate the columns; a note says so.
 `split` is train, val or test, for every row or for none. Classes are the sorted labels, by number if all are numbers.
 """
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.folder import SPLIT_FOLDERS
-from training.datasets.layouts.layout import Layout, read_table
+from training.datasets.layouts.layout import Layout, read_table, separator
 from training.datasets.records import Listing, Record, SplitName
 
 NAME = "labels.csv"
+COLUMNS = ("path", "label")
+PATIENT_WORDS = {"patient", "patients", "patientid", "subject", "subjectid", "person", "participant"}
+PATIENT_WORDS |= {
+    "case",
+    "caseid",
+    "slide",
+    "slideid",
+    "study",
+    "studyid",
+    "series",
+    "lesion",
+    "donor",
+    "animal",
+    "mrn",
+}
 
 
 def find(path: Path) -> Path | None:
@@ -22,7 +40,7 @@ def find(path: Path) -> Path | None:
 
 def read(table: Path) -> Listing:
     """The listing of the table. Raises BadDataset for a missing value, an unknown split or rows that disagree."""
-    rows = read_table(table, ("path", "label"))
+    rows = read_table(table, COLUMNS)
     for row in rows:
         if not row["path"] or not row["label"]:
             raise BadDataset(table, f"a row has the path {row['path']!r} and the label {row['label']!r}; it needs both")
@@ -32,9 +50,33 @@ def read(table: Path) -> Listing:
         record = _record(table, row, classes)
         if records.setdefault(record.path, record) != record:
             raise BadDataset(table, f"two rows of {row['path']} disagree")
-    repeated = len(rows) - len(records)
-    notes = (f"{repeated} rows repeat another and are dropped",) if repeated else ()
+    notes = tuple(_notes(table, rows, repeated=len(rows) - len(records)))
     return Listing(table.resolve().stem, "csv", table.parent, classes, tuple(records.values()), notes=notes)
+
+
+def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
+    """What a user might have meant otherwise."""
+    if repeated:
+        yield f"{repeated} rows repeat another and are dropped"
+    between = separator(table, COLUMNS)
+    if between != ",":
+        name = "semicolons (;)" if between == ";" else "tabs"
+        yield f"the columns of {table.name} are separated by {name}, not by commas, and are read so"
+    patients = [name for name in rows[0] if _names_patients(name)] if "group" not in rows[0] else []
+    if patients:
+        yield (
+            f"the column {patients[0]!r} is not used, so images of one patient may be in several splits, which "
+            "flatters figures; if it tells patients or slides apart, rename it to group"
+        )
+
+
+def _names_patients(column: str) -> bool:
+    """Whether a column seems to name what must stay in one split.
+
+    >>> [_names_patients(name) for name in ("patient", "Patient ID", "slide_id", "case-number", "age", "label")]
+    [True, True, True, True, False, False]
+    """
+    return any(word in PATIENT_WORDS for word in re.split(r"[^a-z]+", column.lower()))
 
 
 def _classes(table: Path, labels: set[str]) -> tuple[str, ...]:

@@ -1,0 +1,135 @@
+"""What a user should know before training: a class that its format gives away, a small class, an unusual table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from candor import command_line
+from tests.builders import trees
+from training.datasets import load_dataset
+
+Change = Callable[[Image.Image], Image.Image]
+
+
+def folder(root: Path, *, count: int = 30, ill: Change | None = None, suffix: str = ".png", others: int = 60) -> Path:
+    """`count` images of the class ill, changed by `ill` and saved under `suffix`, and `others` of class a as PNG."""
+    some = trees.pictures(side=24)
+    for name, number in [*(("ill", at) for at in range(count)), *(("a", at) for at in range(others))]:
+        image = Image.fromarray(next(some))
+        if name == "ill" and ill is not None:
+            image = ill(image)
+        path = root / name / f"{number}{suffix if name == 'ill' else '.png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return root
+
+
+def in_color(image: Image.Image) -> Image.Image:
+    return Image.merge("RGB", [image, image.rotate(90), image])
+
+
+def framed(image: Image.Image) -> Image.Image:
+    wide = Image.new("L", (32, 32))
+    wide.paste(image, (4, 4))
+    return wide.resize((24, 24), Image.Resampling.NEAREST)
+
+
+def notes(root: Path) -> list[str]:
+    return [each for each in load_dataset(root).notes if "gives the class" in each]
+
+
+@pytest.mark.parametrize(
+    ("ill", "suffix", "said"),
+    [
+        (in_color, ".png", "30 of its 30 images are in color, and 0 of the 60 others"),
+        (None, ".jpg", "30 of its 30 images are .jpg files, and 0 of the 60 others"),
+        (framed, ".png", "30 of its 30 images are framed by a border of one color, and 0 of the 60 others"),
+        (lambda image: image.resize((48, 48)), ".png", "its images are larger than the others"),
+        (lambda image: image.resize((24, 12)), ".png", "its images are wider than the others"),
+    ],
+)
+def test_a_class_that_its_format_gives_away(tmp_path: Path, ill: Change | None, suffix: str, said: str) -> None:
+    found = notes(folder(tmp_path, ill=ill, suffix=suffix))
+    assert [each for each in found if "the class 'ill'" in each and said in each], found
+    assert all("bring all images into one format" in each for each in found)
+
+
+def test_images_of_one_kind_give_nothing_away(tmp_path: Path) -> None:
+    assert notes(folder(tmp_path)) == []
+
+
+def test_what_some_images_of_every_class_have_gives_nothing_away(tmp_path: Path) -> None:
+    """Half of each class in color, sizes that vary in both, and three images that happen to be alike."""
+    generator = np.random.default_rng(0)
+
+    def varied(image: Image.Image) -> Image.Image:
+        image = image.resize((int(generator.integers(20, 60)), int(generator.integers(20, 60))))
+        return in_color(image.resize((24, 24))) if generator.random() < 0.5 else image
+
+    root = folder(tmp_path, ill=varied)
+    for path in sorted((root / "a").iterdir()):
+        with Image.open(path) as image:
+            varied(image).save(path)
+    assert notes(root) == []
+    few = folder(tmp_path / "few", count=3, others=6)
+    for path in list((few / "ill").iterdir()):
+        path.rename(path.with_suffix(".PNG"))
+    assert notes(few) == []
+
+
+def test_a_rare_class_in_another_format_is_found(tmp_path: Path) -> None:
+    (said, *_) = notes(folder(tmp_path, count=3, others=200, ill=in_color))
+    assert "3 of its 3 images are in color, and 0 of the 200 others" in said
+
+
+def test_a_class_too_small_for_its_splits(tmp_path: Path) -> None:
+    root = folder(tmp_path, count=3)
+    result = CliRunner().invoke(command_line.app, ["data", "check", str(root)], env={"HOME": str(tmp_path)})
+    assert result.exit_code == 0
+    said = " ".join(result.stdout.split())
+    assert "Note: the class is too small for its splits: 'ill' (2 in train, 0 in val, 1 in test); so few" in said
+
+
+class TestTables:
+    """A table of images elsewhere, separated by semicolons, whose patients have a column of another name."""
+
+    @staticmethod
+    def table(root: Path, *, between: str, column: str) -> Path:
+        rows = [f"path{between}label{between}{column}"]
+        some = trees.pictures()
+        for at in range(40):
+            path = trees.write(root / "elsewhere" / f"[{at}]:x.png", next(some))
+            rows.append(between.join((str(path), "yes" if at % 2 else "no", f"p{at // 4}")))
+        (root / "tables").mkdir()
+        (root / "tables" / "own.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+        return root / "tables" / "own.csv"
+
+    @pytest.mark.parametrize(("between", "said"), [(";", "semicolons (;)"), ("\t", "tabs")])
+    def test_absolute_paths_and_other_separators(self, tmp_path: Path, between: str, said: str) -> None:
+        dataset = load_dataset(self.table(tmp_path, between=between, column="group"))
+        assert sum(len(split) for split in dataset.splits.values()) == 40
+        assert dataset.splits["train"].names is not None
+        assert dataset.splits["train"].names[0].startswith(str(tmp_path / "elsewhere"))
+        assert [each for each in dataset.notes if f"separated by {said}" in each]
+        assert not [each for each in dataset.notes if "not used" in each]
+
+    def test_a_column_of_patients_that_is_not_used(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="Patient ID")
+        dataset = load_dataset(path)
+        (said,) = [each for each in dataset.notes if "not used" in each]
+        assert "the column 'patient id' is not used" in said
+        assert "rename it to group" in said
+        path.write_text(path.read_text(encoding="utf-8-sig").replace("Patient ID", "group"))
+        renamed = load_dataset(path)
+        assert renamed.splits["train"].groups is not None
+        assert not [each for each in renamed.notes if "not used" in each]
+
+    def test_a_pattern_finds_groups_in_absolute_paths(self, tmp_path: Path) -> None:
+        path = self.table(tmp_path, between=",", column="age")
+        dataset = load_dataset(path, group_pattern=r"elsewhere/\[([0-9])")
+        assert dataset.splits["train"].groups is not None
+        assert not [each for each in dataset.notes if "not used" in each]
