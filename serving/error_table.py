@@ -48,6 +48,7 @@ from serving.errors import (
     NotReady,
     Overloaded,
     Unauthorized,
+    UnknownHost,
     UnsupportedMedia,
     VersionNotLoaded,
 )
@@ -62,6 +63,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     Unauthorized: (401, "unauthorized"),
     Forbidden: (403, "forbidden"),
     CrossOrigin: (403, "cross_origin"),
+    UnknownHost: (403, "unknown_host"),
     ModelNotLoaded: (404, "unknown_model"),
     VersionNotLoaded: (404, "unknown_version"),
     BodyTimeout: (408, "body_timeout"),

@@ -3,7 +3,7 @@
 An image passes connection -> access -> head -> admission -> body -> decoding -> queue -> inference -> ledger -> answer:
 
     connection  MalformedHttp, HeadTooLarge, HeadTimeout
-    access      Unauthorized, Forbidden, CrossOrigin
+    access      UnknownHost, Unauthorized, Forbidden, CrossOrigin
     head        ModelNotLoaded, VersionNotLoaded, NotReady, UnsupportedMedia, MalformedRequest,
                 monitoring.errors.BodyTooLarge
     admission   Overloaded
@@ -78,6 +78,15 @@ class CrossOrigin(Forbidden):
     def __init__(self, page: str) -> None:
         super().__init__(
             f"{page} may not send this request; list the page's origin in CANDOR_CORS_ORIGINS if it should."
+        )
+
+
+class UnknownHost(Forbidden):
+    """The request addresses the server by a name that is not its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"this server is not called {name[:100]!r}; list the name in CANDOR_HOSTS if clients should reach it so."
         )
 
 

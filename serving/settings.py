@@ -1,25 +1,56 @@
 """All settings of Candor in one frozen table. Nothing else reads CANDOR_ variables; training also reads torchrun's.
 
 The variable CANDOR_X sets the field x. A CANDOR_ variable without a field is refused, so that a misspelled setting is
-not ignored silently.
+not ignored silently; only what Kubernetes injects (`serving.service_links`) is passed over. No sentence repeats a value
+that may hold a password or a token.
 """
 
 import difflib
+import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
+from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
 
-PREFIX = "CANDOR_"
+SECRET: Final = frozenset({"ledger", "tokens"})  # their values are never repeated
+_MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+
+
+def _read_list(value: Any) -> Any:
+    """The parts of a text: a JSON list, or names between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError("expected a JSON list of texts, or texts between commas") from error
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _read_object(value: Any) -> Any:
+    """The object that a JSON text is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError("expected a JSON object of numbers") from error
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_list)]
+Tolerances = Annotated[dict[str, float], NoDecode, BeforeValidator(_read_object)]
 
 
 class Settings(BaseSettings):
@@ -34,7 +65,10 @@ class Settings(BaseSettings):
     )
     store: Path = Field(Path("model_store/models"), description="Folder of the model store.")
     ledger: str = Field(
-        "sqlite:///./candor.db", description="URL of the database for predictions and labels; 'off': none."
+        "sqlite:///./candor.db", repr=False, description="URL of the database for predictions and labels; 'off': none."
+    )
+    ledger_file: Path | None = Field(
+        None, description="File that holds the URL of the ledger, such as a Docker or Kubernetes secret."
     )
     ledger_required: bool = Field(
         True,
@@ -87,12 +121,19 @@ class Settings(BaseSettings):
 
     tokens: SecretStr | None = Field(
         None,
-        description="Bearer tokens, `TOKEN scope[,scope]` separated by semicolons; unset, and no file: all is open.",
+        description="Bearer tokens, `TOKEN scope[,scope] [name]` between semicolons; unset, and no file: all is open.",
     )
     tokens_file: Path | None = Field(None, description="File with one token per line, in the same format.")
     tls_certificate: Path | None = Field(None, description="Certificate chain (PEM) for HTTPS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
-    cors_origins: tuple[str, ...] = Field((), description="Other origins whose pages may call the API, as a JSON list.")
+    hosts: Texts = Field(
+        (),
+        description="Names under which clients reach this server, besides the address that it listens on, IP "
+        "addresses, and names without a dot: a JSON list, or between commas; `*` for all.",
+    )
+    cors_origins: Texts = Field(
+        (), description="Other origins whose pages may call the API: a JSON list, or between commas."
+    )
     traces: bool = Field(False, description="Send OpenTelemetry traces of requests (extra `traces`).")
 
     monitor: Literal["inside", "apart"] = Field(
@@ -114,12 +155,12 @@ class Settings(BaseSettings):
         description="What the drift watch claims of confidence: that it is true in the answers of each predicted class "
         "(class-wise), or only on average over the classes (top-label).",
     )
-    drift_tags: tuple[str, ...] | None = Field(
+    drift_tags: Texts | None = Field(
         None,
-        description="Keys of tags, as a JSON list of at most three: the drift watch watches each of their values by "
-        "itself, too. Unset: those that another process has set; `[]`: none.",
+        description="At most three keys of tags, a JSON list or between commas: the drift watch watches each of their "
+        "values by itself, too. Unset: those that another process has set; `[]`: none.",
     )
-    drift_tag_tolerances: dict[str, float] = Field(
+    drift_tag_tolerances: Tolerances = Field(
         {},
         description='Tolerances of tags in place of CANDOR_DRIFT_TOLERANCE, as JSON: `{"site": 0.02, "site=B": 0.03}`.',
     )
@@ -142,11 +183,28 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments come before the environment; nothing else is read."""
+        return init_settings, EnvironmentWithoutLinks(settings_cls)
+
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_variables(cls, values: Any) -> Any:
-        refuse_unknown(os.environ, known=cls.model_fields)
-        return values
+    def _read_environment(cls, values: dict[str, Any]) -> dict[str, Any]:
+        links = service_links(os.environ)
+        refuse_unknown((name for name in os.environ if name not in links), known=cls.model_fields)
+        file = values.get("ledger_file")
+        if file is None:
+            return values
+        if "ledger" in values:
+            raise SettingsError("CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them")
+        return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
 
     @model_validator(mode="after")
     def _check_tags(self) -> "Settings":
@@ -176,12 +234,20 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from `overrides` that are not None, else from the environment. Raises SettingsError."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if "ledger" in given:
+        given.setdefault("ledger_file", None)
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError(
             "; ".join(_sentence(item["loc"], item["msg"], item["input"]) for item in error.errors())
         ) from None
+
+
+def ignored_variables() -> list[str]:
+    """The variables of the environment that Kubernetes injected, and that are not read."""
+    return service_links(os.environ)
 
 
 def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
@@ -194,8 +260,22 @@ def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
             raise SettingsError(f"{variable} is set in the environment but is not a setting of Candor; {hint}")
 
 
+def _read_secret(file: Path, *, setting: str) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"{setting}: {file} cannot be read ({reason})") from None
+    if not text:
+        raise SettingsError(f"{setting}: {file} is empty")
+    return text
+
+
 def _sentence(location: tuple[int | str, ...], message: str, value: object) -> str:
+    message = message.removeprefix("Value error, ")
     if not location:  # a finding about all settings, already a sentence
-        return message.removeprefix("Value error, ")
-    name = ".".join(str(part) for part in location)
-    return f"setting {name} ({PREFIX}{name.upper()}): got {value!r}; {message[:1].lower()}{message[1:]}"
+        return message
+    name = str(location[0])
+    shown = repr(value)
+    got = "" if name in SECRET or len(shown) > 80 or _MAY_HOLD_SECRET.search(shown) else f"got {shown}; "
+    return f"setting {name} ({PREFIX}{name.upper()}): {got}{message[:1].lower()}{message[1:]}"

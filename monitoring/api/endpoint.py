@@ -16,6 +16,8 @@ from starlette.routing import Route
 from monitoring.api.json_body import encode
 
 JSON: Final = "application/json"
+LOCAL: Final = "local"  # who acts where there are no tokens
+_GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
 
@@ -102,4 +104,4 @@ def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
 
 def as_json(value: Any, *, status: int = 200) -> Response:
     """The JSON of a typed value."""
-    return Response(encode(value), status, media_type=JSON)
+    return Response(encode(value), status, headers=_GUARDED, media_type=JSON)

@@ -169,14 +169,16 @@ def acknowledge(
     *,
     note: str | None,
     now_ns: int,
+    actor: str | None = None,
     kind: str = ACKNOWLEDGED,
     audit: bool | None = None,
     name: str = EVERYTHING,
 ) -> Watched | None:
     """Reset the detector of a slice, with or without an alarm; return None if the slice is not watched.
 
-    `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair of the scanner. `audit` says
-    whether the watch, with all its tags, uses audited answers only from now on; None leaves that as it is.
+    `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair
+    of the scanner. `audit` says whether the watch, with all its tags, uses audited answers only from now on; None
+    leaves that as it is.
     """
     if audit is not None:
         _hear(connection, calibration_id, audit=audit, now_ns=now_ns)
@@ -184,6 +186,7 @@ def acknowledge(
     if watched is None:
         return None
     detail = {"note": note, "was_active": watched.detector.active, "labels": watched.detector.labels}
+    detail |= {} if actor is None else {"actor": actor}
     watched.detector.reset()
     watched.save(connection)
     append_event(connection, watched, kind, detail, now_ns=now_ns)

@@ -88,13 +88,14 @@ def _sentence(event: Event) -> str:
         return describe_alarm(detail, tag)
     of_tag = f" of answers with {tag}" if tag else ""
     if event.kind in (ACKNOWLEDGED, RESET):
+        by = f" by {detail['actor']}" if detail.get("actor") else ""
         note = f": {detail['note']}" if detail.get("note") else ""
         what = (
             f"The alarm{of_tag} was acknowledged"
             if detail.get("was_active")
             else f"The watch{of_tag} was reset without an alarm"
         )
-        return f"{what} after {counted(detail.get('labels', 0), 'label')}{note}."
+        return f"{what}{by} after {counted(detail.get('labels', 0), 'label')}{note}."
     if event.kind in (STARTED, SETTINGS):
         began = f"The watch{of_tag} started" if event.kind == STARTED else f"The settings of the watch{of_tag} changed"
         audited = ", audited answers only" if detail.get("audit") else ""

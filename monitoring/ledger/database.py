@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
 from monitoring.errors import LedgerError
-from monitoring.ledger.dialects import Claim, read_url
+from monitoring.ledger.dialects import Claim, read_url, without_secrets
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata
 from monitoring.ledger.writer import Writer
@@ -47,7 +47,7 @@ class Ledger:
 
     @property
     def name(self) -> str:
-        """Its name in messages: the file, or the URL without the password."""
+        """Its name in messages: the file, or the URL without password and query."""
         return self.dialect.title(self.url)
 
     @property
@@ -118,4 +118,5 @@ class Ledger:
         _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
     def _unusable(self, error: DatabaseError) -> str:
-        return f"The ledger {self.name} cannot be opened ({str(error.orig).strip()}); {self.dialect.advice}."
+        reason = without_secrets(str(error.orig).strip(), self.url)
+        return f"The ledger {self.name} cannot be opened ({reason}); {self.dialect.advice}."

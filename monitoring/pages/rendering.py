@@ -1,11 +1,14 @@
 """Renders the HTML and SVG templates. All values are escaped; an undefined name in a template is an error."""
 
+import base64
+import hashlib
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from starlette.responses import HTMLResponse
 
 from monitoring.findings import phrases
 from monitoring.pages import formatting
@@ -22,6 +25,29 @@ def render(template: str, /, **values: Any) -> Markup:
     return Markup(_environment().get_template(f"{template}.jinja").render(**values))
 
 
+def answer_page(html: str) -> HTMLResponse:
+    """The answer that a browser gets for a rendered page: it runs no script, loads nothing, is framed by nobody."""
+    return HTMLResponse(html, headers=_page_headers())
+
+
+@cache
+def _page_headers() -> dict[str, str]:
+    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
+    return {
+        "content-security-policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'",
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-store",
+    }
+
+
+@cache
+def _style() -> str:
+    return files("monitoring.pages").joinpath("templates", "style.css").read_text(encoding="utf-8")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -33,6 +59,5 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters |= {function.__name__: function for function in _FILTERS}
-    style = files("monitoring.pages").joinpath("templates", "style.css").read_text(encoding="utf-8")
-    environment.globals["style"] = Markup(style)  # our own file
+    environment.globals["style"] = Markup(_style())  # our own file
     return environment

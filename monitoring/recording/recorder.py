@@ -128,13 +128,15 @@ class Recorder:
         version: int | None = None,
         *,
         note: str | None = None,
+        actor: str | None = None,
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
         tag: str | None = None,
     ) -> Future[tuple[CalibrationRow, Watched]]:
         """Reset a calibration's detector, by default of the last registered version. Fails with ModelNotInLedger.
 
-        `audit` is that of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone; fails with TagNotWatched.
+        `actor` and `audit` are those of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone; fails with
+        TagNotWatched.
         """
 
         def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
@@ -145,6 +147,7 @@ class Recorder:
                 connection,
                 row.calibration_id,
                 note=note,
+                actor=actor,
                 now_ns=now_ns,
                 kind=kind,
                 audit=audit,

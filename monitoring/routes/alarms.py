@@ -11,7 +11,7 @@ from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import read_body, read_version
+from monitoring.routes.request import read_actor, read_body, read_version
 
 
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,7 +67,13 @@ class AlarmRoutes:
                 check_storable(name, text)
         model, version = request.path_params["model"], read_version(request)
         future = self._recorder.acknowledge(
-            model, version, note=asked.note, kind=kind, audit=asked.audit, tag=asked.tag
+            model,
+            version,
+            note=asked.note,
+            actor=read_actor(request),
+            kind=kind,
+            audit=asked.audit,
+            tag=asked.tag,
         )
         row, watched = await asyncio.wrap_future(future)
         state = WatchState(watched.detector.active, watched.detector.labels)

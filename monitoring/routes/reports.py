@@ -5,7 +5,7 @@ from collections.abc import Callable
 from anyio import to_thread
 from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.timeline import VersionedEntry, read_timeline
@@ -14,6 +14,7 @@ from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
+from monitoring.pages.rendering import answer_page
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
 from monitoring.routes.request import read_version
@@ -60,7 +61,7 @@ class ReportRoutes:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        return HTMLResponse(model_page(await to_thread.run_sync(self._page_data, model, version, window)))
+        return answer_page(model_page(await to_thread.run_sync(self._page_data, model, version, window)))
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
@@ -81,7 +82,7 @@ class ReportRoutes:
 
     async def index(self, request: Request) -> Response:
         """All models at a glance."""
-        return HTMLResponse(index_page(await to_thread.run_sync(self._all)))
+        return answer_page(index_page(await to_thread.run_sync(self._all)))
 
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)

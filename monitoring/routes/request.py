@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
 
+from monitoring.api.endpoint import LOCAL
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
@@ -36,6 +37,11 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
         if size_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=_SPLIT)
         yield chunk
+
+
+def read_actor(request: Request) -> str:
+    """Who sends the request: the name of its token, `local` without tokens."""
+    return getattr(request.state, "actor", LOCAL)
 
 
 def media_type(request: Request) -> str:

@@ -1,15 +1,17 @@
-"""Access control: bearer tokens with scopes, and the origins whose pages may send requests that change something.
+"""Access control: bearer tokens with scopes, the names of this server, and the pages that may change something.
 
 `candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC service passes the
 metadata of each call to the same `AccessControl`. The endpoints declare which scope a request needs.
 
-A line of the tokens file is `TOKEN scope[,scope]`. The scopes are predict, feedback, read (reports, pages, metrics,
-metadata) and admin, which allows everything. Health checks need no token, so that orchestrators need no secret.
+A line of the tokens file is `TOKEN scope[,scope] [name]`. The scopes are predict, feedback, read (reports, pages,
+metrics, metadata) and admin, which allows everything. The history of a model names who acted: the token's name, or
+`local` where there are no tokens. Health checks need no token, so that orchestrators need no secret.
 """
 
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeAlias, get_args
@@ -18,59 +20,82 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from monitoring.api.endpoint import Endpoint, Scope
+from monitoring.api.endpoint import LOCAL, Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
+from serving.http.own_hosts import OwnHosts
 from serving.settings import Settings
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 MIN_TOKEN_LENGTH: Final = 16
+MAX_NAME_LENGTH: Final = 100
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 _name = itemgetter(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the token with this digest allows; `name` is its holder in the history."""
+
+    digest: bytes
+    scopes: frozenset[Scope]
+    name: str
+
+
 class AccessControl:
     """Allows or refuses requests and calls. Keeps digests of the tokens, never the tokens.
 
-    Without tokens everyone may do everything. `origins` are the origins that CORS allows; "*" allows all.
+    Without tokens everyone may do everything. `hosts` are the names of this server. `origins` are the origins that CORS
+    allows; "*" allows all.
     """
 
     def __init__(
         self,
-        grants: Iterable[tuple[str, frozenset[Scope]]] = (),
+        grants: Iterable[Grant] = (),
         *,
         endpoints: Iterable[Endpoint] = (),
+        hosts: OwnHosts | None = None,
         origins: Iterable[str] = (),
     ) -> None:
-        self._grants = tuple((_digest(token), scopes) for token, scopes in grants)
+        self._grants = tuple(grants)
         self._needed = NeededScopes(endpoints)
+        self._hosts = hosts or OwnHosts()
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def check(self, request: AsgiScope) -> None:
-        """Raise Unauthorized, Forbidden or CrossOrigin unless the request is allowed."""
+        """Raise Unauthorized, Forbidden, UnknownHost or CrossOrigin unless the request is allowed.
+
+        Notes the name of the token in the request's state.
+        """
         headers = request["headers"]
+        needed = self._needed.find(request["method"], request["path"])
+        if needed is not None:
+            self._hosts.check(next((value for name, value in headers if name == b"host"), b""))
         if request["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
             self.check_origin(dict(headers))
-        if self._grants:
-            needed = self._needed.find(request["method"], request["path"])
-            if needed is not None:
-                self.check_token(next((value for name, value in headers if name == b"authorization"), b""), needed)
+        if self._grants and needed is not None:
+            given = next((value for name, value in headers if name == b"authorization"), b"")
+            request.setdefault("state", {})["actor"] = self.check_token(given, needed)
 
-    def check_token(self, authorization: bytes, scope: Scope) -> None:
-        """Raise Unauthorized or Forbidden unless the value of an Authorization header grants `scope`."""
+    def check_token(self, authorization: bytes, scope: Scope) -> str:
+        """The name of the token in the value of an Authorization header.
+
+        Raises Unauthorized or Forbidden unless the token grants `scope`.
+        """
         if not self._grants:
-            return
+            return LOCAL
         kind, _, token = authorization.partition(b" ")
         given = _digest(token.strip().decode("latin-1"))
-        granted: frozenset[Scope] | None = None
-        for digest, scopes in self._grants:  # compares with every token, so that the time taken reveals nothing
-            if hmac.compare_digest(digest, given):
-                granted = scopes
+        granted: Grant | None = None
+        for grant in self._grants:  # compares with every token, so that the time taken reveals nothing
+            if hmac.compare_digest(grant.digest, given):
+                granted = grant
         if granted is None or kind.lower() != b"bearer":
             raise Unauthorized("this server requires a token; send the header Authorization: Bearer TOKEN.")
-        if scope not in granted and "admin" not in granted:
-            raise Forbidden(f"the token's scopes are {', '.join(sorted(granted))}; this needs {scope}.")
+        if scope not in granted.scopes and "admin" not in granted.scopes:
+            raise Forbidden(f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}.")
+        return granted.name
 
     def check_origin(self, headers: dict[bytes, bytes]) -> None:
         """Raise CrossOrigin for a request that a browser sends on behalf of a page of an origin that is not allowed.
@@ -155,37 +180,49 @@ def read_access(settings: Settings, endpoints: Iterable[Endpoint]) -> AccessCont
     Raises SettingsError; a token is never part of its sentence.
     """
     grants = read_grants(settings.tokens_text, settings.tokens_file)
-    return AccessControl(grants, endpoints=endpoints, origins=settings.cors_origins)
+    hosts = OwnHosts(settings.host, *settings.hosts)
+    return AccessControl(grants, endpoints=endpoints, hosts=hosts, origins=settings.cors_origins)
 
 
-def read_grants(text: str | None, file: Path | None) -> list[tuple[str, frozenset[Scope]]]:
-    """Tokens and their scopes: from `text` (lines, or parts between semicolons) and from the lines of `file`.
+def read_grants(text: str | None, file: Path | None) -> list[Grant]:
+    """The grants in `text` (lines, or parts between semicolons) and in the lines of `file`.
 
-    Raises SettingsError.
+    Raises SettingsError, also if a setting asks for tokens but gives none: that must not open the server to all.
     """
     lines = (text or "").replace(";", "\n").splitlines()
     if file is not None:
         try:
             lines += file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"the tokens file {file} cannot be read ({error})") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"the tokens file {file} cannot be read ({reason})") from None
     wanted = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if (text or file) and not wanted:
+    if not wanted and (text is not None or file is not None):
         raise SettingsError(
-            "the settings ask for tokens but give none; write lines of `TOKEN scope[,scope]`, or unset the setting"
+            "CANDOR_TOKENS or CANDOR_TOKENS_FILE is set but gives no token; write `TOKEN scope[,scope] [name]`, or "
+            "unset it to let everyone in"
         )
-    return [_grant(number, words) for number, words in enumerate(wanted, 1)]
+    grants = [_grant(number, words) for number, words in enumerate(wanted, 1)]
+    if len({grant.digest for grant in grants}) < len(grants):
+        raise SettingsError("two of the tokens are equal; give each its own line once, with all its scopes")
+    return grants
 
 
-def _grant(number: int, words: list[str]) -> tuple[str, frozenset[Scope]]:
-    scopes = frozenset(words[1].split(",")) if len(words) == 2 else frozenset()
+def _grant(number: int, words: list[str]) -> Grant:
+    scopes = frozenset(words[1].split(",")) if 2 <= len(words) <= 3 else frozenset()
     if not scopes or not scopes <= set(SCOPES):
-        raise SettingsError(f"token {number}: expected `TOKEN scope[,scope]` with scopes among {', '.join(SCOPES)}")
-    if len(words[0]) < MIN_TOKEN_LENGTH:
         raise SettingsError(
-            f"token {number} is shorter than {MIN_TOKEN_LENGTH} characters; make one: openssl rand -hex 32"
+            f"token {number}: expected `TOKEN scope[,scope] [name]` with scopes among {', '.join(SCOPES)}"
         )
-    return words[0], scopes  # type: ignore[return-value]  # checked above
+    if len(words[0]) < MIN_TOKEN_LENGTH or not words[0].isascii():
+        raise SettingsError(
+            f"token {number} has less than {MIN_TOKEN_LENGTH} characters, or is not ASCII; make one: "
+            "openssl rand -hex 32"
+        )
+    name = words[2] if len(words) == 3 else f"token {number}"
+    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+        raise SettingsError(f"the name of token {number} must have at most {MAX_NAME_LENGTH} printable characters")
+    return Grant(_digest(words[0]), scopes, name)  # type: ignore[arg-type]  # the scopes are checked above
 
 
 def _digest(token: str) -> bytes:

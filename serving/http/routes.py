@@ -10,11 +10,11 @@ from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json, bind, routes_of
-from monitoring.pages.rendering import render
+from monitoring.pages.rendering import answer_page, render
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
 from serving.error_table import NOT_READY, PREDICTION_ERRORS
@@ -91,7 +91,7 @@ class ServerRoutes:
     async def index(self, _: Request) -> Response:
         """The loaded models and all addresses."""
         models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
-        return HTMLResponse(render("server.html", models=models, endpoints=self.addresses))
+        return answer_page(render("server.html", models=models, endpoints=self.addresses))
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from model_store.installation import release
 from monitoring.api.endpoint import Endpoint, bind
+from monitoring.pages.rendering import answer_page
 from serving.openapi.document import document
 from serving.openapi.page import page
 
@@ -52,7 +53,7 @@ class DescriptionRoutes:
 
     async def page(self, _: Request) -> Response:
         """The document as a page."""
-        return HTMLResponse(await to_thread.run_sync(lambda: page(self.described)))
+        return answer_page(await to_thread.run_sync(lambda: page(self.described)))
 
 
 ENDPOINTS: Final = (

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 
 from serving.errors import ListenError
 from serving.http.protocol import BoundedProtocol
-from serving.settings import Settings
+from serving.process.tls import tls_files
+from serving.settings import Settings, ignored_variables
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,12 @@ def allow_many_connections() -> None:
     """Raise the soft limit of open files, often 1024, to the hard limit: every connection is a file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def log_ignored_variables() -> None:
+    """Log which variables of the environment are not read, if there are any."""
+    if ignored := ignored_variables():
+        logger.info("ignored variables that Kubernetes injected for a Service", extra={"fields": {"names": ignored}})
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,6 +94,7 @@ class DrainingServer(uvicorn.Server):
 
 
 def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    certificate, key = tls_files(settings) or (None, None)
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
@@ -98,8 +106,8 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         backlog=2048,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )

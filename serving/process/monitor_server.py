@@ -33,9 +33,16 @@ from serving.http.middleware import with_middlewares
 from serving.http.routes import HEALTHZ
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.openapi.endpoints import with_description
-from serving.process.listener import DrainingServer, address, allow_many_connections, listen
+from serving.process.listener import (
+    DrainingServer,
+    address,
+    allow_many_connections,
+    listen,
+    log_ignored_variables,
+)
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
+from serving.process.tls import tls_files
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,7 +52,10 @@ def serve_monitor(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code. Raises ListenError, LedgerError or SettingsError."""
     if settings.ledger_url is None:
         raise SettingsError("candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off.")
+    read_access(settings, ())
+    tls_files(settings)
     configure_logging(settings.log_level)
+    log_ignored_variables()
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return uvloop.run(_serve(settings, listener))

@@ -38,9 +38,16 @@ from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
-from serving.process.listener import DrainingServer, address, allow_many_connections, listen
+from serving.process.listener import (
+    DrainingServer,
+    address,
+    allow_many_connections,
+    listen,
+    log_ignored_variables,
+)
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
+from serving.process.tls import tls_files
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
@@ -56,8 +63,14 @@ ENDPOINTS: Final = (*DESCRIPTION_ENDPOINTS, *SERVER_ENDPOINTS, *MONITORING_ENDPO
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal arrives. Returns the exit code. Raises ListenError if the address is in use."""
+    """Serve until a signal arrives. Returns the exit code.
+
+    Raises SettingsError before anything is opened, and ListenError if the address is in use.
+    """
+    read_access(settings, ())
+    tls_files(settings)
     configure_logging(settings.log_level)
+    log_ignored_variables()
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         return uvloop.run(_serve(settings, listener))
@@ -172,7 +185,10 @@ class Service:
             raise ListenError(f"gRPC needs more packages ({error}): {install_command('grpc')}") from error
         servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
         server, port = await start_grpc(
-            servicer, self._settings, interceptor=AccessInterceptor(self._access, self._metrics)
+            servicer,
+            self._settings,
+            interceptor=AccessInterceptor(self._access, self._metrics),
+            tls=tls_files(self._settings),
         )
         sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")
         sys.stdout.flush()

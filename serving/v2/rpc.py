@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -124,9 +125,12 @@ async def _abort(context: Context, error: Exception, metrics: ServingMetrics) ->
 
 
 async def start_grpc(
-    servicer: Servicer, settings: Settings, *, interceptor: AccessInterceptor
+    servicer: Servicer, settings: Settings, *, interceptor: AccessInterceptor, tls: tuple[Path, Path] | None = None
 ) -> tuple[grpc.aio.Server, int]:
-    """A running server on `settings.grpc_port`, and its port. Raises ListenError."""
+    """A running server on `settings.grpc_port`, and its port. Raises ListenError.
+
+    `tls` are the files of the certificate chain and of its key; None: plain text.
+    """
     limit = settings.max_body_bytes
     server = grpc.aio.server(
         interceptors=[interceptor],
@@ -139,7 +143,7 @@ async def start_grpc(
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = _add_port(server, f"{host}:{settings.grpc_port}", settings)
+        port = _add_port(server, f"{host}:{settings.grpc_port}", tls)
     except (RuntimeError, OSError) as error:
         raise ListenError(
             f"cannot listen on {host}:{settings.grpc_port} for gRPC: {error}. Choose another CANDOR_GRPC_PORT."
@@ -148,10 +152,11 @@ async def start_grpc(
     return server, port
 
 
-def _add_port(server: Any, address: str, settings: Settings) -> int:
-    if settings.tls_certificate is None or settings.tls_key is None:
+def _add_port(server: Any, address: str, tls: tuple[Path, Path] | None) -> int:
+    if tls is None:
         return int(server.add_insecure_port(address))
-    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    certificate, key = tls
+    pair = (key.read_bytes(), certificate.read_bytes())
     return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
 

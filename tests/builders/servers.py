@@ -47,7 +47,7 @@ class Server:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("Candor serves on http://"), self.log()
+        assert line.startswith("Candor serves on http"), self.log()
         self.url = line.split()[-1]
         self.port = int(self.url.rsplit(":", 1)[1])
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)

@@ -3,8 +3,6 @@
 Another database is one more file here and one more line in `DIALECTS`.
 """
 
-import re
-
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -13,7 +11,7 @@ from monitoring.ledger.dialects.dialect import Claim, Dialect
 from monitoring.ledger.dialects.postgresql import Postgresql
 from monitoring.ledger.dialects.sqlite import Sqlite
 
-__all__ = ["DIALECTS", "Claim", "Dialect", "dialect_of", "read_url"]
+__all__ = ["DIALECTS", "Claim", "Dialect", "dialect_of", "read_url", "without_secrets"]
 
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (Sqlite(), Postgresql())}
 _EXPECTED = "expected such as sqlite:///./candor.db or postgresql+psycopg://user@host/database"
@@ -25,16 +23,22 @@ def dialect_of(connection: Connection) -> Dialect:
 
 
 def read_url(url: str) -> tuple[Dialect, URL]:
-    """Parse and check a ledger's URL. Raises LedgerError, whose message never contains the password."""
+    """Parse and check a ledger's URL. Raises LedgerError, whose message repeats nothing of the URL but its backend."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise LedgerError(f"{_without_password(url)!r} is not a database URL; {_EXPECTED}.") from error
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
+        raise LedgerError(f"The ledger's address is not a database URL; {_EXPECTED}.") from None
     backend = parsed.get_backend_name()
     if backend not in DIALECTS:
         raise LedgerError(f"A ledger is kept in SQLite or PostgreSQL, not {backend}; {_EXPECTED}.")
+    if "@" in (parsed.host or ""):
+        raise LedgerError("The ledger's URL has more than one @; write an @ in the user's name or password as %40.")
     return DIALECTS[backend], DIALECTS[backend].check_url(parsed)
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r":[^:@]*@", ":***@", url)
+def without_secrets(text: str, url: URL) -> str:
+    """The text without the password and the query of a URL, which drivers may repeat in their messages."""
+    queried = [each for value in url.query.values() for each in ([value] if isinstance(value, str) else value)]
+    for secret in sorted({url.password or "", *queried} - {""}, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text

@@ -53,7 +53,7 @@ class Postgresql(Dialect):
         return engine
 
     def title(self, url: URL) -> str:
-        return url.render_as_string(hide_password=True)
+        return url.set(query={}).render_as_string(hide_password=True)
 
     def file(self, url: URL) -> None:
         return None

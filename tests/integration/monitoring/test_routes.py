@@ -1,7 +1,10 @@
 """The monitoring room over HTTP on a real ledger: every answer, every refusal."""
 
+import base64
 import json
+import re
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -170,6 +173,9 @@ async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: Mo
     expected = {"model": "pneumonia", "version": 1, "drift": {"active": False, "labels": 0}}
     assert (answer.status_code, answer.json()) == (200, expected)
     assert (await client.get("/calibration/pneumonia")).json()["drift"]["active"] is False
+    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    told = [each["sentence"] for each in events if each["kind"] == "acknowledged"]
+    assert told[0].startswith("The alarm was acknowledged by local after 40 labels: known")
     assert (await client.post("/calibration/pneumonia/acknowledge")).status_code == 200
 
 
@@ -205,6 +211,14 @@ async def test_pages_are_html(client: httpx.AsyncClient) -> None:
         page = await client.get(path)
         assert page.headers["content-type"].startswith("text/html")
         assert "pneumonia" in page.text
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["cache-control"] == "no-store"
+        policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == policy["form-action"] == "'none'"
+        styles = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+        digests = [base64.b64encode(sha256(style.encode()).digest()).decode() for style in styles]
+        assert policy["style-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
+        assert not re.search(r"<script|\sstyle=|\son\w+=", page.text)  # the policy would forbid them
 
 
 async def test_an_unreachable_ledger_is_a_503_and_no_stack_trace(

@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from monitoring.drift.tag_settings import TagSettings
 from serving.errors import SettingsError
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, ignored_variables, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -87,4 +87,50 @@ def test_the_tags_to_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().watched_tags == TagSettings(("site", "ward"), {"site=B": 0.03})
     monkeypatch.setenv("CANDOR_DRIFT_TAGS", '["ward"]')
     with pytest.raises(SettingsError, match="CANDOR_DRIFT_TAG_TOLERANCES: 'site=B' has a tolerance, but its key is"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ['["a.example", "b"]', "a.example,b", " a.example , b,"])
+def test_a_list_is_json_or_between_commas(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CANDOR_HOSTS", text)
+    assert load_settings().hosts == ("a.example", "b")
+
+
+@pytest.mark.parametrize("name", ["HOSTS", "CORS_ORIGINS", "DRIFT_TAGS", "DRIFT_TAG_TOLERANCES"])
+def test_what_is_no_json_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"CANDOR_{name}", "[1")
+    with pytest.raises(SettingsError, match=rf"CANDOR_{name}\): .*expected"):
+        load_settings()
+
+
+def test_the_ledger_may_be_named_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("sqlite:///x.db\n")
+    monkeypatch.setenv("CANDOR_LEDGER_FILE", str(file))
+    assert load_settings().ledger_url == "sqlite:///x.db"
+    assert load_settings(ledger="sqlite:///y.db").ledger_url == "sqlite:///y.db"
+    for text in ("", " \n"):
+        file.write_text(text)
+        with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* is empty"):
+            load_settings()
+    file.unlink()
+    with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* cannot be read \(No such file"):
+        load_settings()
+
+
+def test_settings_never_show_a_secret() -> None:
+    settings = Settings(ledger="postgresql://u:hidden@h/d", tokens=SecretStr("hidden admin"))
+    assert "hidden" not in f"{settings!r} {settings}"
+
+
+def test_the_variables_of_a_service_are_ignored_and_others_still_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port"):
+        monkeypatch.setenv(name, "tcp://10.0.0.1:80")
+    monkeypatch.setenv("CANDOR_X_SERVICE_HOST", "10.0.0.1")
+    assert (load_settings().port, load_settings().grpc_port) == (8080, None)
+    assert ignored_variables() == sorted(
+        ["CANDOR_PORT", "CANDOR_GRPC_PORT", "CANDOR_X_PORT", "candor_y_port", "CANDOR_X_SERVICE_HOST"]
+    )
+    monkeypatch.setenv("CANDOR_X_PORT", "80")
+    with pytest.raises(SettingsError, match="CANDOR_X_PORT"):
         load_settings()

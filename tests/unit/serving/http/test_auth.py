@@ -7,8 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from monitoring.api.endpoint import Endpoint, Scope
-from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized
+from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized, UnknownHost
 from serving.http.auth import AccessControl, NeededScopes, read_access, read_grants
+from serving.http.own_hosts import OwnHosts
 from serving.http.routes import ServerRoutes
 from serving.process.server import ENDPOINTS
 from serving.settings import Settings
@@ -18,7 +19,7 @@ TEXT = f"{PREDICT} predict,feedback; {READ} read;{ADMIN} admin"
 
 
 def granting(text: str, file: Path | None = None) -> AccessControl:
-    return AccessControl(read_grants(text, file), endpoints=ENDPOINTS)
+    return AccessControl(read_grants(text, file), endpoints=ENDPOINTS, hosts=OwnHosts("candor.example"))
 
 
 def ask(access: AccessControl, method: str, path: str, token: str | None, kind: str = "Bearer") -> None:
@@ -113,7 +114,11 @@ def test_a_file_may_have_comments_and_adds_to_the_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ";", "short read", f"{READ}", f"{READ} write", f"{READ} read extra", f"{READ} read,"]
+    "text",
+    [
+        *("", ";", "short read", f"{READ}", f"{READ} write", f"{READ} read a name", f"{READ} read,"),
+        *(f"{READ}ä read", f"{READ} read; {READ} admin", f"{READ} read {'n' * 101}"),
+    ],
 )
 def test_bad_tokens_stop_the_start_and_are_not_told(text: str, tmp_path: Path) -> None:
     file = tmp_path / "tokens"
@@ -125,6 +130,7 @@ def test_bad_tokens_stop_the_start_and_are_not_told(text: str, tmp_path: Path) -
         read_grants(None, tmp_path / "missing")
 
 
+HERE = OwnHosts("candor.example")
 OWN, LISTED = "https://candor.example:8080", "https://viewer.example"
 FROM_HERE = [{}, {"origin": OWN}, {"origin": "http://CANDOR.example:8080"}, {"origin": LISTED}]
 NOT_CROSS = [{"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}]
@@ -149,20 +155,20 @@ def send(access: AccessControl, headers: dict[str, str], method: str = "POST") -
 @pytest.mark.parametrize("headers", [*FROM_HERE, *NOT_CROSS, *LISTED_THOUGH_CROSS])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_programs_own_pages_and_listed_pages_may_write(headers: dict[str, str], method: str) -> None:
-    send(AccessControl(origins=[LISTED]), headers, method)
+    send(AccessControl(hosts=HERE, origins=[LISTED]), headers, method)
 
 
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_pages_of_other_origins_may_not_write(headers: dict[str, str], method: str) -> None:
     with pytest.raises(CrossOrigin, match=r"may not send this request; list .* in CANDOR_CORS_ORIGINS"):
-        send(AccessControl(origins=[LISTED]), headers, method)
+        send(AccessControl(hosts=HERE, origins=[LISTED]), headers, method)
 
 
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE)
 def test_reading_and_a_star_are_open_to_every_origin(headers: dict[str, str]) -> None:
-    send(AccessControl(), headers, "GET")
-    send(AccessControl(origins=["*"]), headers, "POST")
+    send(AccessControl(hosts=HERE), headers, "GET")
+    send(AccessControl(hosts=HERE, origins=["*"]), headers, "POST")
 
 
 def test_a_token_does_not_stand_in_for_the_origin() -> None:
@@ -173,7 +179,53 @@ def test_a_token_does_not_stand_in_for_the_origin() -> None:
 
 
 def test_settings_describe_tokens_and_origins() -> None:
-    access = read_access(Settings(tokens=SecretStr(TEXT), cors_origins=(LISTED,)), ENDPOINTS)
+    access = read_access(Settings(tokens=SecretStr(TEXT), hosts=("candor.example",), cors_origins=(LISTED,)), ENDPOINTS)
     send(access, {"authorization": f"Bearer {PREDICT}", "origin": LISTED})
     with pytest.raises(Unauthorized):
         send(access, {"origin": LISTED})
+
+
+@pytest.mark.parametrize("text", ["", " ", ";", "# none"])
+def test_an_empty_setting_does_not_open_the_server(text: str) -> None:
+    with pytest.raises(SettingsError, match="is set but gives no token"):
+        read_access(Settings(tokens=SecretStr(text)), ENDPOINTS)
+
+
+def test_the_request_carries_the_name_of_its_token() -> None:
+    access = granting(f"{ADMIN} admin dr-weber; {READ} read")
+    for token, name, path in ((ADMIN, "dr-weber", "/feedback"), (READ, "token 2", "/metrics")):
+        request = {"type": "http", "method": "POST" if token == ADMIN else "GET", "path": path}
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        access.check(request | {"headers": headers, "state": (state := {})})
+        assert state == {"actor": name}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:8080", "candor.example.evil", "1.2.3.4.5", "a.b"]
+)
+def test_a_name_that_is_not_its_own_is_refused(host: str, method: str) -> None:
+    with pytest.raises(UnknownHost, match="list the name in CANDOR_HOSTS"):
+        send(AccessControl(hosts=HERE), {"host": host}, method)
+
+
+@pytest.mark.parametrize(
+    "host", ["candor.example", "CANDOR.example.:1", "localhost:8080", "127.0.0.1", "[::1]:80", "10.1.2.3", "candor", ""]
+)
+def test_its_own_names_addresses_and_names_without_a_dot_pass(host: str) -> None:
+    for _ in range(2):
+        send(AccessControl(hosts=HERE), {"host": host})
+    send(AccessControl(hosts=OwnHosts(".hospital.example")), {"host": "ward.hospital.example"})
+    send(AccessControl(hosts=OwnHosts("*")), {"host": "evil.example"})
+
+
+def test_a_page_that_names_this_address_after_itself_may_not_write() -> None:
+    """DNS rebinding: the browser takes evil.example and this server for one site, so origin and host agree."""
+    rebound = {"host": "evil.example:8080", "origin": "http://evil.example:8080", "sec-fetch-site": "same-origin"}
+    with pytest.raises(UnknownHost):
+        send(AccessControl(), rebound)
+
+
+def test_health_checks_may_use_any_name() -> None:
+    headers = [(b"host", b"probe.example")]
+    AccessControl(endpoints=ENDPOINTS).check({"type": "http", "method": "GET", "path": "/healthz", "headers": headers})
