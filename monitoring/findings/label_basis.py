@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from calibration.bins import BinSums
-from monitoring.findings.audit import audited_slices, last_audited, measure_audit, read_audit
+from monitoring.findings.audit import FEW_LABELS, AuditSums, audited_slices, last_audited, measure_audit, read_audit
 from monitoring.findings.selection import LabelSelection, count_sources, describe_selection
 from monitoring.findings.windows import Window, Windowed
 from monitoring.ledger.calibrations import CalibrationRow
@@ -39,9 +39,23 @@ def find_label_basis(
     audit = None if sums is None else measure_audit(sums, due_day=due_ns // DAY_NS)
     labeled = seen.labeled
     if sums is not None and audit is not None and audit.decides:
-        last = window.kind == "last"
-        labeled = last_audited(connection, calibration_id, window.number) if last else sums.as_bins()
+        labeled = _audited(connection, calibration_id, window, sums)
         slices = audited_slices(connection, row, slices, since_day=since_day)
     sources = count_sources(connection, calibration_id)
     selection = describe_selection(seen.served, slices, basis=labeled, audit=audit, sources=sources)
     return LabelBasis(labeled, slices, selection)
+
+
+def deciding_labels(
+    connection: Connection, calibration_id: int, window: Window, seen: Windowed
+) -> tuple[BinSums, bool]:
+    """Return the labels on which a report of this window rests, and whether they are those of the audit alone."""
+    sums = read_audit(connection, calibration_id, since_day=seen.since_day)
+    if sums is None or sums.labeled < FEW_LABELS:
+        return seen.labeled, False
+    return _audited(connection, calibration_id, window, sums), True
+
+
+def _audited(connection: Connection, calibration_id: int, window: Window, sums: AuditSums) -> BinSums:
+    last = window.kind == "last"
+    return last_audited(connection, calibration_id, window.number) if last else sums.as_bins()

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
+from calibration.bins import BinSums
 from model_store.card import Card
 from monitoring.errors import ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
@@ -43,6 +44,11 @@ class CalibrationRow:
     def is_logged(self) -> bool:
         """Whether the model is served elsewhere and its answers are sent to the log."""
         return self.card.get("origin") == LOGGED
+
+    @property
+    def reference(self) -> BinSums:
+        """The sums of the labeled answers on which the card's reference rests."""
+        return BinSums.from_rows(self.card["calibration"]["bins"])
 
     @cached_property
     def class_index(self) -> dict[str, int]:

@@ -40,12 +40,14 @@ def day_date(day: int) -> date:
     return datetime.fromtimestamp(day * DAY_NS / 1e9, UTC).date()
 
 
-def read_days(connection: Connection, calibration_id: int, *, since_day: int | None = None) -> list[Days]:
-    """Return the days on which a calibration answered, oldest first."""
+def read_days(
+    connection: Connection, calibration_id: int, *, since_day: int | None = None, name: str = EVERYTHING
+) -> list[Days]:
+    """Return the days on which a calibration answered, oldest first, with the answers of a slice."""
     added = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
     columns = bin_day.c
     wanted = select(columns.day, columns.bin, *added).where(
-        columns.calibration_id == calibration_id, columns.slice == EVERYTHING
+        columns.calibration_id == calibration_id, columns.slice == name
     )
     if since_day is not None:
         wanted = wanted.where(columns.day >= since_day)

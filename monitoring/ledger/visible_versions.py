@@ -6,9 +6,10 @@ been up for a year serves a version that was registered a year ago.
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
-from monitoring.ledger.schema import bin_day, calibration
+from monitoring.ledger.calibrations import PROMOTED
+from monitoring.ledger.schema import bin_day, calibration, monitor_event
 from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.sums import DAY_NS
 
@@ -48,3 +49,19 @@ def visible(now_ns: int) -> ColumnElement[bool]:
         columns.served > 0,
     )
     return or_(calibration.c.registered_at_ns >= since_ns, answered)
+
+
+def superseded(connection: Connection) -> set[int]:
+    """Return the calibrations that another one of their model has replaced in production."""
+    columns = monitor_event.c
+    last = func.max(columns.event_id)
+    promotions = (
+        select(columns.calibration_id, calibration.c.model, last)
+        .join(calibration, calibration.c.calibration_id == columns.calibration_id)
+        .where(columns.kind == PROMOTED)
+        .group_by(columns.calibration_id, calibration.c.model)
+        .order_by(last)
+    )
+    rows = connection.execute(promotions).all()
+    serving = {model: calibration_id for calibration_id, model, _ in rows}
+    return {calibration_id for calibration_id, model, _ in rows if serving[model] != calibration_id}

@@ -14,17 +14,16 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift import DriftDetector
 from monitoring.drift import watch
 from monitoring.drift.tag_settings import tag_of
-from monitoring.ledger.calibrations import PROMOTED
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.schema import calibration, monitor_event, monitor_state
+from monitoring.ledger.schema import monitor_event, monitor_state
 from monitoring.ledger.slices import EVERYTHING
-from monitoring.ledger.visible_versions import visible_versions
+from monitoring.ledger.visible_versions import superseded, visible_versions
 
 LABELS = ("model", "version", "ledger")
 TAG_LABELS = (*LABELS, "tag")
@@ -59,7 +58,7 @@ class DriftGauges(Collector):
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
                 detectors = self._detectors(connection, [version.calibration_id for version in versions])
-                superseded = _superseded(connection)
+                replaced = superseded(connection)
                 name = ledger_name(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
@@ -67,7 +66,7 @@ class DriftGauges(Collector):
         families = self._families()
         by_id = {version.calibration_id: version for version in versions}
         for (calibration_id, slice_name), detector in detectors.items():
-            version, past = by_id[calibration_id], calibration_id in superseded
+            version, past = by_id[calibration_id], calibration_id in replaced
             evidence = -math.inf if past else detector.log_evalue
             values = (evidence, detector.log_threshold, float(detector.active and not past))
             labels = (version.model, version.version, name)
@@ -100,19 +99,3 @@ def ledger_name(connection: Connection) -> str:
     """Return the ledger's name for all its readers: the time of its first event in hexadecimal, empty before that."""
     first_ns = connection.scalar(select(monitor_event.c.at_ns).order_by(monitor_event.c.event_id).limit(1))
     return "" if first_ns is None else f"{first_ns:x}"
-
-
-def _superseded(connection: Connection) -> set[int]:
-    """Return the calibrations that another one of their model has replaced in production."""
-    columns = monitor_event.c
-    last = func.max(columns.event_id)
-    promotions = (
-        select(columns.calibration_id, calibration.c.model, last)
-        .join(calibration, calibration.c.calibration_id == columns.calibration_id)
-        .where(columns.kind == PROMOTED)
-        .group_by(columns.calibration_id, calibration.c.model)
-        .order_by(last)
-    )
-    rows = connection.execute(promotions).all()
-    serving = {model: calibration_id for calibration_id, model, _ in rows}
-    return {calibration_id for calibration_id, model, _ in rows if serving[model] != calibration_id}

@@ -1,4 +1,7 @@
-"""Gauges of the measures, exact because they are read from the ledger; recomputed only after new labels."""
+"""Gauges of the measures, exact because they are read from the ledger; recomputed only after new labels.
+
+They rest on the labels on which the page rests: those of the audit alone, once it decides.
+"""
 
 import logging
 import math
@@ -12,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures import MEASURES
 from monitoring.feedback import pending
+from monitoring.findings.label_basis import deciding_labels
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import bin_total, monitor_state
@@ -21,6 +25,7 @@ from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 WINDOWS = ("all", "last:500")
 _GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
 _COVERAGE = ("candor_feedback_coverage_ratio", "Share of all answers of the version that have a label.")
+_AUDIT = ("candor_calibration_audit_decides", "1 if the gauges of a version rest on audited answers alone, else 0.")
 _PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
 _log = logging.getLogger(__name__)
 
@@ -30,6 +35,7 @@ class _Known(NamedTuple):
 
     last_feedback_id: int
     values: dict[str, tuple[float, ...]]  # by window, in the order of _GAUGES
+    audit: bool
 
 
 class WindowGauges(Collector):
@@ -53,21 +59,23 @@ class WindowGauges(Collector):
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
-        *windows, coverage, waiting = self._families()
+        *windows, coverage, audit, waiting = self._families()
         for version in versions:
             for window, values in self._known[version.calibration_id].values.items():
                 for family, value in zip(windows, values, strict=True):
                     family.add_metric((version.model, version.version, window), value)
             coverage.add_metric((version.model, version.version), covered.get(version.calibration_id, math.nan))
+            audit.add_metric((version.model, version.version), float(self._known[version.calibration_id].audit))
         for model in sorted({version.model for version in versions} | held.keys()):
             waiting.add_metric((model,), held.get(model, 0))
-        yield from (*windows, coverage, waiting)
+        yield from (*windows, coverage, audit, waiting)
 
     def _families(self) -> list[GaugeMetricFamily]:
         labels = ("model", "version", "window")
         windows = [GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES]
         coverage = GaugeMetricFamily(*_COVERAGE, labels=("model", "version"))
-        return [*windows, coverage, GaugeMetricFamily(*_PENDING, labels=("model",))]
+        audit = GaugeMetricFamily(*_AUDIT, labels=("model", "version"))
+        return [*windows, coverage, audit, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
@@ -76,7 +84,7 @@ class WindowGauges(Collector):
         for version in versions:
             known, last_id = self._known.get(version.calibration_id), latest.get(version.calibration_id, 0)
             if known is None or known.last_feedback_id != last_id:
-                self._known[version.calibration_id] = _Known(last_id, _values(connection, version.calibration_id))
+                self._known[version.calibration_id] = _Known(last_id, *_values(connection, version.calibration_id))
 
 
 def _coverage(connection: Connection) -> dict[int, float]:
@@ -90,9 +98,11 @@ def _coverage(connection: Connection) -> dict[int, float]:
     }
 
 
-def _values(connection: Connection, calibration_id: int) -> dict[str, tuple[float, ...]]:
-    values: dict[str, tuple[float, ...]] = {}
-    for window in WINDOWS:
-        sums = window_sums(connection, calibration_id, read_window(window), now_ns=0).labeled
-        values[window] = tuple(float(measure.bins(sums)) for _, measure in _GAUGES if measure.bins)
-    return values
+def _values(connection: Connection, calibration_id: int) -> tuple[dict[str, tuple[float, ...]], bool]:
+    values, audit = dict[str, tuple[float, ...]](), False
+    for name in WINDOWS:
+        window = read_window(name)
+        seen = window_sums(connection, calibration_id, window, now_ns=0)
+        labeled, audit = deciding_labels(connection, calibration_id, window, seen)
+        values[name] = tuple(float(measure.bins(labeled)) for _, measure in _GAUGES if measure.bins)
+    return values, audit

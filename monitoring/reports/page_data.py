@@ -10,6 +10,7 @@ from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
 from monitoring.ledger.calibrations import choose
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.days import Days, read_days
+from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import DAY_NS
 from monitoring.reports.report import Report, calibration_report
 
@@ -24,7 +25,7 @@ class PageData:
     Attributes:
         report: of the requested version and window.
         since_day: first UTC day of the window, counted from 1970; None if it has no first day.
-        days: this version's days in the window.
+        days: this version's days in the window, with audited answers alone where the audit decides.
         entries: the model's history in the window, all versions, newest last.
         versions: reports of this version and the newest others over the same window, newest first, without slices.
     """
@@ -48,7 +49,8 @@ def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, wi
         row = choose(connection, model, report.version)
         asked = read_window(window)
         since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
-        days = read_days(connection, row.calibration_id, since_day=since_day)
+        heard = AUDIT if report.selection.audit_decides else EVERYTHING
+        days = read_days(connection, row.calibration_id, since_day=since_day, name=heard)
         entries = [
             entry for entry in read_timeline(connection, model) if since_day is None or entry_day(entry) >= since_day
         ]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, select
 
-from calibration.bins import BinSums
 from calibration.measures import Measures
 from calibration.reliability import ReliabilityBin, reliability
 from monitoring.api.json_body import plain
@@ -150,11 +149,11 @@ def calibration_report(
         delay = _delay(connection, row.calibration_id)
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
-        accuracy = find_accuracy(connection, row.calibration_id, _reference(row))
+        accuracy = find_accuracy(connection, row.calibration_id, row.reference)
     found, selection = find_slices(basis.slices) if slices else None, basis.selection
     measures = Measures.from_sums(basis.labeled)
     assessment = assess(measures, drift, selection, tag_watches.active if tag_watches else ())
-    comparison = compare(basis.labeled, _reference(row), selection.post_stratified)
+    comparison = compare(basis.labeled, row.reference, selection.post_stratified)
     findings = Findings(
         row.model,
         assessment,
@@ -209,10 +208,6 @@ def only_model(ledger: Ledger) -> str:
     return known[0]
 
 
-def _reference(row: CalibrationRow) -> BinSums:
-    return BinSums.from_rows(row.card["calibration"]["bins"])
-
-
 def _due_ns(delay: Delay, now_ns: int) -> int:
     """Answers served before this should have their labels."""
     return now_ns - (round(delay.p90_s * 1e9) if math.isfinite(delay.p90_s) else 0)
@@ -224,7 +219,7 @@ def _early_warnings(
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}
-    found = find_early_warnings(seen.served, _reference(row), recent, before)
+    found = find_early_warnings(seen.served, row.reference, recent, before)
     reference = row.card.get("input_reference")
     if reference is None:
         return found

@@ -34,6 +34,7 @@ from monitoring.feedback.body import LIST_LIMIT, Label, LabelsRejected
 from monitoring.ledger.database import Ledger
 from monitoring.logged.body import LoggedPrediction, LoggedPredictionsRejected
 from monitoring.logged.declaration import LoggedModel
+from monitoring.metrics.accuracy_gauges import AccuracyGauges
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
@@ -205,6 +206,7 @@ def endpoints(
     """
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
+    metrics.registry.register(AccuracyGauges(ledger))
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder),
