@@ -16,6 +16,7 @@ from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
+CalibrationMethod = Literal["temperature", "perturbed", "vector"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -69,12 +70,14 @@ class BinRow(_Frozen):
 class CalibrationCard(_Frozen):
     """The calibrator inside the graph, and its measures on the labeled answers that are its reference.
 
-    The graph divides the logits by `temperature`. With `method` "vector" it first applies a weight and a bias of the
-    exported model to each logit; the card does not hold those. `class_weight` and `class_bias` are others, which a
-    recalibration added after the temperature.
+    The graph divides the logits by `temperature`, and `method` says where that comes from. "temperature" was fitted on
+    the reference, or on live labels. "perturbed" was fitted on perturbed images of the reference, so confidence on the
+    reference itself is too low. With "vector" the graph first applies a weight and a bias of the exported model to each
+    logit; the card does not hold those. `class_weight` and `class_bias` are others, which a recalibration added after
+    the temperature.
     """
 
-    method: Literal["temperature", "vector"] = "temperature"
+    method: CalibrationMethod = "temperature"
     temperature: float = Field(gt=0)
     class_bias: tuple[float, ...] | None = Field(default=None, description="added to logits / temperature, by class")
     class_weight: tuple[float, ...] | None = Field(
@@ -98,7 +101,7 @@ class CalibrationCard(_Frozen):
         split: str,
         sums: BinSums,
         measures: Measures,
-        method: Literal["temperature", "vector"] = "temperature",
+        method: CalibrationMethod = "temperature",
         class_bias: tuple[float, ...] | None = None,
         class_weight: tuple[float, ...] | None = None,
         confusion: npt.NDArray[np.int64] | None = None,

@@ -54,6 +54,7 @@ def grid_of(
     network: Sequence[str] | None = None,
     method: Sequence[str] | None = None,
     seeds: int | None = None,
+    first_seed: int = 0,
 ) -> "Grid":
     """The grid of `preset`, with the data sets, networks, methods and seeds that were given in place of its own."""
     from dataclasses import replace
@@ -69,7 +70,7 @@ def grid_of(
         data=tuple(map(data_variant, data)) if data else grid.data,
         networks=tuple(map(network_variant, network)) if network else grid.networks,
         methods=tuple(map(parse_variant, method)) if method else grid.methods,
-        seeds=tuple(range(seeds)) if seeds else grid.seeds,
+        seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
     )
 
 

@@ -27,7 +27,8 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(help="Method, 'LOSS [xHEADS] [ema] [key=value ...]', instead of the preset's; repeatable."),
 ]
-SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds, counted from 0.")]
+SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds.")]
+FirstSeedOption = Annotated[int, typer.Option(min=0, help="The first seed; the others follow it.")]
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
 CORES = os.cpu_count() or 1
 
@@ -39,6 +40,7 @@ def compare(
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = None,
+    first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -48,7 +50,10 @@ def compare(
     from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
-    grid, folder = grid_of(preset, data=data, network=network, method=method, seeds=seeds), _folder(out, preset)
+    grid, folder = (
+        grid_of(preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        _folder(out, preset),
+    )
     with open_context(grid, folder, jobs=jobs) as context:
         found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
     found.write(folder)
@@ -65,6 +70,7 @@ def beta(
     data: DataOption = None,
     network: NetworkOption = None,
     seeds: SeedsOption = 3,
+    first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -75,7 +81,11 @@ def beta(
     from training.experiments.curves import trace
 
     folder = _folder(out, "beta")
-    grid = beta_grid(grid_of("beta", data=data, network=network, seeds=seeds), loss=loss, betas=_numbers(betas))
+    grid = beta_grid(
+        grid_of("beta", data=data, network=network, seeds=seeds, first_seed=first_seed),
+        loss=loss,
+        betas=_numbers(betas),
+    )
     with open_context(grid, folder, jobs=jobs) as context:
         found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
         traces, _ = trace(panels_grid(grid), context.datasets, context.runner, data_folder=context.data_folder)
@@ -90,6 +100,7 @@ def curves(
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = 1,
+    first_seed: FirstSeedOption = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs, enough to overfit.")] = 40,
     out: OutOption = None,
     jobs: JobsOption = CORES,
@@ -99,7 +110,7 @@ def curves(
     from training.experiments.curves import draw_curves, trace
 
     folder = _folder(out, "curves")
-    grid = grid_of("curves", data=data, network=network, method=method, seeds=seeds)
+    grid = grid_of("curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed)
     grid = grid.with_changes(epochs=epochs, decay="none")
     with open_context(grid, folder, jobs=jobs) as context:
         traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
@@ -112,6 +123,7 @@ def embed(
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = 3,
+    first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -119,7 +131,10 @@ def embed(
     """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette)."""
     from training.experiments.curves import draw_embeddings, trace
 
-    grid, folder = grid_of("embed", data=data, network=network, method=method, seeds=seeds), _folder(out, "embed")
+    grid, folder = (
+        grid_of("embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        _folder(out, "embed"),
+    )
     with open_context(grid, folder, jobs=jobs) as context:
         traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
     show_tables(draw_embeddings(traces, context.datasets, folder), folder, notes=notes, markdown=markdown)
@@ -129,6 +144,7 @@ def embed(
 def toy(
     method: MethodOption = None,
     seeds: SeedsOption = 5,
+    first_seed: FirstSeedOption = 0,
     out: OutOption = None,
     markdown: MarkdownOption = False,
 ) -> None:
@@ -141,7 +157,7 @@ def toy(
     folder = _folder(out, "toy")
     methods = tuple(map(parse_variant, method or ())) or every_method()
     with bars() as progress:
-        tables = run_toy(methods, range(seeds or 1), folder, progress=progress)
+        tables = run_toy(methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress)
     show_tables(tables, folder, markdown=markdown)
 
 
@@ -151,6 +167,7 @@ def select(
     network: NetworkOption = None,
     method: MethodOption = None,
     seeds: SeedsOption = None,
+    first_seed: FirstSeedOption = 0,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -177,7 +194,10 @@ def select(
 
     if judge not in ("val", "perturbed"):
         raise typer.BadParameter(f"got {judge!r}; choose val or perturbed", param_hint="--judge")
-    grid, folder = grid_of("select", data=data, network=network, method=method, seeds=seeds), _folder(out, "select")
+    grid, folder = (
+        grid_of("select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
+        _folder(out, "select"),
+    )
     if judge == "perturbed":
         grid = grid.with_changes(perturbed=True)
     with open_context(grid, folder, jobs=jobs) as context:

@@ -133,7 +133,8 @@ def _next_card(card: Card, proposal: Proposal) -> tuple[Card, tuple[str, ...]]:
     correct = predicted == proposal.true_classes
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
-        method=card.calibration.method,
+        # A temperature from perturbed images is replaced by one from labels; the vector stays in the graph.
+        method="vector" if card.calibration.method == "vector" else "temperature",
         temperature=temperature,
         class_bias=class_bias,
         class_weight=class_weight,

@@ -15,6 +15,12 @@ from training.errors import BadChoice
 from training.runs.config import TrainConfig
 
 AVERAGING = ("ema", "swa")
+# Choices with a place of their own. A title such as "ce seed=21" would promise a run that is not made.
+ELSEWHERE = {
+    "seed": "give --first-seed and --seeds",
+    "loss": "start the method with the name of the loss",
+    "backbone": "start the network with the name of the backbone",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ def changed(config: TrainConfig, *changes: Mapping[str, Any]) -> TrainConfig:
 
 def _change(word: str, text: str) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
+    if equals and key in ELSEWHERE:
+        raise BadChoice(f"{word!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
     if equals and key:
         return key, _value(value)
     if word in AVERAGING:

@@ -6,6 +6,11 @@ them right: MMCE^2 = sum_ij e_i e_j k(p_i, p_j) / m^2 with e = correctness - con
 and wrong images equal weight: e / m becomes (1 - p) / n for a right one and -p / (m - n) for a wrong one. If a batch
 has none of a kind, its terms are left out. (Liang et al. 2020 print the weighted form with m and n exchanged; the code
 of the 2018 paper divides its sums over pairs twice.)
+
+In the weighted form an image that is alone of its kind weighs as much as all images of the other kind together: 1, not
+1 / m. With the kernel at 1 its slope by the confidence is beta in a batch of any size, while its part of cross-entropy
+shrinks with the batch. In a batch of one image, MMCE is beta |e| in both forms, so its slope is beta even near zero.
+Both follow from the published estimator. They are why the weighted form can collapse at its authors' strength.
 """
 
 from collections.abc import Sequence
@@ -49,13 +54,18 @@ class KernelError(Term):
         right, count = all_c.sum(), len(all_c)
         every = self._errors(all_p, all_c, right=right, count=count)  # (M,)
         own = self._errors(p, c, right=right, count=count)  # (N,)
-        square = (every @ _kernel(all_p, all_p) @ every).clamp(min=SMALLEST)
-        return self.beta * (own @ _kernel(p, all_p) @ every) / square.sqrt()
+        square = _over_pairs(every, every, _kernel(all_p, all_p)).clamp(min=SMALLEST)
+        return self.beta * _over_pairs(own, every, _kernel(p, all_p)) / square.sqrt()
 
     def _errors(self, p: Tensor, c: Tensor, *, right: Tensor, count: int) -> Tensor:
         if not self.weighted:
             return (c - p) / count
         return torch.where(c > 0, (1 - p) / right.clamp(min=1), -p / (count - right).clamp(min=1))
+
+
+def _over_pairs(left: Tensor, right: Tensor, kernel: Tensor) -> Tensor:
+    """sum_ij left_i kernel_ij right_j, without a matrix product, which autocast would compute in half precision."""
+    return (left[:, None] * kernel * right[None, :]).sum()
 
 
 def _kernel(p: Tensor, q: Tensor) -> Tensor:

@@ -30,11 +30,14 @@ class SoftBinnedError(SumTerm):
         self.temperature = temperature
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Per bin, the sums of u and of u * (confidence - correctness), (2 * bins,)."""
+        """Per bin, the sums of u and of u * (confidence - correctness), (2 * bins,).
+
+        No matrix product: inside autocast it would be computed in half precision.
+        """
         confidence, correct = top(logits, labels)
         centers = (torch.arange(self.bins, dtype=confidence.dtype, device=confidence.device) + 0.5) / self.bins
         belonging = (-(confidence[:, None] - centers).square() / self.temperature).softmax(dim=1)  # (N, bins)
-        return torch.cat([belonging.sum(dim=0), (confidence - correct) @ belonging])
+        return torch.cat([belonging.sum(dim=0), ((confidence - correct)[:, None] * belonging).sum(dim=0)])
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
         sizes, errors = sums.chunk(2)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from calibration.calibrators import Calibrator
 from calibration.vector import Vector
 from model_store.bundle import write_bundle
-from model_store.card import CalibrationCard, Card, ConformalCard, InputCard, Provenance, Referral
+from model_store.card import CalibrationCard, CalibrationMethod, Card, ConformalCard, InputCard, Provenance, Referral
 from model_store.store import Store
 from training.errors import BadRun, ExportMismatch, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
@@ -41,6 +41,8 @@ EXPORTABLE: dict[str, Method] = {
     "vector": "vector",
     "none": "uncalibrated",
 }
+# How the card names them; the others are temperatures fitted on validation, 1 for "none".
+METHODS: dict[Method, CalibrationMethod] = {"perturbed": "perturbed", "vector": "vector"}
 
 
 class CalibratedClassifier(nn.Module):
@@ -200,7 +202,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
         calibration=CalibrationCard.from_reference(
             temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
             split="val",
-            method="vector" if calibrator == "vector" else "temperature",
+            method=METHODS.get(calibrator, "temperature"),
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
             confusion=evaluation.confusion("val", calibrator),

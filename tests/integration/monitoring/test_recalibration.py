@@ -194,6 +194,24 @@ def test_vector_scaling_goes_into_the_graph_and_only_once(fresh: MonitoredModel,
     )
 
 
+@pytest.mark.parametrize(("method", "expected"), [("perturbed", "temperature"), ("vector", "vector")])
+def test_the_next_card_says_where_its_calibrator_comes_from(
+    store: Store, tmp_path: Path, method: str, expected: str
+) -> None:
+    """Labels replace a temperature of perturbed images; the vector of an exported model stays in the graph."""
+    parent = store.read("tiny", 1)
+    calibration = parent.card.calibration.model_copy(update={"method": method})
+    card = parent.card.model_copy(update={"calibration": calibration, "version": 2})
+    store.publish("tiny", lambda folder, _version: write_bundle(folder, card=card, onnx=parent.onnx))
+    monitored = MonitoredModel(tmp_path / "perturbed.db", Clock(), card=store.read("tiny", 2).card)
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (N, 3))
+    serve(monitored, softmax(TOO_SURE * logits), draw(rng, softmax(logits)))
+    done = recalibrate(monitored.ledger, store, "tiny", version=2)
+    monitored.close()
+    assert done.card.calibration.method == expected
+
+
 def test_a_calibrated_model_is_left_alone(fresh: MonitoredModel, store: Store) -> None:
     rng = np.random.default_rng(3)
     probabilities = softmax(rng.normal(0, 2, (600, 3)))

@@ -222,6 +222,13 @@ def test_invalid_choices_are_refused() -> None:
     for text in ("", "beta=3", "dca quickly"):
         with pytest.raises(BadChoice, match=r"expected|name"):
             parse_variant(text)
+    for text, place in (
+        ("ce seed=21", "--first-seed"),
+        ("ce loss=dca", "name of the loss"),
+        ("x backbone=y", "network"),
+    ):
+        with pytest.raises(BadChoice, match=place):
+            parse_variant(text)
     with pytest.raises(BadChoice, match="epochs"):
         changed(base, {"epochs": 0})
     assert changed(base, {"epochs": 3}, {"epochs": 4}).epochs == 4
@@ -247,8 +254,8 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         # The grid of the page has perturbed validation images as well.
         wanted = published.read_text(encoding="utf-8").splitlines()[0].removesuffix(",perturbed")
         assert made.read_text(encoding="utf-8").splitlines()[0] == wanted
-    rows = json.loads(
-        run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--json"]).stdout
-    )
-    assert {row["method"] for row in rows} == {"ce"}
+    later = [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--first-seed", "21", "--seeds", "1", "--json"]
+    assert {row["method"] for row in json.loads(run(command_line.app, later).stdout)} == {"ce"}
+    with (tmp_path / "out" / "cells.csv").open() as stream:
+        assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
     assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2

@@ -230,6 +230,7 @@ class TestExport:
         expected = wary.evaluation.calibrators["perturbed"]
         assert card.calibration.temperature == pytest.approx(temperature_of(expected), rel=1e-6)
         assert card.calibration.temperature > wary.evaluation.temperature
+        assert card.calibration.method == "perturbed"
         with pytest.raises(BadRun, match="--perturbed"):
             export(run.folder, store, "brightness", calibrator="perturbed")
 

@@ -253,6 +253,45 @@ class TestEdges:
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(objective(name)(half.double(), labels).item(), rel=1e-5, abs=1e-5)
 
+    @pytest.mark.parametrize("name", sorted(LOSSES))
+    def test_autocast_around_the_loss_changes_nothing(self, name: str) -> None:
+        """As in a training loop of one's own, where the loss is computed in the same block as the network."""
+
+        def loss_and_gradient() -> tuple[Tensor, Tensor]:
+            logits = batch(64)[0].detach().float().requires_grad_()
+            loss = objective(name)(logits, batch(64)[1])
+            loss.backward()
+            assert logits.grad is not None
+            return loss.detach(), logits.grad
+
+        alone = loss_and_gradient()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            within = loss_and_gradient()
+        torch.testing.assert_close(within, alone)
+
+    def test_an_image_alone_of_its_kind_weighs_as_much_as_all_others(self) -> None:
+        """Weighted MMCE: its slope by the confidence is beta in a batch of any size, as mmce.py explains."""
+        for count in (2, 8, 64):
+            logits = torch.zeros(count, 2, dtype=torch.float64)
+            logits[:, 0] = 2.0
+            logits.requires_grad_()
+            labels = torch.zeros(count, dtype=torch.int64)
+            labels[0] = 1  # the only wrong one
+            term("mmce-weighted")(logits, labels).backward()
+            assert logits.grad is not None
+            p = float(torch.sigmoid(torch.tensor(2.0, dtype=torch.float64)))
+            assert logits.grad[0, 0].item() == pytest.approx(4 * p * (1 - p))
+            assert logits.grad[1:, 0].sum().item() == pytest.approx(4 * p * (1 - p))
+
+    @pytest.mark.parametrize("name", ["mmce", "mmce-weighted"])
+    @pytest.mark.parametrize("truth", [0, 1])
+    def test_a_batch_of_one_has_the_slope_beta(self, name: str, truth: int) -> None:
+        logits = torch.tensor([[6.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        term(name)(logits, torch.tensor([truth])).backward()
+        p = float(torch.sigmoid(torch.tensor(6.0, dtype=torch.float64)))
+        assert logits.grad is not None
+        assert logits.grad[0, 0].item() == pytest.approx((-1 if truth == 0 else 1) * 4 * p * (1 - p))
+
     def test_entropy_lowers_the_loss_of_the_uncertain(self) -> None:
         unsure, sure = torch.zeros(1, 2), torch.tensor([[9.0, 0.0]])
         assert term("entropy")(unsure, torch.tensor([0])) < term("entropy")(sure, torch.tensor([0])) < 1e-6
