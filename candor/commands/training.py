@@ -288,9 +288,9 @@ def export(
     if calibrator == "perturbed":
         gap = exported.card.calibration.measures["signed_gap"] or 0.0
         stdout.print(
-            f"This temperature was fitted on perturbed images. On unperturbed validation images, confidence is {gap:+.3f} "
-            "above accuracy.\nWithout a shift of the images the model is off by that much in use: then export with "
-            "--calibrator temperature."
+            "This temperature was fitted on perturbed images. On unperturbed validation images, mean confidence minus\n"
+            f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much in use: then export "
+            "with\n--calibrator temperature."
         )
     stdout.print(f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} on {exported.images} images")
     if not promote:
