@@ -41,6 +41,15 @@ class ImageTooLarge(ImageError):
         )
 
 
+class ImageTooComplex(ImageError):
+    """Decoding would take more work, time or memory than one image may take."""
+
+    def __init__(self, found: str, limit: str) -> None:
+        super().__init__(
+            f"the image takes too much to decode ({found}; the limit is {limit}): save it as a plain JPEG or PNG first"
+        )
+
+
 class UnsupportedImage(ImageError):
     """A kind of image that Candor does not read: its compression, several frames, or no pixels."""
 

@@ -12,7 +12,14 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage, UnsupportedImage
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageTooComplex,
+    ImageTooLarge,
+    UnknownImage,
+    UnsupportedImage,
+)
 from monitoring.errors import (
     AnswersSpooled,
     BodyNotJson,
@@ -35,6 +42,7 @@ from monitoring.errors import (
 )
 from serving.errors import (
     CrossOrigin,
+    DecoderUnavailable,
     ExplanationsBusy,
     ExplanationUnavailable,
     Forbidden,
@@ -68,6 +76,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     VersionNotLoaded: (404, "unknown_version"),
     BodyTimeout: (408, "body_timeout"),
     BodyTooLarge: (413, "body_too_large"),
+    ImageTooComplex: (413, "image_too_complex"),
     ImageTooLarge: (413, "image_too_large"),
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
@@ -75,6 +84,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     ExplanationsBusy: (429, "explanations_busy"),
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),
+    DecoderUnavailable: (503, "decoder_unavailable"),
     NotReady: (503, "not_ready"),
     ExplanationUnavailable: (503, "unexplained"),
     LedgerFailed: (503, "ledger_failed"),

@@ -8,7 +8,8 @@ An image passes connection -> access -> head -> admission -> body -> decoding ->
                 monitoring.errors.BodyTooLarge
     admission   Overloaded
     body        BodyTooLarge, monitoring.errors.BodyTimeout, MalformedRequest, ClientGone
-    decoding    model_store.errors: its ImageErrors (empty, broken, unknown ...); Overloaded
+    decoding    model_store.errors: its ImageErrors (empty, broken, unknown, too complex ...); Overloaded;
+                DecoderUnavailable
     inference   InferenceFailed: the only 500, a bug of the model or of Candor, never of the image
     explaining  ExplanationsBusy
     ledger      LedgerFailed: an answer that is not in the ledger is not sent
@@ -103,6 +104,10 @@ class Overloaded(ServingError, RuntimeError):
             f"the predicted wait of {wait_s:.1f} s is over the deadline of {deadline_s:g} s; try again later."
         )
         self.retry_after_s: int = max(1, math.ceil(clears_s))
+
+
+class DecoderUnavailable(ServingError, RuntimeError):
+    """No decoding process can be started, so only small images are answered."""
 
 
 class ExplanationsBusy(ServingError, RuntimeError):

@@ -112,6 +112,17 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, in bytes.")
     max_items: int = Field(256, ge=1, le=10_000, description="Most images in a request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels after decoding.")
+    decode_memory_bytes: int = Field(
+        2**30,
+        ge=2**28,
+        description="Memory of all decoding processes together, in bytes; an image that would need more is refused.",
+    )
+    decode_cpu_s: float = Field(
+        10.0, ge=1, le=600, description="Most processor time for decoding one image, in seconds."
+    )
+    decode_processes: int = Field(
+        0, ge=0, le=256, description="Most decoding processes; 0: one per available core, as far as the memory reaches."
+    )
     body_timeout_s: float = Field(10.0, gt=0, description="Seconds in which a client must send its body.")
 
     drain_delay_s: float = Field(

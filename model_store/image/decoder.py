@@ -1,27 +1,30 @@
 """How an image becomes the model's input: decode, convert the color, resize. Training and serving use nothing else.
 
-The result is uint8; casting and normalization are in the ONNX graph. The size in the header is checked before any pixel
-is decoded.
+The result is uint8; casting and normalization are in the ONNX graph. What decoding costs is checked before any pixel is
+decoded (cost.py), and colors are converted in bands, so that a large image needs little more than its own memory.
 """
 
 import io
 import logging
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooLarge, UnknownImage
+from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, UnknownImage
+from model_store.image.cost import Reserve, check_encoded, check_opened, needed_bytes, unlimited
 from model_store.image.dicom import is_dicom, open_dicom
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # read by Pillow; DICOM is read by dicom.py
 KNOWN = (*FORMATS, "DICOM")
 MAX_PIXELS = 50_000_000
-TILE_WIDTH, TILE_LENGTH, PHOTOMETRIC = 322, 323, 262  # TIFF tags
+BAND_PIXELS: Final = 2**20
+PHOTOMETRIC = 262  # TIFF tag
 WHITE_IS_ZERO = 0
 # Metadata in which Image.getexif finds an orientation; in TIFF it is a tag.
 ORIENTED = frozenset({"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"})
@@ -57,7 +60,7 @@ class InputSpec:
     frames: Literal["one", "first"] = "one"
 
 
-def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, reserve: Reserve = unlimited) -> Pixels:
     """Decode one encoded image into the model's input.
 
     Args:
@@ -65,17 +68,21 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS) -> Pix
             `spec.frames` decides.
         spec: what the model expects.
         max_pixels: the limit of width times height.
+        reserve: called with the peak of memory in bytes before pixels are decoded; may raise to refuse.
 
     Returns:
         (C, H, W) uint8.
 
     Raises:
-        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge: `model_store.errors` describes each.
+        EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge, ImageTooComplex: `model_store.errors`
+            describes each.
     """
-    image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames)
+    image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve)
     try:
         return prepare(image, spec)
-    except (ValueError, MemoryError) as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
+    except MemoryError as error:
+        raise _out_of_memory(image) from error
+    except ValueError as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
         raise BrokenImage(str(error)) from error
 
 
@@ -85,22 +92,25 @@ def open_image(
     max_pixels: int = MAX_PIXELS,
     window: tuple[float, float] | None = None,
     frames: Literal["one", "first"] = "one",
+    reserve: Reserve = unlimited,
 ) -> Image.Image:
     """Decode one encoded image at its own size, rotated as its EXIF orientation says. Raises the errors of `decode`."""
     if not data:
         raise EmptyImage
     if is_dicom(data):
-        return open_dicom(data, max_pixels=max_pixels, window=window, frames=frames)
+        return open_dicom(data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve)
+    image: Image.Image | None = None
     try:
+        check_encoded(data, max_pixels=max_pixels, reserve=reserve)
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise ImageTooLarge(image.width, image.height, max_pixels)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            _check_tiles(image, max_pixels)
+        check_opened(image, data, max_pixels=max_pixels)
+        reserve(needed_bytes(image, data))
         image.load()
         return _upright(_dark_is_low(image))
     except UnidentifiedImageError as error:
         raise UnknownImage(KNOWN) from error
+    except MemoryError as error:
+        raise _out_of_memory(image) from error
     # Pillow's decoders raise whatever their parsers happen to raise for damaged data.
     except (
         OSError,
@@ -112,17 +122,16 @@ def open_image(
         AttributeError,
         ArithmeticError,
         RuntimeError,
-        MemoryError,
         struct.error,
     ) as error:
+        if "out of memory" in str(error):
+            raise _out_of_memory(image) from MemoryError()
         raise BrokenImage(str(error)[:200] or type(error).__name__) from error
 
 
-def _check_tiles(image: TiffImagePlugin.TiffImageFile, max_pixels: int) -> None:
-    """Refuse tiles above the limit: each tile is decoded whole, even if the image is much smaller."""
-    width, height = (int(image.tag_v2.get(tag, 1)) for tag in (TILE_WIDTH, TILE_LENGTH))
-    if width * height > max_pixels:
-        raise ImageTooLarge(width, height, max_pixels)
+def _out_of_memory(image: Image.Image | None) -> ImageTooComplex:
+    size = "its header" if image is None else f"{image.width} x {image.height} pixels"
+    return ImageTooComplex(f"more memory than there is for {size}", "the memory for one image")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -156,15 +165,33 @@ def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:
     """Convert to "L" or "RGB": transparency over black, 16 bits to their upper byte (Pillow would clip them)."""
-    if image.mode == mode and "transparency" not in image.info:
+    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    if image.mode == mode and not transparent:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        deep = np.clip(np.asarray(image), 0, 65535)
-        image = Image.fromarray((deep >> 8).astype(np.uint8))
-    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-    return image.convert(mode)
+        return _in_bands(image, mode, _upper_byte)
+    return _in_bands(image, mode, _over_black) if transparent else image.convert(mode)
+
+
+def _upper_byte(band: Image.Image) -> Image.Image:
+    return Image.fromarray((np.clip(np.asarray(band), 0, 65535) >> 8).astype(np.uint8))
+
+
+def _over_black(band: Image.Image) -> Image.Image:
+    rgba = band.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+
+
+def _in_bands(image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Apply `change`, which treats each pixel by itself, to a band of rows at a time, and convert the result."""
+    rows = max(1, BAND_PIXELS // image.width)
+    if rows >= image.height:
+        return change(image).convert(mode)
+    result = Image.new(mode, image.size)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        result.paste(change(band).convert(mode), (0, top))
+    return result
 
 
 def _center_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:

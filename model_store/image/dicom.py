@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model_store.errors import BrokenImage, ImageError, ImageTooLarge, UnsupportedImage
+from model_store.errors import BrokenImage, ImageError, ImageTooComplex, ImageTooLarge, UnsupportedImage
+from model_store.image.cost import Reserve, unlimited
 from model_store.image.gray import Gray, Window, as_gray
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.
 JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})  # baseline, and extended with 8 bits
 JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
 RLE: Final = "1.2.840.10008.1.2.5"
+GRAY_BYTES, COLOR_BYTES, JPEG_2000_BYTES = 10, 36, 8  # memory for a pixel; the last in addition, and for each sample
 READ: Final = "uncompressed, RLE, 8-bit JPEG or JPEG 2000"
 
 
@@ -36,7 +38,9 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: Frames) -> Image.Image:
+def open_dicom(
+    data: bytes, *, max_pixels: int, window: Window | None, frames: Frames, reserve: Reserve = unlimited
+) -> Image.Image:
     """Decode the image of a DICOM file at its own size, mode "L" or "RGB".
 
     Args:
@@ -45,10 +49,11 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
         window: center and width in the units after the rescale (Hounsfield for CT). None takes the file's own: its VOI
             lookup table, else its first window, else the range from the smallest to the largest value without padding.
         frames: "one" refuses a file with several frames, "first" takes the first.
+        reserve: called with the peak of memory in bytes before pixels are decoded; may raise to refuse.
 
     Raises:
         UnsupportedImage: the compression or the kind of object is not read.
-        ImageTooLarge, BrokenImage: `model_store.errors` describes each.
+        ImageTooLarge, ImageTooComplex, BrokenImage: `model_store.errors` describes each.
     """
     try:
         import pydicom
@@ -63,9 +68,12 @@ def open_dicom(data: bytes, *, max_pixels: int, window: Window | None, frames: F
         _refuse_deflated(data)
         dataset = pydicom.dcmread(io.BytesIO(data))
         _check(dataset, max_pixels=max_pixels, frames=frames)
+        reserve(_needed_bytes(dataset))
         return Image.fromarray(_render(dataset, window))
     except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageTooComplex("more memory than there is for a DICOM file", "the memory for one image") from error
     # Untrusted bytes in a parser of many parts, some of whose errors derive from Exception alone.
     except Exception as error:
         raise BrokenImage(f"DICOM: {str(error)[:200] or type(error).__name__}") from error
@@ -101,6 +109,16 @@ def _check(dataset: "Dataset", *, max_pixels: int, frames: Frames) -> None:
     count = int(dataset.get("NumberOfFrames") or 1)
     if count != 1 and frames == "one":
         raise UnsupportedImage(f"a DICOM file of {count} frames", "a single frame")
+
+
+def _needed_bytes(dataset: "Dataset") -> int:
+    """Peak memory of decoding the first frame."""
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    per_pixel = GRAY_BYTES if samples == 1 else COLOR_BYTES
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    if syntax in JPEG_2000:
+        per_pixel += JPEG_2000_BYTES * samples
+    return int(dataset.Rows) * int(dataset.Columns) * (per_pixel + int(dataset.get("BitsAllocated") or 8) // 4)
 
 
 def _render(dataset: "Dataset", window: Window | None) -> Gray:
@@ -171,14 +189,14 @@ def _unpacked(dataset: "Dataset") -> npt.NDArray[Any]:
     if header[0] != samples * width:
         raise ValueError(f"{header[0]} RLE segments, expected {samples * width}")
     ends = [*header[2 : 1 + header[0]].tolist(), len(frame)]
-    planes = [
-        np.asarray(Image.frombytes("L", (rows * columns, 1), frame[start:end], "packbits", "L")).reshape(rows, columns)
-        for start, end in zip(header[1 : 1 + header[0]].tolist(), ends, strict=True)
-    ]
+    planes = np.empty((rows, columns, samples * width), np.uint8)
+    for index, (start, end) in enumerate(zip(header[1 : 1 + header[0]].tolist(), ends, strict=True)):
+        plane = Image.frombytes("L", (rows * columns, 1), frame[start:end], "packbits", "L")
+        planes[..., index] = np.asarray(plane).reshape(rows, columns)
     if samples == 3:
-        return _rgb(np.stack(planes, axis=-1), str(dataset.PhotometricInterpretation))
+        return _rgb(planes, str(dataset.PhotometricInterpretation))
     kind = "i" if int(dataset.get("PixelRepresentation") or 0) else "u"
-    return np.stack(planes, axis=-1).view(f">{kind}{width}")[..., 0].astype(f"{kind}{width}")
+    return planes.view(f">{kind}{width}")[..., 0].astype(f"{kind}{width}")
 
 
 def _rgb(pixels: npt.NDArray[np.uint8], photometric: str) -> npt.NDArray[Any]:

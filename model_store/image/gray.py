@@ -3,7 +3,7 @@
 Source of the formulas: DICOM PS3.3 C.11.1 (rescale), C.11.2.1.2 (window).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,31 @@ if TYPE_CHECKING:
 Window = tuple[float, float]  # center and width, in the units after the rescale
 Gray = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
+BAND_PIXELS: Final = 2**18
 
 
 def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
     """Return what a viewer shows of stored integers (H, W): (H, W) uint8, the lowest value as 0.
 
     `window` (center, width) overrides the file's own. Up to 16 bits, the curve is computed once per value and looked up
-    per pixel. Raises whatever pydicom raises for an inconsistent data set.
+    per pixel; a band of rows at a time, because NumPy makes eight bytes of each. Raises whatever pydicom raises for an
+    inconsistent data set.
     """
     low, high = int(pixels.min()), int(pixels.max())
     padding = _number(dataset, "PixelPaddingValue")
     inside = pixels[pixels != padding] if padding is not None else pixels
     ends = (int(inside.min()), int(inside.max())) if inside.size else (low, high)
-    if high - low > 0xFFFF:
-        return _curve(pixels.astype(np.float64), ends, dataset, window)
-    table = _curve(np.arange(low, high + 1, dtype=np.float64), ends, dataset, window)
-    return table[pixels.astype(np.int64) - low]
+    gray = np.empty(pixels.shape, np.uint8)
+    table = _curve(np.arange(low, high + 1, dtype=np.float64), ends, dataset, window) if high - low <= 0xFFFF else None
+    rows = max(1, BAND_PIXELS // pixels.shape[1])
+    for top in range(0, pixels.shape[0], rows):
+        band = pixels[top : top + rows]
+        gray[top : top + rows] = (
+            _curve(band.astype(np.float64), ends, dataset, window)
+            if table is None
+            else table[band.astype(np.intp) - low]
+        )
+    return gray
 
 
 def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:

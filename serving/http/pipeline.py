@@ -13,10 +13,10 @@ from typing import Any
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec
+from serving.decoding.pool import DecodingPool
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.decoding import DecodingPool
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
@@ -41,10 +41,14 @@ class InferencePipeline:
         self._deadline_s = settings.deadline_s
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
-        self._decoder = DecodingPool(max_pixels=settings.max_pixels, deadline_s=settings.deadline_s, metrics=metrics)
+        self._decoder = DecodingPool(settings, metrics)
+
+    def warm_up(self) -> None:
+        """Start what would make the first large image wait."""
+        self._decoder.warm_up()
 
     def close(self) -> None:
-        """End the threads."""
+        """End the decoding processes and the threads."""
         self._decoder.close()
         self._occluder.close()
 
@@ -61,9 +65,7 @@ class InferencePipeline:
         """The JSON answer for one encoded image. Raises ImageError, Overloaded or ClientGone."""
         served.queue.admit(self._deadline_s)
         with served.queue:
-            image = await self._decoder.decode(data, served.card.input.spec)
-            answer = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
-            return await caller.wait(answer)
+            return await caller.wait(self._answer_one(served, data, request_id, tags, arrived_s))
 
     async def answer_explained(
         self,
@@ -75,11 +77,17 @@ class InferencePipeline:
         arrived_s: float,
         caller: Caller,
     ) -> bytes:
-        """The answer with a heat map in its field `explanation`. Raises what `answer` and OcclusionExplainer raise."""
-        answer = await self.answer(served, data, request_id=request_id, tags=tags, arrived_s=arrived_s, caller=caller)
-        image = await self._decoder.decode(data, served.card.input.spec)
-        predicted = served.card.classes.index(json.loads(answer)["label"])
-        png = await self._occluder.explain(served.card, served.folder, image, predicted)
+        """The answer with a heat map in its field `explanation`. Raises what `answer` and OcclusionExplainer raise.
+
+        Whatever may refuse the explanation does so before the answer is recorded.
+        """
+        served.queue.admit(self._deadline_s)
+        async with self._occluder.place(served.card, served.folder) as explain:
+            image = await self._decoder.decode(data, served.card.input.spec)
+            with served.queue:
+                work = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
+                answer: bytes = await caller.wait(work)
+            png = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
         return with_explanation(answer, method="occlusion", png=png)
 
     async def answer_many(
@@ -113,6 +121,12 @@ class InferencePipeline:
             if isinstance(image, BaseException):
                 raise image
         return [image for image in found if not isinstance(image, BaseException)]
+
+    async def _answer_one(
+        self, served: ServedVersion, data: bytes, request_id: str | None, tags: str | None, arrived_s: float
+    ) -> Any:
+        image = await self._decoder.decode(data, served.card.input.spec)
+        return await self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
 
     async def _in_batches(
         self,
@@ -168,7 +182,7 @@ class InferencePipeline:
         return answer
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
-        return await self._decoder.decode(image, spec) if isinstance(image, bytes) else image
+        return await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image
 
 
 @contextlib.contextmanager

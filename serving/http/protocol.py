@@ -39,6 +39,8 @@ class FastPath:
     async def wait(self, answer: Awaitable[_Answer]) -> _Answer:
         """See Caller. Needs no listening task, because the protocol itself notices a disconnect."""
         if self._cycle.disconnected:
+            if asyncio.iscoroutine(answer):
+                answer.close()  # else Python warns that nobody awaited it
             raise ClientGone(GONE)
         self._waiting = task = asyncio.current_task()
         try:

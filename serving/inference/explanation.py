@@ -7,9 +7,11 @@ priority, and run one at a time.
 
 import asyncio
 import io
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,7 @@ from serving.inference.priority import lower_priority
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
+Explain: TypeAlias = Callable[[Image, int], Awaitable[bytes]]
 
 
 class OcclusionExplainer:
@@ -36,29 +39,50 @@ class OcclusionExplainer:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="candor-explain", initializer=lower_priority)
         self._predictors: dict[Path, Predictor] = {}
 
-    async def explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
-        """A heat map (PNG, RGBA, H x W) of class `predicted` for `image`, (C, H, W) uint8, by the version in `folder`.
+    @asynccontextmanager
+    async def place(self, card: Card, folder: Path) -> AsyncIterator[Explain]:
+        """A place in the queue, and a function that draws a map there.
 
-        Raises ExplanationsBusy, or ExplanationUnavailable if the folder no longer holds that version.
+        The function takes an image, (C, H, W) uint8, and a class, and returns a PNG (RGBA, H x W) by the version in
+        `folder`. What may be refused is refused here: raises ExplanationsBusy, or ExplanationUnavailable if the folder
+        no longer holds that version.
         """
         if self._free == 0:
             raise ExplanationsBusy
         self._free -= 1
+        work = [self._run(self._predictor, card, folder)]
         try:
-            run = asyncio.get_running_loop().run_in_executor(self._pool, self._explain, card, folder, image, predicted)
-            return await asyncio.shield(run)
+            predictor = await asyncio.shield(work[0])
+
+            async def explain(image: Image, predicted: int) -> bytes:
+                work.append(self._run(_explain, predictor, image, predicted))
+                return cast(bytes, await asyncio.shield(work[-1]))
+
+            yield explain
         finally:
-            self._free += 1
+            # A client that hangs up leaves its work in the queue, so its place is free only after that.
+            work[-1].add_done_callback(self._release)
 
     def close(self) -> None:
         """End the thread after the current explanation."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _explain(self, card: Card, folder: Path, image: Image, predicted: int) -> bytes:
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    def _release(self, work: "asyncio.Future[Any]") -> None:
+        self._free += 1
+        if not work.cancelled():
+            work.exception()  # retrieved, even if nobody waits any more
+
+    def _predictor(self, card: Card, folder: Path) -> Predictor:
         if folder not in self._predictors:
             self._predictors = {folder: _open(folder, card)}  # keeps only the one used last
-        predictor = self._predictors[folder]
-        return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
+        return self._predictors[folder]
+
+
+def _explain(predictor: Predictor, image: Image, predicted: int) -> bytes:
+    return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
 
 
 def _open(folder: Path, card: Card) -> Predictor:

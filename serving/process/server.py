@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JOIN_S = 5.0
+WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (*DESCRIPTION_ENDPOINTS, *SERVER_ENDPOINTS, *MONITORING_ENDPOINTS, *V2_ENDPOINTS)  # with a ledger
 
 
@@ -125,7 +126,9 @@ class Service:
         rpc = await self._start_grpc()
         # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()
+        warming = self._loop.call_later(WARM_UP_S, self.pipeline.warm_up)
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
+        warming.cancel()
 
     def close(self) -> None:
         """Stop the threads. By now every batch is answered."""

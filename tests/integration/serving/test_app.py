@@ -431,6 +431,17 @@ async def test_a_version_whose_files_are_gone_answers_on_but_is_not_explained(
     refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
     assert (refused.status_code, refused.json()["error"]) == (503, "unexplained")
     assert (await server.predict(png())).status_code == 200
+    assert len(ledger_rows(server.folder)) == 1
+
+
+async def test_an_answer_that_cannot_be_explained_now_is_not_recorded(
+    server: Running, png: Callable[..., bytes]
+) -> None:
+    """The client would never get the id of such an answer, so no label could ever reach it."""
+    server.service.pipeline._occluder._free = 0
+    refused = await server.predict(png(), "/predictions/tiny?explain=occlusion")
+    assert (refused.status_code, refused.json()["error"]) == (429, "explanations_busy")
+    assert ledger_rows(server.folder) == []
 
 
 @pytest.mark.parametrize("drift_streams", ["class-wise", "top-label"])

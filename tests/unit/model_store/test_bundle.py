@@ -390,7 +390,7 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "torchserve_handler.py",
         "model_store/__init__.py",
         "model_store/errors.py",
-        *(f"model_store/image/{name}.py" for name in ("__init__", "decoder", "dicom", "gray")),
+        *(f"model_store/image/{name}.py" for name in ("__init__", "cost", "decoder", "dicom", "gray")),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])
     model = manifest["model"]

@@ -66,13 +66,14 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: torchrun's variables in training, and the environment that the demo passes to its server."""
+    """Besides: torchrun's variables in training, and what the demo and the server pass to processes that they start."""
     rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
     root = Path(__file__).parents[3]
     files = (file for room in rooms for file in (root / room).rglob("*.py"))
     reading = {str(file.relative_to(root)) for file in files if re.search(r"environ\b|getenv", file.read_text())}
     assert reading == {
         "candor/demo/server.py",
+        "serving/decoding/process.py",
         "serving/settings.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",

@@ -156,6 +156,25 @@ def test_what_is_awaited_for_a_client_that_goes_is_cancelled() -> None:
     assert told == [gone, gone, "done"]
 
 
+def test_the_work_for_a_client_that_is_gone_is_never_begun(recwarn: pytest.WarningsRecorder) -> None:
+    told: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        fast_path, _ = asked(scope)
+        fast_path._cycle.disconnected = True
+
+        async def work() -> None:
+            told.append("begun")
+
+        with pytest.raises(ClientGone):
+            await fast_path.wait(work())
+        gc.collect()
+        told.append("gone")
+
+    heard(app, POST + b"ping")
+    assert (told, list(recwarn)) == (["gone"], [])
+
+
 def test_an_answer_that_is_cancelled_by_others_is_not_the_clients_doing() -> None:
     told: list[str] = []
 

@@ -65,8 +65,9 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
     card: Any = object()
     monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda _: SimpleNamespace(card=card))
 
-    def explain(occluder: OcclusionExplainer) -> Any:
-        return occluder.explain(card, Path("models/m/1"), bright_corner, 1)
+    async def explain(occluder: OcclusionExplainer) -> bytes:
+        async with occluder.place(card, Path("models/m/1")) as draw_map:
+            return await draw_map(bright_corner, 1)
 
     async def crowd() -> None:
         occluder = OcclusionExplainer(waiting=1)
@@ -74,9 +75,14 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
         await asyncio.sleep(0)
         with pytest.raises(ExplanationsBusy):
             await explain(occluder)
+        second.cancel()  # whoever hangs up keeps the place until the work is done
+        await asyncio.sleep(0)
+        third = asyncio.ensure_future(explain(occluder))
+        with pytest.raises(ExplanationsBusy):
+            await third
         go.set()
-        assert await first == await second
-        await explain(occluder)
+        assert await first
+        assert await explain(occluder) == await explain(occluder)
         occluder.close()
 
     asyncio.run(crowd())

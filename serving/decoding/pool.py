@@ -1,0 +1,209 @@
+"""Decodes each image by itself, before it joins a batch, so that a broken image does not affect others.
+
+An image that is provably cheap is decoded on the event loop, because handing it over would take longer. Every other one
+goes to a decoding process. As many are decoded at a time as there are processes; the others wait, up to the deadline.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from model_store.image import InputSpec, decode
+from serving.decoding.cheap import is_cheap
+from serving.decoding.memory import MemoryBudget
+from serving.decoding.process import DecodingJob, DecodingProcess, NoMemoryNow, ProcessLost
+from serving.errors import DecoderUnavailable, Overloaded
+from serving.inference.admission import QueueEstimate
+from serving.inference.batcher import Image
+from serving.inference.metrics import ServingMetrics
+from serving.settings import Settings
+
+STANDING_BYTES: Final = 128 * 2**20  # of each process: Python, its libraries, and what a job may use without asking
+LARGE_BYTES: Final = 80 * 2**20  # an idle process of this size is ended; a fresh one is smaller
+IDLE_S: Final = 10.0  # after which all idle processes but one are ended
+TRIES: Final = 3
+
+
+class DecodingPool:
+    """Decodes cheap images on the event loop and all others in processes. Its methods run on the event loop."""
+
+    def __init__(self, settings: Settings, metrics: ServingMetrics) -> None:
+        self._max_pixels = settings.max_pixels
+        self._cpu_s = settings.decode_cpu_s
+        self._deadline_s = settings.deadline_s
+        self._metrics = metrics
+        self._queue = QueueEstimate()
+        self._turn = asyncio.Lock()
+        self.limit = _process_limit(settings)
+        self._free = asyncio.Semaphore(self.limit)
+        memory_bytes = max(STANDING_BYTES, settings.decode_memory_bytes - self.limit * STANDING_BYTES)
+        self._processes = _Processes(self.limit, MemoryBudget(memory_bytes), wait_s=settings.deadline_s)
+        self._retiring: asyncio.TimerHandle | None = None
+
+    async def decode(self, data: bytes, spec: InputSpec) -> Image:
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or DecoderUnavailable."""
+        started_s = time.perf_counter()
+        image = self._decode_here(data, spec) if is_cheap(data) else await self._decode_in_process(data, spec)
+        self._metrics.decode.observe(time.perf_counter() - started_s)
+        return image
+
+    async def decode_in_turn(self, data: bytes, spec: InputSpec) -> Image:
+        """`decode` for one of several images: between two cheap ones, the event loop turns to other requests."""
+        if not is_cheap(data):
+            return await self.decode(data, spec)
+        async with self._turn:
+            await asyncio.sleep(0)
+            return await self.decode(data, spec)
+
+    def warm_up(self) -> None:
+        """Start the first process now, so that no image waits for it."""
+        asyncio.get_running_loop().run_in_executor(self._processes.threads, self._processes.warm_up)
+
+    def close(self) -> None:
+        """End the processes and the threads."""
+        if self._retiring is not None:
+            self._retiring.cancel()
+        self._processes.close()
+
+    def _decode_here(self, data: bytes, spec: InputSpec) -> Image:
+        return decode(data, spec, max_pixels=self._max_pixels)
+
+    async def _decode_in_process(self, data: bytes, spec: InputSpec) -> Image:
+        self._queue.admit(self._deadline_s)
+        self._queue.waiting += 1
+        arrived_s = time.perf_counter()
+        try:
+            await self._acquire()
+        except BaseException:
+            self._queue.waiting -= 1
+            raise
+        run = partial(self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s)
+        working = asyncio.get_running_loop().run_in_executor(self._processes.threads, run)
+        # The client may hang up meanwhile: the place is free only once the process is.
+        working.add_done_callback(self._release)
+        try:
+            image = await asyncio.shield(working)
+        except NoMemoryNow:
+            raise self._overloaded() from None
+        # Only what succeeds is counted: an image that is refused late says nothing about the next.
+        self._queue.delivered(1, arrived_s=arrived_s, now_s=time.perf_counter())
+        return image
+
+    async def _acquire(self) -> None:
+        """Wait for a free process. Raises Overloaded after the deadline."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._overloaded() from None
+
+    def _overloaded(self) -> Overloaded:
+        wait_s = max(self._queue.wait_s, self._deadline_s)
+        return Overloaded(wait_s=wait_s, deadline_s=self._deadline_s, clears_s=wait_s)
+
+    def _release(self, working: "asyncio.Future[Image]") -> None:
+        self._queue.waiting -= 1
+        self._free.release()
+        if not working.cancelled():
+            working.exception()  # retrieved, even if nobody waits any more
+        if self._retiring is None:
+            self._retiring = working.get_loop().call_later(IDLE_S, self._retire)
+
+    def _retire(self) -> None:
+        """End processes that nobody needs, off the event loop, and look again while there are several."""
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._processes.threads, self._processes.retire)
+        self._retiring = loop.call_later(IDLE_S, self._retire) if self._processes.count > 1 else None
+
+
+class _Processes:
+    """The processes, and one thread for each, which waits for it. All methods but `close` run in those threads."""
+
+    def __init__(self, limit: int, memory: MemoryBudget, *, wait_s: float) -> None:
+        self._memory = memory
+        self._wait_s = wait_s
+        self._lock = threading.Lock()
+        self._idle: list[DecodingProcess] = []
+        self._busy: set[DecodingProcess] = set()
+        self._closed = False
+        # They live until `close`: where a thread ends, Linux ends the processes that it started.
+        self.threads = ThreadPoolExecutor(limit, thread_name_prefix="candor-decode")
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._idle) + len(self._busy)
+
+    def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float) -> Image:
+        """The image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
+        reserve = partial(self._memory.reserve, timeout_s=self._wait_s)
+        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve)
+        for _ in range(TRIES):
+            process = self._take()
+            try:
+                return process.decode(job)
+            except ProcessLost:
+                process.kill()
+            finally:
+                self._give_back(process)
+        raise DecoderUnavailable("no decoding process stays alive here; the server's log says more.")
+
+    def warm_up(self) -> None:
+        """Start one. Where none can be started, the next image is told so."""
+        with contextlib.suppress(DecoderUnavailable):
+            self._give_back(self._take())
+
+    def retire(self) -> None:
+        """End what has been idle for long or has grown, but keep one, or start it."""
+        with self._lock:
+            idle, now_s = sorted(self._idle, key=lambda process: process.used_s, reverse=True), time.monotonic()
+            old = [process for process in idle[1:] if now_s - process.used_s > IDLE_S]
+            ended = {*old, *(process for process in idle if process.memory_bytes > LARGE_BYTES)}
+            self._idle = [process for process in self._idle if process not in ended]
+        for process in ended:
+            process.kill()
+        if not self.count:
+            self.warm_up()
+
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for process in self._busy:
+                process.interrupt()
+        for process in idle:
+            process.kill()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def _take(self) -> DecodingProcess:
+        with self._lock:
+            process = self._idle.pop() if self._idle else None
+        if process is None:
+            try:
+                process = DecodingProcess()
+            except OSError as error:
+                raise DecoderUnavailable(f"no decoding process can be started here ({error.strerror}).") from error
+        with self._lock:
+            self._busy.add(process)
+        return process
+
+    def _give_back(self, process: DecodingProcess) -> None:
+        with self._lock:
+            self._busy.discard(process)
+            keep = not self._closed and process.alive()
+            if keep:
+                self._idle.append(process)
+        if not keep:
+            process.kill()
+
+
+def _process_limit(settings: Settings) -> int:
+    """How many processes: half of the memory remains to be shared out to large images."""
+    fitting = max(1, settings.decode_memory_bytes // (2 * STANDING_BYTES))
+    return settings.decode_processes or min(len(os.sched_getaffinity(0)), fitting)

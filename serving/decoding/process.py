@@ -1,0 +1,192 @@
+"""One decoding process as the server sees it: started, given jobs, killed.
+
+It inherits no environment but what Python itself needs, so that no secret reaches the code that parses hostile bytes.
+"""
+
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from model_store import errors
+from model_store.errors import BrokenImage, ImageError, ImageTooComplex
+from model_store.image import InputSpec
+from serving.decoding.messages import (
+    ACCEPTED,
+    DECODED,
+    DENIED,
+    GRANTED,
+    JOB,
+    NEEDS,
+    Message,
+    receive,
+    send,
+)
+from serving.inference.batcher import Image
+
+logger = logging.getLogger(__name__)
+
+# sys.path is handed over, because the server's own may come from its working directory.
+_START: Final = (
+    "import json, sys; parent, sys.path[:] = json.loads(sys.argv[1]); "
+    "from serving.decoding.worker import main; main(parent)"
+)
+_ENVIRONMENT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+# One thread and one arena: a process decodes one image at a time.
+_FIXED: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+WALL_FACTOR: Final = 4  # seconds on the clock for each of processor time, on a machine that is busy
+REFUSALS: Final[dict[str, type[ImageError]]] = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ImageError)
+}
+
+
+class ProcessLost(Exception):
+    """The process ended before it accepted the job, which another one can do."""
+
+
+class NoMemoryNow(Exception):
+    """The memory that the image needs was not free in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingJob:
+    """One image to decode, its limits, and how to `reserve` memory, of which there are `limit_bytes` in all."""
+
+    data: bytes
+    spec: InputSpec
+    max_pixels: int
+    cpu_s: float
+    limit_bytes: int
+    reserve: Callable[[int], AbstractContextManager[bool]]
+
+
+class DecodingProcess:
+    """A process that decodes one image at a time. Use it from one thread at a time; `kill` from any."""
+
+    def __init__(self) -> None:
+        """Start it. Raises OSError."""
+        self._connection, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _FIXED
+        command = [sys.executable, "-I", "-c", _START, json.dumps([os.getpid(), sys.path])]
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError:
+                self._connection.close()
+                raise
+        self.used_s = time.monotonic()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return int(self._process.pid)
+
+    def decode(self, job: DecodingJob) -> Image:
+        """The image of `job`. Raises ImageError, ProcessLost or NoMemoryNow. After an error, ask `alive`."""
+        accepted = False
+        try:
+            self._connection.settimeout(WALL_FACTOR * job.cpu_s)
+            send(self._connection, JOB, job.data, spec=asdict(job.spec), max_pixels=job.max_pixels, cpu_s=job.cpu_s)
+            message = self._receive(job)
+            if message is None:
+                raise ProcessLost
+            accepted = message.kind == ACCEPTED
+            message = self._receive(job)
+            if message is not None and message.kind == NEEDS:
+                return self._decode_with_memory(job, int(message.head["bytes"]))
+            return self._result(message, job)
+        except (ValueError, LookupError, TypeError) as error:  # not what a decoding process says
+            self.kill()
+            raise BrokenImage("the decoder answered nonsense") from error
+        except TimeoutError:
+            self.kill()
+            raise self._too_long(job) from None
+        except OSError as error:
+            self.kill()
+            if accepted:
+                raise self._died(job) from error
+            raise ProcessLost from error
+        finally:
+            self.used_s = time.monotonic()
+
+    def alive(self) -> bool:
+        """Whether it can take another job."""
+        return self._process.poll() is None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory; 0 if the system does not tell."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * resource.getpagesize()
+
+    def interrupt(self) -> None:
+        """End its job at once, from another thread than the one that waits for it."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Image:
+        with job.reserve(needed) as granted:
+            send(self._connection, GRANTED if granted else DENIED, limit=job.limit_bytes)
+            try:
+                return self._result(self._receive(job), job)
+            except ImageTooComplex:
+                if not granted and needed <= job.limit_bytes:
+                    raise NoMemoryNow from None
+                raise
+
+    def _receive(self, job: DecodingJob) -> Message | None:
+        return receive(self._connection, limit_bytes=job.spec.channels * job.spec.height * job.spec.width)
+
+    def _result(self, message: Message | None, job: DecodingJob) -> Image:
+        if message is None:
+            self.kill()
+            raise self._died(job)
+        shape = (job.spec.channels, job.spec.height, job.spec.width)
+        if message.kind == DECODED and message.head["shape"] == list(shape):
+            return np.frombuffer(message.data, np.uint8).reshape(shape)
+        refusal = REFUSALS.get(message.head.get("error", ""), BrokenImage)
+        error = refusal.__new__(refusal)
+        error.args = (str(message.head.get("detail")),)
+        raise error
+
+    def _died(self, job: DecodingJob) -> ImageError:
+        """Why it ended while it decoded."""
+        code = self._process.returncode
+        name = signal.Signals(-code).name if code < 0 else str(code)
+        logger.warning("a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}})
+        if code == -signal.SIGXCPU:
+            return self._too_long(job)
+        if code == -signal.SIGKILL:  # the system was out of memory, or somebody killed it
+            return ImageTooComplex("the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory")
+        return BrokenImage(f"the decoder ended with {name}")
+
+    @staticmethod
+    def _too_long(job: DecodingJob) -> ImageError:
+        return ImageTooComplex("too many seconds of processor time", f"{job.cpu_s:g} s")

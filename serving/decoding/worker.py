@@ -1,0 +1,142 @@
+"""A decoding process: takes one image after the other from its socket, within limits that the kernel enforces.
+
+Processor time: the kernel ends the process. Memory: allocation fails, the image is refused, and the process ends.
+It ignores SIGINT and SIGTERM, because a server that drains still needs it, and dies with the server, even by kill -9.
+"""
+
+import ctypes
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from typing import Any, Final
+
+from model_store.errors import ImageError, ImageTooComplex
+from model_store.image import InputSpec, decode
+from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
+
+JOB_LIMIT_BYTES: Final = 2**31
+# What a job may use without asking: headers, a small image, pydicom's import, and the parser's own objects.
+FREE_BYTES: Final = 64 * 2**20
+SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
+TRIM_BYTES: Final = 8 * 2**20
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def main(parent: int) -> None:
+    """Serve the socket that is standard input until the server of process id `parent` ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _die_with(parent)
+    with socket.socket(fileno=os.dup(0)) as connection:
+        while (job := receive(connection, limit_bytes=JOB_LIMIT_BYTES)) is not None:
+            send(connection, ACCEPTED)
+            if not answer(connection, job):
+                return
+            size = len(job.data)
+            del job
+            if size > TRIM_BYTES // 8:
+                _trim()
+
+
+def answer(connection: socket.socket, job: Message) -> bool:
+    """Decode one image within the job's limits. Returns whether the process is still good for another."""
+    limits = _Limits(cpu_s=float(job.head["cpu_s"]))
+    memory = _Memory(connection, limits, len(job.data))
+    try:
+        pixels = decode(
+            job.data, read_spec(job.head["spec"]), max_pixels=job.head["max_pixels"], reserve=memory.reserve
+        )
+    except (ImageError, MemoryError) as error:
+        limits.lift()
+        _refuse(connection, error)
+        return not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError)
+    limits.lift()
+    send(connection, DECODED, pixels.data.cast("B"), shape=pixels.shape)
+    if memory.reserved:
+        _trim()
+    return True
+
+
+def _refuse(connection: socket.socket, error: ImageError | MemoryError) -> None:
+    if isinstance(error, MemoryError):
+        error = ImageTooComplex("more memory than was set aside", "the memory for one image")
+    send(connection, REFUSED, error=type(error).__name__, detail=str(error))
+
+
+def read_spec(fields: dict[str, Any]) -> InputSpec:
+    """The input of the model, from JSON."""
+    window = fields["window"]
+    return InputSpec(**(fields | {"window": None if window is None else tuple(window)}))
+
+
+class _Memory:
+    """Asks the server for memory beyond FREE_BYTES, once."""
+
+    def __init__(self, connection: socket.socket, limits: "_Limits", body_bytes: int) -> None:
+        self._connection, self._limits = connection, limits
+        self._body_bytes = body_bytes
+        self.reserved = 0
+        limits.allow(FREE_BYTES + body_bytes)
+
+    def reserve(self, needed: int) -> None:
+        """See model_store.image.cost.Reserve. Raises ImageTooComplex if the server has not that much."""
+        if needed <= FREE_BYTES // 2:
+            return
+        send(self._connection, NEEDS, bytes=needed)
+        reply = receive(self._connection, limit_bytes=0)
+        if reply is None:
+            sys.exit()
+        if reply.kind == DENIED:
+            limit = reply.head["limit"] / 2**20
+            raise ImageTooComplex(f"{needed / 2**20:,.0f} MiB of memory", f"{limit:,.0f} MiB")
+        assert reply.kind == GRANTED, reply.kind
+        self.reserved = needed
+        self._limits.allow(needed + FREE_BYTES + self._body_bytes)
+
+
+class _Limits:
+    """The kernel's limits for one job."""
+
+    def __init__(self, *, cpu_s: float) -> None:
+        _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
+        _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
+        self._base_bytes = _address_space()
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu))
+
+    def allow(self, size_bytes: int) -> None:
+        """Let the process grow by so many bytes since the beginning of the job."""
+        soft = self._base_bytes + size_bytes + SLACK_BYTES
+        if self._hard_memory != resource.RLIM_INFINITY:
+            soft = min(soft, self._hard_memory)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, self._hard_memory))
+
+    def lift(self) -> None:
+        """End the limits; the answer may be as large as it is."""
+        resource.setrlimit(resource.RLIMIT_CPU, (self._hard_cpu, self._hard_cpu))
+        resource.setrlimit(resource.RLIMIT_AS, (self._hard_memory, self._hard_memory))
+
+
+def _address_space() -> int:
+    try:
+        with open("/proc/self/statm") as fields:  # noqa: PTH123  no pathlib: the process stays small
+            return int(fields.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 256 * 2**20
+
+
+def _die_with(parent: int) -> None:
+    """End with the server, however it ends. Where the kernel cannot, the end of the socket does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit()
+
+
+def _trim() -> None:
+    """Return freed memory to the system."""
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,261 @@
+"""Images decoded in processes of their own: the same pixels, limits that hold, and processes that come and go."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from model_store.errors import BrokenImage, ImageTooComplex, ImageTooLarge, UnknownImage
+from model_store.image import InputSpec, decode
+from serving.decoding import pool as pool_module
+from serving.decoding.pool import DecodingPool
+from serving.errors import DecoderUnavailable, Overloaded
+from serving.inference.metrics import ServingMetrics
+from serving.settings import Settings
+from tests.builders.bundles import encode, picture
+from tests.builders.dicoms import dicom, dicom_frames
+from tests.builders.hostile_images import SIDE, jpeg_of_scans, packed_plane, png, rle_frame, webp_canvas
+from tests.builders.waiting import wait_until
+
+pytestmark = pytest.mark.anyio
+SPEC = InputSpec(3, 8, 8)
+PATIENT: dict[str, Any] = {"deadline_s": 60, "decode_processes": 1, "decode_cpu_s": 60}
+
+
+def opened(**settings: Any) -> DecodingPool:
+    return DecodingPool(Settings(**(PATIENT | settings)), ServingMetrics(CollectorRegistry()))
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[DecodingPool]:
+    pool = opened()
+    yield pool
+    pool.close()
+
+
+def pids(pool: DecodingPool) -> set[int]:
+    return {process.pid for process in [*pool._processes._idle, *pool._processes._busy]}
+
+
+def children() -> set[int]:
+    """Decoding processes of this process that run."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid() and b"serving.decoding.worker" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+ANYTHING: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: encode(picture(size=(900, 700)), "JPEG"),
+    "png": lambda: encode(picture(size=(900, 700), mode="RGBA"), "PNG"),
+    "tiff": lambda: encode(picture(), "TIFF"),
+    "webp": lambda: encode(picture(size=(900, 700)), "WEBP"),
+    "bmp": lambda: encode(picture(size=(900, 700)), "BMP"),
+    "dicom": lambda: dicom(np.arange(900, dtype=np.uint16).reshape(30, 30)),
+    "large": lambda: encode(picture(size=(4000, 3000)), "JPEG", progressive=True),
+    "small": lambda: encode(picture(), "PNG"),
+}
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+@pytest.mark.parametrize("spec", [SPEC, InputSpec(1, 30, 40, "crop", window=(450.0, 300.0))])
+async def test_processes_decode_as_the_model_store_does(pool: DecodingPool, name: str, spec: InputSpec) -> None:
+    data = ANYTHING[name]()
+    np.testing.assert_array_equal(await pool.decode(data, spec), decode(data, spec))
+
+
+async def test_a_small_image_needs_no_process(pool: DecodingPool, png: Callable[..., bytes]) -> None:
+    await pool.decode(png(), SPEC)
+    assert pids(pool) == set()
+
+
+async def test_errors_come_through_in_their_own_words(pool: DecodingPool) -> None:
+    for data, error, words in (
+        (b"II*\0text", UnknownImage, "expected one of JPEG"),
+        (encode(picture(size=(600, 600)), "PNG")[:-500], BrokenImage, "damaged or cut short"),
+        (webp_canvas(16_383, 16_383), ImageTooLarge, "the image is 16383 x 16383 pixels"),
+        (jpeg_of_scans(500), ImageTooComplex, "scans; the limit is 100"),
+    ):
+        with pytest.raises(error, match=words):
+            await pool.decode(data, SPEC)
+    assert len(pids(pool)) == 1
+
+
+async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., bytes]) -> None:
+    pool = opened(decode_cpu_s=1)
+    try:
+        [before] = await _pids_after(pool, jpeg(size=(600, 600)))
+        slow = jpeg_of_scans(90, side=SIDE)
+        started_s = time.perf_counter()
+        with pytest.raises(ImageTooComplex, match="processor time; the limit is 1 s"):
+            await pool.decode(slow, SPEC)
+        assert time.perf_counter() - started_s < 30
+        [after] = await _pids_after(pool, jpeg(size=(600, 600)))
+        assert before != after
+        assert children() == {after}
+    finally:
+        pool.close()
+
+
+async def test_an_image_for_which_the_memory_never_suffices_is_refused(jpeg: Callable[..., bytes]) -> None:
+    pool = opened(decode_memory_bytes=2**28)
+    try:
+        with pytest.raises(ImageTooComplex, match="MiB of memory; the limit is 128 MiB"):
+            await pool.decode(png(SIDE, SIDE, color=6), SPEC)
+        assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
+    finally:
+        pool.close()
+
+
+async def test_an_image_for_which_memory_is_not_free_in_time_is_told_to_wait() -> None:
+    pool = opened(deadline_s=0.2, decode_processes=1)
+    budget = pool._processes._memory
+    try:
+        with budget.reserve(budget.capacity_bytes, timeout_s=0), pytest.raises(Overloaded):
+            await pool.decode(encode(picture(size=(4000, 3000)), "PNG"), SPEC)
+    finally:
+        pool.close()
+
+
+async def test_memory_that_the_header_does_not_tell_of_is_bounded_all_the_same(
+    pool: DecodingPool, jpeg: Callable[..., bytes]
+) -> None:
+    """A million elements in a DICOM file are parsed before its size is known."""
+    data = dicom(np.zeros((8, 8), np.uint8))
+    at = data.index(b"\x10\x00\x20\x00LO")
+    tags = np.arange(0x00090000, 0x00090000 + 1_200_000, dtype="<u4")
+    swapped = tags.view("<u2").reshape(-1, 2)[:, ::-1]  # group, element
+    empty = np.zeros((len(tags), 12), np.uint8)
+    empty[:, :4], empty[:, 4:6] = np.ascontiguousarray(swapped).view(np.uint8), list(b"UN")
+    flood = empty.tobytes()
+    with pytest.raises(ImageTooComplex, match="memory"):
+        await pool.decode(data[:at] + flood + data[at:], SPEC)
+    assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
+
+
+async def test_a_radiograph_in_run_lengths_stays_within_its_memory(pool: DecodingPool) -> None:
+    frame = rle_frame(packed_plane(SIDE * 4000, 1), packed_plane(SIDE * 4000, 7))
+    data = dicom_frames([frame], "1.2.840.10008.1.2.5", (4000, SIDE), np.uint16)
+    assert (await pool.decode(data, SPEC)).shape == (3, 8, 8)
+
+
+async def test_a_process_that_is_killed_while_it_works_costs_its_image_only(jpeg: Callable[..., bytes]) -> None:
+    pool = opened()
+    try:
+        [victim] = await _pids_after(pool, jpeg(size=(600, 600)))
+        decoding = asyncio.ensure_future(pool.decode(jpeg_of_scans(60, side=SIDE), SPEC))
+        while not pool._processes._busy:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # it has accepted the job
+        os.kill(victim, signal.SIGKILL)
+        with pytest.raises(ImageTooComplex, match="killed"):
+            await decoding
+        assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
+    finally:
+        pool.close()
+
+
+async def test_a_process_that_was_killed_while_idle_costs_nothing(
+    pool: DecodingPool, jpeg: Callable[..., bytes]
+) -> None:
+    [victim] = await _pids_after(pool, jpeg(size=(600, 600)))
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: Path(f"/proc/{victim}/stat").read_text().split()[2] == "Z")
+    assert (await pool.decode(jpeg(size=(600, 600)), SPEC)).shape == (3, 8, 8)
+
+
+async def test_signals_that_end_the_server_leave_its_processes_to_it(
+    pool: DecodingPool, jpeg: Callable[..., bytes]
+) -> None:
+    """A supervisor signals the whole group; what was admitted must still be decoded."""
+    [pid] = await _pids_after(pool, jpeg(size=(600, 600)))
+    os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGINT)
+    assert await _pids_after(pool, jpeg(size=(600, 600))) == {pid}
+
+
+async def test_too_many_large_images_are_refused(pool: DecodingPool, jpeg: Callable[..., bytes]) -> None:
+    pool._queue.delivered(1, arrived_s=0.0, now_s=pool._queue._last_s + 10_000)
+    pool._queue.waiting = 1
+    with pytest.raises(Overloaded):
+        await pool.decode(jpeg(size=(600, 600)), SPEC)
+
+
+async def test_nobody_waits_longer_than_the_deadline_for_a_process(jpeg: Callable[..., bytes]) -> None:
+    pool = opened(deadline_s=0.1)
+    try:
+        await pool._free.acquire()
+        with pytest.raises(Overloaded):
+            await pool.decode(jpeg(size=(600, 600)), SPEC)
+        assert pool._queue.waiting == 0
+    finally:
+        pool.close()
+
+
+async def test_whoever_hangs_up_keeps_the_place_until_the_process_is_done() -> None:
+    pool = opened()
+    try:
+        decoding = asyncio.ensure_future(pool.decode(jpeg_of_scans(95, side=SIDE), SPEC))
+        await _until(lambda: bool(pool._processes._busy))
+        decoding.cancel()
+        await asyncio.gather(decoding, return_exceptions=True)
+        assert (pool._queue.waiting, pool._free.locked()) == (1, True)
+    finally:
+        pool.close()
+    await _until(lambda: (pool._queue.waiting, pool._free.locked()) == (0, False))
+
+
+async def test_idle_processes_are_ended_but_one(monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes]) -> None:
+    monkeypatch.setattr(pool_module, "IDLE_S", 0.1)
+    pool = opened(decode_processes=2)
+    try:
+        images = [jpeg(size=(1500, 1500)) for _ in range(6)]
+        await asyncio.gather(*(pool.decode(image, SPEC) for image in images))
+        assert pool._processes.count == 2
+        await _until(lambda: pool._processes.count == 1)
+        assert (await pool.decode(images[0], SPEC)).shape == (3, 8, 8)
+    finally:
+        pool.close()
+    await _until(lambda: children() == set())
+
+
+async def test_a_machine_that_starts_no_process_says_so(
+    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch, jpeg: Callable[..., bytes], png: Callable[..., bytes]
+) -> None:
+    monkeypatch.setattr("serving.decoding.process.sys.executable", "/nowhere/python")
+    with pytest.raises(DecoderUnavailable, match="No such file"):
+        await pool.decode(jpeg(size=(600, 600)), SPEC)
+    monkeypatch.setattr("serving.decoding.process.sys.executable", "/bin/false")
+    with pytest.raises(DecoderUnavailable, match="stays alive"):
+        await pool.decode(jpeg(size=(600, 600)), SPEC)
+    pool.warm_up()
+    assert (await pool.decode(png(), SPEC)).shape == (3, 8, 8)
+
+
+async def test_the_processes_inherit_no_secret(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDOR_TOKENS", "a-secret-of-sixteen-letters admin")
+    [pid] = await _pids_after(pool, encode(picture(size=(600, 600)), "JPEG"))
+    assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def _pids_after(pool: DecodingPool, data: bytes) -> set[int]:
+    await pool.decode(data, SPEC)
+    return pids(pool)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
