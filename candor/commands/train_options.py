@@ -63,8 +63,18 @@ Frozen = Annotated[
 Trainable = Annotated[
     str | None, _option(NETWORK, "Last blocks of a frozen backbone to train: a number, or a share such as 0.3 (0).")
 ]
-Heads = Annotated[int | None, _option(NETWORK, "Heads on one frozen backbone; their probabilities are averaged (1).")]
-Views = Annotated[int | None, _option(NETWORK, "Augmented views of each image in the feature cache (1).")]
+Heads = Annotated[
+    int | None, _option(NETWORK, "Networks whose probabilities are averaged; they share what is frozen (1).")
+]
+Views = Annotated[int | None, _option(NETWORK, "Fixed views of each training image, all but one augmented (1).")]
+Augment = Annotated[
+    str | None,
+    _option(
+        NETWORK,
+        "Change images again in each epoch: light, strong, crop, blur, noise, erase, hflip, vflip or rot90, "
+        "joined by + (none).",
+    ),
+]
 HeadReduction = Annotated[int | None, _option(NETWORK, "Factor by which the head reduces the channels: 2 or 4 (4).")]
 ImageSize = Annotated[int | None, _option(NETWORK, "Side of the input in pixels (from the data).")]
 Resize = Annotated[str | None, _option(NETWORK, "stretch, or crop to a square (stretch).")]

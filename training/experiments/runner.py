@@ -120,13 +120,16 @@ def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progre
     session = TrainingSession(config, dataset, progress=progress)
     session.objective()  # a wrong name fails here, before hours of computing features
     network = session.network()
-    if config.cached:
+    if not session.streams(network):
         session.examples(network, cache=cache)
 
 
 def _features_of(config: TrainConfig) -> tuple[Any, ...]:
     """What frozen features depend on, and what else `warm` checks."""
-    return config.weights, config.image_size, config.resize, config.views, config.loss, str(config.loss_options)
+    return (
+        config.weights, config.image_size, config.resize, config.views, config.perturbed,
+        config.frozen, config.trainable, config.augment, config.loss, str(config.loss_options),
+    )  # fmt: skip
 
 
 _worker: tuple[RunJob, Mapping[str, Dataset], Path, Path]

@@ -3,6 +3,7 @@
 Test is only plotted and decides nothing.
 """
 
+import copy
 import csv
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,8 +22,8 @@ from training.experiments.runner import Job
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.prediction import predict
-from training.networks.classifier import Classifier, Head
-from training.runs.session import ExampleName, TrainingSession, trained_module
+from training.networks.classifier import Head
+from training.runs.session import ExampleName, TrainingSession
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,16 @@ def run_trace(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
     """
     session = TrainingSession(cell.config, dataset)
     network = session.network()
-    if not isinstance(network.head, Head):
+    if len(network.members) > 1:
         raise BadChoice(f"{cell.method} has several heads, which are trained one by one; a curve needs a single head")
     examples = session.examples(network, cache=cache)
     lines: list[TracePoint] = []
 
     def watch(epoch: Epoch) -> None:
-        lines.extend(_lines(epoch.epoch, trained_module(network), examples))
+        lines.extend(_lines(epoch.epoch, session.whole(network), examples))
 
     session.fit(network, examples, watch=watch)
-    embedding = predict(_before_last_layer(network), examples["test"].inputs)
+    embedding = predict(_before_last_layer(session.whole(network)), examples["test"].inputs)
     with new_folder(root / cell.key) as folder:
         with (folder / "lines.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, [field.name for field in fields(TracePoint)])
@@ -99,10 +100,12 @@ def _lines(epoch: int, module: nn.Module, examples: Mapping[ExampleName, Example
     return lines
 
 
-def _before_last_layer(network: Classifier) -> nn.Module:
-    assert isinstance(network.head, Head)  # checked by run_trace
-    rest = nn.Sequential(*list(network.head)[:-1])
-    return rest if network.backbone.frozen else nn.Sequential(network.backbone, rest)
+def _before_last_layer(module: nn.Module) -> nn.Module:
+    """A copy of `module` without the last layer of its head."""
+    shortened = copy.deepcopy(module)
+    (head,) = (each for each in shortened.modules() if isinstance(each, Head))
+    head[-1] = nn.Identity()
+    return shortened
 
 
 def _line(row: Mapping[str, str]) -> TracePoint:

@@ -1,8 +1,14 @@
-"""Small changes of an image that keep its class, as a slightly different position and exposure would produce.
+"""Small changes of an image that keep its class, as another position, exposure or focus would produce.
 
-View 0 is the image itself. Every other view of an image depends only on the numbers of view and image, so the views can
-be cached like the images, and all runs see the same ones.
+Views are fixed: view 0 is the image itself, and every other one depends on the numbers of view and image alone. So
+views can be cached like the images, and all runs see the same ones. An `Augmentation` changes an image again in each
+epoch, by seed, epoch and number. So it does not depend on the order of images, on processes or on an interruption.
+
+No change mirrors an image unless its name says so: the side of a finding and of the heart matter.
 """
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,41 +16,140 @@ from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.transform import ImageTransform
+from training.errors import UnknownName
+from training.features.transform import Images, ImageTransform, Numbers
 
-ANGLE = 7.0  # degrees, either way
-SHIFT = 0.05  # of the side, either way
-SCALE = 0.07  # of 1, either way
-CONTRAST, BRIGHTNESS = 0.1, 0.1  # of 1, and of the range 0..255, either way
+Change = Callable[[Images, np.random.Generator], Images]  # of one image, (C, H, W)
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Limits of a random change, either way."""
+
+    angle: float  # degrees
+    shift: float  # of the side
+    scale: float  # of 1
+    contrast: float  # of 1
+    brightness: float  # of the range 0..255
+
+    def __call__(self, image: Images, generator: np.random.Generator) -> Images:
+        """`image` (C, H, W), moved and exposed differently."""
+        angle, across, down, scale, contrast, brightness = generator.uniform(-1, 1, size=6)
+        height, width = image.shape[1:]
+        moved = functional.affine(
+            torch.from_numpy(image),
+            angle=self.angle * angle,
+            translate=[round(self.shift * width * across), round(self.shift * height * down)],
+            scale=1 + self.scale * scale,
+            shear=[0.0, 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+        ).numpy()
+        return _gray_values(
+            (moved - 127.5) * (1 + self.contrast * contrast) + 127.5 + 255 * self.brightness * brightness
+        )
+
+
+LIGHT = Strength(angle=7.0, shift=0.05, scale=0.07, contrast=0.1, brightness=0.1)
+STRONG = Strength(angle=15.0, shift=0.1, scale=0.15, contrast=0.25, brightness=0.15)
+
+
+def _cropped(image: Images, generator: np.random.Generator) -> Images:
+    """A square of 60 to 100 % of the area, enlarged to the whole."""
+    height, width = image.shape[1:]
+    side = np.sqrt(generator.uniform(0.6, 1.0))
+    tall, wide = round(height * side), round(width * side)
+    top, left = generator.integers(height - tall + 1), generator.integers(width - wide + 1)
+    return functional.resized_crop(
+        torch.from_numpy(image), int(top), int(left), tall, wide, size=[height, width], antialias=True
+    ).numpy()
+
+
+def _blurred(image: Images, generator: np.random.Generator) -> Images:
+    sigma = generator.uniform(0.1, max(image.shape[1:]) / 112)
+    size = 2 * int(np.ceil(3 * sigma)) + 1
+    return functional.gaussian_blur(torch.from_numpy(image), [size, size], [sigma, sigma]).numpy()
+
+
+def _noisy(image: Images, generator: np.random.Generator) -> Images:
+    return _gray_values(image + generator.normal(0, generator.uniform(0, 12), image.shape))
+
+
+def _erased(image: Images, generator: np.random.Generator) -> Images:
+    """A gray square of 2 to 15 % of the area somewhere (Zhong et al. 2020)."""
+    height, width = image.shape[1:]
+    side = np.sqrt(generator.uniform(0.02, 0.15))
+    tall, wide = round(height * side), round(width * side)
+    top, left = generator.integers(height - tall + 1), generator.integers(width - wide + 1)
+    changed = image.copy()
+    changed[:, top : top + tall, left : left + wide] = 128
+    return changed
+
+
+def _mirrored(axis: int) -> Change:
+    return lambda image, generator: np.flip(image, axis).copy() if generator.random() < 0.5 else image
+
+
+def _turned(image: Images, generator: np.random.Generator) -> Images:
+    return np.rot90(image, int(generator.integers(4)), axes=(1, 2)).copy()
+
+
+CHANGES: Mapping[str, Change] = {
+    "light": LIGHT,
+    "strong": STRONG,
+    "crop": _cropped,
+    "blur": _blurred,
+    "noise": _noisy,
+    "erase": _erased,
+    "hflip": _mirrored(2),
+    "vflip": _mirrored(1),
+    "rot90": _turned,
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The changes of CHANGES named in `name`, joined by +, in this order. Raises UnknownName."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        for each in self.name.split("+"):
+            if each not in CHANGES:
+                raise UnknownName("augmentation", each, tuple(CHANGES))
+
+    def apply(self, inputs: Images, numbers: Numbers, *, seed: int, epoch: int) -> Images:
+        """The images `numbers` (n,) of a split, uint8 (n, C, H, W), as `epoch` of the fit with `seed` sees them."""
+        changed = np.empty_like(inputs)
+        for row, number in enumerate(numbers):
+            changed[row] = self._changed(inputs[row], (seed, epoch, int(number)))
+        return changed
+
+    def _changed(self, image: Images, key: tuple[int, ...]) -> Images:
+        generator = np.random.default_rng(key)
+        for each in self.name.split("+"):
+            image = CHANGES[each](image, generator)
+        return image
 
 
 def view_of(number: int) -> ImageTransform:
     """View `number` as a transform of images."""
-    return ImageTransform(f"view-{number}", lambda inputs, start: augmented(inputs, view=number, start=start))
+    return ImageTransform(f"view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number))
 
 
-def augmented(inputs: NDArray[np.uint8], *, view: int, start: int) -> NDArray[np.uint8]:
-    """View `view` of the images `start`, `start` + 1, ..., uint8 (n, C, H, W).
+def viewed(inputs: Images, numbers: Numbers, *, view: int) -> Images:
+    """View `view` of the images `numbers` (n,), uint8 (n, C, H, W).
 
     >>> image = np.full((1, 1, 8, 8), 100, np.uint8)
-    >>> (augmented(image, view=0, start=3) == image).all()
+    >>> (viewed(image, np.array([3]), view=0) == image).all()
     np.True_
     """
     if view == 0:
         return inputs
-    return np.stack([_changed(image, np.random.default_rng((view, start + row))) for row, image in enumerate(inputs)])
+    changed = np.empty_like(inputs)
+    for row, number in enumerate(numbers):
+        changed[row] = LIGHT(inputs[row], np.random.default_rng((view, int(number))))
+    return changed
 
 
-def _changed(image: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
-    angle, across, down, scale, contrast, brightness = generator.uniform(-1, 1, size=6)
-    height, width = image.shape[1:]
-    moved = functional.affine(
-        torch.from_numpy(image),
-        angle=ANGLE * angle,
-        translate=[round(SHIFT * width * across), round(SHIFT * height * down)],
-        scale=1 + SCALE * scale,
-        shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
-    ).numpy()
-    exposed = (moved - 127.5) * (1 + CONTRAST * contrast) + 127.5 + 255 * BRIGHTNESS * brightness
-    return np.clip(np.rint(exposed), 0, 255).astype(np.uint8)
+def _gray_values(values: NDArray[np.floating]) -> Images:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

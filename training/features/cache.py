@@ -41,7 +41,7 @@ class FeatureCache:
     def read(
         self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
     ) -> NDArray[np.float32]:
-        """Feature maps of split `name`, memory-mapped float32 (N, C, h, w); computed if they are not cached.
+        """Feature maps of split `name`, memory-mapped float32 (N, ...); computed if they are not cached.
 
         They are features of the images after `transform`.
         """
@@ -61,7 +61,7 @@ class FeatureCache:
             for start in range(0, len(split), BATCH_SIZE):
                 stop = min(start + BATCH_SIZE, len(split))
                 inputs = split.inputs(self.spec, start=start, stop=stop)
-                rows[start:stop] = self._features(transform.apply(inputs, start))
+                rows[start:stop] = self._features(transform.apply(inputs, np.arange(start, stop)))
                 progress(stage, stop, len(split))
             rows.flush()
             part.replace(path)

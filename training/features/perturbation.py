@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from training.features.transform import Images, ImageTransform
+from training.features.transform import Images, ImageTransform, Numbers
 
 NOISE = 16.0  # standard deviation, in gray values of 0..255
 BLUR = 56  # the blur's standard deviation is a side divided by this
@@ -26,20 +26,18 @@ CONTRAST = 0.6  # and its inverse
 ZOOM = 1.15
 
 
-def _noisy(inputs: Images, start: int) -> Images:
-    rows = [
-        image + np.random.default_rng(start + row).normal(0, NOISE, image.shape) for row, image in enumerate(inputs)
-    ]
-    return _gray_values(np.stack(rows))
+def _noisy(inputs: Images, numbers: Numbers) -> Images:
+    noise = [np.random.default_rng(int(number)).normal(0, NOISE, inputs.shape[1:]) for number in numbers]
+    return _gray_values(inputs.astype(np.float64) + np.reshape(noise, inputs.shape))
 
 
-def _blurred(inputs: Images, _start: int) -> Images:
+def _blurred(inputs: Images, _numbers: Numbers) -> Images:
     sigma = max(inputs.shape[2:]) / BLUR
     size = 2 * round(3 * sigma) + 1
     return functional.gaussian_blur(torch.from_numpy(inputs), [size, size], [sigma, sigma]).numpy()
 
 
-def _zoomed(inputs: Images, _start: int) -> Images:
+def _zoomed(inputs: Images, _numbers: Numbers) -> Images:
     moved = functional.affine(
         torch.from_numpy(inputs),
         angle=0.0,
@@ -51,12 +49,12 @@ def _zoomed(inputs: Images, _start: int) -> Images:
     return moved.numpy()
 
 
-def _exposed(by: float) -> Callable[[Images, int], Images]:
-    return lambda inputs, _start: _gray_values(inputs + by)
+def _exposed(by: float) -> Callable[[Images, Numbers], Images]:
+    return lambda inputs, _numbers: _gray_values(inputs + by)
 
 
-def _contrasted(by: float) -> Callable[[Images, int], Images]:
-    return lambda inputs, _start: _gray_values((inputs - 127.5) * by + 127.5)
+def _contrasted(by: float) -> Callable[[Images, Numbers], Images]:
+    return lambda inputs, _numbers: _gray_values((inputs - 127.5) * by + 127.5)
 
 
 def _gray_values(values: NDArray[np.floating[Any]]) -> Images:

@@ -8,14 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images: TypeAlias = NDArray[np.uint8]
+Numbers: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """`apply` maps the images `start`, `start` + 1, ..., uint8 (n, C, H, W), to as many; `name` names files."""
+    """`apply` maps images, uint8 (n, C, H, W), and their numbers in the split, int64 (n,), to as many images.
+
+    The result depends on image and number alone. `name` names files.
+    """
 
     name: str
-    apply: Callable[[Images, int], Images]
+    apply: Callable[[Images, Numbers], Images]
 
 
-UNCHANGED = ImageTransform("", lambda inputs, _start: inputs)
+UNCHANGED = ImageTransform("", lambda inputs, _numbers: inputs)

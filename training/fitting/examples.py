@@ -1,37 +1,67 @@
-"""Inputs and labels of a fit, in memory or memory-mapped, and their order."""
+"""NetworkInputs and labels of a fit, in memory, memory-mapped or decoded when needed, and their order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Inputs = NDArray[np.float32] | NDArray[np.uint8]
+from training.features.augmentation import Augmentation
+from training.features.inputs import NetworkInputs
+
+FEATURES_AT_ONCE, STREAMED_AT_ONCE = 256, 64
+Wanted = TypeVar("Wanted")
+Loaded = TypeVar("Loaded")
+
+
+class Epochs(NamedTuple):
+    """What an augmentation depends on besides the image: the `seed` of the fit and the number of the epoch."""
+
+    seed: int
+    epoch: int
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs of the trained module, (N, ...), float32 features or uint8 images, and labels int64 (N,).
+    """NetworkInputs of the trained module, (N, ...), float32 features or uint8 images, and labels int64 (N,).
 
     `views` are augmented inputs of the same images, in the same shape. With V views, training draws one of the 1 + V
-    for each image and epoch. Evaluation uses `inputs`.
+    for each image and epoch. `augmentation` changes images again in each epoch. Evaluation uses `inputs` alone.
+    `streamed` means that reading takes time, so the next batch is read while the current one is in the network.
     """
 
-    inputs: Inputs
+    inputs: NetworkInputs
     labels: NDArray[np.int64]
-    views: Sequence[Inputs] = ()
+    views: Sequence[NetworkInputs] = ()
+    augmentation: Augmentation | None = None
+    streamed: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: NDArray[np.int64], views: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs (n, ...) and labels (n,) of the images at `indices`, each in its view of `views` (n,), if given."""
-        inputs = self.inputs[indices]
+    @property
+    def at_once(self) -> int:
+        """How many inputs to predict at a time: fewer where whole networks make larger maps of them."""
+        return STREAMED_AT_ONCE if self.streamed else FEATURES_AT_ONCE
+
+    def batch(
+        self, indices: NDArray[np.int64], views: NDArray[np.int64] | None = None, when: Epochs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """NetworkInputs (n, ...) and labels (n,) of the images at `indices`, for training if `when` is given.
+
+        Each is in its view of `views` (n,), if given.
+        """
+        inputs = np.array(self.inputs[indices])
         if views is not None:
-            for row in np.flatnonzero(views):
-                inputs[row] = self.views[views[row] - 1][indices[row]]
+            for view in np.unique(views[views > 0]):
+                rows = np.flatnonzero(views == view)
+                inputs[rows] = self.views[view - 1][indices[rows]]
+        if self.augmentation and when:
+            inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
 
     def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
@@ -52,3 +82,20 @@ def batches(order: np.random.Generator, count: int, *, size: int, processes: int
         batch = indices[start : start + size]
         if len(batch) >= max(2, processes):
             yield batch
+
+
+def ahead(load: Callable[[Wanted], Loaded], wanted: Iterable[Wanted]) -> Iterator[Loaded]:
+    """What `load` returns for each of `wanted`, in order; the next is loaded while the caller works.
+
+    >>> list(ahead(lambda number: number + 1, [1, 2, 3]))
+    [2, 3, 4]
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for each in wanted:
+            coming = pool.submit(load, each)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()

@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.bins import BinSums
@@ -15,7 +16,7 @@ from calibration.temperature import softmax
 from training.errors import TrainingDiverged
 from training.fitting.averaging import AveragedWeights
 from training.fitting.early_stopping import BestEpoch, best
-from training.fitting.examples import Examples, batches
+from training.fitting.examples import Epochs, Examples, ahead, batches
 from training.fitting.history import Epoch, EpochTotals
 from training.fitting.prediction import predict
 from training.fitting.schedule import Schedule
@@ -46,7 +47,7 @@ class Fit:
         self.module = module.to(execution.device)
         self.train, self.val = train, val
         self.schedule, self.head, self.execution = schedule, head, execution
-        self.order = np.random.default_rng(seed)
+        self.seed, self.order = seed, np.random.default_rng(seed)
         learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
         self.step = Step(
@@ -93,10 +94,7 @@ class Fit:
 
     def _pass(self, number: int, report: Report) -> EpochTotals:
         totals, reported = EpochTotals(), time.monotonic()
-        group, views = self.execution.group, self.train.draw_views(self.order)
-        for whole in batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size):
-            indices = group.shard(whole)
-            inputs, labels = self.train.batch(indices, None if views is None else views[indices])
+        for inputs, labels in self._batches(number):
             self._set_rate()
             result = self.step(inputs.to(self.execution.device), labels.to(self.execution.device))
             if not math.isfinite(result.loss):
@@ -110,12 +108,24 @@ class Fit:
                 report(totals.means)
         return totals
 
+    def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
+        """This process's shards of the batches of epoch `number`; the order is drawn before any is read."""
+        group, views = self.execution.group, self.train.draw_views(self.order)
+        drawn = batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size)
+        shards = [group.shard(whole) for whole in drawn]
+        when = Epochs(self.seed, number)
+
+        def read(indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+            return self.train.batch(indices, None if views is None else views[indices], when)
+
+        return ahead(read, shards) if self.train.streamed else map(read, shards)
+
     def _set_rate(self) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.train))
 
     def _validate(self) -> dict[str, float]:
-        logits = predict(self.average.module, self.val.inputs, execution=self.execution)
+        logits = predict(self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once)
         known, labels = torch.from_numpy(logits), torch.from_numpy(self.val.labels)
         totals = EpochTotals()
         totals.add(known, labels, nn.functional.cross_entropy(known, labels).item())

@@ -46,7 +46,7 @@ class Mixup:
         self.alpha = alpha
 
     def __call__(self, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Mixed:
-        """Inputs (N, ...) and labels int64 (N,), mixed by one draw from `generator` (on the CPU)."""
+        """NetworkInputs (N, ...) and labels int64 (N,), mixed by one draw from `generator` (on the CPU)."""
         draws = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         weight = float(draws.beta(self.alpha, self.alpha))
         partner = torch.from_numpy(draws.permutation(len(inputs))).to(inputs.device)

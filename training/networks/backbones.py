@@ -34,10 +34,11 @@ class TimmTrunk(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
+        self._may_give_tokens = hasattr(model, "num_prefix_tokens")
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.model.forward_features(image)
-        if features.dim() == 3:  # a transformer's tokens, (N, prefix + h w, C)
+        if self._may_give_tokens and features.dim() == 3:  # a transformer's tokens, (N, prefix + h w, C)
             across, down = self.model.patch_embed.patch_size
             height, width = image.shape[2] // across, image.shape[3] // down
             features = features[:, self.model.num_prefix_tokens :].transpose(1, 2)

@@ -29,8 +29,8 @@ def find_blocks(model: nn.Module, *, without: Sequence[nn.Module] = ()) -> tuple
     return tuple(map(tuple, found))
 
 
-def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Module, ...]:
-    """The modules of the last `trainable` blocks (int), or of the fewest that hold this share of all weights (float).
+def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[Block, ...]:
+    """The last `trainable` blocks (int), or the fewest last ones that hold this share of all weights (float).
 
     Raises BadBackbone for more blocks than there are or a share outside 0..1.
 
@@ -41,7 +41,7 @@ def last_blocks(blocks: Sequence[Block], trainable: int | float) -> tuple[nn.Mod
     count = trainable if isinstance(trainable, int) else _count_of_share(blocks, trainable)
     if not 0 <= count <= len(blocks):
         raise BadBackbone(f"got {count} blocks to train, but this backbone has {len(blocks)}; give 0 to {len(blocks)}")
-    return tuple(module for block in blocks[len(blocks) - count :] for module in block)
+    return tuple(blocks[len(blocks) - count :])
 
 
 def _count_of_share(blocks: Sequence[Block], share: float) -> int:

@@ -2,9 +2,11 @@
 
 Source of the head: Liang et al. 2020, section 5.1; docs/training.md gives our reading if the paper is silent. It is
 conv 1x1 to C / `reduction`, batch norm, leaky ReLU, 2x2 max pool of stride 1, two FC layers with dropout 0.5, output.
-Several heads on one frozen backbone cost little when served; HeadEnsemble averages them.
+Several heads on one frozen backbone cost little when served; HeadEnsemble averages them. What is fixed and what is
+trained are two modules, so features of the fixed part can be computed once.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Self
@@ -16,45 +18,40 @@ from model_store.image import InputSpec
 from training.errors import BadBackbone
 from training.networks.backbones import Trunk, Weights, load_trunk
 from training.networks.blocks import last_blocks
+from training.networks.partition import divide
+from training.networks.tail import Tail
 
 HIDDEN = (256, 64)
 DROPOUT = 0.5
 
 
 class Backbone(nn.Module):
-    """uint8 (N, C, H, W) -> feature map (N, C', h, w) in float32.
+    """uint8 (N, C, H, W) -> features in float32: the part of a network that training never changes.
 
-    Cast, gray to color and normalization are inside, so the exported graph contains them. A frozen backbone stays in
-    evaluation mode even if its parent is in training mode; otherwise the statistics of batch norm would drift. With
-    `trainable`, that holds for all but the last blocks (blocks.py), and `frozen` is False, since features then change
-    during training.
+    Cast, gray to color and normalization are inside, so the exported graph contains them. It stays in evaluation mode
+    even if its parent is in training mode; otherwise the statistics of batch norm would drift. The features are a map
+    (N, C', h, w), or the normalized images if the whole network is trained.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: Trunk, *, frozen: bool, trainable: int | float = 0) -> None:
+    def __init__(self, trunk: Trunk, fixed: nn.Module | None = None) -> None:
         super().__init__()
-        learned = last_blocks(trunk.blocks, trainable) if frozen else ()
-        self.trunk = trunk.module
+        self.trunk = trunk.module if fixed is None else fixed
         self.channels = trunk.channels
-        self.frozen = frozen and not learned
-        self._learned = learned if frozen else None  # None: all of it
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).reshape(1, -1, 1, 1))
-        if frozen:
-            self.requires_grad_(False)
-            for block in learned:
-                block.requires_grad_(True)
-            self.eval()
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def only_normalizes(self) -> bool:
+        """Whether its features are the images themselves, so keeping them would gain nothing."""
+        return isinstance(self.trunk, nn.Identity)
 
     def train(self, mode: bool = True) -> Self:
-        if self._learned is None:
-            return super().train(mode)
-        super().train(False)
-        for block in self._learned:
-            block.train(mode)
-        return self
+        return super().train(False)
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = image.float()
@@ -62,26 +59,15 @@ class Backbone(nn.Module):
             pixels = pixels.expand(-1, self.channels, -1, -1)
         return self.trunk((pixels - self.mean) / self.std)
 
-    def feature_shape(self, spec: InputSpec) -> tuple[int, int, int]:
-        """(C', h, w) for images of `spec`, found by running a blank one. Raises BadBackbone if that fails."""
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode():
-                blank = torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)
-                shape = self(blank.to(self.mean.device)).shape
-        except (AssertionError, RuntimeError) as error:
-            raise BadBackbone(
-                f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose another image size"
-            ) from error
-        self.train(training)
-        return int(shape[1]), int(shape[2]), int(shape[3])
+    def feature_shape(self, spec: InputSpec) -> tuple[int, ...]:
+        """Shape of the features of an image of `spec`, found with a blank one. Raises BadBackbone if that fails."""
+        return shape_of(self, spec)
 
 
 class Head(nn.Sequential):
     """The paper's head: feature map (N, C, h, w) -> logits (N, K). `h` and `w` are at least 2."""
 
-    def __init__(self, feature_shape: tuple[int, int, int], *, class_count: int, reduction: int) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], *, class_count: int, reduction: int) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
             raise BadBackbone(
@@ -105,11 +91,24 @@ class Head(nn.Sequential):
         )
 
 
-class HeadEnsemble(nn.Module):
-    """Several heads on one feature map (N, C, h, w): the logarithm of the mean of their probabilities, (N, K).
+class Branch(nn.Module):
+    """Features of the fixed backbone -> logits (N, K): the trained part of the backbone, and a head."""
 
-    The result behaves like any logits: its softmax is that mean, and a temperature can divide it. Each head is trained
-    separately, with its own seed and order of batches (`Classifier.parts`).
+    def __init__(self, tail: Tail, head: Head) -> None:
+        super().__init__()
+        self.tail = tail
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.tail(features))
+
+
+class HeadEnsemble(nn.Module):
+    """Several heads or branches on the same features: the logarithm of the mean of their probabilities, (N, K).
+
+    The result behaves like any logits: its softmax is that mean, and a temperature can divide it. Each member is
+    trained separately, with its own seed and order of batches. If all of a network is trained, this is a deep ensemble
+    (Lakshminarayanan et al. 2017).
 
     >>> def always(*probabilities):
     ...     head = nn.Linear(1, 2)
@@ -129,19 +128,23 @@ class HeadEnsemble(nn.Module):
 
 
 class Classifier(nn.Module):
-    """uint8 (N, C, H, W) -> logits (N, K)."""
+    """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on its features."""
 
-    def __init__(self, backbone: Backbone, head: Head | HeadEnsemble) -> None:
+    def __init__(self, backbone: Backbone, head: Head | Branch | HeadEnsemble) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
     @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """The modules to train, one fit each: the heads on a frozen backbone, else the whole classifier."""
-        if not self.backbone.frozen:
-            return (self,)
+    def members(self) -> tuple[nn.Module, ...]:
+        """The modules to train on features, one fit each."""
         return tuple(self.head.heads) if isinstance(self.head, HeadEnsemble) else (self.head,)
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """Everything that is loaded rather than drawn: the backbone, and its trained part if it has one."""
+        first = self.members[0]
+        return nn.ModuleList([self.backbone, first.tail]) if isinstance(first, Branch) else self.backbone
 
     def forward(self, image: Tensor) -> Tensor:
         return self.head(self.backbone(image))
@@ -162,22 +165,56 @@ def build_classifier(
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
 
     `trainable` selects the last blocks of a frozen backbone for training: a number of blocks (int), or the share of
-    weights that they hold (float).
+    weights that they hold (float). Each of several `heads` has its own copy of what is trained.
 
     Raises what `load_trunk` raises. Raises BadBackbone if the image size does not fit or leaves no 2 x 2 feature map,
-    if several heads have a backbone that is not frozen, or if there are not enough blocks.
+    or if there are not enough blocks.
     """
-    if heads > 1 and (trainable or not frozen):
-        raise BadBackbone(f"{heads} heads share a frozen backbone; train one head, or freeze the backbone")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = Backbone(load_trunk(backbone, weights), frozen=frozen, trainable=trainable)
-        shape = body.feature_shape(spec)
-        drawn: list[Head] = []
-        for head_seed in head_seeds(seed, heads):
+        trunk = load_trunk(backbone, weights)
+        body, tail = _fixed_and_trained(trunk, spec, frozen=frozen, trainable=trainable)
+        shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
+        drawn: list[Head | Branch] = []
+        for number, head_seed in enumerate(head_seeds(seed, heads)):
             torch.manual_seed(head_seed)  # again, so the head does not depend on how much the trunk drew
-            drawn.append(Head(shape, class_count=class_count, reduction=reduction))
+            if number and tail is not None:
+                own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
+                tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
+                torch.manual_seed(head_seed)
+            head = Head(shape, class_count=class_count, reduction=reduction)
+            drawn.append(head if tail is None else Branch(tail, head))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))
+
+
+def _fixed_and_trained(
+    trunk: Trunk, spec: InputSpec, *, frozen: bool, trainable: int | float
+) -> tuple[Backbone, Tail | None]:
+    """The fixed part of `trunk`, and its trained part if there is one. Raises BadBackbone."""
+    if not frozen:
+        return Backbone(trunk, nn.Identity()), Tail(trunk.module, trunk.blocks, None)
+    learned = last_blocks(trunk.blocks, trainable)
+    if not learned:
+        return Backbone(trunk), None
+    fixed, rest = divide(trunk, [part for block in learned for part in block], spec) or (nn.Identity(), trunk.module)
+    return Backbone(trunk, fixed), Tail(rest, trunk.blocks, learned)
+
+
+def shape_of(module: nn.Module, spec: InputSpec) -> tuple[int, ...]:
+    """Shape of what `module` makes of an image of `spec`, without the batch. Raises BadBackbone if that fails."""
+    training = module.training
+    device = next(iter(module.buffers())).device
+    module.eval()
+    try:
+        with torch.inference_mode():
+            blank = torch.zeros(1, spec.channels, spec.height, spec.width, dtype=torch.uint8)
+            return tuple(int(side) for side in module(blank.to(device)).shape[1:])
+    except (AssertionError, RuntimeError) as error:
+        raise BadBackbone(
+            f"this backbone cannot take images of {spec.height} x {spec.width} ({error}); choose another image size"
+        ) from error
+    finally:
+        module.train(training)
 
 
 def head_seeds(seed: int, heads: int) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from model_store.card import InputReference
 from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
 from training.errors import BadRun
+from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
@@ -64,11 +65,13 @@ class TrainConfig(BaseModel):
         Field(ge=0, description="last blocks of a frozen backbone to train: a number (2) or a share of weights (0.3)"),
     ] = 0
     heads: Annotated[
-        PositiveInt, Field(description="heads on one frozen backbone; their probabilities are averaged")
+        PositiveInt,
+        Field(description="networks whose probabilities are averaged; they share what is frozen, else nothing"),
     ] = 1
-    views: Annotated[
-        PositiveInt, Field(description="views of each image in the feature cache, all but one augmented")
-    ] = 1
+    views: Annotated[PositiveInt, Field(description="fixed views of each training image, all but one augmented")] = 1
+    augment: Annotated[
+        str | None, Field(description="changes drawn again for each image and epoch, joined by +; None: none")
+    ] = None
     perturbed: Annotated[bool, Field(description="also fit a temperature on perturbed validation images")] = False
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
@@ -81,18 +84,18 @@ class TrainConfig(BaseModel):
     def _agree(self) -> Self:
         if self.patience is not None and self.select == "last":
             raise ValueError("patience needs a measure: give select val_nll or val_ece with it")
-        if self.heads > 1 and not self.cached:
-            raise ValueError(f"{self.heads} heads share a frozen backbone; train one head, or freeze the backbone")
-        if self.perturbed and not self.frozen:
-            raise ValueError("perturbed validation images need cached features of a frozen backbone; freeze it")
-        if self.views > 1 and not self.cached:
-            raise ValueError("views need cached features of a frozen backbone; train with one view, or freeze it")
+        if self.trainable and not self.frozen:
+            raise ValueError("trainable chooses blocks of a frozen backbone; leave it out to train the whole network")
+        if self.augment is not None:
+            Augmentation(self.augment)
+        if self.augment is not None and self.views > 1:
+            raise ValueError("views are fixed changes of images and augment draws new ones; give one of the two")
         return self
 
     @property
     def cached(self) -> bool:
-        """Whether the backbone never changes, so its features are computed once."""
-        return self.frozen and not self.trainable
+        """Whether only heads are trained, on features of a frozen backbone that are computed once."""
+        return self.frozen and not self.trainable and self.augment is None
 
     @property
     def title(self) -> str:

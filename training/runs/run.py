@@ -158,7 +158,7 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
         resize=spec.resize,
         window=spec.window,
         frames=spec.frames,
-        backbone_sha256=weights_digest(network.backbone),
+        backbone_sha256=weights_digest(network.pretrained),
         libraries=library_versions(),
         git_commit=source_commit(),
     )

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from training.datasets import Dataset
+from training.datasets import Dataset, SplitName
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
-from training.features.augmentation import view_of
+from training.features.augmentation import Augmentation, view_of
 from training.features.cache import FeatureCache
+from training.features.inputs import JoinedInputs, NetworkInputs, StreamedImages
 from training.features.perturbation import PERTURBATIONS
+from training.features.transform import UNCHANGED, ImageTransform
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
 from training.fitting.loop import fit
@@ -72,34 +74,51 @@ class TrainingSession:
         weights = balanced_weights(labels, len(self.dataset.classes)) if balanced else None
         return build_objective(self.config.loss, replace(self.config.loss_settings, class_weights=weights))
 
+    def streams(self, network: Classifier) -> bool:
+        """Whether images pass through all of `network` in each epoch, so that none of its features can be kept."""
+        return network.backbone.only_normalizes or self.config.augment is not None
+
+    def parts(self, network: Classifier) -> tuple[nn.Module, ...]:
+        """The modules to train on the examples, one fit each."""
+        return tuple(self._behind(network, member) for member in network.members)
+
+    def whole(self, network: Classifier) -> nn.Module:
+        """The module from the examples to the answer."""
+        return self._behind(network, network.head)
+
+    def _behind(self, network: Classifier, module: nn.Module) -> nn.Module:
+        return nn.Sequential(network.backbone, module) if self.streams(network) else module
+
     def examples(self, network: Classifier, *, cache: Path) -> dict[ExampleName, Examples]:
-        """Cached features, with views of the training split, if the whole backbone is frozen; else the images."""
-        splits, spec = self.dataset.splits, self.config.input_spec(self.dataset)
-        if not network.backbone.frozen:
-            return {name: Examples(split.inputs(spec), split.labels) for name, split in splits.items()}
-        kept = FeatureCache(
-            cache, dataset=self.dataset, backbone_name=self.config.backbone, backbone=network.backbone, spec=spec
-        )
-        features = leader_first(self.group, lambda: {name: kept.read(name, progress=self.progress) for name in splits})
-        views = leader_first(
-            self.group,
-            lambda: [
-                kept.read("train", transform=view_of(view), progress=self.progress)
-                for view in range(1, self.config.views)
-            ],
-        )
+        """Cached features of the fixed backbone, or images that are read when they are needed."""
+        splits, streamed = self.dataset.splits, self.streams(network)
+        read = self._images if streamed else self._features(network, cache)
         examples: dict[ExampleName, Examples] = {
-            name: Examples(features[name], split.labels) for name, split in splits.items()
+            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed) for name, split in splits.items()
         }
+        views = [read("train", view_of(view)) for view in range(1, self.config.views)]
+        augmentation = Augmentation(self.config.augment) if self.config.augment else None
+        examples["train"] = replace(examples["train"], views=views, augmentation=augmentation)
         if self.config.perturbed:
-            maps = leader_first(
-                self.group,
-                lambda: [kept.read("val", transform=transform, progress=self.progress) for transform in PERTURBATIONS],
-            )
-            labels = np.tile(splits["val"].labels, len(maps))
-            examples["perturbed"] = Examples(np.concatenate(maps), labels)
-        examples["train"] = replace(examples["train"], views=views)
+            inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
+            labels = np.tile(splits["val"].labels, len(PERTURBATIONS))
+            examples["perturbed"] = Examples(inputs, labels, streamed=streamed)
         return examples
+
+    def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
+        return StreamedImages(self.dataset.splits[name], self.config.input_spec(self.dataset), transform)
+
+    def _features(self, network: Classifier, cache: Path) -> Callable[[SplitName, ImageTransform], NetworkInputs]:
+        kept = FeatureCache(
+            cache,
+            dataset=self.dataset,
+            backbone_name=self.config.backbone,
+            backbone=network.backbone,
+            spec=self.config.input_spec(self.dataset),
+        )
+        return lambda name, transform: leader_first(
+            self.group, lambda: kept.read(name, transform=transform, progress=self.progress)
+        )
 
     def fit(
         self,
@@ -114,8 +133,8 @@ class TrainingSession:
         `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing is written.
         """
         history: list[Epoch] = []
-        parts, seeds = network.parts, head_seeds(self.config.seed, self.config.heads)
-        with _threads(HEAD_THREADS if network.backbone.frozen else torch.get_num_threads()):
+        parts, seeds = self.parts(network), head_seeds(self.config.seed, self.config.heads)
+        with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
             for number, (part, seed) in enumerate(zip(parts, seeds, strict=True)):
                 history += fit(
                     part,
@@ -136,11 +155,11 @@ class TrainingSession:
 
     def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
         """Predict with the trained network and evaluate it."""
-        trained = trained_module(network)
+        trained = self.whole(network)
         return evaluate(
             {
                 split: Predictions(
-                    predict(trained, examples[split].inputs, execution=self.execution),
+                    predict(trained, examples[split].inputs, execution=self.execution, at_once=examples[split].at_once),
                     examples[split].labels,
                     None if split == "perturbed" else self.dataset.splits[split].groups,
                 )
@@ -148,11 +167,6 @@ class TrainingSession:
                 if split in examples
             }
         )
-
-
-def trained_module(network: Classifier) -> nn.Module:
-    """The module that takes the examples: the head behind cached features, else the whole network."""
-    return network.head if network.backbone.frozen else network
 
 
 @contextmanager

@@ -38,6 +38,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "trainable": (["--trainable", "0.3"], 0.3),
     "heads": (["--heads", "3"], 3),
     "views": (["--views", "2"], 2),
+    "augment": (["--augment", "light+hflip"], "light+hflip"),
     "perturbed": (["--perturbed"], True),
     "head_reduction": (["--head-reduction", "4"], 4),
     "image_size": (["--image-size", "64"], 64),
@@ -98,7 +99,8 @@ def test_every_loss_is_listed() -> None:
     [
         (["train", "digits", "--decay", "linear"], "decay"),
         (["train", "digits", "--patience", "3"], "select val_nll"),
-        (["train", "digits", "--whole", "--heads", "2"], "frozen backbone"),
+        (["train", "digits", "--whole", "--trainable", "2"], "trainable chooses"),
+        (["train", "digits", "--augment", "flip"], "choose one of: light"),
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),
         (["export", "runs/none", "--calibrator", "isotonic"], "vector, none"),

@@ -197,6 +197,17 @@ class TestExport:
         unlike = chosen.evaluation.probabilities("test", "temperature")
         assert np.abs(probabilities - unlike).max() > 1e-2
 
+    @pytest.mark.parametrize("mode", [{"frozen": False, "augment": "light"}, {"trainable": 1}], ids=str)
+    def test_a_deep_ensemble_is_one_graph(self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+        config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 2}, **mode)
+        result = train(config, dataset, tmp_path / "run", pictures=False)
+        store = Store(tmp_path / "store")
+        export(result.folder, store, "ensemble", calibrator="perturbed")
+        session = onnxruntime.InferenceSession(store.read("ensemble", 1).onnx, providers=["CPUExecutionProvider"])
+        images = dataset.splits["test"].inputs(result.record.spec)
+        (probabilities,) = session.run(["probabilities"], {"image": images})
+        np.testing.assert_allclose(probabilities, result.evaluation.probabilities("test", "perturbed"), atol=1e-4)
+
     def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
         assert exported.images == 32
         assert 0 <= exported.max_difference <= exporting.MAX_DIFFERENCE

@@ -20,16 +20,17 @@ def images() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 def test_a_perturbation_keeps_the_shape_changes_the_image_and_is_always_the_same(
     name: str, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 ) -> None:
-    changed = BY_NAME[name](images, 5)
+    numbers = np.arange(5, 8)
+    changed = BY_NAME[name](images, numbers)
     assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
     assert (changed != images).mean() > 0.5
-    np.testing.assert_array_equal(changed, BY_NAME[name](images.copy(), 5))
-    np.testing.assert_array_equal(changed[1:], BY_NAME[name](images[1:], 6))  # whatever the batch
+    np.testing.assert_array_equal(changed, BY_NAME[name](images.copy(), numbers))
+    np.testing.assert_array_equal(changed[1:], BY_NAME[name](images[1:], numbers[1:]))  # whatever the batch
 
 
 def test_each_does_what_its_name_says(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    spread = {name: float(apply(images, 0).astype(float).std()) for name, apply in BY_NAME.items()}
-    level = {name: float(apply(images, 0).mean()) for name, apply in BY_NAME.items()}
+    spread = {name: float(apply(images, np.arange(3)).astype(float).std()) for name, apply in BY_NAME.items()}
+    level = {name: float(apply(images, np.arange(3)).mean()) for name, apply in BY_NAME.items()}
     plain = float(images.astype(float).std())
     assert spread["flatter"] == pytest.approx(0.6 * plain, rel=0.02)
     assert spread["harder"] > 1.3 * plain

@@ -1,6 +1,7 @@
 """Backbones, the paper's head, and cached features of a frozen backbone; no pretrained weights needed."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from model_store.image import InputSpec
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadBackbone, BadWeights, UnknownName, WeightsNotFound
 from training.features import cache as features
-from training.features.augmentation import augmented, view_of
+from training.features.augmentation import view_of, viewed
 from training.features.cache import FeatureCache
 from training.features.transform import UNCHANGED
 from training.networks import backbones
 from training.networks.backbones import SMALL, Trunk, find_weights, load_trunk, weights_digest
-from training.networks.classifier import Backbone, Classifier, Head, build_classifier, head_seeds
+from training.networks.blocks import last_blocks
+from training.networks.classifier import Backbone, Branch, Classifier, Head, build_classifier, head_seeds
+from training.networks.tail import Tail
 from training.networks.truncation import truncate
 from training.networks.weight_files import read_tensors
 
@@ -41,12 +44,12 @@ def images(count: int, *, seed: int = 0) -> torch.Tensor:
 class TestBackbone:
     def test_normalizes_inside(self) -> None:
         trunk = Trunk(nn.Identity(), 1, (0.5,), (0.25,))
-        found = Backbone(trunk, frozen=True)(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2))
+        found = Backbone(trunk)(torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2))
         torch.testing.assert_close(found.flatten(), torch.tensor([-2.0, 2.0]))
 
     def test_gray_is_the_same_as_gray_in_color(self) -> None:
         trunk = Trunk(nn.Conv2d(3, 4, 3), 3, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
-        backbone = Backbone(trunk, frozen=True)
+        backbone = Backbone(trunk)
         gray = images(2)
         torch.testing.assert_close(backbone(gray), backbone(gray.repeat(1, 3, 1, 1)))
 
@@ -64,19 +67,47 @@ class TestBackbone:
         network = build_classifier(
             SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=True, seed=0, trainable=1
         ).train()
-        assert [each.training for each in network.backbone.trunk] == [False] * 6 + [True, True, False]
-        before = network.backbone.trunk.state_dict() | {}
-        before = {name: each.clone() for name, each in before.items()}
+        assert isinstance(network.head, Branch)
+        before = {name: each.clone() for name, each in network.state_dict().items()}
         network(images(4)).sum().backward()
-        learned = {name for name, each in network.backbone.trunk.named_parameters() if each.grad is not None}
-        assert learned == {"6.weight", "7.weight", "7.bias"}
-        drifted = {
-            name for name, each in network.backbone.trunk.state_dict().items() if not torch.equal(each, before[name])
+        learned = {name for name, each in network.head.tail.named_parameters() if each.grad is not None}
+        assert learned == {"trunk.6.weight", "trunk.7.weight", "trunk.7.bias"}
+        assert not any(each.requires_grad for each in network.backbone.parameters())
+        drifted = {name for name, each in network.state_dict().items() if not torch.equal(each, before[name])}
+        assert {name.removeprefix("head.") for name in drifted if not name.startswith("head.head.")} == {
+            "tail.trunk.7.running_mean",
+            "tail.trunk.7.running_var",
+            "tail.trunk.7.num_batches_tracked",
         }
-        assert drifted == {"7.running_mean", "7.running_var", "7.num_batches_tracked"}
-        assert not network.backbone.frozen
-        assert network.parts == (network,)
+        assert network.members == (network.head,)
         assert not any(each.training for each in network.eval().modules())
+
+    @pytest.mark.parametrize("name", [SMALL, TINY_TIMM, "torchvision/resnet18", "torchvision/densenet121"])
+    @pytest.mark.parametrize("trainable", [1, 2, 0.7])
+    def test_what_is_fixed_and_what_is_trained_are_the_network(self, name: str, trainable: int | float) -> None:
+        spec = InputSpec(channels=1, height=64, width=64, resize="stretch")
+        build = partial(build_classifier, name, "none", spec=spec, class_count=3, reduction=2, frozen=True, seed=0)
+        plain, divided = build().eval(), build(trainable=trainable).eval()
+        assert isinstance(divided.head, Branch)
+        assert not divided.backbone.only_normalizes
+        image = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+        torch.testing.assert_close(divided.head.tail(divided.backbone(image)), plain.backbone(image))
+        weights = sum(each.numel() for each in load_trunk(name, "none").module.parameters())
+        held = [sum(each.numel() for each in part.parameters()) for part in (divided.backbone, divided.head.tail)]
+        assert 0 < held[0] < held[1] + held[0] <= weights
+
+    def test_a_network_that_cannot_be_divided_passes_images_through(self) -> None:
+        spec = InputSpec(channels=3, height=160, width=160, resize="stretch")
+        network = build_classifier(
+            "test_vit", "none", spec=spec, class_count=3, reduction=2, frozen=True, seed=0, trainable=1
+        ).train()
+        assert isinstance(network.head, Branch)
+        assert network.backbone.only_normalizes
+        trained = {name.split(".")[3] for name, each in network.head.tail.named_parameters() if each.requires_grad}
+        assert len(trained) > 0
+        learned = sum(each.numel() for each in network.head.tail.parameters() if each.requires_grad)
+        (last,) = load_trunk("test_vit", "none").blocks[-1:]
+        assert learned == sum(each.numel() for part in last for each in part.parameters())
 
     def test_too_many_blocks_are_refused(self) -> None:
         for trainable in (4, 1.5):
@@ -90,20 +121,22 @@ class TestBackbone:
             sizes = [
                 sum(p.numel() for each in block for p in each.parameters()) for block in load_trunk(name, "none").blocks
             ]
-            network = Backbone(load_trunk(name, "none"), frozen=True, trainable=1.0)
-            assert sum(sizes) == sum(p.numel() for p in network.parameters() if p.requires_grad)
+            trunk = load_trunk(name, "none")
+            tail = Tail(trunk.module, trunk.blocks, last_blocks(trunk.blocks, 1.0))
+            assert sum(sizes) == sum(p.numel() for p in tail.parameters() if p.requires_grad)
+            assert [sum(p.numel() for p in layer) for layer in tail.layers()] == sizes
 
     def test_an_unsuitable_image_size_is_refused(self) -> None:
-        backbone = Backbone(load_trunk("test_vit", "none"), frozen=True)
+        backbone = Backbone(load_trunk("test_vit", "none"))
         with pytest.raises(BadBackbone, match="choose another image size"):
             backbone.feature_shape(InputSpec(channels=3, height=90, width=90, resize="stretch"))
 
-    def test_an_unfrozen_backbone_changes(self) -> None:
-        network = classifier(frozen=False)
-        network.train()
-        assert network.backbone.training
+    def test_a_whole_network_changes(self) -> None:
+        network = classifier(frozen=False).train()
+        assert isinstance(network.head, Branch)
         network(images(4)).sum().backward()
-        assert all(parameter.grad is not None for parameter in network.backbone.parameters())
+        assert all(each.training for each in network.head.modules())
+        assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 class TestHead:
@@ -132,22 +165,23 @@ class TestHeadEnsemble:
     def test_its_probabilities_are_the_mean_of_its_heads(self) -> None:
         network = self.build(3)
         maps = network.backbone(images(5))
-        mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.parts]).mean(dim=0)
+        mean = torch.stack([head(maps).double().softmax(dim=1) for head in network.members]).mean(dim=0)
         torch.testing.assert_close(network(images(5)).double().softmax(dim=1), mean, rtol=1e-5, atol=1e-6)
 
     def test_each_head_depends_on_its_seed(self) -> None:
         alone = {seed: weights_digest(self.build(1, seed=seed).head) for seed in head_seeds(2, 2)}
-        assert [weights_digest(part) for part in self.build(2).parts] == list(alone.values())
+        assert [weights_digest(part) for part in self.build(2).members] == list(alone.values())
         assert len(set(alone.values())) == 2
 
-    def test_what_is_trained(self) -> None:
-        one, whole = self.build(1), classifier(frozen=False)
-        assert one.parts == (one.head,)
-        assert whole.parts == (whole,)
-
-    def test_several_heads_need_a_frozen_backbone(self) -> None:
-        with pytest.raises(ValueError, match="frozen"):
-            build_classifier(SMALL, "none", spec=SPEC, class_count=3, reduction=2, frozen=False, seed=0, heads=2)
+    @pytest.mark.parametrize("choice", [{"frozen": False}, {"frozen": True, "trainable": 1}])
+    def test_members_share_only_what_is_frozen(self, choice: dict[str, Any]) -> None:
+        build = partial(build_classifier, SMALL, "none", spec=SPEC, class_count=3, reduction=2, seed=2, **choice)
+        first, second = build(heads=2).members
+        kept = {id(each) for each in first.parameters()}
+        assert not any(id(each) in kept for each in second.parameters())
+        assert weights_digest(first) != weights_digest(second)
+        same = torch.equal(*(next(iter(each.parameters())) for each in (first, second)))
+        assert same == choice["frozen"]  # a whole network from random weights is drawn again
 
 
 class TestSeeds:
@@ -342,14 +376,14 @@ class TestFeatureCache:
         ]
         assert plain.shape == first.shape
         assert not any(np.allclose(one, other) for one, other in ((plain, first), (first, second)))
-        seen = torch.from_numpy(augmented(images(70).numpy(), view=2, start=0))
+        seen = torch.from_numpy(viewed(images(70).numpy(), np.arange(70), view=2))
         torch.testing.assert_close(torch.from_numpy(np.array(second)), cache.backbone(seen), rtol=1e-5, atol=1e-5)
 
     def test_a_view_depends_on_its_image_alone(self) -> None:
-        whole = augmented(images(9).numpy(), view=3, start=0)
-        np.testing.assert_array_equal(whole[4:7], augmented(images(9).numpy()[4:7], view=3, start=4))
+        whole = viewed(images(9).numpy(), np.arange(9), view=3)
+        np.testing.assert_array_equal(whole[4:7], viewed(images(9).numpy()[4:7], np.arange(4, 7), view=3))
         gradient = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (1, 1, 32, 1))
-        changed = augmented(gradient, view=1, start=0)
+        changed = viewed(gradient, np.arange(1), view=1)
         assert 2 < np.abs(changed.astype(int) - gradient).mean() < 60
 
     def test_an_interruption_leaves_no_file_that_looks_complete(self, tmp_path: Path, dataset: Dataset) -> None:

@@ -1,5 +1,8 @@
 """The parts of a run: its features, and which weights change."""
 
+import tracemalloc
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,10 @@ import pytest
 import torch
 
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
-from training.runs.session import TrainingSession, trained_module
+from training.runs.session import TrainingSession
 
 CHOICES: dict[str, Any] = {"backbone": SMALL, "weights": "none", "epochs": 1, "batch_size": 16, "head_reduction": 2}
 
@@ -36,25 +40,91 @@ def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> 
     assert plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss != history[0].train_loss
 
 
-@pytest.mark.parametrize(("trainable", "moved"), [(0, False), (1, True)])
-def test_only_trainable_parts_of_a_backbone_change(
-    dataset: Dataset, tmp_path: Path, trainable: int, moved: bool
+MODES: list[dict[str, Any]] = [{}, {"trainable": 1}, {"frozen": False}, {"augment": "light"}]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("more", [{"heads": 2}, {"perturbed": True}, {"views": 2}], ids=str)
+def test_heads_views_and_perturbed_images_work_in_every_mode(
+    dataset: Dataset, tmp_path: Path, mode: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    session = TrainingSession(TrainConfig(trainable=trainable, **CHOICES), dataset)
+    if "augment" in mode and "views" in more:
+        with pytest.raises(ValueError, match="one of the two"):
+            TrainConfig(**CHOICES, **mode, **more)
+        return
+    session = TrainingSession(TrainConfig(**CHOICES, **mode, **more), dataset)
     network = session.network()
-    before = weights_digest(network.backbone)
+    fixed, member = weights_digest(network.backbone), weights_digest(network.members[-1])
     examples = session.examples(network, cache=tmp_path)
-    assert (examples["val"].inputs.dtype == np.uint8) == moved
-    session.fit(network, examples)
-    assert (weights_digest(network.backbone) != before) == moved
+    assert len(session.fit(network, examples)) == more.get("heads", 1)
+    assert weights_digest(network.backbone) == fixed
+    assert weights_digest(network.members[-1]) != member
     evaluation = session.evaluation(network, examples)
     with torch.inference_mode():
-        logits = trained_module(network)(torch.from_numpy(np.array(examples["test"].inputs)))
+        logits = network(torch.from_numpy(dataset.splits["test"].inputs(session.config.input_spec(dataset))))
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
+    if "perturbed" in more:
+        assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
 
 
-@pytest.mark.parametrize("choice", [{"heads": 2}, {"views": 2}])
-def test_choices_that_need_cached_features_need_a_frozen_backbone(choice: dict[str, int]) -> None:
-    for moving in ({"frozen": False}, {"trainable": 1}):
-        with pytest.raises(ValueError, match="freeze"):
-            TrainConfig(**CHOICES, **choice, **moving)
+def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Dataset, tmp_path: Path) -> None:
+    session = TrainingSession(TrainConfig(trainable=1, **CHOICES | {"epochs": 2}), dataset)
+    ends = []
+    for streams in (False, True):
+        network = session.network()
+        assert not session.streams(network)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingSession, "streams", lambda *_, streams=streams: streams)
+            session.fit(network, session.examples(network, cache=tmp_path))
+        ends.append(network.state_dict())
+    for name, each in ends[0].items():
+        torch.testing.assert_close(each, ends[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_images_are_not_held_in_memory(dataset: Dataset, tmp_path: Path) -> None:
+    count, side = 300, 96
+    split = Split(ArrayImages(np.zeros((count, 4, 4), np.uint8)), np.arange(count) % 2)
+    many = replace(dataset, splits=dict.fromkeys(dataset.splits, split))
+    session = TrainingSession(TrainConfig(frozen=False, image_size=side, **CHOICES), many)
+    network = session.network()
+    tracemalloc.start()
+    try:
+        examples = session.examples(network, cache=tmp_path)
+        session.fit(network, examples)
+        session.evaluation(network, examples)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < count * side * side  # a third of what all splits need
+
+
+@pytest.mark.parametrize("mode", [{"trainable": 1}, {"frozen": False, "augment": "light+hflip"}], ids=str)
+def test_the_same_seed_gives_the_same_network_in_every_mode(
+    dataset: Dataset, tmp_path: Path, mode: dict[str, Any]
+) -> None:
+    session = TrainingSession(TrainConfig(**CHOICES, **mode), dataset)
+    digests = set()
+    for _ in range(2):
+        network = session.network()
+        session.fit(network, session.examples(network, cache=tmp_path))
+        digests.add(weights_digest(network))
+    assert len(digests) == 1
+
+
+def test_an_interrupted_fit_with_augmentation_resumes_to_the_bit(dataset: Dataset, tmp_path: Path) -> None:
+    choices = CHOICES | {"epochs": 3, "frozen": False, "augment": "strong+crop+blur+noise+erase+hflip+vflip+rot90"}
+    session = TrainingSession(TrainConfig(**choices), dataset)
+
+    def trained(snapshot: Path, *, stop: int = 0) -> str:
+        def watch(epoch: Epoch) -> None:
+            if epoch.epoch == stop:
+                raise InterruptedError
+
+        network = session.network()
+        with suppress(InterruptedError):
+            session.fit(network, session.examples(network, cache=tmp_path), snapshot=lambda _: snapshot, watch=watch)
+        return weights_digest(network)
+
+    whole = trained(tmp_path / "whole.safetensors")
+    assert trained(tmp_path / "part.safetensors", stop=2) != whole
+    assert trained(tmp_path / "part.safetensors") == whole

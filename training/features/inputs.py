@@ -1,0 +1,61 @@
+"""NetworkInputs that are read when they are needed: images decoded from their files, and several arrays as one."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.image import InputSpec
+from training.datasets import Split
+from training.features.transform import UNCHANGED, Images, ImageTransform, Numbers
+
+DECODERS = 4  # threads; Pillow decodes and resizes without Python's lock
+
+
+class NetworkInputs(Protocol):
+    """NetworkInputs (N, ...) of a network, by their numbers; an array is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, numbers: Any, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """The images of `split` after `transform`, decoded when asked for; nothing is kept."""
+
+    split: Split
+    spec: InputSpec
+    transform: ImageTransform = UNCHANGED
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, numbers: Numbers) -> Images:
+        """Images `numbers` (n,), uint8 (n, C, H, W). Raises BadDataset for a file that can no longer be read."""
+        batch = np.empty((len(numbers), self.spec.channels, self.spec.height, self.spec.width), np.uint8)
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for row, image in enumerate(pool.map(lambda n: self.split.images.input(int(n), self.spec), numbers)):
+                batch[row] = image
+        return self.transform.apply(batch, numbers)
+
+
+@dataclass(frozen=True)
+class JoinedInputs:
+    """Several inputs of equal length, one after the other."""
+
+    parts: Sequence[NetworkInputs]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, numbers: Numbers) -> NDArray[Any]:
+        part, number = np.divmod(numbers, len(self.parts[0]))
+        rows: dict[int, NDArray[Any]] = {}
+        for each in np.unique(part):
+            places = np.flatnonzero(part == each)
+            rows |= dict(zip(places.tolist(), self.parts[each][number[places]], strict=True))
+        return np.stack([rows[place] for place in range(len(numbers))])
