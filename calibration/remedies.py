@@ -23,6 +23,7 @@ from calibration.affine import Affine, bias_form, fit_affine, temperature_form, 
 from calibration.bins import FloatArray
 from calibration.metrics import of_true_class, top_label
 from calibration.temperature import HIGHEST, LOWEST, check_answers, softmax
+from calibration.wording import counted
 
 FOLDS, REPEATS = 5, 4
 MARGIN = 1.0  # standard errors by which a remedy must improve on the model as served, or on a simpler remedy
@@ -182,7 +183,7 @@ def _reasons(labels: npt.NDArray[np.integer], classes: int, known: set[str]) -> 
     fewest = int(np.bincount(labels, minlength=classes).min())
     if fewest >= MIN_PER_CLASS:
         return {}
-    reason = f"the rarest class has {fewest} labels, and its bias needs {MIN_PER_CLASS}"
+    reason = f"the rarest class has {counted(fewest, 'label')}, and its bias needs {MIN_PER_CLASS}"
     return {each.name: reason for each in REMEDIES.values() if not each.keeps_argmax and each.name not in known}
 
 

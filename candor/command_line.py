@@ -5,7 +5,7 @@ Results go to stdout, notes and progress to stderr. Exit codes: 0 done, 1 failed
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,17 +24,27 @@ from candor.commands import (
     uploads,
 )
 from candor.own_packages import ForeignCalibration, require_own_calibration
+from candor.terminal.help import LiteralHelp
 
 app = typer.Typer(
     name="candor",
+    cls=LiteralHelp,
     help="Train, serve and monitor medical image classifiers whose confidence you can trust.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 # What the extra `train` installs and nothing else of Candor imports.
 TRAINING_PACKAGES = ("matplotlib", "onnxscript", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision")
+
+
+def _show_release(asked: bool) -> None:
+    if asked:
+        from model_store.installation import release
+
+        print(f"candor {release()}")  # noqa: T201
+        raise typer.Exit
+
 
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
@@ -56,6 +66,15 @@ for group, verbs in GROUPS.items():
             app.add_typer(verb, rich_help_panel=group)
         else:
             app.command(rich_help_panel=group)(verb)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the release and exit.", is_eager=True, callback=_show_release)
+    ] = False,
+) -> None:
+    """Train, serve and monitor medical image classifiers whose confidence you can trust."""
 
 
 def main() -> None:
@@ -82,7 +101,9 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
-    print(f"candor: {sentence}", file=sys.stderr)  # noqa: T201
+    from candor.terminal.console import stderr
+
+    stderr.print(f"candor: {sentence}", soft_wrap=True)
     sys.exit(1)
 
 

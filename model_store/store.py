@@ -128,7 +128,7 @@ class Store:
             listed = ", ".join(map(str, versions))
             return f"the store {self.root} has version{'s' if len(versions) > 1 else ''} {listed} of '{name}'"
         if not self.root.is_dir():
-            return f"there is no store {self.root}: `candor export` makes it"
+            return f"there is no store {self.root}: `candor export` makes it, and --store names another"
         has = (
             f"it has {', '.join(self.models())}" if self.models() else "it is empty: `candor export` publishes into it"
         )

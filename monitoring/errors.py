@@ -57,7 +57,8 @@ class ItemsRejected(MonitoringError, ValueError):
     ) -> None:
         self.cause, self.results = cause, results
         if results is not None:
-            detail = f"All {len(results):,} items were rejected; the first: {detail}"
+            several = f"All {len(results):,} items were rejected; the first"
+            detail = f"{'The item was rejected' if len(results) == 1 else several}: {detail}"
         super().__init__(detail)
 
 

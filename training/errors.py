@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from calibration.wording import counted
+
 
 class TrainingError(Exception):
     """Base of all errors that training raises on purpose."""
@@ -84,8 +86,8 @@ class OutOfMemory(TrainingError, MemoryError):
     def __init__(self, *, batch_size: int, micro_batch: int | None) -> None:
         held = micro_batch or batch_size
         super().__init__(
-            f"out of memory with {held} images at a time: give --micro-batch {max(held // 2, 1)} (batch and "
-            f"loss stay those of {batch_size} images; batch norm sees fewer), or a smaller --batch-size or --image-size"
+            f"out of memory with {counted(held, 'image')} at a time: give --micro-batch {max(held // 2, 1)} (the loss "
+            f"stays that of a batch of {batch_size}; batch norm sees fewer), or a smaller --batch-size or --image-size"
         )
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, settings
+from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_ledger, open_store, settings
 
 if TYPE_CHECKING:
     from monitoring.reports.report import Report
@@ -27,16 +27,18 @@ def start(
     ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in shadow mode."""
+    """Start a canary that answers a share of the requests (default: 0.05), or by header, or in shadow mode.
+
+    Example: candor canary start chest 2 --share 0.05
+    """
     from candor.terminal.console import stdout
     from model_store.canary import Mode, start_canary
-    from model_store.store import Store
 
     if (share is not None) + header + shadow > 1:
         raise typer.BadParameter("give only one of --share, --header and --shadow")
     mode: Mode = "header" if header else "shadow" if shadow else "share"
     part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
-    start_canary(Store(settings(store=store).store), model, version, mode=mode, share=part)
+    start_canary(open_store(store), model, version, mode=mode, share=part)
     does = {
         "share": f"answers {part:.0%} of the requests",
         "header": "answers requests with X-Candor-Canary: true",
@@ -49,13 +51,15 @@ def start(
 def status(
     model: ModelArgument, store: StoreOption = None, ledger: LedgerOption = None, json_out: JsonOption = False
 ) -> None:
-    """Compare canary and production: answers, labels, accuracy and calibration of each."""
+    """Compare canary and production: answers, labels, accuracy and calibration of each.
+
+    Example: candor canary status chest
+    """
     from candor.terminal.canary import comparison_table
     from candor.terminal.console import print_json, stdout
     from model_store.canary import read_canary
-    from model_store.store import Store
 
-    opened = Store(settings(store=store).store)
+    opened = open_store(store)
     canary, production = read_canary(opened, model), opened.production(model)
     versions = {"production": production, "canary": canary.version if canary else None}
     reports = {role: _report(model, version, ledger) for role, version in versions.items() if version is not None}
@@ -74,12 +78,14 @@ def status(
 
 @app.command()
 def promote(model: ModelArgument, store: StoreOption = None) -> None:
-    """Put the canary into production. Running servers switch within a second and lose no request."""
+    """Put the canary into production. Running servers switch within a second and lose no request.
+
+    Example: candor canary promote chest
+    """
     from candor.terminal.console import stdout
     from model_store.canary import end_canary
-    from model_store.store import Store
 
-    ended = end_canary(Store(settings(store=store).store), model, "promoted")
+    ended = end_canary(open_store(store), model, "promoted")
     stdout.print(f"{model}: version {ended.version} is in production")
 
 
@@ -89,25 +95,25 @@ def abort(
     reason: Annotated[str | None, typer.Option(help="Why it is aborted; kept with the canary.")] = None,
     store: StoreOption = None,
 ) -> None:
-    """End the canary. Production is not affected."""
+    """End the canary. Production is not affected.
+
+    Example: candor canary abort chest --reason 'too slow'
+    """
     from candor.terminal.console import stdout
     from model_store.canary import end_canary
-    from model_store.store import Store
 
-    ended = end_canary(Store(settings(store=store).store), model, "aborted", reason=reason)
+    ended = end_canary(open_store(store), model, "aborted", reason=reason)
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":
     """Return the version's report; None if the ledger is off or does not know the version yet."""
     from monitoring.errors import ModelNotInLedger
-    from monitoring.ledger.database import Ledger
     from monitoring.reports.report import calibration_report
 
-    url = settings(ledger=ledger).ledger_url
-    if url is None:
+    if settings(ledger=ledger).ledger_url is None:
         return None
-    with Ledger(url) as opened:
+    with open_ledger(ledger) as opened:
         try:
             return calibration_report(opened, model, version=version)
         except ModelNotInLedger:

@@ -76,6 +76,8 @@ def check(
     """Show layout, classes, splits, corrupt files, leakage, and what gives a class away.
 
     Exit code 1 if training would be refused.
+
+    Example: candor data check images
     """
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.dataset import data_tables

@@ -20,7 +20,10 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop the server at the end instead of leaving it up.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
 ) -> None:
-    """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote."""
+    """Run the whole cycle on real images: train, export, serve, label, drift, recalibrate, promote.
+
+    Example: candor demo --once
+    """
     from candor.demo.run import run_demo
 
     run_demo(

@@ -46,7 +46,10 @@ def compare(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the paper's figures."""
+    """Tables 1, 2 and 3: ECE, accuracy and MCE of methods and calibrators over seeds, beside the paper's figures.
+
+    Example: candor experiment compare --preset smoke
+    """
     from candor.terminal.console import print_json
     from training.experiments.compare import compare as run_comparison
 
@@ -75,7 +78,10 @@ def beta(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figures 4 and 5: training at four strengths of the auxiliary loss, and ECE by strength."""
+    """Figures 4 and 5: training at four strengths of the auxiliary loss, and ECE by strength.
+
+    Example: candor experiment beta --betas 1,10
+    """
     from training.experiments.beta import beta_grid, draw_betas, draw_panels, panels_grid
     from training.experiments.compare import compare as run_comparison
     from training.experiments.curves import trace
@@ -106,7 +112,10 @@ def curves(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate."""
+    """Figure 1: how cross-entropy and DCA overfit, epoch by epoch, at a constant learning rate.
+
+    Example: candor experiment curves --epochs 20
+    """
     from training.experiments.curves import draw_curves, trace
 
     folder = _folder(out, "curves")
@@ -128,7 +137,10 @@ def embed(
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette)."""
+    """Figure 2: t-SNE of the features of two methods, and how well they separate the classes (silhouette).
+
+    Example: candor experiment embed --seeds 1
+    """
     from training.experiments.curves import draw_embeddings, trace
 
     grid, folder = (
@@ -148,7 +160,10 @@ def toy(
     out: OutOption = None,
     markdown: MarkdownOption = False,
 ) -> None:
-    """Figure 3: what each method learns of a known probability in one dimension."""
+    """Figure 3: what each method learns of a known probability in one dimension.
+
+    Example: candor experiment toy --seeds 2
+    """
     from candor.terminal.progress import bars
     from training.experiments.presets import every_method
     from training.experiments.toy import toy as run_toy
@@ -185,7 +200,10 @@ def select(
     markdown: MarkdownOption = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Choose method, strength and calibrator for your data by validation alone, and report how certain that is."""
+    """Choose method, strength and calibrator for your data by validation alone, and report how certain that is.
+
+    Example: candor experiment select --data images --seeds 3
+    """
     from candor.terminal.console import print_json
     from training.experiments.choice import Limits
     from training.experiments.reference import with_reference

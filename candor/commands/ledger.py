@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, ledger_url
+from calibration.wording import counted
+from candor.commands.options import JsonOption, LedgerOption, open_ledger
 
 app = typer.Typer(
     name="ledger", help="Maintain a ledger: check, prune, erase, export, back up, upgrade.", no_args_is_help=True
@@ -24,24 +25,26 @@ def check(
     """Recount labels, sums and detectors from the answers and compare.
 
     The exit code is 1 if something differs and is not repaired.
+
+    Example: candor ledger check
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
-    from monitoring.ledger.database import Ledger
     from monitoring.maintenance import recount
 
-    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+    with open_ledger(ledger) as opened, bars() as progress:
         found = (recount.repair if repair else recount.check)(opened, progress=progress)
     if json_out:
         print_json(dataclasses.asdict(found) | {"differences": [row._asdict() for row in found.differences]})
     else:
         for table, where, was, expected in found.differences:
             stdout.print(f"{table}: {where}: found {was}, expected {expected}")
-        counted = f"{found.answers:,} answers, {found.labels:,} labels, {found.day_sums:,} day sums"
-        counted += f", {found.detectors} detectors"
+        counts = (found.answers, found.labels, found.day_sums, found.detectors)
+        nouns = ("answer", "label", "day sum", "detector")
+        checked = ", ".join(counted(count, noun) for count, noun in zip(counts, nouns, strict=True))
         wrong = ", ".join(f"{count:,} in {table}" for table, count in found.differing.items())
         verdict = "all agree" if found.agrees else f"{wrong} {'differed, now repaired' if repair else 'differ'}"
-        stdout.print(f"{counted}: {verdict}")
+        stdout.print(f"{checked}: {verdict}")
     if not found.agrees and not repair:
         raise typer.Exit(1)
 
@@ -56,20 +59,22 @@ def prune(
 
     The day sums stay, so reports do not change. A label that arrives later for a
     deleted answer gets the status `expired`.
+
+    Example: candor ledger prune --older-than 90d
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
-    from monitoring.ledger.database import Ledger
     from monitoring.maintenance import retention
 
     older_than_s = _seconds(older_than)
-    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+    with open_ledger(ledger) as opened, bars() as progress:
         pruned = retention.prune(opened, older_than_s=older_than_s, progress=progress)
     if json_out:
         print_json(dataclasses.asdict(pruned))
         return
     before = datetime.fromtimestamp(pruned.before_ns / 1e9, UTC).date()
-    stdout.print(f"Deleted {pruned.answers:,} answers served before {before} (UTC) and {pruned.labels:,} labels.")
+    answers, labels = counted(pruned.answers, "answer"), counted(pruned.labels, "label")
+    stdout.print(f"Deleted {answers} served before {before} (UTC) and {labels}.")
 
 
 @app.command()
@@ -82,11 +87,12 @@ def forget(
     """Erase answers with their tags, their labels and their share of the sums.
 
     The exit code is 1 if there was nothing to erase.
+
+    Example: candor ledger forget --request-id scan.png
     """
     from uuid import UUID
 
     from candor.terminal.console import print_json, stdout
-    from monitoring.ledger.database import Ledger
     from monitoring.maintenance import erasure
 
     if (request_id is None) == (prediction_id is None):
@@ -95,12 +101,13 @@ def forget(
         key = None if prediction_id is None else UUID(prediction_id).bytes
     except ValueError:
         raise typer.BadParameter(f"--prediction-id must be the UUID from an answer; got {prediction_id!r}") from None
-    with Ledger(ledger_url(ledger)) as opened:
+    with open_ledger(ledger) as opened:
         erased = erasure.forget(opened, prediction_id=key, request_id=request_id)
     if json_out:
         print_json(dataclasses.asdict(erased))
     else:
-        stdout.print(f"Erased {erased.answers} answers, {erased.labels} labels and {erased.waiting} waiting labels.")
+        answers, labels = counted(erased.answers, "answer"), counted(erased.labels, "label")
+        stdout.print(f"Erased {answers}, {labels} and {counted(erased.waiting, 'waiting label')}.")
     if not (erased.answers or erased.waiting):
         raise typer.Exit(1)
 
@@ -111,28 +118,32 @@ def export(
     model: Annotated[str | None, typer.Option(help="Only this model's answers (default: all).")] = None,
     ledger: LedgerOption = None,
 ) -> None:
-    """Write one row per answer, with its current label, for other programs."""
+    """Write one row per answer, with its current label, for other programs.
+
+    Example: candor ledger export answers.csv --model chest
+    """
     from candor.terminal.console import stdout
     from candor.terminal.progress import bars
-    from monitoring.ledger.database import Ledger
     from monitoring.maintenance.export import export as write
 
-    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+    with open_ledger(ledger) as opened, bars() as progress:
         count = write(opened, file, model=model, progress=progress)
-    stdout.print(f"{file}: {count:,} answers")
+    stdout.print(f"{file}: {counted(count, 'answer')}")
 
 
 @app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="File to write the copy to.")], ledger: LedgerOption = None
 ) -> None:
-    """Back up a SQLite ledger while servers write to it."""
+    """Back up a SQLite ledger while servers write to it.
+
+    Example: candor ledger backup copy.db
+    """
     from candor.terminal.console import stdout
     from candor.terminal.progress import bars
-    from monitoring.ledger.database import Ledger
     from monitoring.maintenance.backup import backup as copy
 
-    with Ledger(ledger_url(ledger)) as opened, bars() as progress:
+    with open_ledger(ledger) as opened, bars() as progress:
         size_bytes = copy(opened, file, progress=progress)
     stdout.print(f"{file}: {size_bytes:,} bytes")
 
@@ -142,12 +153,13 @@ def upgrade(ledger: LedgerOption = None) -> None:
     """Upgrade a ledger of an older release to this release's schema; back it up first.
 
     `candor serve` and every other command that opens the ledger do the same.
+
+    Example: candor ledger upgrade
     """
     from candor.terminal.console import stdout
-    from monitoring.ledger.database import Ledger
     from monitoring.ledger.schema import SCHEMA_VERSION
 
-    with Ledger(ledger_url(ledger)) as opened:
+    with open_ledger(ledger) as opened:
         was = f"upgraded from schema {opened.upgraded_from} to" if opened.upgraded_from else "has"
         stdout.print(f"{opened.name} {was} schema {SCHEMA_VERSION}")
 

@@ -10,7 +10,7 @@ from candor.commands.options import (
     JsonOption,
     LedgerOption,
     PortOption,
-    ledger_url,
+    open_ledger,
     settings,
 )
 
@@ -29,17 +29,19 @@ def report(
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Show from the ledger how calibrated a model is on the images that it served."""
+    """Show from the ledger how calibrated a model is on the images that it served.
+
+    Example: candor report chest --since 30d --html october.html
+    """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.report import report_tables
-    from monitoring.ledger.database import Ledger
     from monitoring.pages.report_page import report_page
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
 
     if window is not None and since is not None:
         raise typer.BadParameter("give either --window or --since")
-    with Ledger(ledger_url(ledger)) as opened:
+    with open_ledger(ledger) as opened:
         chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
         found = read_page_data(opened, model or only_model(opened), version=version, window=chosen)
     if html is not None:
@@ -60,6 +62,8 @@ def monitor(host: HostOption = None, port: PortOption = None, ledger: LedgerOpti
     CANDOR_MONITOR=apart on the model servers. Several monitors can share one
     PostgreSQL: all of them answer, one leads (it prunes old answers), and
     another takes over when the leader is gone.
+
+    Example: candor monitor --port 8081
     """
     from serving.process.monitor_server import serve_monitor
 

@@ -8,6 +8,8 @@ import typer
 from serving.client.file_ids import FileIdRule
 
 if TYPE_CHECKING:
+    from model_store.store import Store
+    from monitoring.ledger.database import Ledger
     from serving.settings import Settings
 
 
@@ -55,9 +57,22 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "candor"
 
 
-def ledger_url(override: str | None) -> str:
-    """Return the ledger's database URL; a usage error if the ledger is switched off."""
+def open_store(override: Path | None) -> "Store":
+    """Return the store, which must exist. Raises NotInStore."""
+    from model_store.errors import NotInStore
+    from model_store.store import Store
+
+    store = Store(settings(store=override).store)
+    if not store.root.is_dir():
+        raise NotInStore(f"there is no store {store.root}: `candor export` makes it, and --store names another")
+    return store
+
+
+def open_ledger(override: str | None) -> "Ledger":
+    """Return the ledger, which must exist; a usage error if it is switched off. Raises LedgerError."""
+    from monitoring.ledger.database import Ledger
+
     url = settings(ledger=override).ledger_url
     if url is None:
         raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
-    return url
+    return Ledger(url, create=False)

@@ -45,6 +45,8 @@ def predict(
 
     Without --url nothing is recorded: there is no prediction id, and no label
     can be joined later. The exit code is 1 if an image was refused.
+
+    Example: candor predict scan.png --url http://127.0.0.1:8080
     """
     from candor.terminal.console import print_json
     from candor.terminal.predictions import AnswerTable, print_answer

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, ledger_url, settings
+from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_ledger, open_store
 
 
 def recalibrate(
@@ -38,20 +38,20 @@ def recalibrate(
     before all others. Refuses if nothing improves by a standard error.
 
     The new version is not promoted; `candor promote` does that.
+
+    Example: candor recalibrate chest --preview
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.recalibration import recalibration_tables
     from model_store.canary import start_canary
-    from model_store.store import Store
     from monitoring.api.json_body import plain
-    from monitoring.ledger.database import Ledger
     from monitoring.recalibration import AnswerFilter
     from monitoring.recalibration import recalibrate as fit
 
     if (canary is not None) + shadow + preview > 1:
         raise typer.BadParameter("give only one of --preview, --canary and --shadow")
-    opened = Store(settings(store=store).store)
-    with Ledger(ledger_url(ledger)) as answers:
+    with open_ledger(ledger) as answers:
+        opened = open_store(store)
         done = fit(
             answers,
             opened,

@@ -5,17 +5,19 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, settings
+from candor.commands.options import JsonOption, StoreOption, open_store
 
 
 def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
-    """List the models in the store, their versions, and how calibrated each was when it was published."""
+    """List the models in the store, their versions, and how calibrated each was when it was published.
+
+    Example: candor models --json
+    """
     from candor.terminal.catalog import catalog_table
     from candor.terminal.console import print_json, stdout
     from model_store.catalog import catalog
-    from model_store.store import Store
 
-    opened = Store(settings(store=store).store)
+    opened = open_store(store)
     entries = catalog(opened)
     if json_out:
         print_json([dataclasses.asdict(entry) for entry in entries])
@@ -30,9 +32,11 @@ def promote(
     version: Annotated[int, typer.Argument(help="The version to serve from now on; an older one is a rollback.")],
     store: StoreOption = None,
 ) -> None:
-    """Put a version into production. Running servers switch within a second and lose no request."""
-    from candor.terminal.console import stdout
-    from model_store.store import Store
+    """Put a version into production. Running servers switch within a second and lose no request.
 
-    Store(settings(store=store).store).promote(model, version)
+    Example: candor promote chest 2
+    """
+    from candor.terminal.console import stdout
+
+    open_store(store).promote(model, version)
     stdout.print(f"{model}: version {version} is in production")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calibration.wording import counted
 from candor.commands import train_options as opt
 from candor.commands.data import (
     CorruptOption,
@@ -77,6 +78,8 @@ def train(
     """Train a classifier on images, measure its calibration, and write a run folder.
 
     If a run was interrupted, the same command resumes it after its last whole epoch.
+
+    Example: candor train images --seed 1
     """
     if list_losses:
         _show_losses()
@@ -267,7 +270,10 @@ def export(
     ] = False,
     json_out: JsonOption = False,
 ) -> None:
-    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive, checked against torch."""
+    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive, checked against torch.
+
+    Example: candor export RUN --name chest --promote
+    """
     from candor.terminal.console import print_json, stdout
     from model_store.store import Store
     from training.runs.export import EXPORTABLE
@@ -294,6 +300,10 @@ def export(
             f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much in use: then export "
             "with\n--calibrator temperature."
         )
-    stdout.print(f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} on {exported.images} images")
-    if not promote:
+    stdout.print(
+        f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} on {counted(exported.images, 'image')}"
+    )
+    if promote:
+        stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
+    else:
         stdout.print(f"Next: candor promote {name} {exported.version}")

@@ -46,6 +46,8 @@ def feedback(
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
     reason, and the exit code is 1.
+
+    Example: candor feedback labels.csv
     """
     from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
@@ -87,6 +89,8 @@ def predictions(
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
     reason, and the exit code is 1.
+
+    Example: candor predictions answers.csv --model retina --classes healthy,ill
     """
     from monitoring.logged.body import FIELDS
     from serving.client.client import Client
@@ -141,9 +145,9 @@ def _send(
     upload: "TableUpload", client: "Client", path: str, *, needs: Sequence[Collection[str]], json_out: bool
 ) -> None:
     """Send a table with progress, print how many rows got which status, and exit with 1 if one was not recorded."""
+    from calibration.wording import counted
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
-    from monitoring.findings.phrases import counted
 
     with bars() as progress:
         done = upload.run(partial(client.upload, path), needs=needs, progress=progress)

@@ -1,15 +1,44 @@
-"""The two streams of the command line: results go to `stdout`, notes and progress to `stderr`."""
+"""The two streams of the command line: results go to `stdout`, notes and progress to `stderr`.
+
+Everything that is printed goes through them, and they print text as it is. Names of classes, tags and files come from
+users: they are never markup or emoji codes, and a control character in them is shown, not obeyed.
+"""
 
 import json
+import re
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 TABLE_WIDTH = 120  # narrower windows wrap a table, which loses less than cutting it off
+# All control characters but tab and line feed, characters that reverse the direction of text, and lone surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-stdout = Console(highlight=False, soft_wrap=True, markup=False)
+
+class LiteralConsole(Console):
+    """A console that prints every text as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As Console.render_str, with control characters made visible."""
+        return super().render_str(visible(text), **options)
+
+
+def visible(text: str) -> str:
+    r"""Return the text with what a terminal would obey, or could not print, as an escape.
+
+    >>> print(visible("\x1b[31mlung\udcff"))
+    \x1b[31mlung\udcff
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+stdout = LiteralConsole(soft_wrap=True)
 stdout.width = max(stdout.width, TABLE_WIDTH)
-stderr = Console(stderr=True, highlight=False, markup=False)
+stderr = LiteralConsole(stderr=True)
 
 
 def print_json(data: Any) -> None:

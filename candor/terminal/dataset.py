@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from calibration.wording import counted
 from candor.terminal.tables import table
 
 EXCLUDED_SHOWN = 20  # left-out files listed by name
@@ -20,7 +21,7 @@ def data_tables(found: Mapping[str, Any]) -> list[RenderableType]:
     rows.append(["duplicates", *(str(found["duplicates"][name]) for name in splits)])
     color = "gray" if found["channels"] == 1 else "color"
     title = f"{found['name']} (layout {found['layout']}): {color}, typically {found['size']} pixels on the longer side"
-    lines = [f"{len(found['excluded'])} files were left out:"] if found["excluded"] else []
+    lines = [f"Left out, {counted(len(found['excluded']), 'file')}:"] if found["excluded"] else []
     lines += [f"  {each['path']}: {each['reason']}" for each in found["excluded"][:EXCLUDED_SHOWN]]
     hidden = len(found["excluded"]) - EXCLUDED_SHOWN
     lines += [f"  and {hidden} more; --json lists all of them."] if hidden > 0 else []

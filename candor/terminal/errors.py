@@ -1,5 +1,7 @@
 """An error as one sentence for the user."""
 
+import re
+
 from httpx import TransportError
 from sqlalchemy.exc import DBAPIError
 
@@ -11,7 +13,7 @@ def sentence(error: Exception) -> str:
     'labels.csv: No such file or directory'
     """
     if isinstance(error, TransportError):
-        reason = str(error).rstrip(".")
+        reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".") or type(error).__name__
         return f"no answer from {error.request.url}: {reason}; check the address, and that the server is running"
     if isinstance(error, DBAPIError):  # whose text is the whole SQL statement
         return f"the ledger's database failed: {error.orig}"

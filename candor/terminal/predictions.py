@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from calibration.wording import counted
 from candor.terminal.console import stderr, stdout
-from monitoring.findings.phrases import counted
 
 Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable

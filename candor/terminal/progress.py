@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from candor.terminal.console import stderr, stdout
+from candor.terminal.console import stderr, stdout, visible
 
 
 class Bars:
@@ -17,7 +17,7 @@ class Bars:
 
     def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, figures="")
+            self._tasks[stage] = self._progress.add_task(visible(stage), total=total, figures="")
         shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 

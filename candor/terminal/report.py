@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from calibration.reliability import ReliabilityBin
+from calibration.wording import counted
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.drift import Drift
@@ -54,7 +55,7 @@ def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
         lower, upper = (figure(share * drift.log_threshold, 1) for share in (calm.lower, calm.upper))
         usual = f" After as many labels, most calibrated models stand between {lower} and {upper}."
     return (
-        f" Drift detector: {state}, {drift.labels} labels since the last reset. "
+        f" Drift detector: {state}, {counted(drift.labels, 'label')} since the last reset. "
         f"Its evidence (log e) is {figure(drift.log_evalue, 1)}; an alarm takes {drift.log_threshold:.1f}.{usual}"
     )
 

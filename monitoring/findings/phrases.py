@@ -2,14 +2,7 @@
 
 import math
 
-
-def counted(number: int, noun: str) -> str:
-    """A count with its noun.
-
-    >>> counted(1, "label"), counted(1234, "label")
-    ('1 label', '1,234 labels')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+from calibration.wording import counted as counted
 
 
 def percent(ratio: float | None, *, signed: bool = False) -> str:

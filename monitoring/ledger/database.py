@@ -26,18 +26,28 @@ class Ledger:
     `url` is a SQLAlchemy URL such as `sqlite:///./candor.db` (the file is created if it does not exist, its folder is
     not) or `postgresql+psycopg://user@host/database`. `clock` returns nanoseconds since 1970. Threads may share a
     ledger; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
-    LedgerError if the database cannot be opened or was written by a newer release.
+    LedgerError if the database cannot be opened or was written by a newer release, or, with `create=False`, if there is
+    none. Nothing is created then.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], int] = time.time_ns, busy_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        create: bool = True,
+        clock: Callable[[], int] = time.time_ns,
+        busy_timeout_s: float = 5.0,
+    ) -> None:
         self.clock = clock
         self.dialect, self.url = read_url(url)
+        if not create and not self.dialect.may_hold(self.url, ledger_schema):
+            raise self._missing()
         self._engine = self.dialect.open_engine(self.url, busy_timeout_s=busy_timeout_s)
         self._readers, self._writers = self.dialect.readers(self._engine), self.dialect.writers(self._engine)
         self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums that this process writes
         self.upgraded_from: int | None = None  # its schema before, if opening upgraded it
         try:
-            self._prepare()
+            self._prepare(create=create)
         except DatabaseError as error:
             self.close()
             raise LedgerError(self._unusable(error)) from error
@@ -87,11 +97,19 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _prepare(self) -> None:
+    def _missing(self) -> LedgerError:
+        return LedgerError(
+            f"There is no ledger {self.name}: `candor serve` and `candor monitor` make it where CANDOR_LEDGER says, "
+            "and --ledger names another."
+        )
+
+    def _prepare(self, *, create: bool) -> None:
         """Create the tables, or upgrade those of an older release, in one transaction."""
         with self.write() as connection:
             lock(connection, Lock.SCHEMA)
             if not inspect(connection).has_table(ledger_schema.name):
+                if not create:
+                    raise self._missing()
                 metadata.create_all(connection)
                 connection.execute(insert(ledger_schema).values(version=SCHEMA_VERSION))
                 return

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import Connection, select
 
+from calibration.wording import counted
 from monitoring.errors import LabelUnknown, ModelNotInLedger, PredictionInvalid, brief
 from monitoring.feedback.answers import find
 from monitoring.feedback.items import FeedbackItem
@@ -174,7 +175,9 @@ def _of_two(predicted: int, confidence: float, classes: int) -> bytes:
 def _in_order(said: Mapping[str, float] | tuple[float, ...], row: CalibrationRow) -> np.ndarray:
     if isinstance(said, tuple):
         if len(said) != len(row.classes):
-            raise PredictionInvalid(f"There are {len(said)} probabilities, the model has {len(row.classes)} classes.")
+            raise PredictionInvalid(
+                f"Got {counted(len(said), 'probability')}; the model has {counted(len(row.classes), 'class')}."
+            )
         return np.array(said)
     for name in said.keys() ^ row.class_index.keys():
         raise PredictionInvalid(

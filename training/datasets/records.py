@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from calibration.wording import counted
 from model_store.image.dicom import Frames
 from model_store.image.gray import Window
 
@@ -103,5 +104,5 @@ class Overlap:
         one, several = NOUNS[self.kind]
         first, second = self.splits
         found = f"{self.count} {one if self.count == 1 else several} in both {first} and {second}"
-        inside = f"{self.images[0]} images of {first}, {self.images[1]} of {second}"
+        inside = f"{counted(self.images[0], 'image')} of {first}, {self.images[1]} of {second}"
         return f"{found} ({inside}; e.g. {', '.join(self.examples)})"

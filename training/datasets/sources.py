@@ -1,6 +1,7 @@
 """Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this order."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -78,9 +79,11 @@ def _published(name: str, options: LoadOptions, *, cache: Path | None, progress:
         return read_digits()
     if published_set(name) is not None and cache is not None:
         return _archive(download_medmnist(name, cache, progress=progress), options)
+    near = get_close_matches(name.lower(), (DIGITS, *MD5), n=1)
+    meant = f"; did you mean `{near[0]}`?" if near else ""
     raise DataNotFound(
-        f"no data at {name}: expected a file, a folder, `{DIGITS}` or the name of a published MedMNIST set "
-        f"({', '.join(sorted(MD5))})"
+        f"no data at {name}: expected a folder, a .csv, an .npz, `{DIGITS}`, or the name of a MedMNIST set such as "
+        f"`{DEFAULT_NAME}`{meant}"
     )
 
 

@@ -92,7 +92,9 @@ def plot_embeddings(path: Path, embeddings: Sequence[Embedding], classes: Sequen
     for axes, embedding in zip(figure.subplots(1, len(embeddings), squeeze=False)[0], embeddings, strict=True):
         for index, name in enumerate(classes):
             chosen = embedding.points[embedding.labels == index]
-            axes.scatter(*chosen.T, s=9, alpha=0.7, color=COLORS[index % len(COLORS)], linewidths=0, label=name)
+            literal = name.replace("$", r"\$")  # not mathematics
+            color = COLORS[index % len(COLORS)]
+            axes.scatter(*chosen.T, s=9, alpha=0.7, color=color, linewidths=0, label=literal)
         axes.set_title(embedding.title, fontsize=10, color=INK)
         axes.set_xticks([])
         axes.set_yticks([])

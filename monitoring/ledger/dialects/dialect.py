@@ -52,6 +52,10 @@ class Dialect(ABC):
         """Return the file that holds the ledger, None if a server holds it."""
 
     @abstractmethod
+    def may_hold(self, url: URL, table: Table) -> bool:
+        """Return False if the database certainly has no such table. Creates and changes nothing."""
+
+    @abstractmethod
     def insert(self, table: Table) -> Any:
         """Return SQLAlchemy's INSERT that has `on_conflict_do_update`."""
 

@@ -4,6 +4,7 @@ WAL mode with synchronous=FULL: a commit is on the disk before it returns, reade
 processes that write wait for each other instead of failing.
 """
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -69,6 +70,17 @@ class Sqlite(Dialect):
 
     def file(self, url: URL) -> Path:
         return Path(str(url.database))
+
+    def may_hold(self, url: URL, table: Table) -> bool:
+        file = self.file(url)
+        if not file.is_file():
+            return False
+        try:
+            with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table.name,)).fetchone()
+        except sqlite3.Error:  # whoever opens it for good learns why
+            return True
+        return found is not None
 
     def insert(self, table: Table) -> Any:
         return insert(table)

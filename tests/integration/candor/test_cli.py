@@ -57,7 +57,7 @@ def test_models_marks_the_version_in_production(tiny_store: Store, make_bundle: 
 
 
 def test_models_of_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
-    assert "candor export" in run("models", "--store", tmp_path / "none").stdout
+    assert "candor export" in run("models", "--store", tmp_path).stdout
 
 
 def test_promote_moves_the_alias_and_back(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
@@ -245,7 +245,10 @@ def test_ledger_export_backup_prune_forget_and_upgrade(labeled_ledger: str, tmp_
     assert "150 answers" in run("ledger", "export", tmp_path / "all.csv", *where).stdout
     first = (tmp_path / "all.csv").read_text().splitlines()[1].split(",")[0]
     assert "bytes" in run("ledger", "backup", tmp_path / "copy.db", *where).stdout
-    assert "Erased 1 answers, 1 labels" in run("ledger", "forget", "--prediction-id", first, *where).stdout
+    assert (
+        "Erased 1 answer, 1 label and 0 waiting labels"
+        in run("ledger", "forget", "--prediction-id", first, *where).stdout
+    )
     assert run("ledger", "forget", "--prediction-id", first, *where).exit_code == 1
     assert "Deleted 0 answers" in run("ledger", "prune", "--older-than", "90d", *where).stdout
     assert "has schema" in run("ledger", "upgrade", *where).stdout

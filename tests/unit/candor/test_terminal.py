@@ -6,7 +6,7 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from candor.terminal.catalog import catalog_table
-from candor.terminal.console import stdout
+from candor.terminal.console import stderr, stdout, visible
 from candor.terminal.errors import sentence
 from candor.terminal.tables import figure, interval, table
 from model_store.catalog import CatalogEntry
@@ -18,6 +18,32 @@ def test_text_in_brackets_is_printed_as_it_is() -> None:
         stdout.print(table("[x]", ("[dim]", "n"), [["tag:site=[b]", "1"]]))
     for text in ("classes [bold] and [/red]", "[x]", "[dim]", "tag:site=[b]"):
         assert text in printed.get()
+
+
+HOSTILE = (
+    ":heart:",
+    "[red]",
+    "[/]",
+    "a:b [c] (d)",
+    "50% $x$",
+    "=cmd()",
+    "\x1b[31mred",
+    "back\rward",
+    "\u202eevil",
+    "\udcff.png",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_of_a_user_is_printed_and_never_obeyed(name: str) -> None:
+    shown = visible(name)
+    assert shown.isprintable()
+    for console in (stdout, stderr):
+        with console.capture() as printed:
+            console.print(f"class {name}", style="red")
+            console.print(table(name, (name, "n"), [[name, "1"]], text=(name,)))
+        assert printed.get().count(shown) >= 4
+        assert name.isprintable() or name not in printed.get()
 
 
 def test_a_long_reference_is_wrapped_and_no_figure_is_cut() -> None:

@@ -7,6 +7,7 @@ Splits are drawn by the DICOM PatientID, and images use the brain window.
 import re
 from pathlib import Path
 
+from calibration.wording import counted
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.layout import Layout, find_root, read_table
@@ -32,7 +33,7 @@ def read(root: Path) -> Listing:
         Record(folder / f"{name}.dcm", label) for name, label in labels.items() if name not in KNOWN_DEFECTS
     )
     excluded = tuple(Excluded(folder / f"{name}.dcm", why) for name, why in KNOWN_DEFECTS.items() if name in labels)
-    notes = (f"{repeated} rows of {TABLE} repeat another and are dropped",) if repeated else ()
+    notes = (f"{counted(repeated, 'repeated row')} of {TABLE} dropped",) if repeated else ()
     return Listing("rsna-stage-1", "rsna", root, CLASSES, records, window=BRAIN, excluded=excluded, notes=notes)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from calibration.wording import counted
 from training.datasets.errors import BadDataset
 from training.datasets.layouts.folder import SPLIT_FOLDERS
 from training.datasets.layouts.layout import Layout, read_table, separator
@@ -57,7 +58,7 @@ def read(table: Path) -> Listing:
 def _notes(table: Path, rows: Sequence[Mapping[str, str]], *, repeated: int) -> Iterator[str]:
     """What a user might have meant otherwise."""
     if repeated:
-        yield f"{repeated} rows repeat another and are dropped"
+        yield f"{counted(repeated, 'repeated row')} dropped"
     between = separator(table, COLUMNS)
     if between != ",":
         name = "semicolons (;)" if between == ";" else "tabs"
@@ -81,7 +82,7 @@ def _names_patients(column: str) -> bool:
 
 def _classes(table: Path, labels: set[str]) -> tuple[str, ...]:
     if len(labels) < 2:
-        raise BadDataset(table, f"has {len(labels)} labels; expected two or more")
+        raise BadDataset(table, f"has {counted(len(labels), 'label')}; expected two or more")
     return tuple(sorted(labels, key=lambda label: (int(label), label) if all(map(_is_number, labels)) else label))
 
 

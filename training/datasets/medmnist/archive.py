@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.wording import counted
 from training.datasets.dataset import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset
 from training.datasets.medmnist.published import published_set
@@ -86,5 +87,5 @@ def _classes(path: Path, arrays: dict[str, NDArray[np.generic]], splits: dict[Sp
     if names is None:
         return tuple(f"class_{label}" for label in range(count))
     if len(names) < count:
-        raise BadDataset(path, f"has labels up to {count - 1} but names only {len(names)} classes")
+        raise BadDataset(path, f"has labels up to {count - 1} but names only {counted(len(names), 'class')}")
     return names

@@ -1,0 +1,126 @@
+"""Names of classes, tags and files as nobody should choose them, through every command that prints them.
+
+Nothing of a name may be taken for markup or an emoji, and no control character may reach the terminal.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uuid_utils
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+from calibration.temperature import apply_temperature
+from candor import command_line
+from candor.terminal.console import visible
+from model_store.canary import start_canary
+from model_store.store import Store
+from monitoring.feedback.items import FeedbackItem
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.predictions import PredictionRow
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
+from tests.builders.bundles import build_bundle
+from tests.builders.trees import pictures, write
+
+CLASSES = (":heart: [red]", "[/] a:b [c]", "\x1b[31mred\u202e")
+TAG = "[bold]:smile:[/bold]"
+
+
+def said(*arguments: object, code: int = 0) -> str:
+    """What a command prints, which never contains a control character."""
+    done = CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+    assert done.exit_code == code, (done.output, done.exception)
+    assert "\x1b" not in done.output
+    assert "\u202e" not in done.output
+    return done.output
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two versions of a model with such classes, the first in production and the second its canary."""
+    store = Store(tmp_path / "[bold]store")
+    for _ in range(2):
+        store.publish("tiny", partial(build_bundle, classes=CLASSES))
+    store.promote("tiny", 1)
+    start_canary(store, "tiny", 2, mode="share", share=0.1)
+    return store
+
+
+@pytest.fixture
+def ledger(store: Store, tmp_path: Path) -> str:
+    """150 answers, each with a tag, and labels; the answers were far too unsure."""
+    url, card = f"sqlite:///{tmp_path}/[red]ledger.db", store.read("tiny").card
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([3, 2, 2], 150).astype("<f4")
+    with Ledger(url) as opened, Recorder(opened, MonitorMetrics(CollectorRegistry())) as recorder:
+        calibration = recorder.register(card)
+        rows = [
+            PredictionRow(
+                prediction_id=uuid_utils.uuid7().bytes,
+                calibration_id=calibration,
+                request_id="[red]:heart:",
+                predicted=int(row.argmax()),
+                confidence=float(row.max()),
+                probabilities=row.tobytes(),
+                served_at_ns=opened.clock(),
+                tags=json.dumps({"device": TAG}),
+            )
+            for row in probabilities
+        ]
+        recorder.record(rows, lambda error: None)
+        sharper = apply_temperature(np.log(probabilities), 0.2)
+        truth = (sharper.cumsum(axis=1) > rng.random((150, 1))).argmax(axis=1)
+        recorder.feedback(
+            [FeedbackItem(CLASSES[index], row.prediction_id) for index, row in zip(truth, rows, strict=True)]
+        ).result()
+    return url
+
+
+def test_what_the_store_and_the_ledger_say(store: Store, ledger: str, tmp_path: Path) -> None:
+    where = ("--store", store.root, "--ledger", ledger)
+    assert "tiny" in said("models", "--store", store.root)
+    assert "canary" in said("canary", "status", "tiny", *where)
+    report = said("report", "tiny", "--ledger", ledger)
+    assert f"device={TAG}" in report
+    assert any(visible(name) in report for name in CLASSES)
+    remedies = said("recalibrate", "tiny", *where, "--preview", "--allow-label-changes", "--chosen-labels")
+    assert all(visible(name) in remedies for name in CLASSES)
+    said("ledger", "check", "--ledger", ledger)
+    exported = tmp_path / "[red]out:heart:.csv"
+    assert f"{exported.name}: 150 answers" in said("ledger", "export", exported, "--ledger", ledger)
+    assert "[red]ledger.db has schema" in said("ledger", "upgrade", "--ledger", ledger)
+
+
+def test_what_predict_says(store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:
+    image, broken = tmp_path / "[red]scan:heart:.png", tmp_path / "\x1b[1mbroken\udcff.png"
+    image.write_bytes(png())
+    broken.write_bytes(b"text")
+    shown = said("predict", image, broken, "--store", store.root, code=1)
+    assert f"{image.name}: " in shown
+    assert f"{visible(broken.name)}: the bytes are not an image" in shown
+    assert all(visible(name) in shown for name in CLASSES)
+    table = tmp_path / "answers.csv"
+    said("predict", image, "--store", store.root, "--csv", table)
+    assert all(f"probability {name}" in table.read_text(encoding="utf-8") for name in CLASSES)
+
+
+def test_what_data_check_and_train_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    data, draw = tmp_path / "[red]:heart:", pictures()
+    folders = [name.replace("/", "|") for name in CLASSES]
+    for name in folders:
+        for number in range(12):
+            write(data / name / f"[b]{number}.png", next(draw))
+    checked = said("data", "check", data)
+    assert "[red]:heart: (layout folder)" in checked
+    assert all(visible(name) in checked for name in folders)
+    network = ("--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--epochs", 1)
+    assert "[red]run" in said("train", data, *network, "--out", tmp_path / "[red]run")
+    assert "Published tiny version 1" in said(
+        "export", tmp_path / "[red]run", "--name", "tiny", "--store", tmp_path / "store", "--anyway"
+    )
