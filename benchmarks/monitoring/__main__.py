@@ -89,7 +89,18 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200, help="calibrated streams per detector [200]")
     parser.add_argument(
         "--only",
-        choices=("own", "published", "classes", "beginnings", "selective", "looking", "remedies", "tags", "real"),
+        choices=(
+            "own",
+            "published",
+            "classes",
+            "beginnings",
+            "selective",
+            "looking",
+            "remedies",
+            "tags",
+            "before-labels",
+            "real",
+        ),
         help="run only this part",
     )
     parser.add_argument("--predictions", type=Path, help="predictions.npz of a run, for the real shift")
@@ -122,6 +133,11 @@ def main() -> None:
         from benchmarks.monitoring.remedies import as_rows as remedies
 
         found["remedies"] = remedies(shifts=given.streams)
+    if given.only in (None, "before-labels"):
+        from benchmarks.monitoring.before_labels import as_rows as before_labels
+
+        found["before-labels"] = before_labels(streams=given.streams, predictions=given.predictions)
+        print(json.dumps(found["before-labels"], indent=2))
     if given.only in (None, "looking"):
         found["looking"] = looking(models=given.streams)
         print(json.dumps(found["looking"], indent=2))

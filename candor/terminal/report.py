@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
+from calibration.expected_confusion import RateEstimate
 from calibration.reliability import ReliabilityBin
 from calibration.wording import counted
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.drift import Drift
+from monitoring.findings.expected_performance import ExpectedPerformance
 from monitoring.findings.looks import CalmEvidence
 from monitoring.findings.phrases import percent, tolerance
 from monitoring.findings.recommendation import Recommendation
@@ -31,6 +33,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"Is the model as accurate as it was? {report.accuracy.headline}. {report.accuracy.sentence}\n",
         *_advice(report.recommendation),
         table("Measures", MEASURES_COLUMNS, rows),
+        *_expected(report.expected_performance),
         f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label; "
         f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
         f"{_drift(report.drift, report.calm_evidence)}\n",
@@ -38,6 +41,26 @@ def report_tables(report: Report) -> list[RenderableType]:
         *_slices(report.slices),
         *_tags(report.tag_watches),
     ]
+
+
+def _expected(expected: ExpectedPerformance) -> list[RenderableType]:
+    rows = [
+        [
+            row.title,
+            *_estimated(row.from_confidence),
+            *_estimated(row.corrected),
+            figure(row.compared.expected.value if row.compared else None),
+            figure(row.compared.shown if row.compared else None),
+            "contradicted" if row.compared and row.compared.contradicted else "",
+        ]
+        for row in expected.rows()
+    ]
+    columns = ("", "expected", "95 % interval", "corrected", "95 % interval", "labeled: expected", "shown", "")
+    return [f"\n{expected.sentence}\n", *([table("Estimated before labels", columns, rows)] if rows else [])]
+
+
+def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
+    return (figure(rate.value), interval(rate.lower, rate.upper)) if rate else ("-", "-")
 
 
 def _advice(recommendation: Recommendation) -> list[str]:

@@ -27,6 +27,7 @@ class ServedAnswer(NamedTuple):
     served_at_ns: int
     tags: str | None
     audit: float | None
+    probabilities: bytes
     label: int | None
     revision: int | None
     first_feedback_id: int | None
@@ -58,7 +59,8 @@ class RelabeledAnswer:
         """The answer with this label."""
         bin_number = int(bin_index(np.array(found.confidence)))
         day_bin = DayBin(found.calibration_id, found.served_at_ns // DAY_NS, bin_number)
-        counted = Counted(day_bin, found.confidence, SliceKeys(found.predicted, found.tags, found.audit is not None))
+        keys = SliceKeys(found.predicted, found.tags, found.audit is not None)
+        counted = Counted(day_bin, found.confidence, keys, found.probabilities)
         return cls(found.prediction_id, found.predicted, counted, label, revision, first_feedback_id)
 
     @property

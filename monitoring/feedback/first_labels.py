@@ -91,12 +91,12 @@ class FirstLabels:
         if not self._first_labels:
             return
         answers, labels = zip(*((first.answer, first.label) for first in self._first_labels.values()), strict=True)
-        _, ids, predicted, confidence, served_ns, tags, audits, *_ = zip(*answers, strict=True)
+        _, ids, predicted, confidence, served_ns, tags, audits, probabilities, *_ = zip(*answers, strict=True)
         p, served = np.array(confidence), np.array(served_ns)
         audited = [audit is not None for audit in audits]
         where = (ids, (served // DAY_NS).tolist(), bin_index(p).tolist())
         keys = list(zip(*where, predicted, tags, audited, labels, strict=True))
-        counts.changes.label_many(keys, p, np.array(labels) == np.array(predicted))
+        counts.changes.label_many(keys, p, np.array(labels) == np.array(predicted), probabilities)
         delays_s = np.maximum((now_ns - served) / 1e9, 0.0).tolist()
         if len(set(ids)) == 1:
             counts.delays_s[ids[0]] += delays_s

@@ -43,7 +43,8 @@ def append(connection: Connection, rows: Sequence[PredictionRow], changes: SumCh
     bins = bin_index(np.array([row.confidence for row in rows])).tolist()
     for row, bin_number in zip(rows, bins, strict=True):
         day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-        changes.serve(Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None)))
+        keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
+        changes.serve(Counted(day_bin, row.confidence, keys, row.probabilities))
 
 
 def absent(connection: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:

@@ -2,8 +2,8 @@
 
 Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`. Everything else except
 `input_day` is derived from them in the same transaction and can be recounted: `label_current`, `bin_day`, `bin_total`,
-`monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the end of the
-table and an age is a range of keys.
+`class_day`, `monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the
+end of the table and an age is a range of keys.
 """
 
 from sqlalchemy import (
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3  # a new number needs a migration: see migrations/
+SCHEMA_VERSION = 4  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
@@ -142,6 +142,26 @@ bin_total = Table(
     Column("confidence", BigInteger, nullable=False),
     Column("correct", BigInteger, nullable=False),
     Column("variance", BigInteger, nullable=False),
+    Column("squared_error", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Sums of all class probabilities per UTC day, predicted class and class, in units of 2^-32; see class_sums.py. The
+# first two are over all answers with full probabilities, the others over those with a label.
+class_day = Table(
+    "class_day",
+    metadata,
+    Column("calibration_id", BigInteger, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("predicted", SmallInteger, primary_key=True),
+    Column("audited", SmallInteger, primary_key=True),
+    Column("true_class", SmallInteger, primary_key=True),
+    Column("shard", SmallInteger, primary_key=True),
+    Column("served", BigInteger, nullable=False),
+    Column("served_squared", BigInteger, nullable=False),
+    Column("counts", BigInteger, nullable=False),
+    Column("labeled", BigInteger, nullable=False),
+    Column("labeled_squared", BigInteger, nullable=False),
     Column("squared_error", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 
 from calibration.bins import FloatArray
+from monitoring.ledger.class_sums import ClassChanges
 from monitoring.ledger.grid import GRID, on_grid
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.sums import SumKey, add_sums
@@ -33,6 +34,7 @@ class Counted(NamedTuple):
     day_bin: DayBin
     confidence: float
     slice_keys: SliceKeys
+    probabilities: bytes = b""  # (K,) float32, empty if only the confidence is known
 
 
 def label_terms(confidence: float, correct: bool) -> tuple[int, float, int, float, float]:
@@ -53,6 +55,7 @@ class SumChanges:
     confidence of either. These determine the changes of correct and of squared_error.
     """
 
+    classes: ClassChanges = field(default_factory=ClassChanges)
     corrected: dict[DayBin, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0.0, 0.0]))
     _served: dict[tuple[DayBin, SliceKeys], list[float]] = field(default_factory=lambda: defaultdict(lambda: [0, 0.0]))
     _labeled: dict[tuple[DayBin, SliceKeys, int], list[float]] = field(
@@ -73,13 +76,23 @@ class SumChanges:
     def serve(self, answer: Counted) -> None:
         """Count an answer."""
         _add(self._served[answer.day_bin, answer.slice_keys], (1, on_grid(answer.confidence)))
+        self.classes.serve(*_classed(answer))
 
     def label(self, answer: Counted, label: int) -> None:
         """Count the first label of an answer, the index of a class."""
         _add(self._labeled[answer.day_bin, answer.slice_keys, label], _terms(answer, label))
+        self.classes.label(*_classed(answer), label)
 
-    def label_many(self, keys: Sequence[LabelKey], confidence: FloatArray, correct: npt.NDArray[np.bool_]) -> None:
+    def label_many(
+        self,
+        keys: Sequence[LabelKey],
+        confidence: FloatArray,
+        correct: npt.NDArray[np.bool_],
+        probabilities: Sequence[bytes],
+    ) -> None:
         """Count first labels, bit for bit as `label` does one by one. `confidence` and `correct`: (N,)."""
+        for key, known in zip(keys, probabilities, strict=True):
+            self.classes.label(key[:2], key[3], key[5], known, key[6])
         number: dict[LabelKey, int] = {}
         group = [number.setdefault(key, len(number)) for key in keys]
         p = np.rint(confidence * GRID) / GRID
@@ -93,6 +106,8 @@ class SumChanges:
     def correct(self, answer: Counted, old: int, new: int) -> None:
         """Move an answer whose label was corrected from class `old` to class `new`."""
         self._moved.append((answer, old, new))
+        self.classes.label(*_classed(answer), old, sign=-1)
+        self.classes.label(*_classed(answer), new)
         (_, p, was_correct, *_), (_, _, is_correct, *_) = _terms(answer, old), _terms(answer, new)
         if was_correct != is_correct:
             _add(self.corrected[answer.day_bin], (is_correct, was_correct, is_correct * p, was_correct * p))
@@ -100,6 +115,7 @@ class SumChanges:
     def save(self, connection: Connection, slices: SliceNames, *, shard: int = 0) -> None:
         """Add everything to the ledger in the order of the table's key, so that concurrent writers cannot deadlock."""
         add_sums(connection, self.totals(connection, slices), shard=shard)
+        self.classes.save(connection, shard=shard)
 
     def totals(self, connection: Connection, slices: SliceNames) -> "dict[SumKey, list[float]]":
         """Return what each row of the day sums gains: all seven sums."""
@@ -132,6 +148,12 @@ class SumChanges:
 
 _NO_ANSWERS = (0, 0.0)
 _NO_LABELS = (0, 0.0, 0, 0.0, 0.0)
+
+
+def _classed(answer: Counted) -> tuple[tuple[int, int], int, bool, bytes]:
+    """Where the class sums count an answer: calibration and day, predicted class, audited; and its probabilities."""
+    keys = answer.slice_keys
+    return answer.day_bin[:2], keys.predicted, keys.audited, answer.probabilities
 
 
 def _terms(answer: Counted, label: int) -> tuple[int, float, int, float, float]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, cast, delete, func, select, update
 from calibration.bins import bin_index
 from monitoring.drift import watch
 from monitoring.ledger import calibrations
+from monitoring.ledger.class_sums import ClassKey, subtract_class_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import forget_inputs
 from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
@@ -21,6 +22,7 @@ from monitoring.ledger.schema import (
     bin_day,
     bin_total,
     calibration,
+    class_day,
     feedback,
     feedback_pending,
     input_day,
@@ -71,8 +73,8 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     served_by = select(prediction.c.calibration_id).where(prediction.c.prediction_id.in_(ids)).distinct()
     calibration_ids = connection.scalars(served_by).all()
     lock_calibrations(connection, calibration_ids)
-    lock_tables(connection, bin_day, bin_total, input_day)
-    totals, tags = _shares(connection, ids, calibration_ids)
+    lock_tables(connection, bin_day, bin_total, class_day, input_day)
+    totals, classes, tags = _shares(connection, ids, calibration_ids)
     labels = 0
     labeled = connection.execute(select(label_current).where(label_current.c.prediction_id.in_(ids))).all()
     for calibration_id in sorted({row.calibration_id for row in labeled}):
@@ -83,6 +85,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
     for table in (label_current, prediction):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
     _subtract(connection, totals)
+    subtract_class_sums(connection, classes)
     for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:
         _drop_zeros(connection, *cell)
     forget_inputs(connection, {(key.calibration_id, key.day) for key in totals})
@@ -94,8 +97,8 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
 
 def _shares(
     connection: Connection, ids: Sequence[bytes], calibration_ids: Sequence[int]
-) -> tuple[dict[SumKey, list[float]], set[tuple[str, str, str]]]:
-    """Return what these answers added to the day sums, and (model, key, value) of their tags."""
+) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]], set[tuple[str, str, str]]]:
+    """Return what these answers added to the day sums and class sums, and (model, key, value) of their tags."""
     known = {row.calibration_id: row for row in calibrations.load(connection, calibration_ids)}
     joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
     wanted = select(prediction, label_current.c.label).select_from(joined).where(prediction.c.prediction_id.in_(ids))
@@ -104,12 +107,13 @@ def _shares(
     for row in connection.execute(wanted).all():
         bin_number = int(bin_index(np.array(row.confidence)))
         day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-        answer = Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None))
+        keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
+        answer = Counted(day_bin, row.confidence, keys, row.probabilities)
         changes.serve(answer)
         if row.label is not None:
             changes.label(answer, row.label)
         tags |= {(known[row.calibration_id].model, *pair) for pair in slices.values(row.tags)}
-    return changes.totals(connection, slices), tags
+    return changes.totals(connection, slices), changes.classes.rows(), tags
 
 
 def _subtract(connection: Connection, totals: dict[SumKey, list[float]]) -> None:

@@ -1,8 +1,8 @@
 """Recounts: everything derived from answers and labels is computed again, compared and, if asked, repaired.
 
 Facts (`prediction`, `feedback`, `monitor_event`) are taken as true, and so are the day sums of pruned answers.
-Recounted are the current labels, the day sums of every slice since the watermark of pruning, the totals over all days,
-and the detectors, replayed label by label.
+Recounted are the current labels, the day sums of every slice and of the class probabilities since the watermark of
+pruning, the totals over all days, and the detectors, replayed label by label.
 """
 
 import dataclasses
@@ -19,9 +19,20 @@ from monitoring.drift import watch
 from monitoring.drift.replay import replay
 from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.class_sums import SUMS as CLASS_SUMS
+from monitoring.ledger.class_sums import ClassKey, add_class_sums, stored_class_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations, lock_tables
-from monitoring.ledger.schema import bin_day, bin_total, calibration, feedback, label_current, monitor_state, prediction
+from monitoring.ledger.schema import (
+    bin_day,
+    bin_total,
+    calibration,
+    class_day,
+    feedback,
+    label_current,
+    monitor_state,
+    prediction,
+)
 from monitoring.ledger.slices import SliceKeys, SliceNames
 from monitoring.ledger.sum_changes import Counted, DayBin, SumChanges
 from monitoring.ledger.sums import DAY_NS, SumKey, add_days
@@ -32,7 +43,7 @@ from monitoring.maintenance import Progress, silent
 SHOWN = 20  # mismatches per table that are described one by one
 TOLERANCE = 1e-6  # for sums of floats: schema 1 did not add exactly
 _PORTION = 20_000
-_Key = TypeVar("_Key", SumKey, TotalKey)
+_Key = TypeVar("_Key", SumKey, TotalKey, ClassKey)
 
 
 class Mismatch(NamedTuple):
@@ -73,8 +84,9 @@ def check(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     with ledger.read() as connection:
         known = _calibrations(connection)
         _compare_labels(connection, counted)
-        totals = _recounted(connection, counted, known, progress, admits=False)
+        totals, classes = _recounted(connection, counted, known, progress, admits=False)
         _compare_sums(connection, counted, totals)
+        _compare_classes(connection, counted, classes)
         _compare_totals(connection, counted, totals)
         _compare_detectors(connection, counted, progress)
     return counted
@@ -86,13 +98,15 @@ def repair(ledger: Ledger, *, progress: Progress = silent) -> Recount:
     with ledger.write() as connection:
         known = _calibrations(connection)
         lock_calibrations(connection, known)
-        lock_tables(connection, prediction, bin_day, bin_total)
+        lock_tables(connection, prediction, bin_day, bin_total, class_day)
         if _compare_labels(connection, counted):
             _rewrite_labels(connection)
-        totals = _recounted(connection, counted, known, progress, admits=True)
+        totals, classes = _recounted(connection, counted, known, progress, admits=True)
         totals_differ = _compare_totals(connection, counted, totals)
         if _compare_sums(connection, counted, totals):
             _rewrite_sums(connection, totals)
+        if _compare_classes(connection, counted, classes):
+            _rewrite_classes(connection, classes)
         if totals_differ:
             rebuild_totals(connection)
         for watched in _compare_detectors(connection, counted, progress):
@@ -142,7 +156,7 @@ def _rewrite_labels(connection: Connection) -> None:
 
 def _recounted(
     connection: Connection, counted: Recount, known: dict[int, CalibrationRow], progress: Progress, *, admits: bool
-) -> dict[SumKey, list[float]]:
+) -> tuple[dict[SumKey, list[float]], dict[ClassKey, list[int]]]:
     changes, slices = SumChanges(), SliceNames(known, admits=admits)
     slices.begin()
     total = connection.scalar(select(func.count()).select_from(prediction)) or 0
@@ -153,18 +167,19 @@ def _recounted(
             if row.served_at_ns < first_ns:
                 continue  # pruning was interrupted; this row's day is no longer counted
             day_bin = DayBin(row.calibration_id, row.served_at_ns // DAY_NS, bin_number)
-            answer = Counted(day_bin, row.confidence, SliceKeys(row.predicted, row.tags, row.audit is not None))
+            keys = SliceKeys(row.predicted, row.tags, row.audit is not None)
+            answer = Counted(day_bin, row.confidence, keys, row.probabilities)
             changes.serve(answer)
             if row.label is not None:
                 changes.label(answer, row.label)
                 counted.labels += 1
         counted.answers += len(rows)
         progress("answers", counted.answers, total)
-    return changes.totals(connection, slices)
+    return changes.totals(connection, slices), changes.classes.rows()
 
 
 def _portions(connection: Connection) -> Iterator[Any]:
-    names = ("calibration_id", "predicted", "confidence", "served_at_ns", "tags", "audit")
+    names = ("calibration_id", "predicted", "confidence", "probabilities", "served_at_ns", "tags", "audit")
     joined = prediction.outerjoin(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
     wanted = select(*(prediction.c[name] for name in names), label_current.c.label).select_from(joined)
     yield from connection.execute(wanted.execution_options(yield_per=_PORTION)).partitions()
@@ -193,6 +208,12 @@ def _compare_totals(connection: Connection, counted: Recount, totals: dict[SumKe
     )
 
 
+def _compare_classes(connection: Connection, counted: Recount, classes: dict[ClassKey, list[int]]) -> bool:
+    """Return whether any class sum differs from the recount; they are integers, so nothing is tolerated."""
+    stored = stored_class_sums(connection, first_day=pruned_before_ns(connection) // DAY_NS)
+    return _compare_rows(counted, "class_day", stored, classes, tolerances=[0.0] * len(CLASS_SUMS))
+
+
 def _compare_rows(
     counted: Recount,
     table: str,
@@ -202,7 +223,7 @@ def _compare_rows(
     tolerances: Sequence[float],
 ) -> bool:
     """Record rows of sums that differ; return whether any does."""
-    nothing, limits = [0.0] * len(SUMS), np.array(tolerances)
+    nothing, limits = [0.0] * len(tolerances), np.array(tolerances)
     for key in sorted(stored.keys() | recounted.keys()):
         found, expected = stored.get(key, nothing), recounted.get(key, nothing)
         if not (np.abs(np.subtract(found, expected)) <= limits).all():  # NaN differs too
@@ -213,6 +234,11 @@ def _compare_rows(
 def _rewrite_sums(connection: Connection, totals: dict[SumKey, list[float]]) -> None:
     connection.execute(delete(bin_day).where(bin_day.c.day >= pruned_before_ns(connection) // DAY_NS))
     add_days(connection, totals)
+
+
+def _rewrite_classes(connection: Connection, classes: dict[ClassKey, list[int]]) -> None:
+    connection.execute(delete(class_day).where(class_day.c.day >= pruned_before_ns(connection) // DAY_NS))
+    add_class_sums(connection, classes)
 
 
 def _compare_detectors(connection: Connection, counted: Recount, progress: Progress) -> list[watch.Watched]:

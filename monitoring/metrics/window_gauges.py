@@ -18,6 +18,7 @@ from monitoring.feedback import pending
 from monitoring.findings.label_basis import deciding_labels
 from monitoring.findings.windows import read_window, window_sums
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.grid import GRID
 from monitoring.ledger.schema import bin_total, monitor_state
 from monitoring.ledger.slices import EVERYTHING
 from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
@@ -26,7 +27,12 @@ WINDOWS = ("all", "last:500")
 _GAUGES = [(each.gauge, each) for each in MEASURES if each.gauge]
 _COVERAGE = ("candor_feedback_coverage_ratio", "Share of all answers of the version that have a label.")
 _AUDIT = ("candor_calibration_audit_decides", "1 if the gauges of a version rest on audited answers alone, else 0.")
+_EXPECTED = (
+    "candor_expected_accuracy_ratio",
+    "Mean confidence of all answers of the version, labeled or not: its accuracy if confidence is calibrated.",
+)
 _PENDING = ("candor_feedback_pending", "Labels that wait for their predictions.")
+_NOTHING = (math.nan, math.nan)
 _log = logging.getLogger(__name__)
 
 
@@ -55,27 +61,28 @@ class WindowGauges(Collector):
             with self._ledger.read() as connection:
                 versions = visible_versions(connection, now_ns=self._ledger.clock())
                 self._refresh(connection, versions)
-                held, covered = pending.count(connection), _coverage(connection)
+                held, served = pending.count(connection), _served(connection)
         except SQLAlchemyError as error:
             _log.warning("the ledger could not be read for /metrics: %s", error)
             return
-        *windows, coverage, audit, waiting = self._families()
+        *windows, coverage, expected, audit, waiting = self._families()
         for version in versions:
             for window, values in self._known[version.calibration_id].values.items():
                 for family, value in zip(windows, values, strict=True):
                     family.add_metric((version.model, version.version, window), value)
-            coverage.add_metric((version.model, version.version), covered.get(version.calibration_id, math.nan))
-            audit.add_metric((version.model, version.version), float(self._known[version.calibration_id].audit))
+            labels = (version.model, version.version)
+            values = (*served.get(version.calibration_id, _NOTHING), float(self._known[version.calibration_id].audit))
+            for family, value in zip((coverage, expected, audit), values, strict=True):
+                family.add_metric(labels, value)
         for model in sorted({version.model for version in versions} | held.keys()):
             waiting.add_metric((model,), held.get(model, 0))
-        yield from (*windows, coverage, audit, waiting)
+        yield from (*windows, coverage, expected, audit, waiting)
 
     def _families(self) -> list[GaugeMetricFamily]:
         labels = ("model", "version", "window")
         windows = [GaugeMetricFamily(name, measure.text, labels=labels) for name, measure in _GAUGES]
-        coverage = GaugeMetricFamily(*_COVERAGE, labels=("model", "version"))
-        audit = GaugeMetricFamily(*_AUDIT, labels=("model", "version"))
-        return [*windows, coverage, audit, GaugeMetricFamily(*_PENDING, labels=("model",))]
+        by_version = [GaugeMetricFamily(*each, labels=("model", "version")) for each in (_COVERAGE, _EXPECTED, _AUDIT)]
+        return [*windows, *by_version, GaugeMetricFamily(*_PENDING, labels=("model",))]
 
     def _refresh(self, connection: Connection, versions: Iterable[VisibleVersion]) -> None:
         columns = monitor_state.c
@@ -87,13 +94,17 @@ class WindowGauges(Collector):
                 self._known[version.calibration_id] = _Known(last_id, *_values(connection, version.calibration_id))
 
 
-def _coverage(connection: Connection) -> dict[int, float]:
-    """Labeled answers / answers of each calibration. Both count by answer, so a late label counts where it belongs."""
+def _served(connection: Connection) -> dict[int, tuple[float, float]]:
+    """Labeled answers / answers, and mean confidence of all answers, of each calibration that has answered.
+
+    The first counts by answer on both sides, so a late label counts where it belongs.
+    """
     columns = bin_total.c
-    counts = select(columns.calibration_id, func.sum(columns.n), func.sum(columns.served)).filter_by(slice=EVERYTHING)
+    sums = (func.sum(column) for column in (columns.n, columns.served_confidence, columns.served))
+    counts = select(columns.calibration_id, *sums).filter_by(slice=EVERYTHING).group_by(columns.calibration_id)
     return {
-        calibration_id: int(labeled) / int(served)
-        for calibration_id, labeled, served in connection.execute(counts.group_by(columns.calibration_id))
+        calibration_id: (int(labeled) / int(served), int(confidence) / GRID / int(served))
+        for calibration_id, labeled, confidence, served in connection.execute(counts)
         if served
     }
 

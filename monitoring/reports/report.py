@@ -21,6 +21,7 @@ from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
+from monitoring.findings.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.findings.findings import Findings
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
@@ -70,6 +71,7 @@ class ReportSummary:
         reference: the card's measures of the same names.
         comparison: live against reference, and whether the difference is significant.
         expected_accuracy: mean confidence of all answers served on the window's days, labeled or not.
+        expected_performance: what confidence alone expects of accuracy and of each class, beside what labels show.
         coverage: of the answers served on the window's days (`last:N`: on all days).
         delay: from answer to first label, over the latest labels regardless of the window.
         gap_at_every_look: the signed gap's confidence sequence; None in a window that moves.
@@ -94,6 +96,7 @@ class ReportSummary:
     reference: dict[str, float | None]
     comparison: CardComparison
     expected_accuracy: float
+    expected_performance: ExpectedPerformance
     coverage: Coverage
     delay: Delay
     gap_at_every_look: GapAtEveryLook | None
@@ -150,6 +153,15 @@ def calibration_report(
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
         early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
         accuracy = find_accuracy(connection, row.calibration_id, row.reference)
+        served = int(seen.served.served.sum())
+        expected = find_expected_performance(
+            connection,
+            row,
+            since_day=seen.since_day,
+            served=served,
+            alarm=_alarm(drift, tag_watches),
+            selection=basis.selection,
+        )
     found, selection = find_slices(basis.slices) if slices else None, basis.selection
     measures = Measures.from_sums(basis.labeled)
     assessment = assess(measures, drift, selection, tag_watches.active if tag_watches else ())
@@ -168,7 +180,6 @@ def calibration_report(
         gap_at_every_look=gap_at_every_look(basis.labeled, asked),
         tag_watches=tag_watches,
     )
-    served = int(seen.served.served.sum())
     return Report(
         model=row.model,
         version=row.version,
@@ -183,6 +194,7 @@ def calibration_report(
         reference=row.card["calibration"]["measures"],
         comparison=comparison,
         expected_accuracy=float(seen.served.served_confidence.sum()) / served if served else math.nan,
+        expected_performance=expected,
         coverage=Coverage(served, seen.served.labeled.total, selection.coverage),
         delay=delay,
         gap_at_every_look=findings.gap_at_every_look,
@@ -197,6 +209,14 @@ def calibration_report(
         bins=tuple(reliability(basis.labeled)),
         served_bins=tuple(seen.served.served.tolist()),
     )
+
+
+def _alarm(drift: Drift | None, tag_watches: TagWatches | None) -> str | None:
+    """Whose drift alarm is active, as `find_expected_performance` takes it."""
+    if drift is not None and drift.active:
+        return ""
+    tags = [each.tag for each in tag_watches.active] if tag_watches else []
+    return f" of {', '.join(tags)}" if tags else None
 
 
 def only_model(ledger: Ledger) -> str:

@@ -78,6 +78,8 @@ def test_a_ledger_agrees_with_its_recount(full: MonitoredModel) -> None:
         ("UPDATE bin_day SET confidence = confidence + 0.001", "bin_day"),
         ("DELETE FROM bin_day WHERE slice = 'tag:site=A'", "bin_day"),
         ("UPDATE bin_total SET n = n + 1 WHERE slice = 'audit'", "bin_total"),
+        ("UPDATE class_day SET labeled = labeled + 1 WHERE audited = 1", "class_day"),
+        ("DELETE FROM class_day WHERE predicted = 1", "class_day"),
         ("UPDATE bin_total SET confidence = confidence + 4294967", "bin_total"),
         ("DELETE FROM bin_total WHERE slice = 'tag:site=A'", "bin_total"),
         ("UPDATE label_current SET label = 1 - label", "label_current"),

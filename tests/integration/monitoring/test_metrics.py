@@ -98,6 +98,7 @@ def test_coverage_counts_late_labels_where_they_belong(monitored: MonitoredModel
     monitored.serve(*(make_row(number, served_at_ns=clock.now_ns) for number in (10, 11)))
     monitored.label(*(label(number) for number in range(6)))
     assert monitored.metric("feedback_coverage_ratio") == 0.5
+    assert monitored.metric("expected_accuracy_ratio") == pytest.approx(0.9)
 
 
 def test_held_labels_are_shown(monitored: MonitoredModel) -> None:

@@ -1,0 +1,212 @@
+"""Estimated performance as a real ledger gives it: against its own rows, and in scenes in which it could mislead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from calibration.confusion import confusion_matrix
+from calibration.drift_state import DriftSettings
+from calibration.expected_confusion import ProbabilitySums, expected_confusion
+from monitoring.feedback import FeedbackItem
+from monitoring.findings.expected_performance import EstimateStatus, ExpectedPerformance
+from monitoring.ledger import PredictionRow
+from monitoring.reports.report import calibration_report
+from tests.builders.answers import DAY_NS, NOW_NS, make_card, prediction_id
+from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel
+
+DATABASES = BOTH_DATABASES
+THREE = ("normal", "bacterial", "viral")
+
+
+@dataclass
+class Scene:
+    """Answers of a model with three classes, and their truth."""
+
+    monitored: MonitoredModel
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    def serve(self, *, audit: Sequence[int] = (), days_ago: int = 0) -> None:
+        at_ns = NOW_NS - days_ago * DAY_NS
+        for start in range(0, len(self.labels), 500):
+            self.monitored.serve(*(self._row(i, at_ns, i in audit) for i in range(start, self._end(start))))
+
+    def label(self, numbers: Sequence[int], *, days_ago: int = 0) -> None:
+        at_ns = NOW_NS - days_ago * DAY_NS
+        items = [FeedbackItem(THREE[self.labels[i]], prediction_id(i, at_ns=at_ns)) for i in numbers]
+        self.monitored.label(*items)
+
+    def found(self, window: str = "all") -> ExpectedPerformance:
+        return calibration_report(self.monitored.ledger, "pneumonia", window=window).expected_performance
+
+    def _end(self, start: int) -> int:
+        return min(start + 500, len(self.labels))
+
+    def _row(self, number: int, at_ns: int, audited: bool) -> PredictionRow:
+        p = self.probabilities[number].astype("<f4")
+        calibration_id, audit = self.monitored.calibration_id, 0.2 if audited else None
+        key = prediction_id(number, at_ns=at_ns)
+        best = int(p.argmax())
+        return PredictionRow(key, calibration_id, None, best, float(p[best]), p.tobytes(), at_ns, None, audit)
+
+
+def scene(monitored: MonitoredModel, n: int = 1_200, *, sharpness: float = 1.0, seed: int = 0) -> Scene:
+    """Calibrated answers; `sharpness` 2 doubles their log-odds, so that they are overconfident."""
+    rng = np.random.default_rng(seed)
+    p = np.exp(2 * rng.normal(size=(n, 3)))
+    p /= p.sum(axis=1, keepdims=True)
+    labels = (rng.random(n)[:, None] > p.cumsum(axis=1)).sum(axis=1)
+    sharp = p**sharpness
+    return Scene(monitored, sharp / sharp.sum(axis=1, keepdims=True), labels)
+
+
+@pytest.fixture
+def three(tmp_path_factory: pytest.TempPathFactory) -> MonitoredModel:
+    folder = tmp_path_factory.mktemp("ledger")
+    settings = DriftSettings(average_run_length=1e5)
+    return MonitoredModel(folder / "ledger.db", Clock(), card=make_card(classes=THREE), settings=settings)
+
+
+def test_the_estimate_is_that_of_the_rows(three: MonitoredModel) -> None:
+    shown = scene(three)
+    shown.serve()
+    alone = shown.found().from_confidence
+    assert alone is not None
+    expected = expected_confusion(ProbabilitySums.from_probabilities(shown.probabilities), reference=[1e12] * 3)
+    np.testing.assert_allclose(alone.confusion, expected.counts, atol=1e-3)
+    assert alone.accuracy.value == pytest.approx(shown.probabilities.max(axis=1).mean(), abs=1e-6)
+    assert alone.answers == 1_200
+    # The card's 100 reference answers widen the interval by sqrt(1 + 1200 / 100).
+    assert alone.accuracy.deviation == pytest.approx(expected.accuracy.deviation * np.sqrt(13), rel=1e-3)
+
+
+def test_before_labels_it_says_that_nothing_has_checked_it(three: MonitoredModel) -> None:
+    shown = scene(three)
+    shown.serve()
+    found = shown.found()
+    assert found.status is EstimateStatus.NOT_CHECKED
+    assert "By its own confidence the model is right in" in found.sentence
+    assert "This holds only while confidence is calibrated in the answers of each class." in found.sentence
+    assert "Labels have not checked that: there are 0, and 100 are needed." in found.sentence
+    assert found.corrected is None
+    assert found.checked == ()
+
+
+def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: MonitoredModel) -> None:
+    shown = scene(three)
+    shown.serve()
+    shown.label(range(600))
+    found = shown.found()
+    assert found.status is EstimateStatus.AGREES, found.sentence
+    truth = confusion_matrix(shown.probabilities[:600], shown.labels[:600])
+    by_name = {(each.name, each.of): each.shown for each in found.checked}
+    assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
+    assert by_name["sensitivity", "viral"] == pytest.approx(truth[2, 2] / truth[2].sum())
+    assert "Chance alone can explain the difference." in found.sentence
+    assert "assumes that the labels were not chosen" in found.sentence  # half have a label, and there is no audit
+    assert found.corrected is not None
+    everything = confusion_matrix(shown.probabilities, shown.labels)
+    assert found.corrected.accuracy.lower <= everything.trace() / 1_200 <= found.corrected.accuracy.upper
+
+
+def test_with_every_label_the_corrected_estimate_is_the_truth(three: MonitoredModel) -> None:
+    shown = scene(three, sharpness=1.5)
+    shown.serve()
+    shown.label(range(1_200))
+    corrected = shown.found().corrected
+    assert corrected is not None
+    np.testing.assert_allclose(corrected.confusion, confusion_matrix(shown.probabilities, shown.labels), atol=1e-3)
+    assert corrected.accuracy.upper - corrected.accuracy.lower < 1e-3
+
+
+def test_an_active_alarm_contradicts_it_and_the_labels_correct_it(three: MonitoredModel) -> None:
+    shown = scene(three, sharpness=2.5)
+    shown.serve()
+    shown.label(range(600))
+    report = calibration_report(three.ledger, "pneumonia")
+    found = report.expected_performance
+    assert report.drift is not None
+    assert report.drift.active
+    assert found.status is EstimateStatus.CONTRADICTED
+    assert "The drift alarm is active, so do not rely on it." in found.sentence
+    assert found.from_confidence is not None
+    assert found.corrected is not None
+    truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
+    assert found.from_confidence.accuracy.value > truth + 0.05
+    assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
+    three.recorder.acknowledge("pneumonia").result()
+    again = shown.found()
+    assert again.status is EstimateStatus.CONTRADICTED  # the labels are still there
+    assert "The labels contradict it at this look, so do not rely on it." in again.sentence
+
+
+def test_an_audit_decides_the_check_and_the_correction(three: MonitoredModel) -> None:
+    """A perfect model whose wrong answers are labeled first: only the audit knows that nothing is wrong."""
+    shown = scene(three, 1_500)
+    audit = range(0, 1_500, 5)
+    wrong = np.flatnonzero(shown.probabilities.argmax(axis=1) != shown.labels)
+    shown.serve(audit=audit)
+    shown.label([number for number in wrong.tolist() if number % 5])
+    complaints = shown.found()
+    assert complaints.status is EstimateStatus.CONTRADICTED
+    three.recorder.acknowledge("pneumonia", audit=True).result()
+    shown.label(audit)
+    found = shown.found()
+    assert found.audit
+    assert found.labels == 300
+    assert found.status is EstimateStatus.AGREES, found.sentence
+    assert "In the 300 audited answers" in found.sentence
+    assert found.corrected is not None
+    truth = (shown.probabilities.argmax(axis=1) == shown.labels).mean()
+    assert abs(found.corrected.accuracy.value - truth) < 0.03
+
+
+def test_late_labels_correct_the_days_that_have_none(three: MonitoredModel) -> None:
+    """Labels of last month correct the estimate of today's answers."""
+    before, today = scene(three, sharpness=2.5), scene(three, 800, sharpness=2.5, seed=1)
+    before.serve(days_ago=30)
+    before.label(range(1_000), days_ago=30)
+    today.serve()
+    found = today.found("days:1")
+    assert found.from_confidence is not None
+    assert found.corrected is not None
+    assert found.from_confidence.answers == found.corrected.answers == 800
+    assert found.corrected.labels == 1_000
+    assert found.labels == 0
+    truth = (today.probabilities.argmax(axis=1) == today.labels).mean()
+    assert found.from_confidence.accuracy.lower > truth
+    assert found.corrected.accuracy.lower <= truth <= found.corrected.accuracy.upper
+
+
+def test_answers_without_all_probabilities_are_left_out_and_that_is_said(three: MonitoredModel) -> None:
+    shown = scene(three, 100)
+    shown.serve()
+    bare = [shown._row(i, NOW_NS - DAY_NS, False)._replace(probabilities=b"") for i in range(50)]
+    three.serve(*bare)
+    found = shown.found()
+    assert "in 61" not in found.sentence
+    assert "of 100 answers whose probabilities are known (of 150)" in found.sentence
+    assert shown.found("days:1").from_confidence is not None
+    three.ledger.close()
+
+
+def test_no_answers_no_estimate(three: MonitoredModel) -> None:
+    found = scene(three, 1).found()
+    assert found.status is EstimateStatus.UNKNOWN
+    assert found.sentence == "There are no answers yet from which performance could be estimated."
+    assert found.rows() == []
+
+
+def test_corrections_and_erasure_leave_what_a_recount_finds(monitored: MonitoredModel) -> None:
+    """On both databases; test_maintenance.py does the same in general."""
+    shown = scene(monitored, 60)
+    shown.probabilities = shown.probabilities[:, :2] / shown.probabilities[:, :2].sum(axis=1, keepdims=True)
+    shown.labels %= 2
+    shown.serve()
+    monitored.label(*(FeedbackItem(("normal", "pneumonia")[y], prediction_id(i)) for i, y in enumerate(shown.labels)))
+    monitored.label(*(FeedbackItem("normal", prediction_id(i)) for i in range(20)))
+    rates = {(each.name, each.of): each for each in shown.found().checked}
+    labels = np.where(np.arange(60) < 20, 0, shown.labels)
+    assert rates["accuracy", None].shown == pytest.approx((shown.probabilities.argmax(axis=1) == labels).mean())
