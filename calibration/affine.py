@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from calibration.bins import FloatArray
 from calibration.metrics import of_true_class
-from calibration.temperature import check_answers, fit_temperature, softmax
+from calibration.temperature import check_answers, fit_temperature, log_sum_exp, softmax
 
 RIDGE = 1e-6  # toward the start: keeps w and b finite on separable answers and picks one of equal optima
 _STEPS = 100
@@ -122,7 +122,7 @@ def _loss(
     scaling: FloatArray, theta: FloatArray, z: FloatArray, labels: npt.NDArray[np.integer], share: FloatArray
 ) -> float:
     scaled = _scale(scaling, z)
-    nll = np.logaddexp.reduce(scaled, axis=1) - of_true_class(scaled, labels)
+    nll = log_sum_exp(scaled) - of_true_class(scaled, labels)
     return float(share @ nll + RIDGE / 2 * (theta**2).sum())
 
 

@@ -29,6 +29,16 @@ def softmax(logits: npt.ArrayLike) -> FloatArray:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def log_sum_exp(logits: FloatArray) -> FloatArray:
+    """Return log sum exp(z) of each row of (N, K), several times as fast as `np.logaddexp.reduce`.
+
+    >>> log_sum_exp(np.array([[1000.0, 1000.0]])) - 1000
+    array([0.69314718])
+    """
+    highest = logits.max(axis=1)
+    return np.asarray(highest + np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1)))
+
+
 def apply_temperature(logits: npt.ArrayLike, temperature: float) -> FloatArray:
     """Return softmax(logits / T), shape (N, K)."""
     return softmax(np.asarray(logits, dtype=np.float64) / temperature)
@@ -68,7 +78,7 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
 
     def loss(log_t: float) -> float:  # in log space: if probabilities underflow, the loss would be flat
-        return float(np.logaddexp.reduce(margins / math.exp(log_t), axis=1).mean())
+        return float(log_sum_exp(margins / math.exp(log_t)).mean())
 
     # The likelihood is log-concave in 1/T, so the loss has a single minimum in log T too.
     return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))

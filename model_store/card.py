@@ -55,6 +55,9 @@ class Provenance(_Frozen):
     git_commit: str | None = None
     created_at: datetime
     parent_version: int | None = Field(default=None, description="the version that was recalibrated, if any")
+    recalibrated_by: Literal["person", "alarm"] | None = Field(
+        default=None, description="who recalibrated: a person, or a process because of a drift alarm"
+    )
 
 
 class BinRow(_Frozen):
@@ -183,6 +186,9 @@ class Card(_Frozen):
     referral: Referral | None = None
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
+    dropped_promises: tuple[str, ...] | None = Field(
+        default=None, description="what versions before this one promised and this one does not, each a sentence"
+    )
     files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
 
     @field_validator("classes")

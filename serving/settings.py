@@ -25,6 +25,7 @@ SECRET: Final = frozenset({"ledger", "tokens"})  # their values are never repeat
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+OnAlarm = Literal["off", "propose", "publish", "promote"]
 
 
 def _read_list(value: Any) -> Any:
@@ -181,6 +182,33 @@ class Settings(BaseSettings):
         le=1,
         description="Share of answers drawn at random to be labeled regardless of their outcome. Once one process has "
         "drawn, the drift watch of that version uses only their labels, in every process.",
+    )
+    recalibrate_on_alarm: OnAlarm = Field(
+        "off",
+        description="What the leading process does while the drift alarm of a production version is active: nothing "
+        "(off); propose a recalibration in the history, on the page, in the log and as a metric; publish it as a "
+        "version too; or promote that version too.",
+    )
+    recalibrate_interval_s: float = Field(
+        86_400.0, ge=60, description="Least seconds between two recalibrations of a model on an alarm."
+    )
+    recalibrate_min_labels: int = Field(
+        100,
+        ge=20,
+        description="Fewest labels since the drift began, and fewest new ones since the last attempt, for a "
+        "recalibration on an alarm.",
+    )
+    recalibrate_label_changes: bool = Field(
+        False, description="Let a recalibration on an alarm use remedies that may change the predicted class."
+    )
+    recalibrate_max_factor: float = Field(
+        2.0,
+        ge=1,
+        description="Largest factor by which recalibrations on alarms may change the temperature of the last version "
+        "that a person published.",
+    )
+    recalibrate_max_bias: float = Field(
+        1.0, ge=0, description="Largest change of the bias of a class by recalibrations on alarms, in nats."
     )
     metrics_zero_s: float = Field(
         0.0,

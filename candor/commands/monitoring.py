@@ -9,7 +9,9 @@ from candor.commands.options import (
     HostOption,
     JsonOption,
     LedgerOption,
+    OnAlarmOption,
     PortOption,
+    StoreOption,
     open_ledger,
     settings,
 )
@@ -55,16 +57,24 @@ def report(
         stdout.print(f"The report is in {html}")
 
 
-def monitor(host: HostOption = None, port: PortOption = None, ledger: LedgerOption = None) -> None:
+def monitor(
+    host: HostOption = None,
+    port: PortOption = None,
+    ledger: LedgerOption = None,
+    on_alarm: OnAlarmOption = None,
+    store: StoreOption = None,
+) -> None:
     """Run monitoring as a server of its own, for model servers that only record.
 
     It takes labels and predictions, and serves reports and metrics. Set
     CANDOR_MONITOR=apart on the model servers. Several monitors can share one
     PostgreSQL: all of them answer, one leads (it prunes old answers), and
-    another takes over when the leader is gone.
+    another takes over when the leader is gone. The store is needed only
+    for --recalibrate-on-alarm.
 
     Example: candor monitor --port 8081
     """
     from serving.process.monitor_server import serve_monitor
 
-    raise typer.Exit(serve_monitor(settings(host=host, port=port, ledger=ledger)))
+    chosen = settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=on_alarm)
+    raise typer.Exit(serve_monitor(chosen))

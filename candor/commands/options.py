@@ -35,16 +35,29 @@ FileIdOption = Annotated[
     FileIdRule,
     typer.Option("--request-id", help="What of a path is the request id: the file's name, or all of it."),
 ]
+OnAlarmOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recalibrate-on-alarm",
+        metavar="off|propose|publish|promote",
+        help="What to do by itself about a drift alarm (default: off).",
+    ),
+]
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8080).")]
 
 
 def settings(
-    *, host: str | None = None, port: int | None = None, store: Path | None = None, ledger: str | None = None
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    store: Path | None = None,
+    ledger: str | None = None,
+    recalibrate_on_alarm: str | None = None,
 ) -> "Settings":
     """Return the settings: these values if they are not None, else the environment. Raises SettingsError."""
     from serving.settings import load_settings
 
-    return load_settings(host=host, port=port, store=store, ledger=ledger)
+    return load_settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=recalibrate_on_alarm)
 
 
 def read_token(file: Path | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import HostOption, PortOption, StoreOption, settings
+from candor.commands.options import HostOption, OnAlarmOption, PortOption, StoreOption, settings
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -16,6 +16,7 @@ def serve(
     port: PortOption = None,
     store: StoreOption = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
+    on_alarm: OnAlarmOption = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="First measure for ten seconds which threads and batch suit this machine.")
     ] = False,
@@ -30,7 +31,7 @@ def serve(
     from serving.process.server import serve as run_server
 
     gc.enable()
-    chosen = settings(host=host, port=port, store=store, ledger=ledger)
+    chosen = settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=on_alarm)
     raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
 
 

@@ -16,8 +16,12 @@ PROMOTED = calibrations.PROMOTED
 STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET = "started", "settings", "alarm", "acknowledged", "reset"
 TAGS = "tags"  # which tags have detectors of their own
 ENDED = "ended"  # the detector of a tag that is no longer watched
+RECALIBRATING, RECALIBRATED = "recalibrating", "recalibrated"  # no replay applies these
 CHECKPOINT = "checkpoint"  # the detector's state, saved because labels before it are pruned or erased
-KINDS = (STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED)
+KINDS = (
+    *(STARTED, SETTINGS, ALARM, ACKNOWLEDGED, RESET, TAGS, ENDED, CHECKPOINT, PROMOTED),
+    *(RECALIBRATING, RECALIBRATED),
+)
 AFRESH = (ACKNOWLEDGED, RESET)  # after these the detector starts from nothing
 
 
@@ -86,6 +90,12 @@ def _read(connection: Connection, **which: Any) -> list[Event]:
 def latest(history: Sequence[Event], kind: str) -> Event | None:
     """Return the last event of that kind."""
     return next((event for event in reversed(history) if event.kind == kind), None)
+
+
+def since_alarm(history: Sequence[Event], kind: str) -> list[Event]:
+    """Return the events of that kind since the last alarm, oldest first; all of them if there was no alarm."""
+    raised = [place for place, event in enumerate(history) if event.kind == ALARM]
+    return [event for event in history[raised[-1] if raised else 0 :] if event.kind == kind]
 
 
 def last_chapter(history: Sequence[Event]) -> Chapter:

@@ -10,6 +10,7 @@ from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import check_the_rest, tell_apart
 from monitoring.findings.phrases import answers_in_slice
+from monitoring.findings.recalibrations import PROPOSED, describe_recalibration
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Status
 
@@ -77,7 +78,8 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     on_labels, last = "", ""
     if drift and since:
         yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
-        on_labels, last = " on the labels since then", f" --last {max(drift.labels - since['label'] + 1, FEW_LABELS)}"
+        on_labels = " on the labels since then"
+        last = f" --last {max(drift.labels_since_onset() or 0, FEW_LABELS)}"
     at_this_look = found.comparison.accuracy_as_served
     is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
     if (is_lower or (at_this_look.significant and at_this_look.difference < 0)) and not found.selection.is_fair:
@@ -92,17 +94,25 @@ def _after_alarm(found: Findings) -> Iterator[str]:
             "VERSION`) or retrain."
         )
     yield from _opposite_classes(found.slices)
-    first = "Only if a fair sample shows the error too: recalibrate" if rival else "Recalibrate"
-    if found.served_elsewhere:
-        yield f"{first} the model{on_labels} where it is served, and log its answers as a new version."
-    elif rival:
-        yield f"{first} on that sample: `candor recalibrate {model}`, then `candor promote {model} VERSION`."
-    else:
-        yield f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
+    if found.recalibration is not None:
+        yield describe_recalibration(found.recalibration)
+    if found.recalibration is None or found.recalibration["outcome"] == PROPOSED:  # otherwise it says what to do next
+        yield _recalibrate(found, on_labels, last)
     yield (
         f"Or fix the cause and acknowledge the alarm with a note (`POST /calibration/{model}/acknowledge`); the watch "
         "then starts again."
     )
+
+
+def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
+    """How to recalibrate, on which labels."""
+    rival, model = found.is_rival, found.model
+    first = "Only if a fair sample shows the error too: recalibrate" if rival else "Recalibrate"
+    if found.served_elsewhere:
+        return f"{first} the model{on_labels} where it is served, and log its answers as a new version."
+    if rival:
+        return f"{first} on that sample: `candor recalibrate {model}`, then `candor promote {model} VERSION`."
+    return f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
 
 
 def _after_tag_alarms(found: Findings) -> Iterator[str]:

@@ -54,6 +54,11 @@ class Drift:
     streams: tuple[StreamEvidence, ...] = ()
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
 
+    def labels_since_onset(self) -> int | None:
+        """Return how many labels the watch has seen since the estimated start of the drift; None if that is unknown."""
+        since = (self.alarm or {}).get("since")
+        return None if not since else self.labels - int(since["label"]) + 1
+
 
 def find_drift(connection: Connection, calibration_id: int, history: list[events.Event]) -> Drift | None:
     """Load the detector's state; None if the calibration is not watched."""

@@ -1,6 +1,7 @@
 """What a recommendation rests on, and what follows from several findings together."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from calibration.measures import Measures
 from monitoring.findings.accuracy import AccuracyVerdict
@@ -18,7 +19,11 @@ from monitoring.findings.tag_drift import TagDrift, TagWatches
 
 @dataclass(frozen=True)
 class Findings:
-    """All findings about a version. `served_elsewhere`: the model's answers were logged, not served by Candor."""
+    """All findings about a version.
+
+    `served_elsewhere`: the model's answers were logged, not served by Candor. `recalibration`: what became of the last
+    recalibration since the active alarm of all answers, the detail of its event.
+    """
 
     model: str
     assessment: Assessment
@@ -32,6 +37,7 @@ class Findings:
     served_elsewhere: bool = False
     gap_at_every_look: GapAtEveryLook | None = None
     tag_watches: TagWatches | None = None
+    recalibration: dict[str, Any] | None = None
 
     @property
     def status(self) -> Status:

@@ -13,6 +13,8 @@ from monitoring.drift.events import (
     CHECKPOINT,
     ENDED,
     PROMOTED,
+    RECALIBRATED,
+    RECALIBRATING,
     RESET,
     SETTINGS,
     STARTED,
@@ -23,6 +25,7 @@ from monitoring.drift.tag_settings import tag_of
 from monitoring.errors import ModelNotInLedger
 from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.phrases import counted, tolerance
+from monitoring.findings.recalibrations import BEGUN, describe_recalibration
 from monitoring.ledger.calibrations import of_model
 
 LIMIT = 1_000
@@ -96,6 +99,8 @@ def _sentence(event: Event) -> str:
             else f"The watch{of_tag} was reset without an alarm"
         )
         return f"{what}{by} after {counted(detail.get('labels', 0), 'label')}{note}."
+    if event.kind in (RECALIBRATING, RECALIBRATED):
+        return BEGUN if event.kind == RECALIBRATING else describe_recalibration(detail)
     if event.kind in (STARTED, SETTINGS):
         began = f"The watch{of_tag} started" if event.kind == STARTED else f"The settings of the watch{of_tag} changed"
         audited = ", audited answers only" if detail.get("audit") else ""

@@ -20,8 +20,9 @@ PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 # Optional fields of the card that are newer than the hashes in ledgers.
-_LATER = ("input_reference",)
+_LATER = ("input_reference", "dropped_promises")
 _LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion", "recall")
+_LATER_IN_PROVENANCE = ("recalibrated_by",)
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,12 @@ def models(connection: Connection) -> list[str]:
 def _plain(card: Card) -> str:
     """Return the card as JSON; a card without a field that came later keeps the hash that it had before."""
     data = card.model_dump(mode="json")
-    for part, names in ((data, _LATER), (data["calibration"], _LATER_IN_CALIBRATION)):
+    later = (
+        (data, _LATER),
+        (data["calibration"], _LATER_IN_CALIBRATION),
+        (data["provenance"], _LATER_IN_PROVENANCE),
+    )
+    for part, names in later:
         for name in names:
             if part[name] is None:
                 del part[name]

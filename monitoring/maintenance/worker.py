@@ -1,4 +1,4 @@
-"""Background work of a process: it looks for models that others registered and, if it leads, prunes.
+"""Background work of a process: it looks for models that others registered; if it leads, it prunes and acts on alarms.
 
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after each UTC day. If two
 processes lead for a moment, nothing is lost: pruning twice does what pruning once does.
@@ -6,6 +6,7 @@ processes lead for a moment, nothing is lost: pruning twice does what pruning on
 
 import logging
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -24,7 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class MaintenanceWorker:
-    """A thread of one process. `retention_s`: how long answers are kept, None for ever."""
+    """A thread of one process.
+
+    `retention_s`: how long answers are kept, None for ever. `on_alarm`: what the leader does every `models_s` seconds
+    about drift alarms, None for nothing.
+    """
 
     def __init__(
         self,
@@ -33,10 +38,13 @@ class MaintenanceWorker:
         registry: CollectorRegistry,
         *,
         retention_s: float | None = None,
+        on_alarm: Callable[[], None] | None = None,
         look_s: float = LOOK_S,
+        models_s: float = MODELS_S,
     ) -> None:
         self._ledger, self._recorder = ledger, recorder
-        self._retention_s, self._look_s = retention_s, look_s
+        self._retention_s, self._look_s, self._models_s = retention_s, look_s, models_s
+        self._on_alarm = on_alarm
         self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
         self._pruned_day: int | None = None  # the day on which this process last pruned as leader
         self._ending = threading.Event()
@@ -54,13 +62,14 @@ class MaintenanceWorker:
         self._thread.join()
 
     def _work(self) -> None:
-        waited_s = 0.0
+        waited_s = self._models_s  # look at once
         with Leadership(self._ledger) as leadership:
             while not self._ending.is_set():
                 self._look(leadership)
-                if waited_s >= MODELS_S:
+                if waited_s >= self._models_s:
                     waited_s = 0.0
                     self._look_for_models()
+                    self._look_for_alarms()
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
@@ -94,6 +103,14 @@ class MaintenanceWorker:
             self._recorder.look_up()
         except RecorderClosed:
             self._ending.set()
+
+    def _look_for_alarms(self) -> None:
+        if self._on_alarm is None or not self.leads:
+            return
+        try:
+            self._on_alarm()
+        except Exception:  # noqa: BLE001 the edge of the thread: whatever happens, answers are pruned and models found
+            _log.exception("acting on drift alarms failed")
 
 
 class _Ending(Exception):

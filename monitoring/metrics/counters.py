@@ -78,6 +78,11 @@ class MonitorMetrics:
         self.spool_limit_bytes = Gauge("candor_spool_limit_bytes", "Bytes that the spool may have.", registry=registry)
         self.spool_written = counter("spool_written", "Answers spooled because the ledger was away.", ())
         self.spool_joined = counter("spool_joined", "Spooled answers taken into the ledger.", ())
+        self.recalibrations = counter(
+            "recalibrations",
+            "Recalibrations on a drift alarm, by outcome; see monitoring/findings/recalibrations.py.",
+            ("model", "outcome"),
+        )
         for reason in Reason:
             self.feedback_rejected.labels(reason.value)
         self._created: set[tuple[str, str]] = set()

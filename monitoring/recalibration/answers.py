@@ -1,16 +1,20 @@
 """The labeled answers that a recalibration is fitted on."""
 
 import json
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from model_store.card import Card
+from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
+from monitoring.findings.audit import MUCH_MISSING
+from monitoring.findings.selection import COMPLETE
 from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.schema import label_current, prediction
 
@@ -24,7 +28,8 @@ class AnswerFilter:
 
     Attributes:
         since_ns: served at or after this time.
-        last: of the remaining answers, the N whose first label arrived last.
+        last: of the remaining answers, the N whose first label arrived last. Where the drift watch uses audited answers
+            only, audited ones are counted, as the watch counts them.
         prediction_ids: only these, 16 bytes each.
     """
 
@@ -44,6 +49,8 @@ class LabeledAnswers:
         weights: (N,), 1 / the probability of the audit draw; None if the answers are not an audit.
         groups: (N,), patients; None unless every answer names one.
         served_since_ns: when the earliest of them was served.
+        coverage: share with a label of the answers that could be here: served between the first and the last of these
+            and, if they are an audit, drawn for it. NaN without answers.
     """
 
     calibration_id: int
@@ -52,6 +59,12 @@ class LabeledAnswers:
     weights: npt.NDArray[np.float64] | None
     groups: npt.NDArray[np.str_] | None
     served_since_ns: int | None
+    coverage: float = math.nan
+
+    @property
+    def are_fair(self) -> bool:
+        """Whether the choice of the labels explains little: nearly all answers, or all drawn for an audit, have one."""
+        return self.coverage >= (COMPLETE if self.weights is None else 1 - MUCH_MISSING)
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Return (N, K) logits / T, up to one constant per row."""
@@ -66,6 +79,7 @@ class LabeledAnswers:
             None if self.weights is None else self.weights[chosen],
             None if self.groups is None else self.groups[chosen],
             self.served_since_ns,
+            self.coverage,
         )
 
 
@@ -85,6 +99,11 @@ def labeled_answers(
         )
     rows = _rows(connection, known[0].calibration_id, answer_filter)
     audited = [row for row in rows if row.audit is not None]
+    watched = watch.load(connection, known[0].calibration_id)
+    if watched is not None and watched.settings.audit and len(audited) >= max(min_labels, 1):
+        rows = audited
+    rows = _latest(rows, answer_filter.last)
+    audited = [row for row in rows if row.audit is not None]
     if len(audited) >= max(min_labels, 1):
         rows = audited
     flat = np.frombuffer(b"".join(row.probabilities for row in rows), dtype="<f4").astype(np.float64)
@@ -95,6 +114,7 @@ def labeled_answers(
         weights=np.array([1 / row.audit for row in rows]) if rows is audited else None,
         groups=_patients(rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
+        coverage=_coverage(connection, known[0].calibration_id, rows, audited=rows is audited),
     )
 
 
@@ -119,9 +139,27 @@ def _rows(connection: Connection, calibration_id: int, answer_filter: AnswerFilt
     if answer_filter.prediction_ids is not None:
         chosen = frozenset(answer_filter.prediction_ids)
         rows = [row for row in rows if row.prediction_id in chosen]
-    if answer_filter.last is not None:
-        rows = rows[-answer_filter.last :] if answer_filter.last > 0 else []
     return rows
+
+
+def _latest(rows: Sequence[Any], last: int | None) -> Sequence[Any]:
+    if last is None:
+        return rows
+    return rows[-last:] if last > 0 else []
+
+
+def _coverage(connection: Connection, calibration_id: int, rows: Sequence[Any], *, audited: bool) -> float:
+    """Return the share of `rows` among the answers of their time that could have been among them."""
+    if not rows:
+        return math.nan
+    times = [row.served_at_ns for row in rows]
+    columns = prediction.c
+    possible = select(func.count()).where(
+        columns.calibration_id == calibration_id, columns.served_at_ns.between(min(times), max(times))
+    )
+    if audited:
+        possible = possible.where(columns.audit.is_not(None))
+    return len(rows) / (connection.scalar(possible) or len(rows))
 
 
 def _patients(rows: Sequence[Any]) -> npt.NDArray[np.str_] | None:

@@ -4,9 +4,11 @@ Chosen labels mislead a fit, and no weighting repairs what was never labeled. Th
 predicted class. It cannot see a choice by outcome, such as complaints about wrong answers; only an audit excludes that.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection
 
 from calibration.bins import BIN_COUNT
@@ -28,6 +30,15 @@ class UnevenLabels:
     least_share: float
 
 
+@dataclass(frozen=True)
+class LabeledShare:
+    """Answers of one kind: how many were served, and how many of them have a label; `name` as in a sentence."""
+
+    name: str
+    labeled: int
+    served: int
+
+
 def find_uneven_labels(
     connection: Connection, calibration_id: int, *, since_ns: int | None = None
 ) -> UnevenLabels | None:
@@ -36,23 +47,44 @@ def find_uneven_labels(
     Counts whole days from the day of `since_ns` on.
     """
     since_day = None if since_ns is None else since_ns // DAY_NS
-    cells: list[tuple[str, int, int]] = []  # name, labeled, served
+    shares: list[LabeledShare] = []
     for name, sums in read_slices(connection, calibration_id, since_day=since_day).items():
-        if not name.startswith("predicted:"):
-            continue
-        for bin_number in np.flatnonzero(sums.served >= _MIN_SERVED):
-            lower, upper = bin_number / BIN_COUNT, (bin_number + 1) / BIN_COUNT
-            cell = f"{name.removeprefix('predicted:')!r} at confidence {lower:.2f} to {upper:.2f}"
-            cells.append((cell, int(sums.labeled.n[bin_number]), int(sums.served[bin_number])))
-    if len(cells) < 2:
+        if name.startswith("predicted:"):
+            shares += shares_by_bin(name.removeprefix("predicted:"), sums.labeled.n, sums.served)
+    return compare_shares(shares)
+
+
+def shares_by_bin(
+    predicted: str, labeled: npt.NDArray[np.integer], served: npt.NDArray[np.integer]
+) -> list[LabeledShare]:
+    """Return the bins with enough answers, from counts (B,) of the labeled and the served answers of one class."""
+    return [
+        LabeledShare(
+            f"{predicted!r} at confidence {number / BIN_COUNT:.2f} to {(number + 1) / BIN_COUNT:.2f}",
+            int(labeled[number]),
+            int(served[number]),
+        )
+        for number in np.flatnonzero(served >= _MIN_SERVED)
+    ]
+
+
+def compare_shares(shares: Sequence[LabeledShare]) -> UnevenLabels | None:
+    """Return the kinds of answers labeled most and least often; None if their shares differ by chance, or too little.
+
+    >>> found = compare_shares([LabeledShare("sure", 10, 1000), LabeledShare("unsure", 300, 1000)])
+    >>> found.most, found.most_share
+    ('unsure', 0.3)
+    """
+    if len(shares) < 2:
         return None
-    labeled, served = (np.array([cell[place] for cell in cells], dtype=np.float64) for place in (1, 2))
+    labeled = np.array([each.labeled for each in shares], dtype=np.float64)
+    served = np.array([each.served for each in shares], dtype=np.float64)
     pooled = labeled.sum() / served.sum()
     if not 0 < pooled < 1:
         return None
     statistic = float((((labeled - served * pooled) ** 2) / (served * pooled * (1 - pooled))).sum())
-    freedom, shares = len(cells) - 1, labeled / served
-    most, least = int(shares.argmax()), int(shares.argmin())
-    if chi_squared_deviations(statistic, freedom) < _SIGNIFICANT or shares[most] < _MIN_RATIO * shares[least]:
+    ratios = labeled / served
+    most, least = int(ratios.argmax()), int(ratios.argmin())
+    if chi_squared_deviations(statistic, len(shares) - 1) < _SIGNIFICANT or ratios[most] < _MIN_RATIO * ratios[least]:
         return None
-    return UnevenLabels(cells[most][0], float(shares[most]), cells[least][0], float(shares[least]))
+    return UnevenLabels(shares[most].name, float(ratios[most]), shares[least].name, float(ratios[least]))

@@ -26,6 +26,7 @@ from monitoring.findings.findings import Findings
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
 from monitoring.findings.looks import CalmEvidence, GapAtEveryLook, calm_evidence, gap_at_every_look
+from monitoring.findings.recalibrations import last_recalibration
 from monitoring.findings.recommendation import Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slices, find_slices
@@ -146,7 +147,8 @@ def calibration_report(
         versions = {other.version for other in of_model(connection, model)}
         seen = window_sums(connection, row.calibration_id, asked, now_ns=now_ns)
         history = events.read_all(connection, row.calibration_id)
-        drift = find_drift(connection, row.calibration_id, [event for event in history if not event.name])
+        whole = [event for event in history if not event.name]  # not of a tag
+        drift = find_drift(connection, row.calibration_id, whole)
         tag_watches = find_tag_watches(connection, row.calibration_id, history)
         entries = told(connection, row.calibration_id)[-_EVENTS:]
         delay = _delay(connection, row.calibration_id)
@@ -179,6 +181,7 @@ def calibration_report(
         served_elsewhere=row.is_logged,
         gap_at_every_look=gap_at_every_look(basis.labeled, asked),
         tag_watches=tag_watches,
+        recalibration=last_recalibration(whole) if drift and drift.active else None,
     )
     return Report(
         model=row.model,

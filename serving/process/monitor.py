@@ -1,5 +1,6 @@
 """Ledger, recorder and maintenance worker of a process, opened and closed together; empty if monitoring is off."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift_state import DriftSettings
+from model_store.store import Store
 from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
@@ -16,11 +18,15 @@ from monitoring.ledger.calibrations import promoted_version
 from monitoring.ledger.database import Ledger
 from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recalibration.limits import RecalibrationLimits
+from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
+from serving.errors import SettingsError
 from serving.settings import Settings
 
+_log = logging.getLogger(__name__)
 _DAY_S = 86_400
 
 
@@ -50,6 +56,8 @@ def open_monitor(
     """
     url = settings.ledger_url
     if url is None:
+        if settings.recalibrate_on_alarm != "off":
+            raise SettingsError("recalibrate_on_alarm needs a ledger: give CANDOR_LEDGER a database, or set it to off.")
         yield Monitor(recorder=None, endpoints=[])
         return
     metrics = MonitorMetrics(registry, zero_s=settings.metrics_zero_s)
@@ -68,11 +76,28 @@ def open_monitor(
     ):
         alarmed = partial(_alarmed, ledger)
         if settings.monitor == "apart" and production is not None:
+            if settings.recalibrate_on_alarm != "off":
+                _log.warning("this server only records: `candor monitor` acts on alarms, if it has the same setting")
             yield Monitor(recorder, [], alarmed)
             return
         mounted = endpoints(recorder, ledger, metrics, production=production or partial(_recorded_production, ledger))
-        with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s) as worker:
+        respond = _responder(settings, ledger, metrics)
+        with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:
             yield Monitor(recorder, mounted, alarmed, lambda: worker.leads, ledger)
+
+
+def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> Callable[[], None] | None:
+    """What the leader does about alarms; None if the settings say nothing is to be done."""
+    if settings.recalibrate_on_alarm == "off":
+        return None
+    policy = AlarmPolicy(
+        action=settings.recalibrate_on_alarm,
+        interval_s=settings.recalibrate_interval_s,
+        min_labels=settings.recalibrate_min_labels,
+        label_changes=settings.recalibrate_label_changes,
+        limits=RecalibrationLimits(settings.recalibrate_max_factor, settings.recalibrate_max_bias),
+    )
+    return AlarmResponder(ledger, Store(settings.store), policy, counter=metrics.recalibrations).look
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:

@@ -1,0 +1,60 @@
+"""What became of recalibrations, in sentences: the history and the advice after an alarm use the same ones."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from calibration.remedies import REMEDIES
+from monitoring.drift.events import RECALIBRATED, Event, since_alarm
+from monitoring.findings.phrases import counted, percent
+
+PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
+PUBLISHED: Final = "published"
+PROMOTED: Final = "promoted"
+REFUSED: Final = "refused"  # by what `candor recalibrate` refuses
+LIMITED: Final = "limited"  # it goes further than the settings allow
+FAILED: Final = "failed"  # the store or its files
+OUTCOMES: Final = (PROPOSED, PUBLISHED, PROMOTED, REFUSED, LIMITED, FAILED)
+BEGUN: Final = "The drift alarm is active, so this process began a recalibration."
+
+
+def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
+    """Return the detail of the last outcome since the last alarm of a version's history; None if there is none."""
+    found = since_alarm(history, RECALIBRATED)
+    return found[-1].detail if found else None
+
+
+def describe_recalibration(detail: dict[str, Any]) -> str:
+    """Say what became of a recalibration and what can be done next, from an event's detail."""
+    outcome, model, version = detail["outcome"], detail["model"], detail.get("version")
+    cause = "because of the drift alarm" if detail.get("by") == "alarm" else "by a person"
+    if outcome in (REFUSED, FAILED):
+        return f"No recalibration {cause}: {detail['reason']}"
+    if outcome == PROMOTED:
+        back = detail["parent_version"]
+        return f"Version {version} was promoted {cause}. `candor promote {model} {back}` rolls back."
+    if outcome == PUBLISHED:
+        return f"Version {version} was published {cause}{_figures(detail)}. {_next(detail)}"
+    again = f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
+    if outcome == LIMITED:
+        return f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. {again}"
+    return f"A recalibration is proposed {cause}{_figures(detail)}. Nothing was published: {again}"
+
+
+def _next(detail: dict[str, Any]) -> str:
+    if detail.get("promoting"):
+        return "It is to be promoted at once."
+    why = f"{detail['reason']} " if detail.get("reason") else ""
+    return f"{why}`candor promote {detail['model']} {detail['version']}` puts it into production."
+
+
+def _figures(detail: dict[str, Any]) -> str:
+    """Return the remedy and what it does on held-out labels, as a clause; empty if the event has no figures."""
+    if "remedy" not in detail:
+        return ""
+    before, after = detail["ece"]
+    changes = f"{detail['changed']} of them change their class" if detail["changed"] else "no predicted class changes"
+    return (
+        f": {REMEDIES[detail['remedy']].title}, fitted on {counted(detail['fitted_on'], 'label')}. On the other "
+        f"{counted(detail['held_out'], 'label')} the ECE is {percent(before)} before and {percent(after)} after, with "
+        f"a floor of {percent(detail['noise_floor'])}; {changes}"
+    )

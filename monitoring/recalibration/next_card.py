@@ -1,0 +1,111 @@
+"""The card of the next version: the remedy's calibrator, a new reference, and the promises that still hold.
+
+Referral threshold and prediction sets are fitted on the held-out labels, which the calibrator has not seen, so that
+their promises hold. What the parent's card promised and this one cannot is said in a sentence.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from calibration.bins import BinSums
+from calibration.conformal import Conformal, conformal
+from calibration.confusion import confusion_matrix
+from calibration.metrics import top_label
+from calibration.threshold import referral_threshold
+from model_store.card import CalibrationCard, Card, ConformalCard, Referral
+from monitoring.findings.phrases import counted, percent
+from monitoring.recalibration.proposal import Proposal
+
+
+def next_card(
+    card: Card, proposal: Proposal, *, recalibrated_by: Literal["person", "alarm"]
+) -> tuple[Card, tuple[str, ...]]:
+    """Return the parent's card with the new calibrator, reference and promises, and the promises that are dropped."""
+    confidence, predicted = top_label(proposal.probabilities)
+    correct = predicted == proposal.true_classes
+    temperature, class_bias, class_weight = _continued(card.calibration, proposal)
+    calibration = CalibrationCard.from_reference(
+        # A temperature from perturbed images is replaced by one from labels; the vector stays in the graph.
+        method="vector" if card.calibration.method == "vector" else "temperature",
+        temperature=temperature,
+        class_bias=class_bias,
+        class_weight=class_weight,
+        split=f"ledger: {proposal.held_out} held out of {proposal.labels} labeled answers of version {card.version}",
+        sums=BinSums.from_predictions(confidence, correct),
+        measures=proposal.after,
+        confusion=confusion_matrix(proposal.probabilities, proposal.true_classes),
+    )
+    referral = _referral(card.referral, proposal)
+    sets = (
+        conformal(proposal.probabilities, proposal.true_classes, alpha=card.conformal.alpha) if card.conformal else None
+    )
+    dropped = _dropped(card, referral, sets, proposal)
+    changes: dict[str, Any] = {
+        "calibration": calibration,
+        "provenance": card.provenance.model_copy(
+            update={
+                "parent_version": card.version,
+                "recalibrated_by": recalibrated_by,
+                "created_at": datetime.now(UTC),
+            }
+        ),
+        "referral": referral,
+        "conformal": sets and ConformalCard.from_sets(sets),
+        "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
+        "files": {},
+    }
+    return card.model_copy(update=changes), dropped
+
+
+def _dropped(card: Card, referral: Referral | None, sets: Conformal | None, proposal: Proposal) -> tuple[str, ...]:
+    """Return what the parent promised and the new version does not, or only in words."""
+    dropped = []
+    if card.referral and referral is None:
+        dropped.append(
+            f"Version {card.version} promised an accuracy of {percent(card.referral.promised_accuracy)} above its "
+            f"referral threshold. No threshold can promise that on the {proposal.held_out} held-out labels, so the new "
+            "version refers no answer."
+        )
+    if sets and not sets.threshold:
+        dropped.append(
+            f"{counted(proposal.held_out, 'held-out label')} are too few for prediction sets that contain the true "
+            f"class in {percent(1 - sets.alpha)} of answers, so each set of the new version contains every class."
+        )
+    return tuple(dropped)
+
+
+def _continued(
+    calibration: CalibrationCard, proposal: Proposal
+) -> tuple[float, tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return temperature, class bias and class weight of the parent's calibrator followed by the remedy."""
+    weight, bias = np.array(proposal.affine.weight), np.array(proposal.affine.bias)
+    temperature, old_weight = calibration.temperature, calibration.class_weight
+    new_bias = bias if calibration.class_bias is None else weight * np.array(calibration.class_bias) + bias
+    if old_weight is not None:
+        new_weight: tuple[float, ...] | None = tuple((weight * np.array(old_weight)).tolist())
+    elif np.ptp(weight) <= 1e-9 * weight[0]:
+        temperature, new_weight = temperature / float(weight[0]), None
+    else:
+        new_weight = tuple(weight.tolist())
+    has_bias = new_weight is not None or bool(new_bias.any())
+    return temperature, tuple(new_bias.tolist()) if has_bias else None, new_weight
+
+
+def _referral(old: Referral | None, proposal: Proposal) -> Referral | None:
+    """Return the threshold that now keeps the old promise; None if there was no promise or no threshold keeps it."""
+    if old is None:
+        return None
+    confidence, predicted = top_label(proposal.probabilities)
+    found = referral_threshold(
+        confidence, predicted == proposal.true_classes, promised_accuracy=old.promised_accuracy, delta=old.delta
+    )
+    if found is None:
+        return None
+    return Referral(
+        threshold=found.confidence,
+        promised_accuracy=found.promised_accuracy,
+        delta=found.delta,
+        coverage=found.coverage,
+    )

@@ -1,0 +1,227 @@
+"""What a process does by itself while a drift alarm is active: propose, publish or promote a recalibration.
+
+It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that refuses. One alarm
+leads to at most one version, so a rollback stays. Labels that may be chosen are never enough to promote. Every attempt
+is noted before it begins and after it ends: a process that dies in between has used up the attempt, and what it
+published is found and noted by the next one.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from prometheus_client import Counter
+from sqlalchemy import Connection
+
+from model_store.canary import read_canary
+from model_store.errors import ModelStoreError
+from model_store.store import Store
+from monitoring.drift import events
+from monitoring.drift.events import RECALIBRATED, RECALIBRATING, Event, since_alarm
+from monitoring.errors import ModelNotInLedger, RecalibrationRefused
+from monitoring.findings import recalibrations as outcomes
+from monitoring.findings.audit import FEW_LABELS
+from monitoring.findings.drift import Drift, find_drift
+from monitoring.ledger.calibrations import choose, of_model
+from monitoring.ledger.database import Ledger
+from monitoring.recalibration.answers import AnswerFilter
+from monitoring.recalibration.limits import RecalibrationLimits, last_by_person
+from monitoring.recalibration.outcomes import claim, note
+from monitoring.recalibration.publication import Recalibration, draft, publish_draft
+
+_log = logging.getLogger(__name__)
+
+UNFAIR: Final = (
+    "It was not promoted, since many answers of that time have no label and nothing shows how the others were chosen."
+)
+ON_TRIAL: Final = "It was not promoted, since a canary is running."
+FOUND: Final = "It was found after an interruption."
+
+
+@dataclass(frozen=True)
+class AlarmPolicy:
+    """What may be done without a person.
+
+    Attributes:
+        action: how far it goes.
+        interval_s: least time between two attempts for a model.
+        min_labels: fewest labels since the drift began, and fewest new ones since the last attempt.
+        label_changes: whether remedies are considered that may change the predicted class.
+        limits: the largest change.
+    """
+
+    action: Literal["propose", "publish", "promote"]
+    interval_s: float = 86_400.0
+    min_labels: int = 100
+    label_changes: bool = False
+    limits: RecalibrationLimits = field(default_factory=RecalibrationLimits)
+
+
+@dataclass(frozen=True)
+class ActiveAlarm:
+    """The active alarm of a version in production, with the version's history and that of the model's attempts."""
+
+    model: str
+    version: int
+    calibration_id: int
+    drift: Drift
+    history: list[Event]
+    attempts_ns: list[int]  # of the whole model
+
+    @property
+    def labels(self) -> int:
+        """How many labels there are since the drift began."""
+        return self.drift.labels_since_onset() or self.drift.labels
+
+    @property
+    def last(self) -> Event | None:
+        """The last attempt, begun or ended, since this alarm."""
+        attempts = [*since_alarm(self.history, RECALIBRATING), *since_alarm(self.history, RECALIBRATED)]
+        return max(attempts, key=lambda event: self.history.index(event), default=None)
+
+    @property
+    def published(self) -> list[dict[str, Any]]:
+        """The details of what became of versions published since this alarm, by whomever."""
+        return [event.detail for event in since_alarm(self.history, RECALIBRATED) if event.detail.get("version")]
+
+
+class AlarmResponder:
+    """Acts on the drift alarms of the models in a store. For one process at a time: the leader."""
+
+    def __init__(self, ledger: Ledger, store: Store, policy: AlarmPolicy, *, counter: Counter) -> None:
+        self._ledger, self._store, self._policy, self._counter = ledger, store, policy, counter
+
+    def look(self) -> None:
+        """Look at every model in production, and act where an alarm is active."""
+        for model in self._store.models():
+            for outcome in outcomes.OUTCOMES:
+                self._counter.labels(model, outcome)
+            alarm = self._find_alarm(model)
+            if alarm is not None:
+                self._respond(alarm)
+
+    def _find_alarm(self, model: str) -> ActiveAlarm | None:
+        version = self._store.production(model)
+        if version is None:
+            return None
+        with self._ledger.read() as connection:
+            try:
+                row = choose(connection, model, version)
+            except ModelNotInLedger:
+                return None
+            history = events.read(connection, row.calibration_id)
+            drift = find_drift(connection, row.calibration_id, history)
+            if drift is None or not drift.active:
+                return None
+            attempts = list(_attempts_ns(connection, model))
+        return ActiveAlarm(model, version, row.calibration_id, drift, history, attempts)
+
+    def _respond(self, alarm: ActiveAlarm) -> None:
+        published = alarm.published
+        if published:
+            self._finish(alarm, published)
+        elif alarm.last is not None and alarm.last.kind == RECALIBRATING and (found := self._lost_version(alarm)):
+            self._note(alarm, {"outcome": outcomes.PUBLISHED, "version": found, "reason": FOUND})
+        elif self._is_due(alarm) and claim(
+            self._ledger, alarm.calibration_id, seen_attempts=len(alarm.attempts_ns), model=alarm.model
+        ):
+            self._attempt(alarm)
+
+    def _is_due(self, alarm: ActiveAlarm) -> bool:
+        elapsed_s = (self._ledger.clock() - max(alarm.attempts_ns, default=0)) / 1e9
+        new = alarm.labels if alarm.last is None else alarm.drift.labels - alarm.last.detail.get("labels_seen", 0)
+        return elapsed_s >= self._policy.interval_s and new >= self._policy.min_labels
+
+    def _attempt(self, alarm: ActiveAlarm) -> None:
+        try:
+            drafted = draft(
+                self._ledger,
+                self._store,
+                alarm.model,
+                version=alarm.version,
+                answer_filter=AnswerFilter(last=max(alarm.labels, FEW_LABELS)),
+                min_labels=self._policy.min_labels,
+                allow_label_changes=self._policy.label_changes,
+                by="alarm",
+            )
+            self._act(alarm, drafted)
+        except RecalibrationRefused as refused:
+            self._note(alarm, {"outcome": outcomes.REFUSED, "reason": str(refused)})
+        except (ModelStoreError, OSError) as error:
+            self._note(alarm, {"outcome": outcomes.FAILED, "reason": f"{error}."})
+
+    def _act(self, alarm: ActiveAlarm, drafted: Recalibration) -> None:
+        """Publish and promote a draft as far as policy, limits and labels allow."""
+        options = f"--last {max(alarm.labels, FEW_LABELS)}"
+        options += " --allow-label-changes" if self._policy.label_changes else ""
+        start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
+        excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
+        if excess or self._policy.action == "propose":
+            outcome = outcomes.LIMITED if excess else outcomes.PROPOSED
+            self._note(alarm, drafted.outcome(outcome) | {"options": options, "reason": excess})
+            return
+        obstacle = None if self._policy.action == "publish" else self._obstacle(alarm, drafted)
+        promoting = self._policy.action == "promote" and obstacle is None
+        done = publish_draft(self._ledger, self._store, drafted, promoting=promoting, reason=obstacle)
+        self._tell(alarm, outcomes.PUBLISHED, version=done.card.version)
+        if promoting:
+            self._promote(alarm, done.card.version)
+
+    def _obstacle(self, alarm: ActiveAlarm, drafted: Recalibration) -> str | None:
+        """Return why a version must not be promoted without a person, in a sentence."""
+        canary = read_canary(self._store, alarm.model)
+        if canary is not None and canary.ended is None:
+            return ON_TRIAL
+        return None if drafted.fair_labels else UNFAIR
+
+    def _finish(self, alarm: ActiveAlarm, published: list[dict[str, Any]]) -> None:
+        """Promote what a process published in order to promote it, if it died in between."""
+        last = published[-1]
+        if last["outcome"] == outcomes.PUBLISHED and last.get("promoting"):
+            self._promote(alarm, last["version"])
+
+    def _promote(self, alarm: ActiveAlarm, version: int) -> None:
+        """Promote, unless that version was in production already (it was rolled back) or another one is now."""
+        with self._ledger.read() as connection:
+            rows = [row for row in of_model(connection, alarm.model) if row.version == version]
+            known = [event.kind for row in rows for event in events.read(connection, row.calibration_id)]
+        if events.PROMOTED in known or self._store.production(alarm.model) != alarm.version:
+            return
+        self._store.promote(alarm.model, version)
+        self._note(alarm, {"outcome": outcomes.PROMOTED, "version": version, "parent_version": alarm.version})
+
+    def _lost_version(self, alarm: ActiveAlarm) -> int | None:
+        """Return a version that an interrupted attempt published without a note."""
+        for version in self._store.versions(alarm.model)[::-1]:
+            if version <= alarm.version:
+                return None
+            made = self._store.read(alarm.model, version).card.provenance
+            begun_ns = alarm.last.at_ns if alarm.last else 0
+            if (
+                made.parent_version == alarm.version
+                and made.recalibrated_by == "alarm"
+                and made.created_at.timestamp() * 1e9 >= begun_ns
+            ):
+                return version
+        return None
+
+    def _note(self, alarm: ActiveAlarm, detail: dict[str, Any]) -> None:
+        """Write an outcome into the history, count it and log it."""
+        note(self._ledger, alarm.calibration_id, {"model": alarm.model, "by": "alarm"} | detail)
+        told = {name: detail[name] for name in ("version", "reason") if detail.get(name)}
+        self._tell(alarm, detail["outcome"], **told)
+
+    def _tell(self, alarm: ActiveAlarm, outcome: str, **fields: Any) -> None:
+        """Count an outcome and log it."""
+        self._counter.labels(alarm.model, outcome).inc()
+        told = {"model": alarm.model, "in_production": alarm.version, "outcome": outcome} | fields
+        _log.warning("recalibration on a drift alarm", extra={"fields": told})
+
+
+def _attempts_ns(connection: Connection, model: str) -> Iterator[int]:
+    """Yield when each attempt for any version of a model began."""
+    for row in of_model(connection, model):
+        for event in events.read(connection, row.calibration_id):
+            if event.kind == RECALIBRATING:
+                yield event.at_ns
