@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from typer.models import OptionInfo
 
-METHOD, SCHEDULE, NETWORK, MACHINE, OUTPUT = "Method", "Schedule", "Network", "Machine", "Output"
+METHOD, OPTIMIZER, EPOCHS = "Method", "Optimizer", "Epochs"
+NETWORK, IMAGES, MACHINE, OUTPUT = "Network", "Images", "Machine", "Output"
 
 
 def _option(panel: str, text: str, *names: str) -> OptionInfo:
@@ -43,17 +44,25 @@ Perturbed = Annotated[
     ),
 ]
 
-Epochs = Annotated[int | None, _option(SCHEDULE, "Passes over the training data (12; digits 80).")]
-BatchSize = Annotated[int | None, _option(SCHEDULE, "Images per step, over all processes (64; digits 32).")]
-LearningRate = Annotated[float | None, _option(SCHEDULE, "Adam's initial learning rate (2e-4; digits 1e-3).")]
-WeightDecay = Annotated[float | None, _option(SCHEDULE, "Adam's weight decay (0).")]
-Decay = Annotated[str | None, _option(SCHEDULE, "Decay of the learning rate: none, cosine or exponential (cosine).")]
-DecayRate = Annotated[float | None, _option(SCHEDULE, "Factor of the exponential decay, per epoch (0.985).")]
-Averaging = Annotated[str | None, _option(SCHEDULE, "Averaging of the weights: none, ema or swa (none).")]
-EmaDecay = Annotated[float | None, _option(SCHEDULE, "Decay of the weights' running mean, per step (0.99).")]
-Select = Annotated[str | None, _option(SCHEDULE, "Epoch to keep: last, val_nll or val_ece (last).")]
-Patience = Annotated[int | None, _option(SCHEDULE, "Stop after this many epochs without improvement.")]
-Seed = Annotated[int | None, _option(SCHEDULE, "Two runs with the same seed are equal (0).")]
+Epochs = Annotated[int | None, _option(EPOCHS, "Passes over the training data (12; digits 80).")]
+BatchSize = Annotated[int | None, _option(EPOCHS, "Images per step, over all processes (64; digits 32).")]
+Optimizer = Annotated[str | None, _option(OPTIMIZER, "adam, adamw or sgd (adam).")]
+Momentum = Annotated[float | None, _option(OPTIMIZER, "Momentum of sgd (0.9).")]
+Warmup = Annotated[float | None, _option(OPTIMIZER, "Epochs in which the learning rate rises from zero (0).")]
+LayerDecay = Annotated[
+    float | None, _option(OPTIMIZER, "Factor of the learning rate for each trained layer below the head (1).")
+]
+ClipNorm = Annotated[float | None, _option(OPTIMIZER, "Largest norm of a step's gradient (no limit).")]
+Sampler = Annotated[str | None, _option(EPOCHS, "shuffled, or balanced: every class equally often (shuffled).")]
+LearningRate = Annotated[float | None, _option(OPTIMIZER, "Highest learning rate (2e-4; digits 1e-3).")]
+WeightDecay = Annotated[float | None, _option(OPTIMIZER, "Weight decay; adamw decays matrices and filters alone (0).")]
+Decay = Annotated[str | None, _option(OPTIMIZER, "Decay of the learning rate: none, cosine or exponential (cosine).")]
+DecayRate = Annotated[float | None, _option(OPTIMIZER, "Factor of the exponential decay, per epoch (0.985).")]
+Averaging = Annotated[str | None, _option(EPOCHS, "Averaging of the weights: none, ema or swa (none).")]
+EmaDecay = Annotated[float | None, _option(EPOCHS, "Decay of the weights' running mean, per step (0.99).")]
+Select = Annotated[str | None, _option(EPOCHS, "Epoch to keep: last, val_nll or val_ece (last).")]
+Patience = Annotated[int | None, _option(EPOCHS, "Stop after this many epochs without improvement.")]
+Seed = Annotated[int | None, _option(EPOCHS, "Two runs with the same seed are equal (0).")]
 
 Backbone = Annotated[str | None, _option(NETWORK, "timm name, torchvision/NAME or small_conv (tf_efficientnet_lite0).")]
 Weights = Annotated[str | None, _option(NETWORK, "Weights file, 'hub', or 'none' (random).")]
@@ -66,18 +75,18 @@ Trainable = Annotated[
 Heads = Annotated[
     int | None, _option(NETWORK, "Networks whose probabilities are averaged; they share what is frozen (1).")
 ]
-Views = Annotated[int | None, _option(NETWORK, "Fixed views of each training image, all but one augmented (1).")]
+Views = Annotated[int | None, _option(IMAGES, "Fixed views of each training image, all but one augmented (1).")]
 Augment = Annotated[
     str | None,
     _option(
-        NETWORK,
+        IMAGES,
         "Change images again in each epoch: light, strong, crop, blur, noise, erase, hflip, vflip or rot90, "
         "joined by + (none).",
     ),
 ]
 HeadReduction = Annotated[int | None, _option(NETWORK, "Factor by which the head reduces the channels: 2 or 4 (4).")]
-ImageSize = Annotated[int | None, _option(NETWORK, "Side of the input in pixels (from the data).")]
-Resize = Annotated[str | None, _option(NETWORK, "stretch, or crop to a square (stretch).")]
+ImageSize = Annotated[int | None, _option(IMAGES, "Side of the input in pixels (from the data).")]
+Resize = Annotated[str | None, _option(IMAGES, "stretch, or crop to a square (stretch).")]
 
 Device = Annotated[str | None, _option(MACHINE, "auto, cpu or cuda (auto).")]
 Amp = Annotated[bool | None, _option(MACHINE, "Compute the network in half precision.", "--amp")]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
+from training.fitting.schedule import Sampler
 
 FEATURES_AT_ONCE, STREAMED_AT_ONCE = 256, 64
 Wanted = TypeVar("Wanted")
@@ -69,16 +70,30 @@ class Examples:
         return order.integers(1 + len(self.views), size=len(self)) if self.views else None
 
 
-def batches(order: np.random.Generator, count: int, *, size: int, processes: int = 1) -> Iterator[NDArray[np.int64]]:
-    """Shuffled indices in batches. A last batch of fewer than two images, or fewer than `processes`, is left out.
+def drawn(order: np.random.Generator, labels: NDArray[np.int64], sampler: Sampler) -> NDArray[np.int64]:
+    """The images of an epoch, (N,): each once, or as many drawn with replacement so that classes are equally frequent.
+
+    >>> labels = np.repeat([0, 1], [900, 100])
+    >>> chosen = labels[drawn(np.random.default_rng(0), labels, "balanced")]
+    >>> len(chosen), round(chosen.mean(), 1)
+    (1000, np.float64(0.5))
+    """
+    if sampler == "shuffled":
+        return order.permutation(len(labels))
+    counts = np.bincount(labels)
+    share = 1 / (np.count_nonzero(counts) * counts[labels])
+    return order.choice(len(labels), size=len(labels), p=share)
+
+
+def batches(indices: NDArray[np.int64], *, size: int, processes: int = 1) -> Iterator[NDArray[np.int64]]:
+    """`indices` in batches. A last batch of fewer than two images, or fewer than `processes`, is left out.
 
     Batch norm cannot train on a single image.
 
-    >>> [len(batch) for batch in batches(np.random.default_rng(0), 9, size=4)]
+    >>> [len(batch) for batch in batches(np.arange(9), size=4)]
     [4, 4]
     """
-    indices = order.permutation(count)
-    for start in range(0, count, size):
+    for start in range(0, len(indices), size):
         batch = indices[start : start + size]
         if len(batch) >= max(2, processes):
             yield batch

@@ -16,8 +16,9 @@ from calibration.temperature import softmax
 from training.errors import TrainingDiverged
 from training.fitting.averaging import AveragedWeights
 from training.fitting.early_stopping import BestEpoch, best
-from training.fitting.examples import Epochs, Examples, ahead, batches
+from training.fitting.examples import Epochs, Examples, ahead, batches, drawn
 from training.fitting.history import Epoch, EpochTotals
+from training.fitting.optimizer import build_optimizer, set_rate
 from training.fitting.prediction import predict
 from training.fitting.schedule import Schedule
 from training.fitting.snapshot import Snapshot
@@ -48,8 +49,7 @@ class Fit:
         self.train, self.val = train, val
         self.schedule, self.head, self.execution = schedule, head, execution
         self.seed, self.order = seed, np.random.default_rng(seed)
-        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(learned, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        self.optimizer = build_optimizer(module, schedule)
         self.step = Step(
             module,
             objective,
@@ -57,6 +57,7 @@ class Fit:
             group=execution.group,
             micro_batch=execution.micro_batch,
             amp=execution.amp,
+            clip_norm=schedule.clip_norm,
         )
         self.average = AveragedWeights(module, schedule)
         self.best = BestEpoch(schedule)
@@ -111,8 +112,8 @@ class Fit:
     def _batches(self, number: int) -> Iterable[tuple[Tensor, Tensor]]:
         """This process's shards of the batches of epoch `number`; the order is drawn before any is read."""
         group, views = self.execution.group, self.train.draw_views(self.order)
-        drawn = batches(self.order, len(self.train), size=self.schedule.batch_size, processes=group.size)
-        shards = [group.shard(whole) for whole in drawn]
+        indices = drawn(self.order, self.train.labels, self.schedule.sampler)
+        shards = [group.shard(whole) for whole in batches(indices, size=self.schedule.batch_size, processes=group.size)]
         when = Epochs(self.seed, number)
 
         def read(indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -121,8 +122,7 @@ class Fit:
         return ahead(read, shards) if self.train.streamed else map(read, shards)
 
     def _set_rate(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.train))
+        set_rate(self.optimizer, self.schedule.learning_rate * self.schedule.factor(self.steps, len(self.train)))
 
     def _validate(self) -> dict[str, float]:
         logits = predict(self.average.module, self.val.inputs, execution=self.execution, at_once=self.val.at_once)
@@ -144,7 +144,8 @@ class Fit:
         """Everything that later epochs depend on."""
         tensors = {f"module.{name}": each for name, each in self.module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": each for name, each in state.items()}
+            kept = {name: each for name, each in state.items() if each is not None}  # SGD without momentum keeps None
+            tensors |= {f"optimizer.{index}.{name}": each for name, each in kept.items()}
         tensors |= {f"average.{name}": each for name, each in self.average.tensors().items()}
         tensors |= {f"selection.{name}": each for name, each in self.best.tensors.items()}
         states = self.execution.group.gather(random_state(self.execution.device))

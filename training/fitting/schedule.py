@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+OptimizerName = Literal["adam", "adamw", "sgd"]
+Sampler = Literal["shuffled", "balanced"]
 Decay = Literal["none", "cosine", "exponential"]
 Averaging = Literal["none", "ema", "swa"]
 Select = Literal["last", "val_nll", "val_ece"]
@@ -13,7 +15,13 @@ SWA_START = 0.75  # of the epochs; the weights after each later epoch are averag
 
 @dataclass(frozen=True)
 class Schedule:
-    """`epochs` passes, `batch_size` images per step, Adam's `learning_rate` and `weight_decay`.
+    """`epochs` passes, `batch_size` images per step, and the `optimizer` with its `learning_rate` and `weight_decay`.
+
+    `momentum` is that of "sgd". `layer_decay` multiplies the rate once for each layer below the head (optimizer.py).
+    `clip_norm` limits the norm of the gradient of each step. `sampler` "balanced" draws as many images as there are,
+    each class equally often, with replacement.
+
+    `warmup` epochs raise the learning rate from zero; the decay then begins.
 
     `decay` "cosine" lowers the learning rate to zero by the last step, so the result depends much less on the epoch at
     which training stops; "exponential" multiplies it by `decay_rate` after each epoch. Early stopping does not change
@@ -33,6 +41,12 @@ class Schedule:
     decay: Decay = "none"
     decay_rate: float = 0.985
     weight_decay: float = 0.0
+    optimizer: OptimizerName = "adam"
+    momentum: float = 0.9
+    warmup: float = 0.0
+    layer_decay: float = 1.0
+    clip_norm: float | None = None
+    sampler: Sampler = "shuffled"
     averaging: Averaging = "none"
     ema_decay: float = 0.99
     select: Select = "last"
@@ -45,8 +59,13 @@ class Schedule:
         [1.0, 0.5, 0.0]
         >>> [Schedule(3, 50, 1e-4, "exponential", 0.5).factor(step, 100) for step in (0, 1, 2, 4)]
         [1.0, 1.0, 0.5, 0.25]
+        >>> [round(Schedule(3, 50, 1e-4, "cosine", warmup=1.5).factor(step, 100), 3) for step in range(6)]
+        [0.25, 0.5, 0.75, 1.0, 0.75, 0.25]
         """
         steps = math.ceil(image_count / self.batch_size)  # per epoch
+        rising = round(self.warmup * steps)
+        if step < rising:
+            return (step + 1) / (rising + 1)
         if self.decay == "cosine":
-            return (1 + math.cos(math.pi * min(step / (self.epochs * steps), 1))) / 2
+            return (1 + math.cos(math.pi * min((step - rising) / (self.epochs * steps - rising), 1))) / 2
         return self.decay_rate ** (step // steps) if self.decay == "exponential" else 1.0

@@ -61,8 +61,9 @@ class Step:
     """Optimizer steps of `module` that minimize `objective`.
 
     `micro_batch` is the largest number of images in one pass; None means the whole shard. `amp` runs the forward pass
-    in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16. `generator` draws the mixing; the default
-    is a separate one, seeded with torch's seed, so mixing changes no other draw.
+    in bfloat16, or in float16 with a scaled loss on a GPU without bfloat16. `clip_norm` is the largest norm of the
+    gradient of the whole batch, over all processes and micro-batches; a larger one is scaled down. `generator` draws
+    the mixing; the default is a separate one, seeded with torch's seed, so mixing changes no other draw.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class Step:
         micro_batch: int | None = None,
         amp: bool = False,
         generator: torch.Generator | None = None,
+        clip_norm: float | None = None,
     ) -> None:
         self.module = module
         self.objective = objective
         self.optimizer = optimizer
         self.group = group or Group.alone()
         self.micro_batch = micro_batch
+        self.clip_norm = clip_norm
         self.generator = generator or torch.Generator().manual_seed(torch.initial_seed())
         self.learned = [parameter for part in optimizer.param_groups for parameter in part["params"]]
         self.device = self.learned[0].device
@@ -104,6 +107,9 @@ class Step:
             loss = self._share(micro_batches, outputs)
         value = float(self._reduce(loss, count=len(labels)))
         if math.isfinite(value):
+            if self.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
         logits = torch.cat([output.logits.detach() for output in outputs]) if outputs else None

@@ -23,7 +23,7 @@ from model_store.image import InputSpec
 from training.datasets import Dataset, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
-from training.fitting.schedule import Averaging, Decay, Schedule, Select
+from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
 from training.processes.device import DeviceChoice
@@ -50,6 +50,18 @@ class TrainConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-4
     weight_decay: NonNegativeFloat = 0.0
+    optimizer: OptimizerName = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1, description="of sgd")] = 0.9
+    warmup: Annotated[float, Field(ge=0, description="epochs in which the learning rate rises from zero")] = 0.0
+    layer_decay: Annotated[
+        float, Field(gt=0, le=1, description="factor of the learning rate for each layer below the head")
+    ] = 1.0
+    clip_norm: Annotated[
+        PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
+    ] = None
+    sampler: Annotated[Sampler, Field(description="balanced draws every class equally often, with replacement")] = (
+        "shuffled"
+    )
     decay: Decay = "cosine"
     decay_rate: Annotated[float, Field(gt=0, le=1, description="factor of the exponential decay, per epoch")] = 0.985
     averaging: Averaging = "none"
@@ -86,6 +98,12 @@ class TrainConfig(BaseModel):
             raise ValueError("patience needs a measure: give select val_nll or val_ece with it")
         if self.trainable and not self.frozen:
             raise ValueError("trainable chooses blocks of a frozen backbone; leave it out to train the whole network")
+        if self.warmup >= self.epochs:
+            raise ValueError(f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training")
+        if self.layer_decay < 1 and self.frozen and not self.trainable:
+            raise ValueError("layer_decay needs trained layers below the head: give trainable or whole with it")
+        if self.sampler == "balanced" and self.class_weights == "balanced":
+            raise ValueError("a balanced sampler and balanced class weights correct twice; give one of the two")
         if self.augment is not None:
             Augmentation(self.augment)
         if self.augment is not None and self.views > 1:

@@ -33,7 +33,7 @@ from training.fitting.history import Epoch, write_history
 from training.losses import strength
 from training.networks.backbones import weights_digest
 from training.networks.classifier import Classifier
-from training.processes.device import out_of_memory
+from training.processes.device import computes_in_half, out_of_memory
 from training.processes.distributed import Group
 from training.progress import Progress, silent
 from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
@@ -74,7 +74,8 @@ def train(
     An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps frozen features
     between runs; without it they are computed again. `group` are the processes that share the work; all of them call
     this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
-    resumes. Progress stages are "weights from the hub", "features SPLIT" (images) and "train LOSS" (epochs).
+    resumes, or half precision gains nothing. Progress stages are "weights from the hub", "features SPLIT" (images) and
+    "train LOSS" (epochs).
     `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
@@ -87,6 +88,8 @@ def train(
     # Other processes than the first have hidden folders of their own and only read what the first one wrote.
     own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
     with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
+        if config.amp and notice and not computes_in_half(session.execution.device):
+            notice("this processor has no units for half precision: --amp makes training slower here, not faster")
         if run_folder.begun and notice:
             notice(f"{out} was interrupted; resuming after its last whole epoch (--restart starts over)")
         board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None

@@ -24,6 +24,12 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "epochs": (["--epochs", "3"], 3),
     "batch_size": (["--batch-size", "16"], 16),
     "learning_rate": (["--learning-rate", "0.01"], 0.01),
+    "optimizer": (["--optimizer", "adamw"], "adamw"),
+    "momentum": (["--momentum", "0.5"], 0.5),
+    "warmup": (["--warmup", "1.5"], 1.5),
+    "layer_decay": (["--trainable", "2", "--layer-decay", "0.7"], 0.7),
+    "clip_norm": (["--clip-norm", "1"], 1.0),
+    "sampler": (["--sampler", "balanced"], "balanced"),
     "weight_decay": (["--weight-decay", "0.1"], 0.1),
     "decay": (["--decay", "exponential"], "exponential"),
     "decay_rate": (["--decay-rate", "0.5"], 0.5),
@@ -84,7 +90,7 @@ def test_an_option_sets_its_choice(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_help_groups_the_options() -> None:
     help_text = CliRunner().invoke(command_line.app, ["train", "--help"], env={"COLUMNS": "200"}).output
-    for panel in ("Method", "Schedule", "Network", "Machine", "Output"):
+    for panel in ("Method", "Optimizer", "Epochs", "Network", "Images", "Machine", "Output"):
         assert f"─ {panel} ─" in help_text
     assert "(cosine)" in help_text  # brackets would be taken for markup
 
@@ -100,6 +106,9 @@ def test_every_loss_is_listed() -> None:
         (["train", "digits", "--decay", "linear"], "decay"),
         (["train", "digits", "--patience", "3"], "select val_nll"),
         (["train", "digits", "--whole", "--trainable", "2"], "trainable chooses"),
+        (["train", "digits", "--layer-decay", "0.5"], "layer_decay needs"),
+        (["train", "digits", "--warmup", "80"], "warm-up"),
+        (["train", "digits", "--sampler", "balanced", "--class-weights", "balanced"], "correct twice"),
         (["train", "digits", "--augment", "flip"], "choose one of: light"),
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),

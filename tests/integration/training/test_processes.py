@@ -37,7 +37,13 @@ def network(dtype: torch.dtype, *, norm: bool = False) -> nn.Sequential:
 
 
 def outcome(
-    name: str, kind: str, group: Group, indices: NDArray[np.int64], *, micro_batch: int | None = None
+    name: str,
+    kind: str,
+    group: Group,
+    indices: NDArray[np.int64],
+    *,
+    micro_batch: int | None = None,
+    clip_norm: float | None = None,
 ) -> Arrays:
     """Loss, gradient, and weights after one step of `group` on the images at `indices`."""
     dtype, _ = KINDS[kind]
@@ -45,7 +51,7 @@ def outcome(
     module = network(dtype)
     objective = build_objective(name, LossSettings(class_weights=WEIGHTS))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    step = Step(module, objective, optimizer=optimizer, group=group, micro_batch=micro_batch)
+    step = Step(module, objective, optimizer=optimizer, group=group, micro_batch=micro_batch, clip_norm=clip_norm)
     mine = group.shard(indices)
     result = step(inputs[mine], labels[mine])
     assert (result.logits is None) == (len(mine) == 0)
@@ -86,6 +92,7 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
     cases |= {f"{name} float32": outcome(name, "float32", group, everything) for name in NAMES}
     cases |= {f"{name} few": outcome(name, "float64", group, two) for name in FEW}  # a third process has none
     cases |= {f"{name} wrapped": wrapped(name, group) for name in FEW}
+    cases |= {f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01) for name in FEW}
     cases["norm"] = normalized(group)
     return {f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()}
 
@@ -110,6 +117,8 @@ def test_processes_with_uneven_shards_do_what_one_process_does(size: int, tmp_pa
         port = free.getsockname()[1]
     multiprocessing.spawn(work, args=(size, port, tmp_path), nprocs=size)
     expected = outcomes(Group())
+    for name in FEW:
+        assert np.linalg.norm(expected[f"{name} clipped: gradient"]) == pytest.approx(0.01, rel=1e-4)
     for rank in range(size):
         found = np.load(tmp_path / f"{rank}.npz")
         assert set(found) == set(expected)
