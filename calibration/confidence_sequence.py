@@ -23,6 +23,7 @@ from calibration.metrics import Interval
 
 _STEPS = 40  # bisections; each halves the error
 _ROUNDS, _CANDIDATES = 4, 65  # each round divides the error by 64
+_ROUNDED = 1 + 1e-8  # the sums of a ledger are rounded
 _BETS = np.geomspace(0.005, 0.9, 12)  # sizes of the bets on a gap, equal shares of the capital
 
 
@@ -93,7 +94,7 @@ def gap_sequence(n: int, gap: float, squared: float, *, alpha: float = 0.05) -> 
     (True, True)
     """
     _check(n, alpha)
-    if abs(gap) > n * (1 + 1e-9) or not gap**2 <= n * squared * (1 + 1e-9) + 1e-9 <= n**2 * (1 + 1e-8) + 2e-9:
+    if not (abs(gap) <= n * _ROUNDED and gap**2 <= n * (squared * _ROUNDED + n * 1e-9) and squared <= n * _ROUNDED):
         raise ValueError(f"sum {gap} and sum of squares {squared} are not those of {n} values in [-1, 1]")
     most = math.log(1 / alpha)
 

@@ -42,6 +42,7 @@ class Measure:
         floor: if this is an error, the name of its noise floor, which is shown in the same cell.
         summary, further: its column in the terminal's table of that name.
         page: whether the pages list it, now and on the card.
+        is_share: whether the pages show it in percent.
         gauge: the Prometheus gauge that exports it for each window; only for what bin sums give.
     """
 
@@ -64,6 +65,7 @@ class Measure:
     summary: Column | None = None
     further: Column | None = None
     page: bool = False
+    is_share: bool = True
     gauge: str | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class MeasureDetails(TypedDict, total=False):
     summary: Column
     further: Column
     page: bool
+    is_share: bool
     gauge: str
 
 

@@ -170,6 +170,8 @@ class Measures:
         misleads="one confident and wrong answer dominates: a calibrator that says 0 costs up to 708 nats",
         formula="-mean ln p_label",
         summary=Column("NLL"),
+        page=True,
+        is_share=False,
     )
     brier: float | None = from_answers(
         lambda answers: metrics.brier(answers.probabilities, answers.labels),
@@ -182,6 +184,8 @@ class Measures:
         formula="mean Σ_k (p_k - y_k)²",
         source="Brier 1950",
         summary=Column("Brier"),
+        page=True,
+        is_share=False,
     )
     brier_reliability: float | None = from_answers(
         lambda answers: answers.brier_parts.reliability,

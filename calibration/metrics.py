@@ -137,11 +137,16 @@ def signed_gap(sums: BinSums) -> float:
 
 
 def signed_gap_interval(sums: BinSums) -> Interval:
-    """95 % normal interval of the signed gap: gap +- 1.96 sqrt((sum Q / N - gap^2) / N)."""
+    """95 % normal interval of the signed gap: gap +- 1.96 sqrt(v / N), within [-1, 1].
+
+    v is the variance seen, sum Q / N - gap^2, or that of a calibrated model, sum V / N, whichever is larger. A few
+    answers that are all right, or all wrong, show no variance at all, and their gap is not certain for that.
+    """
     gap = signed_gap(sums)
-    variance = max(_ratio(float(sums.squared_error.sum()), sums.total) - gap**2, 0.0)
+    seen = _ratio(float(sums.squared_error.sum()), sums.total) - gap**2
+    variance = max(seen, _ratio(float(sums.variance.sum()), sums.total))
     half = Z95 * math.sqrt(_ratio(variance, sums.total))
-    return Interval(gap - half, gap + half)
+    return Interval(max(gap - half, -1.0), min(gap + half, 1.0)) if sums.total else Interval(math.nan, math.nan)
 
 
 def debiased_rms(sums: BinSums) -> float:

@@ -183,7 +183,8 @@ class AnswersSpooled(MonitoringError, RuntimeError):
     def __init__(self, rows: int) -> None:
         self.rows = rows
         super().__init__(
-            f"The ledger is or was away, and {rows:,} answers are not in it yet; send these labels again later."
+            f"The ledger is or was away, and {rows:,} answer{'s are' if rows != 1 else ' is'} not in it yet; send "
+            "these labels again later."
         )
 
 

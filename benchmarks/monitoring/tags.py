@@ -14,7 +14,7 @@ from monitoring.drift.tag_settings import TagSettings, slice_of
 
 RUN, BEFORE, AFTER = 20_000, 5_000, 15_000
 VALUES = {"site": 20, "device": 5, "ward": 3}  # the n-th value has a share in proportion to 1 / n
-SMALL_SITE = 6  # a site with 4 % of the labels
+SMALL_SITE = 6  # a site with 4.6 % of the labels
 TAGS = TagSettings(tuple(VALUES))
 _NO_TAGS = TagSettings()
 IntArray = npt.NDArray[np.int64]

@@ -31,10 +31,11 @@ def report_tables(report: Report) -> list[RenderableType]:
         f"{report.model} version {report.version}, window {report.window}\n",
         f"Can confidence be believed? {report.verdict}\n",
         f"Is the model as accurate as it was? {report.accuracy.headline}. {report.accuracy.sentence}\n",
-        *_advice(report.recommendation),
+        *_advice(report.recommendation, report.further_evidence),
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
-        f"\n{report.coverage.labeled} of {report.coverage.served} answers have a label; "
+        f"\n{report.coverage.labeled:,} of {counted(report.coverage.served, 'answer')} "
+        f"{'has' if report.coverage.served == 1 else 'have'} a label; "
         f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
         f"{_drift(report.drift, report.calm_evidence)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
@@ -63,8 +64,8 @@ def _estimated(rate: RateEstimate | None) -> tuple[str, str]:
     return (figure(rate.value), interval(rate.lower, rate.upper)) if rate else ("-", "-")
 
 
-def _advice(recommendation: Recommendation) -> list[str]:
-    lists = {"Evidence": recommendation.evidence, "What to do": recommendation.what_to_do}
+def _advice(recommendation: Recommendation, evidence: Sequence[str]) -> list[str]:
+    lists = {"Evidence": evidence, "What to do": recommendation.what_to_do}
     parts = [f"{title}:\n" + "".join(f"  - {line}\n" for line in lines) for title, lines in lists.items() if lines]
     return [f"Should you be worried? {recommendation.worried}\n", *parts]
 
@@ -127,7 +128,7 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
             str(each.n),
             figure(each.accuracy),
             figure(each.signed_gap, sign=True),
-            interval(each.gap_lower, each.gap_upper),
+            interval(each.gap_lower, each.gap_upper) if each.is_tested else "too few labels",
             "miscalibrated" if each.significant else "",
         ]
         for each in (slices.known[:SLICES_SHOWN] if slices else ())

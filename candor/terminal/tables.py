@@ -25,13 +25,15 @@ def figure(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:{'+' if sign else ''}.{digits}f}"
+    rounded = round(value, digits) + 0.0  # no minus before zero
+    return f"{rounded:{'+' if sign else ''}.{digits}f}"
 
 
 def interval(lower: float | None, upper: float | None) -> str:
-    """Write an interval.
+    """Write an interval; a dash if neither end is known.
 
-    >>> interval(0.031, 0.0592)
-    '[0.031, 0.059]'
+    >>> interval(0.031, 0.0592), interval(None, None)
+    ('[0.031, 0.059]', '-')
     """
-    return f"[{figure(lower)}, {figure(upper)}]"
+    ends = figure(lower), figure(upper)
+    return "-" if ends == ("-", "-") else f"[{', '.join(ends)}]"

@@ -74,7 +74,10 @@ def _since(
     where: LabelStream,
     labels: Sequence[FirstLabel],
 ) -> dict[str, Any] | None:
-    """Return the start as label numbers, counted from 1 since the last reset like `alarm_label`."""
+    """Return the start as label numbers, counted from 1 since the last reset like `alarm_label`.
+
+    `from_first`: whether the error may have been there from the first label of its stream on.
+    """
     confidence = np.array([label.confidence for label in labels], dtype=np.float64)
     keys = {"all": None, "bin": bin_index(confidence), "class": np.array([label.predicted for label in labels])}
     key = keys[where.kind]
@@ -88,6 +91,7 @@ def _since(
     numbers = {name: last - (len(labels) - 1 - index) for name, index in at.items()}
     feedback_id = labels[at["label"]].feedback_id
     return numbers | {
+        "from_first": found.lower == 0 and len(labels) == last,
         "feedback_id": feedback_id,
         "served_at_ns": _served_at_ns(connection, calibration_id, feedback_id),
     }

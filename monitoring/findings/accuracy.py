@@ -231,9 +231,9 @@ def _headline(verdict: AccuracyVerdict) -> str:
 def _sentence(verdict: AccuracyVerdict) -> str:
     if not verdict.n:
         return "No answer has a label yet, so accuracy cannot be measured."
-    which = "audited answers" if verdict.audit else "labeled answers"
+    answers = counted(verdict.n, "audited answer" if verdict.audit else "labeled answer")
     since = f" served since {verdict.since}" if verdict.since else ""
-    right = f"The model was right in {percent(verdict.live)} of {verdict.n:,} {which}{since}"
+    right = f"The model was right in {percent(verdict.live)} of {answers}{since}"
     if not verdict.reference_n:
         return f"{right}. There is nothing to compare this with."
     return (

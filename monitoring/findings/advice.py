@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from calibration.measures import Measures
 from calibration.metrics import Z95
 from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, labels_for_accuracy
+from monitoring.findings.alarm import is_from_first
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import check_the_rest, tell_apart
-from monitoring.findings.phrases import answers_in_slice
+from monitoring.findings.phrases import answers_in_slice, points
 from monitoring.findings.recalibrations import PROPOSED, describe_recalibration
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Status
 
 _TAG_LIMIT = 3  # alarms of tags with advice of their own
+_TELLING = 20  # labels from which their mean confidence is taken for that of all answers
 _LOW_COVERAGE = 0.05  # below this share of labeled answers the labels may well be an unusual choice
 
 
@@ -33,10 +35,7 @@ def give_advice(found: Findings) -> Iterator[str]:
         yield "Keep labeling: if the error is real, the drift alarm will follow."
         yield "Look at the slices to see which answers are affected."
     elif status in (Status.EARLY, Status.NO_LABELS):
-        yield (
-            f"Label at least {FEW_LABELS} answers. About {_labels_for(found.measures, half_width=0.05):,} labels show "
-            "confidence minus accuracy to within 5 points."
-        )
+        yield _label_more(found.measures)
     about_accuracy = list(_about_accuracy(found)) if not found.is_whole_alarm else []
     if found.is_silent:
         yield (
@@ -76,7 +75,9 @@ def _after_alarm(found: Findings) -> Iterator[str]:
         yield tell_apart(found.selection)
     since = (drift.alarm or {}).get("since") if drift else None
     on_labels, last = "", ""
-    if drift and since:
+    if since and is_from_first(since):
+        yield _from_the_first(found)
+    elif drift and since:
         yield f"Find out what changed around label {since['label']:,}: device, protocol, ward, patients or software."
         on_labels = " on the labels since then"
         last = f" --last {max(drift.labels_since_onset() or 0, FEW_LABELS)}"
@@ -115,11 +116,31 @@ def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
     return f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
 
 
+def _from_the_first(found: Findings) -> str:
+    """Nothing need have changed where the error may have been there from the first label on."""
+    gap = found.card_gap
+    if gap is not None:
+        verb = "exceeded" if gap > 0 else "fell short of"
+        return (
+            f"Nothing need have changed: on its own card, confidence {verb} accuracy by {points(abs(gap))} on the "
+            "reference data already."
+        )
+    return (
+        "Nothing need have changed, since the error may have been there from the first label on. Check whether images "
+        "are prepared as in training, and whether patients and labels are of the kind that the card's reference has."
+    )
+
+
 def _after_tag_alarms(found: Findings) -> Iterator[str]:
     """What to do where one site, device or ward is in alarm."""
     for each in found.tag_alarms[:_TAG_LIMIT]:
         since = (each.alarm or {}).get("since")
-        if since:
+        if since and is_from_first(since):
+            yield (
+                f"Nothing need have changed in answers with {each.tag}: the error may have been there from their first "
+                "label on. Check how images are prepared there, and whether patients and labels differ."
+            )
+        elif since:
             yield (
                 f"Find out what changed in answers with {each.tag} around their label {since['label']:,}: device, "
                 "protocol, patients or software."
@@ -176,7 +197,14 @@ def _opposite_classes(slices: Slices | None) -> Iterator[str]:
         )
 
 
+def _label_more(measures: Measures) -> str:
+    """How many labels a first answer takes, and how many one that is known to within a few points."""
+    needed = _labels_for(measures, half_width=0.05)
+    which = f"About {needed:,} labels" if needed > FEW_LABELS else "They"
+    return f"Label at least {FEW_LABELS} answers. {which} show confidence minus accuracy to within 5 points."
+
+
 def _labels_for(measures: Measures, *, half_width: float) -> int:
-    """Labels until the 95 % interval of the gap has that half width."""
-    p = measures.mean_confidence if math.isfinite(measures.mean_confidence) else 0.8
-    return math.ceil((Z95 / half_width) ** 2 * max(p * (1 - p), 0.01))
+    """Labels until the 95 % interval of the gap has that half width; a few labels do not show how confident it is."""
+    p = measures.mean_confidence if measures.n >= _TELLING else 0.8
+    return math.ceil((Z95 / half_width) ** 2 * p * (1 - p))

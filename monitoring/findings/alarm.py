@@ -25,7 +25,13 @@ def describe_alarm(detail: dict[str, Any], tag: str | None = None) -> str:
         return sentence
     served = f", on an answer served on {_day(since['served_at_ns'])}" if since.get("served_at_ns") else ""
     interval = f"95 % interval {since['lower']:,} to {since['upper']:,}"
-    return f"{sentence} The drift began around {their}label {since['label']:,} ({interval}){served}."
+    first = ", so the error may have been there from the first label on" if is_from_first(since) else ""
+    return f"{sentence} The drift began around {their}label {since['label']:,} ({interval}){served}{first}."
+
+
+def is_from_first(since: dict[str, Any]) -> bool:
+    """Whether an estimated start leaves it open that the error was there from the first label on."""
+    return bool(since.get("from_first", since["lower"] <= 1))  # events of older releases do not say
 
 
 def _by_class(detail: dict[str, Any]) -> str:

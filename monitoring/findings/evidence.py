@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.alarm import describe_alarm
+from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.comparison import CardComparison
 from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import describe_labels, rival_cause
@@ -31,7 +32,8 @@ def give_evidence(found: Findings) -> Iterator[str]:
         yield _often(found.gap_at_every_look)
     if found.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER):
         yield found.accuracy.sentence
-    yield from _against_card(found.comparison, found.selection)
+    if found.measures.n >= FEW_LABELS:
+        yield from _against_card(found.comparison, found.selection)
     yield from describe_labels(found.selection)
     if found.is_silent:
         yield "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."

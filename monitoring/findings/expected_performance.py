@@ -325,6 +325,8 @@ def _correction_words(found: ExpectedPerformance, selection: LabelSelection) -> 
     if corrected is None:
         return ""
     fair = "" if selection.audit_decides or selection.coverage >= COMPLETE else ", if these are a fair sample,"
+    if corrected.accuracy.lower == corrected.accuracy.upper:  # every answer has a label: nothing is left to estimate
+        return f"By the labels, which every answer has, it was right in {percent(corrected.accuracy.value)}."
     return (
         f"Corrected by {counted(corrected.labels, 'label')}{fair} it is right in {percent(corrected.accuracy.value)} "
         f"({_interval(corrected.accuracy)})."

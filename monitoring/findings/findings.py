@@ -22,7 +22,7 @@ class Findings:
     """All findings about a version.
 
     `served_elsewhere`: the model's answers were logged, not served by Candor. `recalibration`: what became of the last
-    recalibration since the active alarm of all answers, the detail of its event.
+    recalibration since the active alarm of all answers, the detail of its event. `reference`: what the card measured.
     """
 
     model: str
@@ -38,6 +38,7 @@ class Findings:
     gap_at_every_look: GapAtEveryLook | None = None
     tag_watches: TagWatches | None = None
     recalibration: dict[str, Any] | None = None
+    reference: Measures | None = None
 
     @property
     def status(self) -> Status:
@@ -48,6 +49,15 @@ class Findings:
     def is_whole_alarm(self) -> bool:
         """Whether the drift alarm of all answers is active."""
         return self.drift is not None and self.drift.active
+
+    @property
+    def card_gap(self) -> float | None:
+        """The card's own confidence minus accuracy, if it shows beyond chance the error that raised the alarm."""
+        alarm, card = (self.drift.alarm if self.drift else None), self.reference
+        if alarm is None or card is None:
+            return None
+        over = alarm["direction"] == "over"
+        return card.signed_gap if (card.signed_gap_lower > 0 if over else card.signed_gap_upper < 0) else None
 
     @property
     def tag_alarms(self) -> tuple[TagDrift, ...]:

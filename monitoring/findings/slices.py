@@ -11,11 +11,13 @@ not calibration, and are not tested.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from calibration import metrics
+from monitoring.findings.audit import FEW_LABELS
 from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import LedgerSums
 
@@ -77,7 +79,13 @@ def find_slices(sums: Mapping[str, LedgerSums]) -> Slices:
     """Measure, test and order the slices of a calibration, as `monitoring.ledger.sums.read_slices` gives them."""
     named = {name: each for name, each in sums.items() if name not in (EVERYTHING, AUDIT)}
     known = {name: each for name, each in named.items() if name.startswith((_PREDICTED, _TAG))}
-    tested = {name: _p_value(each) for name, each in known.items() if each.labeled.variance.sum() >= ENOUGH_VARIANCE}
+    labels: dict[str, int] = defaultdict(int)  # by what tells the slices apart: each label has one value of it at most
+    for name, each in known.items():
+        labels[name.partition("=" if name.startswith(_TAG) else ":")[0]] += each.labeled.total
+    enough = {name: each for name, each in known.items() if each.labeled.variance.sum() >= ENOUGH_VARIANCE}
+    tested = (
+        {name: _p_value(each) for name, each in enough.items()} if max(labels.values(), default=0) >= FEW_LABELS else {}
+    )
     adjusted = holm(tested)
     found = [_slice(name, each, p_value=adjusted.get(name), tested=len(tested)) for name, each in known.items()]
     by_true = [_slice(name, each) for name, each in named.items() if name.startswith(_TRUE) and each.labeled.total]

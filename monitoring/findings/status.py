@@ -14,6 +14,7 @@ from monitoring.findings.tag_drift import TagDrift
 from monitoring.findings.unchecked import not_checked
 
 LOUD_Z = 4.0  # ECE this many standard deviations above its noise floor is no chance, even when looked at often
+_ONE_SIGN = 0.9  # of the ECE: differences that add up to as much have one sign
 _TAGS_NAMED = 3
 
 
@@ -138,10 +139,11 @@ def _cancellation(measures: Measures) -> str:
     """What to add when the signed gap looks harmless but the bins do not."""
     if _is_one_sided(measures) or not _is_loud(measures):
         return ""
+    cancel = "Positive and negative differences cancel in that figure. "
     return (
-        "Positive and negative differences cancel in that figure. Within bins of similar confidence they average "
-        f"{100 * measures.ece:.1f} points (ECE); a calibrated model would show {100 * measures.noise_floor:.1f} by "
-        "chance."
+        f"{cancel if abs(measures.signed_gap) < _ONE_SIGN * measures.ece else ''}Within bins of similar confidence the "
+        f"differences average {100 * measures.ece:.1f} points (ECE); a calibrated model would show "
+        f"{100 * measures.noise_floor:.1f} by chance."
     )
 
 
@@ -154,11 +156,10 @@ def _finding(measures: Measures, audit: str) -> str:
 
 def _difference(measures: Measures) -> str:
     values = (measures.signed_gap, measures.signed_gap_lower, measures.signed_gap_upper)
-    gap, lower, upper = (round(100 * value, 1) for value in values)
+    gap, lower, upper = (round(100 * value, 1) + 0.0 for value in values)  # no minus before zero
     if gap == 0:
         return f"equals accuracy to within 0.1 percentage points (95 % interval {lower:.1f} to {upper:.1f})"
     if gap < 0:
-        return (
-            f"falls short of accuracy by {-gap:.1f} percentage points (95 % interval {0.0 - upper:.1f} to {-lower:.1f})"
-        )
-    return f"exceeds accuracy by {gap:.1f} percentage points (95 % interval {lower + 0.0:.1f} to {upper:.1f})"
+        lower, upper = 0.0 - upper, 0.0 - lower
+        return f"falls short of accuracy by {-gap:.1f} percentage points (95 % interval {lower:.1f} to {upper:.1f})"
+    return f"exceeds accuracy by {gap:.1f} percentage points (95 % interval {lower:.1f} to {upper:.1f})"

@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from calibration.measure_table import Measure
 from calibration.measures import MEASURES
 from monitoring.findings.drift import Drift
+from monitoring.findings.phrases import percent
+from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
@@ -32,9 +35,8 @@ class MeasureRow(NamedTuple):
 
     title: str
     explanation: str
-    now: float | None
-    card: float | None
-    signed: bool
+    now: str
+    card: str
 
 
 def sections(found: PageData) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def sections(found: PageData) -> dict[str, Any]:
         "bars": _bars(report),
         "evidence": evidence(report.drift),
         "measure_rows": list(_measure_rows(report)),
+        "scores_of": LATEST if report.measures.n > LATEST else None,
         "slice_limit": _SLICE_LIMIT,
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
@@ -91,4 +94,10 @@ def _percent_of(ece: float | None, full: float) -> int:
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        yield MeasureRow(measure.title, measure.text, now, card, measure.signed)
+        yield MeasureRow(measure.title, measure.text, _shown(measure, now), _shown(measure, card))
+
+
+def _shown(measure: Measure, value: float | None) -> str:
+    if measure.is_share:
+        return percent(value, signed=measure.signed)
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"

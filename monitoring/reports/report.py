@@ -26,6 +26,7 @@ from monitoring.findings.findings import Findings
 from monitoring.findings.image_warnings import find_image_warnings
 from monitoring.findings.label_basis import find_label_basis
 from monitoring.findings.looks import CalmEvidence, GapAtEveryLook, calm_evidence, gap_at_every_look
+from monitoring.findings.probability_scores import with_scores
 from monitoring.findings.recalibrations import last_recalibration
 from monitoring.findings.recommendation import Recommendation, recommend
 from monitoring.findings.selection import LabelSelection
@@ -108,6 +109,12 @@ class ReportSummary:
     signs: tuple[EarlyWarning, ...]
     recommendation: Recommendation
 
+    @property
+    def further_evidence(self) -> tuple[str, ...]:
+        """The evidence that verdict and answer about accuracy do not state: who shows these need not repeat it."""
+        said = f"{self.verdict} {self.accuracy.sentence}"
+        return tuple(sentence for sentence in self.recommendation.evidence if sentence not in said)
+
 
 @dataclass(frozen=True)
 class Report(ReportSummary):
@@ -137,7 +144,9 @@ class Report(ReportSummary):
 def calibration_report(
     ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL, slices: bool = True
 ) -> Report:
-    """Report on a version of a model, by default the one registered last, with or without its `slices`.
+    """Report on a version of a model, by default the one registered last.
+
+    Without `slices`, NLL and Brier score are left out too: both read single answers.
 
     Raises ModelNotInLedger for a model or version that was never registered, and QueryInvalid for an invalid window.
     """
@@ -164,8 +173,11 @@ def calibration_report(
             alarm=_alarm(drift, tag_watches),
             selection=basis.selection,
         )
+        measures = Measures.from_sums(basis.labeled)
+        if slices:
+            audited = basis.selection.audit_decides
+            measures = with_scores(measures, connection, row, asked, seen, audit=audited)
     found, selection = find_slices(basis.slices) if slices else None, basis.selection
-    measures = Measures.from_sums(basis.labeled)
     assessment = assess(measures, drift, selection, tag_watches.active if tag_watches else ())
     comparison = compare(basis.labeled, row.reference, selection.post_stratified)
     findings = Findings(
@@ -182,6 +194,7 @@ def calibration_report(
         gap_at_every_look=gap_at_every_look(basis.labeled, asked),
         tag_watches=tag_watches,
         recalibration=last_recalibration(whole) if drift and drift.active else None,
+        reference=Measures.from_sums(row.reference),
     )
     return Report(
         model=row.model,

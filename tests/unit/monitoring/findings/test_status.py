@@ -34,7 +34,7 @@ def test_the_verdict_says_how_much_and_which_way() -> None:
     assert "The model was on average 85.0 % confident and right 75.0 % of the time." in sentence
     status, sentence = assess(measures(1000, 0.9, 0.8))
     assert status is Status.OFF
-    assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 8." in sentence
+    assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 7.5 to 12.5)" in sentence
 
 
 def test_chance_is_no_finding_and_few_labels_are_early() -> None:
@@ -71,5 +71,5 @@ def test_gaps_that_cancel_are_found_by_ece() -> None:
     assert found.signed_gap == pytest.approx(0)
     status, sentence = assess(found)
     assert status is Status.OFF
-    assert "they average 20.0 points (ECE); a calibrated model would show 1.4 by chance" in sentence
+    assert "the differences average 20.0 points (ECE); a calibrated model would show 1.4 by chance" in sentence
     assert "cancel" not in assess(measures(624, 0.75, 0.85)).sentence

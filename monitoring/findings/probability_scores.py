@@ -1,0 +1,43 @@
+"""NLL and Brier score of labeled answers: they need whole probabilities, which the ledger keeps with each answer."""
+
+from dataclasses import replace
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from calibration import metrics
+from calibration.measures import Measures
+from monitoring.findings.windows import Window, Windowed
+from monitoring.ledger.calibrations import CalibrationRow
+from monitoring.ledger.schema import label_current, prediction
+from monitoring.ledger.sums import DAY_NS
+
+LATEST = 5_000  # labels at most, so that the cost of a report stays bounded
+
+
+def with_scores(
+    measures: Measures, connection: Connection, row: CalibrationRow, window: Window, seen: Windowed, *, audit: bool
+) -> Measures:
+    """Return the measures with the scores of the latest `LATEST` labels of a window, current labels counting.
+
+    Logged predictions that came without all probabilities have none, and are left out. `audit`: whether audited answers
+    alone count.
+    """
+    columns = (prediction.c.probabilities, label_current.c.label)
+    wanted = (
+        select(*columns)
+        .join(label_current, label_current.c.prediction_id == prediction.c.prediction_id)
+        .where(label_current.c.calibration_id == row.calibration_id)
+    )
+    if seen.since_day is not None:
+        wanted = wanted.where(prediction.c.served_at_ns >= seen.since_day * DAY_NS)
+    if audit:
+        wanted = wanted.where(prediction.c.audit.is_not(None))
+    most = min(LATEST, window.number) if window.kind == "last" else LATEST
+    rows = connection.execute(wanted.order_by(label_current.c.first_feedback_id.desc()).limit(most)).all()
+    size = 4 * len(row.classes)
+    known = [(np.frombuffer(answer, dtype="<f4"), label) for answer, label in rows if len(answer) == size]
+    if not known:
+        return measures
+    probabilities, labels = (np.array(each) for each in zip(*known, strict=True))
+    return replace(measures, nll=metrics.nll(probabilities, labels), brier=metrics.brier(probabilities, labels))
