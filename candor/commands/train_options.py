@@ -23,7 +23,7 @@ Data = Annotated[
     typer.Argument(help="MedMNIST .npz, image folder, MedMNIST name or 'digits' (default: what CANDOR_DATA holds)."),
 ]
 
-Out = Annotated[Path | None, _option(OUTPUT, "Run folder to write (runs/LOSS-seed-N).")]
+Out = Annotated[Path | None, _option(OUTPUT, "Run folder to write (runs/DATA-LOSS-seed-N).")]
 Restart = Annotated[bool, _option(OUTPUT, "Start an interrupted run over instead of resuming it.", "--restart")]
 TensorBoard = Annotated[bool, _option(OUTPUT, "Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard")]
 

@@ -1,7 +1,8 @@
 """`candor train` and `candor export`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -207,13 +208,16 @@ def _train(
     """The data set and the run's result."""
     from candor.terminal.console import stderr
     from candor.terminal.progress import bars
-    from training.datasets import find_dataset
+    from training.datasets import find_dataset, source_title
     from training.processes.execution import leader_first
     from training.progress import silent
+    from training.runs.run import refuse_early
     from training.runs.run import train as run_training
 
-    folder, known = out or Path("runs") / f"{config.loss}-seed-{config.seed}", settings()
-    with bars() as shown:
+    folder, known = out or Path("runs") / f"{source_title(data)}-{config.loss}-seed-{config.seed}", settings()
+    if group.leads:
+        refuse_early(config, folder)
+    with bars(lines=True) as shown, _resumable(folder, told=group.leads):
         progress = shown if group.leads else silent
         found = leader_first(
             group,
@@ -231,10 +235,26 @@ def _train(
             restart=restart,
             tensorboard=tensorboard,
             group=group,
-            notice=lambda said: stderr.print(said, soft_wrap=True, markup=False),
+            notice=lambda said: stderr.print(said, soft_wrap=True),
             progress=progress,
         )
     return found, result
+
+
+@contextmanager
+def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
+    """Say how to go on after an interruption: when it happens, and before, where nobody watches."""
+    from candor.terminal.console import stderr
+    from training.runs.folder import run_folder_of
+
+    if told and not stderr.is_terminal:
+        stderr.print("If this is interrupted, the same command resumes it after its last whole epoch.", soft_wrap=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if told and run_folder_of(folder).begun:
+            stderr.print("Interrupted. The same command resumes the run after its last whole epoch.", soft_wrap=True)
+        raise
 
 
 def _show(note: str, result: "RunResult", *, json_out: bool) -> None:

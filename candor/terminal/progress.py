@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from candor.terminal.console import stderr, stdout, visible
+
+
+class Shown(Protocol):
+    """Called after each unit of work; fits `training.progress.Progress`."""
+
+    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None: ...
 
 
 class Bars:
@@ -22,9 +29,22 @@ class Bars:
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
 
+def print_line(stage: str, done: int, total: int, /, **figures: float) -> None:
+    """Print a line on stderr for every epoch, and one for any other stage when it is complete."""
+    if done == total or stage.startswith("train "):
+        shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        stderr.print(f"{stage}: {done:,} of {total:,}{shown}", soft_wrap=True)
+
+
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """Show progress bars while the block runs. What is printed meanwhile appears above them."""
+def bars(*, lines: bool = False) -> Iterator[Shown]:
+    """Show progress bars while the block runs. What is printed meanwhile appears above them.
+
+    If stderr is no terminal, show nothing, or with `lines` what `print_line` prints.
+    """
+    if lines and not stderr.is_terminal:
+        yield print_line
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),

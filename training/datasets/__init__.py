@@ -4,7 +4,7 @@ from training.datasets.dataset import ArrayImages, Dataset, FileImages, ImageSou
 from training.datasets.layouts import LAYOUTS
 from training.datasets.records import SPLIT_NAMES, Excluded, SplitName
 from training.datasets.report import describe, write_report
-from training.datasets.sources import FoundDataset, find_dataset, load_dataset
+from training.datasets.sources import FoundDataset, find_dataset, load_dataset, source_title
 
 __all__ = [
     "LAYOUTS",
@@ -21,5 +21,6 @@ __all__ = [
     "find_dataset",
     "fingerprint",
     "load_dataset",
+    "source_title",
     "write_report",
 ]

@@ -1,5 +1,6 @@
 """Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this order."""
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -105,6 +106,19 @@ def _recognize(path: Path, layout: str | None) -> tuple[Layout, Path]:
             return each, root
     trees = LAYOUTS[layout].tree if layout is not None else "a folder, a .csv or an .npz"
     raise BadDataset(path, f"is not in {f'the layout {layout}' if layout else 'any known layout'}; expected {trees}")
+
+
+def source_title(source: str | Path | None) -> str:
+    """A short name for a source, fit for a folder's name, without looking into it.
+
+    >>> source_title("images/"), source_title("scans/labels.csv"), source_title("x/chest [2].npz"), source_title(None)
+    ('images', 'scans', 'chest-2', 'pneumoniamnist')
+    """
+    if source is None:
+        return DEFAULT_NAME
+    path = Path(source).absolute()
+    named = path.parent.name if path.stem == "labels" else path.stem if path.suffix in (".csv", ".npz") else path.name
+    return re.sub(r"[^\w.-]+", "-", named).strip("-.") or "data"
 
 
 def find_dataset(

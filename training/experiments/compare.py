@@ -13,7 +13,14 @@ from training.experiments.grid import Grid
 from training.experiments.paper import averages, paper_rows
 from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import BASELINE, FIGURES, MethodSummary, measure, summarize
-from training.experiments.table import ResultTable, file_stem, format_estimate, format_number, write_csv
+from training.experiments.table import (
+    ResultTable,
+    certainty_notes,
+    file_stem,
+    format_estimate,
+    format_number,
+    write_csv,
+)
 
 MARK = "†"
 EXPLAINED = (
@@ -42,7 +49,8 @@ class GridComparison:
         ]
         pairs = list(dict.fromkeys(line.pair for line in self.summaries))
         made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
-        first = replace(made[0], notes=(EXPLAINED, CHANGES_ARGMAX, *made[0].notes))
+        shown = [line.figures[name] for line in self.summaries for name in ("ece", "accuracy")]
+        first = replace(made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes))
         return [first, *made[1:], average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
@@ -89,7 +97,7 @@ def _table(
     failures = tuple(dict.fromkeys(f"{line.method} failed: {why}" for line in lines for why in line.failures))
     return ResultTable(
         file_stem(name, data, network),
-        f"{title}: {data}, {network}, {seeds} seed{'s' if seeds > 1 else ''}",
+        f"{title} on test: {data}, network {network}, {seeds} seed{'s' if seeds > 1 else ''}",
         ("method", "floor", *columns),
         (*rows, *_beside(title, lines[0].pair, columns=len(columns))),
         failures,

@@ -8,10 +8,11 @@ from training.errors import BadChoice
 from training.experiments.cell import CellResult
 from training.experiments.choice import RESAMPLES, Candidate, Choice, EvaluationSet, Limits, choose
 from training.experiments.summary import MethodSummary, summarize
-from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
+from training.experiments.table import ResultTable, certainty_notes, file_stem, format_estimate, format_number
 
 SHOWN = 15
 SURE = 0.8  # of the resamples
+SPLITS: Mapping[EvaluationSet, str] = {"val": "validation", "perturbed": "perturbed validation"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class MethodSelection:
         )
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return (
-            f"{self.pair[0]}, {self.pair[1]}: {chosen.method} with {chosen.calibrator}, chosen in {100 * share:.0f} % "
-            f"of {RESAMPLES} resamples of {seeds} and {self.images} images; {certainty}."
+            f"{self.pair[0]}, network {self.pair[1]}: {chosen.method} with {chosen.calibrator}, chosen on "
+            f"{SPLITS[self.evaluation_set]} in {100 * share:.0f} % of {RESAMPLES} resamples of {seeds} and "
+            f"{self.images} images; {certainty}."
         )
 
     def table(self) -> ResultTable:
@@ -52,6 +54,7 @@ class MethodSelection:
         notes = (
             f"Admissible: accuracy at least that of cross-entropy less {self.limits.accuracy_loss:g}, NLL at most "
             f"{1 + self.limits.nll_share:g} times its. Test is shown for the record and chooses nothing.",
+            *certainty_notes([each.figures[name] for each in self.test.values() for name in ("ece", "accuracy")]),
             *((f"{rest} more candidates in selection.csv.",) if rest > 0 else ()),
         )
         columns = (

@@ -10,6 +10,8 @@ from typing import Any
 
 from training.experiments.summary import Estimate
 
+WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot tell methods apart
+
 
 @dataclass(frozen=True)
 class ResultTable:
@@ -51,6 +53,26 @@ def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
         return "-"
     text = format_number(estimate.mean, digits)
     return text if estimate.half is None else f"{text} ± {format_number(estimate.half, digits)}"
+
+
+def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
+    """Say what intervals are worth that come from too few seeds; nothing if all of them are narrow.
+
+    >>> certainty_notes([Estimate(0.05, 0.01, 5)])
+    []
+    >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:55]
+    '± 1.090 with 2 seeds says nothing about the figure beside i'
+    """
+    known = [each for each in estimates if each.count and math.isfinite(each.mean)]
+    if known and all(each.half is None for each in known):
+        return ["One seed gives no interval, so a difference between two rows may be chance. Give --seeds 5."]
+    wide = max((each for each in known if each.half is not None), key=lambda each: each.half or 0.0, default=None)
+    if wide is None or wide.half is None or wide.half <= WIDE:
+        return []
+    return [
+        f"± {format_number(wide.half)} with {wide.count} seeds says nothing about the figure beside it: an interval "
+        "from so few runs is wide whatever the method does. Do not choose by it; give --seeds 5 or more."
+    ]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

@@ -60,14 +60,27 @@ class Trunk:
     blocks: tuple[Block, ...] = ()
 
 
+def require_backbone(name: str, weights: Weights) -> None:
+    """Refuse a name that no backbone has, or a weights file that is not there. Raises UnknownName, WeightsNotFound."""
+    if name.startswith(TORCHVISION):
+        if name.removeprefix(TORCHVISION) not in torchvision.models.list_models(module=torchvision.models):
+            known = ("resnet18", "resnet50", "densenet121", "alexnet", "squeezenet1_1", "...")
+            raise UnknownName("torchvision backbone", name, tuple(TORCHVISION + each for each in known))
+    elif name != SMALL and not timm.is_model(name):
+        raise UnknownName("backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()"))
+    if name == SMALL and weights != "none":
+        raise WeightsNotFound(f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch")
+    if isinstance(weights, Path) and not weights.is_file():
+        raise WeightsNotFound(f"there is no weights file {weights}; give a file, `hub` or `none`")
+
+
 def load_trunk(name: str, weights: Weights) -> Trunk:
     """Load the trunk of backbone `name` with `weights`.
 
     Raises UnknownName, WeightsNotFound (no file, no hub) or BadWeights (a file that does not fit).
     """
+    require_backbone(name, weights)
     if name == SMALL:
-        if weights != "none":
-            raise WeightsNotFound(f"{SMALL} has no pretrained weights; pass weights `none` to train it from scratch")
         small = small_conv()
         return Trunk(small, 1, (0.5,), (0.5,), find_blocks(small))
     if name.startswith(TORCHVISION):
@@ -101,8 +114,6 @@ def find_weights(backbone: str, folder: Path | None) -> Weights:
 
 
 def _timm_trunk(name: str, weights: Weights) -> Trunk:
-    if not timm.is_model(name):
-        raise UnknownName("backbone", name, (SMALL, f"{TORCHVISION}resnet18", "or any name of timm.list_models()"))
     try:
         model: Any = timm.create_model(name, pretrained=weights == "hub")
     except (OSError, RuntimeError, ValueError) as error:
@@ -115,9 +126,6 @@ def _timm_trunk(name: str, weights: Weights) -> Trunk:
 
 
 def _torchvision_trunk(name: str, weights: Weights) -> Trunk:
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        known = ("resnet18", "resnet50", "densenet121", "alexnet", "squeezenet1_1", "...")
-        raise UnknownName("torchvision backbone", name, tuple(TORCHVISION + each for each in known))
     try:
         model = torchvision.models.get_model(name, weights=_published(name) if weights == "hub" else None)
     except (OSError, RuntimeError) as error:

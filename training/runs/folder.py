@@ -51,6 +51,12 @@ def run_folder_of(out: Path) -> RunFolder:
     return RunFolder(out.parent / f".{out.name}.part", out)
 
 
+def require_new(out: Path) -> None:
+    """Raise RunExists if the folder of a run exists."""
+    if out.exists():
+        raise RunExists(f"{out} already exists; choose another folder or remove it")
+
+
 @contextmanager
 def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = False) -> Iterator[RunFolder]:
     """Open the hidden folder of the run `out`; an interrupted run of an equal `request` resumes, unless `restart`.
@@ -58,8 +64,7 @@ def open_run_folder(out: Path, request: Mapping[str, Any], *, restart: bool = Fa
     The folder stays if the run is interrupted after a snapshot. It is removed if the run finishes, diverges, or stops
     before its first snapshot. Raises RunExists, RunBusy (another process trains it) or RunDiffers (another request).
     """
-    if out.exists():
-        raise RunExists(f"{out} already exists; choose another folder or remove it")
+    require_new(out)
     run_folder = run_folder_of(out)
     run_folder.part.mkdir(parents=True, exist_ok=True)
     with (run_folder.part / "lock").open("w") as lock:

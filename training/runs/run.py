@@ -31,13 +31,13 @@ from training.evaluation.evaluation import Evaluation, write_evaluation
 from training.evaluation.plots import write_plots
 from training.fitting.history import Epoch, write_history
 from training.losses import strength
-from training.networks.backbones import weights_digest
+from training.networks.backbones import require_backbone, weights_digest
 from training.networks.classifier import Classifier
 from training.processes.device import computes_in_half, out_of_memory
 from training.processes.distributed import Group
 from training.progress import Progress, silent
 from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
-from training.runs.folder import RunFolder, open_run_folder
+from training.runs.folder import RunFolder, open_run_folder, require_new
 from training.runs.session import TrainingSession
 from training.runs.tensorboard import TensorBoardLog
 
@@ -54,6 +54,16 @@ class RunResult:
     record: RunRecord
     history: list[Epoch]
     evaluation: Evaluation
+
+
+def refuse_early(config: TrainConfig, out: Path) -> None:
+    """Refuse what needs no data to be refused: an unknown loss, option or backbone, and a run that exists.
+
+    Raises UnknownName, BadLoss, WeightsNotFound, RunExists.
+    """
+    strength(config.loss, config.loss_settings)
+    require_backbone(config.backbone, config.weights)
+    require_new(out)
 
 
 def train(

@@ -60,7 +60,7 @@ def test_refused_data_is_reported_completely_with_exit_code_1(tmp_path: Path) ->
         (root / f"train/b/broken{number}.png").write_bytes(b"\x89PNG")
     result = check(root)
     assert result.exit_code == 1
-    assert "30 files were left out" in result.stdout
+    assert "Left out, 30 files:" in result.stdout
     assert "and 10 more" in result.stdout
     assert "refused" in result.stderr
     assert check(root, "--max-corrupt", "1").exit_code == 1

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from candor import command_line
 from candor.commands import training as commands
 from candor.commands.training import train
+from candor.terminal.progress import print_line
 from tests.builders import trees
 from training.losses import LOSSES
 from training.runs.config import TrainConfig
@@ -198,3 +200,54 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["answers"]["test"]["confusion"] == [[2, 0], [0, 7]]
     assert metrics["answers"]["test"]["constant_accuracy"] == pytest.approx(7 / 9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--loss", "dcca"], "unknown loss 'dcca'"),
+        (["--option", "gama=3"], "gama"),
+        (["--backbone", "resnet19000"], "unknown backbone 'resnet19000'"),
+        (["--backbone", "torchvision/resnet1"], "unknown torchvision backbone"),
+        (["--weights", "missing.safetensors"], "there is no weights file missing.safetensors"),
+        ([], "scans-dca-seed-0 already exists"),
+    ],
+)
+def test_what_needs_no_data_is_refused_before_the_data_are_read(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/scans-dca-seed-0").mkdir(parents=True)
+    refused = invoke("train", "no/such/scans", *arguments)
+    assert refused.exit_code == 1
+    assert said in str(refused.exception)
+
+
+def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
+    ill_and_healthy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run folder is named by data, loss and seed; an interruption says how to resume, and resuming works."""
+    monkeypatch.chdir(tmp_path)
+    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce", "--seed", 3]
+    command = ["train", ill_and_healthy, *network, "--epochs", 3]
+    told: list[str] = []
+
+    def interrupt(stage: str, done: int, total: int, /, **figures: float) -> None:
+        print_line(stage, done, total, **figures)
+        told.append(f"{stage} {done}")
+        if stage.startswith("train") and done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("candor.terminal.progress.print_line", interrupt)
+    broken = invoke(*command)
+    assert broken.exit_code != 0
+    assert "If this is interrupted, the same command resumes it" in broken.stderr
+    assert "Interrupted. The same command resumes the run after its last whole epoch." in broken.stderr
+    monkeypatch.setattr("candor.terminal.progress.print_line", print_line)
+    resumed = invoke(*command)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert "was interrupted; resuming after its last whole epoch" in resumed.stderr
+    epochs = [line for line in resumed.stderr.splitlines() if line.startswith("train ce")]
+    assert len(epochs) < 3
+    assert re.match(r"train ce: 3 of 3, .*loss \d", epochs[-1])
+    assert "Run folder: runs/data-ce-seed-3" in resumed.stdout

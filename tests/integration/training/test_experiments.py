@@ -244,7 +244,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     run: Callable[..., Any] = CliRunner().invoke
     shown = run(command_line.app, [*arguments, "--jobs", "1", "--out", str(tmp_path / "out"), "--markdown"])
     assert shown.exit_code == 0, shown.output
-    assert "**Table 1, ECE: digits, small_conv, 1 seed**" in shown.stdout
+    assert "**Table 1, ECE on test: digits, network small_conv, 1 seed**" in shown.stdout
     with (tmp_path / "out" / "tables" / "ece-digits-small_conv.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert f"| {' | '.join(row.values())} |" in shown.stdout
