@@ -21,7 +21,7 @@ from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
 from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
 
-SECRET: Final = frozenset({"ledger", "tokens"})  # their values are never repeated
+SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -146,6 +146,11 @@ class Settings(BaseSettings):
     cors_origins: Texts = Field(
         (), description="Other origins whose pages may call the API: a JSON list, or between commas."
     )
+    report_webhook: SecretStr | None = Field(
+        None,
+        description="Address to which `candor report --every` posts each report as JSON. It may hold a token, so it is "
+        "never printed.",
+    )
     traces: bool = Field(False, description="Send OpenTelemetry traces of requests (extra `traces`).")
 
     monitor: Literal["inside", "apart"] = Field(
@@ -244,6 +249,12 @@ class Settings(BaseSettings):
         if "ledger" in values:
             raise SettingsError("CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them")
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
+
+    @model_validator(mode="after")
+    def _check_webhook(self) -> "Settings":
+        if self.report_webhook and not self.report_webhook.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("CANDOR_REPORT_WEBHOOK must begin with http:// or https://; its value is not shown.")
+        return self
 
     @model_validator(mode="after")
     def _check_tags(self) -> "Settings":

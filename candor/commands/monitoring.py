@@ -28,10 +28,22 @@ def report(
         str | None, typer.Option(help="Only answers served since then: days such as 30d, or a date such as 2026-10-01.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the report to this file, as one HTML page.")] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="day|week|month", help="Keep running, and write a report after each such period (UTC)."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder for the reports of --every.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="With --every: write what is due, then end; for a timer of the system.")
+    ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Show from the ledger how calibrated a model is on the images that it served.
+
+    With --every it writes one HTML page for each model (or the one named) into
+    --to. What is missed while it does not run is made up by one report.
+    CANDOR_REPORT_WEBHOOK names an address that gets each report, too.
 
     Example: candor report chest --since 30d --html october.html
     """
@@ -41,6 +53,13 @@ def report(
     from monitoring.reports.page_data import read_page_data, window_since
     from monitoring.reports.report import only_model
 
+    if every is not None:
+        if to is None or window or since or version or html or json_out:
+            raise typer.BadParameter("--every needs --to FOLDER, and goes with MODEL, --once and --ledger alone")
+        _report_every(every, to, once=once, model=model, ledger=ledger)
+        return
+    if to is not None or once:
+        raise typer.BadParameter("--to and --once need --every")
     if window is not None and since is not None:
         raise typer.BadParameter("give either --window or --since")
     with open_ledger(ledger) as opened:
@@ -55,6 +74,21 @@ def report(
         stdout.print(part)
     if html is not None:
         stdout.print(f"The report is in {html}")
+
+
+def _report_every(every: str, folder: Path, *, once: bool, model: str | None, ledger: str | None) -> None:
+    """Write reports at regular times; exit with 1 if --once left something undone."""
+    from candor.commands.scheduled_reports import keep_reporting
+    from monitoring.pages.scheduled_report import Period
+    from serving.client.webhook import Webhook
+
+    if every not in tuple(Period):
+        raise typer.BadParameter(f"--every is {every!r}; expected day, week or month")
+    secret = settings(ledger=ledger).report_webhook
+    webhook = None if secret is None else Webhook(secret.get_secret_value())
+    with open_ledger(ledger) as opened:
+        if not keep_reporting(opened, folder, Period(every), model=model, webhook=webhook, once=once):
+            raise typer.Exit(1)
 
 
 def monitor(

@@ -1,0 +1,64 @@
+"""`candor report --every`: reports at regular times into a folder and, if a setting names one, to a webhook."""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monitoring.ledger.database import Ledger
+    from monitoring.pages.scheduled_report import Period
+    from serving.client.webhook import Webhook
+
+LOOK_S = 60.0  # between looks for what is due, and for what a webhook refused
+HTML_LIMIT = 2_000_000  # characters of a page that a webhook gets
+
+
+def keep_reporting(
+    ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: "Webhook | None", once: bool
+) -> bool:
+    """Make what is due and, unless `once`, go on until interrupted; return whether all of the last round succeeded."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from candor.terminal.console import stderr
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and that of a webhook is a secret
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            good = report_once(ledger, folder, every, model=model, webhook=webhook)
+        except SQLAlchemyError as error:
+            stderr.print(f"the ledger could not be read: {type(error).__name__}", markup=False)
+            good = False
+        if once:
+            return good
+        time.sleep(LOOK_S)
+
+
+def report_once(
+    ledger: "Ledger", folder: Path, every: "Period", *, model: str | None, webhook: "Webhook | None"
+) -> bool:
+    """Make the reports that are due and send those that were not sent; return whether all were sent."""
+    from candor.terminal.console import stderr, stdout
+    from monitoring.ledger import calibrations
+    from monitoring.pages import scheduled_report as schedule
+    from serving.client.webhook import WebhookFailed
+
+    with ledger.read() as connection:
+        models = calibrations.models(connection) if model is None else [model]
+    good = True
+    for name in models:
+        due = schedule.find_due(folder, name, every, today=schedule.today_of(ledger))
+        if due is not None:
+            schedule.write(schedule.make(ledger, due))
+            stdout.print(f"report: {due.file}", markup=False)
+        unsent = schedule.find_unsent(folder, name, every) if webhook is not None else None
+        if webhook is None or unsent is None:
+            continue
+        try:
+            webhook.send(schedule.make(ledger, unsent).message(html_limit=HTML_LIMIT))
+            schedule.mark_sent(unsent.file)
+        except WebhookFailed as error:
+            stderr.print(f"{unsent.file.name} was not sent: {error}", markup=False)
+            good = False
+    return good
