@@ -31,7 +31,9 @@ class Heatmap(Struct, frozen=True):
     """Which parts of an image the prediction depends on."""
 
     method: Literal["occlusion"]
-    png: Annotated[Base64, Meta(description="a picture of the model's input size, to be laid over the image")]
+    sentence: Annotated[str, Meta(description="what the map shows, also if no part of the image matters much")]
+    values: Annotated[list[list[float]], Meta(description="probability lost when each cell of a grid is covered")]
+    png: Annotated[Base64, Meta(description="the image with the map over it, and a scale in probability")]
 
 
 class Prediction(Struct, frozen=True, kw_only=True):

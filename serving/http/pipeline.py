@@ -87,8 +87,8 @@ class InferencePipeline:
             with served.queue:
                 work = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
                 answer: bytes = await caller.wait(work)
-            png = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
-        return with_explanation(answer, method="occlusion", png=png)
+            shown = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
+        return with_explanation(answer, method="occlusion", shown=shown)
 
     async def answer_many(
         self,

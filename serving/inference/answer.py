@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 
 from model_store.card import Card
+from serving.inference.heat_map import HeatMap
 
 JSON_HEADER = (b"content-type", b"application/json")
 
@@ -56,10 +57,12 @@ def with_audit(answer: bytes, drawn: bool) -> bytes:
     return answer[:-1] + (b',"audit":true}' if drawn else b',"audit":false}')
 
 
-def with_explanation(answer: bytes, *, method: str, png: bytes) -> bytes:
-    """An answer with the field `explanation`: a PNG of the model's input size, in base64."""
-    picture = base64.b64encode(png)
-    return answer[:-1] + b',"explanation":{"method":"%s","png":"%s"}}' % (method.encode(), picture)
+def with_explanation(answer: bytes, *, method: str, shown: HeatMap) -> bytes:
+    """An answer with the field `explanation`: the map as a sentence, as values and as a PNG in base64."""
+    values = [[round(value, 4) for value in row] for row in shown.values.tolist()]
+    fields = {"method": method, "sentence": shown.sentence, "values": values}
+    fields["png"] = base64.b64encode(shown.png).decode()
+    return answer[:-1] + b',"explanation":%s}' % json.dumps(fields).encode()
 
 
 def _literal(text: str) -> str:

@@ -6,7 +6,6 @@ priority, and run one at a time.
 """
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,20 +14,20 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as Pillow
 
 from model_store.bundle import read_bundle
 from model_store.card import Card
 from model_store.errors import BundleError
 from serving.errors import ExplanationsBusy, ExplanationUnavailable, ModelUnusable
 from serving.inference.batcher import Image
+from serving.inference.heat_map import HeatMap, heat_map
 from serving.inference.predictor import Predictor
 from serving.inference.priority import lower_priority
 
 POSITIONS: Final = 8  # cells along each side of the image
 SPAN: Final = 2  # cells that a patch covers along each side
 BATCH: Final = 8
-Explain: TypeAlias = Callable[[Image, int], Awaitable[bytes]]
+Explain: TypeAlias = Callable[[Image, int], Awaitable[HeatMap]]
 
 
 class OcclusionExplainer:
@@ -43,9 +42,9 @@ class OcclusionExplainer:
     async def place(self, card: Card, folder: Path) -> AsyncIterator[Explain]:
         """A place in the queue, and a function that draws a map there.
 
-        The function takes an image, (C, H, W) uint8, and a class, and returns a PNG (RGBA, H x W) by the version in
-        `folder`. What may be refused is refused here: raises ExplanationsBusy, or ExplanationUnavailable if the folder
-        no longer holds that version.
+        The function takes an image, (C, H, W) uint8, and a class, and returns the map by the version in `folder`. What
+        may be refused is refused here: raises ExplanationsBusy, or ExplanationUnavailable if the folder no longer holds
+        that version.
         """
         if self._free == 0:
             raise ExplanationsBusy
@@ -54,9 +53,9 @@ class OcclusionExplainer:
         try:
             predictor = await asyncio.shield(work[0])
 
-            async def explain(image: Image, predicted: int) -> bytes:
+            async def explain(image: Image, predicted: int) -> HeatMap:
                 work.append(self._run(_explain, predictor, image, predicted))
-                return cast(bytes, await asyncio.shield(work[-1]))
+                return cast(HeatMap, await asyncio.shield(work[-1]))
 
             yield explain
         finally:
@@ -81,8 +80,8 @@ class OcclusionExplainer:
         return self._predictors[folder]
 
 
-def _explain(predictor: Predictor, image: Image, predicted: int) -> bytes:
-    return draw(importance(predictor, image, predicted), height=image.shape[1], width=image.shape[2])
+def _explain(predictor: Predictor, image: Image, predicted: int) -> HeatMap:
+    return heat_map(importance(predictor, image, predicted), image)
 
 
 def _open(folder: Path, card: Card) -> Predictor:
@@ -114,18 +113,6 @@ def importance(predictor: Predictor, image: Image, predicted: int) -> npt.NDArra
         total[row : row + SPAN, column : column + SPAN] += value
         count[row : row + SPAN, column : column + SPAN] += 1
     return total / count
-
-
-def draw(values: npt.NDArray[np.float64], *, height: int, width: int) -> bytes:
-    """The map as a PNG overlay: red supports the class, blue contradicts it, transparent does neither."""
-    strength = values / max(float(np.abs(values).max()), 1e-6)
-    rgba = np.zeros((*values.shape, 4), np.uint8)
-    rgba[..., 0] = np.where(strength > 0, 220, 0)
-    rgba[..., 2] = np.where(strength < 0, 220, 0)
-    rgba[..., 3] = np.round(200 * np.abs(strength))
-    stream = io.BytesIO()
-    Pillow.fromarray(rgba, "RGBA").resize((width, height), Pillow.Resampling.BILINEAR).save(stream, format="PNG")
-    return stream.getvalue()
 
 
 def _covered(image: Image) -> tuple[Image, list[tuple[int, int]]]:

@@ -415,9 +415,13 @@ async def test_a_listed_origin_may_write_and_reads_refusals(
 async def test_an_explanation_comes_with_the_same_answer(server: Running, png: Callable[..., bytes]) -> None:
     plain, explained = await server.predict(png()), await server.predict(png(), "/predictions/tiny?explain=occlusion")
     assert explained.json()["probabilities"] == plain.json()["probabilities"]
-    picture = Image.open(io.BytesIO(base64.b64decode(explained.json()["explanation"]["png"])))
-    spec = server.service.models.find("tiny").card.input
-    assert (picture.mode, picture.size) == ("RGBA", (spec.width, spec.height))
+    explanation = explained.json()["explanation"]
+    picture = Image.open(io.BytesIO(base64.b64decode(explanation["png"])))
+    assert picture.mode == "RGB"
+    assert min(picture.size) > 448  # the image, enlarged, beside its scale
+    assert np.shape(explanation["values"]) == (8, 8)
+    largest = np.abs(explanation["values"]).max()
+    assert ("No part of the image matters much." in explanation["sentence"]) == (largest < 0.05)
     assert "explanation" not in (await server.predict(png(), "/predictions/tiny?explain=none")).json()
     for query in ("?explain=magic", "?explain", "?other=1"):
         refused = await server.predict(png(), f"/predictions/tiny{query}")

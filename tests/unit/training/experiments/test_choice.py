@@ -111,7 +111,7 @@ class TestChoice:
 class TestSelection:
     def test_the_report_states_the_choice_and_its_certainty(self) -> None:
         (found,) = select([*results("ce", sharpness=4.0), *results("better")], limits=Limits())
-        assert found.sentence.startswith("data, network: better with")
+        assert found.sentence.startswith("data, network network: better with")
         assert "of 200 resamples of 3 seeds and 600 images" in found.sentence
         table = found.table()
         assert table.rows[0][0].endswith(" *")

@@ -1,0 +1,48 @@
+"""The program of docs/how-to/python-client.md, run as it stands against a real server."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from model_store.bundle import Bundle
+from model_store.store import Store
+from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how-to" / "python-client.md"
+
+
+def test_the_program_of_the_page_works(
+    tmp_path: Path, start: Callable[..., Server], make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+) -> None:
+    store = Store(tmp_path / "store")
+    store.publish("chest", partial(make_bundle, name="chest", classes=("normal", "pneumonia")))
+    store.promote("chest", 1)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "one.png").write_bytes(png())
+    (tmp_path / "scans" / "two.png").write_bytes(b"not an image")
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    program = "".join(blocks).replace("http://127.0.0.1:8080", start(store).url)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\naccepted\n" in done.stdout
+    assert re.search(r"^scans/one\.png \w+ [0-9a-f-]{36}$", done.stdout, re.MULTILINE)
+    assert "scans/two.png was refused: the bytes are not an image" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(("0.0 ", "1.0 "))
