@@ -15,10 +15,11 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from monitoring.errors import LedgerError
 from monitoring.ledger.dialects.dialect import Dialect
+from monitoring.ledger.dialects.sqlite_file import OpenDatabase
 from monitoring.ledger.schema import feedback, monitor_state
 
 _WRITES = "candor_writes"  # execution option of transactions that write
@@ -44,18 +45,30 @@ class Sqlite(Dialect):
 
     def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
         engine = create_engine(url, connect_args={"timeout": busy_timeout_s})
+        database = OpenDatabase(self.file(url))
 
         @event.listens_for(engine, "connect")
         def _connect(connection: sqlite3.Connection, _record: object) -> None:
+            database.check()  # before a deleted file is made again, without its answers
             connection.isolation_level = None  # the driver must not open transactions of its own: `_begin` does
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=4000"):
                 connection.execute(f"PRAGMA {pragma}")
+            database.check()
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             # A writer takes the lock at once; upgrading a snapshot later could fail however long it waited.
             writes = connection.get_execution_options().get(_WRITES, False)
+            try:
+                database.check()
+            except sqlite3.OperationalError as error:
+                raise _as_sqlalchemy(connection, "BEGIN", None, error) from error
             _run(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+            if writes and database.log_is_lost(_driver(connection), connection.info):
+                connection.invalidate()
+                engine.dispose()
+                lost = sqlite3.OperationalError("the write-ahead log was deleted")
+                raise _as_sqlalchemy(connection, "BEGIN", None, lost, invalidated=True)
 
         return engine
 
@@ -146,8 +159,20 @@ class FileClaim:
 
 def _run(connection: Connection, sql: str, rows: Sequence[tuple[Any, ...]] | None = None) -> None:
     """Run SQL in the driver: SQLAlchemy's own execution would take a third of the time of a small commit."""
-    driver: Any = connection.connection.driver_connection
+    driver = _driver(connection)
     try:
         driver.execute(sql) if rows is None else driver.executemany(sql, rows)
     except sqlite3.Error as error:
-        raise DBAPIError.instance(sql, rows, error, sqlite3.Error, dialect=connection.dialect) from error
+        raise _as_sqlalchemy(connection, sql, rows, error) from error
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _as_sqlalchemy(
+    connection: Connection, sql: str, rows: Any, error: sqlite3.Error, *, invalidated: bool = False
+) -> StatementError:
+    return DBAPIError.instance(
+        sql, rows, error, sqlite3.Error, connection_invalidated=invalidated, dialect=connection.dialect
+    )

@@ -1,0 +1,84 @@
+"""A SQLite ledger whose files are deleted or replaced while it is in use: nothing is accepted that would be lost."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger import Ledger
+from monitoring.maintenance.recount import check
+from tests.builders.answers import make_row, prediction_id
+from tests.builders.monitored import Clock, MonitoredModel
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def delete_all(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
+def replace_by_nothing(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+def replace_by_another_ledger(path: Path) -> None:
+    other = path.with_name("other.db")
+    with MonitoredModel(other, Clock()):
+        pass
+    other.replace(path)
+
+
+def move_away(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+@pytest.mark.parametrize("lose", [delete, delete_all, replace_by_nothing, replace_by_another_ledger, move_away])
+def test_a_lost_ledger_takes_nothing_and_says_so(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    path = tmp_path / "ledger.db"
+    with MonitoredModel(path, Clock()) as monitored:
+        monitored.serve(make_row(1))
+        lose(path)
+        for _ in range(2):  # also on a new connection
+            with pytest.raises(OperationalError, match="was deleted or replaced while it was in use"):
+                monitored.serve(make_row(2))
+            with pytest.raises(OperationalError, match="was deleted or replaced"):
+                monitored.label(FeedbackItem("normal", prediction_id(1)))
+            with pytest.raises(OperationalError, match="was deleted or replaced"), monitored.ledger.read():
+                pass
+        assert path.exists() == (lose in (replace_by_nothing, replace_by_another_ledger))  # it is not made again
+
+
+def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with MonitoredModel(path, Clock()) as monitored:
+        monitored.serve(make_row(1))
+        move_away(path)
+        with pytest.raises(OperationalError):
+            monitored.serve(make_row(2))
+        path.with_name("moved.db").rename(path)
+        monitored.serve(make_row(2))
+        assert monitored.label(FeedbackItem("normal", prediction_id(2))) == ["accepted"]
+
+
+def test_a_deleted_log_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
+    with MonitoredModel(path, Clock()) as monitored:
+        for number in range(1, 4):
+            monitored.serve(make_row(number))
+            log.unlink()
+        monitored.serve(make_row(4))
+        with monitored.ledger.read():  # a connection of a reader, opened while it was lost or after
+            pass
+        assert "ledger.db-wal was deleted while it was in use; what it held is saved" in caplog.text
+    copy = tmp_path / "copy.db"
+    shutil.copy(path, copy)
+    with Ledger(f"sqlite:///{copy}") as ledger:
+        counted = check(ledger)
+        assert (counted.agrees, counted.answers) == (True, 4)
