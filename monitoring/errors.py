@@ -199,3 +199,13 @@ def brief(text: str, *, limit: int = 60) -> str:
     ("'pneumonia'", "'aaaa...'")
     """
     return ascii(text if len(text) <= limit else text[:limit] + "...")
+
+
+class ClockDoubtful(MonitoringError, RuntimeError):
+    """The clock moved so far that nothing is deleted by it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"Nothing is deleted by age, because {reason}. Correct the clock; if it is right, run "
+            "`candor ledger prune` with --trust-clock."
+        )

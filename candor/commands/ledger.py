@@ -52,6 +52,10 @@ def check(
 @app.command()
 def prune(
     older_than: Annotated[str, typer.Option(help="Age limit such as 90d, 12w or 36h; whole UTC days are deleted.")],
+    trust_clock: Annotated[
+        bool,
+        typer.Option("--trust-clock", help="Delete although the ledger was last in use a week ago, or later than now."),
+    ] = False,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
@@ -64,10 +68,11 @@ def prune(
     """
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
-    from monitoring.maintenance import retention
+    from monitoring.maintenance import clock, retention
 
     older_than_s = _seconds(older_than)
     with open_ledger(ledger) as opened, bars() as progress:
+        clock.trust(opened) if trust_clock else clock.check_absence(opened)
         pruned = retention.prune(opened, older_than_s=older_than_s, progress=progress)
     if json_out:
         print_json(dataclasses.asdict(pruned))

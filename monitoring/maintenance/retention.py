@@ -4,6 +4,7 @@ What reports need remains: the day sums, and the detector's state among the even
 answer gets `expired`.
 """
 
+import logging
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
@@ -16,6 +17,7 @@ from monitoring.ledger.sums import DAY_NS
 from monitoring.ledger.watermark import pruned_before_ns, set_pruned_before
 from monitoring.maintenance import Progress, silent
 
+_log = logging.getLogger(__name__)
 _PORTION = 5_000
 _FEEDBACK_PORTION = 50_000
 
@@ -34,6 +36,7 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
     """Delete answers served on UTC days that ended more than `older_than_s` ago. If interrupted, run it again."""
     before_ns = (ledger.clock() - round(older_than_s * 1e9)) // DAY_NS * DAY_NS
     pruned = Pruned(before_ns)
+    _leave_the_future(ledger)
     _announce(ledger, before_ns)
     limit = (max(before_ns, 0) // 1_000_000).to_bytes(6, "big") + bytes(10)  # a UUIDv7 starts with the milliseconds
     with ledger.read() as connection:
@@ -49,6 +52,17 @@ def prune(ledger: Ledger, *, older_than_s: float, progress: Progress = silent) -
             delete(feedback_pending).where(feedback_pending.c.received_at_ns < before_ns)
         ).rowcount
     return pruned
+
+
+def _leave_the_future(ledger: Ledger) -> None:
+    """Take back a watermark that a wrong clock set ahead of now: labels of tomorrow's answers must not be expired."""
+    tomorrow_ns = (ledger.clock() // DAY_NS + 1) * DAY_NS
+    with ledger.write() as connection:
+        if pruned_before_ns(connection) > tomorrow_ns:
+            set_pruned_before(connection, tomorrow_ns)
+            _log.warning(
+                "the ledger was pruned by a clock that was ahead; labels are taken again from tomorrow on (UTC)"
+            )
 
 
 def _announce(ledger: Ledger, before_ns: int) -> None:

@@ -1,7 +1,8 @@
 """Background work of a process: it looks for models that others registered; if it leads, it prunes and acts on alarms.
 
 A new leader prunes at once, to finish what its predecessor may have left half done, and then after each UTC day. If two
-processes lead for a moment, nothing is lost: pruning twice does what pruning once does.
+processes lead for a moment, nothing is lost: pruning twice does what pruning once does. A clock that was set by more
+than an hour stops it, because it deletes by age.
 """
 
 import logging
@@ -12,10 +13,11 @@ from types import TracebackType
 from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
-from monitoring.errors import RecorderClosed
+from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.sums import DAY_NS
 from monitoring.maintenance import retention
+from monitoring.maintenance.clock import ClockWatch, since_start_ns
 from monitoring.maintenance.leader import Leadership
 from monitoring.recording.recorder import Recorder
 
@@ -41,11 +43,17 @@ class MaintenanceWorker:
         on_alarm: Callable[[], None] | None = None,
         look_s: float = LOOK_S,
         models_s: float = MODELS_S,
+        steady_ns: Callable[[], int] = since_start_ns,
     ) -> None:
         self._ledger, self._recorder = ledger, recorder
         self._retention_s, self._look_s, self._models_s = retention_s, look_s, models_s
         self._on_alarm = on_alarm
+        self._clock = ClockWatch(ledger, steady_ns=steady_ns)
         self._leads = Gauge("candor_monitor_leader", "1 in the process that prunes, else 0.", registry=registry)
+        self._doubtful = Gauge(
+            "candor_clock_doubtful", "1 while the leader deletes nothing, because the clock was set.", registry=registry
+        )
+        self._doubted = False
         self._pruned_day: int | None = None  # the day on which this process last pruned as leader
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="candor-maintenance", daemon=True)
@@ -77,14 +85,27 @@ class MaintenanceWorker:
         try:
             self.leads = leadership.held()
             self._leads.set(self.leads)
-            if self.leads:
+            if self.leads and self._trusts_clock():
                 self._prune()
-            else:
+            elif not self.leads:
                 self._pruned_day = None
+                self._doubtful.set(False)
         except _Ending:
             _log.info("the end of the process interrupted pruning; the next leader continues it")
         except (SQLAlchemyError, OSError) as error:
             _log.warning("the maintenance worker failed and will retry: %s", error)
+
+    def _trusts_clock(self) -> bool:
+        try:
+            self._clock.check()
+        except ClockDoubtful as error:
+            if not self._doubted:
+                _log.error("%s", error)
+            self._doubted = True
+        else:
+            self._doubted = False
+        self._doubtful.set(self._doubted)
+        return not self._doubted
 
     def _prune(self) -> None:
         today = self._ledger.clock() // DAY_NS

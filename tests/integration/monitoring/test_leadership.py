@@ -47,7 +47,9 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
         assert monitored.rows("SELECT count(*) FROM prediction") == [(2,)]
         with worker(monitored):
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(1,)])
-            clock.now_ns += 30 * DAY_NS  # it goes on leading: a new day, a new look
+            for _ in range(5):  # it goes on leading: new days, new looks
+                clock.now_ns += 6 * DAY_NS
+                wait_until(lambda: monitored.rows("SELECT at_ns FROM watermark WHERE name = 'used'") == [(clock(),)])
             wait_until(lambda: monitored.rows("SELECT count(*) FROM prediction") == [(0,)])
         assert monitored.label(label(2, at_ns=NOW_NS - 5 * DAY_NS)) == ["expired"]
         with Leadership(other) as leadership:
@@ -56,7 +58,12 @@ def test_the_leader_prunes_and_nobody_else(ledger_url: str) -> None:
 
 def worker(monitored: MonitoredModel) -> MaintenanceWorker:
     return MaintenanceWorker(
-        monitored.ledger, monitored.recorder, CollectorRegistry(), retention_s=30 * 86_400.0, look_s=0.01
+        monitored.ledger,
+        monitored.recorder,
+        CollectorRegistry(),
+        retention_s=30 * 86_400.0,
+        look_s=0.01,
+        steady_ns=monitored.ledger.clock,
     )
 
 

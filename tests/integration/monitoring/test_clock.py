@@ -1,0 +1,94 @@
+"""A clock that jumps deletes nothing, whether it jumps while a leader runs or between two runs; and the way back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from monitoring.errors import ClockDoubtful
+from monitoring.ledger.watermark import set_pruned_before
+from monitoring.maintenance import clock as ledger_clock
+from monitoring.maintenance.clock import ClockWatch
+from monitoring.maintenance.retention import prune
+from monitoring.maintenance.worker import MaintenanceWorker
+from tests.builders.answers import DAY_NS, NOW_NS, label, make_row
+from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.waiting import wait_until
+
+YEAR_NS = 365 * DAY_NS
+HOUR_NS = DAY_NS // 24
+
+
+@pytest.mark.parametrize("jump_ns", [YEAR_NS, 2 * HOUR_NS, -2 * HOUR_NS])
+def test_a_leader_whose_clock_is_set_deletes_nothing_and_shows_it(
+    tmp_path: Path, jump_ns: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, steady, registry = Clock(), Clock(), CollectorRegistry()
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))
+        worker = MaintenanceWorker(
+            monitored.ledger, monitored.recorder, registry, retention_s=30 * 86_400, look_s=0.01, steady_ns=steady
+        )
+        with worker:
+            wait_until(lambda: monitored.rows("SELECT count(*) FROM watermark WHERE name = 'used'") == [(1,)])
+            clock.now_ns += jump_ns
+            wait_until(lambda: registry.get_sample_value("candor_clock_doubtful") == 1)
+            assert monitored.rows("SELECT count(*) FROM prediction") == [(1,)]
+            clock.now_ns -= jump_ns
+            wait_until(lambda: registry.get_sample_value("candor_clock_doubtful") == 0)
+        assert monitored.label(label(1, at_ns=NOW_NS - HOUR_NS)) == ["accepted"]
+    assert [record.message.startswith("Nothing is deleted by age") for record in caplog.records] == [True]
+
+
+def test_a_jump_between_two_runs_is_noticed(tmp_path: Path) -> None:
+    """The ledger knows when it was last in use: as a leader noted it, or else by its newest answer."""
+    clock = Clock()
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        monitored.serve(make_row(1, served_at_ns=NOW_NS - HOUR_NS))
+        for _ in range(2):  # by the answer, and then by the note
+            for wrong_ns in (YEAR_NS, -YEAR_NS):
+                clock.now_ns = NOW_NS + wrong_ns
+                with pytest.raises(ClockDoubtful, match="and the ledger was last in use at 20"):
+                    ClockWatch(monitored.ledger).check()
+            clock.now_ns = NOW_NS
+            ClockWatch(monitored.ledger).check()
+
+
+def test_a_person_who_knows_that_the_clock_is_right_is_believed(tmp_path: Path) -> None:
+    clock, steady = Clock(), Clock()
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        watch = ClockWatch(monitored.ledger, steady_ns=steady)
+        watch.check()
+        clock.now_ns += YEAR_NS
+        with pytest.raises(ClockDoubtful, match="the clock was set from"):
+            watch.check()
+        ledger_clock.trust(monitored.ledger)
+        watch.check()
+        steady.now_ns += HOUR_NS
+        clock.now_ns += HOUR_NS
+        watch.check()
+
+
+def test_labels_are_taken_again_after_a_wrong_clock_pruned_the_future(tmp_path: Path) -> None:
+    clock = Clock()
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        with monitored.ledger.write() as connection:
+            set_pruned_before(connection, NOW_NS + YEAR_NS)  # as an older release did
+        prune(monitored.ledger, older_than_s=30 * 86_400)
+        clock.now_ns += DAY_NS
+        monitored.serve(make_row(1, served_at_ns=clock.now_ns))
+        assert monitored.label(label(1, at_ns=clock.now_ns)) == ["accepted"]
+
+
+def test_the_command_deletes_by_a_doubtful_clock_only_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with MonitoredModel(path, Clock()) as monitored:
+        monitored.serve(make_row(1, served_at_ns=NOW_NS))  # long before the clock of the command
+    command = ["ledger", "prune", "--older-than", "30d", "--ledger", f"sqlite:///{path}"]
+    run: Callable[..., Any] = CliRunner().invoke
+    assert isinstance(run(app, command).exception, ClockDoubtful)
+    assert "Deleted 1 answer" in run(app, [*command, "--trust-clock"]).output
