@@ -1,13 +1,15 @@
 """`candor experiment`: the paper's tables and figures, and the choice of a method. Every command can be resumed."""
 
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from candor.commands.data import GroupOption, LayoutOption
 from candor.commands.experiment_context import grid_of, open_context, show_tables
-from candor.commands.options import JsonOption, cache_folder
+from candor.commands.options import JsonOption, cache_folder, settings
 
 experiment = typer.Typer(
     name="experiment",
@@ -174,6 +176,55 @@ def toy(
     with bars() as progress:
         tables = run_toy(methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress)
     show_tables(tables, folder, markdown=markdown)
+
+
+@experiment.command()
+def crossval(
+    data: Annotated[str, typer.Argument(help="Small data set: every image is tested once.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
+    group_pattern: GroupOption = None,
+    layout: LayoutOption = None,
+    network: Annotated[str, typer.Option(help="Network, 'NAME [key=value ...]'.")] = "tf_efficientnet_lite0",
+    method: MethodOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and training.")] = 0,
+    out: OutOption = None,
+    jobs: JobsOption = CORES,
+    markdown: MarkdownOption = False,
+    json_out: JsonOption = False,
+) -> None:
+    """Cross-validate methods on a small data set, stratified by class and with each patient in one fold.
+
+    Example: candor experiment crossval digits --network "small_conv epochs=20" --method ce
+    """
+    from candor.terminal.console import print_json, stderr
+    from candor.terminal.progress import bars
+    from training.datasets import load_dataset
+    from training.experiments.folds import cross_validate, fold_table, folds_of
+    from training.experiments.presets import network_variant
+    from training.experiments.runner import ExperimentRunner
+    from training.experiments.variant import Variant
+
+    folder = _folder(out, "crossval")
+    with bars() as progress:
+        dataset = load_dataset(
+            data, layout=layout, group_pattern=group_pattern, cache=cache_folder(), seed=seed, progress=progress
+        )
+        parts = folds_of(dataset, folds, seed=seed)
+        grid = replace(
+            grid_of("select", method=method or ["ce", "dca"], seeds=1, first_seed=seed),
+            data=tuple(Variant(name, data) for name in parts),
+            networks=(network_variant(network),),
+        )
+        runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
+        results, notes = runner.run(grid.cells(parts, settings().data), parts)
+    failures = [f"{each.cell.method}, {each.cell.data}: {each.failure}" for each in results if each.failure]
+    found = cross_validate(results)
+    for note in dataset.notes:
+        stderr.print(f"Note: {note}.")
+    if json_out:
+        print_json([asdict(each) | {"measures": each.measures.as_dict()} for each in found])
+        return
+    show_tables([fold_table(found, dataset)], folder, notes=[*notes, *failures], markdown=markdown)
 
 
 @experiment.command()

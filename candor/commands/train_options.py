@@ -26,6 +26,12 @@ Data = Annotated[
 Out = Annotated[Path | None, _option(OUTPUT, "Run folder to write (runs/DATA-LOSS-seed-N).")]
 Restart = Annotated[bool, _option(OUTPUT, "Start an interrupted run over instead of resuming it.", "--restart")]
 TensorBoard = Annotated[bool, _option(OUTPUT, "Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard")]
+Mlflow = Annotated[
+    bool, _option(OUTPUT, "Record the run in MLflow: runs/mlflow.db, or MLFLOW_TRACKING_URI.", "--mlflow")
+]
+Wandb = Annotated[
+    bool, _option(OUTPUT, "Record the run for Weights & Biases, offline unless WANDB_MODE=online.", "--wandb")
+]
 
 Loss = Annotated[str | None, _option(METHOD, "Training loss, or several joined by +, as in dca+mixup (dca).")]
 Beta = Annotated[float | None, _option(METHOD, "Strength of the auxiliary loss (the loss's own default).")]

@@ -1,7 +1,7 @@
 """`candor train` and `candor export`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.processes.distributed import Group
     from training.runs.config import TrainConfig
     from training.runs.run import RunResult
+    from training.runs.trackers import Tracker
 
 
 def train(
@@ -40,6 +41,8 @@ def train(
     out: opt.Out = None,
     restart: opt.Restart = False,
     tensorboard: opt.TensorBoard = False,
+    mlflow: opt.Mlflow = False,
+    wandb: opt.Wandb = False,
     loss: opt.Loss = None,
     beta: opt.Beta = None,
     options: opt.LossOptions = None,
@@ -147,9 +150,21 @@ def train(
         data=data,
     )
     group = Group.from_environment()
+    trackers: list[Tracker] = []
+    if mlflow:
+        trackers.append("mlflow")
+    if wandb:
+        trackers.append("wandb")
     try:
         found, result = _train(
-            config, data, reading=reading, out=out, group=group, restart=restart, tensorboard=tensorboard
+            config,
+            data,
+            reading=reading,
+            out=out,
+            group=group,
+            restart=restart,
+            tensorboard=tensorboard,
+            trackers=trackers,
         )
         if group.leads:
             _show(found.note, result, json_out=json_out)
@@ -204,6 +219,7 @@ def _train(
     group: "Group",
     restart: bool,
     tensorboard: bool,
+    trackers: "Sequence[Tracker]",
 ) -> tuple["FoundDataset", "RunResult"]:
     """The data set and the run's result."""
     from candor.terminal.console import stderr
@@ -234,6 +250,7 @@ def _train(
             cache=cache_folder() / "features",
             restart=restart,
             tensorboard=tensorboard,
+            trackers=trackers,
             group=group,
             notice=lambda said: stderr.print(said, soft_wrap=True),
             progress=progress,

@@ -51,7 +51,7 @@ def with_reference(dataset: Dataset, reference: str, *, cache: Path | None = Non
         raise BadDataset(
             reference, f"its classes are {', '.join(other.classes)}; expected {', '.join(dataset.classes)}"
         )
-    sample = _joined([other.splits[name] for name in SPLIT_NAMES])
+    sample = joined_split([other.splits[name] for name in SPLIT_NAMES])
     shared = set(sample.digests) & set(dataset.splits["test"].digests)
     if shared:
         raise BadDataset(
@@ -73,7 +73,7 @@ def _from_test(dataset: Dataset, reference: str) -> Dataset:
         taken, left = stratified_parts(test.labels, shares, seed=0)
     else:  # patients are not divided
         taken, left = grouped_parts(test.labels, test.groups, shares, seed=0)
-    return _replaced(dataset, val=_some(test, taken), test=_some(test, left), name=reference)
+    return _replaced(dataset, val=some(test, taken), test=some(test, left), name=reference)
 
 
 def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
@@ -82,13 +82,17 @@ def _replaced(dataset: Dataset, *, name: str, **splits: Split) -> Dataset:
     return replace(dataset, name=named, splits=changed, fingerprint=fingerprint(dataset.classes, changed))
 
 
-def _some(split: Split, indices: NDArray[np.int64]) -> Split:
+def some(split: Split, indices: NDArray[np.int64]) -> Split:
+    """The images of `split` at `indices`."""
     images = ChosenImages((split.images,), tuple((0, int(index)) for index in indices))
     groups = None if split.groups is None else split.groups[indices]
     return Split(images, split.labels[indices], groups)
 
 
-def _joined(splits: Sequence[Split]) -> Split:
+def joined_split(splits: Sequence[Split]) -> Split:
+    """The images of several splits, one after the other, with their groups if all have them."""
     places = tuple((number, index) for number, split in enumerate(splits) for index in range(len(split)))
     images = ChosenImages(tuple(split.images for split in splits), places)
-    return Split(images, np.concatenate([split.labels for split in splits]))
+    known = [split.groups for split in splits if split.groups is not None]
+    groups = np.concatenate(known) if len(known) == len(splits) else None
+    return Split(images, np.concatenate([split.labels for split in splits]), groups)

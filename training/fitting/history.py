@@ -10,6 +10,8 @@ from torch import Tensor
 
 from training.processes.distributed import Group
 
+PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accuracy", "val_gap", "val_ece")
+
 
 @dataclass(frozen=True)
 class Epoch:

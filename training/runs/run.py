@@ -14,7 +14,7 @@ looks finished, and the same request resumes it. A run that diverges is discarde
 resumed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from training.runs.config import RunRecord, TrainConfig, library_versions, sourc
 from training.runs.folder import RunFolder, open_run_folder, require_new
 from training.runs.session import TrainingSession
 from training.runs.tensorboard import TensorBoardLog
+from training.runs.trackers import TrackedRun, Tracker, require, track
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
@@ -74,6 +75,7 @@ def train(
     cache: Path | None = None,
     restart: bool = False,
     tensorboard: bool = False,
+    trackers: Sequence[Tracker] = (),
     pictures: bool = True,
     group: Group | None = None,
     notice: Callable[[str], None] | None = None,
@@ -86,11 +88,12 @@ def train(
     this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
     resumes, or half precision gains nothing. Progress stages are "weights from the hub", "features SPLIT" (images) and
     "train LOSS" (epochs).
-    `pictures=False` skips the plots, which take seconds to draw.
+    `trackers` record the run when it is complete. `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
-    TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing.
+    TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing, TrackerMissing.
     """
+    require(trackers)
     config = config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
     session = TrainingSession(config, dataset, group or Group.alone(), progress)
     request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
@@ -112,7 +115,12 @@ def train(
         if session.group.leads:
             _write(run_folder, result, dataset, board=board, pictures=pictures)
             run_folder.finish()
-    return RunResult(out, result.record, result.history, result.evaluation)
+    finished = RunResult(out, result.record, result.history, result.evaluation)
+    for tracker in trackers if session.group.leads else ():
+        failed = track(TrackedRun(out, result.record, result.history, result.evaluation), tracker)
+        if failed and notice:
+            notice(failed)
+    return finished
 
 
 @dataclass(frozen=True)

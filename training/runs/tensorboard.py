@@ -5,9 +5,7 @@ from typing import Any
 
 from model_store.installation import install_command
 from training.errors import TensorBoardMissing
-from training.fitting.history import Epoch
-
-PLOTTED = ("train_loss", "train_accuracy", "train_gap", "val_loss", "val_accuracy", "val_gap", "val_ece")
+from training.fitting.history import PLOTTED, Epoch
 
 
 class TensorBoardLog:

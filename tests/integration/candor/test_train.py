@@ -66,7 +66,7 @@ NO_CHOICES = {
     "out",
     "restart",
 }
-NO_CHOICES |= {"tensorboard", "list_losses", "nproc", "nnodes", "node_rank", "master", "json_out"}
+NO_CHOICES |= {"tensorboard", "mlflow", "wandb", "list_losses", "nproc", "nnodes", "node_rank", "master", "json_out"}
 
 
 def test_choices_and_options_are_the_same() -> None:
