@@ -82,6 +82,9 @@ Heads = Annotated[
     int | None, _option(NETWORK, "Networks whose probabilities are averaged; they share what is frozen (1).")
 ]
 Views = Annotated[int | None, _option(IMAGES, "Fixed views of each training image, all but one augmented (1).")]
+TestViews = Annotated[
+    int | None, _option(IMAGES, "Fixed views of an image whose probabilities are averaged in each answer (1).")
+]
 Augment = Annotated[
     str | None,
     _option(

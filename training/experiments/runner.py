@@ -127,7 +127,7 @@ def warm(config: TrainConfig, dataset: Dataset, *, cache: Path, progress: Progre
 def _features_of(config: TrainConfig) -> tuple[Any, ...]:
     """What frozen features depend on, and what else `warm` checks."""
     return (
-        config.weights, config.image_size, config.resize, config.views, config.perturbed,
+        config.weights, config.image_size, config.resize, config.views, config.perturbed, config.test_views,
         config.frozen, config.trainable, config.augment, config.loss, str(config.loss_options),
     )  # fmt: skip
 

@@ -40,6 +40,7 @@ class Examples:
     views: Sequence[NetworkInputs] = ()
     augmentation: Augmentation | None = None
     streamed: bool = False
+    test_views: Sequence[NetworkInputs] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

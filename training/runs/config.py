@@ -84,6 +84,9 @@ class TrainConfig(BaseModel):
     augment: Annotated[
         str | None, Field(description="changes drawn again for each image and epoch, joined by +; None: none")
     ] = None
+    test_views: Annotated[
+        PositiveInt, Field(description="fixed views of an image whose probabilities are averaged in each answer")
+    ] = 1
     perturbed: Annotated[bool, Field(description="also fit a temperature on perturbed validation images")] = False
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None

@@ -27,6 +27,7 @@ from model_store.store import Store
 from training.errors import BadRun, ExportMismatch, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
 from training.evaluation.usefulness import shortcomings
+from training.features.answer_views import ViewAverage
 from training.networks.classifier import Classifier, build_classifier
 from training.runs.config import RunRecord, read_record
 
@@ -50,7 +51,7 @@ class CalibratedClassifier(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, classifier: Classifier, calibrator: Calibrator) -> None:
+    def __init__(self, classifier: nn.Module, calibrator: Calibrator) -> None:
         super().__init__()
         self.classifier = classifier
         self.scaling = Scaling(calibrator) if isinstance(calibrator, Vector) else nn.Identity()
@@ -101,7 +102,7 @@ def export(
     found = shortcomings(evaluation, record.classes, method=calibrator, class_weights=record.config.class_weights)
     if found and not anyway:
         raise UselessModel(run, found)
-    model = CalibratedClassifier(load_classifier(run), evaluation.calibrators[calibrator]).eval()
+    model = CalibratedClassifier(_answering(run, record), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)
     difference = verify(onnx, model, samples)
@@ -134,6 +135,12 @@ def load_classifier(run: Path) -> Classifier:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise BadRun(f"{run}/checkpoint.safetensors is not the checkpoint of this run ({error})") from error
     return classifier.eval()
+
+
+def _answering(run: Path, record: RunRecord) -> nn.Module:
+    """The trained classifier, with the mean over views around it if the run has them."""
+    classifier, count = load_classifier(run), record.config.test_views
+    return classifier if count == 1 else ViewAverage(classifier, count, record.spec).eval()
 
 
 def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:

@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from training.datasets import Dataset, SplitName
 from training.evaluation.evaluation import KEPT, Evaluation, Predictions, evaluate
+from training.features.answer_views import tested_view
 from training.features.augmentation import Augmentation, view_of
 from training.features.cache import FeatureCache
 from training.features.inputs import JoinedInputs, NetworkInputs, StreamedImages
@@ -23,7 +25,7 @@ from training.fitting.loop import fit
 from training.fitting.prediction import predict
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
-from training.networks.classifier import Classifier, build_classifier, head_seeds
+from training.networks.classifier import Classifier, build_classifier, head_seeds, mean_answer
 from training.processes.device import find_device
 from training.processes.distributed import Group
 from training.processes.execution import Execution, leader_first
@@ -34,6 +36,7 @@ from training.runs.config import TrainConfig
 # long as they compute. One thread also gives bitwise equal results for any number of cores.
 HEAD_THREADS = 1
 ExampleName = Literal["train", "val", "test", "perturbed"]
+Read = Callable[[SplitName, ImageTransform], NetworkInputs]
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class TrainingSession:
         splits, streamed = self.dataset.splits, self.streams(network)
         read = self._images if streamed else self._features(network, cache)
         examples: dict[ExampleName, Examples] = {
-            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed) for name, split in splits.items()
+            name: Examples(read(name, UNCHANGED), split.labels, streamed=streamed, test_views=self._tested(read, name))
+            for name, split in splits.items()
         }
         views = [read("train", view_of(view)) for view in range(1, self.config.views)]
         augmentation = Augmentation(self.config.augment) if self.config.augment else None
@@ -102,13 +106,21 @@ class TrainingSession:
         if self.config.perturbed:
             inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
             labels = np.tile(splits["val"].labels, len(PERTURBATIONS))
-            examples["perturbed"] = Examples(inputs, labels, streamed=streamed)
+            parts = zip(*(self._tested(read, "val", after=change) for change in PERTURBATIONS), strict=True)
+            tested = [JoinedInputs(view) for view in parts]
+            examples["perturbed"] = Examples(inputs, labels, streamed=streamed, test_views=tested)
         return examples
+
+    def _tested(self, read: Read, name: SplitName, *, after: ImageTransform = UNCHANGED) -> list[NetworkInputs]:
+        """The further views over which answers are averaged; the training split is never evaluated."""
+        spec = self.config.input_spec(self.dataset)
+        numbers = range(1, 1 if name == "train" else self.config.test_views)
+        return [read(name, tested_view(number, spec, after=after)) for number in numbers]
 
     def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
         return StreamedImages(self.dataset.splits[name], self.config.input_spec(self.dataset), transform)
 
-    def _features(self, network: Classifier, cache: Path) -> Callable[[SplitName, ImageTransform], NetworkInputs]:
+    def _features(self, network: Classifier, cache: Path) -> Read:
         kept = FeatureCache(
             cache,
             dataset=self.dataset,
@@ -159,7 +171,7 @@ class TrainingSession:
         return evaluate(
             {
                 split: Predictions(
-                    predict(trained, examples[split].inputs, execution=self.execution, at_once=examples[split].at_once),
+                    self._answers(trained, examples[split]),
                     examples[split].labels,
                     None if split == "perturbed" else self.dataset.splits[split].groups,
                 )
@@ -167,6 +179,14 @@ class TrainingSession:
                 if split in examples
             }
         )
+
+    def _answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
+        """Logits of the examples; with views for testing, the logarithm of the mean probability."""
+        logits = [
+            predict(module, inputs, execution=self.execution, at_once=known.at_once)
+            for inputs in (known.inputs, *known.test_views)
+        ]
+        return mean_answer([torch.from_numpy(each) for each in logits]).numpy() if known.test_views else logits[0]
 
 
 @contextmanager

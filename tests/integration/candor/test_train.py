@@ -46,6 +46,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "trainable": (["--trainable", "0.3"], 0.3),
     "heads": (["--heads", "3"], 3),
     "views": (["--views", "2"], 2),
+    "test_views": (["--test-views", "3"], 3),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
     "perturbed": (["--perturbed"], True),
     "head_reduction": (["--head-reduction", "4"], 4),

@@ -197,7 +197,9 @@ class TestExport:
         unlike = chosen.evaluation.probabilities("test", "temperature")
         assert np.abs(probabilities - unlike).max() > 1e-2
 
-    @pytest.mark.parametrize("mode", [{"frozen": False, "augment": "light"}, {"trainable": 1}], ids=str)
+    @pytest.mark.parametrize(
+        "mode", [{"frozen": False, "augment": "light"}, {"trainable": 1, "test_views": 3}], ids=str
+    )
     def test_a_deep_ensemble_is_one_graph(self, dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
         config = TrainConfig(loss="ce", heads=2, perturbed=True, **CHOICES | {"epochs": 2}, **mode)
         result = train(config, dataset, tmp_path / "run", pictures=False)

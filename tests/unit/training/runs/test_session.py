@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
+from training.features.answer_views import FixedView, ViewAverage
 from training.fitting.history import Epoch
 from training.networks.backbones import SMALL, weights_digest
 from training.runs.config import TrainConfig
@@ -65,6 +66,25 @@ def test_heads_views_and_perturbed_images_work_in_every_mode(
     np.testing.assert_allclose(evaluation.predictions["test"].logits, logits, atol=1e-5)
     if "perturbed" in more:
         assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
+
+
+@pytest.mark.parametrize("mode", [{}, {"frozen": False}], ids=str)
+def test_answers_are_means_over_fixed_views(dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+    session = TrainingSession(TrainConfig(test_views=3, perturbed=True, **CHOICES, **mode), dataset)
+    network = session.network()
+    examples = session.examples(network, cache=tmp_path)
+    session.fit(network, examples)
+    evaluation, spec = session.evaluation(network, examples), session.config.input_spec(dataset)
+    images = torch.from_numpy(dataset.splits["test"].inputs(spec))
+    views = [images, *(FixedView(number, spec)(images) for number in (1, 2))]
+    with torch.inference_mode():
+        answers = torch.stack([network(seen).softmax(dim=1) for seen in views])
+    found = evaluation.probabilities("test", "uncalibrated")
+    assert min(np.abs(found - each.numpy()).max() for each in answers) > 5e-5  # the mean is none of them
+    np.testing.assert_allclose(found, answers.mean(dim=0), atol=1e-5)
+    with torch.inference_mode():
+        np.testing.assert_allclose(ViewAverage(network, 3, spec)(images).exp(), found, atol=1e-5)
+    assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
 
 
 def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Dataset, tmp_path: Path) -> None:
