@@ -12,6 +12,23 @@ from calibration.classwise import ClassSums, class_sums
 from calibration.equal_mass import equal_mass_sums
 from calibration.smooth import SmoothSums
 
+SUM_TOLERANCE = 0.01  # for probabilities that were rounded or are in half precision
+
+
+def _require_distributions(probabilities: npt.NDArray[np.floating]) -> None:
+    """Raise ValueError for the first row that is no distribution: logits, or scores of one class against the rest."""
+    if probabilities.ndim != 2 or not probabilities.size:
+        return  # the shape is checked where the labels are
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    wrong = ~(np.abs(sums - 1) <= SUM_TOLERANCE) | ~(probabilities.min(axis=1) >= 0)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"each row of probabilities must be in [0, 1] and add up to 1; row {row} begins with "
+            f"{np.round(probabilities[row, :3], 3).tolist()} and adds up to {sums[row]:.3f}. Pass logits through "
+            "calibration.temperature.softmax first."
+        )
+
 
 class MeasuredAnswers:
     """Answers whose labels are known.
@@ -21,8 +38,13 @@ class MeasuredAnswers:
     """
 
     def __init__(self, probabilities: npt.ArrayLike, labels: npt.ArrayLike, bin_count: int = BIN_COUNT) -> None:
-        """Take probabilities (N, K) and labels (N,) in 0..K-1."""
+        """Take probabilities (N, K), each row in [0, 1] and summing to 1 within 0.01, and labels (N,) in 0..K-1.
+
+        Raises:
+            ValueError: rows that are no probabilities.
+        """
         self.probabilities = np.asarray(probabilities)
+        _require_distributions(self.probabilities)
         self.labels = np.asarray(labels)
         self.bin_count = bin_count
 

@@ -84,6 +84,15 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     return math.exp(_golden_section(loss, math.log(LOWEST), math.log(HIGHEST)))
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether a fitted temperature is a bound of the search, so that the labels do not determine it.
+
+    >>> at_bound(fit_temperature([[0.0, 3.0], [3.0, 0.0]], [1, 0])), at_bound(1.3)   # all are right
+    (True, False)
+    """
+    return not LOWEST * 1.001 < temperature < HIGHEST / 1.001
+
+
 @dataclass(frozen=True)
 class Temperature:
     """Temperature scaling as a `calibration.calibrators.Calibrator`.

@@ -109,7 +109,7 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
         calibrated model would show on so many labels (`noise_floor`).
 
     Raises:
-        ValueError: the shapes do not match, or a label is outside 0..K-1.
+        ValueError: the shapes do not match, a row does not add up to 1, or a label is outside 0..K-1.
 
     >>> found = measure([[0.2, 0.8]] * 10, [1] * 6 + [0] * 4)  # 80 % confident, right 60 % of the time
     >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")

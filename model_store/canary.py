@@ -70,5 +70,17 @@ def end_canary(store: Store, name: str, end: End, *, reason: str | None = None) 
     return ended
 
 
+def promote_version(store: Store, name: str, version: int) -> Canary | None:
+    """Put a version into production; if its canary is running, that ends. Returns the canary that ended.
+
+    Otherwise the canary would begin again after a rollback. Raises NotInStore, BundleError or CanaryError.
+    """
+    canary = read_canary(store, name)
+    if canary is not None and canary.ended is None and canary.version == version:
+        return end_canary(store, name, "promoted")
+    store.promote(name, version)
+    return None
+
+
 def _write(store: Store, name: str, canary: Canary) -> None:
     store.replace_file(name, FILE, canary.model_dump_json(indent=2) + "\n")

@@ -77,16 +77,36 @@ def status(
 
 
 @app.command()
-def promote(model: ModelArgument, store: StoreOption = None) -> None:
+def promote(
+    model: ModelArgument,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also promote a canary whose answers have no label.")
+    ] = False,
+) -> None:
     """Put the canary into production. Running servers switch within a second and lose no request.
+
+    Refuses a canary that was never compared with the truth, because none of
+    its answers has a label.
 
     Example: candor canary promote chest
     """
     from candor.terminal.console import stdout
-    from model_store.canary import end_canary
+    from model_store.canary import end_canary, read_canary
+    from model_store.errors import CanaryError
 
-    ended = end_canary(open_store(store), model, "promoted")
-    stdout.print(f"{model}: version {ended.version} is in production")
+    opened = open_store(store)
+    canary = read_canary(opened, model)
+    running = canary is not None and canary.ended is None
+    labels = _labels(model, canary.version, ledger) if canary is not None and running else 0
+    if canary is not None and running and not labels and not anyway:
+        raise CanaryError(
+            f"no answer of the canary, version {canary.version} of '{model}', has a label, so nothing shows that it is "
+            "as good as production: label some of its answers first, or promote it with --anyway"
+        )
+    ended = end_canary(opened, model, "promoted")
+    stdout.print(f"{model}: version {ended.version} is in production{'' if labels else ', without a label'}")
 
 
 @app.command()
@@ -104,6 +124,17 @@ def abort(
 
     ended = end_canary(open_store(store), model, "aborted", reason=reason)
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")
+
+
+def _labels(model: str, version: int, ledger: str | None) -> int:
+    """Return how many answers of a version have a label; 0 if there is no ledger or it does not know the version."""
+    from monitoring.errors import LedgerError
+
+    try:
+        found = _report(model, version, ledger)
+    except LedgerError:
+        return 0
+    return 0 if found is None else found.coverage.labeled
 
 
 def _report(model: str, version: int, ledger: str | None) -> "Report | None":

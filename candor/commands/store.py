@@ -37,6 +37,7 @@ def promote(
     Example: candor promote chest 2
     """
     from candor.terminal.console import stdout
+    from model_store.canary import promote_version
 
-    open_store(store).promote(model, version)
-    stdout.print(f"{model}: version {version} is in production")
+    ended = promote_version(open_store(store), model, version)
+    stdout.print(f"{model}: version {version} is in production{'. Its canary has ended' if ended else ''}")

@@ -326,6 +326,7 @@ def export(
     Example: candor export RUN --name chest --promote
     """
     from candor.terminal.console import print_json, stdout
+    from model_store.canary import promote_version
     from model_store.store import Store
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
@@ -338,7 +339,7 @@ def export(
     target = Store(settings(store=store).store)
     exported = export_run(run, target, name, calibrator=EXPORTABLE[calibrator], anyway=anyway)
     if promote:
-        target.promote(name, exported.version)
+        promote_version(target, name, exported.version)
     folder = target.folder(name, exported.version)
     if json_out:
         print_json({"folder": str(folder), "version": exported.version, "max_difference": exported.max_difference})

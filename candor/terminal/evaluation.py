@@ -6,9 +6,10 @@ from typing import Any
 from rich.console import RenderableType
 
 from calibration.calibrators import Uncalibrated
+from calibration.temperature import HIGHEST, LOWEST, at_bound
 from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
-from training.evaluation.evaluation import FITTED_ON, EvaluatedSplit, Evaluation, Method
+from training.evaluation.evaluation import FITTED_ON, EvaluatedSplit, Evaluation, Method, temperature_of
 
 LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
 
@@ -28,8 +29,21 @@ def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
         "",
         table("Further measures (floors in parentheses)", FURTHER_COLUMNS, further),
         LEGEND,
+        *temperature_notes(evaluation, "temperature"),
         _referral(promises["referral"]),
         _prediction_sets(promises["conformal"]),
+    ]
+
+
+def temperature_notes(evaluation: Evaluation, method: Method) -> list[str]:
+    """Return what has to be known about the temperature of a calibrator: whether it is a bound of the search."""
+    temperature = temperature_of(evaluation.calibrators[method])
+    if not at_bound(temperature):
+        return []
+    return [
+        f"Note: the temperature {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so the validation "
+        "labels do not determine it: they are too few, nearly all right, or nearly all wrong. Do not rely on its "
+        "confidence."
     ]
 
 

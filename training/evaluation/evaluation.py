@@ -1,16 +1,17 @@
 """Evaluate a trained network: logits of validation and test -> every calibrator -> measures.
 
 Calibrators are fitted on validation alone; `perturbed` is fitted on perturbed validation images, if the run has them.
-The referral threshold also comes from validation, and its promise is about data like the validation split, as the card
-says. Measures of a fitted calibrator on validation are therefore in-sample. They are too good, the more so the more
-flexible the calibrator is; the test split shows its real performance.
+Referral threshold and prediction sets also come from validation, but from answers of calibrators that were fitted
+without their labels (`cross_fitting.py`). Their promises are about data like the validation split. Measures of a fitted
+calibrator on validation are in-sample. They are too good, the more so the more flexible the calibrator is; the test
+split shows its real performance.
 """
 
 import dataclasses
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from calibration.temperature import Temperature
 from calibration.threshold import Threshold, referral_threshold
 from calibration.vector import Vector
 from training.errors import BadRun
+from training.evaluation.cross_fitting import cross_fitted
 from training.evaluation.isotonic import Isotonic
 
 Method = Literal["uncalibrated", "temperature", "vector", "histogram", "isotonic", "perturbed"]
@@ -66,6 +68,7 @@ class Evaluation:
     calibrators: Mapping[Method, Calibrator]
     predictions: Mapping[EvaluatedSplit, Predictions]
     measures: Mapping[EvaluatedSplit, Mapping[Method, Measures]]
+    _held_out: dict[Method, NDArray[np.float64]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def temperature(self) -> float:
@@ -89,13 +92,27 @@ class Evaluation:
         """Count the answers of `split` by true class and predicted class, (K, K)."""
         return confusion_matrix(self.probabilities(split, method), self.predictions[split].labels)
 
+    def held_out(self, method: Method) -> NDArray[np.float64]:
+        """(N, K) of validation, each row from a calibrator that was fitted without its label."""
+        if method not in self._held_out:
+            val, kind = self.predictions["val"], KINDS[method]
+            fitted_here = FITTED_ON.get(method, "val") == "val" and kind is not Uncalibrated
+            self._held_out[method] = (
+                cross_fitted(kind, val.logits.astype(np.float64), val.labels, groups=val.groups)
+                if fitted_here
+                else self.probabilities("val", method)
+            )
+        return self._held_out[method]
+
     def referral(self, method: Method) -> Threshold | None:
         """The threshold below which an answer goes to a person, from validation; None if none keeps the promise."""
-        return referral_threshold(*self.answers("val", method), promised_accuracy=PROMISED_ACCURACY)
+        confidence, predicted = top_label(self.held_out(method))
+        correct = predicted == self.predictions["val"].labels
+        return referral_threshold(confidence, correct, promised_accuracy=PROMISED_ACCURACY)
 
     def conformal(self, method: Method) -> Conformal:
         """The threshold of prediction sets that contain the true class for 9 in 10 images like those of validation."""
-        return conformal(self.probabilities("val", method), self.predictions["val"].labels, alpha=MISSED_CLASS)
+        return conformal(self.held_out(method), self.predictions["val"].labels, alpha=MISSED_CLASS)
 
     def intervals(self, split: EvaluatedSplit, method: Method) -> dict[str, Interval]:
         """95 % bootstrap intervals of the measures that allow resampling, by patient if patients are known."""
@@ -103,7 +120,7 @@ class Evaluation:
         return measure_intervals(self.probabilities(split, method), known.labels, groups=known.groups)
 
     def promises(self, method: Method) -> dict[str, Any]:
-        """Referral threshold and prediction sets as JSON, with what each achieves on both splits."""
+        """Referral threshold and prediction sets as JSON, with what each achieves on both splits (see `held_out`)."""
         referral, sets = self.referral(method), self.conformal(method)
         return {
             "referral": referral
@@ -113,14 +130,19 @@ class Evaluation:
             | {"kept": {split: self._covered(split, method, sets) for split in EVALUATED}},
         }
 
+    def _unseen(self, split: EvaluatedSplit, method: Method) -> NDArray[np.float64]:
+        """(N, K) from calibrators that have not seen the labels of these images."""
+        return self.held_out(method) if split == "val" else self.probabilities(split, method)
+
     def _kept(self, split: EvaluatedSplit, method: Method, referral: Threshold) -> dict[str, float | None]:
-        confidence, correct = self.answers(split, method)
+        confidence, predicted = top_label(self._unseen(split, method))
+        correct = predicted == self.predictions[split].labels
         answered = confidence >= referral.confidence
         accuracy = float(correct[answered].mean()) if answered.any() else None
         return {"coverage": float(answered.mean()), "accuracy": accuracy}
 
     def _covered(self, split: EvaluatedSplit, method: Method, sets: Conformal) -> dict[str, float]:
-        probabilities, labels = self.probabilities(split, method), self.predictions[split].labels
+        probabilities, labels = self._unseen(split, method), self.predictions[split].labels
         members = prediction_sets(probabilities, sets.threshold)
         covered = members[np.arange(len(labels)), labels]
         return {"coverage": float(covered.mean()), "mean_set_size": float(members.sum(axis=1).mean())}

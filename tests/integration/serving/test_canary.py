@@ -261,11 +261,36 @@ def test_the_command_line_starts_shows_and_ends(
         return done.stdout
 
     ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
+    Ledger(ledger[1]).close()
     assert "no canary" in run("status", "tiny", *ledger)
     assert "answers 20% of the requests" in run("start", "tiny", "2", "--share", "0.2")
     assert "share 0.2, running" in run("status", "tiny", *ledger)
     assert "has ended" in run("abort", "tiny", "--reason", "worse")
     assert "aborted: worse" in run("status", "tiny", *ledger)
     run("start", "tiny", "2", "--shadow")
-    assert "version 2 is in production" in run("promote", "tiny")
+    refused = CliRunner().invoke(
+        command_line.app, ["canary", "promote", "tiny", "--store", str(tiny_store.root), *ledger]
+    )
+    assert isinstance(refused.exception, CanaryError)
+    assert "no answer of the canary, version 2 of 'tiny', has a label" in str(refused.exception)
+    assert tiny_store.production("tiny") == 1
+    assert "version 2 is in production, without a label" in run("promote", "tiny", "--anyway", *ledger)
     assert tiny_store.production("tiny") == 2
+
+
+def test_promoting_the_version_of_a_canary_ends_the_canary(
+    tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
+    """Otherwise it would begin again after a rollback."""
+    tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
+    start_canary(tiny_store, "tiny", 2, mode="header")
+    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root)])
+    assert told.stdout == "tiny: version 2 is in production. Its canary has ended\n"
+    ended = read_canary(tiny_store, "tiny")
+    assert ended is not None
+    assert ended.ended == "promoted"
+    start_canary(tiny_store, "tiny", 1, mode="header")
+    CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root)])
+    running = read_canary(tiny_store, "tiny")
+    assert running is not None
+    assert running.ended is None  # of another version

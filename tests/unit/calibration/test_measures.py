@@ -252,3 +252,21 @@ def test_float32_probabilities_give_what_their_doubles_give() -> None:
         Measures.from_probabilities(p.astype(float), y).as_dict(),
     )
     assert single == pytest.approx(double, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "told"),
+    [
+        ([[0.2, 0.8], [3.0, -1.0]], r"row 1 begins with \[3\.0, -1\.0\] and adds up to 2\.000\. Pass logits through"),
+        ([[0.9, 0.8]], r"adds up to 1\.700"),
+        ([[float("nan"), 0.5]], "adds up to nan"),
+        ([[1.2, -0.2]], "must be in"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(probabilities: list[list[float]], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Measures.from_probabilities(probabilities, [0] * len(probabilities))
+
+
+def test_probabilities_that_were_rounded_are_taken() -> None:
+    assert Measures.from_probabilities([[0.333, 0.333, 0.333]], [0]).n == 1

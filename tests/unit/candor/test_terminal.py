@@ -1,6 +1,7 @@
 """What the command line prints: text is never taken for markup, long text is wrapped, errors are one sentence."""
 
 import httpx
+import numpy as np
 import pytest
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
@@ -8,8 +9,10 @@ from sqlalchemy.exc import OperationalError
 from candor.terminal.catalog import catalog_table
 from candor.terminal.console import stderr, stdout, visible
 from candor.terminal.errors import sentence
+from candor.terminal.evaluation import temperature_notes
 from candor.terminal.tables import figure, interval, table
 from model_store.catalog import CatalogEntry
+from training.evaluation.evaluation import Predictions, evaluate
 
 
 def test_text_in_brackets_is_printed_as_it_is() -> None:
@@ -73,3 +76,12 @@ def test_what_is_not_a_number_is_a_dash() -> None:
 )
 def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: str) -> None:
     assert sentence(error) == said
+
+
+def test_a_temperature_at_its_bound_is_told() -> None:
+    logits = np.array([[0.0, 3.0], [3.0, 0.0]] * 20, dtype=np.float32)
+    known = Predictions(logits, np.array([1, 0] * 20))  # every answer is right
+    (note,) = temperature_notes(evaluate({"val": known, "test": known}), "temperature")
+    assert note.startswith("Note: the temperature 0.05 is a bound of its range (0.05 to 20)")
+    other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
+    assert temperature_notes(evaluate({"val": other, "test": other}), "temperature") == []

@@ -65,7 +65,7 @@ def test_measures_agree_with_sums_and_probabilities(evaluation: Evaluation) -> N
 def test_the_referral_threshold_keeps_its_promise_on_validation(evaluation: Evaluation) -> None:
     referral = evaluation.referral("temperature")
     assert referral is not None
-    probabilities, val = evaluation.probabilities("val", "temperature"), evaluation.predictions["val"]
+    probabilities, val = evaluation.held_out("temperature"), evaluation.predictions["val"]
     kept = probabilities.max(axis=1) >= referral.confidence
     assert kept.mean() == pytest.approx(referral.coverage)
     assert (probabilities.argmax(axis=1) == val.labels)[kept].mean() >= referral.promised_accuracy
@@ -73,7 +73,7 @@ def test_the_referral_threshold_keeps_its_promise_on_validation(evaluation: Eval
 
 def test_prediction_sets_hold_the_class_of_nine_in_ten(evaluation: Evaluation) -> None:
     sets = evaluation.conformal("temperature")
-    probabilities, val = evaluation.probabilities("val", "temperature"), evaluation.predictions["val"]
+    probabilities, val = evaluation.held_out("temperature"), evaluation.predictions["val"]
     inside = probabilities[np.arange(4000), val.labels] >= sets.threshold
     assert inside.mean() == pytest.approx(0.9, abs=1e-3)
     assert (sets.alpha, sets.coverage_reference) == (0.1, inside.mean())
