@@ -1,5 +1,6 @@
 """`candor recalibrate`: choose a remedy on labeled answers, look at it, publish it, try it out."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,9 @@ def recalibrate(
         bool, typer.Option("--chosen-labels", help="Accept labels that look chosen rather than drawn at random.")
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show before and after, and publish nothing.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write before and after to this file, with diagrams, as one HTML page.")
+    ] = None,
     canary: Annotated[
         float | None, typer.Option(min=0, max=1, help="Let the new version answer this share of the requests.")
     ] = None,
@@ -42,7 +46,7 @@ def recalibrate(
     Example: candor recalibrate chest --preview
     """
     from candor.terminal.console import print_json, stdout
-    from candor.terminal.recalibration import recalibration_tables
+    from candor.terminal.recalibration import page, recalibration_tables
     from model_store.canary import start_canary
     from monitoring.api.json_body import plain
     from monitoring.recalibration import AnswerFilter
@@ -65,11 +69,15 @@ def recalibrate(
         )
     if canary is not None or shadow:
         start_canary(opened, model, done.card.version, mode="shadow" if shadow else "share", share=canary or 0.0)
+    if html is not None:
+        html.write_text(page(done), encoding="utf-8")
     if json_out:
         print_json(plain(done.as_dict() | {"published": not preview}))
         return
     for part in recalibration_tables(done):
         stdout.print(part)
+    if html is not None:
+        stdout.print(f"The diagrams are in {html}")
     if preview:
         stdout.print("This was a preview: nothing was published.")
     elif canary is not None or shadow:

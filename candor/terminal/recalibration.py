@@ -11,6 +11,7 @@ from calibration.remedies import REMEDIES, RemedyChoice
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.phrases import points
+from monitoring.pages.recalibration_page import ClassRow, recalibration_page
 from monitoring.recalibration import ClassChange, Proposal, Recalibration
 
 
@@ -22,6 +23,30 @@ def recalibration_tables(done: Recalibration) -> list[RenderableType]:
         *held_out_tables(done.proposal),
         *(f"Note: {line}" for line in notes(done)),
     ]
+
+
+def page(done: Recalibration) -> str:
+    """Return what is printed as one HTML file with reliability diagrams."""
+    proposal = done.proposal
+    return recalibration_page(
+        title=f"Recalibration of {done.card.name} version {done.parent_version}",
+        sentence=sentence(done),
+        diagrams={
+            "As served": _reliability(proposal.served, proposal),
+            "Recalibrated": _reliability(proposal.probabilities, proposal),
+        },
+        classes=[
+            ClassRow(
+                each.name,
+                each.labels,
+                (each.sensitivity_before, each.sensitivity_after),
+                (each.specificity_before, each.specificity_after),
+                (each.gap_before, each.gap_after),
+            )
+            for each in proposal.classes
+        ],
+        notes=[f"{note[:1].upper()}{note[1:]}" for note in notes(done)],
+    )
 
 
 def sentence(done: Recalibration) -> str:

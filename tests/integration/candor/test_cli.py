@@ -194,6 +194,25 @@ def test_a_report_is_filed_as_one_page(labeled_ledger: str, tmp_path: Path) -> N
     assert run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--window", "all").exit_code == 2
 
 
+def test_a_preview_is_drawn_in_a_page(labeled_ledger: str, tiny_store: Store, tmp_path: Path) -> None:
+    drawn = tmp_path / "preview.html"
+    where = ("tiny", "--store", tiny_store.root, "--ledger", labeled_ledger, "--preview", "--html", drawn)
+    told = run("recalibrate", *where).stdout
+    assert f"The diagrams are in {drawn}" in told.replace("\n", "")
+    page = drawn.read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    for text in (
+        "As served",
+        "Recalibrated",
+        "sensitivity",
+        "specificity",
+        "malignant",
+        "Nothing shows how these labels",
+    ):
+        assert text in page
+    assert tiny_store.versions("tiny") == [1]
+
+
 def test_recalibrate_publishes_the_next_version_and_does_not_promote(labeled_ledger: str, tiny_store: Store) -> None:
     result = run("recalibrate", "tiny", "--ledger", labeled_ledger, "--store", tiny_store.root, "--json")
     done = json.loads(result.stdout)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.monitoring import remedies
 from benchmarks.monitoring.__main__ import delay, false_alarms
 from benchmarks.monitoring.detectors import candor, cusum, sliding_ece, windowed_ece
 from benchmarks.monitoring.selective import simulate
@@ -53,3 +54,15 @@ def test_wrong_answers_labeled_five_times_as_often_make_a_perfect_model_look_wro
     assert found.post_stratified_ece > 0.2  # weights by confidence do not repair it
     assert found.audit_ece < 3 * found.audit_floor < 0.06
     assert (found.audit_alarm, found.naive_alarm is not None) == (None, True)
+
+
+def test_simulated_recalibrations_help_harm_and_refuse_as_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ("opposite classes", "nothing; labels of one class", "nothing; wrong answers labeled 5 times as often")
+    monkeypatch.setattr(remedies, "SCENES", {kind: remedies.SCENES[kind] for kind in kinds})
+    monkeypatch.setattr(remedies, "LABELS", (300,))
+    rows = {(row.kind, row.method): row for row in remedies.simulate(shifts=3)}
+    changes = rows[kinds[0], "recalibrate --allow-label-changes"]
+    assert (changes.helps, changes.harms, changes.shifts) == (3, 0, 3)
+    assert changes.class_gap_after < rows[kinds[0], "temperature on all labels"].class_gap_after / 2
+    assert rows[kinds[1], "recalibrate"].refuses == 3
+    assert rows[kinds[2], "temperature on all labels"].harms == 3  # nothing but an audit shows it
