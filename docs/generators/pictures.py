@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
@@ -33,7 +34,7 @@ MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
 DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
 IMAGES = Path(__file__).parents[1] / "images"
-VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 2550), "monitoring-report": (1080, 1130)}
+VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 3615), "monitoring-report": (1080, 1130)}
 
 
 class Clock:
@@ -72,7 +73,7 @@ def write_pages(folder: Path) -> dict[str, Path]:
     """Simulate the forty days and write the three pages."""
     clock = Clock()
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as ledger:
-        with Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
+        with Recorder(ledger, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))) as recorder:
             live(recorder, clock)
         found = read_page_data(ledger, MODEL, version=1)
         filed = read_page_data(ledger, MODEL, version=1, window=window_since("40d", now_ns=clock()))
