@@ -29,21 +29,28 @@ class Bars:
         self._progress.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
 
-def print_line(stage: str, done: int, total: int, /, **figures: float) -> None:
-    """Print a line on stderr for every epoch, and one for any other stage when it is complete."""
-    if done == total or stage.startswith("train "):
-        shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
-        stderr.print(f"{stage}: {done:,} of {total:,}{shown}", soft_wrap=True)
+class Lines:
+    """A line on stderr for every epoch, and one for any other stage when it is complete."""
+
+    def __init__(self) -> None:
+        self._done: dict[str, int] = {}
+
+    def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
+        """Print a line if this is not merely another step of the same epoch."""
+        before, self._done[stage] = self._done.get(stage, 0), done
+        if done > before and (done == total or stage.startswith("train ")):
+            shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+            stderr.print(f"{stage}: {done:,} of {total:,}{shown}", soft_wrap=True)
 
 
 @contextmanager
 def bars(*, lines: bool = False) -> Iterator[Shown]:
     """Show progress bars while the block runs. What is printed meanwhile appears above them.
 
-    If stderr is no terminal, show nothing, or with `lines` what `print_line` prints.
+    If stderr is no terminal, show nothing, or with `lines` those of `Lines`.
     """
     if lines and not stderr.is_terminal:
-        yield print_line
+        yield Lines()
         return
     columns = (
         TextColumn("{task.description}", markup=False),

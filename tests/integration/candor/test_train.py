@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from candor import command_line
 from candor.commands import training as commands
 from candor.commands.training import train
-from candor.terminal.progress import print_line
+from candor.terminal.progress import Lines
 from tests.builders import trees
 from training.losses import LOSSES
 from training.runs.config import TrainConfig
@@ -230,25 +230,23 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
     """The run folder is named by data, loss and seed; an interruption says how to resume, and resuming works."""
     monkeypatch.chdir(tmp_path)
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce", "--seed", 3]
-    command = ["train", ill_and_healthy, *network, "--epochs", 3]
-    told: list[str] = []
+    command = ["train", ill_and_healthy, *network, "--epochs", 4, "--batch-size", 8]  # several steps an epoch
 
-    def interrupt(stage: str, done: int, total: int, /, **figures: float) -> None:
-        print_line(stage, done, total, **figures)
-        told.append(f"{stage} {done}")
-        if stage.startswith("train") and done == 2:
-            raise KeyboardInterrupt
+    class Interrupting(Lines):
+        def __call__(self, stage: str, done: int, total: int, /, **figures: float) -> None:
+            super().__call__(stage, done, total, **figures)
+            if stage.startswith("train") and done == 2:
+                raise KeyboardInterrupt
 
-    monkeypatch.setattr("candor.terminal.progress.print_line", interrupt)
-    broken = invoke(*command)
+    with monkeypatch.context() as patched:
+        patched.setattr("candor.terminal.progress.Lines", Interrupting)
+        broken = invoke(*command)
     assert broken.exit_code != 0
     assert "If this is interrupted, the same command resumes it" in broken.stderr
     assert "Interrupted. The same command resumes the run after its last whole epoch." in broken.stderr
-    monkeypatch.setattr("candor.terminal.progress.print_line", print_line)
     resumed = invoke(*command)
     assert resumed.exit_code == 0, resumed.stderr
     assert "was interrupted; resuming after its last whole epoch" in resumed.stderr
     epochs = [line for line in resumed.stderr.splitlines() if line.startswith("train ce")]
-    assert len(epochs) < 3
-    assert re.match(r"train ce: 3 of 3, .*loss \d", epochs[-1])
+    assert [re.match(r"train ce: (\d) of 4, .*loss \d", line)[1] for line in epochs] == ["2", "3", "4"]
     assert "Run folder: runs/data-ce-seed-3" in resumed.stdout
