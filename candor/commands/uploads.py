@@ -159,6 +159,12 @@ def _send(
     else:
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
+        if done.statuses["pending"]:
+            stderr.print(
+                "pending: no answer has this request id yet, so the label waits for it. Were the images sent with "
+                "--request-id, and with the same rule (filename or path)?",
+                soft_wrap=True,
+            )
         if done.rejected:
             were = "was" if done.rejected == 1 else "were"
             stdout.print(f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}")

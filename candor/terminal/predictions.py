@@ -48,11 +48,11 @@ def answer_text(answer: Answer) -> str:
       prediction id  01a2
       request id     a.png
     """
-    referral = {True: ", refer to a person", False: ", no referral", None: ""}[answer["refer"]]
+    referral = {True: ", refer to a person", False: ", no referral", None: ", no referral threshold"}[answer["refer"]]
     lines = [f"{answer['image']}: {answer['label']} {answer['confidence']:.3f}{referral}"]
     lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
     if answer.get("prediction_set") is not None:
-        lines.append(f"  may belong to  {', '.join(answer['prediction_set']) or 'none of the classes'}")
+        lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
     ids = {"prediction id": answer.get("prediction_id"), "request id": answer.get("request_id")}
     return "\n".join(lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None])
 

@@ -127,6 +127,9 @@ def test_labels_are_joined_to_answers_by_file_name(
     classes = [name.removeprefix("probability ") for name in good if name.startswith("probability ")]
     Path("labels.csv").write_text(f"file;label\none/scan.png;{classes[0]}\n.\\two\\scan.png;{classes[1]}\n")
     assert run("feedback", "labels.csv", "--request-id", "path") == (0, "accepted: 2\n")
+    Path("labels.csv").write_text(f"file,label\nunknown.png,{classes[0]}\n")
+    code, said = run("feedback", "labels.csv")
+    assert (code, said.startswith("pending: 1\npending: no answer has this request id yet")) == (0, True), said
     Path("labels.csv").write_text(f"file,label\nelsewhere/scan.png,{classes[2]}\n")
     assert run("feedback", "labels.csv") == (0, "accepted: 1\n")  # the first call's answer, by file name alone
 
