@@ -1,6 +1,6 @@
 """The picture of an occlusion map: the image, the map over it, a scale in probability, and what it shows in a sentence.
 
-The colors are scaled to the largest value, but never to less than `MATTERS`. So a map on which no part matters much
+The colors are scaled to the largest value, but never to less than `LEAST_SCALE`. So a map on which no part matters much
 stays pale instead of showing noise in full color.
 """
 
@@ -20,6 +20,7 @@ from serving.inference.batcher import Image
 Values = npt.NDArray[np.float64]
 
 MATTERS: Final = 0.05  # change of probability below which a part does not matter much
+LEAST_SCALE: Final = 0.2  # so that a change that does not matter has at most a quarter of the color
 SIDE: Final = 448  # pixels of the image's shorter side in the picture, at least
 OPAQUE: Final = 0.65  # share of the color where the map is strongest
 RED, BLUE = (214, 39, 40), (31, 84, 196)
@@ -60,7 +61,7 @@ def sentence(values: Values) -> str:
 
 
 def _picture(values: Values, image: Image) -> bytes:
-    limit = max(float(np.abs(values).max()), MATTERS)
+    limit = max(float(np.abs(values).max()), LEAST_SCALE)
     beneath = _enlarged(image)
     height, width = beneath.shape[:2]
     over = Pillow.fromarray((values / limit).astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR)
@@ -91,7 +92,7 @@ def _blend(beneath: npt.NDArray[np.float64], strength: npt.NDArray[np.float32]) 
 
 def _draw_scale(canvas: Pillow.Image, *, left: int, height: int, limit: float) -> None:
     """Draw the color of every value between -limit and limit, over middle gray, with three figures."""
-    top, bottom = 2 * LINE + 12, height - 12
+    top, bottom = 2 * LINE + 20, height - 12
     strength = np.repeat(np.linspace(1, -1, bottom - top, dtype=np.float32)[:, np.newaxis], BAR, axis=1)
     gray = np.full((*strength.shape, 3), 128.0)
     canvas.paste(Pillow.fromarray(_blend(gray, strength)), (left, top))
