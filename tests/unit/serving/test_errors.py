@@ -51,7 +51,7 @@ def test_a_rejected_item_is_answered_by_its_cause_and_a_list_with_its_results() 
     assert (whole.status, whole.code) == (422, "unknown_label")
     assert json.loads(whole.body()) == {
         "error": "unknown_label",
-        "detail": "All 1 items were rejected; the first: no cat.",
+        "detail": "The item was rejected: no cat.",
         "results": [{"status": "rejected"}],
     }
 
