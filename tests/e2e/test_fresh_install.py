@@ -53,7 +53,7 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
     command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
     command += ["--html", tmp_path / "report.html"]  # its templates and style sheet are package data
     report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "1 of 1 answers have a label" in report.stdout
+    assert "1 of 1 answer has a label" in report.stdout
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Calibration report: tiny" in page
     assert "light-dark(" in page

@@ -48,7 +48,7 @@ def test_the_commands_of_the_readme_work_as_printed(tmp_path: Path, png: Callabl
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "\n  request id     scan.png\n" in done.stdout
     assert "\naccepted: 1\n" in done.stdout
-    assert "1 of 1 answers have a label" in done.stdout
+    assert "1 of 1 answer has a label" in done.stdout
     assert (tmp_path / "model_store/models/digits/production").read_text().strip() == "2"
     assert "<html" in (tmp_path / "report.html").read_text()
 
