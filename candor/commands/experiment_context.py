@@ -59,16 +59,17 @@ def grid_of(
     """The grid of `preset`, with the data sets, networks, methods and seeds that were given in place of its own."""
     from dataclasses import replace
 
-    from training.experiments.presets import PRESETS, data_variant, network_variant
+    from training.experiments.presets import PRESETS, data_variant, network_variant, trained_networks
     from training.experiments.variant import parse_variant
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}; choose one of: {', '.join(PRESETS)}")
     grid = PRESETS[preset]()
+    chosen = tuple(map(data_variant, data)) if data else grid.data
     return replace(
         grid,
-        data=tuple(map(data_variant, data)) if data else grid.data,
-        networks=tuple(map(network_variant, network)) if network else grid.networks,
+        data=chosen,
+        networks=tuple(map(network_variant, network)) if network else trained_networks(chosen, grid.networks),
         methods=tuple(map(parse_variant, method)) if method else grid.methods,
         seeds=tuple(range(first_seed, first_seed + (seeds or len(grid.seeds)))),
     )

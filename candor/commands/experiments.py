@@ -167,12 +167,12 @@ def toy(
     Example: candor experiment toy --seeds 2
     """
     from candor.terminal.progress import bars
-    from training.experiments.presets import every_method
+    from training.experiments.presets import measured_methods
     from training.experiments.toy import toy as run_toy
     from training.experiments.variant import parse_variant
 
     folder = _folder(out, "toy")
-    methods = tuple(map(parse_variant, method or ())) or every_method()
+    methods = tuple(map(parse_variant, method or ())) or measured_methods()
     with bars() as progress:
         tables = run_toy(methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress)
     show_tables(tables, folder, markdown=markdown)

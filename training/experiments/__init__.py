@@ -8,7 +8,7 @@ runner.py     computes missing cells or traces in parallel
 summary.py    cells -> measures by calibrator, mean and interval over seeds
 table.py      a table as text; pictures.py: plots; paper.py: the paper's figures and its misprints
 
-compare.py    Tables 1, 2 and 3 (averages.py: their averages)
+compare.py    Tables 1, 2 and 3 (averages.py: their averages; paired.py: differences against cross-entropy by seed)
 curves.py     Figures 1 and 2; toy.py: Figure 3; beta.py: Figures 4 and 5
 choice.py     the choice of a method by validation alone; select.py: its report; reference.py: a sample as validation
 """

@@ -10,6 +10,7 @@ from training.evaluation.evaluation import EVALUATED
 from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
 from training.experiments.grid import Grid
+from training.experiments.paired import paired_tables
 from training.experiments.paper import averages, paper_rows
 from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import BASELINE, FIGURES, MethodSummary, measure, summarize
@@ -40,7 +41,7 @@ class GridComparison:
     notes: tuple[str, ...]
 
     def tables(self) -> list[ResultTable]:
-        """ECE, accuracy, MCE and NLL by data set and network, and averages over them."""
+        """ECE, accuracy, MCE and NLL by data set and network, differences paired by seed, and averages."""
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
             ("accuracy", "Table 1, accuracy", lambda line: format_estimate(line.figures["accuracy"])),
@@ -51,7 +52,7 @@ class GridComparison:
         made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
         shown = [line.figures[name] for line in self.summaries for name in ("ece", "accuracy")]
         first = replace(made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes))
-        return [first, *made[1:], average_table(self.summaries, self.notes)]
+        return [first, *made[1:], *paired_tables(self.results), average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
         """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and calibrator)."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.datasets.sampling import grouped_parts, stratified_parts
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.fitting.schedule import Sampler
@@ -33,6 +34,7 @@ class Examples:
     `views` are augmented inputs of the same images, in the same shape. With V views, training draws one of the 1 + V
     for each image and epoch. `augmentation` changes images again in each epoch. Evaluation uses `inputs` alone.
     `streamed` means that reading takes time, so the next batch is read while the current one is in the network.
+    `groups` int64 (N,) are patients or slides, if known.
     """
 
     inputs: NetworkInputs
@@ -41,6 +43,7 @@ class Examples:
     augmentation: Augmentation | None = None
     streamed: bool = False
     test_views: Sequence[NetworkInputs] = ()
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,6 +72,24 @@ class Examples:
     def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
         """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no further views."""
         return order.integers(1 + len(self.views), size=len(self)) if self.views else None
+
+
+def set_apart(examples: Examples, share: float, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the images to learn and of those to hold out, about `share` of each class, drawn by `seed`.
+
+    The images of a group stay together: a patient that was learned tells too little about others.
+
+    >>> [len(part) for part in set_apart(Examples(np.zeros((50, 1), np.float32), np.arange(50) % 2), 0.2, seed=0)]
+    [40, 10]
+    """
+    labels, groups, shares = examples.labels, examples.groups, (1 - share, share)
+    if share == 0:
+        return np.arange(len(labels)), np.arange(0)
+    if groups is None:
+        learned, held = stratified_parts(labels, shares, seed=seed)
+    else:
+        learned, held = grouped_parts(labels, groups, shares, seed=seed)
+    return learned, held
 
 
 def drawn(order: np.random.Generator, labels: NDArray[np.int64], sampler: Sampler) -> NDArray[np.int64]:

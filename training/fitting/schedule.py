@@ -52,6 +52,10 @@ class Schedule:
     select: Select = "last"
     patience: int | None = None
 
+    def steps(self, image_count: int) -> int:
+        """Steps of a fit on `image_count` images."""
+        return self.epochs * math.ceil(image_count / self.batch_size)
+
     def factor(self, step: int, image_count: int) -> float:
         """Factor of the learning rate at `step` (from 0).
 
@@ -62,7 +66,7 @@ class Schedule:
         >>> [round(Schedule(3, 50, 1e-4, "cosine", warmup=1.5).factor(step, 100), 3) for step in range(6)]
         [0.25, 0.5, 0.75, 1.0, 0.75, 0.25]
         """
-        steps = math.ceil(image_count / self.batch_size)  # per epoch
+        steps = self.steps(image_count) // self.epochs  # per epoch
         rising = round(self.warmup * steps)
         if step < rising:
             return (step + 1) / (rising + 1)

@@ -31,7 +31,8 @@ from training.processes.distributed import Group
 class StepResult:
     """The `loss` over the whole batch, and this shard's `logits` (n, K) and `labels` (n,).
 
-    The logits are those of the unmixed images before the step, in training mode, detached. An empty shard has none.
+    The logits are those of the unmixed images before the step, in training mode, detached. If images are held out, they
+    are those of the held-out images, in evaluation mode. An empty shard has none.
     """
 
     loss: float
@@ -40,21 +41,30 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class LabeledBatch:
+    """`inputs` (n, ...) and `labels` int64 (n,)."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class MicroBatch:
-    """`inputs` (m, ...), `labels` int64 (m,), and mixed inputs if the objective mixes."""
+    """`inputs` (m, ...), `labels` int64 (m,), mixed inputs if the objective mixes, and held-out images if there are."""
 
     inputs: Tensor
     labels: Tensor
     mixed: Mixed | None
+    held: LabeledBatch | None
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Logits (m, K) and labels of a micro-batch, and the view of its mixed inputs."""
+    """Logits (m, K) and labels of a micro-batch, and the view of the main term if it has one of its own."""
 
     logits: Tensor
     labels: Tensor
-    mixed: View | None
+    main: View | None
 
 
 class Step:
@@ -79,7 +89,7 @@ class Step:
         clip_norm: float | None = None,
     ) -> None:
         self.module = module
-        self.objective = objective
+        self.objective = self._active = objective
         self.optimizer = optimizer
         self.group = group or Group.alone()
         self.micro_batch = micro_batch
@@ -91,17 +101,21 @@ class Step:
         self.half = _half(self.device) if amp else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.half == torch.float16)
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> StepResult:
+    def __call__(
+        self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None = None, *, main_only: bool = False
+    ) -> StepResult:
         """Take one step; `inputs` (n, ...) and `labels` int64 (n,) are this process's shard, which may be empty.
 
-        If the loss is not finite, no step is taken.
+        With the shard `held` of held-out images, the main term sees `inputs` alone and the others see `held` alone, in
+        evaluation mode. `main_only` leaves the other terms and `held` out. If the loss is not finite, no step is taken.
         """
+        self._active, held = (self.objective.main, None) if main_only else (self.objective, held)
         self.optimizer.zero_grad()
         labels = labels.to(self.device)
-        micro_batches = self._micro_batches(inputs.to(self.device), labels)
+        micro_batches = self._micro_batches(inputs.to(self.device), labels, held)
         if self.group.size == 1 and len(micro_batches) == 1:
             outputs = [self._forward(micro_batches[0])]
-            loss = self._backward(self.objective(outputs[0].logits, labels, outputs[0].mixed))
+            loss = self._backward(self._active(outputs[0].logits, outputs[0].labels, outputs[0].main))
         else:
             outputs = [self._forward(micro_batches[0])] if len(micro_batches) == 1 else self._preview(micro_batches)
             loss = self._share(micro_batches, outputs)
@@ -112,8 +126,10 @@ class Step:
                 nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        logits = torch.cat([output.logits.detach() for output in outputs]) if outputs else None
-        return StepResult(value, logits, labels)
+        if not outputs:
+            return StepResult(value, None, labels)
+        logits = torch.cat([output.logits.detach() for output in outputs])
+        return StepResult(value, logits, torch.cat([output.labels for output in outputs]))
 
     def state_dict(self) -> dict[str, Any]:
         """State that later steps depend on besides module and optimizer: tensors and numbers only."""
@@ -127,25 +143,45 @@ class Step:
             term.memory = memory
         self.scaler.load_state_dict(state["scaler"])
 
-    def _micro_batches(self, inputs: Tensor, labels: Tensor) -> list[MicroBatch]:
-        """Split the shard into micro-batches of nearly equal size."""
+    def _micro_batches(self, inputs: Tensor, labels: Tensor, held: LabeledBatch | None) -> list[MicroBatch]:
+        """Split the shard, and that of held-out images, into as many micro-batches of nearly equal size."""
         if len(labels) == 0:
             return []
         count = math.ceil(len(labels) / (self.micro_batch or len(labels)))
-        mixing = self.objective.mixing
+        mixing = self._active.mixing
         mixed = mixing(inputs, labels, self.generator).split(count) if mixing else [None] * count
-        parts = zip(inputs.tensor_split(count), labels.tensor_split(count), mixed, strict=True)
+        parts = zip(
+            inputs.tensor_split(count), labels.tensor_split(count), mixed, self._split(held, count), strict=True
+        )
         return [MicroBatch(*part) for part in parts]
 
+    def _split(self, held: LabeledBatch | None, count: int) -> list[LabeledBatch] | list[None]:
+        if held is None:
+            return [None] * count
+        inputs, labels = held.inputs.to(self.device), held.labels.to(self.device)
+        return [
+            LabeledBatch(*part) for part in zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True)
+        ]
+
     def _forward(self, part: MicroBatch) -> Outputs:
-        """Logits of a micro-batch and its mixed inputs; the unmixed have no gradient if only the report uses them."""
+        """Logits of a micro-batch; those of unmixed inputs have no gradient if only the report uses them."""
+        if part.held is not None:
+            main = self._main_view(part)
+            with _evaluation(self.module):
+                return Outputs(self._logits(part.held.inputs), part.held.labels, main)
         if part.mixed is None:
             return Outputs(self._logits(part.inputs), part.labels, None)
-        reported = len(self.objective.terms) == 1
+        reported = len(self._active.terms) == 1
         with _kept_buffers(self.module) if reported else nullcontext(), torch.set_grad_enabled(not reported):
             logits = self._logits(part.inputs)
+        return Outputs(logits, part.labels, self._main_view(part))
+
+    def _main_view(self, part: MicroBatch) -> View:
+        """The mixed inputs if the objective mixes, else the inputs, with their labels."""
+        if part.mixed is None:
+            return View(self._logits(part.inputs), part.labels)
         mixed = self._logits(part.mixed.inputs)
-        return Outputs(logits, part.labels, View(mixed, part.mixed.targets(mixed.shape[1])))
+        return View(mixed, part.mixed.targets(mixed.shape[1]))
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
@@ -160,23 +196,23 @@ class Step:
     def _share(self, micro_batches: Sequence[MicroBatch], outputs: Sequence[Outputs]) -> Tensor:
         """Run backward through this process's shares of the loss and return their sum."""
         statistics = self._statistics(outputs)
-        self.objective.observe(statistics)
+        self._active.observe(statistics)
         loss = torch.zeros((), device=self.device, dtype=self.dtype)
         for part, output in zip(micro_batches, outputs, strict=True):
             ready = output if len(micro_batches) == 1 else self._forward(part)
-            loss = loss + self._backward(self.objective.share(ready.logits, ready.labels, statistics, ready.mixed))
+            loss = loss + self._backward(self._active.share(ready.logits, ready.labels, statistics, ready.main))
         return loss
 
     def _statistics(self, outputs: Sequence[Outputs]) -> list[Tensor]:
         """Statistics of the whole batch, merged over the micro-batches and then over the processes that have any."""
-        own = [self.objective.statistics(output.logits.detach(), output.labels, output.mixed) for output in outputs]
+        own = [self._active.statistics(output.logits.detach(), output.labels, output.main) for output in outputs]
         nothing = torch.zeros(0, device=self.device, dtype=self.dtype)
-        merged = self.objective.merge(own) if own else [nothing] * len(self.objective.terms)
+        merged = self._active.merge(own) if own else [nothing] * len(self._active.terms)
         if self.group.size == 1:
             return merged
         lengths = merged[0].new_tensor([len(part) for part in merged])
         messages = self.group.gather(torch.cat([lengths, *merged]))
-        return self.objective.merge([parts for message in messages if len((parts := _unpack(message, len(merged)))[0])])
+        return self._active.merge([parts for message in messages if len((parts := _unpack(message, len(merged)))[0])])
 
     def _backward(self, share: Tensor) -> Tensor:
         self.scaler.scale(share).backward()
@@ -198,6 +234,18 @@ class Step:
         for buffer, total in zip(buffers, parts[len(self.learned) :], strict=True):
             buffer.copy_((total / images).reshape(buffer.shape))
         return value
+
+
+@contextmanager
+def _evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block: no dropout; batch norm uses its running statistics and keeps them."""
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def build_objective(name: str, settings: LossSettings) -> Objective:
 def loss_table() -> list[tuple[str, str, str, str]]:
     """Every loss as `--list-losses` shows it: name, title, source, and options with their defaults.
 
-    >>> [row for row in loss_table() if row[0] == "dca-huber"]
-    [('dca-huber', 'DCA Huber', 'after Liang et al. 2020, eq. 5 and 6', 'beta=15 delta=0.05')]
+    >>> [row for row in loss_table() if row[0] == "dca"]
+    [('dca', 'DCA', 'Liang et al. 2020, eq. 5 and 6', 'beta=2 held_out=0.2 start=0.4')]
     """
     return [(name, recipe.title, recipe.source, recipe.defaults) for name, recipe in LOSSES.items()]
 
@@ -61,7 +61,7 @@ def loss_title(name: str) -> str:
     """The title of a loss in tables and plots. Raises UnknownName and BadLoss.
 
     >>> loss_title("dca"), loss_title("ce+dca"), loss_title("dca_huber+mixup")
-    ('DCA', 'cross-entropy + DCA', 'DCA Huber + mixup')
+    ('DCA', 'cross-entropy + DCA', 'DCA Huber (experiment) + mixup')
     """
     return composition.title(name, LOSSES)
 
@@ -72,7 +72,7 @@ def strength(name: str, settings: LossSettings) -> float | None:
     Raises UnknownName and BadLoss, as building the objective would.
 
     >>> strength("dca", LossSettings()), strength("ce", LossSettings(beta=3.0))
-    (15.0, None)
+    (2.0, None)
     """
     options = composition.chosen_options(composition.split_name(name, LOSSES), settings, LOSSES)
     found = [values["beta"] for values in options.values() if "beta" in values]

@@ -78,7 +78,8 @@ def chosen_options(parts: tuple[str, ...], settings: LossSettings, registry: Reg
 
 def _owner(key: str, chosen: Mapping[str, Mapping[str, float]]) -> tuple[str, str]:
     """The part and option of `key`, such as `gamma` or `focal.gamma`."""
-    part, _, option = key.replace("_", "-").rpartition(".")
+    part, _, option = key.rpartition(".")
+    part, option = part.replace("_", "-"), option.replace("-", "_")
     owners = [name for name, options in chosen.items() if option in options and part in ("", name)]
     if len(owners) == 1:
         return owners[0], option

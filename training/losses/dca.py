@@ -1,9 +1,14 @@
 """DCA: the difference between confidence and accuracy, as an auxiliary loss, in four forms.
 
+On the images that cross-entropy learns, a network soon is right and sure of it: the gap there is about zero, whatever
+it is on other images. So by default the gap is taken where cross-entropy does not look, on a share `held_out` of the
+training images, in evaluation mode. It starts after a share `start` of the steps, since a network that knows nothing
+yet has no gap worth closing, and a strong push keeps it from learning. `held_out=0 start=0` is the paper's loss.
+
 Source: Liang et al. 2020, equations 5 and 6: beta * |mean_i c_i - mean_i p_i| over the mini-batch, p_i the top-label
 confidence and c_i 1 if the top label is right. The accuracy term has no gradient; the term is not weighted by class.
 The batch size is a hyperparameter: even a calibrated model has a gap of about sqrt(2/pi) sigma / sqrt(N), and the sign
-of that noise determines the gradient. The other forms are ours and reduce the noise: squared and Huber push less if the
+of that noise determines the gradient. The other forms are ours, and experiments: squared and Huber push less if the
 gap is small, and the running mean takes its sign from many batches.
 """
 
@@ -24,8 +29,10 @@ class ConfidenceGap(SumTerm):
     1.5
     """
 
-    def __init__(self, *, beta: float) -> None:
+    def __init__(self, *, beta: float, held_out: float = 0.0, start: float = 0.0) -> None:
         self.beta = beta
+        self.held_out = held_out
+        self.start = start
 
     def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Sum of (confidence - correctness), (1,)."""
@@ -57,8 +64,8 @@ class HuberGap(ConfidenceGap):
     [1.0, 0.375]
     """
 
-    def __init__(self, *, beta: float, delta: float) -> None:
-        super().__init__(beta=beta)
+    def __init__(self, *, beta: float, delta: float, held_out: float = 0.0, start: float = 0.0) -> None:
+        super().__init__(beta=beta, held_out=held_out, start=start)
         self.delta = delta
 
     def value(self, sums: Tensor, count: Tensor) -> Tensor:
@@ -77,8 +84,8 @@ class RunningGap(ConfidenceGap):
     [1.5, 1.8333]
     """
 
-    def __init__(self, *, beta: float, momentum: float) -> None:
-        super().__init__(beta=beta)
+    def __init__(self, *, beta: float, momentum: float, held_out: float = 0.0, start: float = 0.0) -> None:
+        super().__init__(beta=beta, held_out=held_out, start=start)
         self.momentum = momentum
         self.memory = torch.zeros(2, dtype=torch.float64)  # sums of momentum^s G and of momentum^s
 
@@ -96,7 +103,9 @@ class RunningGap(ConfidenceGap):
         return Term.__call__(self, logits, labels)
 
 
-BETA = Option(15.0, "strength; the paper uses 10 to 15")
+BETA = Option(2.0, "strength; the paper uses 10 to 15 on the images that cross-entropy learns")
+HELD_OUT = Option(0.2, "share of the training images for this term alone; 0: all terms see all images", high=0.9)
+START = Option(0.4, "share of the steps before which cross-entropy learns alone", high=1.0)
 SOURCE = "Liang et al. 2020, eq. 5 and 6"
 
 RECIPE = Recipe(
@@ -105,32 +114,43 @@ RECIPE = Recipe(
     formula="beta abs(G)",
     role="auxiliary",
     build=ConfidenceGap,
-    options={"beta": BETA},
+    options={"beta": BETA, "held_out": HELD_OUT, "start": START},
 )
 SQUARED = Recipe(
-    title="DCA squared",
+    title="DCA squared (experiment)",
     source=f"after {SOURCE}",
     formula="beta G²",
     role="auxiliary",
     build=SquaredGap,
-    options={"beta": Option(150.0, "strength; 150 has the slope of dca's 15 at a gap of .05")},
+    options={
+        "beta": Option(150.0, "strength; 150 has the slope of dca's 15 at a gap of .05"),
+        "held_out": HELD_OUT,
+        "start": START,
+    },
 )
 HUBER = Recipe(
-    title="DCA Huber",
+    title="DCA Huber (experiment)",
     source=f"after {SOURCE}",
     formula="beta (G² / 2 delta below delta, else abs(G) - delta / 2)",
     role="auxiliary",
     build=HuberGap,
     options={
         "beta": BETA,
+        "held_out": HELD_OUT,
+        "start": START,
         "delta": Option(0.05, "gap at which the gradient reaches its full size", low=1e-6, high=1.0),
     },
 )
 RUNNING = Recipe(
-    title="DCA running",
+    title="DCA running (experiment)",
     source=f"after {SOURCE}",
     formula="beta abs(R), R the running mean of G; gradient beta sign(R) times that of G",
     role="auxiliary",
     build=RunningGap,
-    options={"beta": BETA, "momentum": Option(0.9, "weight of the past", high=0.999)},
+    options={
+        "beta": BETA,
+        "held_out": HELD_OUT,
+        "start": START,
+        "momentum": Option(0.9, "weight of the past", high=0.999),
+    },
 )

@@ -20,6 +20,12 @@ from torch import Tensor
 class Term(ABC):
     """One summand of the objective, over `logits` (N, K) of any floating type and `labels` int64 (N,)."""
 
+    held_out: float = 0.0
+    """Share of the training images that the main term does not learn, so that this term can be measured on them."""
+
+    start: float = 0.0
+    """Share of the steps of a fit before which the main term learns alone."""
+
     memory: Tensor = torch.zeros(0)
     """What the term keeps from one batch to the next, if anything; saved in checkpoints."""
 

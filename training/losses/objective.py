@@ -23,15 +23,31 @@ class Objective:
     """The sum of `terms`, the main one first.
 
     With `mixing`, the main term sees mixed images with mixed labels (the view `mixed`). The other terms compare
-    confidence with correctness, so they see the unmixed images. Without `mixing` there is one view for all.
+    confidence with correctness, so they see the unmixed images. With `held_out`, the other terms see images that the
+    main one does not learn, and the main one has a view of its own too. Otherwise there is one view for all.
     """
 
     terms: tuple[Term, ...]
     mixing: Mixup | None = None
 
-    def statistics(self, logits: Tensor, labels: Tensor, mixed: View | None = None) -> list[Tensor]:
+    @property
+    def held_out(self) -> float:
+        """Share of the training images for the other terms alone: the largest that one of them asks for."""
+        return max(term.held_out for term in self.terms)
+
+    @property
+    def start(self) -> float:
+        """Share of the steps before which the main term learns alone: the largest that a term asks for."""
+        return max(term.start for term in self.terms)
+
+    @property
+    def main(self) -> "Objective":
+        """The main term alone."""
+        return Objective(self.terms[:1], self.mixing)
+
+    def statistics(self, logits: Tensor, labels: Tensor, main: View | None = None) -> list[Tensor]:
         """Each term's statistics of one shard."""
-        views = self._views(logits, labels, mixed)
+        views = self._views(logits, labels, main)
         return [term.statistics(view.logits, view.labels) for term, view in zip(self.terms, views, strict=True)]
 
     def merge(self, shards: Sequence[Sequence[Tensor]]) -> list[Tensor]:
@@ -43,17 +59,17 @@ class Objective:
         for term, part in zip(self.terms, statistics, strict=True):
             term.observe(part)
 
-    def share(self, logits: Tensor, labels: Tensor, statistics: Sequence[Tensor], mixed: View | None = None) -> Tensor:
+    def share(self, logits: Tensor, labels: Tensor, statistics: Sequence[Tensor], main: View | None = None) -> Tensor:
         """One shard's part of the objective."""
-        views = self._views(logits, labels, mixed)
+        views = self._views(logits, labels, main)
         known = zip(self.terms, views, statistics, strict=True)
         return torch.stack([term.share(view.logits, view.labels, part) for term, view, part in known]).sum()
 
-    def __call__(self, logits: Tensor, labels: Tensor, mixed: View | None = None) -> Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, main: View | None = None) -> Tensor:
         """The objective of a whole batch."""
-        views = self._views(logits, labels, mixed)
+        views = self._views(logits, labels, main)
         return torch.stack([term(view.logits, view.labels) for term, view in zip(self.terms, views, strict=True)]).sum()
 
-    def _views(self, logits: Tensor, labels: Tensor, mixed: View | None) -> list[View]:
+    def _views(self, logits: Tensor, labels: Tensor, main: View | None) -> list[View]:
         clean = View(logits, labels)
-        return [mixed or clean, *[clean] * (len(self.terms) - 1)]
+        return [main or clean, *[clean] * (len(self.terms) - 1)]

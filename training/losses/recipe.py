@@ -40,7 +40,7 @@ class Recipe:
 
     @property
     def defaults(self) -> str:
-        """The options and their defaults, such as `beta=15 delta=0.05`; empty if there are none."""
+        """The options and their defaults, such as `beta=2 held_out=0.2`; empty if there are none."""
         return " ".join(f"{name}={option.default:g}" for name, option in self.options.items())
 
 

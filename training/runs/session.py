@@ -102,7 +102,8 @@ class TrainingSession:
         }
         views = [read("train", view_of(view)) for view in range(1, self.config.views)]
         augmentation = Augmentation(self.config.augment) if self.config.augment else None
-        examples["train"] = replace(examples["train"], views=views, augmentation=augmentation)
+        groups = splits["train"].groups
+        examples["train"] = replace(examples["train"], views=views, augmentation=augmentation, groups=groups)
         if self.config.perturbed:
             inputs = JoinedInputs([read("val", change) for change in PERTURBATIONS])
             labels = np.tile(splits["val"].labels, len(PERTURBATIONS))

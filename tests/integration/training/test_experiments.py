@@ -217,6 +217,23 @@ def test_the_cut_against_cross_entropy(compared: GridComparison) -> None:
     assert rows["dca beta=5, temperature"][2] == f"{cut:.1f}"
 
 
+def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
+    """By hand, from cells.csv's figures: two seeds, so the t quantile is 12.706 at one degree of freedom."""
+    (table,) = (each for each in compared.tables() if each.name.startswith("paired"))
+    assert [row[0] for row in table.rows][:2] == ["dca beta=5, none", "dca beta=5, temperature"]
+    by_method: dict[str, dict[int, float]] = {}
+    for result in compared.results:
+        logits, labels = result.predictions["test"].logits, result.predictions["test"].labels
+        accuracy = float((logits.argmax(axis=1) == labels).mean())
+        by_method.setdefault(result.cell.method, {})[result.cell.config.seed] = accuracy
+    first, second = (by_method["dca beta=5"][seed] - by_method["ce"][seed] for seed in (0, 1))
+    half = 12.706 * abs(first - second) / 2
+    mean, shown = table.rows[0][3].replace("\N{MINUS SIGN}", "-").split(" ± ")
+    assert float(mean) == pytest.approx((first + second) / 2, abs=6e-4)
+    assert float(shown) == pytest.approx(half, abs=2e-3)
+    assert table.rows[0][1] == "2"
+
+
 def test_invalid_choices_are_refused() -> None:
     base = small_grid("ce").base
     for text in ("", "beta=3", "dca quickly"):
@@ -259,3 +276,14 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with (tmp_path / "out" / "cells.csv").open() as stream:
         assert {row["seed"] for row in csv.DictReader(stream)} == {"21"}
     assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2
+
+
+@pytest.mark.parametrize("data", ["digits", "some/folder"])
+def test_select_measures_the_network_that_train_trains(data: str) -> None:
+    from candor.commands.experiment_context import grid_of
+    from candor.commands.training import _config
+
+    grid = grid_of("select", data=[data])
+    ((found, network),) = grid.pairs()
+    measured = grid.config(found, network, parse_variant("dca"), seed=0, folder=None)
+    assert measured.model_dump(exclude={"weights"}) == _config({}, data=data).model_dump(exclude={"weights"})

@@ -12,7 +12,7 @@ from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.errors import BadGroup
-from training.fitting.step import Step
+from training.fitting.step import LabeledBatch, Step
 from training.losses import LOSSES, LossSettings, build_objective
 from training.processes.distributed import Group
 
@@ -44,8 +44,9 @@ def outcome(
     *,
     micro_batch: int | None = None,
     clip_norm: float | None = None,
+    held: NDArray[np.int64] | None = None,
 ) -> Arrays:
-    """Loss, gradient, and weights after one step of `group` on the images at `indices`."""
+    """Loss, gradient, and weights after one step of `group` on the images at `indices`, with those at `held` apart."""
     dtype, _ = KINDS[kind]
     inputs, labels = batch(dtype)
     module = network(dtype)
@@ -53,7 +54,8 @@ def outcome(
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     step = Step(module, objective, optimizer=optimizer, group=group, micro_batch=micro_batch, clip_norm=clip_norm)
     mine = group.shard(indices)
-    result = step(inputs[mine], labels[mine])
+    apart = None if held is None else group.shard(held)
+    result = step(inputs[mine], labels[mine], None if apart is None else LabeledBatch(inputs[apart], labels[apart]))
     assert (result.logits is None) == (len(mine) == 0)
     gradient = torch.cat([p.grad.reshape(-1) for p in module.parameters() if p.grad is not None])
     weights = torch.cat([p.detach().reshape(-1) for p in module.parameters()])
@@ -93,6 +95,11 @@ def outcomes(group: Group, *, micro_batch: int | None = None) -> Arrays:
     cases |= {f"{name} few": outcome(name, "float64", group, two) for name in FEW}  # a third process has none
     cases |= {f"{name} wrapped": wrapped(name, group) for name in FEW}
     cases |= {f"{name} clipped": outcome(name, "float64", group, everything, clip_norm=0.01) for name in FEW}
+    parts = everything[:13], everything[13:]  # held-out images, which are not as many as the others
+    for name in ("dca", "mmce+dca"):
+        cases[f"{name} held out"] = outcome(name, "float64", group, parts[0], held=parts[1])
+        pieces = outcome(name, "float64", group, parts[0], held=parts[1], micro_batch=micro_batch)
+        cases[f"{name} held out, micro-batches"] = pieces
     cases["norm"] = normalized(group)
     return {f"{case}: {part}": value for case, parts in cases.items() for part, value in parts.items()}
 

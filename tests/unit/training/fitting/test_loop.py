@@ -90,6 +90,63 @@ def test_every_image_is_seen_once_per_epoch_except_a_single_last_one() -> None:
     assert sum(len(labels) for labels in term.labels) == 66 * 3
 
 
+class Witness(nn.Module):
+    """A network that keeps the first number of each input, by its mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 2)
+        self.seen: dict[bool, set[int]] = {True: set(), False: set()}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.seen[self.training] |= {int(number) for number in inputs[:, 0].tolist()}
+        return self.linear(inputs / 100)
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(60) // 3], ids=["images", "patients"])
+def test_what_is_held_out_is_never_learned(groups: np.ndarray | None) -> None:
+    numbers = np.arange(60)
+    train = Examples(numbers[:, None].astype(np.float32), numbers % 2, groups=groups)
+    val = Examples(np.full((4, 1), 1000, np.float32), np.arange(4) % 2)
+    module = Witness()
+    schedule = Schedule(epochs=8, batch_size=16, learning_rate=1e-2)
+    fit(module, train, val, objective=build_objective("dca", LossSettings()), schedule=schedule, seed=0)
+    learned, held = module.seen[True], module.seen[False] - {1000}
+    assert not learned & held
+    assert learned | held == set(range(60))
+    assert len(held) == 12
+    if groups is not None:
+        assert not {groups[number] for number in learned} & {groups[number] for number in held}
+
+
+def test_the_gap_counts_from_its_start_on() -> None:
+    """Until then the fit is that of cross-entropy on the same images, to the bit."""
+    numbers, options = np.arange(80), {"held_out": 0.2, "start": 0.5}
+    train = Examples(np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32), numbers % 2)
+    schedule = Schedule(epochs=4, batch_size=16, learning_rate=1e-2)
+    histories = [
+        fit(
+            network(),
+            train,
+            examples(),
+            objective=build_objective("dca", LossSettings(beta=beta, options=options)),
+            schedule=schedule,
+            seed=0,
+        )
+        for beta in (0.0, 50.0)
+    ]
+    assert histories[0][:2] == histories[1][:2]
+    assert histories[0][2] != histories[1][2]
+
+
+def test_the_papers_dca_learns_every_image() -> None:
+    numbers = np.arange(60)
+    train = Examples(numbers[:, None].astype(np.float32), numbers % 2)
+    module, objective = Witness(), build_objective("dca", LossSettings(options={"held_out": 0.0, "start": 0.0}))
+    fit(module, train, train, objective=objective, schedule=SCHEDULE, seed=0)
+    assert module.seen[True] == set(range(60))
+
+
 def test_it_learns_and_reports() -> None:
     seen: list[tuple[str, int, int, set[str]]] = []
     module = network()

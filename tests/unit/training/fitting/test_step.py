@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.fitting.step import Step, StepResult
+from training.fitting.step import LabeledBatch, Step, StepResult
 from training.losses import LOSSES, LossSettings, Mixup, Objective, build_objective
 
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
@@ -26,13 +26,19 @@ def network(*, dtype: torch.dtype = torch.float64, dropout: float = 0.0, norm: b
 
 
 def stepped(
-    module: nn.Module, objective: Objective, inputs: Tensor, labels: Tensor, *, micro_batch: int | None = None
+    module: nn.Module,
+    objective: Objective,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    micro_batch: int | None = None,
+    held: LabeledBatch | None = None,
 ) -> tuple[StepResult, list[Tensor]]:
     """The result of a step, and the gradient of the parameters."""
     generator = torch.Generator().manual_seed(5)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     step = Step(module, objective, optimizer=optimizer, micro_batch=micro_batch, generator=generator)
-    result = step(inputs, labels)
+    result = step(inputs, labels, held)
     return result, [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
 
 
@@ -60,7 +66,7 @@ def test_a_step_equals_a_plain_step_of_torch() -> None:
     logits = other(inputs)
     p, predicted = logits.softmax(dim=1).max(dim=1)
     gap = (p.mean() - (predicted == labels).double().mean()).abs()
-    loss = nn.functional.cross_entropy(logits, labels, weight=WEIGHTS.double()) + 15 * gap
+    loss = nn.functional.cross_entropy(logits, labels, weight=WEIGHTS.double()) + 2 * gap
     loss.backward()
     assert result.loss == pytest.approx(loss.item())
     torch.testing.assert_close(result.logits, logits.detach())
@@ -146,6 +152,54 @@ class TestMixup:
         torch.manual_seed(4)
         stepped(module, objective("mixup"), inputs, labels)
         assert torch.equal(torch.rand(1), draw)
+
+
+class TestHeldOut:
+    def test_the_main_term_sees_the_batch_and_the_gap_the_held_out_images_in_evaluation_mode(self) -> None:
+        (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
+        module, other = network(dropout=0.5, norm=True), network(dropout=0.5, norm=True)
+        torch.manual_seed(7)
+        result, found = stepped(module, objective("dca"), inputs, labels, held=held)
+        torch.manual_seed(7)
+        main = nn.functional.cross_entropy(other(inputs), labels, weight=WEIGHTS.double())
+        other.eval()
+        logits = other(held.inputs)
+        p, predicted = logits.softmax(dim=1).max(dim=1)
+        loss = main + 2 * (p.mean() - (predicted == held.labels).double().mean()).abs()
+        loss.backward()
+        assert result.loss == pytest.approx(loss.item())
+        torch.testing.assert_close(found, [parameter.grad for parameter in other.parameters()])
+        torch.testing.assert_close(result.logits, logits.detach())
+        assert torch.equal(result.labels, held.labels)
+
+    def test_they_leave_batch_norm_and_modes_as_they_are(self) -> None:
+        (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
+        module, other = network(norm=True), network(norm=True)
+        module[3].eval()  # as a frozen part is
+        stepped(module, objective("dca"), inputs, labels, held=held)
+        other(inputs)
+        assert torch.equal(module[1].running_mean, other[1].running_mean)
+        assert module[1].num_batches_tracked == 1
+        assert [part.training for part in module] == [True, True, True, False, True]
+
+    def test_the_main_term_can_learn_alone(self) -> None:
+        (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
+        _, expected = stepped(network(), objective("ce"), inputs, labels)
+        module = network()
+        step = Step(module, objective("dca"), optimizer=torch.optim.SGD(module.parameters(), lr=0.1))
+        first = step(inputs, labels, held, main_only=True)
+        torch.testing.assert_close([parameter.grad for parameter in module.parameters()], expected)
+        assert torch.equal(first.labels, labels)
+        assert torch.equal(step(inputs, labels, held).labels, held.labels)
+
+    @pytest.mark.parametrize("name", ["dca", "dca+mixup", "mmce+dca"])
+    def test_micro_batches_do_what_one_batch_does(self, name: str) -> None:
+        (inputs, labels), held = batch(), LabeledBatch(*batch(31, seed=1))
+        whole, expected = stepped(network(), objective(name), inputs, labels, held=held)
+        pieces, found = stepped(network(), objective(name), inputs, labels, held=held, micro_batch=5)
+        assert pieces.loss == pytest.approx(whole.loss, abs=1e-9)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(pieces.logits, whole.logits)
 
 
 def test_a_step_resumes_from_its_state() -> None:

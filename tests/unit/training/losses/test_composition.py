@@ -57,10 +57,22 @@ def test_an_unknown_part_names_the_known_ones(name: str) -> None:
 
 class TestOptions:
     def test_beta_has_a_default(self) -> None:
-        strengths = {"dca": 15, "dca-squared": 150, "mdca": 10, "mmce": 4, "entropy": 0.1, "mbls": 0.1, "soft-ece": 1}
+        strengths = {"dca": 2, "dca-squared": 150, "mdca": 10, "mmce": 4, "entropy": 0.1, "mbls": 0.1, "soft-ece": 1}
         for name, strength in strengths.items():
             assert build_objective(name, LossSettings()).terms[1].beta == strength  # type: ignore[attr-defined]
             assert build_objective(name, LossSettings(beta=3.0)).terms[1].beta == 3  # type: ignore[attr-defined]
+
+    def test_the_gap_is_taken_on_held_out_images_unless_it_is_the_papers(self) -> None:
+        assert build_objective("dca", LossSettings()).held_out == 0.2
+        assert build_objective("dca+mdca", LossSettings(beta=None)).held_out == 0.2
+        assert build_objective("dca", LossSettings(options={"held_out": 0})).held_out == 0
+        assert build_objective("dca", LossSettings()).start == 0.4
+        assert build_objective("mdca", LossSettings()).start == 0
+        assert build_objective("dca+mdca", LossSettings(options={"dca.held_out": 0.1})).held_out == 0.1
+        for name in set(LOSSES) - {"dca", "dca-squared", "dca-huber", "dca-running"}:
+            assert build_objective(name, LossSettings()).held_out == 0
+        with pytest.raises(BadLoss, match=r"held_out .* is 1\.0; expected 0 to 0\.9"):
+            build_objective("dca", LossSettings(options={"held_out": 1.0}))
 
     def test_beta_is_ignored_by_a_loss_without_one(self) -> None:
         assert len(build_objective("ce", LossSettings(beta=3.0)).terms) == 1

@@ -114,10 +114,10 @@ def gap(conf: Floats, right: Floats, **_: object) -> float:
 
 
 ORACLES: dict[str, tuple[float, Callable[..., float]]] = {  # default strength, and the term at strength 1
-    "dca": (15, lambda **parts: abs(gap(**parts))),
+    "dca": (2, lambda **parts: abs(gap(**parts))),
     "dca-squared": (150, lambda **parts: gap(**parts) ** 2),
-    "dca-huber": (15, lambda **parts: abs(gap(**parts)) - 0.05),
-    "dca-running": (15, lambda **parts: abs(gap(**parts))),
+    "dca-huber": (2, lambda **parts: abs(gap(**parts)) - 0.05),
+    "dca-running": (2, lambda **parts: abs(gap(**parts))),
     "mdca": (10, mdca),
     "mmce": (4, mmce),
     "mmce-weighted": (4, weighted_mmce),
