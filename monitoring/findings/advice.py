@@ -24,11 +24,11 @@ def give_advice(found: Findings) -> Iterator[str]:
     """Say what to do."""
     status, model = found.status, found.model
     if status is Status.ALARM:
+        if found.is_rival and not found.is_cleared:
+            yield tell_apart(found.selection)
+        yield from _after_tag_alarms(found)  # first: one site may be all that is wrong
         if found.is_whole_alarm:
             yield from _after_alarm(found)
-        elif found.is_rival:
-            yield tell_apart(found.selection)
-        yield from _after_tag_alarms(found)
     elif status is Status.OFF:
         if found.is_rival:
             yield tell_apart(found.selection)
@@ -64,15 +64,12 @@ def give_advice(found: Findings) -> Iterator[str]:
 
 def _after_alarm(found: Findings) -> Iterator[str]:
     drift, model = found.drift, found.model
-    rival = found.is_rival
     if found.is_cleared:
         yield (
             "The alarm was raised on labels that were chosen, and the audit shows no such difference: acknowledge the "
             f"alarm with a note (`POST /calibration/{model}/acknowledge`). Do not recalibrate on the chosen labels."
         )
         return
-    if rival:
-        yield tell_apart(found.selection)
     since = (drift.alarm or {}).get("since") if drift else None
     on_labels, last = "", ""
     if since and is_from_first(since):
@@ -147,14 +144,16 @@ def _after_tag_alarms(found: Findings) -> Iterator[str]:
             )
     if found.tag_alarms:
         which, tag = ", ".join(each.tag for each in found.tag_alarms[:_TAG_LIMIT]), found.tag_alarms[0].tag
-        if not found.is_whole_alarm:
-            yield (
-                "The alarm of all answers is quiet. A recalibration changes all answers: if only those with "
-                f"{which} are off, repair the cause there, or serve them by a version of their own."
-            )
+        quiet = "" if found.is_whole_alarm else "The alarm of all answers is quiet. "
         yield (
-            f"Acknowledge the alarm of {which} by itself, with a note "
-            f"""(`POST /calibration/{found.model}/acknowledge` with `{{"tag": "{tag}"}}`)."""
+            f"{quiet}A recalibration changes all answers: if only those with {which} are off, repair the cause there, "
+            "or serve them by a version of their own."
+        )
+        one = len(found.tag_alarms) == 1
+        what = f"the alarm of {which} by itself" if one else f"the alarms of {which} one by one"
+        yield (
+            f"Acknowledge {what}, with a note (`POST /calibration/{found.model}/acknowledge` with "
+            f"""`{{"tag": "{tag}"}}`)."""
         )
 
 

@@ -113,7 +113,8 @@ def _of_tags(tag_alarms: Sequence[TagDrift]) -> str:
     since = [f"{each.tag} (since their label {each.alarm_label:,})" for each in tag_alarms[:_TAGS_NAMED]]
     more = len(tag_alarms) - _TAGS_NAMED
     rest = f" and {counted(more, 'more tag')}" if more > 0 else ""
-    return f"The drift alarm of answers with {', '.join(since)}{rest} is active."
+    alarms, are = ("alarm", "is") if len(tag_alarms) == 1 else ("alarms", "are")
+    return f"The drift {alarms} of answers with {', '.join(since)}{rest} {are} active."
 
 
 def _as_served(measures: Measures, selection: LabelSelection | None) -> str:

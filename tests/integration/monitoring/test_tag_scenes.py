@@ -82,6 +82,20 @@ def test_an_alarm_of_one_site_alone(tmp_path: Path, clock: Clock) -> None:
         assert after.history[-1]["sentence"].startswith("The alarm of answers with site=B was acknowledged after ")
 
 
+def test_a_site_that_alone_raised_the_alarm_of_all_answers(tmp_path: Path, clock: Clock) -> None:
+    """Recalibration would change what the other sites get, which is said before it is advised."""
+    with MonitoredModel(tmp_path / "ledger.db", clock, tags=TagSettings(("site",))) as monitored:
+        fill(monitored, share=0.5, gap=0.35)
+        report = read_page_data(monitored.ledger, "pneumonia").report
+    assert report.drift is not None
+    assert report.drift.active
+    assert report.tag_watches is not None
+    assert [each.tag for each in report.tag_watches.active] == ["site=B"]
+    advice = report.recommendation.what_to_do
+    warned = next(n for n, line in enumerate(advice) if line.startswith("A recalibration changes all answers: if only"))
+    assert warned < next(n for n, line in enumerate(advice) if "candor recalibrate" in line)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.06])
 def test_a_calibrated_model_with_watched_tags_is_calm(tmp_path: Path, clock: Clock, share: float) -> None:
     with MonitoredModel(tmp_path / "ledger.db", clock, tags=TagSettings(("site",))) as monitored:
