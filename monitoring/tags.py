@@ -12,6 +12,7 @@ from monitoring.errors import TagsInvalid
 
 KEYS = 3
 CHARACTERS = 64
+TEXT_CHARACTERS = 1000  # room for all tags, and for spaces
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _EXPECTED = (
     f"send at most {KEYS} as site=A,device=B: keys of letters, digits, '_', '.', '-', values of printable characters, "
@@ -24,13 +25,19 @@ def is_key(text: str) -> bool:
     return _KEY.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=4096)  # callers send the same few tags with every image
 def read_tags(text: str) -> str | None:
     """Read comma-separated key=value pairs into the form that the ledger stores. Raises TagsInvalid.
 
     >>> read_tags("site=A, device=CT-2")
     '{"device": "CT-2", "site": "A"}'
     """
+    if len(text) > TEXT_CHARACTERS:
+        raise TagsInvalid(f"tags are {len(text):,} characters long; {_EXPECTED}")
+    return _read(text)
+
+
+@lru_cache(maxsize=1024)  # callers send the same few tags with every image; a megabyte at most, because texts are short
+def _read(text: str) -> str | None:
     if not text.strip():
         return None
     pairs = [pair.partition("=") for pair in text.split(",")]

@@ -1,7 +1,8 @@
 """Tables that stream in, as NDJSON or as CSV with a header: bytes in, items out, one per row, in pieces of any size.
 
-A row that cannot be read carries a problem, and reading goes on. Only a CSV whose header is missing or names an unknown
-column is refused as a whole. No row may be longer than ROW_LIMIT_BYTES, quoted line breaks included.
+A row that cannot be read carries a problem, and reading goes on. A table is refused as a whole if over UNREAD_LIMIT
+rows cannot be read or are empty, and a CSV also if its header is missing or names an unknown column. No row may be
+longer than ROW_LIMIT_BYTES, quoted line breaks included.
 """
 
 import csv
@@ -13,6 +14,7 @@ from monitoring.api.json_body import JsonReader
 from monitoring.errors import TableInvalid, brief
 
 ROW_LIMIT_BYTES = 64 * 1024
+UNREAD_LIMIT = 10_000
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 _BOM = b"\xef\xbb\xbf"
 
@@ -74,6 +76,32 @@ class _Lines:
         return _Line(self._number, data.removesuffix(b"\r") if len(data) <= ROW_LIMIT_BYTES else None)
 
 
+class _Unread:
+    """Counts rows that are empty or cannot be read, and ends a table that is none. Raises TableInvalid."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = ""
+
+    def checked(self, row: Row) -> Row:
+        """The row, counted if it cannot be read."""
+        if row.problem is not None:
+            self._first = self._first or f" The first is line {row.line}: {row.problem}"
+            self._add(1)
+        return row
+
+    def without_empty(self, lines: Sequence[_Line]) -> list[_Line]:
+        """The lines that are not empty."""
+        kept = [line for line in lines if line.data is None or line.data.strip()]
+        self._add(len(lines) - len(kept))
+        return kept
+
+    def _add(self, count: int) -> None:
+        self._count += count
+        if self._count > UNREAD_LIMIT:
+            raise TableInvalid(f"Over {UNREAD_LIMIT:,} rows are empty or cannot be read.{self._first}")
+
+
 class NdjsonReader:
     """A JSON object per line; empty lines are skipped.
 
@@ -83,6 +111,7 @@ class NdjsonReader:
     def __init__(self, decode: Callable[[bytes], Any] = json.loads) -> None:
         self._lines = _Lines()
         self._decode = decode
+        self._unread = _Unread()
 
     def feed(self, chunk: bytes) -> list[Row]:
         """See TableReader."""
@@ -93,7 +122,7 @@ class NdjsonReader:
         return self._rows(self._lines.end())
 
     def _rows(self, lines: Sequence[_Line]) -> list[Row]:
-        return [self._row(line) for line in lines if line.data is None or line.data.strip()]
+        return [self._unread.checked(self._row(line)) for line in self._unread.without_empty(lines)]
 
     def _row(self, line: _Line) -> Row:
         if line.data is None:
@@ -102,6 +131,26 @@ class NdjsonReader:
             return Row(line.number, self._decode(line.data))
         except (ValueError, RecursionError) as error:
             return Row(line.number, None, str(error))
+
+
+class _OpenRecord:
+    """A row whose quotes are not closed yet: its lines, joined only once, because they may be tens of thousands."""
+
+    def __init__(self, number: int, lines: list[bytes]) -> None:
+        self._number, self._lines = number, lines
+        self._size_bytes = len(lines[0])
+
+    def add(self, data: bytes | None) -> _Line | None:
+        """The record, if this line (None: too long) ends it or makes it too long."""
+        if data is None or self._size_bytes + 1 + len(data) > ROW_LIMIT_BYTES:
+            return _Line(self._number, None)
+        self._lines.append(data)
+        self._size_bytes += 1 + len(data)
+        return self.joined() if data.count(b'"') % 2 else None
+
+    def joined(self) -> _Line:
+        """The record as far as it has come."""
+        return _Line(self._number, b"\n".join(self._lines))
 
 
 class CsvReader:
@@ -117,7 +166,8 @@ class CsvReader:
         self._convert = convert
         self._lines = _Lines()
         self._header: list[str] | None = None
-        self._open: _Line | None = None  # a row whose quotes are not closed yet
+        self._unread = _Unread()
+        self._open: _OpenRecord | None = None
 
     def feed(self, chunk: bytes) -> list[Row]:
         """See TableReader."""
@@ -127,7 +177,7 @@ class CsvReader:
         """See TableReader."""
         records = self._whole(self._lines.end())
         if self._open is not None:
-            records.append(self._open)
+            records.append(self._open.joined())
             self._open = None
         rows = self._rows(records)
         if self._header is None:
@@ -138,22 +188,23 @@ class CsvReader:
         """Join lines to records; a record ends with a line that closes all quotes."""
         records = []
         for line in lines:
-            if self._open is not None and self._open.data is not None:
-                joined = None if line.data is None else self._open.data + b"\n" + line.data
-                line = _Line(self._open.number, joined if joined and len(joined) <= ROW_LIMIT_BYTES else None)
-            self._open = None
-            if line.data is not None and line.data.count(b'"') % 2:
-                self._open = line
-            elif line.data is None or line.data.strip():
-                records.append(line)
-        return records
+            if self._open is None:
+                opens = line.data is not None and line.data.count(b'"') % 2 == 1
+                if opens:
+                    self._open = _OpenRecord(line.number, [line.data or b""])
+                else:
+                    records.append(line)
+            elif (record := self._open.add(line.data)) is not None:
+                self._open = None
+                records.append(record)
+        return self._unread.without_empty(records)
 
     def _rows(self, records: Sequence[_Line]) -> list[Row]:
         texts = [_text(record) for record in records]
         if self._header is None and records:
             self._header = self._read_header(texts[0])
             records, texts = records[1:], texts[1:]
-        return [self._row(record, text) for record, text in zip(records, texts, strict=True)]
+        return [self._unread.checked(self._row(record, text)) for record, text in zip(records, texts, strict=True)]
 
     def _row(self, record: _Line, text: str | None) -> Row:
         if text is None:

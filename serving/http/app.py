@@ -4,12 +4,16 @@ It uses no framework, no validation library and one future per request, because 
 cost of an answer.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable
+from functools import partial
 from urllib.parse import unquote
 
+from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import error_answer
@@ -19,7 +23,7 @@ from serving.http.error_handlers import log_error
 from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import InferencePipeline
 from serving.http.protocol import FastPath, take_fast_path
-from serving.http.request import SMALLER, RequestHead, read_body, read_explain, read_head
+from serving.http.request import LISTS, SMALLER, RequestHead, read_body, read_explain, read_head
 from serving.inference.admission import RefusalThrottle
 from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
@@ -51,6 +55,7 @@ class PredictionApp:
         # A CORS or traces middleware must see every ASGI message.
         self._direct = not (settings.cors_origins or settings.traces)
         self._throttle = RefusalThrottle(hold_s=settings.refusal_hold_s, limit=settings.refusal_limit)
+        self._reading = asyncio.Lock()
         self.draining = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -90,7 +95,7 @@ class PredictionApp:
             # Checked before the body is read and again after it, because other requests arrive meanwhile.
             served.queue.admit(settings.deadline_s)
             data = await self._body(fast_path, receive)
-            items = read_items(data, head, limit=settings.max_items)
+            items = await self._items(data, head)
             if items is not None and not is_single(items):
                 return await self._list(served, items, head, caller)
             answer = self._pipeline.answer_explained if explain else self._pipeline.answer
@@ -109,6 +114,14 @@ class PredictionApp:
         if len(data) > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         return data
+
+    async def _items(self, data: bytes, head: RequestHead) -> list[ImageItem] | None:
+        """The items of a list, None for a single image. A long list is read in a thread, one at a time."""
+        read = partial(read_items, data, head, limit=self._settings.max_items)
+        if head.media_type not in LISTS or len(data) <= SMALL_BYTES:
+            return read()
+        async with self._reading:
+            return await to_thread.run_sync(read)
 
     async def _list(self, served: ServedVersion, items: list[ImageItem], head: RequestHead, caller: Caller) -> bytes:
         """The answers to several images."""

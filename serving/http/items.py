@@ -6,14 +6,15 @@ Items are independent: an item that is not an image gets an error, and the other
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
 from monitoring.api.endpoint import JSON
+from monitoring.api.json_body import too_many
 from monitoring.api.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
@@ -25,6 +26,13 @@ NDJSON = "application/x-ndjson"
 SHAPE = 'a base64 string, or an object {"image": base64, "request_id": your own id, "tags": object of strings}'
 
 Entry: TypeAlias = str | EncodedImage | MalformedRequest
+# What an image may bring with it, counted before anything is parsed. Unknown fields are ignored, but they cost time.
+VALUES_PER_IMAGE: Final = 50
+CONTAINERS_PER_IMAGE: Final = 8
+LINES_PER_IMAGE: Final = 4
+SPARE_VALUES: Final = 1000
+SLICE_CHARACTERS: Final = 2**20  # of base64, a multiple of four; between two slices, other threads run
+_Counted = TypeVar("_Counted")
 _FIELDS: Final = EncodedImage.__struct_fields__
 _ARRAY: Final = msgspec.json.Decoder(list[str | EncodedImage])
 
@@ -45,18 +53,15 @@ def read_items(body: bytes, head: RequestHead, *, limit: int) -> list[ImageItem]
     Raises MalformedRequest if the list itself cannot be read.
     """
     if head.media_type == "multipart/form-data":
-        items = [
-            ImageItem(file.data, head.request_id, file.name, file.tags or head.tags)
-            for file in form_files(body, head.content_type)
-        ]
+        files = form_files(body, head.content_type, limit=limit)
+        items = [ImageItem(file.data, head.request_id, file.name, file.tags or head.tags) for file in files]
     elif head.media_type == JSON:
-        items = [_item(value) for value in _array(body)]
+        items = [_item(value) for value in _counted(_array(body, limit), limit)]
     elif head.media_type == NDJSON:
-        items = [_line(line) for line in body.splitlines() if line.strip()]
+        items = [_line(line) for line in _counted(_lines(body, limit), limit)]
     else:
         return None
-    if not 1 <= len(items) <= limit:
-        raise MalformedRequest(f"the body holds {len(items)} images; send 1 to {limit} in one request.")
+    _counted(items, limit)
     return items
 
 
@@ -79,7 +84,24 @@ def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageIte
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
 
 
-def _array(body: bytes) -> Iterable[Entry]:
+def _counted(items: Sequence[_Counted], limit: int) -> Sequence[_Counted]:
+    if not 1 <= len(items) <= limit:
+        raise MalformedRequest(f"the body holds {len(items)} images; send 1 to {limit} in one request.")
+    return items
+
+
+def _count_values(body: bytes, limit: int) -> None:
+    """Refuse a body that a parser would take minutes and gigabytes for, before it does."""
+    values, containers = (each * limit + SPARE_VALUES for each in (VALUES_PER_IMAGE, CONTAINERS_PER_IMAGE))
+    if too_many(body, values=values, containers=containers):
+        raise MalformedRequest(
+            f"the body holds over {values:,} values, or {containers:,} lists and objects; send 1 to {limit} images in "
+            "one request."
+        )
+
+
+def _array(body: bytes, limit: int) -> Sequence[Entry]:
+    _count_values(body, limit)
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
         return _ARRAY.decode(body)
     try:
@@ -88,7 +110,16 @@ def _array(body: bytes) -> Iterable[Entry]:
         raise MalformedRequest(f"the body is not JSON ({error}); send an array, each entry {SHAPE}.") from None
     if not isinstance(values, list):
         raise MalformedRequest(f"the body is a JSON {type(values).__name__}; send an array, each entry {SHAPE}.")
-    return [_entry(value) for value in values]
+    return [_entry(value) for value in _counted(values, limit)]
+
+
+def _lines(body: bytes, limit: int) -> list[bytes]:
+    """The lines that are not empty."""
+    _count_values(body, limit)
+    lines = body.count(b"\n") + body.count(b"\r")
+    if lines > LINES_PER_IMAGE * limit + SPARE_VALUES:
+        raise MalformedRequest(f"the body has {lines:,} lines; send 1 to {limit} images in one request.")
+    return [line for line in body.splitlines() if line.strip()]
 
 
 def _line(line: bytes) -> ImageItem:
@@ -115,10 +146,18 @@ def _item(entry: Entry) -> ImageItem:
     read = EncodedImage(entry) if isinstance(entry, str) else entry
     try:
         request_id = request_id_of(read.request_id)
-        return ImageItem(base64.b64decode(read.image, validate=True), request_id, tags=tags_of(read.tags))
+        return ImageItem(decode_base64(read.image), request_id, tags=tags_of(read.tags))
     except (binascii.Error, ValueError) as error:
         wrong = error if isinstance(error, MalformedRequest) else MalformedRequest(f"not base64: {error}.")
         return ImageItem(wrong)
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of base64, decoded in slices, between which other threads run. Raises ValueError."""
+    parts = [text[start : start + SLICE_CHARACTERS] for start in range(0, len(text), SLICE_CHARACTERS)]
+    if any("=" in part for part in parts[:-1]):
+        raise ValueError("Excess data after padding")
+    return b"".join([base64.b64decode(part, validate=True) for part in parts])
 
 
 def _body(answer: bytes | Exception) -> bytes:

@@ -17,6 +17,7 @@ from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import RequestId
 from serving.http.tags import read_tags
 
+FIELDS_LIMIT: Final = 100
 SMALLER = "Send a smaller image."
 # The default of `curl --data-binary @image.jpg`. The bytes themselves are checked later.
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -112,17 +113,27 @@ class FormFile:
     tags: str | None = None
 
 
-def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
-    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises MalformedRequest."""
+def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile]:
+    """The files of a multipart/form-data body, in order, with the tags of its field `tags`. Raises MalformedRequest.
+
+    Stops at the first file over `limit`, or field over FIELDS_LIMIT.
+    """
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
     tags: list[str | None] = []
+    fields = 0
 
     def note(field: Field) -> None:
+        nonlocal fields
+        fields += 1
+        if fields > FIELDS_LIMIT:
+            raise MalformedRequest(f"the form has over {FIELDS_LIMIT} fields beside its files.")
         if field.field_name == b"tags":
             tags.append(read_tags((field.value or b"").decode("utf-8", errors="replace")))
 
     def keep(file: File) -> None:
+        if len(files) >= limit:
+            raise MalformedRequest(f"the form holds over {limit} files; send 1 to {limit} images in one request.")
         file.file_object.seek(0)
         name = file.file_name.decode("utf-8", errors="replace") if file.file_name else None
         files.append(FormFile(name, file.file_object.read()))
@@ -144,8 +155,8 @@ def form_files(body: bytes, content_type: bytes) -> list[FormFile]:
 
 
 def request_id_of(value: object) -> str | None:
-    """The client's own id, or None. Raises MalformedRequest for an invalid id."""
-    if value is None:
+    """The client's own id; None for none, and for an empty one. Raises MalformedRequest for an invalid id."""
+    if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > ID_LIMIT or not value.isprintable() or "\ufffd" in value:
         raise MalformedRequest(

@@ -1,14 +1,17 @@
 """The protocol's REST routes: health, metadata, inference. An error is {"error": sentence}, as the protocol has it."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.installation import release
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
+from monitoring.api.json_body import SMALL_BYTES
 from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer
 from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, VersionNotLoaded
 from serving.http.bodies import Binary
@@ -27,7 +30,7 @@ from serving.v2.bodies import (
     ServerMetadata,
     ServerReady,
 )
-from serving.v2.rest_body import HEADER, read_request, write_response
+from serving.v2.rest_body import HEADER, ReadRequest, read_request, write_response
 from serving.v2.service import InferenceService
 
 _Handler: TypeAlias = Callable[["ProtocolRoutes", Request], Awaitable[Any]]
@@ -58,6 +61,7 @@ class ProtocolRoutes:
     ) -> None:
         self.metrics = metrics
         self._service, self._settings, self._ready = service, settings, ready
+        self._reading = asyncio.Lock()
 
     async def live(self, _: Request) -> ServerLive:
         """Liveness."""
@@ -83,6 +87,14 @@ class ProtocolRoutes:
         """Inputs and outputs of a model."""
         return self._service.metadata(*_named(request))
 
+    async def _read(self, body: bytes, header_length: str | None) -> ReadRequest:
+        """The request; a long one is read in a thread, one at a time."""
+        read = functools.partial(read_request, body, header_length, limit=self._settings.max_items)
+        if len(body) <= SMALL_BYTES:
+            return read()
+        async with self._reading:
+            return await to_thread.run_sync(read)
+
     @_guarded
     async def infer(self, request: Request) -> Response:
         """Infer tensors or encoded images."""
@@ -94,7 +106,7 @@ class ProtocolRoutes:
             body = await read_body(
                 request.receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
             )
-            asked = read_request(body, request.headers.get(HEADER))
+            asked = await self._read(body, request.headers.get(HEADER))
             found = await self._service.infer(
                 served,
                 asked.inputs,

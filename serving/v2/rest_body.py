@@ -4,26 +4,45 @@ Source: the protocol's binary tensor data extension. Binary tensors follow the J
 BYTES elements are prefixed by their length, four bytes little endian.
 """
 
-import base64
-import binascii
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
-from monitoring.api.json_body import JsonReader, encode
+from monitoring.api.json_body import SMALL_BYTES, JsonReader, encode
 from monitoring.errors import BodyNotJson
 from serving.errors import MalformedRequest
+from serving.http.items import decode_base64
 from serving.http.request import request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
+from serving.v2.json_tensors import read_pixels
 from serving.v2.tensors import InputTensor, OutputTensor
 
 HEADER: Final = "inference-header-content-length"
 _LENGTH = struct.Struct("<I")
+# Counted before anything is parsed, because parsers build an object for each value.
+NUMBERS_LIMIT: Final = 2_000_000
+TEXTS_PER_IMAGE: Final = 4
+SPARE_TEXTS: Final = 500
+
+
+class _RawInput(RequestedInput, frozen=True, kw_only=True):
+    """An input whose data stay text until their type is known."""
+
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _RawRequest(InferRequest, frozen=True, kw_only=True):
+    inputs: Annotated[list[_RawInput], Meta(max_length=16)]  # type: ignore[assignment]
+
+
+_STRICT = msgspec.json.Decoder(_RawRequest)
+_TEXTS = msgspec.json.Decoder(list[str])
 _REQUESTS = JsonReader(InferRequest, MalformedRequest, whole="The request")
 
 
@@ -42,14 +61,17 @@ class ReadRequest:
         return name in self.binary if self.wanted else self.binary_by_default
 
 
-def read_request(body: bytes, header_length: str | None) -> ReadRequest:
-    """The request in `body`, whose first `header_length` bytes are JSON (all, if None). Raises MalformedRequest."""
+def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadRequest:
+    """The request in `body`, whose first `header_length` bytes are JSON (all, if None), of at most `limit` images.
+
+    Raises MalformedRequest.
+    """
     size = _header_size(header_length, len(body))
-    read = _decoded(body[:size])
+    read = _decoded(body[:size], limit)
     binary = body[size:]
     inputs = []
     for each in read.inputs:
-        tensor, binary = _tensor(each, binary)
+        tensor, binary = _tensor(each, binary, limit)
         inputs.append(tensor)
     if binary:
         raise MalformedRequest(f"{len(binary)} bytes follow the last binary tensor; check every binary_data_size.")
@@ -95,10 +117,13 @@ def raw(output: OutputTensor) -> bytes:
     return output.array.astype("<f4").tobytes()
 
 
-def split_bytes(data: bytes) -> list[bytes]:
-    """The elements of a raw BYTES tensor. Raises MalformedRequest."""
-    elements, at = [], 0
+def split_bytes(data: bytes, *, limit: int) -> list[bytes]:
+    """The elements of a raw BYTES tensor, at most `limit`. Raises MalformedRequest."""
+    elements: list[bytes] = []
+    at = 0
     while at < len(data):
+        if len(elements) == limit:
+            raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
         if at + _LENGTH.size > len(data):
             raise MalformedRequest("a BYTES tensor ends within the length prefix of an element.")
         (size,) = _LENGTH.unpack_from(data, at)
@@ -109,7 +134,17 @@ def split_bytes(data: bytes) -> list[bytes]:
     return elements
 
 
-def _decoded(body: bytes) -> InferRequest:
+def _decoded(body: bytes, limit: int) -> InferRequest:
+    texts, numbers = TEXTS_PER_IMAGE * limit + SPARE_TEXTS, NUMBERS_LIMIT
+    if body.count(b'"') > 2 * texts or body.count(b"{") > texts or body.count(b",") > numbers:
+        raise MalformedRequest(
+            f"the request holds over {texts:,} texts or {numbers:,} numbers; send the tensor in binary."
+        )
+    try:
+        return _STRICT.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if len(body) > SMALL_BYTES:  # the json module, which is more lenient, would build an object for each number
+            raise MalformedRequest(f"this is not an inference request. {error}.") from None
     try:
         return _REQUESTS.read(body)
     except BodyNotJson as error:
@@ -124,42 +159,39 @@ def _header_size(header_length: str | None, total: int) -> int:
     return int(header_length)
 
 
-def _tensor(read: RequestedInput, binary: bytes) -> tuple[InputTensor, bytes]:
+def _tensor(read: RequestedInput, binary: bytes, limit: int) -> tuple[InputTensor, bytes]:
     """One input, and what is left of the binary part after it."""
     size = read.parameters.get("binary_data_size")
     if size is None:
-        elements = _json_elements(read)
+        elements = _json_elements(read, limit)
         rest = binary
     else:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
             raise MalformedRequest(f"binary_data_size is {size!r}; {len(binary)} bytes are left in the body.")
         data, rest = binary[:size], binary[size:]
-        elements = split_bytes(data) if read.datatype == "BYTES" else np.frombuffer(data, np.uint8)
+        elements = split_bytes(data, limit=limit) if read.datatype == "BYTES" else np.frombuffer(data, np.uint8)
     return InputTensor(read.name, read.datatype, tuple(read.shape), elements), rest
 
 
-def _json_elements(read: RequestedInput) -> npt.NDArray[np.uint8] | list[bytes]:
-    """Elements from JSON: numbers, nested or flat, or base64 strings for BYTES."""
+def _json_elements(read: RequestedInput, limit: int) -> npt.NDArray[np.uint8] | list[bytes]:
+    """Elements from JSON: numbers, flat or nested as the shape says, or base64 strings for BYTES."""
+    text = read.data if isinstance(read.data, msgspec.Raw) else msgspec.Raw(encode(read.data))
     if read.datatype == "BYTES":
-        values = read.data if isinstance(read.data, list) else []
         try:
-            return [base64.b64decode(value, validate=True) for value in values]
-        except (binascii.Error, TypeError, ValueError):
+            values = _TEXTS.decode(text)
+            if len(values) <= limit:
+                return [decode_base64(value) for value in values]
+        except (msgspec.MsgspecError, ValueError):
             raise MalformedRequest(
                 "the elements of a BYTES tensor in JSON must be base64 strings; or send the tensor in binary."
             ) from None
-    try:
-        numbers = np.asarray(read.data, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        numbers = np.array([np.nan])
-    pixels = numbers.astype(np.uint8, casting="unsafe") if _bytes_like(numbers) else None
+        raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
+    pixels = read_pixels(bytes(text), read.shape)
     if pixels is None:
-        raise MalformedRequest(f"the data of {read.name!r} must be whole numbers from 0 to 255 in a regular array.")
+        raise MalformedRequest(
+            f"the data of {read.name!r} must be whole numbers from 0 to 255, in one list or nested as the shape says."
+        )
     return pixels
-
-
-def _bytes_like(numbers: npt.NDArray[np.float64]) -> bool:
-    return bool(np.all((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers))))
 
 
 def _plain(value: float | bytes) -> float | str:

@@ -9,8 +9,11 @@ from typing import Any, Final, TypeAlias
 import grpc
 import msgspec
 import numpy as np
+import numpy.typing as npt
+from anyio import to_thread
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
-from open_inference.grpc import protocol, service
+from open_inference.grpc import protocol
 
 from serving.error_table import INTERNAL, error_answer
 from serving.errors import ListenError, MalformedRequest, ServingError
@@ -20,9 +23,10 @@ from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.rest import server_metadata
-from serving.v2.rest_body import raw, split_bytes
+from serving.v2.rest_body import NUMBERS_LIMIT, raw, split_bytes
 from serving.v2.service import InferenceService
 from serving.v2.tensors import InputTensor, OutputTensor
+from serving.v2.wire import check_fields
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,12 @@ OPEN_CALLS: Final = frozenset({"ServerLive", "ServerReady"})  # as /v2/health/..
 Context: TypeAlias = Any  # grpc.aio.ServicerContext, whose package has no types
 
 
-class Servicer(service.GRPCInferenceServiceServicer):
+SERVICE: Final = "inference.GRPCInferenceService"
+CALLS: Final = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelInfer")
+SLICE: Final = 2**16  # values
+
+
+class Servicer:
     """Answers the protocol's calls by the same service as REST. Method names are the protocol's."""
 
     def __init__(
@@ -43,6 +52,7 @@ class Servicer(service.GRPCInferenceServiceServicer):
     ) -> None:
         self._inference = inference
         self._deadline_s = settings.deadline_s
+        self._limit = settings.max_items
         self._metrics = metrics
         self._ready = ready
 
@@ -55,45 +65,64 @@ class Servicer(service.GRPCInferenceServiceServicer):
     async def ServerMetadata(self, _request: Any, _context: Context) -> Any:  # noqa: N802
         return protocol.ServerMetadataResponse(**msgspec.to_builtins(server_metadata()))
 
-    async def ModelReady(self, request: Any, context: Context) -> Any:  # noqa: N802
-        async def answer() -> Any:
-            self._inference.find(request.name, request.version)
-            return protocol.ModelReadyResponse(ready=self._ready())
+    async def ModelReady(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        self._inference.find(request.name, request.version)
+        return protocol.ModelReadyResponse(ready=self._ready())
 
-        return await self._guarded(answer, context)
-
-    async def ModelMetadata(self, request: Any, context: Context) -> Any:  # noqa: N802
-        async def answer() -> Any:
-            return protocol.ModelMetadataResponse(
-                **msgspec.to_builtins(self._inference.metadata(request.name, request.version))
-            )
-
-        return await self._guarded(answer, context)
+    async def ModelMetadata(self, request: Any, _context: Context) -> Any:  # noqa: N802
+        metadata = self._inference.metadata(request.name, request.version)
+        return protocol.ModelMetadataResponse(**msgspec.to_builtins(metadata))
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:  # noqa: N802
-        async def answer() -> Any:
-            head = _head(context)
-            served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
-            identity = request_id_of(request.id or None)
-            with served.lease():
-                served.queue.admit(self._deadline_s)
-                found = await self._inference.infer(
-                    served,
-                    read_inputs(request),
-                    [output.name for output in request.outputs],
-                    identity=identity,
-                    tags=head.tags,
-                    caller=GrpcCaller(),
+        head = _head(context)
+        served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
+        identity = request_id_of(request.id or None)
+        with served.lease():
+            served.queue.admit(self._deadline_s)
+            found = await self._inference.infer(
+                served,
+                await to_thread.run_sync(partial(read_inputs, request, limit=self._limit)),
+                [output.name for output in request.outputs],
+                identity=identity,
+                tags=head.tags,
+                caller=GrpcCaller(),
+            )
+        return write_response(served.card.name, served.card.version, request.id, found)
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """A handler for each call. They parse the messages themselves, because grpc logs a trace for broken ones."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    partial(self._answer, getattr(self, name), getattr(protocol, f"{name}Request")),
+                    response_serializer=_serialize,
                 )
-            return write_response(served.card.name, served.card.version, request.id, found)
+                for name in CALLS
+            },
+        )
 
-        return await self._guarded(answer, context)
-
-    async def _guarded(self, answer: Callable[[], Awaitable[Any]], context: Context) -> Any:
+    async def _answer(
+        self, call: Callable[[Any, Context], Awaitable[Any]], kind: Any, data: bytes, context: Any
+    ) -> Any:
         try:
-            return await answer()
+            return await call(_parse(kind, data), context)
         except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
             return await _abort(context, error, self._metrics)
+
+
+def _parse(kind: Any, data: bytes) -> Any:
+    """The message. Raises MalformedRequest."""
+    if kind is protocol.ModelInferRequest:
+        check_fields(data)
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise MalformedRequest(f"this is not a {kind.__name__}.") from None
+
+
+def _serialize(message: Any) -> bytes:
+    return bytes(message.SerializeToString())
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the package has no types
@@ -140,7 +169,7 @@ async def start_grpc(
             ("grpc.so_reuseport", 0),
         ],
     )
-    service.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers((servicer.handlers(),))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = _add_port(server, f"{host}:{settings.grpc_port}", tls)
@@ -160,14 +189,14 @@ def _add_port(server: Any, address: str, tls: tuple[Path, Path] | None) -> int:
     return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
 
 
-def read_inputs(request: Any) -> list[InputTensor]:
-    """The inputs of a ModelInferRequest. Raises MalformedRequest."""
+def read_inputs(request: Any, *, limit: int) -> list[InputTensor]:
+    """The inputs of a ModelInferRequest of at most `limit` images. Raises MalformedRequest."""
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
         raise MalformedRequest(
             f"{len(request.inputs)} inputs but {len(raws)} raw contents; send one for each, or none."
         )
-    return [_input(each, raws[index] if raws else None) for index, each in enumerate(request.inputs)]
+    return [_input(each, raws[index] if raws else None, limit) for index, each in enumerate(request.inputs)]
 
 
 def write_response(model: str, version: int, identity: str, outputs: list[OutputTensor]) -> Any:
@@ -186,18 +215,27 @@ def write_response(model: str, version: int, identity: str, outputs: list[Output
     )
 
 
-def _input(tensor: Any, content: bytes | None) -> InputTensor:
+def _input(tensor: Any, content: bytes | None, limit: int) -> InputTensor:
     is_bytes = tensor.datatype == "BYTES"
     if content is not None:
-        elements = split_bytes(content) if is_bytes else np.frombuffer(content, np.uint8)
+        elements = split_bytes(content, limit=limit) if is_bytes else np.frombuffer(content, np.uint8)
     elif is_bytes:
+        if len(tensor.contents.bytes_contents) > limit:
+            raise MalformedRequest(f"a BYTES tensor has over {limit} elements; send 1 to {limit} images.")
         elements = list(tensor.contents.bytes_contents)
     else:
-        values = np.array(tensor.contents.uint_contents, np.int64)
-        if np.any(values > 255):
-            raise MalformedRequest(f"the values of {tensor.name[:50]!r} are not all from 0 to 255.")
-        elements = values.astype(np.uint8)
+        elements = _numbers(tensor.contents.uint_contents, tensor.name)
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), elements)
+
+
+def _numbers(values: Any, name: str) -> npt.NDArray[np.uint8]:
+    """The values of a UINT8 tensor, in slices, between which other threads run."""
+    if len(values) > NUMBERS_LIMIT:
+        raise MalformedRequest(f"the tensor has {len(values):,} values; send it as raw contents.")
+    slices = [np.array(values[start : start + SLICE], np.int64) for start in range(0, len(values), SLICE)]
+    if any(np.any(each > 255) for each in slices):
+        raise MalformedRequest(f"the values of {name[:50]!r} are not all from 0 to 255.")
+    return np.concatenate([np.empty(0, np.uint8), *(each.astype(np.uint8) for each in slices)])
 
 
 def _authorization(call: Any) -> bytes:

@@ -61,11 +61,12 @@ class InferenceService:
         card = served.card
         images = read_images(inputs, card, limit=self._limit)
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
+        ids = request_ids(identity, len(images))
         pixels = await self._pipeline.decode_many(images, card.input.spec)
         results = await self._pipeline.answer_many(
             served,
             pixels,
-            request_ids=request_ids(identity, len(pixels)),
+            request_ids=ids,
             tags=[tags] * len(pixels),
             caller=caller,
             writer=TensorAnswerWriter(),

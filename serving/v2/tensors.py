@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.card import Card
+from monitoring.api.fields import ID_LIMIT
 from serving.errors import MalformedRequest
 from serving.inference.batcher import Image
 
@@ -81,12 +82,21 @@ def read_images(inputs: Sequence[InputTensor], card: Card, *, limit: int) -> lis
 def request_ids(identity: str | None, count: int) -> list[str | None]:
     """The request ids of `count` images of the request `identity`: the same id for one image, numbered ids for several.
 
+    Raises MalformedRequest if the numbered ids would be too long for a label to name them.
+
     >>> request_ids("a", 1), request_ids("a", 2), request_ids(None, 2)
     (['a'], ['a/0', 'a/1'], [None, None])
     """
     if not identity or count == 1:
         return [identity or None] * count
-    return [f"{identity}/{index}" for index in range(count)]
+    ids: list[str | None] = [f"{identity}/{index}" for index in range(count)]
+    longest = len(ids[-1] or "")
+    if longest > ID_LIMIT:
+        raise MalformedRequest(
+            f"the id has {len(identity)} characters, {longest} with the number of an image; use at most "
+            f"{ID_LIMIT - longest + len(identity)} for {count} images."
+        )
+    return ids
 
 
 def outputs(results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:

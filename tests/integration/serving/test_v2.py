@@ -142,6 +142,15 @@ SMALL = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 2], "data": [0
         ),
         ({"inputs": [SMALL], "outputs": [{"name": "logits"}]}, "there is no output 'logits'|tiny takes"),
         ({"inputs": [SMALL], "id": "x" * 300}, "at most 200"),
+        ({"inputs": [SMALL | {"data": [10**400, 0, 0, 0]}]}, "whole numbers from 0 to 255"),
+        ({"inputs": [SMALL | {"shape": [1, 10**30, 2, 2]}]}, "shape"),
+        ({"inputs": [SMALL | {"shape": [1, 2**31 - 1, 2**31 - 1, 2**31 - 1]}]}, r"tiny takes \[N, "),
+        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1, 2**31 - 1, 2**31 - 1, 4], "data": []}]}, "fit"),
+        ({"inputs": [SMALL | {"datatype": "BYTES", "shape": [1], "data": [""] * 21}]}, "over 20 elements"),
+        (
+            {"inputs": [SMALL | {"datatype": "BYTES", "shape": [11], "data": ["AAAA"] * 11}], "id": "x" * 198},
+            "at most 197",
+        ),
     ],
 )
 async def test_a_bad_request_is_told_in_the_protocols_form(client: httpx.AsyncClient, body: object, said: str) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+import tracemalloc
 from typing import Annotated, Any
 
 import msgspec
@@ -97,7 +99,7 @@ def test_a_list_is_read_item_by_item_whichever_way_it_is_decoded(values: list[An
             assert each == READER.convert(value)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"1" * 5_000, b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 60_000, b"1" * 5_000, b"\xff"])
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
     for read in (READER.read, parse, lambda each: READER.read_entries(each, limit=1)):
         with pytest.raises(BodyNotJson, match="must be JSON"):
@@ -110,3 +112,24 @@ def test_what_is_not_a_number_is_null_and_a_number_of_numpy_is_one() -> None:
     )
     with pytest.raises((TypeError, NotImplementedError, msgspec.MsgspecError)):
         encode(object())
+
+
+FLOODS = {
+    "zeros": b"[" + b"0," * 4_000_000 + b"0]",
+    "lists": b"[" + b"[]," * 2_600_000 + b"[]]",
+    "objects": b"[" + b"{}," * 2_600_000 + b"{}]",
+    "depth": b"[" * 8_000_000,
+    "inside one": b'[{"a":[' + b"0," * 4_000_000 + b"0]}]",
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_values_are_counted_before_objects_are_made_of_them(name: str) -> None:
+    tracemalloc.start()
+    started_s = time.process_time()
+    for read in (READER.read, lambda body: READER.read_entries(body, limit=10)):
+        with pytest.raises(Refused, match="The body holds over 500,000 values, or 50,000 lists and objects"):
+            read(FLOODS[name])
+    assert time.process_time() - started_s < 0.5
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()

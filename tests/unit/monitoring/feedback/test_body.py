@@ -85,7 +85,7 @@ def test_what_is_no_item_is_refused_with_a_sentence(changes: dict[str, Any], sen
     assert len(str(refusal.value)) < 250
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"label=normal", b"\xff\xfe", b"[" * 100_000, b"1" * 5_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"label=normal", b"\xff\xfe", b"[" * 60_000, b"1" * 5_000])
 def test_what_is_no_json_is_malformed(body: bytes) -> None:
     with pytest.raises(BodyNotJson, match="must be JSON"):
         parse(body)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import time
+import tracemalloc
 
 import pytest
 
@@ -69,7 +71,7 @@ def test_an_entry_that_is_no_image_is_an_error_in_its_place(entry: object) -> No
     [
         (b"{", "is not JSON"),
         (b"\xff", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 60_000, "is not JSON"),
         (b'{"image": ""}', "is a JSON dict"),
         (b"[]", "holds 0 images"),
         (b'["", "", ""]', "holds 3 images; send 1 to 2"),
@@ -91,3 +93,52 @@ def test_answers_keep_the_shape_and_the_names_of_what_came() -> None:
     ]
     lines = write_answers(answers, [ImageItem(b""), ImageItem(b"")], media_type="application/x-ndjson").splitlines()
     assert [json.loads(line) for line in lines] == [{"label": "a"}, array[1]]
+
+
+FLOODS = {
+    "application/json": {
+        "zeros": b"[" + b"0," * 10_000_000 + b"0]",
+        "lists": b"[" + b"[]," * 6_000_000 + b"[]]",
+        "depth": b"[" * 20_000_000,
+        "inside one": b'[{"image":"","more":[' + b"0," * 10_000_000 + b"0]}]",
+        "utf-16": ("[" + "0," * 5_000_000 + "0]").encode("utf-16"),
+    },
+    "application/x-ndjson": {
+        "ones": b"1\n" * 10_000_000,
+        "breaks": b"\n" * 20_000_000,
+        "returns": b"\r" * 20_000_000,
+        "one line": b"[" + b"0," * 10_000_000 + b"0]\n",
+    },
+}
+
+
+@pytest.mark.parametrize(("media_type", "name"), [(kind, name) for kind, bodies in FLOODS.items() for name in bodies])
+def test_a_flood_is_counted_before_objects_are_made_of_it(media_type: str, name: str) -> None:
+    """20 MB of zeros took 4 GB and 148 s before anybody looked at how many there were."""
+    body = FLOODS[media_type][name]
+    tracemalloc.start()
+    started_s = time.process_time()
+    with pytest.raises(MalformedRequest, match="send 1 to 8 images in one request"):
+        read_items(body, head(media_type), limit=8)
+    assert time.process_time() - started_s < 1
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_large_image_in_base64_is_decoded_in_slices() -> None:
+    image = bytes(range(256)) * 12_345
+    assert read([base64.b64encode(image).decode()]) == [ImageItem(image)]
+    padded = base64.b64encode(bytes(2**20 // 4 * 3 - 1)).decode() + "AAAA"  # padding in the middle
+    assert isinstance(read([padded])[0].data, MalformedRequest)
+
+
+def test_a_form_of_many_parts_ends_at_the_first_too_many() -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\r\n'
+    form = RequestHead("multipart/form-data", b"multipart/form-data; boundary=b", None)
+    started_s = time.process_time()
+    with pytest.raises(MalformedRequest, match="over 8 files"):
+        read_items(part * 200_000 + b"--b--\r\n", form, limit=8)
+    field = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n'
+    with pytest.raises(MalformedRequest, match="over 100 fields"):
+        read_items(field * 200_000 + b"--b--\r\n", form, limit=8)
+    assert time.process_time() - started_s < 1

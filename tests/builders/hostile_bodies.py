@@ -1,0 +1,370 @@
+"""Bodies of at most 20 MB that ask for more than they are worth, for every route that takes one, by name."""
+
+import base64
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+from tests.builders.dicoms import dicom, dicom_frames, header, saved
+from tests.builders.hostile_images import (
+    SIDE,
+    bmp,
+    chunk,
+    encoded,
+    jpeg_of_scans,
+    jpeg_with,
+    packed_plane,
+    png,
+    rle_frame,
+    tiff,
+    webp_canvas,
+)
+
+LARGE = 20_000_000
+JSON, NDJSON, CSV, FORM = "application/json", "application/x-ndjson", "text/csv", "multipart/form-data; boundary=b"
+IMAGE = "/predictions/tiny"
+INFER = "/v2/models/tiny/infer"
+
+
+@dataclass(frozen=True)
+class HostileBody:
+    """A body, made when it is sent, and where it goes."""
+
+    make: Callable[[], bytes]
+    path: str = IMAGE
+    content_type: str = "application/octet-stream"
+
+    def headers(self, data: bytes) -> dict[str, str]:
+        """The headers of a request with this body."""
+        found = {"Content-Type": self.content_type}
+        if self.path == INFER and self.content_type != JSON:
+            found["Inference-Header-Content-Length"] = str(data.index(b"}}]}") + 4)
+        return found
+
+
+def _solid(image_format: str, mode: str, width: int = SIDE, height: int = SIDE, **options: object) -> bytes:
+    return encoded(Image.new(mode, (width, height)), image_format, **options)
+
+
+def _text_bomb(kind: bytes) -> bytes:
+    marker = b"a\0\0" if kind != b"iTXt" else b"a\0\1\0\0\0"
+    return chunk(kind, marker + zlib.compress(bytes(2**20 - 1), 9))
+
+
+def _fill(piece: bytes, size: int = LARGE) -> bytes:
+    return piece * (size // len(piece))
+
+
+def _elements(count: int) -> bytes:
+    """So many empty DICOM elements of different tags."""
+    tags = np.arange(0x00090000, 0x00090000 + count, dtype="<u4")
+    empty = np.zeros((count, 12), np.uint8)
+    empty[:, :4] = np.ascontiguousarray(tags.view("<u2").reshape(-1, 2)[:, ::-1]).view(np.uint8)
+    empty[:, 4:6] = list(b"UN")
+    return empty.tobytes()
+
+
+def _in_dicom(inserted: bytes, *, shape: tuple[int, int] = (8, 8)) -> bytes:
+    data = dicom(np.zeros(shape, np.uint8))
+    at = data.index(b"\x10\x00\x20\x00LO")
+    return data[:at] + inserted + data[at:]
+
+
+def _nested_sequences(depth: int) -> bytes:
+    begin = b"\x09\x00\x10\x10SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    return _in_dicom(begin * depth)
+
+
+def _rle(rows: int, columns: int, planes: int = 2) -> bytes:
+    frame = rle_frame(*(packed_plane(rows * columns, 7 * plane) for plane in range(planes)))
+    return dicom_frames([frame], RLELossless, (rows, columns), np.uint16 if planes == 2 else np.uint8)
+
+
+def _jpeg2000(side: int) -> bytes:
+    frame = encoded(Image.new("L", (side, side)), "JPEG2000", no_jp2=True)
+    return dicom_frames([frame], JPEG2000Lossless, (side, side), np.uint8)
+
+
+def _dicom_jpeg(side: int) -> bytes:
+    frame = encoded(Image.new("RGB", (side, side)), "JPEG")
+    tags = {"PhotometricInterpretation": "YBR_FULL_422"}
+    return dicom_frames([frame], JPEGBaseline8Bit, (side, side, 3), np.uint8, **tags)
+
+
+def _wide_dicom() -> bytes:
+    return dicom(np.zeros((3000, 3000), np.uint16), WindowCenter=1, WindowWidth=1)
+
+
+def _lookup_dicom() -> bytes:
+    dataset = header((8, 8), np.uint8)
+    dataset.WindowCenter = [1.0] * 100_000
+    dataset.WindowWidth = [1.0] * 100_000
+    dataset.add_new("PixelData", "OB", bytes(64))
+    return saved(dataset)
+
+
+def _strips(count: int) -> bytes:
+    return tiff(count, 1, tags={273: (4, [8] * count), 279: (4, [1] * count), 278: (4, [1]), 257: (4, [count])})
+
+
+def _deflated_tiff(compression: int, packed: bytes) -> bytes:
+    return tiff(SIDE, SIDE, tags={259: (3, [compression]), 279: (4, [len(packed)])}, pixels=packed)
+
+
+def _zeros_deflated(count: int) -> bytes:
+    packer, packed = zlib.compressobj(9), []
+    for _ in range(count // 2**22 + 1):
+        packed.append(packer.compress(bytes(2**22)))
+    return b"".join([*packed, packer.flush()])
+
+
+def _animated_webp(frames: int) -> bytes:
+    images = [Image.new("RGB", (64, 64), (n % 256, 0, 0)) for n in range(frames)]
+    return encoded(images[0], "WEBP", save_all=True, append_images=images[1:])
+
+
+def _form(part: bytes, count: int) -> bytes:
+    return part * count + b"--b--\r\n"
+
+
+def _file(content: bytes) -> bytes:
+    return b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + content + b"\r\n"
+
+
+def _tensor(data: str, *, shape: str = "[1,3,8,8]", datatype: str = "UINT8") -> bytes:
+    return (
+        '{"inputs":[{"name":"image","datatype":"%s","shape":%s,"data":%s}]}' % (datatype, shape, data)  # noqa: UP031
+    ).encode()
+
+
+def _binary_tensor(payload: bytes, shape: str, datatype: str) -> bytes:
+    return (
+        '{"inputs":[{"name":"image","datatype":"%s","shape":%s,"parameters":{"binary_data_size":%d}}]}'  # noqa: UP031
+        % (datatype, shape, len(payload))
+    ).encode() + payload
+
+
+IMAGES: dict[str, Callable[[], bytes]] = {
+    "bmp-rle8-wide": lambda: bmp(50_000_000, 1, compression=1, pixels=b"\0\0" * 300),
+    "bmp-rle8-end-of-lines": lambda: bmp(7000, 7000, compression=1, pixels=b"\0\0" * 7000),
+    "bmp-rle4": lambda: bmp(7000, 7000, compression=2, bits=4, pixels=b"\xff\x11" * 100_000),
+    "bmp-wide": lambda: bmp(50_000_000, 1, compression=0),
+    "bmp-high": lambda: bmp(1, 50_000_000, compression=0),
+    "bmp-bits": lambda: bmp(50_000_000, 1, compression=0, bits=1, pixels=bytes(6_250_000)),
+    "bmp-2-gigapixels": lambda: bmp(2_000_000_000, 1, compression=0),
+    "gif-large": lambda: _solid("GIF", "L"),
+    "gif-frames": lambda: encoded(
+        Image.new("L", (8, 8)), "GIF", save_all=True, append_images=[Image.new("L", (8, 8), n) for n in range(1, 250)]
+    ),
+    "ico": lambda: encoded(Image.new("RGB", (256, 256)), "ICO"),
+    "jpeg2000-alone": lambda: _solid("JPEG2000", "L", 2000, 2000),
+    "avif": lambda: _solid("AVIF", "RGB", 512, 512),
+    "icns": lambda: encoded(Image.new("RGBA", (512, 512)), "ICNS"),
+    "pdf": lambda: _solid("PDF", "RGB", 512, 512),
+    "svg": lambda: b'<svg xmlns="http://www.w3.org/2000/svg">' + b"<g>" * 1_000_000,
+    "zeros": lambda: bytes(LARGE),
+    "text": lambda: _fill(b"abc\n"),
+    "gzip": lambda: b"\x1f\x8b\x08" + bytes(LARGE),
+    "jpeg-scans-16000": lambda: jpeg_of_scans(16_000),
+    "jpeg-scans-90-of-49-megapixels": lambda: jpeg_of_scans(90, side=SIDE),
+    "jpeg-scans-small": lambda: jpeg_of_scans(16_000, side=500),
+    "jpeg-large": lambda: _solid("JPEG", "RGB"),
+    "jpeg-large-progressive": lambda: _solid("JPEG", "RGB", progressive=True, subsampling=0),
+    "jpeg-large-cmyk": lambda: _solid("JPEG", "CMYK"),
+    "jpeg-wide": lambda: _solid("JPEG", "L", 65_000, 768),
+    "jpeg-cut": lambda: _solid("JPEG", "RGB")[:2000],
+    "jpeg-fill-bytes": lambda: b"\xff\xd8" + b"\xff" * LARGE,
+    "jpeg-comments": lambda: jpeg_with(*[(0xFE, b"")] * 2_000_000),
+    "jpeg-photoshop": lambda: jpeg_with(*[(0xED, b"Photoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5000)] * 300),
+    "jpeg-exif": lambda: jpeg_with(
+        *[(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 5000) + b"\x12\x01\x03\0\1\0\0\0\1\0\0\0" * 5000)] * 100
+    ),
+    "jpeg-icc": lambda: jpeg_with(*[(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000))] * 300),
+    "jpeg-zeros-after": lambda: _solid("JPEG", "RGB", 64, 64) + bytes(LARGE),
+    "png-large": lambda: png(SIDE, SIDE),
+    "png-large-rgba": lambda: png(SIDE, SIDE, color=6),
+    "png-large-16-bit-rgba": lambda: png(SIDE, SIDE, color=6, depth=16),
+    "png-large-gray-16": lambda: png(SIDE, SIDE, color=0, depth=16),
+    "png-large-1-bit": lambda: png(SIDE, SIDE, color=0, depth=1),
+    "png-large-palette-transparent": lambda: png(SIDE, SIDE, color=3),
+    "png-large-interlaced": lambda: png(SIDE, SIDE, interlace=1),
+    "png-wide": lambda: png(50_000_000, 1, color=0),
+    "png-high": lambda: png(1, 50_000_000, color=0),
+    "png-2-gigapixels": lambda: png(50_000, 40_000, color=0, depth=1),
+    "png-texts": lambda: png(64, 64, extra=[_text_bomb(b"zTXt")] * 63),
+    "png-more-texts": lambda: png(64, 64, extra=[_text_bomb(b"zTXt")] * 10_000),
+    "png-international-texts": lambda: png(64, 64, extra=[_text_bomb(b"iTXt")] * 63),
+    "png-profile": lambda: png(64, 64, extra=[chunk(b"iCCP", b"a\0\0" + _zeros_deflated(2**28))]),
+    "png-chunks": lambda: png(64, 64, extra=[chunk(b"teSt", b"")] * 1_600_000),
+    "png-chunks-19000": lambda: png(64, 64, extra=[chunk(b"tEXt", b"a\0" + bytes(1000))] * 19_000),
+    "png-more-pixels-than-announced": lambda: (
+        png(64, 64)[:-12] + chunk(b"IDAT", _zeros_deflated(2**30)) + chunk(b"IEND", b"")
+    ),
+    "webp-34-bytes": lambda: webp_canvas(16_383, 16_383),
+    "webp-canvas-49-megapixels": lambda: webp_canvas(SIDE, SIDE),
+    "webp-large": lambda: _solid("WEBP", "RGB"),
+    "webp-large-lossless": lambda: _solid("WEBP", "RGBA", lossless=True),
+    "webp-extended-canvas": lambda: b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\xff" * 6,
+    "webp-frames": lambda: _animated_webp(300),
+    "tiff-tiles-over-the-edge": lambda: tiff(
+        16, 1024, tags={322: (4, [3_100_000]), 323: (4, [16]), 324: (4, [8] * 64), 325: (4, [16] * 64)}
+    ),
+    "tiff-strips-of-one-row": lambda: tiff(1, 50_000_000, tags={278: (4, [1]), 273: (4, [8]), 279: (4, [1])}),
+    "tiff-strips-of-one-row-deflated": lambda: tiff(
+        1, 50_000_000, tags={259: (3, [8]), 278: (4, [1]), 273: (4, [8] * 7000), 279: (4, [9] * 7000)}
+    ),
+    "tiff-strips-100000": lambda: _strips(100_000),
+    "tiff-strips-2000000": lambda: _strips(2_000_000),
+    "tiff-large": lambda: tiff(SIDE, SIDE, tags={}),
+    "tiff-deflate": lambda: _deflated_tiff(8, _zeros_deflated(SIDE * SIDE)),
+    "tiff-zstd": lambda: _solid("TIFF", "L", compression="zstd"),
+    "tiff-lzw": lambda: _solid("TIFF", "RGB", compression="tiff_lzw"),
+    "tiff-packbits": lambda: _deflated_tiff(32773, packed_plane(SIDE * SIDE, 0)),
+    "tiff-jpeg": lambda: _solid("TIFF", "RGB", compression="jpeg"),
+    "tiff-lzma": lambda: _solid("TIFF", "L", compression="lzma"),
+    "tiff-fax": lambda: _solid("TIFF", "1", compression="group4"),
+    "tiff-fax-3": lambda: _solid("TIFF", "1", compression="group3"),
+    "tiff-16-bit-inverted": lambda: tiff(SIDE, 2000, tags={258: (3, [16]), 262: (3, [0])}, pixels=bytes(SIDE * 1000)),
+    "tiff-entries": lambda: b"II*\0\x08\0\0\0" + struct.pack("<H", 65_535) + b"\x0e\x01\x02\0\1\0\0\0\0\0\0\0" * 65_535,
+    "tiff-circle": lambda: tiff(8, 8, tags={34665: (4, [72])}, pixels=bytes(64)),
+    "tiff-long-tag": lambda: tiff(8, 8, tags={33432: (4, [0] * 4_000_000)}, pixels=bytes(64)),
+    "tiff-cut": lambda: b"II*\0\xff\xff\xff\x7f",
+    "bigtiff": lambda: b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + struct.pack("<Q", 2**40),
+    "dicom-rle-49-megapixels": lambda: _rle(SIDE, SIDE),
+    "dicom-rle-28-megapixels": lambda: _rle(4000, SIDE),
+    "dicom-rle-8-bit": lambda: _rle(SIDE, SIDE, planes=1),
+    "dicom-jpeg2000": lambda: _jpeg2000(4000),
+    "dicom-jpeg-color": lambda: _dicom_jpeg(4000),
+    "dicom-native": _wide_dicom,
+    "dicom-32-bit": lambda: dicom(np.zeros((2000, 2000), np.uint32)),
+    "dicom-frames": lambda: dicom(np.zeros((8, 8), np.uint8), frames=200_000),
+    "dicom-elements": lambda: _in_dicom(_elements(1_600_000)),
+    "dicom-nested-1000": lambda: _nested_sequences(1000),
+    "dicom-nested-1000000": lambda: _nested_sequences(1_000_000),
+    "dicom-many-windows": _lookup_dicom,
+    "dicom-long-text": lambda: _in_dicom(
+        b"\x09\x00\x10\x10UT\0\0" + struct.pack("<I", 19_000_000) + _fill(b"a\\", 19_000_000)
+    ),
+    "dicom-no-pixels": lambda: b"\0" * 128 + b"DICM" + bytes(LARGE),
+    "dicom-deflated": lambda: saved(header((8, 8), np.uint8), "1.2.840.10008.1.2.1.99"),
+}
+LISTS: dict[str, HostileBody] = {
+    "json-zeros": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]", content_type=JSON),
+    "json-lists": HostileBody(lambda: b"[" + _fill(b"[],") + b"[]]", content_type=JSON),
+    "json-objects": HostileBody(lambda: b"[" + _fill(b'{"a":0},') + b"{}]", content_type=JSON),
+    "json-fractions": HostileBody(lambda: b"[" + _fill(b"0.5,") + b"0]", content_type=JSON),
+    "json-texts": HostileBody(lambda: b"[" + _fill(b'"",') + b'""]', content_type=JSON),
+    "json-deep": HostileBody(lambda: _fill(b"["), content_type=JSON),
+    "json-deep-objects": HostileBody(lambda: _fill(b'{"a":'), content_type=JSON),
+    "json-zeros-inside-one": HostileBody(lambda: b'[{"image":"","more":[' + _fill(b"0,") + b"0]}]", content_type=JSON),
+    "json-keys": HostileBody(
+        lambda: b"[{" + b",".join(b'"%d":0' % n for n in range(1_600_000)) + b"}]", content_type=JSON
+    ),
+    "json-one-text": HostileBody(lambda: b'["' + _fill(b"A") + b'"]', content_type=JSON),
+    "json-escapes": HostileBody(lambda: b'["' + _fill(b"\\u00e9") + b'"]', content_type=JSON),
+    "json-line-breaks": HostileBody(lambda: b"[" + _fill(b"\n") + b"]", content_type=JSON),
+    "json-number": HostileBody(lambda: b"[" + _fill(b"9") + b"]", content_type=JSON),
+    "json-number-in-object": HostileBody(lambda: b'{"a":' + _fill(b"9") + b"}", content_type=JSON),
+    "json-utf16": HostileBody(lambda: ("[" + "0," * 4_999_000 + "0]").encode("utf-16"), content_type=JSON),
+    "json-bombs": HostileBody(
+        lambda: json.dumps([base64.b64encode(_solid("PNG", "L")).decode()] * 256).encode(),
+        content_type=JSON,
+    ),
+    "ndjson-ones": HostileBody(lambda: _fill(b"1\n"), content_type=NDJSON),
+    "ndjson-breaks": HostileBody(lambda: _fill(b"\n"), content_type=NDJSON),
+    "ndjson-carriage-returns": HostileBody(lambda: _fill(b"\r"), content_type=NDJSON),
+    "ndjson-one-line": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]\n", content_type=NDJSON),
+    "ndjson-lists": HostileBody(lambda: (b"[" + b"[]," * 26_000 + b"[]]\n") * 250, content_type=NDJSON),
+    "form-parts": HostileBody(lambda: _form(_file(b""), 280_000), content_type=FORM),
+    "form-files": HostileBody(lambda: _form(_file(png(8, 8)), 256), content_type=FORM),
+    "form-tags": HostileBody(
+        lambda: _form(b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n', 320_000),
+        content_type=FORM,
+    ),
+    "form-head": HostileBody(
+        lambda: b"--b\r\nContent-Disposition: form-data; " + _fill(b"a=b; ") + b"\r\n\r\n\r\n--b--", content_type=FORM
+    ),
+    "form-heads": HostileBody(lambda: b"--b\r\n" + _fill(b"X: y\r\n"), content_type=FORM),
+    "form-boundaries": HostileBody(lambda: _fill(b"\r\n--"), content_type=FORM),
+    "form-cut": HostileBody(lambda: _file(bytes(LARGE)), content_type=FORM),
+    "form-transfer-encoding": HostileBody(
+        lambda: (
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
+            b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + _fill(b"=41") + b"\r\n--b--\r\n"
+        ),
+        content_type=FORM,
+    ),
+    "form-large": HostileBody(lambda: _form(_file(png(SIDE, SIDE)), 64), content_type=FORM),
+    "feedback-zeros": HostileBody(lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/feedback", JSON),
+    "feedback-lists": HostileBody(lambda: b"[" + _fill(b"[],", 8_000_000) + b"[]]", "/feedback", JSON),
+    "feedback-objects": HostileBody(lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/feedback", JSON),
+    "feedback-inside-one": HostileBody(lambda: b'[{"label":[' + _fill(b"0,", 8_000_000) + b"0]}]", "/feedback", JSON),
+    "feedback-deep": HostileBody(lambda: _fill(b"[", 8_000_000), "/feedback", JSON),
+    "feedback-20-megabytes": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]", "/feedback", JSON),
+    "feedback-ndjson": HostileBody(lambda: _fill(b"1\n"), "/feedback", NDJSON),
+    "feedback-ndjson-breaks": HostileBody(lambda: _fill(b"\n"), "/feedback", NDJSON),
+    "feedback-ndjson-objects": HostileBody(lambda: _fill(b"{}\n"), "/feedback", NDJSON),
+    "feedback-ndjson-long": HostileBody(lambda: _fill(b'{"label":"'), "/feedback", NDJSON),
+    "feedback-ndjson-lists": HostileBody(lambda: (b"[" + b"[]," * 20_000 + b"[]]\n") * 330, "/feedback", NDJSON),
+    "feedback-csv-quote": HostileBody(lambda: b'label,prediction_id\n"' + _fill(b"a\n"), "/feedback", CSV),
+    "feedback-csv-quotes": HostileBody(lambda: b"label,prediction_id\n" + _fill(b'"\n'), "/feedback", CSV),
+    "feedback-csv-rows": HostileBody(lambda: b"label,prediction_id\n" + _fill(b"a,b\n"), "/feedback", CSV),
+    "feedback-csv-cells": HostileBody(lambda: b"label,prediction_id\n" + _fill(b","), "/feedback", CSV),
+    "feedback-csv-header": HostileBody(lambda: _fill(b"label,"), "/feedback", CSV),
+    "log-zeros": HostileBody(lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/predictions-log", JSON),
+    "log-objects": HostileBody(lambda: b"[" + _fill(b"{},", 8_000_000) + b"{}]", "/predictions-log", JSON),
+    "log-probabilities": HostileBody(
+        lambda: b'[{"model":"m","request_id":"a","probabilities":[' + _fill(b"0,", 8_000_000) + b"0]}]",
+        "/predictions-log",
+        JSON,
+    ),
+    "log-tags": HostileBody(
+        lambda: b'[{"tags":{' + b",".join(b'"%d":"a"' % n for n in range(600_000)) + b"}}]", "/predictions-log", JSON
+    ),
+    "log-ndjson": HostileBody(lambda: _fill(b"{}\n"), "/predictions-log", NDJSON),
+    "log-csv-quote": HostileBody(lambda: b'model,request_id\n"' + _fill(b"a\n"), "/predictions-log", CSV),
+    "log-csv-json-cells": HostileBody(
+        lambda: b"model,request_id,probabilities\n" + (b'm,a,"[' + b"[]," * 20_000 + b'[]]"\n') * 300,
+        "/predictions-log",
+        CSV,
+    ),
+    "models-log-classes": HostileBody(
+        lambda: b'{"model":"m","classes":[' + _fill(b'"a",', 8_000_000) + b'"a"]}', "/models-log", JSON
+    ),
+    "models-log-deep": HostileBody(lambda: _fill(b'{"model":', 8_000_000), "/models-log", JSON),
+    "acknowledge-zeros": HostileBody(
+        lambda: b"[" + _fill(b"0,", 8_000_000) + b"0]", "/calibration/tiny/acknowledge", JSON
+    ),
+    "infer-zeros": HostileBody(lambda: _tensor("[" + "0," * 9_990_000 + "0]"), INFER, JSON),
+    "infer-zeros-fitting": HostileBody(
+        lambda: _tensor("[" + "0," * (192 * 256 - 1) + "0]", shape="[256,3,8,8]"), INFER, JSON
+    ),
+    "infer-lists": HostileBody(lambda: _tensor("[" + "[]," * 6_600_000 + "[]]"), INFER, JSON),
+    "infer-texts": HostileBody(
+        lambda: _tensor("[" + '"",' * 6_600_000 + '""]', shape="[1]", datatype="BYTES"), INFER, JSON
+    ),
+    "infer-fractions": HostileBody(lambda: _tensor("[" + "0.5," * 4_990_000 + "0]"), INFER, JSON),
+    "infer-deep": HostileBody(lambda: _tensor("[" * LARGE), INFER, JSON),
+    "infer-huge-number": HostileBody(lambda: _tensor("[1" + "0" * 400 + "]"), INFER, JSON),
+    "infer-huge-shape": HostileBody(lambda: _tensor("[0]", shape="[1, 1" + "0" * 30 + "]"), INFER, JSON),
+    "infer-inputs": HostileBody(lambda: b'{"inputs":[' + _fill(b"{},") + b"{}]}", INFER, JSON),
+    "infer-parameters": HostileBody(
+        lambda: b'{"parameters":{' + b",".join(b'"%d":0' % n for n in range(1_600_000)) + b'},"inputs":[]}', INFER, JSON
+    ),
+    "infer-empty-elements": HostileBody(
+        lambda: _binary_tensor(bytes(LARGE - 200), "[1]", "BYTES"), INFER, "application/octet-stream"
+    ),
+    "infer-bomb": HostileBody(
+        lambda: _binary_tensor(
+            b"".join(struct.pack("<I", len(image)) + image for image in [_solid("PNG", "L")] * 64), "[64]", "BYTES"
+        ),
+        INFER,
+    ),
+}
+BODIES: dict[str, HostileBody] = {name: HostileBody(make) for name, make in IMAGES.items()} | LISTS

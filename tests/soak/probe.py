@@ -1,0 +1,142 @@
+"""Watches a server from a process of its own: how long health checks and a small image take, and its memory.
+
+Started by `Probe`; told by lines on standard input to begin and to report.
+"""
+
+import http.client
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PAUSE_S = 0.004
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen: the 99th percentile and the longest of both kinds, in seconds; how many; peak memory."""
+
+    p99_s: float
+    longest_s: float
+    probes: int
+    failures: list[str]
+    peak_mb: float
+
+
+class Probe:
+    """Probes `port` of this machine, where process `pid` and its children serve."""
+
+    def __init__(self, port: int, pid: int, image: Path) -> None:
+        command = [sys.executable, "-m", "tests.soak.probe", str(port), str(pid), str(image)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def begin(self) -> None:
+        """Forget what was seen."""
+        self._say("begin")
+
+    def report(self) -> Watched:
+        """What was seen since `begin`."""
+        return Watched(**json.loads(self._say("report")))
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _say(self, word: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process and its children."""
+    pages = 0
+    try:
+        children = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except OSError:
+        children = []
+    for each in {pid, *children}:
+        try:
+            pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
+        except OSError:
+            continue
+    return pages * resource.getpagesize() / 2**20
+
+
+class _Watch:
+    """The two kinds of probes in turns, and the memory, until the process ends."""
+
+    def __init__(self, port: int, pid: int, image: bytes) -> None:
+        self._port, self._pid, self._image = port, pid, image
+        self.seconds: list[float] = []
+        self.failures: list[str] = []
+        self.peak_mb = 0.0
+        threading.Thread(target=self._probe, daemon=True).start()
+        threading.Thread(target=self._weigh, daemon=True).start()
+
+    def begin(self) -> None:
+        self.seconds, self.failures, self.peak_mb = [], [], 0.0
+
+    def _probe(self) -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
+            try:
+                while True:
+                    self._ask(connection, "GET", "/healthz", None)
+                    self._ask(connection, "POST", "/predictions/tiny", self._image)
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                time.sleep(_PAUSE_S)
+
+    def _ask(self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None) -> None:
+        started_s = time.perf_counter()
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        answer.read()
+        self.seconds.append(time.perf_counter() - started_s)
+        if answer.status != 200:
+            self.failures.append(f"{path}: {answer.status}")
+        time.sleep(_PAUSE_S)
+
+    def _weigh(self) -> None:
+        while True:
+            self.peak_mb = max(self.peak_mb, memory_mb(self._pid))
+            time.sleep(5 * _PAUSE_S)
+
+    def report(self) -> str:
+        seconds = sorted(self.seconds) or [float("inf")]
+        p99_s = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
+        return json.dumps(
+            {
+                "p99_s": p99_s,
+                "longest_s": seconds[-1],
+                "probes": len(seconds),
+                "failures": self.failures[:5],
+                "peak_mb": self.peak_mb,
+            }
+        )
+
+
+def _main(port: str, pid: str, image: str) -> None:
+    watch = _Watch(int(port), int(pid), Path(image).read_bytes())
+    for line in sys.stdin:
+        if line.strip() == "begin":
+            watch.begin()
+            print("begun", flush=True)
+        else:
+            print(watch.report(), flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,153 @@
+"""Every hostile body, one after the other, to a real server, while a probe watches it from outside.
+
+    python -m tests.soak.siege [NAME ...]
+
+Nothing may stop the others, memory stays below its bound and comes back, and every body gets an answer that names what
+was wrong.
+"""
+
+import argparse
+import http.client
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from model_store.store import Store
+from tests.builders.bundles import build_bundle, encode, picture
+from tests.builders.hostile_bodies import BODIES, HostileBody
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
+from tests.soak.probe import Probe, Watched, memory_mb
+
+P99_S = 0.1
+PEAK_MB = 1500
+LEFT_MB = 100
+SETTLE_S = 30
+ANSWER_S = 120
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to a body, and what the probe saw meanwhile."""
+
+    name: str
+    size_mb: float
+    status: int
+    detail: str
+    seconds: float
+    watched: Watched
+
+    @property
+    def faults(self) -> list[str]:
+        """What must not be."""
+        found = [f"the probe failed: {failure}" for failure in self.watched.failures]
+        if self.status >= 500 or self.status == 0:
+            found.append(f"answered {self.status}")
+        if self.watched.p99_s > P99_S:
+            found.append(f"others waited {self.watched.p99_s:.2f} s")
+        if self.watched.peak_mb > PEAK_MB:
+            found.append(f"memory of {self.watched.peak_mb:,.0f} MB")
+        return found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:34} {self.size_mb:5.1f} MB  {self.status} after {self.seconds:6.2f} s  others p99 "
+            f"{self.watched.p99_s * 1000:6.1f} ms, longest {self.watched.longest_s * 1000:6.1f}  "
+            f"peak {self.watched.peak_mb:5.0f} MB  {self.detail[:90]}"
+            + "".join(f"\n    FAULT: {fault}" for fault in self.faults)
+        )
+
+
+class Siege:
+    """A server with default settings in `folder`, and a probe."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        store = Store(folder / "store")
+        store.publish("tiny", build_bundle)
+        store.promote("tiny", 1)
+        image = folder / "small.png"
+        image.write_bytes(encode(picture(), "PNG"))
+        self.server = Server(store.root, folder, poll_s="0.5", **settings)
+        wait_until(lambda: self.server.client.get("/readyz").status_code == 200)
+        for _ in range(50):
+            self.server.predict(image.read_bytes())
+        time.sleep(2)  # the first decoding process has started
+        self.before_mb = memory_mb(self.server.process.pid)
+        self._probe = Probe(self.server.port, self.server.process.pid, image)
+
+    def send(self, name: str, body: HostileBody) -> Outcome:
+        """Send one body, and watch until it is answered."""
+        data = body.make()
+        self._probe.begin()
+        time.sleep(0.1)
+        started_s = time.perf_counter()
+        status, detail = self._post(body, data)
+        seconds = time.perf_counter() - started_s
+        time.sleep(max(0.1, 0.6 - seconds))  # enough probes for a percentile
+        return Outcome(name, len(data) / 1e6, status, detail, seconds, self._probe.report())
+
+    def try_twice(self, name: str, body: HostileBody) -> Outcome:
+        """Send again what others waited for: a busy machine holds up the probe too."""
+        outcome = self.send(name, body)
+        return self.send(name, body) if outcome.faults else outcome
+
+    def left_mb(self) -> float:
+        """Memory above that before the siege, once the server is at rest."""
+        give_up = time.monotonic() + SETTLE_S
+        while (left := memory_mb(self.server.process.pid) - self.before_mb) > LEFT_MB and time.monotonic() < give_up:
+            time.sleep(0.2)
+        return left
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._probe.close()
+        self.server.stop()
+
+    def _post(self, body: HostileBody, data: bytes) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=ANSWER_S)
+        try:
+            connection.request("POST", body.path, data, body.headers(data))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return 0, repr(error)
+        finally:
+            connection.close()
+
+
+def main(names: Iterable[str]) -> int:
+    """Send the named bodies, or all. Returns the exit code."""
+    with tempfile.TemporaryDirectory() as folder, Siege(Path(folder)) as siege:
+        outcomes = []
+        for name in names or BODIES:
+            outcomes.append(siege.try_twice(name, BODIES[name]))
+            print(outcomes[-1], flush=True)
+        left_mb = siege.left_mb()
+        traces = [line for line in siege.server.log().splitlines() if '"trace"' in line]
+    worst = max(outcomes, key=lambda outcome: outcome.watched.p99_s)
+    faulty = [outcome.name for outcome in outcomes if outcome.faults]
+    summary = {
+        "bodies": len(outcomes),
+        "faulty": faulty,
+        "worst_p99_ms": round(worst.watched.p99_s * 1000, 1),
+        "worst": worst.name,
+        "peak_mb": round(max(outcome.watched.peak_mb for outcome in outcomes)),
+        "before_mb": round(siege.before_mb),
+        "left_mb": round(left_mb),
+        "traces": len(traces),
+    }
+    print(json.dumps(summary))
+    return 1 if faulty or left_mb > LEFT_MB or traces else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Send hostile bodies to a server of its own.")
+    parser.add_argument("names", nargs="*", choices=[[], *BODIES], metavar="NAME")
+    sys.exit(main(parser.parse_args().names))
