@@ -40,8 +40,9 @@ lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=-
 	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
 	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
 
-soak: $(VENV)/.installed-dev     ## two hours: kills under load, 100,000 broken requests, a ten-minute request storm
+soak: $(VENV)/.installed-dev     ## two hours: kills under load, hostile bodies, 100,000 broken requests, a ten-minute storm
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+	$(BIN)/python -m tests.soak.siege
 	FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_serving_schemathesis.py
 	$(BIN)/python -m benchmarks.serving.storm --minutes 10
 

@@ -1,5 +1,8 @@
 """uvicorn's HTTP protocol with limits: on the size of a request head, on its time, and on the number of connections.
 
+It ignores `Upgrade`: the request is read as if the header were not there, its body included. uvicorn's parser ends a
+request at that header, and would take the body for the next one.
+
 uvicorn has no such limits. A client that sends its head slowly or without end would hold its connection and its memory
 forever. Limits on bodies are in request.py, where they are settings.
 
@@ -10,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
+import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -18,6 +22,8 @@ from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp,
 from serving.http.caller import GONE
 
 MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_DISCARDED_BYTES: Final = 64 * 2**20  # of a body whose request is answered already, read so that the client can too
+_UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
 _FAST_PATH: Final = "candor.fast_path"
@@ -106,7 +112,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Accept the connection, unless there are too many, and start the timeout of its first head."""
         super().connection_made(transport)
         self._heads = 0
-        self._head_bytes = 0
+        self._head_bytes = self._received = self._discarded_bytes = 0
+        self._in_body = self._too_large = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._fast_path: FastPath | None = None
         if len(self.connections) > MAX_CONNECTIONS:
@@ -122,25 +129,77 @@ class BoundedProtocol(HttpToolsProtocol):
             self._fast_path.disconnect()
 
     def data_received(self, data: bytes) -> None:
-        """Limit a head that arrives in pieces. Bytes of bodies are counted where they are read."""
-        due = self.cycle is None or self.cycle.response_complete
-        heads = self._heads
-        super().data_received(data)
-        if due and self._heads == heads:
+        """Limit a head, and what follows an answer that did not wait for its body. Other bodies are counted later."""
+        heads, in_body = self._heads, self._in_body
+        self._received = len(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if self._heads != heads or self.transport.is_closing():
+            return
+        if not in_body:
             self._head_bytes += len(data)
             if self._head_timer is None:
                 self._expect_head()
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge("the head is over 64 KiB."))
+        elif self.cycle.response_complete:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > MAX_DISCARDED_BYTES:
+                self.transport.close()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(MalformedHttp("CONNECT is not supported here."))
+                return
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self._feed(head + rest)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that was just read, without the headers that ask for another protocol."""
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(each for each in value.split(b",") if each.strip().lower() not in _UPGRADE)
+            if name not in _UPGRADE:
+                lines.append(b"%b: %b" % (name, value))
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def on_headers_complete(self) -> None:
-        """The head is complete: pass the request on."""
+        """The head is complete: pass the request on, unless it is too large or will be read again without `Upgrade`."""
+        if self._head_bytes + self._received > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
+            self._too_large = True
+            raise HeadTooLarge("the head is over 64 KiB.")
+        if self.parser.should_upgrade():
+            return
         self._heads += 1
-        self._head_bytes = 0
+        self._head_bytes = self._discarded_bytes = 0
+        self._in_body = True
         self._head_done()
         super().on_headers_complete()
         self._fast_path = FastPath(self.cycle)
         self.scope["extensions"] = {_FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if not self.parser.should_upgrade():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of the body."""
+        if not self.parser.should_upgrade():
+            self._in_body = False
+            super().on_message_complete()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout_s, self._head_late)
@@ -171,4 +230,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in JSON too."""
+        if self._too_large:
+            self._refuse(HeadTooLarge("the head is over 64 KiB."))
+            return
         self._refuse(MalformedHttp("this is not a valid HTTP/1.1 request."))

@@ -3,10 +3,8 @@
 Normalization, temperature and softmax are part of the graph.
 """
 
-import ctypes
 import logging
 import os
-import sys
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from model_store.bundle import Bundle
 from model_store.image import decode
 from serving.errors import ModelUnusable
+from serving.inference.freed_memory import return_freed_memory
 from serving.settings import Device
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class Predictor:
             raise ModelUnusable(
                 f"ONNX Runtime cannot load {self.card.name} version {self.card.version}: {error}"
             ) from error
-        _return_freed_memory()
+        return_freed_memory()
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         _report_fallback(device, self.providers)
 
@@ -170,13 +169,6 @@ def choose_providers(device: Device) -> list[str]:
     wanted = {"auto": ["cuda"], "cpu": [], "cuda": ["cuda"], "tensorrt": ["tensorrt", "cuda"]}[device]
     available = ort.get_available_providers()
     return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available] + [PROVIDERS["cpu"]]
-
-
-def _return_freed_memory() -> None:
-    """Return the memory that loading the graph needed (60 MB for a ResNet-18) to the system, if the C library can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _report_fallback(device: Device, providers: tuple[str, ...]) -> None:

@@ -223,8 +223,11 @@ class ServedVersion:
     def _fail(self, requests: list[PendingRequest], _: Exception) -> None:
         """Called by the batcher when `_infer` raises. The log gets the traceback, the client a sentence."""
         failure = InferenceFailed("the model failed on this batch; the server's log says why.")
-        self.counts.failed += len(requests)
-        self._loop.call_soon_threadsafe(self._deliver_error, requests, failure)
+        self._loop.call_soon_threadsafe(self._deliver_failure, requests, failure)
+
+    def _deliver_failure(self, requests: list[PendingRequest], failure: Exception) -> None:
+        self.counts.failed += len(requests)  # on the event loop only, like the other counts
+        self._deliver_error(requests, failure)
 
     def _deliver_error(self, requests: list[PendingRequest], error: Exception) -> None:
         for request in requests:

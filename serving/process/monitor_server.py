@@ -33,6 +33,7 @@ from serving.http.middleware import with_middlewares
 from serving.http.routes import HEALTHZ
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.openapi.endpoints import with_description
+from serving.process.event_loop import BoundedLoop
 from serving.process.listener import (
     DrainingServer,
     address,
@@ -63,7 +64,7 @@ def serve_monitor(settings: Settings) -> int:
     log_ignored_variables()
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        return uvloop.run(_serve(settings, listener))
+        return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:

@@ -34,10 +34,12 @@ from serving.http.pipeline import InferencePipeline
 from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.http.routes import ServerRoutes, build_router
 from serving.inference.audit import AuditSampler
+from serving.inference.freed_memory import keep_returning_memory
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
+from serving.process.event_loop import BoundedLoop
 from serving.process.listener import (
     DrainingServer,
     address,
@@ -74,7 +76,7 @@ def serve(settings: Settings) -> int:
     log_ignored_variables()
     allow_many_connections()
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
-        return uvloop.run(_serve(settings, listener))
+        return uvloop.run(_serve(settings, listener), loop_factory=BoundedLoop)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
@@ -127,8 +129,10 @@ class Service:
         # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()
         warming = self._loop.call_later(WARM_UP_S, self.pipeline.warm_up)
+        trimming = self._loop.create_task(keep_returning_memory())
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
         warming.cancel()
+        trimming.cancel()
 
     def close(self) -> None:
         """Stop the threads. By now every batch is answered."""

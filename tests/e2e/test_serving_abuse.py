@@ -1,6 +1,7 @@
 """Clients that behave badly on purpose, over real sockets: each is bounded, and the others are answered meanwhile."""
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -119,6 +120,57 @@ def test_a_head_without_end_is_refused(server: Server, png: Callable[..., bytes]
     endless = (b"X-Filler: " + b"x" * 8000 + b"\r\n" for _ in range(100))
     answer = server.say(b"GET / HTTP/1.1\r\n", *endless)
     assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # the answer is lost where the reset overtakes it
+    assert server.answers(png())
+
+
+def test_a_head_that_comes_in_one_piece_is_bounded_too(server: Server, png: Callable[..., bytes]) -> None:
+    answer = server.say(b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Filler: " + b"x" * 70_000 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert server.answers(png())
+
+
+UPGRADES = [
+    (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+    (b"Connection: Upgrade", b"Upgrade: websocket"),
+    (b"Connection: keep-alive, upgrade", b"Upgrade: anything"),
+]
+
+
+@pytest.mark.parametrize("headers", UPGRADES)
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_a_request_to_upgrade_is_answered_as_the_request_that_it_is(
+    server: Server, png: Callable[..., bytes], headers: tuple[bytes, ...], pieces: int
+) -> None:
+    """As `curl --http2` sends it. The body was once ignored, or executed as a request of its own."""
+    request = post(png(), *headers, b"X-Request-Id: upgraded")
+    head = request.index(b"\r\n\r\n") + 4
+    cuts = [0, head, *(head + n * 7 for n in range(1, pieces - 1)), len(request)] if pieces > 1 else [0, len(request)]
+    parts = [request[start:end] for start, end in itertools.pairwise(cuts)]
+    last = b"GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    first, second = server.say(*parts, last).split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200 ")
+    assert json.loads(first.partition(b"\r\n\r\n")[2])["request_id"] == "upgraded"
+    assert second.startswith(b"200 ")
+
+
+def test_a_body_that_looks_like_a_request_is_none(server: Server) -> None:
+    smuggled = b"POST /predictions/tiny HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    request = post(smuggled, *UPGRADES[1], b"Connection: close")
+    head = request.index(b"\r\n\r\n") + 4
+    answer = server.say(request[:head], request[head:])
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"not_an_image" in answer
+
+
+def test_connect_is_refused(server: Server, png: Callable[..., bytes]) -> None:
+    assert server.say(b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert server.answers(png())
+
+
+def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Server, png: Callable[..., bytes]) -> None:
+    answer = server.say(post(bytes(20_000_000), b"Connection: close"), close_writing=True)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"body_too_large" in answer
     assert server.answers(png())
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from open_inference.grpc import protocol, service
 
 from model_store.bundle import write_bundle
 from model_store.canary import start_canary
 from model_store.store import Store
-from serving.v2.rpc import protocol, service
 from tests.builders.bundles import build_card
 from tests.builders.servers import Server, slow_onnx
 from tests.builders.waiting import PATIENCE_S, wait_until

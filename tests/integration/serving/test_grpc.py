@@ -29,6 +29,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
         listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
+            client.channel = channel
             client.counted = lambda reason: started.counted("candor_requests_rejected_total", reason=reason)
             yield client
         await listening.stop(0)
@@ -62,6 +63,15 @@ async def test_each_call_needs_a_token_of_its_scope(stub: Any) -> None:
     assert await refused(stub.ModelInfer(infer, metadata=bearer("x" * 32))) is StatusCode.UNAUTHENTICATED
     assert await refused(stub.ModelInfer(infer, metadata=bearer(PREDICT))) is StatusCode.INVALID_ARGUMENT
     assert (stub.counted("unauthorized"), stub.counted("forbidden")) == (4, 1)
+
+
+async def test_what_is_no_message_is_refused_without_a_trace(stub: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for rubbish, error in ((b"\xff" * 30, "not a protobuf message"), (b"\x2a\x00" * 20_000, "over 10,000 fields")):
+        send = stub.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.aio.AioRpcError, match=error) as refused:
+            await send(rubbish, metadata=bearer(PREDICT))
+        assert refused.value.code() is StatusCode.INVALID_ARGUMENT
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_an_unknown_model_is_not_found(stub: Any) -> None:

@@ -1,0 +1,36 @@
+"""Gives freed memory back to the system. The C library keeps what a large body needed, for the next one."""
+
+import asyncio
+import ctypes
+import resource
+import sys
+from pathlib import Path
+from typing import Final
+
+LOOK_S: Final = 2.0
+GROWTH_BYTES: Final = 32 * 2**20
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system, if the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+async def keep_returning_memory() -> None:
+    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it is cancelled."""
+    least = resident_bytes()
+    while True:
+        await asyncio.sleep(LOOK_S)
+        if resident_bytes() > least + GROWTH_BYTES:
+            await asyncio.to_thread(return_freed_memory)
+        least = min(least, resident_bytes()) if resident_bytes() < least + GROWTH_BYTES else resident_bytes()
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 if the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,107 @@
+"""Hostile bodies to a real server with default settings: others are answered meanwhile, and memory comes back.
+
+This sends the bodies that once did most harm; `make soak` sends all of them.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders.hostile_bodies import BODIES
+from tests.builders.waiting import wait_until
+from tests.soak.probe import memory_mb
+from tests.soak.siege import LEFT_MB, PEAK_MB, Siege
+
+pytestmark = pytest.mark.e2e
+
+# Each once held the server for seconds or minutes, or took gigabytes.
+WORST = [
+    "bmp-rle8-wide",
+    "tiff-tiles-over-the-edge",
+    "tiff-strips-of-one-row-deflated",
+    "jpeg-scans-16000",
+    "webp-34-bytes",
+    "png-large-rgba",
+    "dicom-rle-28-megapixels",
+    "json-zeros",
+    "ndjson-ones",
+    "feedback-zeros",
+    "feedback-ndjson",
+    "feedback-csv-quote",
+    "infer-zeros",
+    "infer-huge-number",
+    "infer-huge-shape",
+    "infer-empty-elements",
+]
+BUSY_P99_S = 0.5  # of a machine that other tests keep busy; the siege holds 0.1
+
+
+@pytest.fixture(scope="module")
+def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    with Siege(tmp_path_factory.mktemp("siege")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_a_hostile_body_is_answered_in_words_and_stops_nobody(siege: Siege, name: str) -> None:
+    outcome = siege.try_twice(name, BODIES[name])
+    assert outcome.status in (200, 400, 413, 415, 422), str(outcome)
+    assert outcome.watched.failures == []
+    assert outcome.watched.p99_s < BUSY_P99_S, str(outcome)
+    assert outcome.watched.peak_mb < PEAK_MB, str(outcome)
+    assert outcome.seconds < 30, str(outcome)
+
+
+def test_memory_comes_back_and_nothing_was_a_surprise(siege: Siege) -> None:
+    assert siege.left_mb() < LEFT_MB
+    assert '"trace"' not in siege.server.log()
+
+
+def test_no_process_outlives_the_server_that_is_killed(tmp_path: Path) -> None:
+    with Siege(tmp_path) as siege:
+        siege.send("dicom", BODIES["dicom-32-bit"])
+        [child] = _children(siege.server.process.pid)
+        siege.server.signal(signal.SIGKILL)
+        siege.server.exit_code()
+        wait_until(lambda: not _runs(child))
+
+
+def test_a_server_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
+    with Siege(tmp_path) as siege:
+        siege.send("dicom", BODIES["dicom-32-bit"])
+        [child] = _children(siege.server.process.pid)
+        siege.server.signal(signal.SIGTERM)
+        assert siege.server.exit_code() == 0
+        wait_until(lambda: not _runs(child))
+
+
+def test_a_killed_decoding_process_is_replaced(siege: Siege) -> None:
+    [child] = _children(siege.server.process.pid)
+    os.kill(child, signal.SIGKILL)
+    assert siege.send("dicom", BODIES["dicom-32-bit"]).status == 200
+    assert memory_mb(siege.server.process.pid) < PEAK_MB
+
+
+def _children(pid: int) -> list[int]:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+        if len(found) == 1:
+            return found
+        time.sleep(0.2)
+    return found
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
