@@ -18,7 +18,10 @@ def recalibrate(
         typer.Option("--allow-label-changes", help="Consider remedies that may change the predicted class."),
     ] = False,
     chosen_labels: Annotated[
-        bool, typer.Option("--chosen-labels", help="Accept labels that look chosen rather than drawn at random.")
+        bool,
+        typer.Option(
+            "--chosen-labels", help="Publish although answers lack labels and nothing shows how the others were chosen."
+        ),
     ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show before and after, and publish nothing.")] = False,
     html: Annotated[

@@ -37,7 +37,8 @@ def describe_recalibration(detail: dict[str, Any]) -> str:
     again = f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
     if outcome == LIMITED:
         return f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. {again}"
-    return f"A recalibration is proposed {cause}{_figures(detail)}. Nothing was published: {again}"
+    why = detail.get("reason") or "Nothing was published."
+    return f"A recalibration is proposed {cause}{_figures(detail)}. {why} {again}"
 
 
 def _next(detail: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What a process does by itself while a drift alarm is active: propose, publish or promote a recalibration.
 
 It does what `candor recalibrate` does, on the labels since the drift began, and refuses what that refuses. One alarm
-leads to at most one version, so a rollback stays. Labels that may be chosen are never enough to promote. Every attempt
+leads to at most one version, so a rollback stays. Labels that may be chosen are never enough to publish. Every attempt
 is noted before it begins and after it ends: a process that dies in between has used up the attempt, and what it
 published is found and noted by the next one.
 """
@@ -33,7 +33,7 @@ from monitoring.recalibration.publication import Recalibration, draft, publish_d
 _log = logging.getLogger(__name__)
 
 UNFAIR: Final = (
-    "It was not promoted, since many answers of that time have no label and nothing shows how the others were chosen."
+    "It was not published, since many answers of that time have no label and nothing shows how the others were chosen."
 )
 ON_TRIAL: Final = "It was not promoted, since a canary is running."
 FOUND: Final = "It was found after an interruption."
@@ -152,28 +152,28 @@ class AlarmResponder:
             self._note(alarm, {"outcome": outcomes.FAILED, "reason": f"{error}."})
 
     def _act(self, alarm: ActiveAlarm, drafted: Recalibration) -> None:
-        """Publish and promote a draft as far as policy, limits and labels allow."""
+        """Publish and promote a draft as far as policy, labels and limits allow."""
         options = f"--last {max(alarm.labels, FEW_LABELS)}"
         options += " --allow-label-changes" if self._policy.label_changes else ""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
         excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
-        if excess or self._policy.action == "propose":
+        unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
+        if excess or unfair or self._policy.action == "propose":
             outcome = outcomes.LIMITED if excess else outcomes.PROPOSED
-            self._note(alarm, drafted.outcome(outcome) | {"options": options, "reason": excess})
+            self._note(alarm, drafted.outcome(outcome) | {"options": options, "reason": excess or unfair})
             return
-        obstacle = None if self._policy.action == "publish" else self._obstacle(alarm, drafted)
-        promoting = self._policy.action == "promote" and obstacle is None
-        done = publish_draft(self._ledger, self._store, drafted, promoting=promoting, reason=obstacle)
+        on_trial = self._policy.action == "promote" and self._has_canary(alarm)
+        promoting = self._policy.action == "promote" and not on_trial
+        done = publish_draft(
+            self._ledger, self._store, drafted, promoting=promoting, reason=ON_TRIAL if on_trial else None
+        )
         self._tell(alarm, outcomes.PUBLISHED, version=done.card.version)
         if promoting:
             self._promote(alarm, done.card.version)
 
-    def _obstacle(self, alarm: ActiveAlarm, drafted: Recalibration) -> str | None:
-        """Return why a version must not be promoted without a person, in a sentence."""
+    def _has_canary(self, alarm: ActiveAlarm) -> bool:
         canary = read_canary(self._store, alarm.model)
-        if canary is not None and canary.ended is None:
-            return ON_TRIAL
-        return None if drafted.fair_labels else UNFAIR
+        return canary is not None and canary.ended is None
 
     def _finish(self, alarm: ActiveAlarm, published: list[dict[str, Any]]) -> None:
         """Promote what a process published in order to promote it, if it died in between."""

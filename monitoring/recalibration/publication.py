@@ -10,6 +10,8 @@ from model_store.bundle import Bundle, write_bundle
 from model_store.card import Card
 from model_store.graph import with_calibrator
 from model_store.store import Store
+from monitoring.errors import RecalibrationRefused
+from monitoring.findings.phrases import percent
 from monitoring.findings.recalibrations import PUBLISHED
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration.answers import AnswerFilter, labeled_answers
@@ -29,6 +31,7 @@ class Recalibration:
         calibration_id: that version in the ledger.
         proposal: the remedy and what it does.
         fair_labels: whether the choice of the labels explains little; see `LabeledAnswers.are_fair`.
+        coverage: share of the answers of that time, or of those drawn for an audit, that have a label.
         dropped: promises of the parent's card that the new one cannot make, each a sentence.
     """
 
@@ -38,6 +41,7 @@ class Recalibration:
     old_temperature: float
     proposal: Proposal
     fair_labels: bool
+    coverage: float
     dropped: tuple[str, ...]
 
     @property
@@ -93,6 +97,7 @@ class Recalibration:
             "held_out": proposal.held_out,
             "audited": proposal.audited,
             "fair_labels": self.fair_labels,
+            "coverage": self.coverage,
             "remedy": proposal.remedy,
             "choice": dataclasses.asdict(proposal.choice),
             "old_temperature": self.old_temperature,
@@ -121,11 +126,11 @@ def recalibrate(
 
     Args:
         allow_label_changes: consider remedies that may change the predicted class.
-        chosen_labels: accept labels that look chosen rather than drawn.
-        publish: False for a preview. Nothing is promoted either way.
+        chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows how they were chosen.
+        publish: False for a preview, which needs no fair labels. Nothing is promoted either way.
 
-    Raises RecalibrationRefused if the version never served with this ledger or `propose` refuses, and the store's
-    errors for a bundle that is missing or damaged.
+    Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or the labels may be
+    chosen, and the store's errors for a bundle that is missing or damaged.
     """
     drafted = draft(
         ledger,
@@ -137,7 +142,11 @@ def recalibrate(
         allow_label_changes=allow_label_changes,
         chosen_labels=chosen_labels,
     )
-    return publish_draft(ledger, store, drafted) if publish else drafted
+    if not publish:
+        return drafted
+    if not (drafted.fair_labels or chosen_labels):
+        raise RecalibrationRefused(_perhaps_chosen(drafted))
+    return publish_draft(ledger, store, drafted)
 
 
 def draft(
@@ -175,6 +184,7 @@ def draft(
         parent.card.calibration.temperature,
         proposal,
         answers.are_fair,
+        answers.coverage,
         dropped,
     )
 
@@ -186,6 +196,16 @@ def publish_draft(ledger: Ledger, store: Store, drafted: Recalibration, **detail
     done = dataclasses.replace(drafted, card=store.read(model, number).card)
     note(ledger, done.calibration_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
+
+
+def _perhaps_chosen(drafted: Recalibration) -> str:
+    of = "the answers drawn for the audit" if drafted.proposal.audited else "the answers of that time"
+    return (
+        f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were chosen. Where wrong "
+        "answers are labeled more often than right ones, a fit makes a calibrated model worse. --preview shows it. "
+        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or publish with --chosen-labels if you know "
+        "that the labeled answers are a fair sample."
+    )
 
 
 def _build(folder: Path, version: int, parent: Bundle, drafted: Card) -> None:

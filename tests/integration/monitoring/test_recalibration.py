@@ -255,6 +255,21 @@ def test_an_audit_decides_where_there_is_one(fresh: MonitoredModel, store: Store
         recalibrate(fresh.ledger, store, "tiny", chosen_labels=True)
 
 
+def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: MonitoredModel, store: Store) -> None:
+    """Half the answers have a label, evenly by confidence and class: nothing shows whether complaints chose them."""
+    rng = np.random.default_rng(8)
+    probabilities = softmax(rng.normal(0, 3, (1200, 3)))
+    truth = draw(rng, softmax(np.log(probabilities) / TOO_SURE))
+    serve(fresh, probabilities, truth, labeled=np.arange(1200) % 2 == 0)
+    with pytest.raises(
+        RecalibrationRefused, match=r"50\.\d % of the answers of that time have a label, and nothing shows"
+    ):
+        recalibrate(fresh.ledger, store, "tiny")
+    assert recalibrate(fresh.ledger, store, "tiny", publish=False).coverage == pytest.approx(0.5, abs=0.01)
+    assert store.versions("tiny") == [1]
+    assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
+
+
 def test_patients_are_not_divided_between_fit_and_measurement(fresh: MonitoredModel, store: Store) -> None:
     rng = np.random.default_rng(7)
     logits = np.repeat(rng.normal(0, 3, (100, 3)), 5, axis=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -70,7 +70,7 @@ def test_a_proposal_is_seen_everywhere_and_publishes_nothing(
         "A recalibration is proposed because of the drift alarm: a temperature, fitted on"
     )
     assert "no predicted class changes" in entry["sentence"]
-    assert "Nothing was published: `candor recalibrate tiny --last " in entry["sentence"]
+    assert "Nothing was published. `candor recalibrate tiny --last " in entry["sentence"]
     assert entry["detail"]["by"] == "alarm"
     assert [each["sentence"] for each in history(drifted, "recalibrating")] == [
         "The drift alarm is active, so this process began a recalibration."
@@ -134,13 +134,16 @@ def test_a_person_came_first(drifted: MonitoredModel, store: Store) -> None:
     assert entry["sentence"].startswith("Version 3 was published by a person: a temperature")
 
 
-def test_labels_that_may_be_chosen_are_not_enough_to_promote(ledger_url: str, clock: Clock, store: Store) -> None:
+@pytest.mark.parametrize("action", ["publish", "promote"])
+def test_labels_that_may_be_chosen_are_not_enough_to_publish(
+    ledger_url: str, clock: Clock, store: Store, action: Literal["publish", "promote"]
+) -> None:
     with MonitoredModel(ledger_url, clock, card=store.read("tiny").card) as monitored:
         answer(monitored, 2_000, sharp=1.6, labeled=0.5)
-        responder(monitored, store, "promote").look()
-        assert (store.versions("tiny"), store.production("tiny")) == ([1, 2, 3], 2)
+        responder(monitored, store, action).look()
+        assert (store.versions("tiny"), store.production("tiny")) == ([1, 2], 2)
         (entry,) = history(monitored)
-        assert "It was not promoted, since many answers of that time have no label" in entry["sentence"]
+        assert "It was not published, since many answers of that time have no label" in entry["sentence"]
 
 
 def test_audited_labels_are_enough_and_are_counted_as_the_watch_counts_them(
