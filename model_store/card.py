@@ -93,6 +93,9 @@ class CalibrationCard(_Frozen):
     recall: tuple[Fraction | None, ...] | None = Field(
         default=None, description="share of each class's images in the reference that got its answer; null: no image"
     )
+    answers: tuple[tuple[int, ...], ...] | None = Field(
+        default=None, description="answers of the reference: a row per predicted class, a column per confidence bin"
+    )
     bins: tuple[BinRow, ...] = Field(min_length=1)
     measures: dict[str, float | None] = Field(description="calibration.measures.Measures of the reference")
 
@@ -108,6 +111,7 @@ class CalibrationCard(_Frozen):
         class_bias: tuple[float, ...] | None = None,
         class_weight: tuple[float, ...] | None = None,
         confusion: npt.NDArray[np.int64] | None = None,
+        answers: npt.NDArray[np.int64] | None = None,
     ) -> "CalibrationCard":
         """Describe a calibrator by the sums and measures of its reference answers."""
         rows = tuple(BinRow.model_validate(row) for row in sums.as_rows())
@@ -118,6 +122,7 @@ class CalibrationCard(_Frozen):
             class_weight=class_weight,
             reference_split=split,
             confusion=None if confusion is None else tuple(tuple(row) for row in confusion.tolist()),
+            answers=None if answers is None else tuple(tuple(row) for row in answers.tolist()),
             recall=None if confusion is None else recalls(confusion),
             bins=rows,
             measures=measures.as_dict(),

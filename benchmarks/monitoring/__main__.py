@@ -99,6 +99,7 @@ def main() -> None:
             "remedies",
             "tags",
             "before-labels",
+            "answer-changes",
             "real",
         ),
         help="run only this part",
@@ -138,6 +139,11 @@ def main() -> None:
 
         found["before-labels"] = before_labels(streams=given.streams, predictions=given.predictions)
         print(json.dumps(found["before-labels"], indent=2))
+    if given.only in (None, "answer-changes"):
+        from benchmarks.monitoring.answer_changes import as_rows as answer_changes
+
+        found["answer-changes"] = answer_changes(streams=given.streams, predictions=given.predictions)
+        print(json.dumps(found["answer-changes"], indent=2))
     if given.only in (None, "looking"):
         found["looking"] = looking(models=given.streams)
         print(json.dumps(found["looking"], indent=2))

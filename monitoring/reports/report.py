@@ -6,6 +6,7 @@ thousand.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from monitoring.api.json_body import plain
 from monitoring.drift import events
 from monitoring.errors import ModelNeeded
 from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
+from monitoring.findings.answer_warning import find_answer_warning
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
@@ -162,7 +164,7 @@ def calibration_report(
         entries = told(connection, row.calibration_id)[-_EVENTS:]
         delay = _delay(connection, row.calibration_id)
         basis = find_label_basis(connection, row, asked, seen, due_ns=_due_ns(delay, now_ns))
-        early_warnings = _early_warnings(connection, row, seen, now_ns=now_ns)
+        early_warnings = _early_warnings(connection, row, seen, history, now_ns=now_ns)
         accuracy = find_accuracy(connection, row.calibration_id, row.reference)
         served = int(seen.served.served.sum())
         expected = find_expected_performance(
@@ -250,12 +252,15 @@ def _due_ns(delay: Delay, now_ns: int) -> int:
 
 
 def _early_warnings(
-    connection: Connection, row: CalibrationRow, seen: Windowed, *, now_ns: int
+    connection: Connection, row: CalibrationRow, seen: Windowed, history: Sequence[events.Event], *, now_ns: int
 ) -> tuple[EarlyWarning, ...]:
     recent = served_by_class(connection, row, since_day=now_ns // DAY_NS - RECENT_DAYS + 1)
     ever = served_by_class(connection, row)
     before = {name: served - recent.get(name, 0) for name, served in ever.items()}
-    found = find_early_warnings(seen.served, row.reference, recent, before)
+    found = (
+        *find_early_warnings(seen.served, row.reference, recent, before),
+        find_answer_warning(connection, row, history, now_ns=now_ns),
+    )
     reference = row.card.get("input_reference")
     if reference is None:
         return found

@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.bins import BinSums
+from calibration.answer_drift import count_answers
+from calibration.bins import BinSums, bin_index
 from calibration.calibrators import Calibrator, Uncalibrated
 from calibration.conformal import Conformal, conformal, prediction_sets
 from calibration.confusion import confusion_matrix, recalls
@@ -103,6 +104,12 @@ class Evaluation:
                 else self.probabilities("val", method)
             )
         return self._held_out[method]
+
+    def answers_by_bin(self, split: EvaluatedSplit, method: Method) -> NDArray[np.int64]:
+        """Count the answers of `split` by predicted class and confidence bin, (K, BIN_COUNT)."""
+        probabilities = self.probabilities(split, method)
+        confidence, predicted = top_label(probabilities)
+        return count_answers(predicted, bin_index(confidence), probabilities.shape[1])
 
     def referral(self, method: Method) -> Threshold | None:
         """The threshold below which an answer goes to a person, from validation; None if none keeps the promise."""

@@ -213,6 +213,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
             sums=evaluation.sums("val", calibrator),
             measures=evaluation.measures["val"][calibrator],
             confusion=evaluation.confusion("val", calibrator),
+            answers=evaluation.answers_by_bin("val", calibrator),
         ),
         referral=Referral(
             threshold=referral.confidence,

@@ -95,4 +95,4 @@ def test_a_report_has_the_signs_where_the_card_has_a_reference(ledger_url: str, 
     other = make_card(name="other")
     with MonitoredModel(ledger_url, clock, card=other) as monitored:
         names = {warning.name for warning in calibration_report(monitored.ledger, "other").signs}
-        assert names == {"confidence_histogram", "expected_accuracy", "predicted_class_mix"}
+        assert names == {"confidence_histogram", "expected_accuracy", "predicted_class_mix", "answer_distribution"}
