@@ -6,6 +6,7 @@ block.
 """
 
 import asyncio
+import itertools
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
+from monitoring.errors import TableInvalid
 from monitoring.routes.request import read_chunks
 from monitoring.routes.tables import Row, TableReader
 
@@ -23,6 +25,8 @@ PORTION_BYTES = 256 * 1024
 PORTION_ROWS = 2_000  # so that the event loop counts them in milliseconds
 PORTIONS = 4
 PROBLEMS_SHOWN = 10_000
+REJECTED = "rejected"
+REJECTED_LIMIT = 50_000
 
 
 class RowProblem(Struct, frozen=True):
@@ -80,6 +84,15 @@ class _Progress:
             else:
                 self.problems_left_out += 1
 
+    def check(self) -> None:
+        """Raise TableInvalid after REJECTED_LIMIT rejected rows: whatever follows, this is not a table to record."""
+        if self.statuses[REJECTED] > REJECTED_LIMIT:
+            rejected = (problem for problem in self.problems if problem.status == REJECTED)
+            shown = "".join(f" The first is line {each.line}: {each.detail}" for each in itertools.islice(rejected, 1))
+            raise TableInvalid(
+                f"Over {REJECTED_LIMIT:,} rows are rejected, so reading ended; valid rows before are recorded.{shown}"
+            )
+
     def summary(self) -> TableSummary:
         """The summary of all rows."""
         return TableSummary(self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out)
@@ -128,3 +141,4 @@ def _ended(table: TableReader) -> Callable[[bytes], list[Row]]:
 async def _next(waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]], progress: _Progress) -> None:
     rows, task = waiting.popleft()
     progress.add(rows, await task)
+    progress.check()

@@ -19,13 +19,17 @@ def return_freed_memory() -> None:
 
 
 async def keep_returning_memory() -> None:
-    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it is cancelled."""
-    least = resident_bytes()
+    """Look every LOOK_S, and return memory once the process has grown by GROWTH_BYTES. Ends when it is cancelled.
+
+    What is in use stays, so the next look compares with what was left.
+    """
+    left = resident_bytes()
     while True:
         await asyncio.sleep(LOOK_S)
-        if resident_bytes() > least + GROWTH_BYTES:
+        if resident_bytes() > left + GROWTH_BYTES:
             await asyncio.to_thread(return_freed_memory)
-        least = min(least, resident_bytes()) if resident_bytes() < least + GROWTH_BYTES else resident_bytes()
+            left = resident_bytes()
+        left = min(left, resident_bytes())
 
 
 def resident_bytes() -> int:

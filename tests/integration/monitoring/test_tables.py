@@ -124,3 +124,16 @@ async def test_only_so_many_problems_are_told(client: httpx.AsyncClient, monkeyp
     summary = (await send(client, "application/x-ndjson", ["{"] * 10)).json()
     assert (len(summary["problems"]), summary["problems_left_out"]) == (3, 7)
     assert summary["statuses"] == {"rejected": 10}
+
+
+async def test_a_table_of_rejected_rows_ends_early_and_keeps_what_was_valid(
+    client: httpx.AsyncClient, monitored: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 MB of rows of four bytes kept the server busy for minutes."""
+    monkeypatch.setattr(table_upload, "REJECTED_LIMIT", 3)
+    monkeypatch.setattr(table_upload, "PORTION_ROWS", 2)
+    lines = ["prediction_id,label", f"{named(0)},normal", "a,b", "c,d", "e,f", "g,h", *["i,j"] * 100_000]
+    answer = await send(client, "text/csv", lines)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_table")
+    assert "The first is line 3: " in answer.json()["detail"]
+    assert monitored.sums().labeled.total == 1

@@ -1,0 +1,36 @@
+"""TLS connections that never shake hands are closed."""
+
+import asyncio
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from serving.process import event_loop
+from serving.process.event_loop import BoundedLoop
+
+
+def test_a_silent_tls_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 of them once stayed for a minute, and nothing counted them."""
+    monkeypatch.setattr(event_loop, "HANDSHAKE_S", 0.2)
+    pem = tmp_path / "pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "2"]
+    subprocess.run([*command, "-keyout", str(pem), "-out", str(tmp_path / "crt")], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", pem)
+
+    async def serve() -> bytes:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        with socket.create_connection(server.sockets[0].getsockname()) as silent:
+            silent.setblocking(False)
+            async with asyncio.timeout(20):
+                heard = await loop.sock_recv(silent, 1)
+        server.close()
+        return heard
+
+    assert uvloop.run(serve(), loop_factory=BoundedLoop) == b""

@@ -1,0 +1,41 @@
+"""Memory that was freed goes back to the system."""
+
+import asyncio
+import ctypes
+
+import pytest
+
+from serving.inference import freed_memory
+from serving.inference.freed_memory import GROWTH_BYTES, keep_returning_memory, resident_bytes, return_freed_memory
+
+
+def scattered(size_bytes: int) -> None:
+    """Allocate and free many blocks below the size at which the C library takes a mapping for each."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    library.free.argtypes = [ctypes.c_void_p]
+    blocks = [library.malloc(100_000) for _ in range(size_bytes // 100_000)]
+    for block in blocks:
+        ctypes.memset(block, 1, 100_000)
+    library.malloc(100_000)  # keeps the heap from shrinking by itself
+    for block in blocks:
+        library.free(block)
+
+
+def test_a_server_that_has_grown_returns_what_it_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed_memory, "LOOK_S", 0.05)
+    return_freed_memory()
+    before = resident_bytes()
+
+    async def grow() -> int:
+        keeping = asyncio.create_task(keep_returning_memory())
+        await asyncio.sleep(0)
+        scattered(4 * GROWTH_BYTES)
+        grown = resident_bytes()
+        async with asyncio.timeout(20):
+            while resident_bytes() > before + GROWTH_BYTES // 2:
+                await asyncio.sleep(0.02)
+        keeping.cancel()
+        return grown
+
+    assert asyncio.run(grow()) > before + 2 * GROWTH_BYTES
