@@ -9,7 +9,7 @@ torch nor ONNX Runtime. Training needs the extra `train`.
     candor.fit_temperature(logits, labels)                # the temperature that calibrates them best
 
     dataset = candor.load_dataset("pneumoniamnist")
-    run = candor.train(candor.TrainConfig(), dataset, Path("runs/first"))
+    run = candor.train(candor.automatic(dataset), dataset, Path("runs/first"))
     store = candor.Store(Path("models"))
     candor.export(run.folder, store, "pneumonia")
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from training.datasets import load_dataset as load_dataset
     from training.runs.config import TrainConfig as TrainConfig
     from training.runs.export import export as export
+    from training.runs.recipe import automatic as automatic
     from training.runs.run import train as train
 
     __version__: str
@@ -67,6 +68,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "apply_temperature",
+    "automatic",
     "calibration_report",
     "export",
     "fit_temperature",
@@ -92,6 +94,7 @@ _MODULES = {
     "training.datasets": ("Dataset", "load_dataset"),
     "training.runs.config": ("TrainConfig",),
     "training.runs.export": ("export",),
+    "training.runs.recipe": ("automatic",),
     "training.runs.run": ("train",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

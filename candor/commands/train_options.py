@@ -33,13 +33,26 @@ Wandb = Annotated[
     bool, _option(OUTPUT, "Record the run for Weights & Biases, offline unless WANDB_MODE=online.", "--wandb")
 ]
 
-Loss = Annotated[str | None, _option(METHOD, "Training loss, or several joined by +, as in dca+mixup (dca).")]
+RecipeName = Annotated[
+    str,
+    _option(
+        METHOD,
+        "auto: steps, head, loss and class weights that suit the data, by its size and a short search on validation; "
+        "fixed: the values in parentheses (auto). Options override both.",
+        "--recipe",
+    ),
+]
+Loss = Annotated[
+    str | None, _option(METHOD, "Training loss, or several joined by +, as in dca+mixup (dca; auto: dca or ce).")
+]
 Beta = Annotated[float | None, _option(METHOD, "Strength of the auxiliary loss (the loss's own default).")]
 LossOptions = Annotated[
     list[str] | None, _option(METHOD, "Another option of the loss, NAME=VALUE; repeatable.", "--option")
 ]
 ListLosses = Annotated[bool, _option(METHOD, "List the losses and their options, and exit.", "--list-losses")]
-ClassWeights = Annotated[str | None, _option(METHOD, "natural, or balanced by class frequency (natural).")]
+ClassWeights = Annotated[
+    str | None, _option(METHOD, "natural, or balanced by class frequency (natural; auto: by validation).")
+]
 Perturbed = Annotated[
     bool | None,
     _option(
@@ -50,7 +63,9 @@ Perturbed = Annotated[
     ),
 ]
 
-Epochs = Annotated[int | None, _option(EPOCHS, "Passes over the training data (12; digits 80).")]
+Epochs = Annotated[
+    int | None, _option(EPOCHS, "Passes over the training data (12; auto: 400 steps at least; digits 80).")
+]
 BatchSize = Annotated[int | None, _option(EPOCHS, "Images per step, over all processes (64; digits 32).")]
 Optimizer = Annotated[str | None, _option(OPTIMIZER, "adam, adamw or sgd (adam).")]
 Momentum = Annotated[float | None, _option(OPTIMIZER, "Momentum of sgd (0.9).")]
@@ -60,13 +75,15 @@ LayerDecay = Annotated[
 ]
 ClipNorm = Annotated[float | None, _option(OPTIMIZER, "Largest norm of a step's gradient (no limit).")]
 Sampler = Annotated[str | None, _option(EPOCHS, "shuffled, or balanced: every class equally often (shuffled).")]
-LearningRate = Annotated[float | None, _option(OPTIMIZER, "Highest learning rate (2e-4; digits 1e-3).")]
+LearningRate = Annotated[
+    float | None, _option(OPTIMIZER, "Highest learning rate (2e-4; auto: by validation; digits 1e-3).")
+]
 WeightDecay = Annotated[float | None, _option(OPTIMIZER, "Weight decay; adamw decays matrices and filters alone (0).")]
 Decay = Annotated[str | None, _option(OPTIMIZER, "Decay of the learning rate: none, cosine or exponential (cosine).")]
 DecayRate = Annotated[float | None, _option(OPTIMIZER, "Factor of the exponential decay, per epoch (0.985).")]
 Averaging = Annotated[str | None, _option(EPOCHS, "Averaging of the weights: none, ema or swa (none).")]
 EmaDecay = Annotated[float | None, _option(EPOCHS, "Decay of the weights' running mean, per step (0.99).")]
-Select = Annotated[str | None, _option(EPOCHS, "Epoch to keep: last, val_nll or val_ece (last).")]
+Select = Annotated[str | None, _option(EPOCHS, "Epoch to keep: last, val_nll or val_ece (last; auto: val_nll).")]
 Patience = Annotated[int | None, _option(EPOCHS, "Stop after this many epochs without improvement.")]
 Seed = Annotated[int | None, _option(EPOCHS, "Two runs with the same seed are equal (0).")]
 
@@ -91,6 +108,14 @@ Augment = Annotated[
         IMAGES,
         "Change images again in each epoch: light, strong, crop, blur, noise, erase, hflip, vflip or rot90, "
         "joined by + (none).",
+    ),
+]
+HeadName = Annotated[
+    str | None,
+    _option(
+        NETWORK,
+        "paper, or pooled: one hidden layer on the mean of the features (paper; auto: by validation).",
+        "--head",
     ),
 ]
 HeadReduction = Annotated[int | None, _option(NETWORK, "Factor by which the head reduces the channels: 2 or 4 (4).")]

@@ -1,7 +1,7 @@
 """`candor train` and `candor export`."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,8 @@ from candor.commands.data import (
     load_arguments,
 )
 from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
+
+RECIPES = ("auto", "fixed")
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import FoundDataset
@@ -43,6 +45,7 @@ def train(
     tensorboard: opt.TensorBoard = False,
     mlflow: opt.Mlflow = False,
     wandb: opt.Wandb = False,
+    recipe: opt.RecipeName = "auto",
     loss: opt.Loss = None,
     beta: opt.Beta = None,
     options: opt.LossOptions = None,
@@ -74,6 +77,7 @@ def train(
     views: opt.Views = None,
     augment: opt.Augment = None,
     test_views: opt.TestViews = None,
+    head: opt.HeadName = None,
     head_reduction: opt.HeadReduction = None,
     image_size: opt.ImageSize = None,
     resize: opt.Resize = None,
@@ -87,6 +91,8 @@ def train(
     json_out: JsonOption = False,
 ) -> None:
     """Train a classifier on images, measure its calibration, and write a run folder.
+
+    What you do not choose suits the data, by its size and a short search on validation (--recipe).
 
     If a run was interrupted, the same command resumes it after its last whole epoch.
 
@@ -110,11 +116,13 @@ def train(
         window=window,
         first_frame=first_frame,
     )
-    config = _config(
+    if recipe not in RECIPES:
+        raise typer.BadParameter(f"got {recipe!r}; expected {' or '.join(RECIPES)}", param_hint="--recipe")
+    choices = _made(
         {
             "loss": loss,
             "beta": beta,
-            "loss_options": _numbers(options or []),
+            "loss_options": _numbers(options) if options else None,
             "class_weights": class_weights,
             "perturbed": perturbed,
             "epochs": epochs,
@@ -142,15 +150,17 @@ def train(
             "views": views,
             "augment": augment,
             "test_views": test_views,
+            "head": head,
             "head_reduction": head_reduction,
             "image_size": image_size,
             "resize": resize,
             "device": device,
             "amp": amp,
             "micro_batch": micro_batch,
-        },
-        data=data,
+        }
     )
+    own_recipe = data == "digits" and "backbone" not in choices
+    config = _config(choices, digits=own_recipe)
     group = Group.from_environment()
     trackers: list[Tracker] = []
     if mlflow:
@@ -161,6 +171,7 @@ def train(
         found, result = _train(
             config,
             data,
+            given=None if own_recipe or recipe == "fixed" else choices.keys(),
             reading=reading,
             out=out,
             group=group,
@@ -192,22 +203,26 @@ def _numbers(options: list[str]) -> dict[str, float]:
         raise typer.BadParameter(f"{error}; write a number, as in --option gamma=3", param_hint="--option") from error
 
 
-def _config(choices: Mapping[str, object], *, data: str | None) -> "TrainConfig":
-    """The configuration: `choices` that are not None, over what suits the data; a usage error if it is invalid."""
+def _made(choices: Mapping[str, object]) -> dict[str, object]:
+    """The choices that the user made."""
+    return {name: value for name, value in choices.items() if value is not None}
+
+
+def _config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
+    """The configuration: `choices` over the defaults, or those of the digits; a usage error if it is invalid."""
     from pydantic import ValidationError
 
     from training.networks.backbones import find_weights
     from training.runs.config import TrainConfig, offline_config
 
-    chosen = {name: value for name, value in choices.items() if value is not None}
     # The bundled digits have a small network of their own, which needs no pretrained weights.
-    base = offline_config(loss="dca", seed=0) if data == "digits" and "backbone" not in chosen else TrainConfig()
+    base = offline_config(loss="dca", seed=0) if digits else TrainConfig()
     try:
-        config = TrainConfig.model_validate(base.model_dump() | chosen)
+        config = TrainConfig.model_validate({**base.model_dump(), **choices})
     except ValidationError as error:
         problems = (": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
         raise typer.BadParameter("; ".join(problems)) from error
-    if "weights" in chosen:
+    if "weights" in choices:
         return config
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
 
@@ -216,6 +231,7 @@ def _train(
     config: "TrainConfig",
     data: str | None,
     *,
+    given: Collection[str] | None,
     reading: "LoadArguments",
     out: Path | None,
     group: "Group",
@@ -223,16 +239,18 @@ def _train(
     tensorboard: bool,
     trackers: "Sequence[Tracker]",
 ) -> tuple["FoundDataset", "RunResult"]:
-    """The data set and the run's result."""
+    """The data set and the run's result; `given` are the choices that the recipe `auto` keeps, None without it."""
     from candor.terminal.console import stderr
     from candor.terminal.progress import bars
     from training.datasets import find_dataset, source_title
     from training.processes.execution import leader_first
     from training.progress import silent
+    from training.runs.recipe import TrainingPlan, automatic, chooses_loss
     from training.runs.run import refuse_early
     from training.runs.run import train as run_training
 
-    folder, known = out or Path("runs") / f"{source_title(data)}-{config.loss}-seed-{config.seed}", settings()
+    method = config.loss if given is None or not chooses_loss(given) else "auto"
+    folder, known = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}", settings()
     if group.leads:
         refuse_early(config, folder)
     with bars(lines=True) as shown, _resumable(folder, told=group.leads):
@@ -244,9 +262,12 @@ def _train(
             ),
         )
         for note in found.dataset.notes if group.leads else ():
-            stderr.print(f"Note: {note}.")
+            stderr.print(f"Note: {note}.", soft_wrap=True)
+        plan = TrainingPlan((config,)) if given is None else automatic(found.dataset, config, given=given)
+        for reason in plan.reasons if group.leads else ():
+            stderr.print(f"Recipe: {reason}.", soft_wrap=True)
         result = run_training(
-            config,
+            plan,
             found.dataset,
             folder,
             cache=cache_folder() / "features",
@@ -280,6 +301,7 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
     from candor.terminal.answers import answer_tables
     from candor.terminal.console import print_json, stdout
     from candor.terminal.evaluation import evaluation_tables
+    from candor.terminal.recipe import recipe_table
     from training.evaluation.usefulness import shortcomings
 
     evaluation, record = result.evaluation, result.record
@@ -288,6 +310,9 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
         print_json({"run": str(result.folder), "shortcomings": found} | evaluation.as_dict())
         return
     stdout.print(f"{note}\n")
+    if record.recipe is not None and record.recipe.candidates:
+        stdout.print(recipe_table(record.recipe))
+        stdout.print()
     for part in (*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)):
         stdout.print(part)
     stdout.print(f"\nRun folder: {result.folder} (plots in {result.folder / 'plots'})")

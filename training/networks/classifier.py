@@ -9,7 +9,7 @@ trained are two modules, so features of the fixed part can be computed once.
 import copy
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,10 @@ from training.errors import BadBackbone
 from training.networks.backbones import Trunk, Weights, load_trunk
 from training.networks.blocks import last_blocks
 from training.networks.partition import divide
+from training.networks.pooled_head import PooledHead
 from training.networks.tail import Tail
 
+HeadKind = Literal["paper", "pooled"]
 HIDDEN = (256, 64)
 DROPOUT = 0.5
 
@@ -94,7 +96,7 @@ class Head(nn.Sequential):
 class Branch(nn.Module):
     """Features of the fixed backbone -> logits (N, K): the trained part of the backbone, and a head."""
 
-    def __init__(self, tail: Tail, head: Head) -> None:
+    def __init__(self, tail: Tail, head: Head | PooledHead) -> None:
         super().__init__()
         self.tail = tail
         self.head = head
@@ -139,7 +141,7 @@ def mean_answer(logits: Sequence[Tensor]) -> Tensor:
 class Classifier(nn.Module):
     """uint8 (N, C, H, W) -> logits (N, K): a fixed backbone, and what is trained on its features."""
 
-    def __init__(self, backbone: Backbone, head: Head | Branch | HeadEnsemble) -> None:
+    def __init__(self, backbone: Backbone, head: Head | PooledHead | Branch | HeadEnsemble) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -168,6 +170,7 @@ def build_classifier(
     reduction: int,
     frozen: bool,
     seed: int,
+    head: HeadKind = "paper",
     heads: int = 1,
     trainable: int | float = 0,
 ) -> Classifier:
@@ -184,15 +187,19 @@ def build_classifier(
         trunk = load_trunk(backbone, weights)
         body, tail = _fixed_and_trained(trunk, spec, frozen=frozen, trainable=trainable)
         shape = shape_of(body if tail is None else nn.Sequential(body, tail), spec)
-        drawn: list[Head | Branch] = []
+        drawn: list[Head | PooledHead | Branch] = []
         for number, head_seed in enumerate(head_seeds(seed, heads)):
             torch.manual_seed(head_seed)  # again, so the head does not depend on how much the trunk drew
             if number and tail is not None:
                 own = load_trunk(backbone, weights) if weights == "none" and not frozen else None
                 tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
                 torch.manual_seed(head_seed)
-            head = Head(shape, class_count=class_count, reduction=reduction)
-            drawn.append(head if tail is None else Branch(tail, head))
+            own_head = (
+                PooledHead(shape, class_count=class_count)
+                if head == "pooled"
+                else Head(shape, class_count=class_count, reduction=reduction)
+            )
+            drawn.append(own_head if tail is None else Branch(tail, own_head))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))
 
 

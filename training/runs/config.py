@@ -26,6 +26,7 @@ from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, Schedule, Select
 from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
+from training.networks.classifier import HeadKind
 from training.processes.device import DeviceChoice
 
 LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
@@ -88,6 +89,10 @@ class TrainConfig(BaseModel):
         PositiveInt, Field(description="fixed views of an image whose probabilities are averaged in each answer")
     ] = 1
     perturbed: Annotated[bool, Field(description="also fit a temperature on perturbed validation images")] = False
+    head: Annotated[
+        HeadKind,
+        Field(description="paper, or pooled: the mean of the feature map and one hidden layer, for few images"),
+    ] = "paper"
     head_reduction: Literal[2, 4] = 4
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
     resize: Literal["stretch", "crop"] = "stretch"
@@ -175,6 +180,31 @@ def default_image_size(native: int, *, backbone: str) -> int:
     return 112 if native < 100 else 224
 
 
+class CandidateScore(BaseModel):
+    """A candidate of the recipe, as the choices that differ between candidates, and how it did on validation.
+
+    `val_nll` is the cross-entropy after a temperature fitted there; `unanswered` are the classes that it never answered
+    though validation has images enough to tell. None: it diverged.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choices: dict[str, str | float]
+    val_nll: float | None
+    val_accuracy: float | None
+    unanswered: tuple[str, ...] = ()
+    chosen: bool = False
+
+
+class RecipeRecord(BaseModel):
+    """What the recipe `auto` chose and why; `candidates` is empty if there was nothing to choose from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reasons: tuple[str, ...]
+    candidates: tuple[CandidateScore, ...] = ()
+
+
 class RunRecord(BaseModel):
     """config.json of a run folder: the choices, and everything else that the numbers depend on."""
 
@@ -182,6 +212,7 @@ class RunRecord(BaseModel):
 
     format_version: Literal[1] = 1
     config: TrainConfig
+    recipe: Annotated[RecipeRecord | None, Field(description="None: every choice was the user's or the default")] = None
     dataset: str
     fingerprint: str
     classes: tuple[str, ...]

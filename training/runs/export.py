@@ -127,6 +127,7 @@ def load_classifier(run: Path) -> Classifier:
         reduction=record.config.head_reduction,
         frozen=record.config.frozen,
         seed=record.config.seed,
+        head=record.config.head,
         heads=record.config.heads,
         trainable=record.config.trainable,
     )

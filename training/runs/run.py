@@ -36,8 +36,17 @@ from training.networks.classifier import Classifier
 from training.processes.device import computes_in_half, out_of_memory
 from training.processes.distributed import Group
 from training.progress import Progress, silent
-from training.runs.config import RunRecord, TrainConfig, library_versions, source_commit
+from training.runs.config import (
+    CandidateScore,
+    RecipeRecord,
+    RunRecord,
+    TrainConfig,
+    library_versions,
+    source_commit,
+)
 from training.runs.folder import RunFolder, open_run_folder, require_new
+from training.runs.recipe import TrainingPlan
+from training.runs.search import differing, search
 from training.runs.session import TrainingSession
 from training.runs.tensorboard import TensorBoardLog
 from training.runs.trackers import TrackedRun, Tracker, require, track
@@ -68,7 +77,7 @@ def refuse_early(config: TrainConfig, out: Path) -> None:
 
 
 def train(
-    config: TrainConfig,
+    config: TrainConfig | TrainingPlan,
     dataset: Dataset,
     out: Path,
     *,
@@ -83,6 +92,8 @@ def train(
 ) -> RunResult:
     """Train on `dataset` by `config` and write the run folder `out`, which must not exist.
 
+    Of a plan (`training.runs.recipe.automatic`), every candidate is trained and the best on validation is kept.
+
     An interrupted run resumes after its last whole epoch, unless `restart` is true. `cache` keeps frozen features
     between runs; without it they are computed again. `group` are the processes that share the work; all of them call
     this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
@@ -94,23 +105,28 @@ def train(
     TrainingDiverged, OutOfMemory, DeviceNotFound, TensorBoardMissing, TrackerMissing.
     """
     require(trackers)
-    config = config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
-    session = TrainingSession(config, dataset, group or Group.alone(), progress)
-    request = config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
+    plan = config if isinstance(config, TrainingPlan) else TrainingPlan((config,))
+    session = TrainingSession(_with_strength(plan.candidates[0]), dataset, group or Group.alone(), progress)
+    request = session.config.model_dump(mode="json") | {"data": dataset.fingerprint, "processes": session.group.size}
+    if len(plan.candidates) > 1:
+        request["candidates"] = [differing(each, plan.candidates) for each in plan.candidates]
     out.parent.mkdir(parents=True, exist_ok=True)
     # Other processes than the first have hidden folders of their own and only read what the first one wrote.
     own = out if session.group.leads else out.with_name(f"{out.name}-process-{session.group.rank}")
     with open_run_folder(own, request, restart=restart or not session.group.leads) as run_folder:
-        if config.amp and notice and not computes_in_half(session.execution.device):
+        if session.config.amp and notice and not computes_in_half(session.execution.device):
             notice("this processor has no units for half precision: --amp makes training slower here, not faster")
         if run_folder.begun and notice:
             notice(f"{out} was interrupted; resuming after its last whole epoch (--restart starts over)")
         board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None
         try:
-            result = _train_and_evaluate(session, run_folder, cache=cache or run_folder.part / "cache", board=board)
+            result = _train_and_evaluate(
+                session, plan, run_folder, cache=cache or run_folder.part / "cache", board=board
+            )
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
-                raise OutOfMemory(batch_size=config.batch_size, micro_batch=config.micro_batch) from error
+                used = session.config
+                raise OutOfMemory(batch_size=used.batch_size, micro_batch=used.micro_batch) from error
             raise
         if session.group.leads:
             _write(run_folder, result, dataset, board=board, pictures=pictures)
@@ -135,21 +151,34 @@ class _Finished:
 
 
 def _train_and_evaluate(
-    session: TrainingSession, run_folder: RunFolder, *, cache: Path, board: TensorBoardLog | None
+    session: TrainingSession, plan: TrainingPlan, run_folder: RunFolder, *, cache: Path, board: TensorBoardLog | None
 ) -> _Finished:
     """Train and evaluate."""
-    config, dataset = session.config, session.dataset
-    spec = config.input_spec(dataset)
-    device = session.execution.device
+    dataset, spec = session.dataset, session.config.input_spec(session.dataset)
     network = session.network()
-    record = _record(config, dataset, spec, network)
-    examples = session.examples(network.to(device), cache=cache)
-    history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
+    record = _record(session.config, dataset, spec, network)
+    examples = session.examples(network.to(session.execution.device), cache=cache)
+    scores: tuple[CandidateScore, ...] = ()
+    if len(plan.candidates) == 1:
+        history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
+    else:
+        best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
+        session, network, history = best.session, best.network, best.history
+        if board:  # only now is it known which candidate's curves these are
+            for epoch in history:
+                board(epoch)
+    recipe = RecipeRecord(reasons=plan.reasons, candidates=scores) if plan.reasons else None
+    record = record.model_copy(update={"config": _with_strength(session.config), "recipe": recipe})
     evaluation = session.evaluation(network, examples)
     if session.group.leads:
         reference = _input_reference(dataset.splits["val"], spec)
         record = record.model_copy(update={"input_reference": reference})
     return _Finished(network.cpu(), record, history, evaluation, _samples(dataset.splits["val"], spec))
+
+
+def _with_strength(config: TrainConfig) -> TrainConfig:
+    """The configuration with the default beta of its loss spelled out."""
+    return config.model_copy(update={"beta": strength(config.loss, config.loss_settings)})
 
 
 def _samples(split: Split, spec: InputSpec) -> NDArray[np.uint8]:

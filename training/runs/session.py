@@ -47,6 +47,8 @@ class TrainingSession:
     dataset: Dataset
     group: Group = field(default_factory=Group.alone)
     progress: Progress = silent
+    stage: str = ""
+    """What stands before the name of a fit's stage."""
 
     @property
     def execution(self) -> Execution:
@@ -66,6 +68,7 @@ class TrainingSession:
             reduction=self.config.head_reduction,
             frozen=self.config.frozen,
             seed=self.config.seed,
+            head=self.config.head,
             heads=self.config.heads,
             trainable=self.config.trainable,
         )
@@ -160,7 +163,7 @@ class TrainingSession:
                     execution=self.execution,
                     snapshots=SnapshotFile(snapshot(f"head-{number}"), self.group) if snapshot else None,
                     watch=watch,
-                    stage=f"train {self.config.loss}"
+                    stage=f"{self.stage}train {self.config.loss}"
                     + (f", head {number + 1} of {len(parts)}" if len(parts) > 1 else ""),
                     progress=self.progress,
                 )

@@ -49,6 +49,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "test_views": (["--test-views", "3"], 3),
     "augment": (["--augment", "light+hflip"], "light+hflip"),
     "perturbed": (["--perturbed"], True),
+    "head": (["--head", "pooled"], "pooled"),
     "head_reduction": (["--head-reduction", "4"], 4),
     "image_size": (["--image-size", "64"], 64),
     "resize": (["--resize", "crop"], "crop"),
@@ -66,6 +67,7 @@ NO_CHOICES = {
     "first_frame",
     "out",
     "restart",
+    "recipe",
 }
 NO_CHOICES |= {"tensorboard", "mlflow", "wandb", "list_losses", "nproc", "nnodes", "node_rank", "master", "json_out"}
 
@@ -115,6 +117,7 @@ def test_every_loss_is_listed() -> None:
         (["train", "digits", "--augment", "flip"], "choose one of: light"),
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),
+        (["train", "digits", "--recipe", "best"], "auto or fixed"),
         (["export", "runs/none", "--calibrator", "isotonic"], "vector, none"),
     ],
 )
@@ -211,14 +214,14 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
         (["--backbone", "resnet19000"], "unknown backbone 'resnet19000'"),
         (["--backbone", "torchvision/resnet1"], "unknown torchvision backbone"),
         (["--weights", "missing.safetensors"], "there is no weights file missing.safetensors"),
-        ([], "scans-dca-seed-0 already exists"),
+        ([], "scans-auto-seed-0 already exists"),
     ],
 )
 def test_what_needs_no_data_is_refused_before_the_data_are_read(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("runs/scans-dca-seed-0").mkdir(parents=True)
+    Path("runs/scans-auto-seed-0").mkdir(parents=True)
     refused = invoke("train", "no/such/scans", *arguments)
     assert refused.exit_code == 1
     assert said in str(refused.exception)
@@ -250,3 +253,21 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_how_to_go_on(
     epochs = [line for line in resumed.stderr.splitlines() if line.startswith("train ce")]
     assert [re.match(r"train ce: (\d) of 4, .*loss \d", line)[1] for line in epochs] == ["2", "3", "4"]
     assert "Run folder: runs/data-ce-seed-3" in resumed.stdout
+
+
+def test_the_recipe_says_what_it_chose_and_options_override_it(ill_and_healthy: Path, tmp_path: Path) -> None:
+    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32]
+    auto = invoke("train", ill_and_healthy, "--out", tmp_path / "auto", *network, "--batch-size", 16)
+    assert auto.exit_code == 0, auto.stderr
+    assert "Recipe: 200 epochs, not 12: a head needs 400 steps" in auto.stderr
+    written = json.loads((tmp_path / "auto" / "config.json").read_text())
+    assert (written["config"]["epochs"], written["config"]["select"]) == (200, "val_nll")
+    assert len(written["recipe"]["reasons"]) == 2
+    own = invoke("train", ill_and_healthy, "--out", tmp_path / "own", *network, "--epochs", 3, "--select", "last")
+    assert "Recipe" not in own.stderr
+    written = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert (written["config"]["epochs"], written["config"]["select"]) == (3, "last")
+    fixed = invoke("train", ill_and_healthy, "--out", tmp_path / "fixed", *network, "--recipe", "fixed")
+    written = json.loads((tmp_path / "fixed" / "config.json").read_text())
+    assert (written["config"]["epochs"], written["config"]["select"], written["recipe"]) == (12, "last", None)
+    assert "Recipe" not in fixed.stderr
