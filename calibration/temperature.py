@@ -62,6 +62,10 @@ def check_answers(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatAr
 def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Return the T in [0.05, 20] that minimizes the negative log-likelihood of the labels.
 
+    If every answer is right, no T does: the smaller it is, the better, until every confidence is 1, which N right
+    answers do not justify. T is then the one at which the mean confidence is (N + 1) / (N + 2), the probability that
+    the next answer is right after N right ones (Laplace's rule of succession).
+
     Args:
         logits: (N, K), finite; any constant may have been added to a row.
         labels: (N,) integers in 0..K-1.
@@ -73,9 +77,13 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     >>> T = fit_temperature(logits, [1, 1, 1, 0])   # right in 3 of 4, so p must become 0.75
     >>> round(float(apply_temperature(logits, T)[0, 1]), 3)
     0.75
+    >>> round(float(apply_temperature(logits, fit_temperature(logits, [1, 1, 1, 1]))[0, 1]), 3)  # 5 / 6, not 1
+    0.833
     """
     z, y = check_answers(logits, labels)
     margins = z - of_true_class(z, y)[:, np.newaxis]  # (N, K)
+    if ((margins < 0).sum(axis=1) == z.shape[1] - 1).all():
+        return _fit_to_confidence(margins, (len(y) + 1) / (len(y) + 2))
 
     def loss(log_t: float) -> float:  # in log space: if probabilities underflow, the loss would be flat
         return float(log_sum_exp(margins / math.exp(log_t)).mean())
@@ -87,10 +95,22 @@ def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 def at_bound(temperature: float) -> bool:
     """Whether a fitted temperature is a bound of the search, so that the labels do not determine it.
 
-    >>> at_bound(fit_temperature([[0.0, 3.0], [3.0, 0.0]], [1, 0])), at_bound(1.3)   # all are right
+    >>> at_bound(fit_temperature([[0.0, 3000.0]] * 3, [1, 1, 0])), at_bound(1.3)   # no T makes these logits modest
     (True, False)
     """
     return not LOWEST * 1.001 < temperature < HIGHEST / 1.001
+
+
+def _fit_to_confidence(margins: FloatArray, confidence: float) -> float:
+    """Return the T in [0.05, 20] at which the mean confidence of right answers is nearest to `confidence`.
+
+    `margins` (N, K) are logits less that of the true class, which is 0 and the largest of its row.
+    """
+
+    def distance(log_t: float) -> float:  # confidence falls with T, so the distance has a single minimum
+        return abs(float(np.exp(-log_sum_exp(margins / math.exp(log_t))).mean()) - confidence)
+
+    return math.exp(_golden_section(distance, math.log(LOWEST), math.log(HIGHEST)))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def temperature_notes(evaluation: Evaluation, method: Method) -> list[str]:
         return []
     return [
         f"Note: the temperature {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so the validation "
-        "labels do not determine it: they are too few, nearly all right, or nearly all wrong. Do not rely on its "
+        "labels do not determine it: they are too few, or nearly all wrong. Do not rely on its "
         "confidence."
     ]
 

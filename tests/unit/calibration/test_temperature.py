@@ -79,11 +79,27 @@ def test_the_logarithm_of_served_probabilities_is_as_good_as_logits() -> None:
     assert 1.7 * fit_temperature(served, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-6)
 
 
-@pytest.mark.parametrize(("labels", "bound"), [([0] * 9 + [1], 20.0), ([0] * 10, 0.05)])
-def test_extreme_logits_end_at_the_right_bound(labels: list[int], bound: float) -> None:
+def test_extreme_logits_end_at_the_right_bound() -> None:
     """Margins of thousands make probabilities underflow; one wrong answer must still pull the temperature up."""
     logits = np.tile([3000.0, 0.0], (10, 1))
-    assert fit_temperature(logits, labels) == pytest.approx(bound, rel=1e-5)
+    assert fit_temperature(logits, [0] * 9 + [1]) == pytest.approx(20.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 10, 32, 1000])
+def test_right_answers_alone_do_not_make_a_model_sure(count: int) -> None:
+    """The likelihood would send T to its lower bound, and every confidence to 1."""
+    logits = np.random.default_rng(count).normal(0, 1, (count, 3))
+    logits[:, 0] = logits.max(axis=1) + 0.5
+    labels = np.zeros(count, np.int64)
+    temperature = fit_temperature(logits, labels)
+    confidence = apply_temperature(logits, temperature).max(axis=1).mean()
+    assert confidence == pytest.approx((count + 1) / (count + 2), abs=1e-5)
+    assert fit_temperature(7 * logits, labels) == pytest.approx(7 * temperature, rel=1e-4)
+
+
+def test_a_tie_is_no_right_answer() -> None:
+    """All the same logits: the label is the first of equals by chance, and the likelihood has a maximum at any T."""
+    assert apply_temperature([[0.0, 0.0]], fit_temperature([[0.0, 0.0]], [0])).tolist() == [[0.5, 0.5]]
 
 
 @pytest.mark.parametrize(

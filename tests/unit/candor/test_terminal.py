@@ -80,8 +80,10 @@ def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: st
 
 def test_a_temperature_at_its_bound_is_told() -> None:
     logits = np.array([[0.0, 3.0], [3.0, 0.0]] * 20, dtype=np.float32)
-    known = Predictions(logits, np.array([1, 0] * 20))  # every answer is right
-    (note,) = temperature_notes(evaluate({"val": known, "test": known}), "temperature")
-    assert note.startswith("Note: the temperature 0.05 is a bound of its range (0.05 to 20)")
+    sure = Predictions(100 * logits, np.array([1] + [1, 0] * 19 + [0]))  # and often wrong
+    (note,) = temperature_notes(evaluate({"val": sure, "test": sure}), "temperature")
+    assert note.startswith("Note: the temperature 20 is a bound of its range (0.05 to 20)")
+    right = Predictions(logits, np.array([1, 0] * 20))
+    assert temperature_notes(evaluate({"val": right, "test": right}), "temperature") == []
     other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
     assert temperature_notes(evaluate({"val": other, "test": other}), "temperature") == []
