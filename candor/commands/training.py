@@ -305,7 +305,7 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
     from training.evaluation.usefulness import shortcomings
 
     evaluation, record = result.evaluation, result.record
-    found = shortcomings(evaluation, record.classes, method="temperature", class_weights=record.config.class_weights)
+    found = shortcomings(evaluation, record.classes, method="temperature", balanced=record.config.balances)
     if json_out:
         print_json({"run": str(result.folder), "shortcomings": found} | evaluation.as_dict())
         return

@@ -6,14 +6,12 @@ its confidence, is perfectly calibrated.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from calibration.confusion import recalls
 from training.evaluation.evaluation import EVALUATED, EvaluatedSplit, Evaluation, Method
 
-ClassWeights = Literal["natural", "balanced"]
 NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 
 
@@ -43,25 +41,21 @@ def constant_answer(evaluation: Evaluation, split: EvaluatedSplit, method: Metho
     return ConstantAnswer(label, float(constant.mean()), lead, lead - margin, lead + margin)
 
 
-def shortcomings(
-    evaluation: Evaluation, classes: Sequence[str], *, method: Method, class_weights: ClassWeights
-) -> list[str]:
+def shortcomings(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> list[str]:
     """Sentences that say why the model is of no use, none if it is.
 
-    With natural class weights the yardstick is accuracy on test; with balanced ones, which trade accuracy for it, the
-    mean recall. A class counts as never answered if neither validation nor test has such an answer.
+    The yardstick is accuracy on test; for a model whose training was `balanced`, which trades accuracy for it, the mean
+    recall. A class counts as never answered if neither validation nor test has such an answer.
     """
-    found = [_no_better(evaluation, classes, method=method, class_weights=class_weights)]
+    found = [_no_better(evaluation, classes, method=method, balanced=balanced)]
     found += _never_answered(evaluation, classes, method=method)
     return [each for each in found if each is not None]
 
 
-def _no_better(
-    evaluation: Evaluation, classes: Sequence[str], *, method: Method, class_weights: ClassWeights
-) -> str | None:
+def _no_better(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> str | None:
     constant, count = constant_answer(evaluation, "test", method), len(evaluation.predictions["test"].labels)
     always = f"always answering {classes[constant.label]!r}"
-    if class_weights == "balanced":
+    if balanced:
         known = [each for each in recalls(evaluation.confusion("test", method)) if each is not None]
         if float(np.mean(known)) > 1 / len(known):
             return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -68,6 +68,11 @@ class Examples:
         if self.augmentation and when:
             inputs = self.augmentation.apply(inputs, indices, seed=when.seed, epoch=when.epoch)
         return torch.from_numpy(inputs), torch.from_numpy(self.labels[indices])
+
+    def pooled(self) -> "Examples":
+        """The same with the mean of each feature map in its place, (N, C, 1, 1), in memory."""
+        views, test_views = ([_pooled(view) for view in views] for views in (self.views, self.test_views))
+        return replace(self, inputs=_pooled(self.inputs), views=views, test_views=test_views)
 
     def draw_views(self, order: np.random.Generator) -> NDArray[np.int64] | None:
         """A random view for each image, int64 (N,) in 0..V; None, without a draw, if there are no further views."""
@@ -136,3 +141,13 @@ def ahead(load: Callable[[Wanted], Loaded], wanted: Iterable[Wanted]) -> Iterato
             waiting = coming
         if waiting is not None:
             yield waiting.result()
+
+
+def _pooled(maps: NetworkInputs) -> NDArray[np.float32]:
+    """Means over the positions of maps (N, C, h, w), as maps (N, C, 1, 1).
+
+    >>> _pooled(np.array([[[[1.0, 3.0]]]], np.float32)).tolist()
+    [[[[2.0]]]]
+    """
+    portions = np.array_split(np.arange(len(maps)), max(1, len(maps) // FEATURES_AT_ONCE))
+    return np.concatenate([np.array(maps[numbers]).mean(axis=(2, 3), keepdims=True) for numbers in portions])

@@ -124,6 +124,11 @@ class TrainConfig(BaseModel):
         return self.frozen and not self.trainable and self.augment is None
 
     @property
+    def balances(self) -> bool:
+        """Whether classes count equally in training, whatever their frequency: a choice for recall over accuracy."""
+        return "balanced" in (self.class_weights, self.sampler)
+
+    @property
     def title(self) -> str:
         """The title of the method in plots."""
         strength = "" if self.beta is None else f" (beta {self.beta:g})"

@@ -99,7 +99,7 @@ def export(
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
         raise BadRun(f"{run} has no {calibrator} calibrator; train with --perturbed to get one")
-    found = shortcomings(evaluation, record.classes, method=calibrator, class_weights=record.config.class_weights)
+    found = shortcomings(evaluation, record.classes, method=calibrator, balanced=record.config.balances)
     if found and not anyway:
         raise UselessModel(run, found)
     model = CalibratedClassifier(_answering(run, record), evaluation.calibrators[calibrator]).eval()

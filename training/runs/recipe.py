@@ -83,7 +83,7 @@ class _Rules:
         heads += [("paper", self.config.learning_rate)] if sum(self.counts) >= FEW else []
         for head, rate in heads:
             yield from ({"loss": loss, "head": head, "learning_rate": rate} for loss in losses)
-        if self.imbalance >= IMBALANCED:
+        if self.imbalance >= IMBALANCED and not self.config.balances:
             head, rate = heads[0]
             yield {"loss": losses[-1], "head": head, "learning_rate": rate, "class_weights": "balanced"}
 

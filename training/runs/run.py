@@ -160,10 +160,11 @@ def _train_and_evaluate(
     examples = session.examples(network.to(session.execution.device), cache=cache)
     scores: tuple[CandidateScore, ...] = ()
     if len(plan.candidates) == 1:
+        examples = session.for_head(examples)
         history = session.fit(network, examples, snapshot=run_folder.snapshot, watch=board)
     else:
         best, scores = search(session, plan.candidates, examples, snapshot=run_folder.snapshot)
-        session, network, history = best.session, best.network, best.history
+        session, network, history, examples = best.session, best.network, best.history, dict(best.examples)
         if board:  # only now is it known which candidate's curves these are
             for epoch in history:
                 board(epoch)

@@ -20,8 +20,7 @@ from calibration.temperature import apply_temperature, fit_temperature
 from training.errors import TrainingDiverged
 from training.fitting.examples import Examples
 from training.fitting.history import Epoch
-from training.fitting.prediction import predict
-from training.networks.classifier import Classifier
+from training.networks.classifier import Classifier, HeadKind
 from training.runs.config import CandidateScore, TrainConfig
 from training.runs.session import ExampleName, TrainingSession
 
@@ -34,6 +33,7 @@ class Trial:
 
     session: TrainingSession
     network: Classifier
+    examples: Mapping[ExampleName, Examples]
     history: list[Epoch]
     score: CandidateScore
 
@@ -63,17 +63,21 @@ def search(
     best: Trial | None = None
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
+    of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
     for number, config in enumerate(candidates):
         own = replace(session, config=config, stage=f"candidate {number + 1} of {len(candidates)}, ")
         network = own.network().to(own.execution.device)
         choices = differing(config, candidates)
+        if config.head not in of_head:
+            of_head[config.head] = own.for_head(examples)
+        own_examples = of_head[config.head]
         try:
-            history = own.fit(network, examples, snapshot=partial(_named, snapshot, number))
+            history = own.fit(network, own_examples, snapshot=partial(_named, snapshot, number))
         except TrainingDiverged as error:
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        trial = Trial(own, network, history, _score(own, network, examples, choices))
+        trial = Trial(own, network, own_examples, history, _score(own, network, own_examples, choices))
         scores.append(trial.score)
         if best is None or rank(trial.score) < rank(best.score):
             best = trial
@@ -100,9 +104,7 @@ def _score(
     examples: Mapping[ExampleName, Examples],
     choices: dict[str, str | float],
 ) -> CandidateScore:
-    val = examples["val"]
-    logits = predict(session.whole(network), val.inputs, execution=session.execution, at_once=val.at_once)
-    labels = val.labels
+    logits, labels = session.answers(session.whole(network), examples["val"]), examples["val"].labels
     probabilities = apply_temperature(logits, fit_temperature(logits, labels))
     predicted = probabilities.argmax(axis=1)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(float).tiny)

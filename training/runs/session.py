@@ -121,6 +121,12 @@ class TrainingSession:
         numbers = range(1, 1 if name == "train" else self.config.test_views)
         return [read(name, tested_view(number, spec, after=after)) for number in numbers]
 
+    def for_head(self, examples: Mapping[ExampleName, Examples]) -> dict[ExampleName, Examples]:
+        """Cached features as the head takes them: of each map only the mean, if no more of it is used."""
+        if not (self.config.cached and self.config.head == "pooled"):
+            return dict(examples)
+        return {name: each.pooled() for name, each in examples.items()}
+
     def _images(self, name: SplitName, transform: ImageTransform) -> NetworkInputs:
         return StreamedImages(self.dataset.splits[name], self.config.input_spec(self.dataset), transform)
 
@@ -175,7 +181,7 @@ class TrainingSession:
         return evaluate(
             {
                 split: Predictions(
-                    self._answers(trained, examples[split]),
+                    self.answers(trained, examples[split]),
                     examples[split].labels,
                     None if split == "perturbed" else self.dataset.splits[split].groups,
                 )
@@ -184,7 +190,7 @@ class TrainingSession:
             }
         )
 
-    def _answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
+    def answers(self, module: nn.Module, known: Examples) -> NDArray[np.float32]:
         """Logits of the examples; with views for testing, the logarithm of the mean probability."""
         logits = [
             predict(module, inputs, execution=self.execution, at_once=known.at_once)

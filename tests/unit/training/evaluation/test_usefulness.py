@@ -27,15 +27,15 @@ SENSITIVE = on_both((0, 0, 30), (0, 1, 30), (1, 1, 22), (1, 2, 8), (2, 2, 7), (2
 
 
 def test_a_useful_model_has_no_shortcomings() -> None:
-    for weights in ("natural", "balanced"):
-        assert shortcomings(USEFUL, CLASSES, method="temperature", class_weights=weights) == []
+    for balanced in (False, True):
+        assert shortcomings(USEFUL, CLASSES, method="temperature", balanced=balanced) == []
 
 
-@pytest.mark.parametrize("weights", ["natural", "balanced"])
-def test_the_model_that_always_says_the_largest_class(weights: str) -> None:
-    found = shortcomings(COLLAPSED, CLASSES, method="temperature", class_weights=weights)
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_model_that_always_says_the_largest_class(balanced: bool) -> None:
+    found = shortcomings(COLLAPSED, CLASSES, method="temperature", balanced=balanced)
     assert "no better than always answering 'healthy'" in found[0]
-    assert ("60.0%" if weights == "natural" else "0.333") in found[0]
+    assert ("0.333" if balanced else "60.0%") in found[0]
     assert found[1] == (
         "it never answers 'ill [mild]' on the 200 validation and test images, of which 60 are of that class"
     )
@@ -43,22 +43,20 @@ def test_the_model_that_always_says_the_largest_class(weights: str) -> None:
 
 
 def test_accuracy_below_the_largest_class_is_no_shortcoming_of_a_model_trained_for_recall() -> None:
-    (said,) = shortcomings(SENSITIVE, CLASSES, method="temperature", class_weights="natural")
+    (said,) = shortcomings(SENSITIVE, CLASSES, method="temperature", balanced=False)
     assert "right on 59.0% of the 100 test images" in said
-    assert shortcomings(SENSITIVE, CLASSES, method="temperature", class_weights="balanced") == []
+    assert shortcomings(SENSITIVE, CLASSES, method="temperature", balanced=True) == []
 
 
 def test_an_answer_on_validation_alone_counts() -> None:
     """One image of a class in test may be missed by a model that knows the class."""
     val, test = answered((0, 0, 20), (1, 1, 9), (2, 2, 2)), answered((0, 0, 20), (1, 1, 9), (2, 0, 1))
-    assert (
-        shortcomings(evaluate({"val": val, "test": test}), CLASSES, method="temperature", class_weights="natural") == []
-    )
+    assert shortcomings(evaluate({"val": val, "test": test}), CLASSES, method="temperature", balanced=False) == []
 
 
 def test_a_class_without_images_to_measure_it_is_named_with_that() -> None:
     without = on_both((0, 0, 20), (1, 1, 20))
-    (said,) = shortcomings(without, CLASSES, method="temperature", class_weights="natural")
+    (said,) = shortcomings(without, CLASSES, method="temperature", balanced=False)
     assert said.endswith("of which 0 are of that class")
 
 

@@ -41,6 +41,28 @@ def test_only_the_training_split_has_views(dataset: Dataset, tmp_path: Path) -> 
     assert plain.fit(other, plain.examples(other, cache=tmp_path))[0].train_loss != history[0].train_loss
 
 
+@pytest.mark.parametrize("more", [{}, {"heads": 2, "views": 2, "perturbed": True}], ids=str)
+def test_the_pooled_head_learns_from_means_of_the_maps_and_takes_whole_ones(
+    dataset: Dataset, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    session = TrainingSession(TrainConfig(head="pooled", **CHOICES, **more), dataset)
+    network = session.network()
+    whole = session.examples(network, cache=tmp_path)
+    means = session.for_head(whole)
+    assert {each.inputs[:1].shape[2:] for each in means.values()} == {(1, 1)}
+    session.fit(network, means)
+    logits = [session.evaluation(network, each).predictions["test"].logits for each in (means, whole)]
+    np.testing.assert_allclose(*logits, atol=1e-5)
+    assert session.for_head(means)["test"].inputs[:].tobytes() == means["test"].inputs[:].tobytes()
+
+
+@pytest.mark.parametrize("mode", [{"head": "paper"}, {"head": "pooled", "trainable": 1}], ids=str)
+def test_other_networks_keep_their_maps(dataset: Dataset, tmp_path: Path, mode: dict[str, Any]) -> None:
+    session = TrainingSession(TrainConfig(**CHOICES, **mode), dataset)
+    examples = session.examples(session.network(), cache=tmp_path)
+    assert session.for_head(examples) == examples
+
+
 MODES: list[dict[str, Any]] = [{}, {"trainable": 1}, {"frozen": False}, {"augment": "light"}]
 
 
