@@ -19,7 +19,9 @@ MIN_STEPS = 400
 FEW = 1000  # training images below which the paper's head, with its millions of weights, is not tried
 MANY = 5000  # and above which it is the only one
 IMBALANCED = 5.0  # largest class / smallest class, from which balanced weights are tried too
-POOLED_RATES = (3e-4, 1e-3)  # learning rates of the pooled head
+POOLED_RATES = (3e-4, 1e-3)  # learning rates of the pooled head; the second from SECOND_RATE training images
+SECOND_RATE = 500
+POOLED_HEADS = 3  # their mean depends less on the seed, and choosing between candidates on chance
 BASELINE = "ce"  # the loss that is tried beside the default one
 
 
@@ -79,13 +81,14 @@ class _Rules:
     def options(self) -> Iterator[dict[str, Any]]:
         """The choices of each candidate."""
         losses = (self.config.loss, BASELINE) if chooses_loss(self.given) else (self.config.loss,)
-        heads = [("pooled", rate) for rate in POOLED_RATES] if sum(self.counts) <= MANY else []
-        heads += [("paper", self.config.learning_rate)] if sum(self.counts) >= FEW else []
-        for head, rate in heads:
-            yield from ({"loss": loss, "head": head, "learning_rate": rate} for loss in losses)
+        images = sum(self.counts)
+        rates = POOLED_RATES if images >= SECOND_RATE else POOLED_RATES[:1]
+        trained = [{"head": "pooled", "heads": POOLED_HEADS, "learning_rate": rate} for rate in rates]
+        trained = [*(trained if images <= MANY else ()), *([{"head": "paper"}] if images >= FEW else ())]
+        for option in trained:
+            yield from ({"loss": loss} | option for loss in losses)
         if self.imbalance >= IMBALANCED and not self.config.balances:
-            head, rate = heads[0]
-            yield {"loss": losses[-1], "head": head, "learning_rate": rate, "class_weights": "balanced"}
+            yield {"loss": losses[-1], "class_weights": "balanced"} | trained[0]
 
     def free(self, option: dict[str, Any]) -> dict[str, Any]:
         """The choices of `option` that the user has not made."""

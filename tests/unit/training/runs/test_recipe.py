@@ -35,6 +35,11 @@ def test_few_images_get_as_many_steps_as_a_head_needs(images: int, epochs: int) 
 def test_heads_are_tried_by_the_number_of_images(images: int, heads: set[str]) -> None:
     candidates = automatic(data(images // 2, images // 2)).candidates
     assert {each.head for each in candidates} == heads
+    assert {each.heads for each in candidates if each.head == "pooled"} <= {3}
+    assert {each.heads for each in candidates if each.head == "paper"} <= {1}
+    assert len({each.learning_rate for each in candidates if each.head == "pooled"}) == (
+        0 if images > 5000 else 2 if images >= 500 else 1
+    )
     assert {each.loss for each in candidates} == {"dca", "ce"}
     assert {each.class_weights for each in candidates} == {"natural"}
     assert len(set(map(str, candidates))) == len(candidates)
