@@ -28,7 +28,7 @@ MIN_IMAGES = 5  # of a class in validation; on fewer, a class that is never answ
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrainedCandidate:
     """A trained candidate and its score."""
 
     session: TrainingSession
@@ -55,12 +55,12 @@ def search(
     examples: Mapping[ExampleName, Examples],
     *,
     snapshot: Callable[[str], Path],
-) -> tuple[Trial, tuple[CandidateScore, ...]]:
+) -> tuple[TrainedCandidate, tuple[CandidateScore, ...]]:
     """Train all `candidates` on `examples`; return the best, the first of equals, and the scores of all.
 
     A candidate that diverges is out; if all do, TrainingDiverged is raised.
     """
-    best: Trial | None = None
+    best: TrainedCandidate | None = None
     scores: list[CandidateScore] = []
     diverged: TrainingDiverged | None = None
     of_head: dict[HeadKind, Mapping[ExampleName, Examples]] = {}
@@ -77,10 +77,10 @@ def search(
             diverged = error
             scores.append(CandidateScore(choices=choices, val_nll=None, val_accuracy=None))
             continue
-        trial = Trial(own, network, own_examples, history, _score(own, network, own_examples, choices))
-        scores.append(trial.score)
-        if best is None or rank(trial.score) < rank(best.score):
-            best = trial
+        trained = TrainedCandidate(own, network, own_examples, history, _score(own, network, own_examples, choices))
+        scores.append(trained.score)
+        if best is None or rank(trained.score) < rank(best.score):
+            best = trained
     if best is None:
         raise diverged or ValueError("a search needs a candidate")
     return best, tuple(each.model_copy(update={"chosen": each is best.score}) for each in scores)
