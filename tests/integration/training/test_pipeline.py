@@ -147,7 +147,7 @@ class TestRunFolder:
     def test_memory_that_runs_out_says_what_to_do(
         self, run: RunResult, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: Any) -> None:
+        def full(*_: Any, **__: Any) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         monkeypatch.setattr("training.fitting.step.Step.__call__", full)
