@@ -24,7 +24,7 @@ from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 
 STANDING_BYTES: Final = 128 * 2**20  # of each process: Python, its libraries, and what a job may use without asking
-LARGE_BYTES: Final = 80 * 2**20  # an idle process of this size is ended; a fresh one is smaller
+LARGE_BYTES: Final = 64 * 2**20  # an idle process of this size is ended; a fresh one is smaller
 IDLE_S: Final = 10.0  # after which all idle processes but one are ended
 TRIES: Final = 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 LOOK_S: Final = 2.0
-GROWTH_BYTES: Final = 32 * 2**20
+GROWTH_BYTES: Final = 16 * 2**20
 
 
 def return_freed_memory() -> None:
