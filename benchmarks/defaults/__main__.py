@@ -162,6 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folders", nargs="+", choices=list(FOLDERS), default=list(FOLDERS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=3, help="0 to 2 were looked at while the recipe was made")
     parser.add_argument("--recipe", choices=("auto", "fixed"), default="auto")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
@@ -175,7 +176,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / name
             FOLDERS[name](folder, data)
-            for seed in range(chosen.seeds):
+            for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds):
                 home = Path(place) / f"home-{seed}"
                 home.mkdir()
                 arguments = ("--recipe", chosen.recipe)
