@@ -102,7 +102,7 @@ def test_help_groups_the_options() -> None:
 
 def test_every_loss_is_listed() -> None:
     lines = CliRunner().invoke(command_line.app, ["train", "--list-losses"]).output.splitlines()
-    assert {line.split()[0] for line in lines[2:]} == set(LOSSES)
+    assert {line.split()[0] for line in lines[2:] if not line.startswith(" ")} == set(LOSSES)  # long cells are wrapped
 
 
 @pytest.mark.parametrize(
