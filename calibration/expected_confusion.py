@@ -16,7 +16,7 @@ a column per predicted class.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,11 @@ from calibration.metrics import Z95, top_label
 
 @dataclass(frozen=True)
 class RateEstimate:
-    """An estimated rate in [0, 1], of `n` answers, with its 95 % interval and standard deviation; NaN where n is 0."""
+    """An estimated rate in [0, 1], of `n` answers, with its 95 % interval and standard deviation; NaN where n is 0.
+
+    Interval and deviation are NaN for a class that no answer predicts, too: nothing there could vary, whatever the
+    truth is.
+    """
 
     value: float
     lower: float
@@ -115,18 +119,29 @@ class ExpectedConfusion:
     @property
     def sensitivity(self) -> list[RateEstimate]:
         """Of each class: the share of its images that get the right answer."""
-        return [
-            _rate(row[c], spread[c], row.sum() - row[c], spread.sum() - spread[c])
-            for c, (row, spread) in enumerate(zip(self.counts, self.variance, strict=True))
-        ]
+        return self._of_predicted(
+            [
+                _rate(row[c], spread[c], row.sum() - row[c], spread.sum() - spread[c])
+                for c, (row, spread) in enumerate(zip(self.counts, self.variance, strict=True))
+            ]
+        )
 
     @property
     def specificity(self) -> list[RateEstimate]:
         """Of each class: the share of the images of other classes that get another answer."""
         others = self.counts.sum(axis=0) - self.counts  # [c, j]: answers of j that are not truly c
+        return self._of_predicted(
+            [
+                _rate(row.sum() - row[c], spread.sum() - spread[c], row[c], spread[c])
+                for c, (row, spread) in enumerate(zip(others, self.variance, strict=True))
+            ]
+        )
+
+    def _of_predicted(self, rates: list[RateEstimate]) -> list[RateEstimate]:
+        """Take the interval from the rates of classes that no answer predicts."""
         return [
-            _rate(row.sum() - row[c], spread.sum() - spread[c], row[c], spread[c])
-            for c, (row, spread) in enumerate(zip(others, self.variance, strict=True))
+            rate if said else replace(rate, lower=math.nan, upper=math.nan, deviation=math.nan)
+            for rate, said in zip(rates, (self.counts.sum(axis=0) > 0).tolist(), strict=True)
         ]
 
 

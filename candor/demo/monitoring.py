@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from calibration.wording import counted
 from candor.demo.server import ServerProcess
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import SentImages, label, send
@@ -29,7 +30,8 @@ def serve_validation(session: DemoSession, server: ServerProcess, client: Client
     sent = send_split(session, client, "val", indices)
     elapsed = time.monotonic() - started
     stdout.print(
-        f"It answered {len(indices)} validation images over HTTP in {elapsed:.1f} s. The first answers in full:"
+        f"It answered {counted(len(indices), 'validation image')} over HTTP in {elapsed:.1f} s. The first "
+        "answers in full:"
     )
     for answer in sent.answers[:ANSWERS_SHOWN]:
         stdout.print(f"   {json.dumps(answer)}")

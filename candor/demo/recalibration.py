@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from calibration.wording import counted
 from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
@@ -75,7 +76,8 @@ def verify(session: DemoSession, client: Client, second: SentImages, done: Recal
     }
     heading("7. Verify")
     stdout.print(
-        f"Both versions on the other {len(second.indices)} test images, which the recalibration did not use:\n"
+        f"Both versions on the other {counted(len(second.indices), 'test image')}, which the recalibration did not "
+        "use:\n"
     )
     stdout.print(side_by_side({f"version {versions[name]}": report["measures"] for name, report in reports.items()}))
     pictures = session.out / "pictures"

@@ -34,14 +34,21 @@ def report_tables(report: Report) -> list[RenderableType]:
         *_advice(report.recommendation, report.further_evidence),
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
-        f"\n{report.coverage.labeled:,} of {counted(report.coverage.served, 'answer')} "
-        f"{'has' if report.coverage.served == 1 else 'have'} a label; "
-        f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
-        f"{_drift(report.drift, report.calm_evidence)}\n",
+        f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
         table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
         *_slices(report.slices),
         *_tags(report.tag_watches),
     ]
+
+
+def _coverage(report: Report) -> str:
+    labeled, served = report.coverage.labeled, report.coverage.served
+    if not served:
+        return "There are no answers yet."
+    return (
+        f"{labeled:,} of {counted(served, 'answer')} {'has' if labeled == 1 else 'have'} a label; "
+        f"{percent(report.selection.uncovered)} have a confidence at which no answer is labeled."
+    )
 
 
 def _expected(expected: ExpectedPerformance) -> list[RenderableType]:

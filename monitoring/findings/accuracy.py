@@ -20,9 +20,10 @@ from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
 from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, share_interval
+from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.comparison import compare
-from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.phrases import percent, points
 from monitoring.findings.post_stratification import PostStratified, post_stratify
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import bin_day

@@ -12,7 +12,6 @@ from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import check_the_rest, tell_apart
 from monitoring.findings.phrases import answers_in_slice, points
 from monitoring.findings.recalibrations import PROPOSED, describe_recalibration
-from monitoring.findings.slices import Slices
 from monitoring.findings.status import Status
 
 _TAG_LIMIT = 3  # alarms of tags with advice of their own
@@ -32,7 +31,7 @@ def give_advice(found: Findings) -> Iterator[str]:
     elif status is Status.OFF:
         if found.is_rival:
             yield tell_apart(found.selection)
-        yield "Keep labeling: if the error is real, the drift alarm will follow."
+        yield _keep_labeling(found)
         yield "Look at the slices to see which answers are affected."
     elif status in (Status.EARLY, Status.NO_LABELS):
         yield _label_more(found.measures)
@@ -62,8 +61,25 @@ def give_advice(found: Findings) -> Iterator[str]:
         )
 
 
+def _keep_labeling(found: Findings) -> str:
+    """Keep labeling what the drift watch hears."""
+    if found.drift is not None and found.drift.audit:
+        return (
+            "Keep labeling the answers drawn for the audit, to which alone the drift alarm listens: if the error is "
+            "real, it will follow."
+        )
+    return "Keep labeling: if the error is real, the drift alarm will follow."
+
+
 def _after_alarm(found: Findings) -> Iterator[str]:
     drift, model = found.drift, found.model
+    if found.is_cleared_by_all and found.is_cleared:
+        yield (
+            "The labels that raised the alarm came first, and all labels together show no such difference: the first "
+            "ones favored one outcome, have been corrected since, or the error has ended. Acknowledge the alarm with a "
+            f"note (`POST /calibration/{model}/acknowledge`). There is nothing to recalibrate."
+        )
+        return
     if found.is_cleared:
         yield (
             "The alarm was raised on labels that were chosen, and the audit shows no such difference: acknowledge the "
@@ -91,7 +107,7 @@ def _after_alarm(found: Findings) -> Iterator[str]:
             f"corrects confidence, not answers. If accuracy is now too low, roll back (`candor promote {model} "
             "VERSION`) or retrain."
         )
-    yield from _opposite_classes(found.slices)
+    yield from _opposite_classes(found)
     if found.recalibration is not None:
         yield describe_recalibration(found.recalibration)
     if found.recalibration is None or found.recalibration["outcome"] == PROPOSED:  # otherwise it says what to do next
@@ -184,15 +200,19 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
             )
 
 
-def _opposite_classes(slices: Slices | None) -> Iterator[str]:
+def _opposite_classes(found: Findings) -> Iterator[str]:
     """Classes that err in opposite directions, which need a bias per class."""
+    slices = found.slices
     classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
+        add = "Recalibrate with --allow-label-changes, which adds a bias per class, or retrain on such images."
+        if found.is_rival:
+            add = "A choice of labels by true class shows the same. If a fair sample shows it too: r" + add[1:]
         yield (
             f"Confidence is too high in {answers_in_slice(over[0].name)} and too low in "
             f"{answers_in_slice(under[0].name)}. A new temperature moves all classes alike and cannot repair both. "
-            "Recalibrate with --allow-label-changes, which adds a bias per class, or retrain on such images."
+            f"{add}"
         )
 
 

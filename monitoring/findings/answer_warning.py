@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from calibration.answer_drift import ALPHA, AnswerDrift, follow
 from calibration.bins import BIN_COUNT
+from calibration.wording import counted
 from monitoring.drift.events import AFRESH, Event
 from monitoring.findings.early_warnings import EarlyWarning
-from monitoring.findings.phrases import counted
 from monitoring.ledger.answers_by_day import read_answers_by_day
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.days import day_date

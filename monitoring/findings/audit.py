@@ -38,6 +38,7 @@ class Audit:
         drawn: answers drawn; `share`: of all served; `labeled`: with a label.
         missing: share without a label among those drawn long enough ago; NaN if there are none.
         decides: whether it has enough labels, so that verdict, comparison, slices and advice rest on it alone.
+        mean_confidence: of those with a label; NaN without any.
     """
 
     drawn: int
@@ -50,11 +51,25 @@ class Audit:
     signed_gap: float
     signed_gap_lower: float
     signed_gap_upper: float
+    mean_confidence: float
 
     @property
     def is_incomplete(self) -> bool:
         """Whether so many labels are missing that the audit may be biased."""
         return self.missing > MUCH_MISSING
+
+    @property
+    def may_be_biased(self) -> bool:
+        """Whether what is missing can explain what the audit shows: very many, or enough for a difference of this size.
+
+        Enough: with every missing answer wrong (where confidence falls short) or right (where it exceeds), and as
+        confident as the others, the difference would be gone.
+        """
+        if self.is_incomplete or not self.missing > 0 or self.signed_gap_lower <= 0 <= self.signed_gap_upper:
+            return self.is_incomplete
+        of_missing = self.mean_confidence - (1.0 if self.signed_gap > 0 else 0.0)
+        whole = (1 - self.missing) * self.signed_gap + self.missing * of_missing
+        return (whole > 0) is not (self.signed_gap > 0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ def measure_audit(sums: AuditSums, *, due_day: int) -> Audit:
         labeled,
         sums.missing(until_day=due_day),
         labeled >= FEW_LABELS,
-        *_measures(n, confidence - correct, sums.weighted(2)),
+        *_measures(n, confidence, correct, sums.weighted(2)),
     )
 
 
@@ -178,16 +193,17 @@ def _latest_labels(calibration_id: int) -> Subquery:
     return wanted.order_by(label_current.c.first_feedback_id.desc()).limit(LABELS_LIMIT).subquery()
 
 
-def _measures(n: _Floats, gap: _Floats, squared: _Floats) -> tuple[float, ...]:
-    """ECE, noise floor, signed gap and its interval, from sums with weights and with squared weights."""
-    answers = float(n.sum())
+def _measures(n: _Floats, confidence: _Floats, correct: _Floats, squared: _Floats) -> tuple[float, ...]:
+    """ECE, noise floor, signed gap, its interval, mean confidence, from sums with weights and with squared weights."""
+    answers, gap = float(n.sum()), confidence - correct
     if not answers:
-        return (math.nan,) * 5
+        return (math.nan,) * 6
     mean = float(gap.sum()) / answers
     weights, _, _, variance, squared_error = squared
     spread = math.sqrt(max(float(squared_error.sum() - mean**2 * weights.sum()), 0.0)) / answers
     floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
-    return float(np.abs(gap).sum()) / answers, floor, mean, mean - Z95 * spread, mean + Z95 * spread
+    ece, mean_confidence = float(np.abs(gap).sum()) / answers, float(confidence.sum()) / answers
+    return ece, floor, mean, mean - Z95 * spread, mean + Z95 * spread, mean_confidence
 
 
 def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from calibration.wording import counted
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.audit import FEW_LABELS
@@ -9,10 +10,11 @@ from monitoring.findings.comparison import CardComparison
 from monitoring.findings.findings import Findings
 from monitoring.findings.label_advice import describe_labels, rival_cause
 from monitoring.findings.looks import GapAtEveryLook
-from monitoring.findings.phrases import answers_in_slice, counted, percent, points
+from monitoring.findings.phrases import answers_in_slice, percent, points
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.slices import Slice
 from monitoring.findings.status import Status
+from monitoring.findings.unchecked import FEW_IN_SLICE
 
 _SLICE_LIMIT = 3  # slices named as evidence
 _TAG_LIMIT = 3  # alarms of tags that are described
@@ -23,6 +25,7 @@ def give_evidence(found: Findings) -> Iterator[str]:
     """Say what is known, the most important first."""
     if found.is_rival:
         yield rival_cause(found.selection)
+    yield from _one_class(found)
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)
     yield from (describe_alarm(each.alarm, each.tag) for each in found.tag_alarms[:_TAG_LIMIT] if each.alarm)
@@ -38,6 +41,18 @@ def give_evidence(found: Findings) -> Iterator[str]:
     if found.is_silent:
         yield "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."
     yield from (warning.sentence for warning in found.early_warnings if warning.raised)
+
+
+def _one_class(found: Findings) -> Iterator[str]:
+    """That all labels say the same, where they are so many that chance does not do that."""
+    classes = found.slices.by_true_class if found.slices else ()
+    if len(classes) != 1 or classes[0].n < FEW_IN_SLICE or found.selection.is_fair:
+        return
+    name = classes[0].name.partition(":")[2]
+    yield (
+        f'All {classes[0].n:,} labels say "{name}". If only such images get labels, answers of "{name}" seem right '
+        "more often than their confidence says, and all other answers seem wrong, although nothing is."
+    )
 
 
 def _slice(each: Slice, tested: int) -> str:

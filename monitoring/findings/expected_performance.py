@@ -24,8 +24,9 @@ from calibration.expected_confusion import (
     expected_confusion,
     recalibrated,
 )
+from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
-from monitoring.findings.phrases import counted, percent
+from monitoring.findings.phrases import percent
 from monitoring.findings.selection import COMPLETE, LabelSelection
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.class_sums import CLASS_LIMIT, ClassSums, read_class_sums
@@ -35,6 +36,11 @@ FEW_OF_A_CLASS = 30  # labels of each predicted class, below which labels correc
 _FEW_CASES = 5  # wrong answers, expected or found, below which the normal approximation decides nothing
 _SHOWN_UNCOVERED = 0.01
 HOLDS = "This holds only while confidence is calibrated in the answers of each class."
+
+OTHER_CLASSES = (
+    " Sensitivity and specificity rest on the probabilities of all classes; confidence, that of the answer, may hold "
+    "all the same."
+)
 
 
 class EstimateStatus(StrEnum):
@@ -282,7 +288,8 @@ def _check_words(found: ExpectedPerformance, alarm: str | None, selection: Label
     if found.status is EstimateStatus.CONTRADICTED:
         if alarm is not None:
             return f"The drift alarm{alarm} is active, so do not rely on it.{compared}"
-        return f"The labels contradict it at this look, so do not rely on it.{compared}{_if_chosen(selection)}"
+        others = "" if found.checked[0].contradicted else OTHER_CLASSES
+        return f"The labels contradict it at this look, so do not rely on it.{compared}{others}{_if_chosen(selection)}"
     if found.status is EstimateStatus.NOT_CHECKED:
         return f"Labels have not checked that: there are {found.labels:,}, and {FEW_LABELS} are needed."
     uncovered = selection.uncovered

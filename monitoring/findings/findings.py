@@ -11,10 +11,13 @@ from monitoring.findings.early_warnings import EarlyWarning
 from monitoring.findings.label_advice import RIVAL_WORRIES, selection_is_rival
 from monitoring.findings.looks import GapAtEveryLook
 from monitoring.findings.phrases import answers_in_slice
-from monitoring.findings.selection import LabelSelection
+from monitoring.findings.selection import COMPLETE, LabelSelection
 from monitoring.findings.slices import Slices
 from monitoring.findings.status import Assessment, Status, is_more_than_chance
 from monitoring.findings.tag_drift import TagDrift, TagWatches
+
+# Of the labels. An alarm takes a z of sqrt(2 * 11.5) = 4.8; an error of three quarters of all labels leaves 4.1 of it.
+MOST = 0.75
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,33 @@ class Findings:
 
     @property
     def is_cleared(self) -> bool:
-        """Whether the audit shows nothing while an alarm, which chosen labels raised, is active."""
-        chosen = self.drift is not None and not self.drift.alarm_audit
-        fair = self.selection.audit_decides and self.selection.is_fair
+        """Whether the alarm of all answers is active and nothing fair to judge by shows more than chance any more."""
+        if not self.is_whole_alarm or self.tag_alarms or is_more_than_chance(self.measures, self.selection):
+            return False
+        return self._is_cleared_by_audit or self.is_cleared_by_all
+
+    @property
+    def is_cleared_by_all(self) -> bool:
+        """Whether (almost) all answers have a label and all labels since the watch began show no more than chance.
+
+        The alarm was then raised by the order in which labels came, by labels that have been corrected, or by an error
+        that ended. An alarm about the latest labels is never cleared so: the good time before would hide the error.
+        """
+        drift = self.drift
         return (
-            self.is_whole_alarm
-            and not self.tag_alarms
-            and chosen
-            and fair
-            and not is_more_than_chance(self.measures, self.selection)
+            drift is not None
+            and (drift.labels_since_onset() or 0) >= MOST * drift.labels
+            and self.selection.coverage >= COMPLETE
+            and self.measures.n == drift.labels
+            and self.slices is not None
+            and not self.slices.significant
         )
+
+    @property
+    def _is_cleared_by_audit(self) -> bool:
+        """Whether chosen labels raised the alarm, and a whole audit decides."""
+        chosen = self.drift is not None and not self.drift.alarm_audit
+        return chosen and self.selection.audit_decides and self.selection.is_fair
 
     @property
     def is_silent(self) -> bool:

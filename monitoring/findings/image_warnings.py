@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from statistics import NormalDist
 
+from calibration.wording import counted
 from monitoring.findings.early_warnings import EarlyWarning
-from monitoring.findings.phrases import counted
 from monitoring.ledger.inputs import Inputs
 
 ENOUGH = 200  # images before they are compared

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 
+from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS, Audit
-from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.phrases import percent, points
 from monitoring.findings.selection import LabelSelection
 from monitoring.findings.status import Status
 from monitoring.findings.unchecked import not_checked
@@ -29,15 +30,16 @@ def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
     `alarm_audit`: whether the alarm, if there is one, was raised on audited answers.
     """
     audit = selection.audit
-    return not selection.is_fair and not (alarm_audit and audit is not None and not audit.is_incomplete)
+    return not selection.is_fair and not (alarm_audit and audit is not None and not audit.may_be_biased)
 
 
 def rival_cause(selection: LabelSelection) -> str:
     """That the choice of the labels is one of the causes to consider."""
-    if selection.audit_decides:
+    if selection.audit_decides and selection.audit is not None:
         return (
-            "The choice of the labels is a rival cause: many answers drawn for the audit have no label. If they stay "
-            "unlabeled for a reason that has to do with the outcome, a calibrated model shows the same."
+            f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of the answers drawn for "
+            "the audit have no label, long after they were drawn. If that has to do with the outcome, a calibrated "
+            "model shows the same."
         )
     return (
         f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers have one, and not by a "
@@ -77,7 +79,8 @@ def describe_labels(selection: LabelSelection) -> Iterator[str]:
     if audit is None:
         return
     drawn = counted(audit.drawn, "answer")
-    yield f"{audit.labeled:,} of {drawn} drawn for the random audit have a label.{_missing(audit)}"
+    verb = "has" if audit.labeled == 1 else "have"
+    yield f"{audit.labeled:,} of {drawn} drawn for the random audit {verb} a label.{_missing(audit)}"
     if audit.decides:
         yield (
             f"The random audit ({counted(audit.labeled, 'label')}) shows an ECE of {percent(audit.ece)}; a calibrated "
@@ -100,7 +103,7 @@ def _bounds(selection: LabelSelection) -> str:
 
 
 def _missing(audit: Audit) -> str:
-    if not audit.is_incomplete:
+    if not audit.may_be_biased:
         return ""
     return (
         f" {percent(audit.missing)} of those drawn long enough ago have none: if that depends on the outcome, the "

@@ -1,8 +1,6 @@
-"""The parts that sentences share: counts, percentages, points, and which answers a finding is about."""
+"""The parts that sentences share: percentages, points, and which answers a finding is about."""
 
 import math
-
-from calibration.wording import counted as counted
 
 
 def percent(ratio: float | None, *, signed: bool = False) -> str:

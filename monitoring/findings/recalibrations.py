@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from calibration.remedies import REMEDIES
+from calibration.wording import counted
 from monitoring.drift.events import RECALIBRATED, Event, since_alarm
-from monitoring.findings.phrases import counted, percent
+from monitoring.findings.phrases import percent
 
 PROPOSED: Final = "proposed"  # a process proposes it, and published nothing
 PUBLISHED: Final = "published"

@@ -23,13 +23,19 @@ WORRIES = {
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`: sentences."""
+    """`worried`: the answer in a sentence; `why`: the assessment; `evidence` and `what_to_do`: sentences.
+
+    `is_rival`: whether the choice of the labels can explain what they show; `is_cleared`: whether an active alarm is
+    not borne out by the labels that can decide.
+    """
 
     status: Status
     worried: str
     why: str
     evidence: tuple[str, ...]
     what_to_do: tuple[str, ...]
+    is_rival: bool
+    is_cleared: bool
 
 
 def recommend(found: Findings) -> Recommendation:
@@ -40,6 +46,8 @@ def recommend(found: Findings) -> Recommendation:
         why=found.assessment.sentence,
         evidence=tuple(give_evidence(found)),
         what_to_do=tuple(give_advice(found)),
+        is_rival=found.is_rival and not found.is_cleared,
+        is_cleared=found.is_cleared,
     )
 
 
@@ -47,7 +55,8 @@ def _worry(found: Findings) -> str:
     """The answer about confidence. Where accuracy is lower, that comes first, unless the alarm is active."""
     status, accuracy = found.status, found.accuracy
     if found.is_cleared:
-        return "Hardly: the drift alarm is active, but chance alone can explain what the random audit shows."
+        shows = "all labels show by now" if found.is_cleared_by_all else "the random audit shows"
+        return f"Hardly: the drift alarm is active, but chance alone can explain what {shows}."
     if status is Status.ALARM and not found.is_whole_alarm:
         confidence = _tag_worry(found)
     else:

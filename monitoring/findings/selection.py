@@ -61,7 +61,7 @@ class LabelSelection:
         """Whether the choice of the labels cannot explain what they show: an audit or (almost) all answers."""
         if self.coverage >= COMPLETE:
             return True
-        return self.audit is not None and self.audit.decides and not self.audit.is_incomplete
+        return self.audit is not None and self.audit.decides and not self.audit.may_be_biased
 
 
 def describe_selection(

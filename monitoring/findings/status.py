@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from calibration.measures import Measures
+from calibration.wording import counted
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.drift import Drift
-from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.phrases import percent, points
 from monitoring.findings.selection import COMPLETE, LabelSelection
 from monitoring.findings.tag_drift import TagDrift
 from monitoring.findings.unchecked import not_checked
@@ -102,8 +103,8 @@ def _promise(drift: Drift, *, fair: bool) -> str:
 
 def _is_fair(selection: LabelSelection | None, *, audited: bool) -> bool:
     """Whether the choice of the labels cannot have raised an alarm."""
-    incomplete = selection is not None and selection.audit is not None and selection.audit.is_incomplete
-    return selection is None or selection.coverage >= COMPLETE or (audited and not incomplete)
+    biased = selection is not None and selection.audit is not None and selection.audit.may_be_biased
+    return selection is None or selection.coverage >= COMPLETE or (audited and not biased)
 
 
 def _of_tags(tag_alarms: Sequence[TagDrift]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 from sqlalchemy import Connection
 
+from calibration.wording import counted
 from monitoring.drift import events
 from monitoring.drift.events import (
     ACKNOWLEDGED,
@@ -24,7 +25,7 @@ from monitoring.drift.events import (
 from monitoring.drift.tag_settings import tag_of
 from monitoring.errors import ModelNotInLedger
 from monitoring.findings.alarm import describe_alarm
-from monitoring.findings.phrases import counted, tolerance
+from monitoring.findings.phrases import tolerance
 from monitoring.findings.recalibrations import BEGUN, describe_recalibration
 from monitoring.ledger.calibrations import of_model
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.bins import BinSums
-from monitoring.findings.phrases import answers_in_slice, counted, percent
+from calibration.wording import counted
+from monitoring.findings.phrases import answers_in_slice, percent
 from monitoring.ledger.sums import LedgerSums
 
 NOTABLE_SHARE = 0.05  # of the answers served; smaller kinds are not named

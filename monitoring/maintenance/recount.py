@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from sqlalchemy import Connection, Select, cast, delete, func, select
 
+from calibration import wording
 from calibration.bins import bin_index
 from monitoring.drift import watch
 from monitoring.drift.replay import replay
-from monitoring.findings import phrases
 from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.class_sums import SUMS as CLASS_SUMS
@@ -251,7 +251,7 @@ def _compare_detectors(connection: Connection, counted: Recount, progress: Progr
         stored = watch.load(connection, calibration_id, name)
         replayed = replay(connection, calibration_id, name)
         if stored is not None and stored.detector.state.as_dict() != replayed.state.as_dict():
-            found, expected = (phrases.counted(state.labels, "label") for state in (stored.detector, replayed))
+            found, expected = (wording.counted(state.labels, "label") for state in (stored.detector, replayed))
             where = f"calibration {calibration_id}" + (f", {name}" if name else "")
             counted.differ("monitor_state", where, found, f"{expected}, replayed")
             wrong.append(dataclasses.replace(stored, detector=replayed))

@@ -10,11 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
+from calibration.wording import counted
 from monitoring.findings import phrases
 from monitoring.pages import formatting
 
 _FILTERS = (
-    *(phrases.answers_in_slice, phrases.answers_in_stream, phrases.counted, phrases.percent, phrases.tolerance),
+    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.percent, phrases.tolerance),
     *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment),
     *(formatting.page_path, formatting.pretty_json),
 )

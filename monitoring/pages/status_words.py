@@ -38,9 +38,21 @@ def title(report: Report) -> str:
     """The status as a heading; it names the tags if theirs are the only alarms."""
     whole = report.drift is not None and report.drift.active
     alarms = report.tag_watches.active if report.tag_watches else ()
+    told = TITLES[report.status]
+    if report.status is Status.ALARM and (doubt := _doubt(report)):
+        told = f"Alarm: {doubt}"
     if report.status is not Status.ALARM or whole or not alarms:
-        return TITLES[report.status]
-    return f"{TITLES[Status.ALARM]} in answers with {', '.join(each.tag for each in alarms[:3])}"
+        return told
+    return f"{told} in answers with {', '.join(each.tag for each in alarms[:3])}"
+
+
+def _doubt(report: Report) -> str:
+    """What an alarm says where something else than the model may have raised it; empty if nothing else can."""
+    if report.recommendation.is_cleared:
+        return "raised, but the labels no longer bear it out"
+    if report.recommendation.is_rival:
+        return "in the labels, which may be chosen, confidence does not match accuracy"
+    return ""
 
 
 def advice_tone(status: Status, accuracy: AccuracyAnswer) -> str:

@@ -14,8 +14,9 @@ from calibration.conformal import Conformal, conformal
 from calibration.confusion import confusion_matrix
 from calibration.metrics import top_label
 from calibration.threshold import referral_threshold
+from calibration.wording import counted
 from model_store.card import CalibrationCard, Card, ConformalCard, Referral
-from monitoring.findings.phrases import counted, percent
+from monitoring.findings.phrases import percent
 from monitoring.recalibration.proposal import Proposal
 
 

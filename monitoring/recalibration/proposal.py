@@ -15,9 +15,10 @@ from calibration.confusion import case_mix_p_value, class_rates, confusion_matri
 from calibration.measures import Measures
 from calibration.metrics import top_label
 from calibration.remedies import CASE_MIX, FOLDS, REMEDIES, VECTOR, RemedyChoice, choose
+from calibration.wording import counted
 from model_store.card import CalibrationCard, Card
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.phrases import counted, percent, points
+from monitoring.findings.phrases import percent, points
 from monitoring.recalibration.answers import LabeledAnswers
 from monitoring.recalibration.representative import UnevenLabels
 

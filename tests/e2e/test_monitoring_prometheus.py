@@ -148,6 +148,7 @@ class Scene:
         self.webhook, self.processes = Webhook(), Processes(folder)
         self.settings = {"store": str(store.root), "ledger": self.ledger, "poll_s": "0.2", "exemplars": "true"}
         self.settings["drift_tags"] = '["site"]'
+        self.settings["recalibrate_on_alarm"] = "propose"  # its panel has data where a process does it
         self.replicas = [self.processes.candor(f"candor-{name}", **self.settings) for name in "ab"]
         self.alertmanager = self._alertmanager(folder)
         self.prometheus = self._prometheus(folder)

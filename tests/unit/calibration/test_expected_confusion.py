@@ -122,5 +122,20 @@ def test_rates_and_counts_stay_in_their_ranges(rows: list[tuple[float, float, in
         assert matrix.counts.sum() == pytest.approx(len(p))
         assert (matrix.counts >= 0).all()
         assert (matrix.variance >= 0).all()
-        for rate in (matrix.accuracy, *matrix.sensitivity, *matrix.specificity):
-            assert not rate.n or 0 <= rate.lower <= rate.value + 1e-9 <= rate.upper + 2e-9 <= 1 + 3e-9
+        answered = (matrix.counts.sum(axis=0) > 0).tolist()
+        for rate, said in zip(
+            (matrix.accuracy, *matrix.sensitivity, *matrix.specificity), (True, *answered, *answered), strict=True
+        ):
+            if rate.n and said:
+                assert 0 <= rate.lower <= rate.value + 1e-9 <= rate.upper + 2e-9 <= 1 + 3e-9
+            else:
+                assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
+
+
+def test_a_class_that_no_answer_names_has_no_interval() -> None:
+    """Its sensitivity is 0 and its specificity 1 by arithmetic; no label could show anything else."""
+    matrix = expected_confusion(ProbabilitySums.from_probabilities([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1]]))
+    assert (matrix.sensitivity[2].value, matrix.specificity[2].value) == (0, 1)
+    for rate in (matrix.sensitivity[2], matrix.specificity[2]):
+        assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
+    assert matrix.sensitivity[1].upper > matrix.sensitivity[1].lower
