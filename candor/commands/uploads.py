@@ -40,7 +40,8 @@ def feedback(
     """Upload the true labels of answers.
 
     A column `file` joins labels to answers by file name, if the images were
-    sent with `candor predict --request-id filename`.
+    sent with `candor predict --request-id filename`. A file that is sorted by
+    label is sent in a random order, for the sake of the drift watch.
 
     Uploading the same labels again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
@@ -59,7 +60,13 @@ def feedback(
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
             item = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=request_id)
-            _send(TableUpload(file, item), client, "/feedback", needs=(("label",), ANSWER), json_out=json_out)
+            _send(
+                TableUpload(file, item, mixed="label"),
+                client,
+                "/feedback",
+                needs=(("label",), ANSWER),
+                json_out=json_out,
+            )
             return
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
     _show_result(result, prediction_id, json_out=json_out)
@@ -151,6 +158,12 @@ def _send(
 
     with bars() as progress:
         done = upload.run(partial(client.upload, path), needs=needs, progress=progress)
+    if upload.is_grouped:
+        stderr.print(
+            f"{upload.file} is sorted by label; its rows were sent in a random order, because the drift watch must not "
+            "see one class after the other",
+            soft_wrap=True,
+        )
     if done.began:
         stderr.print(f"continued after row {done.began:,}, where an earlier upload stopped")
     rejected_file = str(upload.rejected_file) if done.rejected else None

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from serving.client.row_order import is_grouped, shuffled
 from serving.client.tables import NothingToSend, count_rows, read_columns, read_rows
 
 PORTION = 5_000
 REASON = ("row", "status", "reason")
 
 Rows = Sequence[dict[str, Any]]
+NumberedRow = tuple[int, dict[str, Any]]
 Send = Callable[[Rows], Mapping[str, Any]]  # the server's summary: `statuses`, `problems`
 UploadProgress = Callable[[str, int, int], None]
 RowItem = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -35,10 +37,16 @@ class UploadResult:
 
 
 class TableUpload:
-    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a value."""
+    """The table in `file`. `item` makes of each row what is sent; it gets the columns that have a value.
 
-    def __init__(self, file: Path, item: RowItem) -> None:
+    Rows with equal values of the column `mixed` are not sent one after the other: if the table is grouped by it, its
+    rows are sent in a random order (`is_grouped`).
+    """
+
+    def __init__(self, file: Path, item: RowItem, *, mixed: str | None = None) -> None:
         self.file = file
+        self.is_grouped = False
+        self._mixed = mixed
         self.rejected_file = file.with_name(f"{file.name}.rejected.csv")
         self.progress_file = file.with_name(f"{file.name}.progress")
         self._item = item
@@ -53,12 +61,12 @@ class TableUpload:
         """
         self._check(needs)
         done = self._resume()
-        total, rows = count_rows(self.file), read_rows(self.file)
-        sent: Iterator[dict[str, Any]] = itertools.islice(rows, done.rows, None)
+        total = count_rows(self.file)
+        sent = itertools.islice(self._rows(), done.rows, None)
         if not done.rows:
             self.rejected_file.unlink(missing_ok=True)
         while portions := list(itertools.islice(sent, portion)):
-            summary = send([self._item(row) for row in portions])
+            summary = send([self._item(row) for _, row in portions])
             self._note(done, portions, summary)
             progress(self.file.name, done.rows, max(total, done.rows))
         self.progress_file.unlink(missing_ok=True)
@@ -73,10 +81,17 @@ class TableUpload:
         if next(read_rows(self.file), None) is None:
             raise NothingToSend(f"{self.file} has a header, but no row below it")
 
-    def _note(self, done: UploadResult, rows: Rows, summary: Mapping[str, Any]) -> None:
+    def _rows(self) -> Iterator[NumberedRow]:
+        """The rows in the order in which they are sent, each with its number in the table, from 1."""
+        rows = enumerate(read_rows(self.file), 1)
+        if self._mixed is not None:
+            self.is_grouped = is_grouped(row.get(self._mixed) for row in read_rows(self.file))
+        return shuffled(rows) if self.is_grouped else rows
+
+    def _note(self, done: UploadResult, rows: Sequence[NumberedRow], summary: Mapping[str, Any]) -> None:
         problems = summary["problems"]
         if problems:
-            self._reject(done, rows, problems)
+            self._reject(rows, problems)
         done.rows += len(rows)
         done.statuses.update(summary["statuses"])
         done.rejected += len(problems)
@@ -85,16 +100,16 @@ class TableUpload:
         draft.write_text(json.dumps(state))
         draft.replace(self.progress_file)
 
-    def _reject(self, done: UploadResult, rows: Rows, problems: Sequence[Mapping[str, Any]]) -> None:
+    def _reject(self, rows: Sequence[NumberedRow], problems: Sequence[Mapping[str, Any]]) -> None:
         new = not self.rejected_file.exists()
         with self.rejected_file.open("a", newline="", encoding="utf-8") as stream:
-            header = self._header(rows, new)
+            header = self._header([row for _, row in rows], new)
             writer = csv.DictWriter(stream, header, extrasaction="ignore")
             if new:
                 writer.writeheader()
             for problem in problems:
-                row = rows[problem["line"] - 1]
-                where = {"row": done.rows + problem["line"], "status": problem["status"], "reason": problem["detail"]}
+                number, row = rows[problem["line"] - 1]
+                where = {"row": number, "status": problem["status"], "reason": problem["detail"]}
                 writer.writerow({name: _cell(value) for name, value in row.items()} | where)
 
     def _header(self, rows: Rows, new: bool) -> list[str]:

@@ -93,3 +93,31 @@ def test_a_file_without_what_is_needed_is_refused(tmp_path: Path, text: str, sai
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(NothingToSend, match=said):
         run(tmp_path / "labels.csv", MonitoredModel())
+
+
+def test_labels_sorted_by_class_are_sent_mixed_and_an_interruption_does_not_matter(tmp_path: Path) -> None:
+    """As made from a folder of images. One class after the other raised the drift alarm of a calibrated model."""
+    file, monitored = tmp_path / "labels.csv", MonitoredModel()
+    names = [f"id-{number}" for number in range(60)]
+    lines = [f"{name},{'cat' if number < 30 else 'normal'}" for number, name in enumerate(names)]
+    file.write_text("\n".join(["prediction_id,label", *lines]))
+    upload = TableUpload(file, dict, mixed="label")
+    monitored.break_at = 30
+    with pytest.raises(ConnectionError):
+        upload.run(monitored, needs=(("label",),), progress=quiet, portion=10)
+    monitored.break_at = None
+    done = upload.run(monitored, needs=(("label",),), progress=quiet, portion=10)
+    assert (upload.is_grouped, done.rows, sorted(monitored.taken)) == (True, 60, sorted(names))
+    first = [names.index(name) < 30 for name in monitored.taken[:30]]
+    assert 8 <= sum(first) <= 22
+    with (tmp_path / "labels.csv.rejected.csv").open(newline="") as stream:
+        rejected = list(csv.DictReader(stream))
+    assert {(row["row"], row["prediction_id"]) for row in rejected} == {(str(n + 1), names[n]) for n in range(30)}
+
+
+def test_labels_in_any_other_order_are_sent_as_they_are(tmp_path: Path) -> None:
+    file, monitored = tmp_path / "labels.csv", MonitoredModel()
+    write(file, rows=40)
+    upload = TableUpload(file, dict, mixed="label")
+    upload.run(monitored, needs=(("label",),), progress=quiet)
+    assert (upload.is_grouped, monitored.taken) == (False, [f"id-{number}" for number in range(40)])
