@@ -9,7 +9,7 @@ from monitoring.findings.accuracy import CLOSE, AccuracyAnswer, labels_for_accur
 from monitoring.findings.alarm import is_from_first
 from monitoring.findings.audit import FEW_LABELS
 from monitoring.findings.findings import Findings
-from monitoring.findings.label_advice import check_the_rest, tell_apart
+from monitoring.findings.label_advice import audit_by, check_the_rest, tell_apart
 from monitoring.findings.phrases import answers_in_slice, points
 from monitoring.findings.recalibrations import PROPOSED, describe_recalibration
 from monitoring.findings.status import Status
@@ -24,21 +24,22 @@ def give_advice(found: Findings) -> Iterator[str]:
     status, model = found.status, found.model
     if status is Status.ALARM:
         if found.is_rival and not found.is_cleared:
-            yield tell_apart(found.selection)
+            yield tell_apart(found.selection, served_elsewhere=found.served_elsewhere)
         yield from _after_tag_alarms(found)  # first: one site may be all that is wrong
         if found.is_whole_alarm:
             yield from _after_alarm(found)
     elif status is Status.OFF:
         if found.is_rival:
-            yield tell_apart(found.selection)
+            yield tell_apart(found.selection, served_elsewhere=found.served_elsewhere)
         yield _keep_labeling(found)
         yield "Look at the slices to see which answers are affected."
     elif status in (Status.EARLY, Status.NO_LABELS):
         yield _label_more(found.measures)
     about_accuracy = list(_about_accuracy(found)) if not found.is_whole_alarm else []
     if found.is_silent:
+        draw = audit_by(served_elsewhere=found.served_elsewhere)
         yield (
-            "Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again "
+            f"{draw[0].upper()}{draw[1:]}; or let all labels count again "
             f"""(`POST /calibration/{model}/reset` with `{{"audit": false}}`)."""
         )
     elif status is Status.OK and found.exception:
@@ -52,7 +53,7 @@ def give_advice(found: Findings) -> Iterator[str]:
     if found.selection.audit is None and found.selection.coverage < _LOW_COVERAGE and found.measures.n and not told:
         yield (
             f"Fewer than {100 * _LOW_COVERAGE:.0f} % of answers have a label, and nothing shows how they were chosen. "
-            'Set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md.'
+            f"Start a random audit: {audit_by(served_elsewhere=found.served_elsewhere)}; see docs/how-to/audits.md."
         )
     if any(warning.raised for warning in found.early_warnings):
         yield (
@@ -98,14 +99,13 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     is_lower = found.accuracy.answer is AccuracyAnswer.LOWER
     if (is_lower or (at_this_look.significant and at_this_look.difference < 0)) and not found.selection.is_fair:
         yield (
-            f"If a fair sample shows that accuracy fell, roll back (`candor promote {model} VERSION`) or retrain: "
-            "recalibration corrects confidence, not answers."
+            f"If a fair sample shows that accuracy fell, roll back ({_earlier(found)}) or retrain: recalibration "
+            "corrects confidence, not answers."
         )
     elif is_lower or (at_this_look.significant and at_this_look.difference < 0):
         yield (
             f"{'Accuracy fell' if is_lower else 'At this look accuracy is lower than on the card'}, and recalibration "
-            f"corrects confidence, not answers. If accuracy is now too low, roll back (`candor promote {model} "
-            "VERSION`) or retrain."
+            f"corrects confidence, not answers. If accuracy is now too low, roll back ({_earlier(found)}) or retrain."
         )
     yield from _opposite_classes(found)
     if found.recalibration is not None:
@@ -118,6 +118,11 @@ def _after_alarm(found: Findings) -> Iterator[str]:
     )
 
 
+def _earlier(found: Findings) -> str:
+    """How to roll back."""
+    return "the version before it" if found.served_elsewhere else f"`candor promote {found.model} VERSION`"
+
+
 def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
     """How to recalibrate, on which labels."""
     rival, model = found.is_rival, found.model
@@ -125,7 +130,10 @@ def _recalibrate(found: Findings, on_labels: str, last: str) -> str:
     if found.served_elsewhere:
         return f"{first} the model{on_labels} where it is served, and log its answers as a new version."
     if rival:
-        return f"{first} on that sample: `candor recalibrate {model}`, then `candor promote {model} VERSION`."
+        return (
+            f"{first} on that sample: `candor recalibrate {model}` if it is an audit, or `candor recalibrate {model} "
+            f"--last N --chosen-labels` if it is the N labels that came last; then `candor promote {model} VERSION`."
+        )
     return f"{first}{on_labels}: `candor recalibrate {model}{last}`, then `candor promote {model} VERSION`."
 
 
@@ -181,10 +189,9 @@ def _about_accuracy(found: Findings) -> Iterator[str]:
             yield ("Find out how the labels were chosen, before anything else: a fair sample may show no drop.")
         since = f" around {accuracy.since}" if accuracy.since else ""
         yield f"Find out what changed{since}: device, protocol, ward, patients, software, or who sets the labels."
-        back = "the version before it" if found.served_elsewhere else f"`candor promote {found.model} VERSION`"
         yield (
-            f"If accuracy is too low for its purpose, roll back ({back}) or retrain on such images. Recalibration "
-            "corrects confidence, not answers."
+            f"If accuracy is too low for its purpose, roll back ({_earlier(found)}) or retrain on such images. "
+            "Recalibration corrects confidence, not answers."
         )
     elif accuracy.answer is AccuracyAnswer.HIGHER:
         yield (
@@ -206,7 +213,8 @@ def _opposite_classes(found: Findings) -> Iterator[str]:
     classes = [each for each in (slices.significant if slices else ()) if each.name.startswith("predicted:")]
     over, under = ([each for each in classes if sign * each.signed_gap > 0] for sign in (1, -1))
     if over and under:
-        add = "Recalibrate with --allow-label-changes, which adds a bias per class, or retrain on such images."
+        option = "" if found.served_elsewhere else "--allow-label-changes, which adds "
+        add = f"Recalibrate with {option}a bias per class, or retrain on such images."
         if found.is_rival:
             add = "A choice of labels by true class shows the same. If a fair sample shows it too: r" + add[1:]
         yield (

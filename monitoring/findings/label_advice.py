@@ -48,13 +48,20 @@ def rival_cause(selection: LabelSelection) -> str:
     )
 
 
-def tell_apart(selection: LabelSelection) -> str:
+def audit_by(*, served_elsewhere: bool) -> str:
+    """How answers get drawn for an audit, as a clause; `served_elsewhere`: the model's answers are logged."""
+    if served_elsewhere:
+        return 'draw answers at random, log them with "audit": their probability, and label every one of them'
+    return 'set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": true'
+
+
+def tell_apart(selection: LabelSelection, *, served_elsewhere: bool) -> str:
     """What to do first where the choice of the labels may be the cause."""
     if selection.audit_decides and selection.audit is not None:
         return f"First tell the causes apart: {_label_the_missing(selection.audit)} Do not recalibrate before."
     return (
         f"First tell the causes apart: label a random sample of recent answers, {FEW_LABELS} or more, whatever their "
-        'outcome. Best set CANDOR_AUDIT_SHARE and label every answer with "audit": true; see docs/how-to/audits.md. '
+        f"outcome. Best {audit_by(served_elsewhere=served_elsewhere)}; see docs/how-to/audits.md. "
         "Do not recalibrate before."
     )
 

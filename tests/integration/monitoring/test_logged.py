@@ -109,7 +109,7 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"request_id": None}, 422, "invalid_prediction", "an id"),
     ({"age": 40}, 422, "invalid_prediction", "'age' is unknown"),
     ({"probabilities": None}, 422, "invalid_prediction", "Give 'probabilities'"),
-    ({"probabilities": [0.5, 0.5]}, 422, "invalid_prediction", "2 probabilities, the model has 3"),
+    ({"probabilities": [0.5, 0.5]}, 422, "invalid_prediction", "2 probabilities; the model has 3 classes"),
     ({"probabilities": [0.5, 0.5, 0.5]}, 422, "invalid_prediction", "add up to 1; got 1.5"),
     ({"probabilities": [-0.1, 1.0, 0.1]}, 422, "invalid_prediction", "at least 0; got -0.1"),
     ({"probabilities": [10**400, 0, 0]}, 422, "invalid_prediction", "got 1000"),

@@ -200,7 +200,9 @@ def test_a_watch_of_audited_answers_that_nobody_draws_says_so(path: Path, clock:
     assert found.says(
         "The drift watch uses audited answers only, and none was drawn in this window: it watches nothing."
     )
-    assert found.says("Set CANDOR_AUDIT_SHARE where the model is served; or let all labels count again")
+    assert found.says(
+        'Set CANDOR_AUDIT_SHARE where the model is served, and label every answer with "audit": true; or let all'
+    )
     assert not found.says(FLAT)
 
 

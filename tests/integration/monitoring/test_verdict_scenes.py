@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from monitoring.findings.status import Status
+from monitoring.logged.declaration import LoggedCard
 from monitoring.pages.model_page import model_page
 from monitoring.reports.page_data import read_page_data
+from monitoring.reports.report import calibration_report
 from tests.builders.answers import CLASSES, label, make_card, make_row
 from tests.builders.monitored import Clock, MonitoredModel
 from tests.builders.scenes import DRAWING, Answer, Told, answers, calibrated, card, serve, sure_and_wrong, tell, told
@@ -192,3 +194,37 @@ def test_a_version_without_answers_has_no_share_of_labels(path: Path, clock: Clo
     assert fresh.report.version == 2
     assert "There are no answers yet. Drift detector: no alarm" in fresh.terminal
     assert "0 of 0" not in fresh.terminal
+
+
+def test_advice_about_a_model_that_is_served_elsewhere_can_be_followed(path: Path, clock: Clock) -> None:
+    """Candor cannot promote it, recalibrate it, or draw its audit."""
+    reference = card().calibration.sums
+    with MonitoredModel(path, clock) as monitored:
+        declared = monitored.recorder.declare(LoggedCard("retina", 1, CLASSES, reference)).result()
+        given = [each for each in answers(1_500, calibrated) if each.predicted == 1 or each.chance < 0.5]
+        for each in given:
+            row = make_row(each.number, confidence=each.confidence, predicted=each.predicted)
+            monitored.serve(row._replace(calibration_id=declared.calibration_id))
+        tell(monitored, [each for each in given if is_true(each, "pneumonia")])
+        chosen = calibration_report(monitored.ledger, "retina")
+        tell(monitored, [each for each in given if not is_true(each, "pneumonia")])
+        tell(monitored, [each._replace(right=each.right and each.chance < 0.6) for each in given])
+        lower = calibration_report(monitored.ledger, "retina")
+    for report in (chosen, lower):
+        said = " ".join((*report.recommendation.what_to_do, report.recommendation.worried))
+        assert report.status is Status.ALARM
+        for impossible in ("candor promote", "candor recalibrate", "--allow-label-changes", "CANDOR_AUDIT_SHARE"):
+            assert impossible not in said
+    assert 'draw answers at random, log them with "audit": their probability' in chosen.recommendation.what_to_do[0]
+    assert any("roll back (the version before it)" in line for line in lower.recommendation.what_to_do)
+
+
+def test_a_sample_that_was_labeled_last_can_be_recalibrated_on(path: Path, clock: Clock) -> None:
+    """Without an audit the command publishes only with `--chosen-labels`, so the advice names it."""
+    with MonitoredModel(path, clock, card=card()) as monitored:
+        given = answers(1_500, calibrated)
+        serve(monitored, given)
+        tell(monitored, [each for each in given if not each.right])
+        found = told(monitored)
+    assert found.says("`candor recalibrate pneumonia` if it is an audit, or `candor recalibrate pneumonia --last N ")
+    assert found.says("--chosen-labels` if it is the N labels that came last; then `candor promote pneumonia VERSION`.")
