@@ -60,16 +60,23 @@ class Audit:
 
     @property
     def may_be_biased(self) -> bool:
-        """Whether what is missing can explain what the audit shows: very many, or enough for a difference of this size.
-
-        Enough: with every missing answer wrong (where confidence falls short) or right (where it exceeds), and as
-        confident as the others, the difference would be gone.
-        """
-        if self.is_incomplete or not self.missing > 0 or self.signed_gap_lower <= 0 <= self.signed_gap_upper:
+        """Whether what is missing can explain what the audit shows: very many, or enough for such a difference."""
+        if self.signed_gap_lower <= 0 <= self.signed_gap_upper:
             return self.is_incomplete
-        of_missing = self.mean_confidence - (1.0 if self.signed_gap > 0 else 0.0)
-        whole = (1 - self.missing) * self.signed_gap + self.missing * of_missing
-        return (whole > 0) is not (self.signed_gap > 0)
+        return self.is_incomplete or missing_explain(self.signed_gap, self.mean_confidence, self.missing)
+
+
+def missing_explain(gap: float, mean_confidence: float, missing: float) -> bool:
+    """Whether labels that are missing can explain a signed gap; `missing`: their share, in [0, 1], or NaN.
+
+    They can if the gap would be gone with all of them wrong (gap below 0) or right (above), and as confident as the
+    others.
+
+    >>> missing_explain(-0.15, 0.75, 0.18), missing_explain(0.15, 0.75, 0.18)
+    (True, False)
+    """
+    of_missing = mean_confidence - (1.0 if gap > 0 else 0.0)
+    return missing > 0 and ((1 - missing) * gap + missing * of_missing > 0) is not (gap > 0)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ def title(report: Report) -> str:
     whole = report.drift is not None and report.drift.active
     alarms = report.tag_watches.active if report.tag_watches else ()
     told = TITLES[report.status]
+    if report.status is Status.OFF and report.recommendation.is_rival:
+        told += " in the labels, which may be chosen"
     if report.status is Status.ALARM and (doubt := _doubt(report)):
         told = f"Alarm: {doubt}"
     if report.status is not Status.ALARM or whole or not alarms:

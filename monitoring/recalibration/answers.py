@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
+from calibration.metrics import Z95
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
-from monitoring.findings.audit import MUCH_MISSING
+from monitoring.findings.audit import MUCH_MISSING, missing_explain
 from monitoring.findings.selection import COMPLETE
 from monitoring.ledger.calibrations import card_sha256, of_model
 from monitoring.ledger.schema import label_current, prediction
@@ -63,8 +64,18 @@ class LabeledAnswers:
 
     @property
     def are_fair(self) -> bool:
-        """Whether the choice of the labels explains little: nearly all answers, or all drawn for an audit, have one."""
-        return self.coverage >= (COMPLETE if self.weights is None else 1 - MUCH_MISSING)
+        """Whether the choice of the labels explains little.
+
+        Nearly all answers have one; or, of an audit, four in five of those drawn, and those that have none cannot
+        explain the difference between confidence and accuracy.
+        """
+        if self.weights is None or not self.coverage >= 1 - MUCH_MISSING:
+            return self.coverage >= COMPLETE
+        confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
+        gaps = confidence - (predicted == self.labels)
+        gap, spread = float(gaps.mean()), float(gaps.std()) / math.sqrt(len(gaps))
+        sure = abs(gap) > Z95 * spread
+        return not (sure and missing_explain(gap, float(confidence.mean()), 1 - self.coverage))
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Return (N, K) logits / T, up to one constant per row."""

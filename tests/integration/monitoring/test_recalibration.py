@@ -270,6 +270,22 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: Monitored
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 
 
+def test_an_audit_whose_missing_labels_can_explain_the_error_is_not_published(
+    fresh: MonitoredModel, store: Store
+) -> None:
+    """A perfect model; six in ten of its wrong answers stay without a label, less than a fifth of the audit."""
+    rng = np.random.default_rng(9)
+    probabilities = softmax(rng.normal(0, 2, (1200, 3)))
+    truth = draw(rng, probabilities)
+    right = truth == probabilities.argmax(axis=1)
+    serve(fresh, probabilities, truth, labeled=right | (rng.random(1200) < 0.4), audit=0.25)
+    draft = recalibrate(fresh.ledger, store, "tiny", publish=False)
+    assert 0.8 < draft.coverage < 0.9
+    assert draft.new_temperature < draft.old_temperature  # sharper, because wrong answers are missing
+    with pytest.raises(RecalibrationRefused, match=r"of the answers drawn for the audit have a label"):
+        recalibrate(fresh.ledger, store, "tiny")
+
+
 def test_patients_are_not_divided_between_fit_and_measurement(fresh: MonitoredModel, store: Store) -> None:
     rng = np.random.default_rng(7)
     logits = np.repeat(rng.normal(0, 3, (100, 3)), 5, axis=0)
