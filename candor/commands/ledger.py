@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from calibration.wording import counted
 from candor.commands.options import JsonOption, LedgerOption, open_ledger
 
 app = typer.Typer(
@@ -28,6 +27,7 @@ def check(
 
     Example: candor ledger check
     """
+    from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance import recount
@@ -66,6 +66,7 @@ def prune(
 
     Example: candor ledger prune --older-than 90d
     """
+    from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance import clock, retention
@@ -97,6 +98,7 @@ def forget(
     """
     from uuid import UUID
 
+    from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from monitoring.maintenance import erasure
 
@@ -127,6 +129,7 @@ def export(
 
     Example: candor ledger export answers.csv --model chest
     """
+    from calibration.wording import counted
     from candor.terminal.console import stdout
     from candor.terminal.progress import bars
     from monitoring.maintenance.export import export as write

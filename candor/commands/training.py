@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calibration.wording import counted
 from candor.commands import train_options as opt
 from candor.commands.data import (
     CorruptOption,
@@ -350,6 +349,7 @@ def export(
 
     Example: candor export RUN --name chest --promote
     """
+    from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from model_store.canary import promote_version
     from model_store.store import Store

@@ -80,6 +80,6 @@ def test_a_write_that_fails_for_labels_fails_them_and_spools_the_answers(
             patch.setattr(type(monitored.recorder._commit), "write", fail)
             monitored.recorder.record([make_row(1)], heard.put)
             assert heard.get(timeout=PATIENCE_S) is None
-            with pytest.raises(Exception, match="1 answers are not in it yet"):
+            with pytest.raises(Exception, match="1 answer is not in it yet"):
                 monitored.label(label(1))
         assert monitored.sums().served.sum() == 0

@@ -241,9 +241,9 @@ async def test_a_stopped_recorder_is_a_503(client: httpx.AsyncClient, monitored:
 
 async def test_slices_history_and_reset(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
     monitored.serve(
-        *(make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}') for n in range(100, 160))
+        *(make_row(n, confidence=0.75, predicted=1)._replace(tags='{"site": "A"}') for n in range(100, 220))
     )
-    await client.post("/feedback", json=[word(n, "normal") for n in range(100, 160)])
+    await client.post("/feedback", json=[word(n, "normal") for n in range(100, 220)])
     found = (await client.get("/calibration/pneumonia/slices", params={"window": "days:3"})).json()
     assert (found["model"], found["version"], found["window"]) == ("pneumonia", 1, "days:3")
     assert {each["name"] for each in found["known"]} == {"predicted:pneumonia", "tag:site=A"}

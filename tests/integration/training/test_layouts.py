@@ -97,7 +97,7 @@ class TestRsna:
         assert apart(dataset)
         assert {name: len(each) for name, each in groups(dataset).items()} == {"train": 13, "val": 3, "test": 4}
         assert [each.path.stem for each in dataset.excluded] == ["ID_6431af929"]
-        assert further(dataset.notes) == ("6 rows of stage_1_train.csv repeat another and are dropped",)
+        assert further(dataset.notes) == ("6 repeated rows of stage_1_train.csv dropped",)
         for split in dataset.splits.values():
             bleeds = [int(Path(name).stem[3:7], 16) % 2 for name in names(split)]
             assert split.labels.tolist() == bleeds
@@ -152,7 +152,7 @@ class TestCsv:
         dataset = load_dataset(tmp_path / "labels.csv")
         assert (dataset.layout, dataset.classes) == ("csv", ("no", "yes"))
         assert apart(dataset)
-        assert further(dataset.notes) == ("1 rows repeat another and are dropped",)
+        assert further(dataset.notes) == ("1 repeated row dropped",)
         assert load_dataset(tmp_path).fingerprint == dataset.fingerprint
 
     def test_its_own_splits_and_numbers_as_classes(self, tmp_path: Path) -> None:

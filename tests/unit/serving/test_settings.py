@@ -66,7 +66,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: torchrun's variables in training, and what the demo and the server pass to processes that they start."""
+    """Besides: variables of torchrun, MLflow and W&B, and what demo and server pass to processes that they start."""
     rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
     root = Path(__file__).parents[3]
     files = (file for room in rooms for file in (root / room).rglob("*.py"))
@@ -77,6 +77,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "serving/settings.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
+        "training/runs/trackers.py",
     }
 
 
