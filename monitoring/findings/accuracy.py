@@ -258,9 +258,11 @@ def _fairness(verdict: AccuracyVerdict) -> str:
         return ""
     if verdict.audit:
         return " Some audited answers have no label; if those differ from the others, accuracy does too."
+    higher = verdict.answer is AccuracyAnswer.HIGHER
+    which, seems = ("right or sure", "higher") if higher else ("wrong or unsure", "lower")
     return (
-        " Nothing shows that these labels were drawn at random: if wrong or unsure answers are labeled more often than "
-        "others, accuracy seems lower than it is."
+        f" Nothing shows that these labels were drawn at random: if {which} answers are labeled more often than others, accuracy "
+        f"seems {seems} than it is."
     )
 
 

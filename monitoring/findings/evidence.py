@@ -24,7 +24,7 @@ _SMALLEST_POINTS = 0.0005  # what rounds to 0.0 points is not quoted
 def give_evidence(found: Findings) -> Iterator[str]:
     """Say what is known, the most important first."""
     if found.is_rival:
-        yield rival_cause(found.selection)
+        yield rival_cause(found.selection, signed_gap=found.measures.signed_gap)
     yield from _one_class(found)
     if found.drift and found.drift.alarm:
         yield describe_alarm(found.drift.alarm)

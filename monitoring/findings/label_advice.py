@@ -12,6 +12,7 @@ from monitoring.findings.unchecked import not_checked
 
 _BOUNDED_BELOW = 0.5  # below this share of labeled answers the bounds of accuracy are quoted
 _NAMED = 3  # kinds of answers in a sentence
+COMPLAINTS = "wrong answers come back more often, as complaints"
 RIVAL_WORRIES = {
     Status.OFF: (
         "Possibly: the labels show more error than chance explains. Either confidence is off, or wrong answers get "
@@ -33,8 +34,9 @@ def selection_is_rival(selection: LabelSelection, *, alarm_audit: bool) -> bool:
     return not selection.is_fair and not (alarm_audit and audit is not None and not audit.may_be_biased)
 
 
-def rival_cause(selection: LabelSelection) -> str:
-    """That the choice of the labels is one of the causes to consider."""
+def rival_cause(selection: LabelSelection, *, signed_gap: float) -> str:
+    """That the choice of the labels is one of the causes to consider; `signed_gap`: what they show."""
+    often = "right answers come back more often, as confirmed findings" if signed_gap < 0 else COMPLAINTS
     if selection.audit_decides and selection.audit is not None:
         return (
             f"The choice of the labels is a rival cause: {percent(selection.audit.missing)} of the answers drawn for "
@@ -43,7 +45,7 @@ def rival_cause(selection: LabelSelection) -> str:
         )
     return (
         f"The choice of the labels is a rival cause: {percent(selection.coverage)} of answers have one, and not by a "
-        "random draw. If wrong answers come back more often, as complaints do, a calibrated model shows the same. "
+        f"random draw. If {often} do, a calibrated model shows the same. "
         "Labels of a random audit, or of a random sample of recent answers, tell the two apart."
     )
 

@@ -228,3 +228,17 @@ def test_a_sample_that_was_labeled_last_can_be_recalibrated_on(path: Path, clock
         found = told(monitored)
     assert found.says("`candor recalibrate pneumonia` if it is an audit, or `candor recalibrate pneumonia --last N ")
     assert found.says("--chosen-labels` if it is the N labels that came last; then `candor promote pneumonia VERSION`.")
+
+
+def test_confirmed_findings_come_back_more_often(path: Path, clock: Clock) -> None:
+    """The opposite of complaints: a perfect model seems too modest, and the sentences say in which direction."""
+    with MonitoredModel(path, clock, card=card()) as monitored:
+        given = answers(3_000, calibrated)
+        serve(monitored, given)
+        tell(monitored, [each for each in given if each.chance < (0.3 if each.right else 0.1)])
+        found = told(monitored)
+    assert found.report.status is Status.ALARM
+    assert found.says("If right answers come back more often, as confirmed findings do, a calibrated model")
+    assert found.says("if right or sure answers are labeled more often than others, accuracy seems higher than it is.")
+    assert not found.says("as complaints do")
+    assert not found.says("accuracy seems lower than it is")
