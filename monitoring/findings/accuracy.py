@@ -261,8 +261,8 @@ def _fairness(verdict: AccuracyVerdict) -> str:
     higher = verdict.answer is AccuracyAnswer.HIGHER
     which, seems = ("right or sure", "higher") if higher else ("wrong or unsure", "lower")
     return (
-        f" Nothing shows that these labels were drawn at random: if {which} answers are labeled more often than others, accuracy "
-        f"seems {seems} than it is."
+        f" Nothing shows that these labels were drawn at random: if {which} answers are labeled more often than "
+        f"others, accuracy seems {seems} than it is."
     )
 
 
