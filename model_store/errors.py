@@ -1,5 +1,6 @@
 """What can be wrong with a bundle, a store or an image. Each error says what was found and what to do."""
 
+import re
 from pathlib import Path
 
 
@@ -92,5 +93,15 @@ class InvalidName(ModelStoreError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"{name[:80]!r} is not a model name: use 1 to 64 of a-z, A-Z, 0-9, '_', '-', '.', starting with a letter"
-            " or a digit"
+            f" or a digit{_suggestion(name)}"
         )
+
+
+def _suggestion(name: str) -> str:
+    """Return the nearest allowed name as advice, "" if nothing is left of the name.
+
+    >>> _suggestion("x-rays [2024]"), _suggestion("..")
+    ("; for example 'x-rays-2024'", '')
+    """
+    near = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("_.-")[:64].rstrip("-")
+    return f"; for example {near!r}" if near else ""

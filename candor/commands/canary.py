@@ -99,7 +99,7 @@ def promote(
     opened = open_store(store)
     canary = read_canary(opened, model)
     running = canary is not None and canary.ended is None
-    labels = _labels(model, canary.version, ledger) if canary is not None and running else 0
+    labels = labels_of(model, canary.version, ledger) if canary is not None and running else 0
     if canary is not None and running and not labels and not anyway:
         raise CanaryError(
             f"no answer of the canary, version {canary.version} of '{model}', has a label, so nothing shows that it is "
@@ -126,7 +126,7 @@ def abort(
     stdout.print(f"{model}: the canary, version {ended.version}, has ended")
 
 
-def _labels(model: str, version: int, ledger: str | None) -> int:
+def labels_of(model: str, version: int, ledger: str | None) -> int:
     """Return how many answers of a version have a label; 0 if there is no ledger or it does not know the version."""
     from monitoring.errors import LedgerError
 

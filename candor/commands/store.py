@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, open_store
+from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_store
 
 
 def models(store: StoreOption = None, json_out: JsonOption = False) -> None:
@@ -31,13 +31,21 @@ def promote(
     model: Annotated[str, typer.Argument(help="The model.")],
     version: Annotated[int, typer.Argument(help="The version to serve from now on; an older one is a rollback.")],
     store: StoreOption = None,
+    ledger: LedgerOption = None,
 ) -> None:
     """Put a version into production. Running servers switch within a second and lose no request.
 
+    If its canary is running, that ends. The last line says if the ledger has no
+    label of the canary's answers.
+
     Example: candor promote chest 2
     """
+    from candor.commands.canary import labels_of
     from candor.terminal.console import stdout
     from model_store.canary import promote_version
 
     ended = promote_version(open_store(store), model, version)
-    stdout.print(f"{model}: version {version} is in production{'. Its canary has ended' if ended else ''}")
+    canary = ". Its canary has ended" if ended else ""
+    if ended and not labels_of(model, version, ledger):
+        canary += " without a label, so labels never compared it with production"
+    stdout.print(f"{model}: version {version} is in production{canary}", soft_wrap=True)

@@ -52,13 +52,15 @@ def feedback(
     """
     from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
-    from serving.client.labels import ANSWER, label_item
+    from serving.client.labels import ANSWER, label_item, require_distinct_rows
+    from serving.client.tables import read_rows
     from serving.client.upload import TableUpload
 
     if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
+            require_distinct_rows(read_rows(file), request_id)
             item = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=request_id)
             _send(
                 TableUpload(file, item, mixed="label"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from calibration.confusion import recalls
+from calibration.wording import counted
 from candor.terminal.tables import figure, table
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.usefulness import constant_answer
@@ -27,10 +28,16 @@ def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[Render
 
 def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:
     constant = constant_answer(evaluation, "test", "temperature")
+    unproven = (
+        f", so these {counted(constant.images, 'image')} {'does' if constant.images == 1 else 'do'} not show that the "
+        "model is better"
+        if constant.lead > 0 >= constant.lead_lower
+        else ""
+    )
     return (
         f"Accuracy on test {constant.accuracy + constant.lead:.3f}; always answering {classes[constant.label]!r} would "
         f"be right on {constant.accuracy:.3f}. Difference {constant.lead:+.3f} "
-        f"(95 % interval {constant.lead_lower:+.3f} to {constant.lead_upper:+.3f})."
+        f"(95 % interval {constant.lead_lower:+.3f} to {constant.lead_upper:+.3f}){unproven}."
     )
 
 

@@ -9,7 +9,14 @@ from calibration.calibrators import Uncalibrated
 from calibration.temperature import HIGHEST, LOWEST, at_bound
 from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
-from training.evaluation.evaluation import FITTED_ON, EvaluatedSplit, Evaluation, Method, temperature_of
+from training.evaluation.evaluation import (
+    FITTED_ON,
+    PROMISED_ACCURACY,
+    EvaluatedSplit,
+    Evaluation,
+    Method,
+    temperature_of,
+)
 
 LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
 
@@ -56,7 +63,7 @@ def _marks(evaluation: Evaluation, split: EvaluatedSplit, method: Method) -> str
 
 def _referral(referral: Mapping[str, Any] | None) -> str:
     if referral is None:
-        return "Referral: no confidence threshold can promise the wanted accuracy on validation."
+        return f"Referral: no confidence threshold can promise an accuracy of {PROMISED_ACCURACY} on validation."
     kept = "; ".join(
         f"{split} {figure(each['accuracy'])}, answering {figure(each['coverage'])} of the images"
         for split, each in referral["kept"].items()

@@ -35,7 +35,7 @@ def report_tables(report: Report) -> list[RenderableType]:
         table("Measures", MEASURES_COLUMNS, rows),
         *_expected(report.expected_performance),
         f"\n{_coverage(report)}{_drift(report.drift, report.calm_evidence)}\n",
-        table("Reliability", ("confidence", "n", "mean", "accuracy", "95 % interval"), _bins(report.bins)),
+        *_reliability(report.bins),
         *_slices(report.slices),
         *_tags(report.tag_watches),
     ]
@@ -114,8 +114,8 @@ def _tags(tags: TagWatches | None) -> list[RenderableType]:
     return ["", table("Drift watch by tag, most evidence first", columns, rows), *nothing]
 
 
-def _bins(bins: Sequence[ReliabilityBin]) -> list[list[str]]:
-    return [
+def _reliability(bins: Sequence[ReliabilityBin]) -> list[RenderableType]:
+    rows = [
         [
             f"({row.lower:.2f}, {row.upper:.2f}]",
             str(row.n),
@@ -126,6 +126,8 @@ def _bins(bins: Sequence[ReliabilityBin]) -> list[list[str]]:
         for row in bins
         if row.n
     ]
+    columns = ("confidence", "n", "mean", "accuracy", "95 % interval")
+    return [table("Reliability", columns, rows)] if rows else []
 
 
 def _slices(slices: Slices | None) -> list[RenderableType]:
@@ -139,6 +141,7 @@ def _slices(slices: Slices | None) -> list[RenderableType]:
             "miscalibrated" if each.significant else "",
         ]
         for each in (slices.known[:SLICES_SHOWN] if slices else ())
+        if each.n
     ]
     columns = ("", "n", "accuracy", "gap", "95 % interval", "")
     return ["", table("Slices, worst first", columns, rows), _NOTE] if rows else []

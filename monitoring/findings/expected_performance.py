@@ -298,7 +298,9 @@ def _check_words(found: ExpectedPerformance, alarm: str | None, selection: Label
         if uncovered > _SHOWN_UNCOVERED
         else ""
     )
-    return f"{compared.strip()} Chance alone can explain the difference.{_if_chosen(selection)}{rest}"
+    rates = len(found.checked)
+    corrected = f", after correction for the {rates} rates compared" if rates > 1 else ""
+    return f"{compared.strip()} Chance alone can explain the difference{corrected}.{_if_chosen(selection)}{rest}"
 
 
 def _comparison(found: ExpectedPerformance) -> str:

@@ -1,9 +1,9 @@
 """Rows of a table of labels, as POST /feedback takes them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from serving.client.file_ids import FileIdRule, file_id
+from serving.client.file_ids import FileIdRule, SameFileId, file_id
 
 FILE = "file"  # a column of ours: the image's file, whose name is the request id
 ANSWER = (FILE, "prediction_id", "request_id")  # columns that name the answer
@@ -31,3 +31,24 @@ def label_item(
     request_id = row.get("request_id") or (file_id(str(row[FILE]), rule) if FILE in row else None)
     named = {"request_id": request_id, "model": row.get("model") or model}
     return item | {name: value for name, value in named.items() if value is not None}
+
+
+def require_distinct_rows(rows: Iterable[Mapping[str, Any]], rule: FileIdRule) -> None:
+    """Raise SameFileId if rows of different files would name one answer, so that it would get the label of another.
+
+    The same file in several rows is a correction. Only rows whose column `file` names the answer are looked at.
+    """
+    if rule is FileIdRule.PATH:
+        return
+    seen: dict[tuple[Any, str], str] = {}
+    for row in rows:
+        if FILE not in row or "prediction_id" in row or "request_id" in row:
+            continue
+        key = file_id(str(row[FILE]), rule)
+        path = file_id(str(row[FILE]), FileIdRule.PATH)
+        first = seen.setdefault((row.get("model"), key), path)
+        if first != path:
+            raise SameFileId(
+                f"{first} and {path} would both label the answer with the request id {key!r}: send images and labels "
+                "with --request-id path"
+            )

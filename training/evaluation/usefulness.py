@@ -17,13 +17,14 @@ NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 
 @dataclass(frozen=True)
 class ConstantAnswer:
-    """The best constant answer on a split: class `label`, right for the share `accuracy` of its images.
+    """The best constant answer on a split: class `label`, right for the share `accuracy` of its `images`.
 
     `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval (normal approximation of
     the mean of the paired differences).
     """
 
     label: int
+    images: int
     accuracy: float
     lead: float
     lead_lower: float
@@ -38,7 +39,7 @@ def constant_answer(evaluation: Evaluation, split: EvaluatedSplit, method: Metho
     constant = labels == label
     leads = correct.astype(float) - constant
     lead, margin = float(leads.mean()), NORMAL_95 * float(leads.std()) / len(leads) ** 0.5
-    return ConstantAnswer(label, float(constant.mean()), lead, lead - margin, lead + margin)
+    return ConstantAnswer(label, len(leads), float(constant.mean()), lead, lead - margin, lead + margin)
 
 
 def shortcomings(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> list[str]:

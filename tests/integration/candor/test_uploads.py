@@ -125,6 +125,11 @@ def test_labels_are_joined_to_answers_by_file_name(
     assert "label" not in good  # a column `label` holds true labels
 
     classes = [name.removeprefix("probability ") for name in good if name.startswith("probability ")]
+    Path("labels.csv").write_text(f"file,label\none/scan.png,{classes[0]}\ntwo/scan.png,{classes[1]}\n")
+    with pytest.raises(SameFileId, match=r"one/scan\.png and two/scan\.png would both label"):
+        CliRunner().invoke(
+            app, ["feedback", "labels.csv", "--url", served, "--token-file", "token"], catch_exceptions=False
+        )
     Path("labels.csv").write_text(f"file;label\none/scan.png;{classes[0]}\n.\\two\\scan.png;{classes[1]}\n")
     assert run("feedback", "labels.csv", "--request-id", "path") == (0, "accepted: 2\n")
     Path("labels.csv").write_text(f"file,label\nunknown.png,{classes[0]}\n")

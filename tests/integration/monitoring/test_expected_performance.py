@@ -104,7 +104,7 @@ def test_when_labels_agree_estimate_and_truth_stand_side_by_side(three: Monitore
     by_name = {(each.name, each.of): each.shown for each in found.checked}
     assert by_name["accuracy", None] == pytest.approx(truth.trace() / 600)
     assert by_name["sensitivity", "viral"] == pytest.approx(truth[2, 2] / truth[2].sum())
-    assert "Chance alone can explain the difference." in found.sentence
+    assert "Chance alone can explain the difference, after correction for the 7 rates compared." in found.sentence
     assert "assumes that the labels were not chosen" in found.sentence  # half have a label, and there is no audit
     assert found.corrected is not None
     everything = confusion_matrix(shown.probabilities, shown.labels)

@@ -158,3 +158,14 @@ def test_one_item_is_not_all_items() -> None:
     assert str(ItemsRejected(FeedbackInvalid, "why", results=[{}])) == "The item was rejected: why"
     assert str(ItemsRejected(FeedbackInvalid, "why", results=[{}, {}])) == "All 2 items were rejected; the first: why"
     assert "1 answer is not in it yet" in str(AnswersSpooled(1))
+
+
+def test_tables_of_labels_are_left_out_until_there_are_labels(monitored: MonitoredModel) -> None:
+    fill(monitored, 0, served=120)
+    text, _ = printed(monitored)
+    assert "Estimated before labels" in text
+    assert not re.search(r"^(Reliability|Slices)\b", text, flags=re.M)
+    monitored.label(*(label(n, CLASSES[n % 2]) for n in range(30)))
+    text, _ = printed(monitored)
+    assert re.search(r"^Reliability\b", text, flags=re.M)
+    assert re.search(r"^Slices, worst first", text, flags=re.M)

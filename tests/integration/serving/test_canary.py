@@ -279,18 +279,23 @@ def test_the_command_line_starts_shows_and_ends(
 
 
 def test_promoting_the_version_of_a_canary_ends_the_canary(
-    tiny_store: Store, make_bundle: Callable[..., Bundle]
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
 ) -> None:
-    """Otherwise it would begin again after a rollback."""
+    """Otherwise it would begin again after a rollback. That nobody compared it with the truth is said."""
     tiny_store.publish("tiny", partial(make_bundle, name="tiny", seed=2))
+    ledger = ("--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
     start_canary(tiny_store, "tiny", 2, mode="header")
-    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root)])
-    assert told.stdout == "tiny: version 2 is in production. Its canary has ended\n"
+    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger])
+    assert told.stdout == (
+        "tiny: version 2 is in production. Its canary has ended without a label, so labels never compared it with "
+        "production\n"
+    )
     ended = read_canary(tiny_store, "tiny")
     assert ended is not None
     assert ended.ended == "promoted"
     start_canary(tiny_store, "tiny", 1, mode="header")
-    CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root)])
+    told = CliRunner().invoke(command_line.app, ["promote", "tiny", "2", "--store", str(tiny_store.root), *ledger])
+    assert told.stdout == "tiny: version 2 is in production\n"
     running = read_canary(tiny_store, "tiny")
     assert running is not None
     assert running.ended is None  # of another version

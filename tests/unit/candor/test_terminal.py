@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
+from candor.terminal.answers import answer_tables
 from candor.terminal.catalog import catalog_table
 from candor.terminal.console import stderr, stdout, visible
 from candor.terminal.errors import sentence
@@ -87,3 +88,17 @@ def test_a_temperature_at_its_bound_is_told() -> None:
     assert temperature_notes(evaluate({"val": right, "test": right}), "temperature") == []
     other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
     assert temperature_notes(evaluate({"val": other, "test": other}), "temperature") == []
+
+
+@pytest.mark.parametrize(("images", "shown"), [(20, False), (400, True)])
+def test_a_lead_over_the_constant_answer_that_chance_explains_is_called_so(images: int, shown: bool) -> None:
+    """Right on 75 %, the constant answer on 60 %: 15 points on 20 images prove nothing, on 400 they do."""
+    labels = np.repeat([0, 1], [images * 60 // 100, images * 40 // 100])
+    answers = labels.copy()
+    answers[: images // 10] = 1
+    answers[-images * 15 // 100 :] = 0
+    predictions = Predictions((2.0 * np.eye(2))[answers].astype(np.float32), labels)
+    said = str(answer_tables(evaluate({"val": predictions, "test": predictions}), ("normal", "ill"))[-1])
+    assert "Accuracy on test 0.750; always answering 'normal' would be right on 0.600. Difference +0.150" in said
+    assert ("so these 20 images do not show that the model is better." in said) is not shown
+    assert ("not show" in said) is not shown

@@ -216,3 +216,12 @@ def test_the_published_card_is_the_one_on_disk(tiny_store: Store) -> None:
     bundle = tiny_store.read("tiny", 1)
     assert read_bundle(bundle.folder) == bundle
     assert json.loads((bundle.folder / CARD_FILE).read_text())["files"] == bundle.card.files
+
+
+@pytest.mark.parametrize(("name", "near"), [("x-rays [2024]", "x-rays-2024"), ("lung:ct", "lung-ct"), ("-x", "x")])
+def test_a_refused_name_comes_with_one_that_is_not(
+    tiny_store: Store, make_bundle: MakeBundle, name: str, near: str
+) -> None:
+    with pytest.raises(InvalidName, match=f"for example '{near}'"):
+        tiny_store.publish(name, make_bundle)
+    assert tiny_store.versions(near) == []

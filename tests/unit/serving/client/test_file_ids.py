@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.client.file_ids import FileIdRule, SameFileId, file_id, require_distinct
-from serving.client.labels import label_item
+from serving.client.labels import label_item, require_distinct_rows
 
 FIELDS = ("label", "prediction_id", "request_id", "model", "source")
 
@@ -43,3 +43,18 @@ def test_a_row_may_name_its_own_model() -> None:
     row = {"file": "a.png", "model": "spine", "label": "x", "source": "biopsy"}
     item = label_item(row, fields=FIELDS, model="chest", rule=FileIdRule.FILENAME)
     assert item == {"label": "x", "source": "biopsy", "request_id": "a.png", "model": "spine"}
+
+
+def test_labels_of_different_files_that_name_one_answer_are_refused() -> None:
+    """Each would correct the other's label, and one of the two answers would never get its own."""
+    rows = [{"file": "normal/001.png", "label": "normal"}, {"file": "ill/001.png", "label": "ill"}]
+    with pytest.raises(SameFileId, match=r"normal/001.png and ill/001.png .* '001.png': .*--request-id path"):
+        require_distinct_rows(rows, FileIdRule.FILENAME)
+    require_distinct_rows(rows, FileIdRule.PATH)
+    require_distinct_rows([row | {"request_id": row["file"]} for row in rows], FileIdRule.FILENAME)
+    require_distinct_rows([rows[0] | {"model": "spine"}, rows[1] | {"model": "chest"}], FileIdRule.FILENAME)
+
+
+def test_a_second_row_of_a_file_is_a_correction() -> None:
+    rows = [{"file": "ward/scan.png", "label": "normal"}, {"file": "./ward\\scan.png", "label": "ill"}]
+    require_distinct_rows(rows, FileIdRule.FILENAME)

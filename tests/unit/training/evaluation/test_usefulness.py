@@ -63,7 +63,7 @@ def test_a_class_without_images_to_measure_it_is_named_with_that() -> None:
 def test_the_interval_of_the_lead_is_that_of_paired_differences() -> None:
     """100 images: 31 right where the constant is wrong, 5 the other way round."""
     found = constant_answer(USEFUL, "test", "temperature")
-    assert (found.label, found.accuracy) == (0, 0.6)
+    assert (found.label, found.images, found.accuracy) == (0, 100, 0.6)
     assert found.lead == pytest.approx(0.26)
     spread = ((31 + 5) / 100 - 0.26**2) ** 0.5 / 10
     assert (found.lead_lower, found.lead_upper) == pytest.approx((0.26 - 1.96 * spread, 0.26 + 1.96 * spread))
