@@ -4,6 +4,7 @@ The order below follows the data:  body -> items -> recorder -> ledger,  then  l
 carries a sentence that says what was sent, what was expected and what to do.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -121,10 +122,16 @@ class PendingFull(MonitoringError, RuntimeError):
 class ModelNotInLedger(MonitoringError, LookupError):
     """A model, or a version of it, that the ledger has never seen."""
 
-    def __init__(self, model: str, version: int | None = None) -> None:
+    def __init__(self, model: str, version: int | None = None, *, known: Sequence[str] = ()) -> None:
+        """`known`: the models, or the versions of this model, that the ledger has."""
         self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
-        super().__init__(f"The ledger knows no model {which}; GET /calibration lists those it knows.")
+        listed = (
+            f"it knows {', '.join(each[:80] for each in known[:10])}"
+            if known
+            else "GET /calibration lists those it knows"
+        )
+        super().__init__(f"The ledger knows no model {which}; {listed}.")
 
 
 class ModelNeeded(MonitoringError, LookupError):

@@ -139,10 +139,10 @@ def _bundle(model: str | None, version: int | None, root: Path) -> "Bundle":
     if model is None:
         return opened.read(_only_model(opened), version)
     folder = Path(model)
-    if (folder / CARD_FILE).is_file() and model not in opened.models():
-        return read_bundle(folder)
-    if len(folder.parts) == 1 and not folder.is_dir():
+    if model in opened.models() or (len(folder.parts) == 1 and not folder.is_dir()):
         return opened.read(model, version)
+    if (folder / CARD_FILE).is_file():
+        return read_bundle(folder)
     raise typer.BadParameter(
         f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store {root}, or a folder such as "
         f"{root / 'MODEL' / '1'}",

@@ -131,10 +131,12 @@ def of_card(connection: Connection, model: str, version: int, card_sha256: str) 
 
 def choose(connection: Connection, model: str, version: int | None = None) -> CalibrationRow:
     """Return a model's calibration of this version, by default the newest. Raises ModelNotInLedger."""
-    for row in of_model(connection, model):
+    rows = of_model(connection, model)
+    for row in rows:
         if version is None or row.version == version:
             return row
-    raise ModelNotInLedger(model, version)
+    known = [f"version {number}" for number in sorted({row.version for row in rows})] or models(connection)
+    raise ModelNotInLedger(model, version, known=known)
 
 
 def models(connection: Connection) -> list[str]:

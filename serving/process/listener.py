@@ -42,8 +42,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[
+            0
+        ]  # Python adds the address, which stands here already
         raise ListenError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Is another server running there? "
+            f"cannot listen on {host}:{port}: {reason}. Is another server running there? "
             "Choose another port with --port or CANDOR_PORT."
         ) from error
 

@@ -54,7 +54,7 @@ def run_folder_of(out: Path) -> RunFolder:
 def require_new(out: Path) -> None:
     """Raise RunExists if the folder of a run exists."""
     if out.exists():
-        raise RunExists(f"{out} already exists; choose another folder or remove it")
+        raise RunExists(f"{out} already exists; name another folder with --out, or remove it")
 
 
 @contextmanager

@@ -96,6 +96,17 @@ def test_predict_on_a_folder_answers_good_images_and_fails_for_bad_ones(
     assert run("predict", images, "--model", tiny_store.folder("tiny", 1)).exit_code == 0
 
 
+def test_predict_finds_a_model_that_has_the_name_of_its_data(
+    tiny_store: Store, png: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model is often named after the folder of images from which it was trained."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    Path("tiny/scan.png").write_bytes(png())
+    (answer,) = json.loads(run("predict", "tiny", "--model", "tiny", "--store", tiny_store.root, "--json").stdout)
+    assert (answer["model"], answer["version"]) == ("tiny", 1)
+
+
 def test_predict_finds_a_model_in_the_store(tiny_store: Store, png: Callable[..., bytes], tmp_path: Path) -> None:
     (tmp_path / "scan.png").write_bytes(png())
     image, where = tmp_path / "scan.png", ("--store", tiny_store.root)

@@ -214,7 +214,7 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
         (["--backbone", "resnet19000"], "unknown backbone 'resnet19000'"),
         (["--backbone", "torchvision/resnet1"], "unknown torchvision backbone"),
         (["--weights", "missing.safetensors"], "there is no weights file missing.safetensors"),
-        ([], "scans-auto-seed-0 already exists"),
+        ([], "scans-auto-seed-0 already exists; name another folder with --out"),
     ],
 )
 def test_what_needs_no_data_is_refused_before_the_data_are_read(

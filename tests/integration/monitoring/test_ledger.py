@@ -80,9 +80,9 @@ def test_a_card_is_registered_once_and_another_card_is_another_calibration(
 
 def test_an_unknown_model_or_version_is_named(monitored: MonitoredModel) -> None:
     with monitored.ledger.read() as connection:
-        with pytest.raises(ModelNotInLedger, match="no model 'retina';"):
+        with pytest.raises(ModelNotInLedger, match="no model 'retina'; it knows pneumonia"):
             choose(connection, "retina")
-        with pytest.raises(ModelNotInLedger, match="no model 'pneumonia' version 7;"):
+        with pytest.raises(ModelNotInLedger, match="no model 'pneumonia' version 7; it knows version 1"):
             choose(connection, "pneumonia", 7)
 
 
