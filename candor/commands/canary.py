@@ -73,6 +73,8 @@ def status(
         state = canary.ended or "running"
         why = f": {canary.reason}" if canary.reason else ""
         stdout.print(f"{model}: canary version {canary.version}, {canary.mode} {canary.share:g}, {state}{why}")
+    if versions["canary"] is not None and versions["canary"] == production:
+        del versions["canary"]  # it was promoted: the same row twice compares nothing
     stdout.print(comparison_table(versions, reports))
 
 

@@ -80,6 +80,8 @@ def _advice(recommendation: Recommendation, evidence: Sequence[str]) -> list[str
 def _drift(drift: Drift | None, calm: CalmEvidence | None) -> str:
     if drift is None:
         return ""
+    if not drift.labels and not drift.active:
+        return " Drift detector: no alarm, no labels since the last reset."
     state = f"alarm since label {drift.alarm_label}" if drift.active else "no alarm"
     usual = ""
     if calm and not drift.active:

@@ -165,6 +165,7 @@ def test_tables_of_labels_are_left_out_until_there_are_labels(monitored: Monitor
     text, _ = printed(monitored)
     assert "Estimated before labels" in text
     assert not re.search(r"^(Reliability|Slices)\b", text, flags=re.M)
+    assert "Drift detector: no alarm, no labels since the last reset." in text
     monitored.label(*(label(n, CLASSES[n % 2]) for n in range(30)))
     text, _ = printed(monitored)
     assert re.search(r"^Reliability\b", text, flags=re.M)

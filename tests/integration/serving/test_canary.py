@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -276,6 +277,7 @@ def test_the_command_line_starts_shows_and_ends(
     assert tiny_store.production("tiny") == 1
     assert "version 2 is in production, without a label" in run("promote", "tiny", "--anyway", *ledger)
     assert tiny_store.production("tiny") == 2
+    assert re.findall(r"^(production|canary) +2 ", run("status", "tiny", *ledger), flags=re.M) == ["production"]
 
 
 def test_promoting_the_version_of_a_canary_ends_the_canary(
