@@ -141,7 +141,7 @@ def notes(done: Recalibration) -> Iterator[str]:
             f"the largest error of a class rises from {points(proposal.choice.served_classwise_gap)} to {points(gap)}. "
             "Retrain, or label more answers of that class."
         )
-    if not proposal.audited:
+    if not done.fair_labels:
         yield (
             "nothing shows how these labels were chosen. If wrong answers are labeled more often than right ones, the "
             "fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes that."

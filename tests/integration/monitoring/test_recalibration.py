@@ -10,6 +10,7 @@ import pytest
 
 from calibration.metrics import ece
 from calibration.temperature import softmax
+from candor.terminal.recalibration import notes
 from model_store.bundle import Bundle, write_bundle
 from model_store.card import Card, ConformalCard, InputReference, Referral
 from model_store.errors import NotInStore
@@ -265,7 +266,9 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: Monitored
         RecalibrationRefused, match=r"50\.\d % of the answers of that time have a label, and nothing shows"
     ):
         recalibrate(fresh.ledger, store, "tiny")
-    assert recalibrate(fresh.ledger, store, "tiny", publish=False).coverage == pytest.approx(0.5, abs=0.01)
+    preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
+    assert preview.coverage == pytest.approx(0.5, abs=0.01)
+    assert "nothing shows how these labels were chosen" in " ".join(notes(preview))
     assert store.versions("tiny") == [1]
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 
