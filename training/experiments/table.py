@@ -60,8 +60,8 @@ def certainty_notes(estimates: Sequence[Estimate]) -> list[str]:
 
     >>> certainty_notes([Estimate(0.05, 0.01, 5)])
     []
-    >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:55]
-    '± 1.090 with 2 seeds says nothing about the figure beside i'
+    >>> certainty_notes([Estimate(0.09, 1.09, 2), Estimate(0.05, 0.01, 2)])[0][:52]
+    '± 1.090 with 2 seeds says nothing about the figure b'
     """
     known = [each for each in estimates if each.count and math.isfinite(each.mean)]
     if known and all(each.half is None for each in known):
