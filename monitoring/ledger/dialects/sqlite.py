@@ -146,6 +146,9 @@ class FileClaim:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(file)
+            except OSError:  # such as a file system without locks, which is asked again every second
+                os.close(file)
+                raise
             else:
                 self._file = file
         return self._file is not None

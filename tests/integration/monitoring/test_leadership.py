@@ -1,6 +1,10 @@
 """One of several processes leads and prunes; the next one takes over, on both databases."""
 
+import errno
+from pathlib import Path
+
 import psycopg
+import pytest
 from prometheus_client import CollectorRegistry
 
 from monitoring.ledger import Ledger
@@ -73,3 +77,16 @@ def test_a_monitor_shows_at_zero_what_others_register(ledger_url: str) -> None:
         assert one.metric("feedback_total", version="2", bin="03") is None
         one.recorder.look_up().result(timeout=PATIENCE_S)
         assert one.metric("feedback_total", version="2", bin="03") == 0
+
+
+def test_a_file_system_without_locks_costs_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, Leadership(ledger) as leadership:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(5):
+            with pytest.raises(OSError, match="No locks available"):
+                leadership.held()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
