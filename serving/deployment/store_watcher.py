@@ -61,6 +61,7 @@ class StoreWatcher:
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
         self._trouble: str | None = None  # why the last scan failed
+        self._canary_troubles: dict[str, str] = {}  # by model, why the record of its canary cannot be read
 
     def start(self, poll_s: float) -> None:
         """Scan the store now and then every `poll_s` seconds."""
@@ -78,10 +79,11 @@ class StoreWatcher:
         for name in self._store.models():
             try:
                 self._follow_alias(name)
-                self._canaries.follow(name)
             except (ModelStoreError, OSError) as error:
                 # The alias itself cannot be read, so there is no version to blame. The next scan tries again.
                 self._refuse(name, Refusal(None, str(error), ()))
+            else:
+                self._follow_canary(name)
 
     def _follow(self, poll_s: float) -> None:
         pause_s = poll_s
@@ -110,6 +112,18 @@ class StoreWatcher:
             fields = {"reason": trouble.splitlines()[0][:500]}
             logger.error("scan of the store failed", extra={"fields": fields}, exc_info=None if outside else error)
         self._trouble = trouble
+
+    def _follow_canary(self, name: str) -> None:
+        """Follow the model's canary; a record that cannot be read is logged once, and blames no version."""
+        try:
+            self._canaries.follow(name)
+        except (ModelStoreError, OSError) as error:
+            if self._canary_troubles.get(name) != str(error):
+                fields = {"model": name, "reason": str(error)}
+                logger.error("canary refused", extra={"fields": fields})
+            self._canary_troubles[name] = str(error)
+        else:
+            self._canary_troubles.pop(name, None)
 
     def _follow_alias(self, name: str) -> None:
         wanted = self._store.production(name)

@@ -255,3 +255,20 @@ def test_versions_that_are_no_numbers_are_unknown(watcher: StoreWatcher, version
     watcher.scan()
     with pytest.raises(VersionNotLoaded):
         models_of(watcher).find("tiny", version)
+
+
+def test_a_canary_that_cannot_be_read_is_logged_once(
+    watcher: StoreWatcher, tiny_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher.scan()
+    record = tiny_store.model("tiny") / "canary.json"
+    for text in ("{", "{", "[]"):  # the same trouble twice, then another
+        record.write_text(text)
+        for _ in range(3):
+            watcher.scan()
+    record.unlink()
+    watcher.scan()
+    told = [entry for entry in caplog.records if entry.message == "canary refused"]
+    assert 1 <= len(told) <= 2
+    assert "canary.json cannot be read" in told[0].fields["reason"]  # type: ignore[attr-defined]
+    assert watcher.refused == {}
