@@ -57,7 +57,7 @@ Tolerances = Annotated[dict[str, float], NoDecode, BeforeValidator(_read_object)
 class Settings(BaseSettings):
     """The settings. Raises SettingsError for an unknown variable, ValidationError for an invalid value."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port and prints it.")

@@ -302,12 +302,16 @@ class AsyncClient:
                 except ServerRefused as refusal:
                     return refusal
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(image)) for image in images]
+        tasks = [asyncio.create_task(one(image)) for image in images]
+        try:
             for done, task in enumerate(tasks, 1):
                 answer = await task
                 progress(done, len(images))
                 yield answer
+        finally:  # also where the caller stops early; a task group would make an exception group of that
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def feedback(self, labels: Sequence[Mapping[str, Any]]) -> list[Json]:
         """See Client.feedback."""

@@ -47,7 +47,11 @@ def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")]
+    ("name", "value"),
+    [
+        *(("port", "70000"), ("deadline_s", "0"), ("device", "abacus"), ("max_batch", "x")),
+        *(("drift_average_run_length", "inf"), ("deadline_s", "inf"), ("drain_s", "nan")),
+    ],
 )
 def test_a_bad_value_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"CANDOR_{name.upper()}", value)

@@ -157,6 +157,28 @@ def test_many_are_answered_in_order_with_refusals_in_their_places(
     assert [request.content for request in script.requests[1:]] == [b"1", b"2"]
 
 
+def test_whoever_stops_early_gets_no_error_and_sends_no_more() -> None:
+    """`break` in `async for` closes the generator, which raised an exception group."""
+    responses = [httpx.Response(200, json={"models": [{"name": "m"}]})]
+    responses += [httpx.Response(200, json={"label": "a"}) for _ in range(50)]
+    script = Script(responses)
+
+    async def respond(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return script(request)
+
+    async def stop_early() -> None:
+        client = AsyncClient("http://server", transport=httpx.MockTransport(respond))
+        answers = client.predict_many([b"image"] * 50, connections=1)
+        async for answer in answers:
+            assert answer == {"label": "a"}
+            break
+        await answers.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(stop_early())
+    assert len(script.requests) < 10
+
+
 def test_a_token_is_sent(client_of: Callable[..., tuple[Any, Script]]) -> None:
     client, script = client_of(httpx.Response(200, json={"models": []}), token="secret")
     client.models()
