@@ -132,7 +132,7 @@ class TestRunFolder:
                 assert (other.folder / name).read_bytes() == (run.folder / name).read_bytes(), name
 
     def test_a_run_is_never_overwritten(self, run: RunResult, dataset: Dataset) -> None:
-        with pytest.raises(RunExists, match="choose another"):
+        with pytest.raises(RunExists, match="name another folder with --out"):
             train(run.record.config, dataset, run.folder)
 
     def test_an_interrupted_run_leaves_nothing(self, run: RunResult, dataset: Dataset, tmp_path: Path) -> None:
