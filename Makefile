@@ -39,6 +39,7 @@ lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=-
 	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt
 	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
 	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
+	$(COMPILE) --extra postgres --extra gpu --override requirements/gpu.override.txt --generate-hashes --constraint requirements/constraints.txt --output-file requirements/gpu.txt
 
 soak: $(VENV)/.installed-dev     ## two hours: kills under load, hostile bodies, 100,000 broken requests, a ten-minute storm
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)

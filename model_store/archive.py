@@ -15,6 +15,7 @@ HANDLER = "torchserve_handler.py"
 _PREPROCESSING = (
     "__init__.py",
     "errors.py",
+    "runtime.py",
     *(f"image/{name}.py" for name in ("__init__", "cost", "decoder", "dicom", "gray")),
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp: equal bundles give equal archives

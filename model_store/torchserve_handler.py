@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage, UnsupportedImage
 from model_store.image import KNOWN, InputSpec, decode
+from model_store.runtime import ort
 
 STATUS: dict[type[ImageError], tuple[int, str]] = {
     EmptyImage: (400, "empty_body"),

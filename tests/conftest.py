@@ -4,6 +4,9 @@ All factories are session fixtures that keep no state, so hypothesis tests may u
 """
 
 import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that load ONNX Runtime by themselves
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

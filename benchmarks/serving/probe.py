@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
+
+from model_store.runtime import ort
 
 SPINNING = (True, False)
 

@@ -12,11 +12,10 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from model_store.bundle import Bundle
 from model_store.image import decode
+from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
 from serving.settings import Device
@@ -25,17 +24,6 @@ logger = logging.getLogger(__name__)
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 
-# ONNX Runtime's exceptions have no common base class but Exception.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    ort_state.EPFail,
-    ort_state.Fail,
-    ort_state.InvalidArgument,
-    ort_state.InvalidGraph,
-    ort_state.InvalidProtobuf,
-    ort_state.NotImplemented,
-    ort_state.RuntimeException,
-    RuntimeError,
-)
 # A model is light if it infers one image in less than this.
 LIGHT_S: Final = 150e-6
 PROVIDERS: dict[str, str] = {
@@ -67,9 +55,12 @@ class Predictor:
         """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per available core."""
         self.card = bundle.card
         self.folder = bundle.folder
+        providers = choose_providers(device)
+        if PROVIDERS["cuda"] in providers:
+            ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path
         try:
             self._session = ort.InferenceSession(
-                bundle.onnx, session_options(threads, spinning=spinning), providers=choose_providers(device)
+                bundle.onnx, session_options(threads, spinning=spinning), providers=providers
             )
         except ORT_ERRORS as error:
             raise ModelUnusable(

@@ -13,6 +13,7 @@ LOCK = ROOT / "requirements"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ELSEWHERE = {"gpu", "bench"}  # extras for an environment of their own
 UNPINNED = {"torch", "torchvision"}  # a machine takes the build that it can use
+WITHOUT_CPU = [needs for needs in PROJECT["dependencies"] if not needs.startswith("onnxruntime>")]
 EXTRAS = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if name not in ELSEWHERE}
 
 
@@ -31,6 +32,7 @@ def pins(file: str) -> dict[str, list[Requirement]]:
     [
         ("constraints.txt", [*PROJECT["dependencies"], *(each for needs in EXTRAS.values() for each in needs)]),
         ("serving.txt", [*PROJECT["dependencies"], *EXTRAS["postgres"]]),
+        ("gpu.txt", [*WITHOUT_CPU, *EXTRAS["postgres"], *PROJECT["optional-dependencies"]["gpu"]]),
     ],
 )
 def test_every_dependency_is_pinned_within_its_range(file: str, asked: list[str]) -> None:
@@ -52,12 +54,20 @@ def test_both_files_agree() -> None:
         assert {str(pin.specifier) for pin in narrow} <= {str(pin.specifier) for pin in wide[name]}
 
 
+def test_a_gpu_replaces_the_runtime_and_nothing_else() -> None:
+    gpu, serving = pins("gpu.txt"), pins("serving.txt")
+    assert (gpu.keys() - serving.keys(), serving.keys() - gpu.keys()) == ({"onnxruntime-gpu"}, {"onnxruntime"})
+    for name in gpu.keys() & serving.keys():
+        assert [str(pin) for pin in gpu[name]] == [str(pin) for pin in serving[name]]
+
+
 def test_the_lock_names_no_index_and_hashes_what_a_server_installs() -> None:
     for path in LOCK.glob("*.txt"):
         assert "://" not in path.read_text()
         assert "--index" not in path.read_text()
         assert "--find-links" not in path.read_text()
-    text = (LOCK / "serving.txt").read_text()
-    pinned = sum(len(each) for each in pins("serving.txt").values())
-    assert sum(line.endswith("\\") and "==" in line for line in text.splitlines()) == pinned
-    assert text.count("--hash=sha256:") >= pinned
+    for file in ("serving.txt", "gpu.txt"):
+        text = (LOCK / file).read_text()
+        pinned = sum(len(each) for each in pins(file).values())
+        assert sum(line.endswith("\\") and "==" in line for line in text.splitlines()) == pinned
+        assert text.count("--hash=sha256:") >= pinned

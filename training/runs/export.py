@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -23,6 +22,7 @@ from calibration.calibrators import Calibrator
 from calibration.vector import Vector
 from model_store.bundle import write_bundle
 from model_store.card import CalibrationCard, CalibrationMethod, Card, ConformalCard, InputCard, Provenance, Referral
+from model_store.runtime import ort
 from model_store.store import Store
 from training.errors import BadRun, ExportMismatch, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
@@ -169,7 +169,7 @@ def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) 
 
     Runs all images in one batch and then the first alone, as servers do. Raises ExportMismatch above 1e-4.
     """
-    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
         expected = model(torch.from_numpy(images)).numpy()
     found, (first,) = session.run(None, {"image": images})[0], session.run(None, {"image": images[:1]})

@@ -390,6 +390,7 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "torchserve_handler.py",
         "model_store/__init__.py",
         "model_store/errors.py",
+        "model_store/runtime.py",
         *(f"model_store/image/{name}.py" for name in ("__init__", "cost", "decoder", "dicom", "gray")),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])

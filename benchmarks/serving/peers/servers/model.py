@@ -7,8 +7,10 @@ import io
 import os
 
 import numpy as np
-import onnxruntime
 from PIL import Image
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # as in model_store/runtime.py, which this environment lacks
+import onnxruntime
 
 CLASSES = ("normal", "pneumonia")
 SIDE = int(os.environ["BENCH_SIDE"])

@@ -1,0 +1,144 @@
+"""ONNX Runtime's telemetry is off in every process of Candor: nothing is written to the home folder, nobody is called.
+
+A process of ONNX Runtime alone shows that both would be noticed: it writes to its home folder, and asks the proxy of
+this test for Microsoft's host some ten seconds after it began.
+"""
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from model_store.store import Store
+from tests.builders.bundles import build_onnx
+from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ALONE = """
+import sys, time
+import onnxruntime as ort
+session = ort.InferenceSession(sys.stdin.buffer.read())
+time.sleep(300)
+"""
+HANDLER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from torchserve_handler import CandorHandler
+handler = CandorHandler()
+handler.initialize(type("Context", (), {"system_properties": {"model_dir": sys.argv[1]}, "manifest": {}}))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+class Proxy:
+    """An HTTPS proxy that refuses everybody, and remembers by the `https_proxy` which of them it gave out."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.asked: list[str] = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked.append(connection.recv(1024).decode(errors="replace").split("\r\n")[0])
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def proxies() -> Iterator[tuple[Proxy, Proxy]]:
+    both = (Proxy(), Proxy())
+    yield both
+    for each in both:
+        each.close()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, home: Path, proxy: Proxy) -> Path:
+    """Give the processes that start from now on an empty home and a proxy, and nothing that suppresses telemetry."""
+    home.mkdir()
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(home), "https_proxy": proxy.url, "HTTPS_PROXY": proxy.url}.items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@contextmanager
+def running(command: list[str], given: bytes = b"") -> Iterator["subprocess.Popen[bytes]"]:
+    """A process for the duration of a block; `given` is all of its standard input, if anything is."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if given:
+        process.stdin.write(given)
+        process.stdin.close()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def written(home: Path) -> list[str]:
+    return sorted(path.relative_to(home).as_posix() for path in home.rglob("*"))
+
+
+def test_nothing_is_written_and_nobody_is_called(
+    tiny_store: Store,
+    start: Callable[..., Server],
+    png: Callable[..., bytes],
+    proxies: tuple[Proxy, Proxy],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quiet, loud = proxies
+    home = use(monkeypatch, tmp_path / "home", quiet)
+    server = start(tiny_store)
+    assert server.predict(png()).status_code == 200
+    assert server.predict(png(size=(2000, 1500))).status_code == 200  # decoded in a process of its own
+    image = tmp_path / "one.png"
+    image.write_bytes(png())
+    for program in (
+        [sys.executable, "-m", "candor", "predict", str(image), "--store", str(tiny_store.root)],
+        [sys.executable, "-c", "import candor; candor.open_predictor"],
+        [sys.executable, "-c", "from benchmarks.serving.probe import _session"],
+    ):
+        subprocess.run(program, check=True, capture_output=True, timeout=PATIENCE_S)
+    unpacked = tmp_path / "archive"
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(tiny_store.folder("tiny", 1) / "tiny.mar"), str(unpacked)],
+        check=True,
+    )
+    with (
+        running([sys.executable, "-I", "-c", HANDLER, str(unpacked)]) as handler,
+        running([sys.executable, "-m", "candor", "monitor", "--port", "0", "--ledger", f"sqlite:///{home}.db"]),
+    ):
+        assert handler.stdout is not None
+        assert handler.stdout.readline() == b"ready\n"
+        other = use(monkeypatch, tmp_path / "other", loud)
+        with running([sys.executable, "-c", ALONE], build_onnx()):
+            wait_until(lambda: loud.asked, "ONNX Runtime alone calls Microsoft")
+            assert any("microsoft.com" in line for line in loud.asked)
+            assert any("onnxruntime" in name for name in written(other))
+        assert server.predict(png()).status_code == 200
+    server.signal(15)
+    assert server.exit_code() == 0
+    assert (written(home), quiet.asked) == ([], [])
