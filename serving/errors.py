@@ -101,7 +101,7 @@ class Overloaded(ServingError, RuntimeError):
     def __init__(self, *, wait_s: float, deadline_s: float, clears_s: float) -> None:
         """`clears_s`: seconds until such a request is admitted, if no other arrives."""
         super().__init__(
-            f"the predicted wait of {wait_s:.1f} s is over the deadline of {deadline_s:g} s; try again later."
+            f"the predicted wait of {wait_s:.1f} s is over the deadline of {round(deadline_s, 2):g} s; try again later."
         )
         self.retry_after_s: int = max(1, math.ceil(clears_s))
 

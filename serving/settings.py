@@ -101,8 +101,11 @@ class Settings(BaseSettings):
         0.5, gt=0, le=3600, description="Seconds between scans of the model store for a new production version."
     )
 
-    deadline_s: float = Field(
-        1.0, gt=0, description="Longest predicted wait in seconds; requests that would wait longer get 429."
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        description="Longest predicted wait in seconds; requests that would wait longer get 429. Unset: what 64 "
+        "waiting images need, or one second if that is more.",
     )
     refusal_hold_s: float = Field(
         0.5, ge=0, le=30, description="Seconds by which a 429 is delayed, so that clients do not retry at once."

@@ -35,20 +35,25 @@ class DecodingPool:
     def __init__(self, settings: Settings, metrics: ServingMetrics) -> None:
         self._max_pixels = settings.max_pixels
         self._cpu_s = settings.decode_cpu_s
-        self._deadline_s = settings.deadline_s
         self._metrics = metrics
-        self._queue = QueueEstimate()
+        self._queue = QueueEstimate(deadline_s=settings.deadline_s)
+        self._patience_s = settings.deadline_s or settings.decode_cpu_s
         self._turn = asyncio.Lock()
         self.limit = _process_limit(settings)
         self._free = asyncio.Semaphore(self.limit)
         memory_bytes = max(STANDING_BYTES, settings.decode_memory_bytes - self.limit * STANDING_BYTES)
-        self._processes = _Processes(self.limit, MemoryBudget(memory_bytes), wait_s=settings.deadline_s)
+        self._processes = _Processes(self.limit, MemoryBudget(memory_bytes), wait_s=self._patience_s)
         self._retiring: asyncio.TimerHandle | None = None
 
-    async def decode(self, data: bytes, spec: InputSpec) -> Image:
-        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or DecoderUnavailable."""
+    async def decode(self, data: bytes, spec: InputSpec, *, deadline_s: float | None = None) -> Image:
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or DecoderUnavailable.
+
+        `deadline_s`: the longest wait that the client accepts, in seconds.
+        """
         started_s = time.perf_counter()
-        image = self._decode_here(data, spec) if is_cheap(data) else await self._decode_in_process(data, spec)
+        image = (
+            self._decode_here(data, spec) if is_cheap(data) else await self._decode_in_process(data, spec, deadline_s)
+        )
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return image
 
@@ -73,12 +78,12 @@ class DecodingPool:
     def _decode_here(self, data: bytes, spec: InputSpec) -> Image:
         return decode(data, spec, max_pixels=self._max_pixels)
 
-    async def _decode_in_process(self, data: bytes, spec: InputSpec) -> Image:
-        self._queue.admit(self._deadline_s)
+    async def _decode_in_process(self, data: bytes, spec: InputSpec, deadline_s: float | None) -> Image:
+        self._queue.admit(deadline_s)
         self._queue.waiting += 1
         arrived_s = time.perf_counter()
         try:
-            await self._acquire()
+            await self._acquire(deadline_s)
         except BaseException:
             self._queue.waiting -= 1
             raise
@@ -89,22 +94,35 @@ class DecodingPool:
         try:
             image = await asyncio.shield(working)
         except NoMemoryNow:
-            raise self._overloaded() from None
+            raise self._overloaded(deadline_s) from None
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
         self._queue.delivered(1, arrived_s=arrived_s, now_s=time.perf_counter())
         return image
 
-    async def _acquire(self) -> None:
-        """Wait for a free process. Raises Overloaded after the deadline."""
+    async def _acquire(self, asked_s: float | None) -> None:
+        """Wait for a free process. Raises Overloaded after the deadline, which grows while slow images are decoded."""
+        started_s = time.perf_counter()
+        acquiring = asyncio.ensure_future(self._free.acquire())
         try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise self._overloaded() from None
+            while not acquiring.done():
+                left_s = started_s + self._longest_s(asked_s) - time.perf_counter()
+                if left_s <= 0:
+                    raise self._overloaded(asked_s)
+                await asyncio.wait((acquiring,), timeout=left_s)
+        except BaseException:
+            if not acquiring.cancel():
+                self._free.release()
+            raise
 
-    def _overloaded(self) -> Overloaded:
-        wait_s = max(self._queue.wait_s, self._deadline_s)
-        return Overloaded(wait_s=wait_s, deadline_s=self._deadline_s, clears_s=wait_s)
+    def _longest_s(self, asked_s: float | None) -> float:
+        """The longest wait for a process: the deadline, but without a setting no less than one image may take."""
+        longest_s = max(self._patience_s, self._queue.deadline_s)
+        return longest_s if asked_s is None else min(asked_s, longest_s)
+
+    def _overloaded(self, asked_s: float | None) -> Overloaded:
+        deadline_s = self._longest_s(asked_s)
+        wait_s = max(self._queue.wait_s, deadline_s)
+        return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
 
     def _release(self, working: "asyncio.Future[Image]") -> None:
         self._queue.waiting -= 1

@@ -87,13 +87,12 @@ class PredictionApp:
     async def _answer(
         self, scope: Scope, head: RequestHead, receive: Receive, fast_path: FastPath | None, arrived_s: float
     ) -> bytes:
-        settings = self._settings
         caller: Caller = fast_path or AsgiCaller(receive)
         explain = read_explain(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive meanwhile.
-            served.queue.admit(settings.deadline_s)
+            served.queue.admit(head.deadline_s)
             data = await self._body(fast_path, receive)
             items = await self._items(data, head)
             if items is not None and not is_single(items):
@@ -102,7 +101,13 @@ class PredictionApp:
             image = data if items is None else sole_image(items)
             tags = head.tags if items is None else items[0].tags
             return await answer(
-                served, image, request_id=head.request_id, tags=tags, arrived_s=arrived_s, caller=caller
+                served,
+                image,
+                request_id=head.request_id,
+                tags=tags,
+                arrived_s=arrived_s,
+                caller=caller,
+                deadline_s=head.deadline_s,
             )
 
     async def _body(self, fast_path: FastPath | None, receive: Receive) -> bytes:
@@ -131,6 +136,7 @@ class PredictionApp:
             request_ids=[item.request_id for item in items],
             tags=[item.tags or head.tags for item in items],
             caller=caller,
+            deadline_s=head.deadline_s,
         )
         return write_answers(answers, items, media_type=head.media_type)
 

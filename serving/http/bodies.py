@@ -11,6 +11,8 @@ Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "b
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 RequestId: TypeAlias = Annotated[str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")]
 
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, description="seconds")]
+
 
 class EncodedImage(Struct, frozen=True):
     """One image of several in JSON, with what belongs to it."""

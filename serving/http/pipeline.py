@@ -38,7 +38,6 @@ class InferencePipeline:
         """`shadow_of` returns the version that shadows another, if any."""
         self._shadow_of = shadow_of
         self._shadow = ShadowRunner(metrics)
-        self._deadline_s = settings.deadline_s
         self._occluder = OcclusionExplainer()
         self._max_batch = settings.max_batch
         self._decoder = DecodingPool(settings, metrics)
@@ -61,11 +60,15 @@ class InferencePipeline:
         tags: str | None = None,
         arrived_s: float,
         caller: Caller,
+        deadline_s: float | None = None,
     ) -> bytes:
-        """The JSON answer for one encoded image. Raises ImageError, Overloaded or ClientGone."""
-        served.queue.admit(self._deadline_s)
+        """The JSON answer for one encoded image. Raises ImageError, Overloaded or ClientGone.
+
+        `deadline_s`: the longest wait that the client accepts, in seconds.
+        """
+        served.queue.admit(deadline_s)
         with served.queue:
-            return await caller.wait(self._answer_one(served, data, request_id, tags, arrived_s))
+            return await caller.wait(self._answer_one(served, data, request_id, tags, arrived_s, deadline_s))
 
     async def answer_explained(
         self,
@@ -76,14 +79,15 @@ class InferencePipeline:
         tags: str | None = None,
         arrived_s: float,
         caller: Caller,
+        deadline_s: float | None = None,
     ) -> bytes:
         """The answer with a heat map in its field `explanation`. Raises what `answer` and OcclusionExplainer raise.
 
         Whatever may refuse the explanation does so before the answer is recorded.
         """
-        served.queue.admit(self._deadline_s)
+        served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
-            image = await self._decoder.decode(data, served.card.input.spec)
+            image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
             with served.queue:
                 work = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
                 answer: bytes = await caller.wait(work)
@@ -99,13 +103,14 @@ class InferencePipeline:
         caller: Caller,
         tags: Sequence[str | None] | None = None,
         writer: AnswerWriter | None = None,
+        deadline_s: float | None = None,
     ) -> list[Any]:
         """The answers for `images`, encoded or (C, H, W) uint8, in order; an exception takes the place of a failed one.
 
         The list is admitted as a whole and then processed one batch at a time. This bounds memory, and single requests
         get their turn. Raises Overloaded or ClientGone.
         """
-        served.queue.admit(self._deadline_s)
+        served.queue.admit(deadline_s)
         work = self._in_batches(served, images, request_ids, tags or [None] * len(images), writer)
         return await caller.wait(work)
 
@@ -123,9 +128,15 @@ class InferencePipeline:
         return [image for image in found if not isinstance(image, BaseException)]
 
     async def _answer_one(
-        self, served: ServedVersion, data: bytes, request_id: str | None, tags: str | None, arrived_s: float
+        self,
+        served: ServedVersion,
+        data: bytes,
+        request_id: str | None,
+        tags: str | None,
+        arrived_s: float,
+        deadline_s: float | None,
     ) -> Any:
-        image = await self._decoder.decode(data, served.card.input.spec)
+        image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
         return await self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
 
     async def _in_batches(

@@ -1,6 +1,7 @@
 """Reads a prediction request: its headers, query, body with limits, and multipart forms."""
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,7 +15,7 @@ from monitoring.api.endpoint import Parameter
 from monitoring.api.fields import ID_LIMIT
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
-from serving.http.bodies import RequestId
+from serving.http.bodies import RequestId, Seconds
 from serving.http.tags import read_tags
 
 FIELDS_LIMIT: Final = 100
@@ -29,6 +30,7 @@ HEAD_PARAMETERS: Final = (
     Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
     Parameter("X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"),
     Parameter("X-Candor-Canary", "header", bool, "true: the canary answers, if there is one; false: it does not"),
+    Parameter("X-Candor-Deadline-S", "header", Seconds, "refuse at once with 429 what would wait longer than this"),
 )
 
 
@@ -37,7 +39,7 @@ class RequestHead:
     """The headers that matter: media type (lower case, without parameters), raw Content-Type, the client's id.
 
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`: in the ledger's
-    form.
+    form. `deadline_s`: the longest wait in seconds that the client accepts.
     """
 
     media_type: str
@@ -45,11 +47,12 @@ class RequestHead:
     request_id: str | None
     canary: bool | None = None
     tags: str | None = None
+    deadline_s: float | None = None
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:
     """Check the headers before the body is read. Raises UnsupportedMedia, BodyTooLarge or MalformedRequest."""
-    content_type, length_bytes, request_id, canary, tags = b"", None, None, None, None
+    content_type, length_bytes, request_id, canary, tags, deadline_s = b"", None, None, None, None, None
     for name, value in headers:
         if name == b"content-type":
             content_type = value
@@ -61,12 +64,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
             canary = _yes_or_no(value)
         elif name == b"x-candor-tags":
             tags = read_tags(value.decode("utf-8", errors="replace"))
+        elif name == b"x-candor-deadline-s":
+            deadline_s = _seconds(value)
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
-    return RequestHead(media_type, content_type, request_id, canary, tags)
+    return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s)
 
 
 def read_explain(query: bytes) -> bool:
@@ -170,6 +175,16 @@ def _yes_or_no(value: bytes) -> bool:
     if value.lower() not in known:
         raise MalformedRequest("X-Candor-Canary must be true or false.")
     return known[value.lower()]
+
+
+def _seconds(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise MalformedRequest("X-Candor-Deadline-S must be a number of seconds over 0, such as 0.5.")
+    return seconds
 
 
 def _acceptable(media_type: str) -> bool:

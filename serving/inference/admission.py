@@ -1,5 +1,8 @@
 """Admission control: a request is admitted if its answer is predicted within the deadline, before its body is read.
 
+Without CANDOR_DEADLINE_S the deadline follows the model: what WAITING_ROOM waiting images need, or one second if that
+is more. So a burst is answered however slow the model is. A client that cannot wait so long names its own deadline.
+
 Under overload, refusing at once makes things worse. Refused clients retry at once, and thousands of refusals per second
 take processor time from admitted requests. So a refusal is delayed by a timer, and the number of delayed refusals is
 limited.
@@ -7,11 +10,14 @@ limited.
 
 import asyncio
 import time
+from typing import Final
 
 from serving.errors import Overloaded
 
 # Weight of the newest batch in the running means: about the last ten batches count.
 RECENT = 0.2
+WAITING_ROOM: Final = 64  # images that may always wait, if no deadline is set
+LEAST_DEADLINE_S: Final = 1.0
 
 
 class QueueEstimate:
@@ -21,9 +27,17 @@ class QueueEstimate:
     the slowest stage (inference or ledger) and excludes idle time.
     """
 
-    def __init__(self, *, service_s: float = 0.0, batch: int = 1, clock_s: float | None = None) -> None:
-        """`service_s`: first estimate of the seconds per image. `batch`: the largest batch."""
+    def __init__(
+        self,
+        *,
+        service_s: float = 0.0,
+        batch: int = 1,
+        deadline_s: float | None = None,
+        clock_s: float | None = None,
+    ) -> None:
+        """`service_s`: first estimate of the seconds per image. `batch`: the largest. `deadline_s`: the setting."""
         self.waiting = 0
+        self._set_s = deadline_s
         self._batch = batch
         self._mean_elapsed_s = service_s
         self._mean_images = 1.0
@@ -43,7 +57,15 @@ class QueueEstimate:
     @property
     def wait_s(self) -> float:
         """Seconds until a request that arrives now is answered: after all that wait, together with its batch."""
-        return (self.waiting + min(self.waiting, self._batch - 1)) * self.service_s
+        return self._wait_s(self.waiting)
+
+    @property
+    def deadline_s(self) -> float:
+        """The longest wait that is admitted, in seconds."""
+        return max(LEAST_DEADLINE_S, self._wait_s(WAITING_ROOM - 1)) if self._set_s is None else self._set_s
+
+    def _wait_s(self, waiting: int) -> float:
+        return (waiting + min(waiting, self._batch - 1)) * self.service_s
 
     def delivered(self, images: int, *, arrived_s: float, now_s: float) -> None:
         """Record that `images` were delivered at `now_s`, the oldest of which arrived at `arrived_s` (perf_counter)."""
@@ -52,8 +74,9 @@ class QueueEstimate:
         self._mean_images += RECENT * (images - self._mean_images)
         self._last_s = now_s
 
-    def admit(self, deadline_s: float) -> None:
-        """Raise Overloaded if a request that arrives now would wait longer than `deadline_s`."""
+    def admit(self, asked_s: float | None = None) -> None:
+        """Raise Overloaded if a request that arrives now would wait longer than the deadline, or than `asked_s`."""
+        deadline_s = self.deadline_s if asked_s is None else min(asked_s, self.deadline_s)
         if self.wait_s > deadline_s:
             raise Overloaded(wait_s=self.wait_s, deadline_s=deadline_s, clears_s=self._clears_s(deadline_s))
 

@@ -9,7 +9,7 @@ from serving.error_table import INTERNAL, PREDICTION_ERRORS
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LABELS = ("model", "version")
 REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.code, "client_gone"})

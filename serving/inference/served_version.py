@@ -73,6 +73,7 @@ class ServedVersion:
         metrics: ServingMetrics,
         loop: asyncio.AbstractEventLoop,
         max_batch: int,
+        deadline_s: float | None = None,
         audit: AuditSampler | None = None,
         background: bool = False,
     ) -> None:
@@ -82,7 +83,7 @@ class ServedVersion:
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
-        self.queue = QueueEstimate(service_s=predictor.one_image_s, batch=max_batch)
+        self.queue = QueueEstimate(service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s)
         self._predictor = predictor
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder

@@ -172,6 +172,7 @@ class Service:
             metrics=self._metrics,
             loop=self._loop,
             max_batch=self._settings.max_batch,
+            deadline_s=self._settings.deadline_s,
             background=background,
             audit=AuditSampler(self._settings.audit_share),
         )

@@ -102,7 +102,7 @@ class ProtocolRoutes:
         head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
         served = self._service.find(*_named(request), canary=head.canary)
         with served.lease():
-            served.queue.admit(settings.deadline_s)
+            served.queue.admit(head.deadline_s)
             body = await read_body(
                 request.receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
             )
@@ -114,6 +114,7 @@ class ProtocolRoutes:
                 identity=asked.id or head.request_id,
                 tags=head.tags,
                 caller=AsgiCaller(request.receive),
+                deadline_s=head.deadline_s,
             )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:

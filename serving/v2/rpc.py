@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -51,7 +52,6 @@ class Servicer:
         ready: Callable[[], bool],
     ) -> None:
         self._inference = inference
-        self._deadline_s = settings.deadline_s
         self._limit = settings.max_items
         self._metrics = metrics
         self._ready = ready
@@ -78,7 +78,7 @@ class Servicer:
         served = self._inference.find(request.model_name, request.model_version, canary=head.canary)
         identity = request_id_of(request.id or None)
         with served.lease():
-            served.queue.admit(self._deadline_s)
+            served.queue.admit(head.deadline_s)
             found = await self._inference.infer(
                 served,
                 await to_thread.run_sync(partial(read_inputs, request, limit=self._limit)),
@@ -86,6 +86,7 @@ class Servicer:
                 identity=identity,
                 tags=head.tags,
                 caller=GrpcCaller(),
+                deadline_s=head.deadline_s,
             )
         return write_response(served.card.name, served.card.version, request.id, found)
 
@@ -243,7 +244,10 @@ def _authorization(call: Any) -> bytes:
 
 
 def _head(context: Context) -> RequestHead:
-    """The metadata that correspond to HTTP headers: `x-candor-tags` and `x-candor-canary`."""
+    """The metadata that correspond to HTTP headers, such as `x-candor-tags`; the call's deadline counts as one."""
     metadata = context.invocation_metadata() or ()
     relevant = ((name, value) for name, value in metadata if name.startswith("x-candor-") and isinstance(value, str))
-    return read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
+    head = read_head(((name.encode(), value.encode()) for name, value in relevant), limit_bytes=0)
+    remaining_s = context.time_remaining()
+    named_s = [seconds for seconds in (head.deadline_s, remaining_s) if seconds is not None]
+    return replace(head, deadline_s=min(named_s, default=None))

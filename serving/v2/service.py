@@ -56,6 +56,7 @@ class InferenceService:
         identity: str | None,
         tags: str | None,
         caller: Caller,
+        deadline_s: float | None = None,
     ) -> list[OutputTensor]:
         """The outputs for a request's images. One bad image fails all: the protocol has no errors of single images."""
         card = served.card
@@ -70,6 +71,7 @@ class InferenceService:
             tags=[tags] * len(pixels),
             caller=caller,
             writer=TensorAnswerWriter(),
+            deadline_s=deadline_s,
         )
         for result in results:
             if isinstance(result, Exception):

@@ -1,5 +1,6 @@
 """The server as a process that may not import torch: it is started, loaded, killed, drained, and fed with rubbish."""
 
+import asyncio
 import json
 import signal
 import time
@@ -15,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from benchmarks.serving.exchange import Request, ask_all
 from model_store.store import Store
 from tests.builders.servers import Load, Server
 from tests.builders.waiting import PATIENCE_S, wait_until
@@ -165,6 +167,19 @@ def test_overload_is_refused_with_a_time_to_come_back_and_the_admitted_are_answe
     assert all(took_s >= 0.09 for status, took_s, _ in seen if status == 429)
     assert load.errors == []
     assert server.predict(image).status_code == 200
+
+
+def test_a_burst_of_64_to_an_idle_server_with_default_settings_is_answered(
+    tmp_path: Path, slow_store: Store, jpeg: Callable[..., bytes]
+) -> None:
+    """Images of the size that goes to a decoding process, and a model that needs over a second for all of them."""
+    server = Server(slow_store.root, tmp_path, body_timeout_s="60")
+    try:
+        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        burst = [Request("/predictions/tiny", "image/jpeg", jpeg(size=(1200, 1000)))] * 64
+        assert asyncio.run(ask_all(server.port, burst, timeout_s=PATIENCE_S)) == [200] * 64
+    finally:
+        server.stop()
 
 
 def flip_a_byte(folder: Path) -> None:

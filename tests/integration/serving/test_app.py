@@ -217,7 +217,7 @@ async def test_an_answer_that_cannot_be_recorded_is_withheld(
 async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_after(
     tiny_store: Store, tmp_path: Path
 ) -> None:
-    async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
+    async with running(tiny_store, tmp_path, refusal_hold_s=0, deadline_s=1) as server:
         load = server.service.models.find("tiny").queue
         load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)
         load.waiting = 1
@@ -233,6 +233,24 @@ async def test_overload_is_refused_before_the_body_is_read_with_an_honest_retry_
         assert (response.status_code, response.json()["error"]) == (429, "overloaded")
         assert int(response.headers["Retry-After"]) in (19, 20)  # 0.2 * 100 s, less the deadline
         assert not read
+
+
+async def test_a_client_names_the_longest_wait_that_it_accepts(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path, refusal_hold_s=0) as server:
+        load = server.service.models.find("tiny").queue
+        load.delivered(1, arrived_s=0.0, now_s=load._last_s + 100)  # 20 s an image from now on
+        load.waiting = 1
+        short, wrong = [await server.predict(png(), **{"X-Candor-Deadline-S": text}) for text in ("0.5", "soon")]
+        tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(png()).decode()]}
+        headers = {"X-Candor-Deadline-S": "0.5"}
+        v2 = await server.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}, headers=headers)
+        long = await server.predict(png(), **{"X-Candor-Deadline-S": "3600"})
+        load.waiting = 0
+    assert [answer.status_code for answer in (short, wrong, v2, long)] == [429, 400, 429, 200]
+    assert "over the deadline of 0.5 s" in short.json()["detail"]
+    assert "X-Candor-Deadline-S must be a number of seconds over 0" in wrong.json()["detail"]
 
 
 async def test_a_client_that_hangs_up_is_not_computed_for(

@@ -1,6 +1,6 @@
 """The gRPC service in this process: tokens in the metadata, and refusals as gRPC status codes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
             client.channel = channel
+            client.queue = server.models.find("tiny").queue
             client.counted = lambda reason: started.counted("candor_requests_rejected_total", reason=reason)
             yield client
         await listening.stop(0)
@@ -72,6 +73,17 @@ async def test_what_is_no_message_is_refused_without_a_trace(stub: Any, caplog: 
             await send(rubbish, metadata=bearer(PREDICT))
         assert refused.value.code() is StatusCode.INVALID_ARGUMENT
     assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: Any, png: Callable[..., bytes]) -> None:
+    stub.queue.delivered(1, arrived_s=0.0, now_s=stub.queue._last_s + 100)  # 20 s an image from now on
+    stub.queue.waiting = 1
+    asked = protocol.ModelInferRequest(model_name="tiny")
+    tensor = asked.inputs.add(name="image", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(png())
+    assert await refused(stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10)) is StatusCode.RESOURCE_EXHAUSTED
+    stub.queue.waiting = 0
+    assert (await stub.ModelInfer(asked, metadata=bearer(PREDICT), timeout=10)).model_name == "tiny"
 
 
 async def test_an_unknown_model_is_not_found(stub: Any) -> None:

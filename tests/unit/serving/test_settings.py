@@ -22,7 +22,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
     assert settings.store == Path("model_store/models")
     assert settings.ledger_url == "sqlite:///./candor.db"
-    assert (settings.max_batch, settings.deadline_s) == (16, 1.0)
+    assert (settings.max_batch, settings.deadline_s) == (16, None)
 
 
 def test_every_setting_is_described() -> None:

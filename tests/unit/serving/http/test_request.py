@@ -73,6 +73,12 @@ def test_a_request_id_that_could_not_be_stored_or_logged_is_refused(value: bytes
         read_head([(b"x-request-id", value)], limit_bytes=10)
 
 
+@pytest.mark.parametrize("value", [b"", b"soon", b"0", b"-1", b"nan", b"inf", b"1e999", b"\xff"])
+def test_a_deadline_that_is_no_number_of_seconds_is_refused(value: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="X-Candor-Deadline-S must be a number of seconds over 0"):
+        read_head([(b"x-candor-deadline-s", value)], limit_bytes=10)
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"ab", b"", b"c"]])
 async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:

@@ -10,10 +10,10 @@ from serving.inference.admission import QueueEstimate, RefusalThrottle
 
 
 def test_the_wait_is_the_queue_times_the_service_time() -> None:
-    load = QueueEstimate(service_s=0.1)
+    load = QueueEstimate(service_s=0.1, deadline_s=0.6)
     load.waiting = 5
     assert load.wait_s == pytest.approx(0.5)
-    load.admit(0.6)
+    load.admit()
     with pytest.raises(Overloaded, match=r"0\.5 s is over the deadline of 0\.4 s"):
         load.admit(0.4)
 
@@ -30,14 +30,39 @@ def test_an_answer_waits_for_those_that_share_its_batch() -> None:
     [(1, 5, 1.0, 4), (16, 1, 20.0, 20), (16, 100, 0.1, 10), (16, 3000, 0.01, 30)],
 )
 def test_whoever_comes_again_when_told_is_let_in(batch: int, waiting: int, service_s: float, seconds: int) -> None:
-    load = QueueEstimate(service_s=service_s, batch=batch)
+    load = QueueEstimate(service_s=service_s, batch=batch, deadline_s=1.0)
     load.waiting = waiting
     with pytest.raises(Overloaded) as refused:
-        load.admit(1.0)
+        load.admit()
     assert refused.value.retry_after_s == seconds
     load.waiting -= math.floor(seconds / service_s)  # what is answered until then
     load.waiting = max(0, load.waiting)
-    load.admit(1.0)
+    load.admit()
+
+
+@pytest.mark.parametrize("service_s", [0.001, 0.03, 0.5, 20.0])
+@pytest.mark.parametrize("batch", [1, 16, 256])
+def test_without_a_deadline_64_may_wait_however_slow_the_model_is(service_s: float, batch: int) -> None:
+    load = QueueEstimate(service_s=service_s, batch=batch)
+    for _ in range(64):
+        load.admit()
+        load.waiting += 1
+    while load.wait_s <= 1.0:
+        load.admit()
+        load.waiting += 1
+    with pytest.raises(Overloaded):
+        load.admit()
+
+
+def test_a_client_that_names_a_deadline_is_refused_sooner_and_never_later() -> None:
+    load = QueueEstimate(service_s=0.5)
+    load.waiting = 10
+    load.admit()
+    with pytest.raises(Overloaded, match=r"5\.0 s is over the deadline of 2 s"):
+        load.admit(2.0)
+    load.waiting = 64
+    with pytest.raises(Overloaded, match=r"32\.0 s is over the deadline of 31\.5 s"):
+        load.admit(1000.0)
 
 
 def test_an_empty_queue_admits_however_slow_the_last_batch_was() -> None:
