@@ -151,16 +151,25 @@ def _dark_is_low(image: Image.Image) -> Image.Image:
 def prepare(image: Image.Image, spec: InputSpec) -> Pixels:
     """Convert a decoded image to the model's colors and size, (C, H, W) uint8, with bilinear filtering.
 
+    What is gray stays gray until it has its size: the three channels would be equal, at three times the cost.
+
     >>> prepare(Image.new("L", (56, 56), 128), InputSpec(1, 28, 28)).shape
     (1, 28, 28)
     """
-    image = _recolor(image, "L" if spec.channels == 1 else "RGB")
+    image = _recolor(image, "L" if spec.channels == 1 or _is_gray(image) else "RGB")
     size = (spec.width, spec.height)
     if image.size != size:
         box = _center_box(image, spec) if spec.resize == "crop" else None
         image = image.resize(size, Image.Resampling.BILINEAR, box=box)
     pixels = np.asarray(image, dtype=np.uint8)
-    return pixels[np.newaxis] if spec.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    if image.mode == "L":
+        return pixels[np.newaxis] if spec.channels == 1 else np.repeat(pixels[np.newaxis], 3, axis=0)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _is_gray(image: Image.Image) -> bool:
+    """Whether all three colors of each pixel would be equal."""
+    return image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16")
 
 
 def _recolor(image: Image.Image, mode: str) -> Image.Image:

@@ -33,11 +33,12 @@ def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None)
     rows = max(1, BAND_PIXELS // pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
         band = pixels[top : top + rows]
-        gray[top : top + rows] = (
-            _curve(band.astype(np.float64), ends, dataset, window)
-            if table is None
-            else table[band.astype(np.intp) - low]
-        )
+        if table is None:
+            gray[top : top + rows] = _curve(band.astype(np.float64), ends, dataset, window)
+        else:
+            index = band.astype(np.intp)
+            index -= low
+            np.take(table, index, out=gray[top : top + rows], mode="clip")  # "raise" would copy once more
     return gray
 
 

@@ -24,8 +24,8 @@ from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 
 STANDING_BYTES: Final = 128 * 2**20  # of each process: Python, its libraries, and what a job may use without asking
-LARGE_BYTES: Final = 64 * 2**20  # an idle process of this size is ended; a fresh one is smaller
-IDLE_S: Final = 10.0  # after which all idle processes but one are ended
+LARGE_BYTES: Final = 64 * 2**20  # a process of this size is ended, too, once it is idle; a fresh one is smaller
+IDLE_S: Final = 10.0  # after which all processes but one are ended
 TRIES: Final = 3
 
 
@@ -133,10 +133,11 @@ class DecodingPool:
             self._retiring = working.get_loop().call_later(IDLE_S, self._retire)
 
     def _retire(self) -> None:
-        """End processes that nobody needs, off the event loop, and look again while there are several."""
+        """End processes that nobody needs, off the event loop, and look again while any is in use."""
         loop = asyncio.get_running_loop()
+        again = self._processes.in_use
         loop.run_in_executor(self._processes.threads, self._processes.retire)
-        self._retiring = loop.call_later(IDLE_S, self._retire) if self._processes.count > 1 else None
+        self._retiring = loop.call_later(IDLE_S, self._retire) if again else None
 
 
 class _Processes:
@@ -156,6 +157,12 @@ class _Processes:
     def count(self) -> int:
         """How many there are."""
         return len(self._idle) + len(self._busy)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any works, or has worked lately."""
+        with self._lock:
+            return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
     def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float) -> Image:
         """The image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
@@ -177,11 +184,14 @@ class _Processes:
             self._give_back(self._take())
 
     def retire(self) -> None:
-        """End what has been idle for long or has grown, but keep one, or start it."""
+        """End what has been idle for long, but keep one that has not grown, or start it."""
         with self._lock:
-            idle, now_s = sorted(self._idle, key=lambda process: process.used_s, reverse=True), time.monotonic()
-            old = [process for process in idle[1:] if now_s - process.used_s > IDLE_S]
-            ended = {*old, *(process for process in idle if process.memory_bytes > LARGE_BYTES)}
+            latest_first = sorted(self._idle, key=lambda process: process.used_s, reverse=True)
+            ended = {
+                process
+                for place, process in enumerate(latest_first)
+                if _is_idle(process) and (place > 0 or process.memory_bytes > LARGE_BYTES)
+            }
             self._idle = [process for process in self._idle if process not in ended]
         for process in ended:
             process.kill()
@@ -219,6 +229,10 @@ class _Processes:
                 self._idle.append(process)
         if not keep:
             process.kill()
+
+
+def _is_idle(process: DecodingProcess) -> bool:
+    return time.monotonic() - process.used_s > IDLE_S
 
 
 def _process_limit(settings: Settings) -> int:

@@ -22,7 +22,8 @@ JOB_LIMIT_BYTES: Final = 2**31
 # What a job may use without asking: headers, a small image, pydicom's import, and the parser's own objects.
 FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
-TRIM_BYTES: Final = 8 * 2**20
+# Memory that a process may keep between two jobs; the server sets as much aside for each process.
+KEPT_BYTES: Final = 128 * 2**20
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -36,9 +37,8 @@ def main(parent: int) -> None:
             send(connection, ACCEPTED)
             if not answer(connection, job):
                 return
-            size = len(job.data)
             del job
-            if size > TRIM_BYTES // 8:
+            if _memory_pages()[1] * resource.getpagesize() > KEPT_BYTES:
                 _trim()
 
 
@@ -56,8 +56,6 @@ def answer(connection: socket.socket, job: Message) -> bool:
         return not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError)
     limits.lift()
     send(connection, DECODED, pixels.data.cast("B"), shape=pixels.shape)
-    if memory.reserved:
-        _trim()
     return True
 
 
@@ -104,7 +102,7 @@ class _Limits:
     def __init__(self, *, cpu_s: float) -> None:
         _, self._hard_cpu = resource.getrlimit(resource.RLIMIT_CPU)
         _, self._hard_memory = resource.getrlimit(resource.RLIMIT_AS)
-        self._base_bytes = _address_space()
+        self._base_bytes = _memory_pages()[0] * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time() + cpu_s), self._hard_cpu))
 
     def allow(self, size_bytes: int) -> None:
@@ -120,12 +118,14 @@ class _Limits:
         resource.setrlimit(resource.RLIMIT_AS, (self._hard_memory, self._hard_memory))
 
 
-def _address_space() -> int:
+def _memory_pages() -> tuple[int, int]:
+    """Address space and resident memory, in pages; where the system does not tell, 256 MiB and nothing."""
     try:
         with open("/proc/self/statm") as fields:  # noqa: PTH123  no pathlib: the process stays small
-            return int(fields.read().split()[0]) * resource.getpagesize()
+            space, resident = fields.read().split()[:2]
     except OSError:
-        return 256 * 2**20
+        return 256 * 2**20 // resource.getpagesize(), 0
+    return int(space), int(resident)
 
 
 def _die_with(parent: int) -> None:

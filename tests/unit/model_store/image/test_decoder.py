@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,26 @@ def test_gray_to_color_repeats_the_gray() -> None:
     decoded = decode(encode(Image.fromarray(pixels)), RGB)
     assert all(np.array_equal(channel, pixels) for channel in decoded)
     assert np.array_equal(decode(encode(Image.fromarray(pixels)), GRAY), pixels[np.newaxis])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "I;16", "P"])
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_gray_that_becomes_color_last_has_the_pixels_of_gray_that_became_color_first(
+    mode: str, resize: Literal["stretch", "crop"]
+) -> None:
+    """The oracle is Pillow: three channels, each resized by itself."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 401, 2), dtype=np.uint8)
+    plain, alpha = Image.fromarray(noise[..., 0]), Image.fromarray(noise[..., 1])
+    wide = Image.fromarray(noise[..., 0].astype(np.uint16) * 256 + noise[..., 1])
+    made = {"LA": lambda: Image.merge("LA", (plain, alpha)), "I": lambda: wide.convert("I"), "I;16": lambda: wide}
+    image = made.get(mode, lambda: plain.convert(mode))()
+    first = {
+        "LA": lambda: Image.composite(plain, Image.new("L", plain.size), alpha).convert("RGB"),
+        "I": lambda: plain.convert("RGB"),
+        "I;16": lambda: plain.convert("RGB"),
+    }.get(mode, lambda: image.convert("RGB"))()
+    spec = InputSpec(3, 37, 53, resize)
+    np.testing.assert_array_equal(prepare(image, spec), prepare(first, spec))
 
 
 def test_color_to_gray_weighs_by_luma() -> None:
