@@ -50,7 +50,7 @@ Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
     "Train": (data.app, training.train, training.export, experiments.experiment),
-    "Serve": (store.models, store.promote, canary.app, serving.serve, predicting.predict),
+    "Serve": (store.app, store.promote, canary.app, serving.serve, predicting.predict),
     "Monitor": (
         uploads.feedback,
         uploads.predictions,

@@ -1,18 +1,17 @@
 """One version of one model on disk: written as a whole, and used only after every file in it has been verified."""
 
-import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from model_store.archive import write_archive
 from model_store.card import FORMAT_VERSION, Card
-from model_store.errors import CardError, FileError, GraphError
+from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.graph import check_graph
+from model_store.manifest import FileEntry, Manifest, read_files, read_manifest, write_manifest
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 
@@ -25,15 +24,17 @@ class Bundle:
         folder: its place on disk.
         card: its card.
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
+        digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
     folder: Path
     card: Card
     onnx: bytes
+    digest: str
 
 
 def write_bundle(folder: Path, *, card: Card, onnx: bytes) -> Card:
-    """Write model.onnx, the archive and card.json into an empty folder; return the card with the files' hashes.
+    """Write model.onnx, the archive, card.json and manifest.json into an empty folder; return the card with hashes.
 
     Raises:
         GraphError: the graph breaks the contract or disagrees with the card. Nothing is written then.
@@ -44,68 +45,82 @@ def write_bundle(folder: Path, *, card: Card, onnx: bytes) -> Card:
     archive = folder / f"{card.name}.mar"
     (folder / MODEL_FILE).write_bytes(onnx)
     write_archive(archive, card=card, onnx=onnx)
-    hashes = {path.name: _sha256(path.read_bytes()) for path in (folder / MODEL_FILE, archive)}
+    hashes = {path.name: FileEntry.of(path.read_bytes()).sha256 for path in (folder / MODEL_FILE, archive)}
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_manifest(folder, name=card.name, version=card.version)
     return card
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read and verify a bundle: schema, file names, hashes, then the graph.
+def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
+    """Read and verify a bundle: manifest, every file, the card, then the graph.
+
+    Args:
+        folder: where it is.
+        digest: the digest that it must have, if the caller knows one.
 
     Raises:
-        CardError, FileError, GraphError: the message names the folder and what is wrong with it.
+        ManifestError, CardError, FileError, GraphError: the message names the folder and what is wrong with it.
     """
-    card = _read_card(folder)
-    if MODEL_FILE not in card.files:
-        raise CardError(folder, f"card.json lists no {MODEL_FILE}")
-    with ThreadPoolExecutor() as pool:  # a server's start waits for reading and hashing
-        read = pool.map(partial(_read_published, folder), card.files.keys(), card.files.values())
-        contents = dict(zip(card.files, read, strict=True))
-    problem = check_graph(contents[MODEL_FILE], card)
-    if problem:
-        raise GraphError(folder, problem)
-    return Bundle(folder, card, contents[MODEL_FILE])
+    manifest = read_manifest(folder)
+    if digest is not None and manifest.digest != digest:
+        raise ManifestError(folder, f"its digest is {manifest.digest}, expected was {digest}")
+    return _verified(folder, manifest, read_files(folder, manifest))
 
 
-def _read_card(folder: Path) -> Card:
+def check_unsealed(folder: Path) -> Bundle:
+    """Return a bundle that has no manifest, verified by the hashes on its card alone. Its digest is that of the
+    manifest that it would get. Raises BundleError.
+    """
+    contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+    card = parse_card(folder, contents.get(CARD_FILE, b""))
+    manifest = Manifest(
+        name=card.name, version=card.version, files={name: FileEntry.of(data) for name, data in contents.items()}
+    )
+    return _verified(folder, manifest, read_files(folder, manifest))
+
+
+def parse_card(folder: Path, data: bytes) -> Card:
+    """Return the card in the bytes of card.json. Raises CardError."""
     try:
-        data = json.loads(_read_file(folder, CARD_FILE))
+        card = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise CardError(folder, f"card.json is not JSON ({error})") from error
-    version = data.get("format_version") if isinstance(data, dict) else None
+    version = card.get("format_version") if isinstance(card, dict) else None
     if version != FORMAT_VERSION:
         raise CardError(
             folder,
             f"card.json has format version {version!r}, this Candor reads {FORMAT_VERSION}: upgrade Candor",
         )
     try:
-        return Card.model_validate(data)
+        return Card.model_validate(card)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the card"
         raise CardError(folder, f"card.json: {place}: {first['msg']}") from error
 
 
-def _read_published(folder: Path, name: str, expected: str) -> bytes:
-    data = _read_file(folder, name)
-    if _sha256(data) != expected:
-        raise FileError(
-            folder, f"{name} is not the file that was published: its sha256 differs from the one on the card"
+def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Return the bundle if manifest, card and graph agree."""
+    for name in (CARD_FILE, MODEL_FILE):
+        if name not in contents:
+            raise FileError(folder, f"manifest.json lists no {name}")
+    card = parse_card(folder, contents[CARD_FILE])
+    if (card.name, card.version) != (manifest.name, manifest.version):
+        raise CardError(
+            folder, f"the card is of {card.name}/{card.version}, the manifest of {manifest.name}/{manifest.version}"
         )
-    return data
+    _check_card_files(folder, card, manifest)
+    problem = check_graph(contents[MODEL_FILE], card)
+    if problem:
+        raise GraphError(folder, problem)
+    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest)
 
 
-def _read_file(folder: Path, name: str) -> bytes:
-    path = folder / name
-    try:
-        if Path(name).name != name or path.is_symlink():
-            raise FileError(folder, f"the file name {name!r} leads out of the bundle's folder")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: the name contains a null byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise FileError(folder, f"{name!r} cannot be read ({reason})") from error
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
+    """The hashes on the card identify the model in the ledger, so they must be true."""
+    if MODEL_FILE not in card.files:
+        raise CardError(folder, f"card.json lists no {MODEL_FILE}")
+    for name, sha256 in card.files.items():
+        if name not in manifest.files or manifest.files[name].sha256 != sha256:
+            raise FileError(folder, f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing")

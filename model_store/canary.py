@@ -9,9 +9,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from model_store.errors import CanaryError
+from model_store.files import read_plain
+from model_store.manifest import Digest
 from model_store.store import Store
 
 FILE = "canary.json"
+LIMIT_BYTES = 1 << 16
 Mode: TypeAlias = Literal["share", "header", "shadow"]
 End: TypeAlias = Literal["promoted", "aborted"]
 
@@ -26,6 +29,7 @@ class Canary(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: PositiveInt
+    digest: Digest | None = Field(default=None, description="of its bundle; records of before manifests have none")
     mode: Mode
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     started_at: datetime
@@ -38,9 +42,11 @@ def read_canary(store: Store, name: str) -> Canary | None:
     """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot be read."""
     path = store.model(name) / FILE
     try:
-        return Canary.model_validate_json(path.read_bytes())
+        return Canary.model_validate_json(read_plain(path, limit_bytes=LIMIT_BYTES))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CanaryError(f"{path} cannot be read ({error.strerror}); start the canary again") from error
     except ValidationError as error:
         raise CanaryError(f"{path} cannot be read ({error.error_count()} errors); start the canary again") from error
 
@@ -48,37 +54,43 @@ def read_canary(store: Store, name: str) -> Canary | None:
 def start_canary(store: Store, name: str, version: int, *, mode: Mode, share: float = 0.0) -> Canary:
     """Start a canary of a verified version beside production. Raises NotInStore, BundleError or CanaryError."""
     production = store.production(name)
-    store.read(name, version)
+    bundle = store.read(name, version)
     if production is None:
         raise CanaryError(f"'{name}' has no version in production to compare with; promote {version} instead")
     if production == version:
         raise CanaryError(f"version {version} of '{name}' is in production already; name another one")
-    canary = Canary(version=version, mode=mode, share=share, started_at=datetime.now(UTC))
+    canary = Canary(version=version, digest=bundle.digest, mode=mode, share=share, started_at=datetime.now(UTC))
     _write(store, name, canary)
     return canary
 
 
-def end_canary(store: Store, name: str, end: End, *, reason: str | None = None) -> Canary:
-    """End the canary; `promoted` puts its version into production. Raises CanaryError if none is running."""
+def end_canary(store: Store, name: str, end: End, *, reason: str | None = None, by: str | None = None) -> Canary:
+    """End the canary; `promoted` puts its version into production, for `reason`. Raises CanaryError if none is running.
+
+    It is promoted only if its bundle is the one that was tried.
+    """
     canary = read_canary(store, name)
     if canary is None or canary.ended is not None:
         raise CanaryError(f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one")
     if end == "promoted":
-        store.promote(name, canary.version)
+        store.read(name, canary.version, digest=canary.digest)
+        store.promote(name, canary.version, by=by, why=reason)
     ended = canary.model_copy(update={"ended": end, "ended_at": datetime.now(UTC), "reason": reason})
     _write(store, name, ended)
     return ended
 
 
-def promote_version(store: Store, name: str, version: int) -> Canary | None:
+def promote_version(
+    store: Store, name: str, version: int, *, by: str | None = None, why: str | None = None
+) -> Canary | None:
     """Put a version into production; if its canary is running, that ends. Returns the canary that ended.
 
     Otherwise the canary would begin again after a rollback. Raises NotInStore, BundleError or CanaryError.
     """
     canary = read_canary(store, name)
     if canary is not None and canary.ended is None and canary.version == version:
-        return end_canary(store, name, "promoted")
-    store.promote(name, version)
+        return end_canary(store, name, "promoted", reason=why, by=by)
+    store.promote(name, version, by=by, why=why)
     return None
 
 

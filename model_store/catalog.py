@@ -1,11 +1,12 @@
-"""A list of what a store holds. It reads the cards and hashes no files: it is a list, not a check."""
+"""A list of what a store holds. It verifies the cards but not the models: `verification.verify` does that."""
 
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from model_store.bundle import CARD_FILE
+from model_store.alias import PRODUCTION
+from model_store.bundle import CARD_FILE, parse_card
 from model_store.card import Card
+from model_store.errors import BundleError, ModelStoreError
+from model_store.manifest import read_file, read_manifest
 from model_store.store import Store
 
 
@@ -16,6 +17,7 @@ class CatalogEntry:
     name: str
     version: int
     production: bool
+    aliases: tuple[str, ...] = ()
     created_at: str | None = None
     dataset: str | None = None
     loss: str | None = None
@@ -33,17 +35,19 @@ def catalog(store: Store) -> list[CatalogEntry]:
 
 
 def _entry(store: Store, name: str, version: int) -> CatalogEntry:
-    production = store.production(name) == version
+    aliases = tuple(alias for alias, each in store.aliases(name).items() if each.version == version)
+    production = PRODUCTION in aliases
     try:
-        card = Card.model_validate_json((store.folder(name, version) / CARD_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        return CatalogEntry(name, version, production, problem=f"card.json cannot be read: {reason}")
+        card = _card(store, name, version)
+    except ModelStoreError as error:
+        reason = error.reason if isinstance(error, BundleError) else str(error)
+        return CatalogEntry(name, version, production, aliases=aliases, problem=reason)
     measures = card.calibration.measures
     return CatalogEntry(
         name,
         version,
         production,
+        aliases=aliases,
         created_at=card.provenance.created_at.isoformat(timespec="seconds"),
         dataset=card.provenance.dataset,
         loss=card.provenance.loss,
@@ -53,3 +57,9 @@ def _entry(store: Store, name: str, version: int) -> CatalogEntry:
         ece=measures.get("ece"),
         noise_floor=measures.get("noise_floor"),
     )
+
+
+def _card(store: Store, name: str, version: int) -> Card:
+    """Return the card, verified against the manifest, but not the model. Raises ModelStoreError."""
+    folder = store.require(name, version)
+    return parse_card(folder, read_file(folder, read_manifest(folder), CARD_FILE))

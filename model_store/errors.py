@@ -75,12 +75,24 @@ class FileError(BundleError):
     """A file is missing or altered, or its name leads out of the bundle's folder."""
 
 
+class ManifestError(BundleError):
+    """manifest.json is missing or altered, or is not the one that an alias, a canary or the ledger names."""
+
+
 class GraphError(BundleError):
     """model.onnx breaks the contract of model_store/graph.py."""
 
 
 class NotInStore(ModelStoreError):
     """No such model, or no such version."""
+
+
+class AliasError(ModelStoreError):
+    """An alias has an invalid name, or its file does not say which bundle it means."""
+
+
+class VersionsExhausted(ModelStoreError):
+    """The highest version number is taken."""
 
 
 class CanaryError(ModelStoreError):

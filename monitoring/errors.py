@@ -77,6 +77,18 @@ class ModelDiffers(MonitoringError, ValueError):
         )
 
 
+class BundleReplaced(MonitoringError, ValueError):
+    """A bundle whose version the ledger knows from another bundle."""
+
+    def __init__(self, model: str, version: int, *, digest: str, known: str | None) -> None:
+        other = f"a bundle with digest {known}" if known else "one with another card"
+        super().__init__(
+            f"bundle {model}/{version} is refused: its digest is {digest}, but the ledger's answers of this version "
+            f"came from {other}. A version never changes: put its files back, publish what it holds now "
+            "as the next version, or use another ledger"
+        )
+
+
 class ModelsFull(MonitoringError, RuntimeError):
     """Too many models are declared."""
 

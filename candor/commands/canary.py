@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_ledger, open_store, settings
+from candor.commands.options import (
+    JsonOption,
+    LedgerOption,
+    StoreOption,
+    open_ledger,
+    open_store,
+    settings,
+    version_number,
+)
 
 if TYPE_CHECKING:
     from monitoring.reports.report import Report
@@ -19,18 +27,20 @@ ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 @app.command()
 def start(
     model: ModelArgument,
-    version: Annotated[int, typer.Argument(help="The version to try out.")],
+    version: Annotated[int, typer.Argument(help="The version to try out.", parser=version_number)],
     share: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the requests that it answers.")] = None,
     header: Annotated[bool, typer.Option("--header", help="Answer only requests with X-Candor-Canary: true.")] = False,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Compute every answer beside production and only record it.")
     ] = False,
     store: StoreOption = None,
+    ledger: LedgerOption = None,
 ) -> None:
     """Start a canary that answers a share of the requests (default: 0.05), or by header, or in shadow mode.
 
     Example: candor canary start chest 2 --share 0.05
     """
+    from candor.commands.ledger_digest import require_ledger_agrees
     from candor.terminal.console import stdout
     from model_store.canary import Mode, start_canary
 
@@ -38,7 +48,9 @@ def start(
         raise typer.BadParameter("give only one of --share, --header and --shadow")
     mode: Mode = "header" if header else "shadow" if shadow else "share"
     part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
-    start_canary(open_store(store), model, version, mode=mode, share=part)
+    opened = open_store(store)
+    require_ledger_agrees(opened.read(model, version), ledger)
+    start_canary(opened, model, version, mode=mode, share=part)
     does = {
         "share": f"answers {part:.0%} of the requests",
         "header": "answers requests with X-Candor-Canary: true",

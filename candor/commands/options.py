@@ -1,5 +1,6 @@
 """Options that several verbs share, and where settings, the cache and the ledger are found."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,13 @@ def web_address(url: str | None) -> str | None:
     if url is not None and not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"got {url!r}; write it with http:// or https://, as in http://127.0.0.1:8080")
     return url
+
+
+def version_number(text: str) -> int:
+    """Return a version as `candor models` lists it, and no other spelling of a number; a usage error for those."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text, re.ASCII):
+        raise typer.BadParameter(f"{text[:80]!r} is not a version: write it as `candor models` lists it, such as 2")
+    return int(text)
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

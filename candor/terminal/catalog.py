@@ -7,16 +7,16 @@ from rich.table import Table
 from candor.terminal.tables import figure, table
 from model_store.catalog import CatalogEntry
 
-COLUMNS = ("model", "version", "production", "loss", "temperature", "ECE", "floor", "accuracy", "measured on")
+COLUMNS = ("model", "version", "aliases", "loss", "temperature", "ECE", "floor", "accuracy", "measured on")
 
 
 def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
-    """Return one row per version; "yes" marks the version in production."""
+    """Return one row per version, with the aliases that point at it."""
     rows = [
         [
             entry.name,
             str(entry.version),
-            "yes" if entry.production else "",
+            ", ".join(entry.aliases),
             entry.loss or "-",
             figure(entry.temperature),
             figure(entry.ece),
@@ -26,4 +26,4 @@ def catalog_table(entries: Sequence[CatalogEntry]) -> Table:
         ]
         for entry in entries
     ]
-    return table("Models", COLUMNS, rows, text=("measured on",))
+    return table("Models", COLUMNS, rows, text=("aliases", "measured on"))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from calibration.bins import BinSums
 from model_store.card import Card
-from monitoring.errors import ModelNotInLedger
+from monitoring.errors import BundleReplaced, ModelNotInLedger
 from monitoring.ledger.dialects import dialect_of
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration, monitor_event, monitor_state
@@ -27,7 +27,7 @@ _LATER_IN_PROVENANCE = ("recalibrated_by",)
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """One bundle as the ledger knows it. `card` is the whole JSON of its card."""
+    """One bundle as the ledger knows it. `card` is the whole JSON of its card, `bundle_digest` that of its manifest."""
 
     calibration_id: int
     model: str
@@ -35,6 +35,7 @@ class CalibrationRow:
     card_sha256: str
     card: dict[str, Any]
     registered_at_ns: int
+    bundle_digest: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -67,18 +68,37 @@ def sha256_of(card: str) -> str:
     return hashlib.sha256(card.encode()).hexdigest()
 
 
-def register(connection: Connection, card: Card, *, now_ns: int) -> CalibrationRow:
-    """Return the row of a card, inserted if it is new. It becomes the model's most recently registered one."""
-    return enter(connection, card.name, card.version, _plain(card), now_ns=now_ns)
+def register(connection: Connection, card: Card, *, digest: str | None = None, now_ns: int) -> CalibrationRow:
+    """Return the row of a card, inserted if it is new. It becomes the model's most recently registered one.
+
+    Args:
+        digest: of the bundle. Raises BundleReplaced if the ledger knows the version from another bundle.
+    """
+    if digest is not None:
+        require_same_bundle(connection, card, digest)
+    return enter(connection, card.name, card.version, _plain(card), digest=digest, now_ns=now_ns)
 
 
-def enter(connection: Connection, model: str, version: int, card: str, *, now_ns: int) -> CalibrationRow:
+def require_same_bundle(connection: Connection, card: Card, digest: str) -> None:
+    """Raise BundleReplaced if the ledger has answers of this version, but from another bundle.
+
+    Of a version that was registered before schema 5, only the card is known. A model that is served elsewhere has none.
+    """
+    for row in map(_row, connection.execute(select(calibration).filter_by(model=card.name, version=card.version))):
+        known = row.bundle_digest
+        same = row.card_sha256 == card_sha256(card) if known is None else known == digest
+        if not (same or row.is_logged):
+            raise BundleReplaced(card.name, card.version, digest=digest, known=known)
+
+
+def enter(
+    connection: Connection, model: str, version: int, card: str, *, digest: str | None = None, now_ns: int
+) -> CalibrationRow:
     """Return the row of a card's JSON, as `register` does."""
-    new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card}
+    new = {"model": model, "version": version, "card_sha256": sha256_of(card), "card": card, "bundle_digest": digest}
     entered = dialect_of(connection).insert(calibration).values(new | {"registered_at_ns": now_ns})
-    entered = entered.on_conflict_do_update(
-        index_elements=["model", "version", "card_sha256"], set_={"registered_at_ns": now_ns}
-    )
+    again = {"registered_at_ns": now_ns} | ({"bundle_digest": digest} if digest else {})
+    entered = entered.on_conflict_do_update(index_elements=["model", "version", "card_sha256"], set_=again)
     known = connection.scalar(entered.returning(calibration.c.calibration_id))
     (row,) = load(connection, [known])
     return row

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4  # a new number needs a migration: see migrations/
+SCHEMA_VERSION = 5  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
@@ -40,6 +40,7 @@ calibration = Table(
     Column("card_sha256", Text, nullable=False),
     Column("card", Text, nullable=False),  # JSON from the bundle: classes, reference measures, threshold
     Column("registered_at_ns", BigInteger, nullable=False),  # when a server last started to serve it
+    Column("bundle_digest", Text),  # of the manifest of the bundle; NULL: logged, or registered before schema 5
     UniqueConstraint("model", "version", "card_sha256"),
 )
 

@@ -76,12 +76,16 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="candor-recorder", daemon=True)
         self._thread.start()
 
-    def register(self, card: Card) -> int:
-        """Register a bundle and start its drift watch before it serves; return the calibration id for its rows."""
+    def register(self, card: Card, *, digest: str | None = None) -> int:
+        """Register a bundle and start its drift watch before it serves; return the calibration id for its rows.
+
+        Args:
+            digest: of the bundle's manifest. Raises BundleReplaced if the ledger knows the version from another bundle.
+        """
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()
-            row = register(connection, card, now_ns=now_ns)
+            row = register(connection, card, digest=digest, now_ns=now_ns)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
             watch.start(connection, row.calibration_id, self._settings, tags=self._tags, now_ns=now_ns)
             return row

@@ -8,12 +8,15 @@ from typing import Protocol
 from model_store.canary import Canary, end_canary, read_canary
 from model_store.errors import ModelStoreError
 from model_store.store import Store
+from monitoring.errors import BundleReplaced
 from serving.deployment.canary import LoadedCanary
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
 
 logger = logging.getLogger(__name__)
+
+LOAD_ERRORS = (ModelStoreError, ModelUnusable, BundleReplaced, OSError)  # of a version that cannot be served
 
 
 class Loader(Protocol):
@@ -68,7 +71,7 @@ class CanaryController:
     def _begin(self, name: str, canary: Canary, loaded: LoadedModel) -> None:
         try:
             served = self._load_version(name, canary, loaded)
-        except (ModelStoreError, ModelUnusable, OSError) as error:
+        except LOAD_ERRORS as error:
             self._abort(name, canary, f"it cannot be loaded: {error}")
             return
         self._retire(self._models.set_canary(name, LoadedCanary(served, canary)))
@@ -76,6 +79,12 @@ class CanaryController:
 
     def _load_version(self, name: str, canary: Canary, loaded: LoadedModel) -> ServedVersion:
         """The version of the canary. A shadow is always loaded for itself, because it runs at the lowest priority."""
+        loading = loaded.answering.get(canary.version)
+        digest = loading.digest if loading else self._store.read(name, canary.version).digest
+        if canary.digest not in (None, digest):
+            raise ModelUnusable(
+                f"its digest is {digest}, but the canary was started with {canary.digest}; a version never changes."
+            )
         if canary.mode == "shadow":
             served = self._load(name, canary.version, background=True)
             served.record_shadow()

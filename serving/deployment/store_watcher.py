@@ -18,9 +18,10 @@ from typing import TypeAlias
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from model_store.alias import PRODUCTION, Alias
 from model_store.errors import ModelStoreError
 from model_store.store import Store
-from serving.deployment.canary_controller import CanaryController, Loader
+from serving.deployment.canary_controller import LOAD_ERRORS, CanaryController, Loader
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import ModelUnusable
 from serving.inference.served_version import ServedVersion
@@ -28,12 +29,15 @@ from serving.inference.served_version import ServedVersion
 logger = logging.getLogger(__name__)
 
 MAX_PAUSE_S = 30.0  # between failed scans
-FileStamp: TypeAlias = tuple[tuple[str, int, int], ...]
+FileStamp: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a version was refused, and the state of its files then. `version` is None if the alias is unreadable."""
+    """Why a version was refused, and the state of its alias and files then.
+
+    `version` is None if the alias is unreadable.
+    """
 
     version: int | None
     reason: str
@@ -126,27 +130,37 @@ class StoreWatcher:
             self._canary_troubles.pop(name, None)
 
     def _follow_alias(self, name: str) -> None:
-        wanted = self._store.production(name)
-        if wanted is None or self._models.production(name) == wanted:
+        wanted = self._store.alias(name, PRODUCTION)
+        loaded = self._models.by_name().get(name)
+        if wanted is None or (loaded is not None and _is(loaded.production, wanted)):
             self.refused.pop(name, None)
             return
-        stamp = self._stamp(name, wanted)
+        stamp = (wanted.digest, *self._store.stamp(name, wanted.version))
         refusal = self.refused.get(name)
-        if refusal is None or (refusal.version, refusal.stamp) != (wanted, stamp):
+        if refusal is None or (refusal.version, refusal.stamp) != (wanted.version, stamp):
             self._set_production(name, wanted, stamp)
 
-    def _set_production(self, name: str, version: int, stamp: FileStamp) -> None:
-        model = self._models.by_name().get(name)
-        loaded = model.answering.get(version) if model else None
+    def _set_production(self, name: str, wanted: Alias, stamp: FileStamp) -> None:
         try:
-            served = loaded or self._load(name, version)
-        except (ModelStoreError, ModelUnusable, OSError) as error:
-            self._refuse(name, Refusal(version, str(error), stamp))
+            served = self._loaded(name, wanted) or self._load(name, wanted.version)
+        except LOAD_ERRORS as error:
+            self._refuse(name, Refusal(wanted.version, str(error), stamp))
             return
         self.refused.pop(name, None)
         self._retire(self._models.set_production(served))
         served.record_promotion()
-        logger.info("version in production", extra={"fields": {"model": name, "version": version}})
+        logger.info("version in production", extra={"fields": {"model": name, "version": wanted.version}})
+
+    def _loaded(self, name: str, wanted: Alias) -> ServedVersion | None:
+        """The version if it is loaded. Raises ModelUnusable if what is loaded is another bundle of that number."""
+        model = self._models.by_name().get(name)
+        served = model.answering.get(wanted.version) if model else None
+        if served is not None and not _is(served, wanted):
+            raise ModelUnusable(
+                f"bundle {name}/{wanted.version} is refused: it is loaded with digest {served.digest}, but production "
+                f"names {wanted.digest}. A version never changes: publish what it holds now as the next version."
+            )
+        return served
 
     def _retire(self, retired: Iterable[ServedVersion]) -> None:
         for served in retired:
@@ -158,8 +172,6 @@ class StoreWatcher:
             logger.error("bundle refused", extra={"fields": fields})
         self.refused[name] = refusal
 
-    def _stamp(self, name: str, version: int) -> FileStamp:
-        """Name, modification time and size of every file of a version, which change when somebody repairs it."""
-        folder = self._store.folder(name, version)
-        files = sorted(path for path in folder.glob("*") if path.is_file())
-        return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+def _is(served: ServedVersion, wanted: Alias) -> bool:
+    return (served.card.version, served.digest) == (wanted.version, wanted.digest)

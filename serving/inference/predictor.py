@@ -55,6 +55,7 @@ class Predictor:
         """`bundle` must be verified. `threads` is the number of CPU threads; 0 means one per available core."""
         self.card = bundle.card
         self.folder = bundle.folder
+        self.digest = bundle.digest
         providers = choose_providers(device)
         if PROVIDERS["cuda"] in providers:
             ort.preload_dlls()  # finds the CUDA that pip installed, which is on no search path

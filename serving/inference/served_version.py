@@ -80,6 +80,7 @@ class ServedVersion:
         """Warm up the predictor and register the version with the recorder. Called in the store watcher's thread."""
         self.card = predictor.card
         self.folder = predictor.folder
+        self.digest = predictor.digest
         self.max_batch = max_batch
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
@@ -89,7 +90,7 @@ class ServedVersion:
         self._recorder = recorder
         self._audit = audit if audit and audit.on and recorder else None
         self.counts = InferenceCounts()
-        self.calibration_id = recorder.register(self.card) if recorder else 0
+        self.calibration_id = recorder.register(self.card, digest=self.digest) if recorder else 0
         self._loop = loop
         self._metrics = metrics.of_version(self.card.name, self.card.version, self.queue)
         self._retired = False

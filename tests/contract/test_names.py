@@ -20,6 +20,7 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONT
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
 FOLDERS = (*ROOMS, "benchmarks", "docs", "tests")
 WALKS = ("CONTRIBUTING.md", "docs/architecture.md")
+GROUPS = ("canary", "data", "experiment", "ledger", "models")  # verbs that have verbs below them
 SAMPLES = {"training/losses/brier.py"}  # files that a page shows how to write
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -114,7 +115,8 @@ def commands(text: str) -> Iterator[str]:
 def parsed(command: str) -> tuple[tuple[str, ...], list[str]]:
     """The words before the first option that name a verb, and the options."""
     words = command.split()[1:]
-    verb = tuple(words[:2]) if words[0] in ("canary", "data", "experiment", "ledger") else (words[0],)
+    two = words[0] in GROUPS and len(words) > 1 and not words[1].startswith("-")
+    verb = tuple(words[:2]) if two else (words[0],)
     return verb, re.findall(r"(?<![\w-])--[a-z][a-z-]*", command)
 
 

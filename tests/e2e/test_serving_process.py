@@ -17,6 +17,8 @@ import pytest
 from onnx import TensorProto
 
 from benchmarks.serving.exchange import Request, ask_all
+from model_store.alias import new_alias
+from model_store.manifest import digest_of, write_manifest
 from model_store.store import Store
 from tests.builders.servers import Load, Server
 from tests.builders.waiting import PATIENCE_S, wait_until
@@ -210,9 +212,17 @@ def leave_the_folder(folder: Path) -> None:
     edit_card(folder, files=files | {"../1/model.onnx": "0" * 64})
 
 
+def swap_classes(folder: Path) -> None:
+    text = (folder / "card.json").read_text()
+    (folder / "card.json").write_text(
+        text.replace("benign", "_").replace("malignant", "benign").replace("_", "malignant")
+    )
+
+
 def edit_card(folder: Path, **changes: Any) -> None:
     card = folder / "card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | changes))
+    write_manifest(folder, name="tiny", version=int(folder.name))
 
 
 BAD_BUNDLES: list[tuple[Callable[[Path], None], str]] = [
@@ -220,7 +230,8 @@ BAD_BUNDLES: list[tuple[Callable[[Path], None], str]] = [
     (lose_a_file, "cannot be read (No such file"),
     (come_from_the_future, "format version 2"),
     (take_other_inputs, "must have one input 'image' uint8"),
-    (leave_the_folder, "leads out of the bundle's folder"),
+    (leave_the_folder, "'../1/model.onnx' is not the file of the card"),
+    (swap_classes, "card.json is not the file that was published"),
 ]
 
 
@@ -236,7 +247,9 @@ def test_bad_bundles_are_refused_by_name_while_the_old_one_serves_on(
     for spoil, reason in BAD_BUNDLES:
         version = tiny_store.publish("tiny", make_bundle)
         spoil(tiny_store.folder("tiny", version))
-        (tiny_store.root / "tiny" / "production").write_text(str(version))
+        digest = digest_of((tiny_store.folder("tiny", version) / "manifest.json").read_bytes())
+        alias = new_alias(version=version, digest=digest, by="an attacker", why=None)
+        tiny_store.replace_file("tiny", "production", alias.as_text())
         wait_until(lambda wanted=version: refused().get("version") == wanted)  # type: ignore[misc]
         assert reason in refused()["reason"]
         assert server.predict(png()).json()["version"] == 1

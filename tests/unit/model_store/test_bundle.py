@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.temperature import softmax
 from model_store.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle, write_bundle
 from model_store.card import Card
-from model_store.errors import BundleError, CardError, FileError, GraphError
+from model_store.errors import BundleError, CardError, FileError, GraphError, ManifestError
 from model_store.graph import with_calibrator
+from model_store.manifest import MANIFEST_FILE, write_manifest
 
 Edit = Callable[[onnx.ModelProto], None]
 
@@ -47,7 +48,13 @@ def _sha256(data: bytes) -> str:
 
 def edit_card(folder: Path, **changes: Any) -> None:
     data = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-    (folder / CARD_FILE).write_text(json.dumps(data | changes), encoding="utf-8")
+    write_card(folder, json.dumps(data | changes))
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Replace the card, and make a manifest that fits."""
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    write_manifest(folder, name="tiny", version=1)
 
 
 def temperature_of(model: onnx.ModelProto) -> onnx.TensorProto:
@@ -62,10 +69,10 @@ def test_what_was_written_is_read(
     assert (bundle.card, bundle.onnx, bundle.folder) == (card, make_onnx(), tmp_path)
     assert card == make_card().model_copy(update={"files": card.files})
     assert sorted(card.files) == ["model.onnx", "tiny.mar"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "model.onnx", "tiny.mar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "manifest.json", "model.onnx", "tiny.mar"]
 
 
-@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar"])
+@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])
 @pytest.mark.parametrize("place", [0, 0.5, -1])
 def test_a_flipped_bit_is_found(folder: Path, name: str, place: float) -> None:
     data = bytearray((folder / name).read_bytes())
@@ -81,6 +88,7 @@ def test_a_card_that_is_no_utf8_is_refused(folder: Path) -> None:
         data = bytearray(sound)
         data[place] ^= 0x80  # no longer ASCII, hence no UTF-8
         (folder / CARD_FILE).write_bytes(data)
+        write_manifest(folder, name="tiny", version=1)
         with pytest.raises(CardError, match="not JSON"):
             read_bundle(folder)
 
@@ -93,33 +101,32 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"tiny/7 .*card\.json"):
+    with pytest.raises(BundleError, match=r"tiny/7 is refused: there is no such folder"):
         read_bundle(tmp_path / "tiny" / "7")
 
 
-@pytest.mark.parametrize("name", ["../x", "below/x", "{root}/x"])
-def test_a_file_elsewhere_is_refused_even_with_the_right_hash(folder: Path, name: str) -> None:
-    for place in (folder.parent, folder / "below"):
+@pytest.mark.parametrize("name", ["../x", "below/x", "{root}/x", ".", "..", "", "x\0y", "x" * 300, ".hidden"])
+@pytest.mark.parametrize("where", [CARD_FILE, MANIFEST_FILE])
+def test_a_name_that_leads_elsewhere_is_refused_even_with_the_right_hash(folder: Path, name: str, where: str) -> None:
+    for place in (folder.parent, folder / ".below"):
         place.mkdir(exist_ok=True)
         (place / "x").write_bytes(b"secret")
-    files = {MODEL_FILE: _sha256((folder / MODEL_FILE).read_bytes())}
-    edit_card(folder, files=files | {name.format(root=folder.parent): _sha256(b"secret")})
-    with pytest.raises(FileError, match="leads out"):
+    name = name.format(root=folder.parent)
+    if where == CARD_FILE:
+        edit_card(folder, files={MODEL_FILE: _sha256((folder / MODEL_FILE).read_bytes()), name: _sha256(b"secret")})
+    else:
+        data = json.loads((folder / MANIFEST_FILE).read_text())
+        data["files"][name] = {"sha256": _sha256(b"secret"), "size_bytes": 6}
+        (folder / MANIFEST_FILE).write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    with pytest.raises(FileError if where == CARD_FILE else ManifestError):
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", [".", "..", "", "x\0y", "x" * 300])
-def test_a_name_that_is_no_files_is_refused(folder: Path, name: str) -> None:
-    edit_card(folder, files={MODEL_FILE: "0" * 64, name: "0" * 64})
-    with pytest.raises(FileError):
-        read_bundle(folder)
-
-
-@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])
+@pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE, MANIFEST_FILE])
 def test_a_symbolic_link_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(FileError, match="leads out"):
+    with pytest.raises(BundleError, match="is a symbolic link"):
         read_bundle(folder)
 
 
@@ -131,7 +138,7 @@ def test_a_card_that_lists_no_model_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2", "[" * 100_000])
 def test_a_card_that_is_no_json_is_refused(folder: Path, text: str) -> None:
-    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    write_card(folder, text)
     with pytest.raises(CardError, match="not JSON"):
         read_bundle(folder)
 
@@ -141,7 +148,7 @@ def test_a_card_of_another_format_says_to_upgrade(folder: Path, version: Any) ->
     edit_card(folder, format_version=version, unheard_of=1)
     with pytest.raises(CardError, match="this Candor reads 1: upgrade Candor"):
         read_bundle(folder)
-    (folder / CARD_FILE).write_text("[]", encoding="utf-8")
+    write_card(folder, "[]")
     with pytest.raises(CardError, match="format version None"):
         read_bundle(folder)
 

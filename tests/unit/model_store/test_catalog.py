@@ -38,7 +38,7 @@ def test_a_card_that_cannot_be_read_is_listed_with_the_reason(
     assert "No such file" in missing.problem
     assert missing.production
     assert empty.problem is not None
-    assert "validation error" in empty.problem
+    assert "card.json is not the file that was published" in empty.problem
     assert empty.ece is None
 
 

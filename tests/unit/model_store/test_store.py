@@ -1,6 +1,7 @@
 """The store: versions that appear whole or not at all, and an alias that is never half written."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from model_store.bundle import CARD_FILE, MODEL_FILE, Bundle, read_bundle
-from model_store.errors import BundleError, CardError, FileError, InvalidName, NotInStore
+from model_store.errors import (
+    AliasError,
+    BundleError,
+    CardError,
+    FileError,
+    InvalidName,
+    ManifestError,
+    NotInStore,
+    VersionsExhausted,
+)
 from model_store.store import Store
 
 MakeBundle = Callable[..., Bundle]
@@ -131,7 +141,9 @@ def test_promoting_moves_the_alias(tiny_store: Store, make_bundle: MakeBundle) -
     assert tiny_store.production("tiny") == 2
     assert tiny_store.read("tiny").card.version == 2
     alias = tiny_store.root / "tiny" / "production"
-    assert alias.read_text() == "2\n"
+    said = json.loads(alias.read_text())
+    assert (said["version"], said["digest"]) == (2, tiny_store.read("tiny", 2).digest)
+    assert alias.read_text().count("\n") == 1
     assert alias.stat().st_mode & 0o777 == 0o644
 
 
@@ -165,16 +177,111 @@ def test_reading_without_a_version_needs_one_in_production(tmp_path: Path, make_
         store.read("tiny")
 
 
-@pytest.mark.parametrize("text", ["", "soon", "1.5", "\u00e9"])
-def test_an_alias_that_says_nothing_is_none(tiny_store: Store, text: str) -> None:
+ALIASES = ["", "soon", "1.5", "2.0", "../..", "-1", "0", "é", "{}", "[" * 100_000, "\0", "9" * 5000, "null", "01"]
+
+
+@pytest.mark.parametrize("text", ALIASES)
+def test_an_alias_that_names_no_bundle_is_refused_by_name(tiny_store: Store, text: str) -> None:
     (tiny_store.root / "tiny" / "production").write_text(text, encoding="utf-8")
-    assert tiny_store.production("tiny") is None
+    for act in (lambda: tiny_store.production("tiny"), lambda: tiny_store.read("tiny")):
+        with pytest.raises(AliasError, match=r"alias 'production' of 'tiny' is refused: .*candor promote tiny VERSION"):
+            act()
+    assert tiny_store.read("tiny", 1).card.version == 1
+    tiny_store.promote("tiny", 1)
+    assert tiny_store.production("tiny") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2.0},
+        {"version": "1"},
+        {"version": True},
+        {"version": 0},
+        {"version": 10**9},
+        {"digest": "sha256:0"},
+        {"more": 1},
+        {"at": "x"},
+    ],
+)
+def test_an_alias_with_a_wrong_field_is_refused(tiny_store: Store, change: dict[str, object]) -> None:
+    path = tiny_store.root / "tiny" / "production"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(AliasError, match=f"refused: {next(iter(change))}"):
+        tiny_store.production("tiny")
 
 
 def test_an_alias_of_a_version_that_is_gone_is_named(tiny_store: Store) -> None:
-    (tiny_store.root / "tiny" / "production").write_text("7")
+    path = tiny_store.root / "tiny" / "production"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 7}))
     with pytest.raises(NotInStore, match="no version 7"):
         tiny_store.read("tiny")
+
+
+def test_an_alias_that_is_no_plain_file_is_refused(tiny_store: Store) -> None:
+    path = tiny_store.root / "tiny" / "production"
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    with pytest.raises(AliasError, match="symbolic link"):
+        tiny_store.production("tiny")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(AliasError, match="plain file"):
+        tiny_store.production("tiny")
+
+
+def test_a_bundle_that_was_replaced_whole_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    """Its manifest fits its files, but not the digest in the alias."""
+    make_bundle(tiny_store.folder("tiny", 1), seed=5)
+    for act in (
+        lambda: tiny_store.read("tiny"),
+        lambda: tiny_store.read("tiny", 1),
+        lambda: tiny_store.promote("tiny", 1),
+    ):
+        with pytest.raises(ManifestError, match=r"tiny/1 is refused: its digest is .* but production names sha256:"):
+            act()
+
+
+def test_who_and_why_stand_in_the_alias(tiny_store: Store) -> None:
+    assert tiny_store.alias("tiny", "production").by  # type: ignore[union-attr]
+    tiny_store.set_alias("tiny", "staging", 1, by="ann", why="for the new scanner")
+    alias = tiny_store.alias("tiny", "staging")
+    assert alias is not None
+    assert (alias.version, alias.by, alias.why) == (1, "ann", "for the new scanner")
+    assert tiny_store.alias_names("tiny") == ["production", "staging"]
+    with pytest.raises(AliasError, match="why: String should have at most 1000"):
+        tiny_store.set_alias("tiny", "staging", 1, why="x" * 1001)
+
+
+@pytest.mark.parametrize("alias", ["", "1", "Prod", "a/b", "..", "canary.json", "x" * 33, "a\n", "über"])
+def test_names_that_are_no_aliases_are_refused(tiny_store: Store, alias: str) -> None:
+    for act in (lambda: tiny_store.alias("tiny", alias), lambda: tiny_store.set_alias("tiny", alias, 1)):
+        with pytest.raises(AliasError, match="not a name for an alias"):
+            act()
+
+
+@pytest.mark.parametrize("stray", ["01", "2.0", "-1", "+2", "٣", "²", "1e3", " 2", "9" * 10])
+def test_a_folder_that_is_no_version_is_none(tiny_store: Store, make_bundle: MakeBundle, stray: str) -> None:
+    make_bundle(tiny_store.model("tiny") / stray)
+    assert tiny_store.versions("tiny") == [1]
+    assert tiny_store.publish("tiny", make_bundle) == 2
+
+
+def test_links_out_of_the_store_are_refused(tiny_store: Store, tmp_path: Path, make_bundle: MakeBundle) -> None:
+    outside = make_bundle(tmp_path / "outside" / "tiny" / "2", 2)
+    tiny_store.folder("tiny", 2).symlink_to(outside.folder)
+    (tiny_store.root / "other").symlink_to(outside.folder.parent)
+    for name in ("tiny", "other"):
+        for act in (tiny_store.read, tiny_store.promote):
+            with pytest.raises(FileError, match="is a symbolic link"):
+                act(name, 2)
+    assert tiny_store.publish("tiny", make_bundle) == 3
+
+
+def test_the_highest_number_is_the_last(tiny_store: Store, make_bundle: MakeBundle) -> None:
+    tiny_store.folder("tiny", 999_999_999).mkdir()
+    with pytest.raises(VersionsExhausted, match="999999999"):
+        tiny_store.publish("tiny", make_bundle)
 
 
 def test_the_alias_can_be_read_while_it_is_replaced(tiny_store: Store, make_bundle: MakeBundle) -> None:

@@ -33,6 +33,7 @@ class Loader:
             raise ModelUnusable("the runtime does not know this operator")
         return SimpleNamespace(
             card=bundle.card,
+            digest=bundle.digest,
             retire=lambda: self.retired.append(version),
             record_promotion=lambda: self.promoted.append(version),
         )
@@ -180,6 +181,35 @@ def test_a_mended_bundle_is_looked_at_again(
     watcher.scan()
     assert models_of(watcher).production("tiny") == 2
     assert watcher.refused == {}
+
+
+def test_a_bundle_that_is_replaced_under_its_number_is_refused(
+    watcher: StoreWatcher, tiny_store: Store, make_bundle: Callable[..., Bundle], loader: Loader
+) -> None:
+    """Bundle, manifest and alias fit each other, but what is loaded under this number is another bundle."""
+    watcher.scan()
+    digest = make_bundle(tiny_store.folder("tiny", 1), seed=3).digest
+    alias = tiny_store.alias("tiny", "production")
+    assert alias is not None
+    forged = alias.model_copy(update={"digest": digest})
+    tiny_store.replace_file("tiny", "production", forged.as_text())
+    watcher.scan()
+    assert f"it is loaded with digest {alias.digest}, but production names {digest}" in watcher.refused["tiny"].reason
+    assert loader.asked == [("tiny", 1)]
+    tiny_store.replace_file("tiny", "production", alias.as_text())
+    watcher.scan()
+    assert watcher.refused == {}
+
+
+@pytest.mark.parametrize("text", ["", "2.0", "../..", "-1", "2"])
+def test_an_alias_that_names_no_bundle_is_refused_and_the_last_one_stays(
+    watcher: StoreWatcher, tiny_store: Store, text: str
+) -> None:
+    watcher.scan()
+    (tiny_store.root / "tiny" / "production").write_text(text)
+    watcher.scan()
+    assert "alias 'production' of 'tiny' is refused" in watcher.refused["tiny"].reason
+    assert models_of(watcher).production("tiny") == 1
 
 
 def test_a_bundle_that_the_runtime_refuses_is_refused(watcher: StoreWatcher, loader: Loader) -> None:

@@ -1,0 +1,44 @@
+"""Whether the ledger agrees that a bundle is the one that gave the answers of its version."""
+
+from typing import TYPE_CHECKING
+
+from candor.commands.options import settings
+
+if TYPE_CHECKING:
+    from model_store.bundle import Bundle
+
+
+def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
+    """Raise BundleReplaced if the ledger knows the version from another bundle.
+
+    Without a ledger there is nothing to compare. One that cannot be asked now is only told: a rollback must not wait
+    for it, and a server compares again.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from candor.terminal.console import stderr
+    from monitoring.errors import LedgerError
+    from monitoring.ledger.calibrations import require_same_bundle
+    from monitoring.ledger.database import Ledger
+
+    url = settings(ledger=ledger).ledger_url
+    if url is None:
+        return
+    try:
+        with Ledger(url, create=False) as opened, opened.read() as connection:
+            require_same_bundle(connection, bundle.card, bundle.digest)
+    except (LedgerError, SQLAlchemyError) as error:
+        if ledger is not None:
+            reason = str(error).splitlines()[0].rstrip(".")
+            stderr.print(f"the ledger could not be asked whether it knows this bundle: {reason}", soft_wrap=True)
+
+
+def ledger_problem(bundle: "Bundle", ledger: str | None) -> str | None:
+    """Return why the ledger contradicts a bundle; None if it does not."""
+    from monitoring.errors import BundleReplaced
+
+    try:
+        require_ledger_agrees(bundle, ledger)
+    except BundleReplaced as error:
+        return str(error)
+    return None

@@ -1,0 +1,169 @@
+"""`candor models` and `candor promote` on real bundles and a real ledger."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner, Result
+
+from candor import command_line
+from model_store.bundle import CARD_FILE, Bundle
+from model_store.errors import ManifestError
+from model_store.manifest import MANIFEST_FILE
+from model_store.store import Store
+from monitoring.errors import BundleReplaced
+from monitoring.ledger.database import Ledger
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
+
+
+def run(*arguments: object, answer: str | None = None) -> Result:
+    return CliRunner().invoke(command_line.app, [str(each) for each in arguments], input=answer)
+
+
+def register(url: str, bundle: Bundle) -> None:
+    """As a server does that serves this bundle."""
+    with Ledger(url) as ledger, Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder:
+        recorder.register(bundle.card, digest=bundle.digest)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+def unsealed(store: Store) -> Store:
+    """The store as an older Candor left it."""
+    (store.folder("tiny", 1) / MANIFEST_FILE).unlink()
+    (store.model("tiny") / "production").write_text("1\n")
+    return store
+
+
+def test_swapped_classes_cannot_be_promoted(tiny_store: Store, url: str) -> None:
+    card = tiny_store.folder("tiny", 1) / CARD_FILE
+    data = json.loads(card.read_text())
+    card.write_text(json.dumps(data | {"classes": data["classes"][::-1]}, indent=2))
+    done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
+    assert done.exit_code == 1
+    assert "bundle tiny/1 is refused: card.json is not the file that was published" in str(done.exception)
+
+
+def test_a_whole_store_verifies(tiny_store: Store, url: str) -> None:
+    done = run("models", "verify", "--store", tiny_store.root, "--ledger", url)
+    assert done.exit_code == 0
+    digest = tiny_store.read("tiny").digest
+    assert f"tiny 1: whole, {digest}" in done.output
+    assert f"tiny alias production: whole, {digest}" in done.output
+    assert "2 looked at, 0 refused" in done.output
+
+
+def test_everything_that_is_wrong_is_named(tiny_store: Store, make_bundle: Callable[..., Bundle], url: str) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    (tiny_store.folder("tiny", 2) / "tiny.mar").write_bytes(b"")
+    (tiny_store.model("tiny") / "staging").write_text("../..")
+    (tiny_store.model("tiny") / "canary.json").write_text("{")
+    for stray in ("01", "2.0", "-1"):
+        (tiny_store.model("tiny") / stray).mkdir()
+    (tiny_store.root / "a model").mkdir()
+    done = run("models", "verify", "--store", tiny_store.root, "--ledger", url, "--json")
+    assert done.exit_code == 1
+    problems = {
+        (kind, each[kind]): each["problem"]
+        for each in json.loads(done.stdout)
+        for kind in ("version", "alias", "canary", "stray")
+        if kind in each and each["problem"]
+    }
+    assert problems.keys() == {
+        ("version", "2"),
+        ("alias", "staging"),
+        ("canary", "canary.json"),
+        ("stray", "01"),
+        ("stray", "2.0"),
+        ("stray", "-1"),
+        ("stray", "a model"),
+    }
+    assert "tiny.mar is not the file that was published" in problems["version", "2"]
+
+
+def test_an_alias_to_a_missing_version_is_named(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    tiny_store.set_alias("tiny", "staging", 2)
+    tiny_store.folder("tiny", 2).rename(tiny_store.root / ".gone")
+    done = run("models", "verify", "tiny", "--store", tiny_store.root)
+    assert done.exit_code == 1
+    assert "tiny alias staging: refused: it points at version 2, which the store does not have" in done.output
+
+
+@pytest.mark.parametrize("version", ["01", "2.0", "0", "+1", "../..", "1e0", "\u0661"])
+@pytest.mark.parametrize("verb", [("promote",), ("canary", "start"), ("models", "verify")])
+def test_another_spelling_of_a_version_is_a_usage_error(tiny_store: Store, verb: tuple[str, ...], version: str) -> None:
+    done = run(*verb, "tiny", version, "--store", tiny_store.root)
+    assert done.exit_code == 2
+    assert "is not a version" in done.output
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/b", "", "x" * 65, "x\x1b[31m"])
+def test_a_name_that_is_none_is_one_sentence(tiny_store: Store, name: str) -> None:
+    for verb in (("promote", name, "1"), ("models", "verify", name), ("canary", "start", name, "1")):
+        done = run(*verb, "--store", tiny_store.root)
+        assert done.exit_code == 1
+        assert "is not a model name" in str(done.exception)
+
+
+def test_what_the_ledger_knows_otherwise_is_refused(
+    tiny_store: Store, make_bundle: Callable[..., Bundle], url: str
+) -> None:
+    """Bundle, manifest and alias fit each other, but the answers came from another bundle."""
+    register(url, tiny_store.read("tiny"))
+    assert run("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
+    (tiny_store.model("tiny") / "production").unlink()
+    make_bundle(tiny_store.folder("tiny", 1), seed=4)
+    done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
+    assert (done.exit_code, tiny_store.production("tiny")) == (1, None)
+    assert isinstance(done.exception, BundleReplaced)
+    checked = run("models", "verify", "--store", tiny_store.root, "--ledger", url)
+    assert checked.exit_code == 1
+    assert "the ledger's answers of this version came from a bundle with digest" in checked.output
+
+
+def test_a_ledger_that_is_away_holds_up_no_rollback(tiny_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(b"no database")
+    done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", f"sqlite:///{tmp_path}/ledger.db")
+    assert done.exit_code == 0
+    assert "could not be asked" in done.output
+
+
+def test_a_bundle_of_before_is_refused_until_it_is_adopted(tiny_store: Store) -> None:
+    store = unsealed(tiny_store)
+    refused = run("promote", "tiny", 1, "--store", store.root)
+    assert isinstance(refused.exception, ManifestError)
+    assert "candor models verify MODEL VERSION --adopt" in str(refused.exception)
+    adopted = run("models", "verify", "tiny", 1, "--adopt", "--store", store.root, answer="y\n")
+    assert adopted.exit_code == 0
+    for shown in ("class 0: benign", "class 1: malignant", "model.onnx:", "sha256"):
+        assert shown in adopted.output
+    assert store.production("tiny") == 1
+    assert store.read("tiny").card.version == 1
+
+
+def test_nothing_is_adopted_without_a_yes_or_against_its_card(tiny_store: Store) -> None:
+    store = unsealed(tiny_store)
+    command = ("models", "verify", "tiny", 1, "--adopt", "--store", store.root)
+    for answer in ("n\n", ""):
+        assert run(*command, answer=answer).exit_code == 1
+        assert not (store.folder("tiny", 1) / MANIFEST_FILE).exists()
+    (store.folder("tiny", 1) / "model.onnx").write_bytes(b"other")
+    assert "is not the file of the card" in str(run(*command, "--yes").exception)
+    assert run("models", "verify", "--adopt", "--store", store.root).exit_code == 2
+
+
+def test_what_has_a_manifest_cannot_be_adopted_again(tiny_store: Store) -> None:
+    (tiny_store.folder("tiny", 1) / CARD_FILE).write_text("{}")
+    done = run("models", "verify", "tiny", 1, "--adopt", "--yes", "--store", tiny_store.root)
+    assert "has a manifest already" in str(done.exception)
+
+
+def test_options_before_the_verb_are_no_surprise(tiny_store: Store) -> None:
+    assert run("models", "--store", tiny_store.root, "verify").exit_code == 2

@@ -1,0 +1,85 @@
+"""A server and a bundle whose bytes differ from the digest in the ledger, in the alias, or in the canary's record."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_store.alias import new_alias
+from model_store.bundle import Bundle
+from model_store.canary import read_canary, start_canary
+from model_store.store import Store
+from monitoring.ledger.calibrations import choose
+from monitoring.ledger.database import Ledger
+from tests.builders.services import running
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_ledger_holds_the_digest_of_what_answered(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        assert (await server.predict(png())).status_code == 200
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.read() as connection:
+        assert choose(connection, "tiny").bundle_digest == tiny_store.read("tiny").digest
+
+
+async def test_a_bundle_replaced_between_two_starts_is_refused(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        assert (await server.predict(png())).status_code == 200
+    digest = make_bundle(tiny_store.folder("tiny", 1), seed=7).digest
+    alias = new_alias(version=1, digest=digest, by="an attacker", why=None)
+    tiny_store.replace_file("tiny", "production", alias.as_text())
+    async with running(tiny_store, tmp_path) as server:
+        ready = await server.client.get("/readyz")
+        assert ready.status_code == 503
+        assert "came from a bundle with digest" in ready.json()["refused"]["tiny"]["reason"]
+    async with running(tiny_store, tmp_path, ledger="off") as server:  # nobody there to know better
+        assert (await server.client.get("/readyz")).status_code == 200
+
+
+async def test_a_bundle_replaced_while_it_serves_changes_nothing(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle], png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        before = (await server.predict(png())).json()["probabilities"]
+        digest = make_bundle(tiny_store.folder("tiny", 1), seed=7).digest
+        alias = new_alias(version=1, digest=digest, by="an attacker", why=None)
+        tiny_store.replace_file("tiny", "production", alias.as_text())
+        await asyncio.to_thread(server.service.watcher.scan)
+        refused = (await server.client.get("/models")).json()["refused"]["tiny"]
+        assert "A version never changes" in refused["reason"]
+        assert (await server.predict(png())).json()["probabilities"] == before
+
+
+async def test_a_canary_that_was_replaced_is_aborted(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    start_canary(tiny_store, "tiny", 2, mode="header")
+    make_bundle(tiny_store.folder("tiny", 2), 2, seed=9)
+    async with running(tiny_store, tmp_path):
+        canary = read_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert canary.ended == "aborted"
+    assert "the canary was started with sha256:" in str(canary.reason)
+
+
+async def test_a_canary_of_before_has_no_digest_and_goes_on(
+    tiny_store: Store, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    start_canary(tiny_store, "tiny", 2, mode="header")
+    path = tiny_store.model("tiny") / "canary.json"
+    record = json.loads(path.read_text())
+    del record["digest"]
+    path.write_text(json.dumps(record))
+    async with running(tiny_store, tmp_path):
+        canary = read_canary(tiny_store, "tiny")
+    assert canary is not None
+    assert canary.ended is None
