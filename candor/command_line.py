@@ -14,6 +14,7 @@ from candor.commands import (
     data,
     demo,
     experiments,
+    exporting,
     ledger,
     monitoring,
     predicting,
@@ -49,7 +50,7 @@ def _show_release(asked: bool) -> None:
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
-    "Train": (data.app, training.train, training.export, experiments.experiment),
+    "Train": (data.app, training.train, exporting.export, experiments.experiment),
     "Serve": (store.app, store.promote, canary.app, serving.serve, predicting.predict),
     "Monitor": (
         uploads.feedback,

@@ -18,7 +18,8 @@ _PREPROCESSING = (
     "runtime.py",
     *(f"image/{name}.py" for name in ("__init__", "cost", "decoder", "dicom", "gray")),
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed time stamp: equal bundles give equal archives
+# A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal archives everywhere.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 MODEL_CONFIG = "minWorkers: 1\nmaxWorkers: 1\nbatchSize: 16\nmaxBatchDelay: 5\nresponseTimeout: 120\n"
 
@@ -36,9 +37,9 @@ def write_archive(path: Path, *, card: Card, onnx: bytes) -> None:
         HANDLER: (_ROOM / HANDLER).read_bytes(),
     }
     members |= {f"model_store/{name}": (_ROOM / name).read_bytes() for name in _PREPROCESSING}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, date_time=_EPOCH), data, zipfile.ZIP_STORED)
 
 
 def _manifest(card: Card) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    """Unknown fields are ignored: later Candors may add optional ones without another format version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class InputCard(_Frozen):
@@ -41,8 +43,34 @@ class InputCard(_Frozen):
         return InputSpec(self.channels, self.height, self.width, self.resize, self.window, self.frames)
 
 
+class TrainingCard(_Frozen):
+    """What `candor train --from-card` needs to repeat the run, and what tells whether it did."""
+
+    choices: dict[str, Any] = Field(
+        description="every choice of the run by name, such as learning_rate; of a file with weights only its name"
+    )
+    loaded: dict[str, Any] | None = Field(
+        default=None,
+        description="how the data was loaded; `source` is a name, or only the last part of a path",
+    )
+    images: dict[str, tuple[int, ...]] = Field(description="number of images by split, one per class")
+    processes: int = Field(ge=1, description="processes that shared the work")
+    device: str | None = Field(default=None, description="cpu or cuda")
+    backbone_sha256: str = Field(description="over names and values of the backbone's tensors before training")
+    checkpoint_sha256: str = Field(description="of the run's checkpoint.safetensors")
+
+
+class Verification(_Frozen):
+    """How far ONNX Runtime's probabilities were from those of torch, on real images, when the bundle was made."""
+
+    images: int = Field(ge=1, description="validation images, run in one batch")
+    alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
+    max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
+    libraries: dict[str, str]
+
+
 class Provenance(_Frozen):
-    """How the model was made: enough to train it again."""
+    """How the model was made: with `training`, enough to train it again."""
 
     dataset: str
     fingerprint: str = Field(description="sha256 over the data set's images and labels")
@@ -52,8 +80,11 @@ class Provenance(_Frozen):
     seed: int
     epochs: int
     libraries: dict[str, str]
-    git_commit: str | None = None
-    created_at: datetime
+    git_commit: str | None = Field(
+        default=None, description="of Candor's own repository; it ends in -dirty if tracked files were changed"
+    )
+    created_at: datetime = Field(description="when the run was finished, or the version recalibrated")
+    training: TrainingCard | None = None
     parent_version: int | None = Field(default=None, description="the version that was recalibrated, if any")
     recalibrated_by: Literal["person", "alarm"] | None = Field(
         default=None, description="who recalibrated: a person, or a process because of a drift alarm"
@@ -179,7 +210,12 @@ class InputReference(_Frozen):
 
 
 class Card(_Frozen):
-    """card.json. Fields that were added later are optional, so older cards stay valid."""
+    """card.json, format version 1.
+
+    Later Candors may add optional fields and values of `calibration.method` to this version; readers ignore fields
+    that they do not know. A change that would make such a reader give wrong answers gets another format version, which
+    readers of this one refuse.
+    """
 
     format_version: Literal[1] = FORMAT_VERSION
     name: str = Field(pattern=NAME_PATTERN)
@@ -191,6 +227,7 @@ class Card(_Frozen):
     referral: Referral | None = None
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
+    verification: Verification | None = None
     dropped_promises: tuple[str, ...] | None = Field(
         default=None, description="what versions before this one promised and this one does not, each a sentence"
     )

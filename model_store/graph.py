@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.card import CalibrationCard, Card
 
 INPUT, OUTPUT = "image", "probabilities"
+STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 TEMPERATURE, CLASS_WEIGHT, CLASS_BIAS = "temperature", "class_weight", "class_bias"
 
 
@@ -26,7 +27,7 @@ def check_graph(model: bytes, card: Card) -> str | None:
     except DecodeError:
         return "model.onnx is not an ONNX file"
     graph = proto.graph
-    nodes = chain(graph.node, *(function.node for function in proto.functions))
+    nodes = list(chain(graph.node, *(function.node for function in proto.functions)))
     if any(tensor.external_data for tensor in chain(graph.initializer, _constants(nodes))):
         return "model.onnx keeps weights in another file; export it with external_data=False"
     size = (card.input.channels, card.input.height, card.input.width)
@@ -34,6 +35,8 @@ def check_graph(model: bytes, card: Card) -> str | None:
         _check_tensor("input", graph.input, INPUT, TensorProto.UINT8, size)
         or _check_tensor("output", graph.output, OUTPUT, TensorProto.FLOAT, (len(card.classes),))
         or _check_calibrator(graph, card.calibration)
+        or _check_operators(proto, nodes)
+        or _check_onnx(model)
     )
 
 
@@ -129,12 +132,43 @@ def _check_calibrator(graph: onnx.GraphProto, calibration: CalibrationCard) -> s
     return None
 
 
+def _check_operators(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> str | None:
+    """Refuse operators that ONNX does not define: another runtime, or the next release of this one, may lack them."""
+    own = {(function.domain, function.name) for function in proto.functions}
+    custom = sorted(
+        f"{node.domain}.{node.op_type}"
+        for node in _with_inner(nodes)
+        if node.domain not in STANDARD_DOMAINS and (node.domain, node.op_type) not in own
+    )
+    if not custom:
+        return None
+    named = ", ".join(dict.fromkeys(custom))
+    return f"model.onnx has operators outside of the ONNX standard: {named}; export it with standard operators only"
+
+
+def _check_onnx(model: bytes) -> str | None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        return f"model.onnx is no valid ONNX graph: {str(error).strip().splitlines()[0]}"
+    return None
+
+
+def _with_inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Give the nodes, and those inside the branches and bodies of If, Loop and Scan."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _with_inner(inner.node)
+
+
 def _constants(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     """Give every tensor that is an attribute of a node, also inside the branches and bodies of If, Loop and Scan."""
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
+    for attribute in (attribute for node in _with_inner(nodes) for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)
         for inner in (attribute.g, *attribute.graphs):
-            yield from chain(inner.initializer, _constants(inner.node))
+            yield from inner.initializer
 
 
 def _check_tensor(

@@ -11,5 +11,6 @@
     experiments/    many runs: the paper's tables and figures, the choice of a method
 
 Two things come from outside the arguments: the variables by which torchrun tells a process its rank
-(processes/distributed.py), and the date on an exported card. It never imports serving or monitoring.
+(processes/distributed.py), and the time at which a run is finished, which is the date on its card. It never imports
+serving or monitoring.
 """

@@ -37,6 +37,10 @@ class WeightsNotFound(TrainingError, FileNotFoundError):
     """Pretrained weights are neither in a file nor available from the hub."""
 
 
+class NotRepeatable(TrainingError, ValueError):
+    """A card whose run cannot be repeated here: choices, data or processes are not those of the run."""
+
+
 class BadWeights(TrainingError, ValueError):
     """A weights file whose tensors do not fit the backbone."""
 

@@ -25,6 +25,15 @@ Data = Annotated[
 
 Out = Annotated[Path | None, _option(OUTPUT, "Run folder to write (runs/DATA-LOSS-seed-N).")]
 Restart = Annotated[bool, _option(OUTPUT, "Start an interrupted run over instead of resuming it.", "--restart")]
+FromCard = Annotated[
+    Path | None,
+    _option(
+        METHOD,
+        "Repeat the run of this card.json or bundle folder: same choices, same data, same weights to the bit. Only "
+        "--weights, --device and the options for processes and output go with it.",
+        "--from-card",
+    ),
+]
 TensorBoard = Annotated[bool, _option(OUTPUT, "Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard")]
 Mlflow = Annotated[
     bool, _option(OUTPUT, "Record the run in MLflow: runs/mlflow.db, or MLFLOW_TRACKING_URI.", "--mlflow")

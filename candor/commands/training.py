@@ -1,10 +1,10 @@
-"""`candor train` and `candor export`."""
+"""`candor train`."""
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,7 +18,7 @@ from candor.commands.data import (
     WindowOption,
     load_arguments,
 )
-from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
+from candor.commands.options import JsonOption, cache_folder, settings
 
 RECIPES = ("auto", "fixed")
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
     from training.runs.config import TrainConfig
+    from training.runs.repetition import Repetition
     from training.runs.run import RunResult
     from training.runs.trackers import Tracker
 
@@ -44,6 +45,7 @@ def train(
     tensorboard: opt.TensorBoard = False,
     mlflow: opt.Mlflow = False,
     wandb: opt.Wandb = False,
+    from_card: opt.FromCard = None,
     recipe: opt.RecipeName = "auto",
     loss: opt.Loss = None,
     beta: opt.Beta = None,
@@ -158,8 +160,9 @@ def train(
             "micro_batch": micro_batch,
         }
     )
+    repetition = _repetition(from_card, choices, reading) if from_card else None
     own_recipe = data == "digits" and "backbone" not in choices
-    config = _config(choices, digits=own_recipe)
+    config = _repeated(repetition, choices) if repetition else _config(choices, digits=own_recipe)
     group = Group.from_environment()
     trackers: list[Tracker] = []
     if mlflow:
@@ -170,7 +173,8 @@ def train(
         found, result = _train(
             config,
             data,
-            given=None if own_recipe or recipe == "fixed" else choices.keys(),
+            given=None if own_recipe or repetition or recipe == "fixed" else choices.keys(),
+            repetition=repetition,
             reading=reading,
             out=out,
             group=group,
@@ -179,7 +183,7 @@ def train(
             trackers=trackers,
         )
         if group.leads:
-            _show(found.note, result, json_out=json_out)
+            _show(found.note, result, repetition, json_out=json_out)
     finally:
         group.close()
 
@@ -226,11 +230,42 @@ def _config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
     return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
 
 
+def _repetition(card: Path, choices: Mapping[str, object], reading: "LoadArguments") -> "Repetition":
+    """The run behind a card; a usage error if choices are given that it makes itself."""
+    from training.runs.repetition import read_repetition
+
+    plain = load_arguments(
+        layout=None, group_pattern=None, allow_leakage=False, max_corrupt=0.01, window=None, first_frame=False
+    )
+    given = [name for name in choices if name not in ("weights", "device")]
+    given += [name for name, value in reading.items() if value != plain.get(name)]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise typer.BadParameter(
+            f"it repeats a run with its own choices; leave out {options}", param_hint="--from-card"
+        )
+    return read_repetition(card)
+
+
+def _repeated(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
+    from candor.terminal.console import stderr
+
+    if differences := repetition.differences():
+        stderr.print(f"Note: other libraries than the card's may change the last bits: {'; '.join(differences)}.")
+    weights, device = choices.get("weights"), choices.get("device")
+    return repetition.config(
+        weights=weights if weights in ("hub", "none", None) or isinstance(weights, Path) else None,
+        device=None if device is None else str(device),
+        data_folder=settings().data,
+    )
+
+
 def _train(
     config: "TrainConfig",
     data: str | None,
     *,
     given: Collection[str] | None,
+    repetition: "Repetition | None",
     reading: "LoadArguments",
     out: Path | None,
     group: "Group",
@@ -248,6 +283,10 @@ def _train(
     from training.runs.run import refuse_early
     from training.runs.run import train as run_training
 
+    seed = config.seed
+    if repetition:
+        repetition.check_processes(group.size)
+        data, reading, seed = repetition.source(data), repetition.reading, repetition.split_seed
     method = config.loss if given is None or not chooses_loss(given) else "auto"
     folder, known = out or Path("runs") / f"{source_title(data)}-{method}-seed-{config.seed}", settings()
     if group.leads:
@@ -257,11 +296,13 @@ def _train(
         found = leader_first(
             group,
             lambda: find_dataset(
-                data, data_folder=known.data, cache=cache_folder(), seed=config.seed, progress=progress, **reading
+                data, data_folder=known.data, cache=cache_folder(), seed=seed, progress=progress, **reading
             ),
         )
         for note in found.dataset.notes if group.leads else ():
             stderr.print(f"Note: {note}.", soft_wrap=True)
+        if repetition:
+            repetition.check_data(found.dataset)
         plan = TrainingPlan((config,)) if given is None else automatic(found.dataset, config, given=given)
         for reason in plan.reasons if group.leads else ():
             stderr.print(f"Recipe: {reason}.", soft_wrap=True)
@@ -274,6 +315,7 @@ def _train(
             tensorboard=tensorboard,
             trackers=trackers,
             group=group,
+            backbone_sha256=repetition.training.backbone_sha256 if repetition else None,
             notice=lambda said: stderr.print(said, soft_wrap=True),
             progress=progress,
         )
@@ -296,7 +338,7 @@ def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
         raise
 
 
-def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
+def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, json_out: bool) -> None:
     from candor.terminal.answers import answer_tables
     from candor.terminal.console import print_json, stdout
     from candor.terminal.evaluation import evaluation_tables
@@ -306,7 +348,8 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
     evaluation, record = result.evaluation, result.record
     found = shortcomings(evaluation, record.classes, method="temperature", balanced=record.config.balances)
     if json_out:
-        print_json({"run": str(result.folder), "shortcomings": found} | evaluation.as_dict())
+        repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}
+        print_json({"run": str(result.folder), "shortcomings": found} | repeats | evaluation.as_dict())
         return
     stdout.print(f"{note}\n")
     if record.recipe is not None and record.recipe.candidates:
@@ -314,6 +357,13 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
         stdout.print()
     for part in (*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)):
         stdout.print(part)
+    if repetition and repetition.repeats(result.folder):
+        stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
+    elif repetition:
+        stdout.print(
+            "\nThe choices and the data are the card's, but the weights are not equal to the bit: other libraries, "
+            "another processor or number of threads add in another order."
+        )
     stdout.print(f"\nRun folder: {result.folder} (plots in {result.folder / 'plots'})")
     if not found:
         stdout.print(f"Next: candor export {result.folder} --name MODEL")
@@ -321,66 +371,3 @@ def _show(note: str, result: "RunResult", *, json_out: bool) -> None:
     stdout.print("\nWARNING: this model is of no use as it is, and `candor export` refuses it without --anyway:")
     for each in found:
         stdout.print(f"- {each}")
-
-
-def export(
-    run: Annotated[Path, typer.Argument(help="Run folder that `candor train` wrote.")],
-    name: Annotated[str, typer.Option(help="Name of the model in the store.")] = "model",
-    calibrator: Annotated[
-        str,
-        typer.Option(
-            help="Calibrator in the exported graph: temperature, perturbed, vector or none. Use perturbed only if you "
-            "expect a shift and have no labels from the place of use; without a shift it makes confidence too low."
-        ),
-    ] = "temperature",
-    store: StoreOption = None,
-    anyway: Annotated[
-        bool,
-        typer.Option(
-            "--anyway", help="Also export a model that beats no constant answer, or that never answers a class."
-        ),
-    ] = False,
-    promote: Annotated[
-        bool, typer.Option("--promote", help="Put the new version into production immediately.")
-    ] = False,
-    json_out: JsonOption = False,
-) -> None:
-    """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive, checked against torch.
-
-    Example: candor export RUN --name chest --promote
-    """
-    from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
-    from model_store.canary import promote_version
-    from model_store.store import Store
-    from training.runs.export import EXPORTABLE
-    from training.runs.export import export as export_run
-
-    if calibrator not in EXPORTABLE:
-        raise typer.BadParameter(
-            f"got {calibrator!r}; a graph holds {', '.join(EXPORTABLE)} (histogram and isotonic only evaluate)",
-            param_hint="--calibrator",
-        )
-    target = Store(settings(store=store).store)
-    exported = export_run(run, target, name, calibrator=EXPORTABLE[calibrator], anyway=anyway)
-    if promote:
-        promote_version(target, name, exported.version)
-    folder = target.folder(name, exported.version)
-    if json_out:
-        print_json({"folder": str(folder), "version": exported.version, "max_difference": exported.max_difference})
-        return
-    stdout.print(f"Published {name} version {exported.version} in {folder}")
-    if calibrator == "perturbed":
-        gap = exported.card.calibration.measures["signed_gap"] or 0.0
-        stdout.print(
-            "This temperature was fitted on perturbed images. On unperturbed validation images, mean confidence minus\n"
-            f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much in use: then export "
-            "with\n--calibrator temperature."
-        )
-    stdout.print(
-        f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} on {counted(exported.images, 'image')}"
-    )
-    if promote:
-        stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
-    else:
-        stdout.print(f"Next: candor promote {name} {exported.version}")

@@ -87,10 +87,10 @@ def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     stdout.print(f"The DCA model is now version {exported.version} of {session.model}, and in production: {folder}")
     stdout.print(f"Files: {files}.")
     stdout.print(
-        f"torch and ONNX Runtime differ by at most {exported.max_difference:.1e} in probability on "
-        f"{exported.images} real images."
+        f"torch and ONNX Runtime differ by at most {exported.verification.max_difference:.1e} in probability on "
+        f"{exported.verification.images} real images."
     )
-    session.figures["export"] = {"max_difference": exported.max_difference, "images": exported.images}
+    session.figures["export"] = exported.verification.model_dump(include={"max_difference", "images"})
     return exported
 
 

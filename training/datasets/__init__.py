@@ -2,7 +2,7 @@
 
 from training.datasets.dataset import ArrayImages, Dataset, FileImages, ImageSource, Split, fingerprint
 from training.datasets.layouts import LAYOUTS
-from training.datasets.records import SPLIT_NAMES, Excluded, SplitName
+from training.datasets.records import SPLIT_NAMES, Excluded, LoadArguments, LoadedFrom, SplitName
 from training.datasets.report import describe, write_report
 from training.datasets.sources import FoundDataset, find_dataset, load_dataset, source_title
 
@@ -15,6 +15,8 @@ __all__ = [
     "FileImages",
     "FoundDataset",
     "ImageSource",
+    "LoadArguments",
+    "LoadedFrom",
     "Split",
     "SplitName",
     "describe",

@@ -21,7 +21,7 @@ from model_store.image import InputSpec, decode, prepare
 from model_store.image.dicom import Frames
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
-from training.datasets.records import SPLIT_NAMES, Excluded, SplitName
+from training.datasets.records import SPLIT_NAMES, Excluded, LoadedFrom, SplitName
 
 
 class ImageSource(Protocol):
@@ -128,7 +128,7 @@ class Dataset:
     `channels` is 1 for gray and 3 for color images. `size` is their usual longest side in pixels, from which the input
     size of a network is chosen. `fingerprint` is a SHA-256 over classes, labels and image content. `window` and
     `frames` say how DICOM images become input. `excluded` lists the images left out; `notes` are sentences for the
-    user who trains on the data.
+    user who trains on the data. `loaded` says how to load it again; None if it was not loaded from a source.
     """
 
     name: str
@@ -142,6 +142,7 @@ class Dataset:
     frames: Frames = "one"
     excluded: tuple[Excluded, ...] = ()
     notes: tuple[str, ...] = ()
+    loaded: LoadedFrom | None = None
 
     @property
     def counts(self) -> dict[SplitName, list[int]]:

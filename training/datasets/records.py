@@ -70,6 +70,20 @@ class LoadArguments(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
+class LoadedFrom:
+    """Where a data set came from: every argument of `load_dataset` that changes what it returns."""
+
+    source: str
+    layout: str | None = None
+    group_pattern: str | None = None
+    allow_leakage: bool = False
+    max_corrupt: float = 0.01
+    window: Window | None = None
+    first_frame: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """What loading needs to know once the layout is settled."""
 

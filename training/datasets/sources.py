@@ -1,7 +1,7 @@
 """Find a data set: an explicit source, a data folder, a download, or the bundled digits, in this order."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Unpack
@@ -14,7 +14,7 @@ from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.layouts import LAYOUTS, Layout
 from training.datasets.medmnist import MD5, download_medmnist, is_published, read_medmnist
 from training.datasets.medmnist.published import published_set
-from training.datasets.records import LoadArguments, LoadOptions
+from training.datasets.records import LoadArguments, LoadedFrom, LoadOptions
 from training.errors import UnknownName
 from training.progress import Progress, silent
 
@@ -64,6 +64,22 @@ def load_dataset(
     Raises DataNotFound, BadDataset, CorruptDataset, LeakingSplits.
     """
     options = LoadOptions(group_pattern, allow_leakage, max_corrupt, window, first_frame, seed)
+    loaded = LoadedFrom(
+        source=str(source),
+        seed=seed,
+        layout=layout,
+        group_pattern=group_pattern,
+        allow_leakage=allow_leakage,
+        max_corrupt=max_corrupt,
+        window=window,
+        first_frame=first_frame,
+    )
+    return replace(_load(source, layout, options, cache=cache, progress=progress), loaded=loaded)
+
+
+def _load(
+    source: str | Path, layout: str | None, options: LoadOptions, *, cache: Path | None, progress: Progress
+) -> Dataset:
     path = Path(source)
     if not path.exists():
         return _published(str(source), options, cache=cache, progress=progress)

@@ -1,9 +1,6 @@
 """The choices of a run (TrainConfig) and the record of a finished one (RunRecord), stored in config.json."""
 
-import platform
-import subprocess
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,7 +17,7 @@ from pydantic import (
 
 from model_store.card import InputReference
 from model_store.image import InputSpec
-from training.datasets import Dataset, SplitName
+from training.datasets import Dataset, LoadedFrom, SplitName
 from training.errors import BadRun
 from training.features.augmentation import Augmentation
 from training.fitting.schedule import Averaging, Decay, OptimizerName, Sampler, Schedule, Select
@@ -28,8 +25,6 @@ from training.losses import LossSettings, loss_title
 from training.networks.backbones import SMALL, Weights
 from training.networks.classifier import HeadKind
 from training.processes.device import DeviceChoice
-
-LIBRARIES = ("numpy", "pillow", "timm", "torch", "torchvision")
 
 
 class TrainConfig(BaseModel):
@@ -229,6 +224,9 @@ class RunRecord(BaseModel):
     window: tuple[float, float] | None = None
     frames: Literal["one", "first"] = "one"
     backbone_sha256: str
+    loaded: Annotated[LoadedFrom | None, Field(description="how the data was loaded; None: not from a source")] = None
+    processes: PositiveInt = 1
+    device: Annotated[str | None, Field(description="cpu or cuda; None: the run is older than this field")] = None
     input_reference: InputReference | None = None
     libraries: dict[str, str]
     git_commit: str | None
@@ -257,24 +255,3 @@ def read_record(folder: Path) -> RunRecord:
         ) from error
     except ValidationError as error:
         raise BadRun(f"{path} is not a run's record of format 1: {error}") from error
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that the numbers depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
-
-
-def source_commit() -> str | None:
-    """The git commit of this source tree; None if Candor is installed elsewhere or git is missing."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,39 +1,41 @@
-"""From a run folder to a published bundle: one self-contained ONNX file, checked against torch before it is written.
+"""From a run folder to a published bundle: an ONNX graph, checked against torch before it is written, and its card.
 
-The graph maps uint8 images to calibrated probabilities and contains normalization, network, calibrator and softmax.
-`temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so that a
-recalibration can edit it. With vector scaling, logits are scaled and shifted first and `temperature` is 1. A later
-recalibration adds its remedy after both. Histogram and isotonic cannot be exported, since their output is not logits.
+Exporting a run twice under the same name and version writes the same bytes. Histogram and isotonic cannot be exported,
+since their output is not logits.
 """
 
-import warnings
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import hashlib
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from calibration.calibrators import Calibrator
-from calibration.vector import Vector
 from model_store.bundle import write_bundle
-from model_store.card import CalibrationCard, CalibrationMethod, Card, ConformalCard, InputCard, Provenance, Referral
-from model_store.runtime import ort
+from model_store.card import (
+    CalibrationCard,
+    CalibrationMethod,
+    Card,
+    ConformalCard,
+    InputCard,
+    Provenance,
+    Referral,
+    TrainingCard,
+    Verification,
+)
 from model_store.store import Store
-from training.errors import BadRun, ExportMismatch, UselessModel
+from training.errors import BadRun, UselessModel
 from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
 from training.evaluation.usefulness import shortcomings
 from training.features.answer_views import ViewAverage
 from training.networks.classifier import Classifier, build_classifier
 from training.runs.config import RunRecord, read_record
-
-OPSET = 20
-MAX_DIFFERENCE = 1e-4
-
+from training.runs.finish import read_finish
+from training.runs.onnx_graph import CalibratedClassifier, to_onnx, verify
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -46,44 +48,13 @@ EXPORTABLE: dict[str, Method] = {
 METHODS: dict[Method, CalibrationMethod] = {"perturbed": "perturbed", "vector": "vector"}
 
 
-class CalibratedClassifier(nn.Module):
-    """uint8 (N, C, H, W) -> probabilities float32 (N, K): the served graph."""
-
-    temperature: Tensor
-
-    def __init__(self, classifier: nn.Module, calibrator: Calibrator) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.scaling = Scaling(calibrator) if isinstance(calibrator, Vector) else nn.Identity()
-        self.register_buffer("temperature", torch.tensor([temperature_of(calibrator)], dtype=torch.float32))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.scaling(self.classifier(image)) / self.temperature, dim=1)
-
-
-class Scaling(nn.Module):
-    """Vector scaling: logits (N, K) times a weight per class, plus a bias per class."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, vector: Vector) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.tensor(vector.weight, dtype=torch.float32))
-        self.register_buffer("bias", torch.tensor(vector.bias, dtype=torch.float32))
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits * self.weight + self.bias
-
-
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle: card, version, and the largest difference of ONNX Runtime and torch on `images` images."""
+    """A published bundle: card, version, and how its graph compares with torch."""
 
     card: Card
     version: int
-    max_difference: float
-    images: int
+    verification: Verification
 
 
 def export(
@@ -105,15 +76,21 @@ def export(
     model = CalibratedClassifier(_answering(run, record), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
     onnx = to_onnx(model, samples)
-    difference = verify(onnx, model, samples)
+    verified = Verification(
+        images=len(samples),
+        alone=len(samples),
+        max_difference=verify(onnx, model, samples),
+        libraries={library: version_of(library) for library in ("onnxruntime", "torch")},
+    )
+    card = build_card(run, record, evaluation, calibrator=calibrator, name=name)
+    card = card.model_copy(update={"verification": verified})
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
-        card = build_card(record, evaluation, calibrator=calibrator, name=name, version=version)
-        cards.append(write_bundle(folder, card=card, onnx=onnx))
+        cards.append(write_bundle(folder, card=card.model_copy(update={"version": version}), onnx=onnx))
 
     version = store.publish(name, build)
-    return ExportedModel(cards[-1], version, difference, len(samples))
+    return ExportedModel(cards[-1], version, verified)
 
 
 def load_classifier(run: Path) -> Classifier:
@@ -144,47 +121,12 @@ def _answering(run: Path, record: RunRecord) -> nn.Module:
     return classifier if count == 1 else ViewAverage(classifier, count, record.spec).eval()
 
 
-def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:
-    """The graph of `model` as one self-contained file; `images` uint8 (n, C, H, W) are for tracing."""
-    with warnings.catch_warnings():  # torch's exporter deprecates parts of torch
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            (torch.from_numpy(images),),
-            input_names=["image"],
-            output_names=["probabilities"],
-            dynamic_shapes={"image": {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:  # its type allows for the older exporter, which returns nothing
-        raise TypeError("torch.onnx.export returned no program")
-    return program.model_proto.SerializeToString()
-
-
-def verify(onnx: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) -> float:
-    """Largest absolute difference of a probability between ONNX Runtime and torch on `images`.
-
-    Runs all images in one batch and then the first alone, as servers do. Raises ExportMismatch above 1e-4.
-    """
-    session = ort.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(images)).numpy()
-    found, (first,) = session.run(None, {"image": images})[0], session.run(None, {"image": images[:1]})
-    difference = max(float(np.abs(found - expected).max()), float(np.abs(first - expected[:1]).max()))
-    if not difference <= MAX_DIFFERENCE:  # also refuses NaN
-        raise ExportMismatch(difference=difference, limit=MAX_DIFFERENCE, images=len(images))
-    return difference
-
-
-def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str, version: int) -> Card:
-    """The card of the bundle without file hashes, which are added on writing; its reference is the validation split."""
-    config, referral = record.config, evaluation.referral(calibrator)
+def build_card(run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str) -> Card:
+    """The card of version 1, without file hashes, which are added on writing; its reference is the validation split."""
+    referral = evaluation.referral(calibrator)
     return Card(
         name=name,
-        version=version,
+        version=1,
         classes=record.classes,
         input=InputCard(
             channels=record.channels,
@@ -194,19 +136,7 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
             window=record.window,
             frames=record.frames,
         ),
-        provenance=Provenance(
-            dataset=record.dataset,
-            fingerprint=record.fingerprint,
-            backbone=config.backbone,
-            loss=config.loss,
-            beta=config.beta,
-            seed=config.seed,
-            epochs=config.epochs,
-            libraries=record.libraries,
-            git_commit=record.git_commit,
-            created_at=datetime.now(UTC),
-            parent_version=None,
-        ),
+        provenance=_provenance(run, record),
         calibration=CalibrationCard.from_reference(
             temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
             split="val",
@@ -227,6 +157,42 @@ def build_card(record: RunRecord, evaluation: Evaluation, *, calibrator: Method,
         conformal=ConformalCard.from_sets(evaluation.conformal(calibrator)),
         input_reference=record.input_reference,
     )
+
+
+def _provenance(run: Path, record: RunRecord) -> Provenance:
+    config, loaded = record.config, record.loaded
+    choices = config.model_dump(mode="json")
+    if isinstance(config.weights, Path):
+        choices["weights"] = config.weights.name
+    return Provenance(
+        dataset=record.dataset,
+        fingerprint=record.fingerprint,
+        backbone=config.backbone,
+        loss=config.loss,
+        beta=config.beta,
+        seed=config.seed,
+        epochs=config.epochs,
+        libraries=record.libraries,
+        git_commit=record.git_commit,
+        created_at=read_finish(run),
+        training=TrainingCard(
+            choices=choices,
+            loaded=asdict(loaded) | {"source": Path(loaded.source).name} if loaded else None,
+            images={split: tuple(counts) for split, counts in record.counts.items()},
+            processes=record.processes,
+            device=record.device,
+            backbone_sha256=record.backbone_sha256,
+            checkpoint_sha256=checkpoint_sha256(run),
+        ),
+    )
+
+
+def checkpoint_sha256(run: Path) -> str:
+    """SHA-256 (hex) of a run's checkpoint. Raises BadRun."""
+    try:
+        return hashlib.sha256((run / "checkpoint.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadRun(f"{run} is not a finished run: checkpoint.safetensors cannot be read ({error})") from error
 
 
 def _samples(run: Path) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@
     RUN/history.csv            a row per epoch and head
     RUN/metrics.json           temperature and measures; RUN/calibrators.json the fitted calibrators
     RUN/predictions.npz        the logits and labels behind them, and the patients if known
+    RUN/finished.json          when; everything else is the same in a run that is repeated
     RUN/samples.npy            a few validation inputs, uint8 (n, C, H, W), for checking an export
     RUN/plots/*.png            reliability, risk and coverage, training curves; RUN/tensorboard on request
 
@@ -26,7 +27,7 @@ from model_store.brightness import brightness
 from model_store.card import InputReference
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split, write_report
-from training.errors import OutOfMemory
+from training.errors import BadWeights, OutOfMemory
 from training.evaluation.evaluation import Evaluation, write_evaluation
 from training.evaluation.plots import write_plots
 from training.fitting.history import Epoch, write_history
@@ -36,24 +37,23 @@ from training.networks.classifier import Classifier
 from training.processes.device import computes_in_half, out_of_memory
 from training.processes.distributed import Group
 from training.progress import Progress, silent
-from training.runs.config import (
-    CandidateScore,
-    RecipeRecord,
-    RunRecord,
-    TrainConfig,
-    library_versions,
-    source_commit,
-)
+from training.runs.config import CandidateScore, RecipeRecord, RunRecord, TrainConfig
+from training.runs.finish import write_finish
 from training.runs.folder import RunFolder, open_run_folder, require_new
 from training.runs.recipe import TrainingPlan
 from training.runs.search import differing, search
 from training.runs.session import TrainingSession
+from training.runs.source import library_versions, source_commit
 from training.runs.tensorboard import TensorBoardLog
 from training.runs.trackers import TrackedRun, Tracker, require, track
 
 SAMPLES = 32
 REFERENCE_IMAGES = 4096  # validation images whose brightness is measured, at most
 _AT_ONCE = 64
+_OTHER_WEIGHTS = (
+    "the backbone's weights are not those of the run to repeat (their SHA-256 differs from `backbone_sha256` on the "
+    "card); give the file with --weights"
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     pictures: bool = True,
     group: Group | None = None,
+    backbone_sha256: str | None = None,
     notice: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> RunResult:
@@ -99,6 +100,7 @@ def train(
     this with the same arguments, and the first one writes. `notice` receives a sentence when an interrupted run
     resumes, or half precision gains nothing. Progress stages are "weights from the hub", "features SPLIT" (images) and
     "train LOSS" (epochs).
+    `backbone_sha256` refuses other weights of the backbone before training, for a run that repeats another.
     `trackers` record the run when it is complete. `pictures=False` skips the plots, which take seconds to draw.
 
     Raises RunExists, RunBusy, RunDiffers, WeightsNotFound, BadWeights, UnknownName, BadLoss, BadDataset,
@@ -121,7 +123,12 @@ def train(
         board = TensorBoardLog(run_folder.part / "tensorboard") if tensorboard and session.group.leads else None
         try:
             result = _train_and_evaluate(
-                session, plan, run_folder, cache=cache or run_folder.part / "cache", board=board
+                session,
+                plan,
+                run_folder,
+                cache=cache or run_folder.part / "cache",
+                board=board,
+                backbone_sha256=backbone_sha256,
             )
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
@@ -151,12 +158,20 @@ class _Finished:
 
 
 def _train_and_evaluate(
-    session: TrainingSession, plan: TrainingPlan, run_folder: RunFolder, *, cache: Path, board: TensorBoardLog | None
+    session: TrainingSession,
+    plan: TrainingPlan,
+    run_folder: RunFolder,
+    *,
+    cache: Path,
+    board: TensorBoardLog | None,
+    backbone_sha256: str | None,
 ) -> _Finished:
     """Train and evaluate."""
     dataset, spec = session.dataset, session.config.input_spec(session.dataset)
     network = session.network()
-    record = _record(session.config, dataset, spec, network)
+    record = _record(session, spec, network)
+    if backbone_sha256 not in (None, record.backbone_sha256):
+        raise BadWeights(_OTHER_WEIGHTS)
     examples = session.examples(network.to(session.execution.device), cache=cache)
     scores: tuple[CandidateScore, ...] = ()
     if len(plan.candidates) == 1:
@@ -196,9 +211,10 @@ def _input_reference(split: Split, spec: InputSpec) -> InputReference:
     return InputReference.from_brightness(np.concatenate(measured))
 
 
-def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Classifier) -> RunRecord:
+def _record(session: TrainingSession, spec: InputSpec, network: Classifier) -> RunRecord:
+    dataset = session.dataset
     return RunRecord(
-        config=config,
+        config=session.config,
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         classes=dataset.classes,
@@ -210,6 +226,9 @@ def _record(config: TrainConfig, dataset: Dataset, spec: InputSpec, network: Cla
         window=spec.window,
         frames=spec.frames,
         backbone_sha256=weights_digest(network.pretrained),
+        loaded=dataset.loaded,
+        processes=session.group.size,
+        device=session.execution.device.type,
         libraries=library_versions(),
         git_commit=source_commit(),
     )
@@ -225,6 +244,7 @@ def _write(
     write_history(folder / "history.csv", result.history)
     write_evaluation(folder, result.evaluation)
     np.save(folder / "samples.npy", result.samples)
+    write_finish(folder)
     title = f"{result.record.dataset}, {result.record.config.title}"
     if pictures:
         write_plots(folder / "plots", result.evaluation, result.history, title=title)

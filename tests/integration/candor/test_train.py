@@ -67,6 +67,7 @@ NO_CHOICES = {
     "first_frame",
     "out",
     "restart",
+    "from_card",
     "recipe",
 }
 NO_CHOICES |= {"tensorboard", "mlflow", "wandb", "list_losses", "nproc", "nnodes", "node_rank", "master", "json_out"}

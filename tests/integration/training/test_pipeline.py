@@ -22,6 +22,7 @@ from training.networks.backbones import SMALL
 from training.runs import export as exporting
 from training.runs.config import TrainConfig, offline_config, read_record
 from training.runs.export import export, load_classifier
+from training.runs.onnx_graph import MAX_DIFFERENCE, CalibratedClassifier
 from training.runs.run import RunResult, train
 
 CLASSES = ("dark", "middle", "bright")
@@ -81,6 +82,7 @@ class TestRunFolder:
             "checkpoint.safetensors",
             "config.json",
             "data.json",
+            "finished.json",
             "history.csv",
             "metrics.json",
             "plots/calibrators_test.png",
@@ -211,8 +213,8 @@ class TestExport:
         np.testing.assert_allclose(probabilities, result.evaluation.probabilities("test", "perturbed"), atol=1e-4)
 
     def test_was_verified_on_images(self, exported: exporting.ExportedModel) -> None:
-        assert exported.images == 32
-        assert 0 <= exported.max_difference <= exporting.MAX_DIFFERENCE
+        assert exported.verification.images == 32
+        assert 0 <= exported.verification.max_difference <= MAX_DIFFERENCE
 
     def test_the_card_has_its_provenance(self, run: RunResult, exported: exporting.ExportedModel) -> None:
         card = exported.card
@@ -252,8 +254,8 @@ class TestExport:
     ) -> None:
         faithful = exporting.to_onnx
 
-        def other_temperature(model: exporting.CalibratedClassifier, images: Any) -> bytes:
-            other = exporting.CalibratedClassifier(model.classifier, 1.01 * float(model.temperature)).eval()
+        def other_temperature(model: CalibratedClassifier, images: Any) -> bytes:
+            other = CalibratedClassifier(model.classifier, 1.01 * float(model.temperature)).eval()
             return faithful(other, images)
 
         monkeypatch.setattr(exporting, "to_onnx", other_temperature)

@@ -64,7 +64,7 @@ def test_the_candidate_with_the_lowest_cross_entropy_on_validation_is_kept(run: 
 
 def test_the_pooled_head_is_exported(run: RunResult, tmp_path: Path) -> None:
     exported = export(run.folder, Store(tmp_path), "brightness")
-    assert exported.max_difference < 1e-4
+    assert exported.verification.max_difference < 1e-4
 
 
 def test_an_interrupted_search_resumes_to_the_bit(run: RunResult, dataset: Dataset, tmp_path: Path) -> None:

@@ -157,9 +157,15 @@ def test_a_card_against_the_schema_is_refused_with_the_place(folder: Path) -> No
     edit_card(folder, input={"channels": 3, "height": 8, "width": float("nan"), "resize": "stretch"})
     with pytest.raises(CardError, match=r"card\.json: input\.width: "):
         read_bundle(folder)
-    edit_card(folder, input={"channels": 3, "height": 8, "width": 8}, extra=1)
-    with pytest.raises(CardError, match=r"card\.json: extra: "):
+    edit_card(folder, input={"channels": 3, "height": 8, "width": 8}, classes=["one"])
+    with pytest.raises(CardError, match=r"card\.json: classes: "):
         read_bundle(folder)
+
+
+def test_a_field_of_a_later_candor_is_ignored(folder: Path) -> None:
+    known = read_bundle(folder).card
+    edit_card(folder, later={"any": ["thing"]})
+    assert read_bundle(folder).card == known
 
 
 def test_a_card_of_another_size_or_temperature_is_refused(folder: Path) -> None:
@@ -250,9 +256,28 @@ def _external_in_a_branch(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
 
 
+def _custom_operator(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("hospital.ops", 1))
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    softmax.domain, softmax.op_type = "hospital.ops", "SoftmaxOfOurOwn"
+
+
+def _custom_in_a_branch(model: onnx.ModelProto) -> None:
+    node = helper.make_node("Hidden", [], ["x"], domain="hospital.ops")
+    branch = helper.make_graph([node], "branch", [], [])
+    model.graph.node.append(helper.make_node("If", ["condition"], ["unused"], then_branch=branch, else_branch=branch))
+
+
+def _unknown_operator(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Softmaximum"
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
+        (_custom_operator, r"operators outside of the ONNX standard: hospital\.ops\.SoftmaxOfOurOwn; export"),
+        (_custom_in_a_branch, r"standard: hospital\.ops\.Hidden"),
+        (_unknown_operator, "no valid ONNX graph: No Op registered for Softmaximum"),
         (_rename_input, r"one input 'image' uint8 \[N, 3, 8, 8\]; it has 'pixels'"),
         (_float_input, r"it has 'image' float \[N, 3, 8, 8\]"),
         (_fixed_batch, r"it has 'image' uint8 \[1, 3, 8, 8\]"),

@@ -1,0 +1,55 @@
+"""The published JSON Schema is the card's: equal files, met by cards old and new, and by those of a later Candor."""
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from model_store.card_schema import PUBLISHED_FILE, SCHEMA_FILE, card_schema, schema_text
+from tests.builders.bundles import build_card
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(json.loads(SCHEMA_FILE.read_text()))
+
+
+def test_both_files_are_the_schema_of_the_card() -> None:
+    again = "run `python -m model_store.card_schema`"
+    assert SCHEMA_FILE.read_text() == schema_text(), again
+    assert PUBLISHED_FILE.read_text() == schema_text(), again
+
+
+def card() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(build_card().model_dump_json())
+    return data
+
+
+def test_a_card_meets_it(validator: jsonschema_rs.Validator) -> None:
+    validator.validate(card())
+
+
+def test_a_card_without_the_optional_fields_meets_it(validator: jsonschema_rs.Validator) -> None:
+    data = card()
+    for name in card_schema()["properties"].keys() - set(card_schema()["required"]):
+        del data[name]
+    validator.validate(data)
+
+
+@pytest.mark.parametrize("place", [(), ("provenance",), ("calibration",), ("input",)])
+def test_a_field_of_a_later_candor_meets_it(validator: jsonschema_rs.Validator, place: tuple[str, ...]) -> None:
+    data = card()
+    inner = data
+    for name in place:
+        inner = inner[name]
+    inner["later"] = {"any": "thing"}
+    validator.validate(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("format_version", 2), ("classes", ["one"]), ("version", 0), ("calibration", {}), ("files", 1)]
+)
+def test_what_is_no_card_does_not(validator: jsonschema_rs.Validator, name: str, value: object) -> None:
+    assert not validator.is_valid(card() | {name: value})
+    assert not validator.is_valid({key: each for key, each in card().items() if key != name})
