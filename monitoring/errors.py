@@ -26,6 +26,18 @@ class BodyTimeout(MonitoringError, TimeoutError):
     """A body that did not arrive in time."""
 
 
+class BodiesFull(MonitoringError, RuntimeError):
+    """The bodies of other requests fill the memory that is set aside for bodies."""
+
+    retry_after_s = 1
+
+    def __init__(self, capacity_bytes: int) -> None:
+        super().__init__(
+            f"the bodies of other requests fill the {capacity_bytes / 2**20:,.0f} MiB that are set aside for bodies "
+            "(CANDOR_BODY_MEMORY_BYTES), so this one was not read; send it again later."
+        )
+
+
 class BodyNotJson(MonitoringError, ValueError):
     """A body that is not JSON."""
 

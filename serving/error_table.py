@@ -22,6 +22,7 @@ from model_store.errors import (
 )
 from monitoring.errors import (
     AnswersSpooled,
+    BodiesFull,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
@@ -81,6 +82,7 @@ PREDICTION_ERRORS: Final[Rows] = {
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
     UnsupportedMedia: (415, "unsupported_media_type"),
+    BodiesFull: (429, "bodies_full"),
     ExplanationsBusy: (429, "explanations_busy"),
     Overloaded: (429, "overloaded"),
     InferenceFailed: (500, "inference_failed"),
@@ -189,6 +191,6 @@ def _row_of(kind: type[BaseException]) -> type[Exception] | None:
 def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | BodiesFull):
         return ((b"retry-after", str(error.retry_after_s).encode()),)
     return ()

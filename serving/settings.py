@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitoring.api.body_budget import DEFAULT_BYTES
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
@@ -23,6 +24,8 @@ from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
 
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
+
+BODY_SHARES: Final = 4  # of the largest body in the memory of all: three copies at its peak, and room for small ones
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
@@ -113,7 +116,13 @@ class Settings(BaseSettings):
     refusal_limit: int = Field(
         1024, ge=0, description="Most 429 answers delayed at a time; further ones close the connection at once."
     )
-    max_body_bytes: int = Field(20 * 2**20, ge=1, description="Largest request body, in bytes.")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body, in bytes.")
+    body_memory_bytes: int | None = Field(
+        None,
+        ge=2**20,
+        description="Memory of all request bodies together and of what is made of them, in bytes; at least, and if "
+        "unset, four times CANDOR_MAX_BODY_BYTES, and no less than 256 MiB if unset.",
+    )
     max_items: int = Field(256, ge=1, le=10_000, description="Most images in a request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels after decoding.")
     decode_memory_bytes: int = Field(
@@ -254,6 +263,16 @@ class Settings(BaseSettings):
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
 
     @model_validator(mode="after")
+    def _check_body_memory(self) -> "Settings":
+        least = BODY_SHARES * self.max_body_bytes
+        if self.body_memory_bytes is not None and self.body_memory_bytes < least:
+            raise ValueError(
+                f"CANDOR_BODY_MEMORY_BYTES must be at least {least}, four times CANDOR_MAX_BODY_BYTES; got "
+                f"{self.body_memory_bytes}."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_webhook(self) -> "Settings":
         if self.report_webhook and not self.report_webhook.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("CANDOR_REPORT_WEBHOOK must begin with http:// or https://; its value is not shown.")
@@ -273,6 +292,11 @@ class Settings(BaseSettings):
         if self.drift_tags is None and not self.drift_tag_tolerances:
             return None
         return TagSettings(self.drift_tags or (), self.drift_tag_tolerances)
+
+    @property
+    def body_budget_bytes(self) -> int:
+        """The memory of all request bodies together."""
+        return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
 
     @property
     def tokens_text(self) -> str | None:

@@ -9,10 +9,12 @@ from typing import Annotated, Final
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
+from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.api.fields import Version
 from monitoring.errors import (
     AnswersSpooled,
+    BodiesFull,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
@@ -44,11 +46,12 @@ from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.logged_predictions import LoggedPredictionRoutes
 from monitoring.routes.reports import Production, ReportRoutes
+from monitoring.routes.request import BodyReader
 from monitoring.routes.tables import CSV, NDJSON
 
 __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
-_BODY = (BodyTooLarge, BodyTimeout, BodyNotJson)
+_BODY = (BodyTooLarge, BodyTimeout, BodyNotJson, BodiesFull)
 _WRITES = (RecorderClosed, SQLAlchemyError)
 _REPORT = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
@@ -197,21 +200,27 @@ ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, METRICS)
 
 
 def endpoints(
-    recorder: Recorder, ledger: Ledger, metrics: MonitorMetrics, *, production: Production | None = None
+    recorder: Recorder,
+    ledger: Ledger,
+    metrics: MonitorMetrics,
+    *,
+    production: Production | None = None,
+    bodies: BodyBudget | None = None,
 ) -> list[Endpoint]:
     """The endpoints with their handlers. Call it once, because it registers the ledger's gauges with the registry.
 
     `production` names the version that a report is about when the request names none. Without it, or when it returns
-    None, that is the version registered last.
+    None, that is the version registered last. `bodies` is the memory that their bodies share with others.
     """
+    reader = BodyReader(bodies or BodyBudget())
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
     metrics.registry.register(AccuracyGauges(ledger))
     return bind(
         ENDPOINTS,
-        FeedbackRoutes(recorder),
-        LoggedPredictionRoutes(recorder),
-        AlarmRoutes(recorder),
+        FeedbackRoutes(recorder, reader),
+        LoggedPredictionRoutes(recorder, reader),
+        AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda model: None)),
         MetricsRoute(metrics.registry),
     )

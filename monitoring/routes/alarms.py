@@ -11,7 +11,7 @@ from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import read_actor, read_body, read_version
+from monitoring.routes.request import BodyReader, read_actor, read_version
 
 
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +48,8 @@ _NOTES = JsonReader(AlarmNote, FeedbackInvalid)
 class AlarmRoutes:
     """Handlers that restart the drift watch."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
+        self._recorder, self._bodies = recorder, bodies
 
     async def acknowledge(self, request: Request) -> RestartedWatch:
         """Acknowledge an alarm."""
@@ -60,8 +60,10 @@ class AlarmRoutes:
         return await self._restart(request, RESET)
 
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
-        body = await read_body(request)
-        asked = _NOTES.read(body) if body else AlarmNote()
+        async with self._bodies.parsed(request, _read_note) as asked:
+            return await self._record(request, asked, kind)
+
+    async def _record(self, request: Request, asked: AlarmNote, kind: str) -> RestartedWatch:
         for name, text in (("note", asked.note), ("tag", asked.tag)):
             if text is not None:
                 check_storable(name, text)
@@ -78,3 +80,7 @@ class AlarmRoutes:
         row, watched = await asyncio.wrap_future(future)
         state = WatchState(watched.detector.active, watched.detector.labels)
         return RestartedWatch(row.model, row.version, state, asked.tag)
+
+
+def _read_note(body: bytes) -> AlarmNote:
+    return _NOTES.read(body) if body else AlarmNote()

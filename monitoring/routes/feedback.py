@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 import msgspec
-from anyio import to_thread
 from starlette.requests import Request
 
 from monitoring.errors import (
@@ -18,7 +17,7 @@ from monitoring.errors import (
 from monitoring.feedback.body import LABELS, LabelResult, item_or_rejection, read_items, rejection
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import media_type, read_body
+from monitoring.routes.request import BodyReader, media_type
 from monitoring.routes.table_upload import RowOutcome, TableSummary, receive_table
 from monitoring.routes.tables import Row, table_readers
 
@@ -38,19 +37,26 @@ _CAUSES: dict[Reason, type[MonitoringError]] = {
 class FeedbackRoutes:
     """The handler of POST /feedback, which also records the rows of a table."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
+        self._recorder, self._bodies = recorder, bodies
 
     async def post(self, request: Request) -> LabelResult | list[LabelResult] | TableSummary:
         """One label gets one result, a list a list of them, a table (NDJSON, CSV) a summary."""
         if (table := _TABLES.get(media_type(request))) is not None:
-            return await receive_table(request, table(), self)
-        body = await read_body(request)
+            return await receive_table(request, table(), self, bodies=self._bodies)
+        async with self._bodies.parsed(request, self._read_items) as (read, single):
+            return await self._answer(read, single=single)
+
+    def _read_items(self, body: bytes) -> tuple[Sequence[FeedbackItem | FeedbackResult], bool]:
         try:
-            read, single = await to_thread.run_sync(read_items, body)
+            return read_items(body)
         except FeedbackInvalid:
             self._recorder.reject(Reason.INVALID)
             raise
+
+    async def _answer(
+        self, read: Sequence[FeedbackItem | FeedbackResult], *, single: bool
+    ) -> LabelResult | list[LabelResult]:
         recorded = await self._record(read)
         results, first = [LabelResult.of(each) for each in recorded], recorded[0]
         if first.reason is not None and all(each.status is FeedbackStatus.REJECTED for each in recorded):

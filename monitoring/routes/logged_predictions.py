@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from anyio import to_thread
 from starlette.requests import Request
 
 from monitoring.errors import (
@@ -25,7 +24,7 @@ from monitoring.logged.body import (
 from monitoring.logged.declaration import DeclaredModel, read_declaration
 from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.request import media_type, read_body
+from monitoring.routes.request import BodyReader, media_type
 from monitoring.routes.table_upload import RowOutcome, TableSummary, receive_table
 from monitoring.routes.tables import Row, table_readers
 
@@ -42,21 +41,27 @@ _CAUSES: dict[Fault, type[MonitoringError]] = {
 class LoggedPredictionRoutes:
     """The handlers of both routes."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
+        self._recorder, self._bodies = recorder, bodies
 
     async def declare(self, request: Request) -> DeclaredModel:
         """Register a model; the same declaration again changes nothing."""
-        card = await to_thread.run_sync(read_declaration, await read_body(request))
-        row = await asyncio.wrap_future(self._recorder.declare(card))
+        async with self._bodies.parsed(request, read_declaration) as card:
+            row = await asyncio.wrap_future(self._recorder.declare(card))
         return DeclaredModel(row.model, row.version, list(row.classes))
 
     async def post(self, request: Request) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
         """One prediction gets one result, a list a list of them, a table (NDJSON, CSV) a summary."""
         log = _PredictionRecorder(self._recorder, _defaults(request))
         if (table := _TABLES.get(media_type(request))) is not None:
-            return await receive_table(request, table(), log)
-        read, single = await to_thread.run_sync(log.read_body, await read_body(request))
+            return await receive_table(request, table(), log, bodies=self._bodies)
+        async with self._bodies.parsed(request, log.read_body) as (read, single):
+            return await self._answer(log, read, single=single)
+
+    @staticmethod
+    async def _answer(
+        log: "_PredictionRecorder", read: Sequence[LoggedItem | LoggedResult], *, single: bool
+    ) -> LoggedPredictionResult | list[LoggedPredictionResult]:
         recorded = await log.record(read)
         results, first = [LoggedPredictionResult.of(each) for each in recorded], recorded[0]
         if first.fault is not None and all(each.status is LoggedStatus.REJECTED for each in recorded):

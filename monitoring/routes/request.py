@@ -1,21 +1,68 @@
-"""Reading requests: the body, up to a limit, and the query."""
+"""Reading requests: the body, up to a limit and within the memory for bodies, and the query."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
+from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
 from monitoring.api.endpoint import LOCAL
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
+PARSED_AT_ONCE: Final = 2  # they share the interpreter's lock, so more would only need more memory
 _SPLIT = "Send the labels in several requests."
+_Given = TypeVar("_Given")
+_Parsed = TypeVar("_Parsed")
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, read up to the limit. Raises BodyTooLarge, BodyTimeout, BodyNotJson."""
-    return b"".join([chunk async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES)])
+class BodyReader:
+    """Reads bodies within the memory for all bodies, and parses them off the event loop, PARSED_AT_ONCE at a time."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._parsing = CapacityLimiter(PARSED_AT_ONCE)
+
+    @asynccontextmanager
+    async def parsed(self, request: Request, parse: Callable[[bytes], _Parsed]) -> AsyncIterator[_Parsed]:
+        """What `parse` makes of a JSON body, which stays in memory until the block is left.
+
+        Raises BodiesFull, BodyTooLarge, BodyTimeout, BodyNotJson, and what `parse` raises.
+        """
+        async with self._budget.hold(_expected_bytes(request), copies=JSON_COPIES) as hold:
+            body = await _read_body(request, hold)
+            yield await self.run(parse, body)
+
+    def table(self) -> Hold:
+        """The hold for a table, which streams through."""
+        return self._budget.hold(TABLE_BYTES)
+
+    async def run(self, parse: Callable[[_Given], _Parsed], given: _Given) -> _Parsed:
+        """`parse(given)`, once there is room for it."""
+        return await to_thread.run_sync(parse, given, limiter=self._parsing)
+
+
+def _expected_bytes(request: Request) -> int | None:
+    """The declared length of the body, if there is one. Raises BodyTooLarge before any of it is read."""
+    text = request.headers.get("content-length", "")
+    if not text.isdecimal():
+        return None
+    if int(text) > BODY_LIMIT_BYTES:
+        raise BodyTooLarge(limit_bytes=BODY_LIMIT_BYTES, got_bytes=int(text), advice=_SPLIT)
+    return int(text)
+
+
+async def _read_body(request: Request, hold: Hold) -> bytes:
+    chunks, received_bytes = [], 0
+    async for chunk in read_chunks(request, limit_bytes=BODY_LIMIT_BYTES):
+        chunks.append(chunk)
+        received_bytes += len(chunk)
+        hold.cover(received_bytes)
+    return b"".join(chunks)
 
 
 async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, Protocol
 
-from anyio import to_thread
 from msgspec import Meta, Struct
 from starlette.requests import Request
 
 from monitoring.errors import TableInvalid
-from monitoring.routes.request import read_chunks
+from monitoring.routes.request import BodyReader, read_chunks
 from monitoring.routes.tables import Row, TableReader
 
 TABLE_LIMIT_BYTES = 1024**3
@@ -98,19 +97,26 @@ class _Progress:
         return TableSummary(self.rows, dict(sorted(self.statuses.items())), self.problems, self.problems_left_out)
 
 
-async def receive_table(request: Request, table: TableReader, recorder: RowRecorder) -> TableSummary:
-    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyTimeout and what `write` raises.
+async def receive_table(
+    request: Request, table: TableReader, recorder: RowRecorder, *, bodies: BodyReader
+) -> TableSummary:
+    """Read and record a table. Raises TableInvalid, BodyTooLarge, BodyTimeout, BodiesFull and what `write` raises.
 
     After any error, the rows that were read before it are recorded, and the same table can be sent again.
     """
+    async with bodies.table():
+        return await _receive(request, table, recorder, bodies)
+
+
+async def _receive(request: Request, table: TableReader, recorder: RowRecorder, bodies: BodyReader) -> TableSummary:
     progress = _Progress()
     waiting: deque[tuple[Sequence[Row], asyncio.Task[list[RowOutcome]]]] = deque()
     try:
         async for chunk in _portions(request):
-            found = await to_thread.run_sync(table.feed if chunk else _ended(table), chunk)
+            found = await bodies.run(table.feed if chunk else _ended(table), chunk)
             for start in range(0, len(found), PORTION_ROWS):
                 rows = found[start : start + PORTION_ROWS]
-                read = await to_thread.run_sync(recorder.read, rows)
+                read = await bodies.run(recorder.read, rows)
                 waiting.append((rows, asyncio.create_task(recorder.write(read))))
                 if len(waiting) >= PORTIONS:
                     await _next(waiting, progress)

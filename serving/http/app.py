@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import LoadedModels
@@ -46,8 +47,10 @@ class PredictionApp:
         pipeline: InferencePipeline,
         rest: ASGIApp,
         metrics: ServingMetrics,
+        bodies: BodyBudget,
     ) -> None:
         self._settings = settings
+        self._bodies = bodies
         self._models = models
         self._pipeline = pipeline
         self._rest = rest
@@ -78,6 +81,8 @@ class PredictionApp:
         except ClientGone:
             self._metrics.rejected.labels("client_gone").inc()
         except Exception as error:  # noqa: BLE001  the edge of the request: the table of errors decides what the client sees
+            if fast_path is not None:
+                fast_path.discard()
             await self._refuse(scope, send, error)
         else:
             header = NDJSON_HEADER if head.media_type == NDJSON else JSON_HEADER
@@ -93,32 +98,34 @@ class PredictionApp:
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive meanwhile.
             served.queue.admit(head.deadline_s)
-            data = await self._body(fast_path, receive)
-            items = await self._items(data, head)
-            if items is not None and not is_single(items):
-                return await self._list(served, items, head, caller)
-            answer = self._pipeline.answer_explained if explain else self._pipeline.answer
-            image = data if items is None else sole_image(items)
-            tags = head.tags if items is None else items[0].tags
-            return await answer(
-                served,
-                image,
-                request_id=head.request_id,
-                tags=tags,
-                arrived_s=arrived_s,
-                caller=caller,
-                deadline_s=head.deadline_s,
-            )
+            arrived = None if fast_path is None else fast_path.body()
+            length_bytes = head.length_bytes if arrived is None else len(arrived)
+            async with self._bodies.hold(length_bytes, copies=head.copies, wait_s=head.deadline_s) as hold:
+                data = await self._body(arrived, receive, hold)
+                items = await self._items(data, head)
+                if items is not None and not is_single(items):
+                    return await self._list(served, items, head, caller)
+                answer = self._pipeline.answer_explained if explain else self._pipeline.answer
+                image = data if items is None else sole_image(items)
+                tags = head.tags if items is None else items[0].tags
+                return await answer(
+                    served,
+                    image,
+                    request_id=head.request_id,
+                    tags=tags,
+                    arrived_s=arrived_s,
+                    caller=caller,
+                    deadline_s=head.deadline_s,
+                )
 
-    async def _body(self, fast_path: FastPath | None, receive: Receive) -> bytes:
+    async def _body(self, arrived: bytes | None, receive: Receive, hold: Hold) -> bytes:
         """The body, without waiting if all of it has arrived, which is the usual case."""
-        limit_bytes = self._settings.max_body_bytes
-        data = None if fast_path is None else fast_path.body()
-        if data is None:
-            return await read_body(receive, limit_bytes=limit_bytes, timeout_s=self._settings.body_timeout_s)
-        if len(data) > limit_bytes:
+        limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
+        if arrived is None:
+            return await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+        if len(arrived) > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
-        return data
+        return arrived
 
     async def _items(self, data: bytes, head: RequestHead) -> list[ImageItem] | None:
         """The items of a list, None for a single image. A long list is read in a thread, one at a time."""

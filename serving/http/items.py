@@ -5,6 +5,7 @@ Items are independent: an item that is not an image gets an error, and the other
 
 import base64
 import binascii
+import io
 import json
 from collections.abc import Sequence
 from contextlib import suppress
@@ -154,10 +155,13 @@ def _item(entry: Entry) -> ImageItem:
 
 def decode_base64(text: str) -> bytes:
     """The bytes of base64, decoded in slices, between which other threads run. Raises ValueError."""
-    parts = [text[start : start + SLICE_CHARACTERS] for start in range(0, len(text), SLICE_CHARACTERS)]
-    if any("=" in part for part in parts[:-1]):
-        raise ValueError("Excess data after padding")
-    return b"".join([base64.b64decode(part, validate=True) for part in parts])
+    decoded = io.BytesIO()
+    for start in range(0, len(text), SLICE_CHARACTERS):
+        part = text[start : start + SLICE_CHARACTERS]
+        if "=" in part and start + SLICE_CHARACTERS < len(text):
+            raise ValueError("Excess data after padding")
+        decoded.write(base64.b64decode(part, validate=True))
+    return decoded.getvalue()
 
 
 def _body(answer: bytes | Exception) -> bytes:

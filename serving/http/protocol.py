@@ -22,7 +22,7 @@ from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp,
 from serving.http.caller import GONE
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_DISCARDED_BYTES: Final = 64 * 2**20  # of a body whose request is answered already, read so that the client can too
+MAX_DISCARDED_BYTES: Final = 256 * 2**20  # of a body whose request is answered already, read so that the client can too
 _UPGRADE: Final = frozenset({b"upgrade", b"http2-settings"})
 HEAD_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 16_384
@@ -73,6 +73,10 @@ class FastPath:
         cycle.message_event.clear()
         body, cycle.body = cycle.body, bytearray()
         return bytes(body)
+
+    def discard(self) -> None:
+        """Forget what has arrived of a body that is refused, because the answer may be delayed."""
+        self._cycle.body = bytearray()
 
     def answer(self, body: bytes, *, media_type: bytes, close: bool) -> bool:
         """Answer 200 in a single write. Returns False if that is impossible now because the client reads too slowly."""

@@ -1,16 +1,18 @@
 """Reads a prediction request: its headers, query, body with limits, and multipart forms."""
 
 import asyncio
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
+from monitoring.api.body_budget import IMAGE_COPIES, LIST_COPIES, Hold
 from monitoring.api.endpoint import Parameter
 from monitoring.api.fields import ID_LIMIT
 from monitoring.errors import BodyTimeout, BodyTooLarge
@@ -39,7 +41,8 @@ class RequestHead:
     """The headers that matter: media type (lower case, without parameters), raw Content-Type, the client's id.
 
     `canary`: whether the client asks for the canary (True), against it (False) or neither. `tags`: in the ledger's
-    form. `deadline_s`: the longest wait in seconds that the client accepts.
+    form. `deadline_s`: the longest wait in seconds that the client accepts. `length_bytes`: the declared length of
+    the body, None if the client does not know it.
     """
 
     media_type: str
@@ -48,6 +51,12 @@ class RequestHead:
     canary: bool | None = None
     tags: str | None = None
     deadline_s: float | None = None
+    length_bytes: int | None = None
+
+    @property
+    def copies(self) -> int:
+        """How often the body is in memory at most, which its hold must cover."""
+        return LIST_COPIES if self.media_type in LISTS else IMAGE_COPIES
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:
@@ -71,7 +80,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
     if length_bytes is not None and length_bytes > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes, got_bytes=length_bytes, advice=SMALLER)
-    return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s)
+    return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s, length_bytes)
 
 
 def read_explain(query: bytes) -> bool:
@@ -84,27 +93,29 @@ def read_explain(query: bytes) -> bool:
     return asked[0][1] == "occlusion"
 
 
-async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as it is over the limit, BodyTimeout or ClientGone."""
+async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float, hold: Hold) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it is over the limit, BodyTimeout, BodiesFull or ClientGone."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read_bounded(receive, limit_bytes)
+            return await _read_bounded(receive, limit_bytes, hold)
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s.") from None
 
 
-async def _read_bounded(receive: Receive, limit_bytes: int) -> bytes:
+async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
-    chunks = bytearray()
+    chunks = io.BytesIO()  # which gives its bytes away without a copy
     while message["type"] == "http.request":
-        chunks += message.get("body", b"")
-        if len(chunks) > limit_bytes:
+        chunks.write(message.get("body", b""))
+        received = chunks.tell()
+        if received > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
+        hold.cover(received)
         if not message.get("more_body", False):
-            return bytes(chunks)
+            return chunks.getvalue()
         message = await receive()
     raise ClientGone("the client disconnected before its body was complete.")
 
@@ -139,9 +150,8 @@ def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile
     def keep(file: File) -> None:
         if len(files) >= limit:
             raise MalformedRequest(f"the form holds over {limit} files; send 1 to {limit} images in one request.")
-        file.file_object.seek(0)
         name = file.file_name.decode("utf-8", errors="replace") if file.file_name else None
-        files.append(FormFile(name, file.file_object.read()))
+        files.append(FormFile(name, cast(io.BytesIO, file.file_object).getvalue()))  # the buffer itself
 
     try:
         parser = FormParser(

@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift_state import DriftSettings
 from model_store.store import Store
+from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
 from monitoring.feedback.labeling import FeedbackPolicy
@@ -35,11 +36,12 @@ class Monitor:
     """What a process uses of monitoring.
 
     `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether this process
-    leads.
+    leads. `bodies` is the memory of all request bodies of the process.
     """
 
     recorder: Recorder | None
     endpoints: Sequence[Endpoint]
+    bodies: BodyBudget
     alarmed: Callable[[int], bool] = lambda _calibration_id: False
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
@@ -55,10 +57,17 @@ def open_monitor(
     server last recorded in the ledger. If the settings keep the monitor apart, a server gets no endpoints.
     """
     url = settings.ledger_url
+    bodies = BodyBudget(settings.body_budget_bytes, wait_s=settings.deadline_s or settings.body_timeout_s)
+    held = Gauge(
+        "candor_body_memory_bytes",
+        "Memory that request bodies hold, of all that is set aside for them.",
+        registry=registry,
+    )
+    held.set_function(lambda: bodies.held_bytes)
     if url is None:
         if settings.recalibrate_on_alarm != "off":
             raise SettingsError("recalibrate_on_alarm needs a ledger: give CANDOR_LEDGER a database, or set it to off.")
-        yield Monitor(recorder=None, endpoints=[])
+        yield Monitor(recorder=None, endpoints=[], bodies=bodies)
         return
     metrics = MonitorMetrics(registry, zero_s=settings.metrics_zero_s)
     drift = DriftSettings(
@@ -78,12 +87,14 @@ def open_monitor(
         if settings.monitor == "apart" and production is not None:
             if settings.recalibrate_on_alarm != "off":
                 _log.warning("this server only records: `candor monitor` acts on alarms, if it has the same setting")
-            yield Monitor(recorder, [], alarmed)
+            yield Monitor(recorder, [], bodies, alarmed)
             return
-        mounted = endpoints(recorder, ledger, metrics, production=production or partial(_recorded_production, ledger))
+        mounted = endpoints(
+            recorder, ledger, metrics, production=production or partial(_recorded_production, ledger), bodies=bodies
+        )
         respond = _responder(settings, ledger, metrics)
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:
-            yield Monitor(recorder, mounted, alarmed, lambda: worker.leads, ledger)
+            yield Monitor(recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger)
 
 
 def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> Callable[[], None] | None:

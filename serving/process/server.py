@@ -103,6 +103,7 @@ class Service:
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
         self._access = read_access(settings, ENDPOINTS)
         self.recorder: Recorder | None = monitor.recorder
+        self._bodies = monitor.bodies
         self._store = Store(settings.store)
         self.models = models
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
@@ -191,7 +192,9 @@ class Service:
             from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
         except ModuleNotFoundError as error:
             raise ListenError(f"gRPC needs more packages ({error}): {install_command('grpc')}") from error
-        servicer = Servicer(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        servicer = Servicer(
+            self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, bodies=self._bodies
+        )
         server, port = await start_grpc(
             servicer,
             self._settings,
@@ -209,7 +212,9 @@ class Service:
             draining=lambda: self.prediction_app.draining,
             ready=self.ready,
         )
-        v2 = ProtocolRoutes(self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready)
+        v2 = ProtocolRoutes(
+            self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, bodies=self._bodies
+        )
         rest = build_router(routes, [*mounted, *bind(V2_ENDPOINTS, v2)])
         return PredictionApp(
             settings=self._settings,
@@ -217,4 +222,5 @@ class Service:
             pipeline=self.pipeline,
             rest=rest,
             metrics=self._metrics,
+            bodies=self._bodies,
         )

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.installation import release
+from monitoring.api.body_budget import LIST_COPIES, BodyBudget
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json
 from monitoring.api.json_body import SMALL_BYTES
 from serving.error_table import NOT_READY, PREDICTION_ERRORS, error_answer
@@ -17,8 +18,9 @@ from serving.errors import ClientGone, ModelNotLoaded, NotReady, Overloaded, Ver
 from serving.http.bodies import Binary
 from serving.http.caller import AsgiCaller
 from serving.http.error_handlers import log_error
-from serving.http.request import HEAD_PARAMETERS, read_body, read_head
+from serving.http.request import HEAD_PARAMETERS, RequestHead, read_body, read_head
 from serving.inference.metrics import ServingMetrics
+from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.bodies import (
     InferError,
@@ -57,9 +59,15 @@ class ProtocolRoutes:
     """The handlers below /v2."""
 
     def __init__(
-        self, service: InferenceService, *, settings: Settings, metrics: ServingMetrics, ready: Callable[[], bool]
+        self,
+        service: InferenceService,
+        *,
+        settings: Settings,
+        metrics: ServingMetrics,
+        ready: Callable[[], bool],
+        bodies: BodyBudget,
     ) -> None:
-        self.metrics = metrics
+        self.metrics, self._bodies = metrics, bodies
         self._service, self._settings, self._ready = service, settings, ready
         self._reading = asyncio.Lock()
 
@@ -103,19 +111,26 @@ class ProtocolRoutes:
         served = self._service.find(*_named(request), canary=head.canary)
         with served.lease():
             served.queue.admit(head.deadline_s)
-            body = await read_body(
-                request.receive, limit_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
-            )
-            asked = await self._read(body, request.headers.get(HEADER))
-            found = await self._service.infer(
-                served,
-                asked.inputs,
-                asked.wanted,
-                identity=asked.id or head.request_id,
-                tags=head.tags,
-                caller=AsgiCaller(request.receive),
-                deadline_s=head.deadline_s,
-            )
+            async with self._bodies.hold(head.length_bytes, copies=LIST_COPIES, wait_s=head.deadline_s) as hold:
+                body = await read_body(
+                    request.receive,
+                    limit_bytes=settings.max_body_bytes,
+                    timeout_s=settings.body_timeout_s,
+                    hold=hold,
+                )
+                return await self._answer(request, served, head, body)
+
+    async def _answer(self, request: Request, served: ServedVersion, head: RequestHead, body: bytes) -> Response:
+        asked = await self._read(body, request.headers.get(HEADER))
+        found = await self._service.infer(
+            served,
+            asked.inputs,
+            asked.wanted,
+            identity=asked.id or head.request_id,
+            tags=head.tags,
+            caller=AsgiCaller(request.receive),
+            deadline_s=head.deadline_s,
+        )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:
             return Response(content, media_type=JSON)

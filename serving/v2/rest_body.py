@@ -68,7 +68,7 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadR
     """
     size = _header_size(header_length, len(body))
     read = _decoded(body[:size], limit)
-    binary = body[size:]
+    binary = memoryview(body)[size:]
     inputs = []
     for each in read.inputs:
         tensor, binary = _tensor(each, binary, limit)
@@ -117,7 +117,7 @@ def raw(output: OutputTensor) -> bytes:
     return output.array.astype("<f4").tobytes()
 
 
-def split_bytes(data: bytes, *, limit: int) -> list[bytes]:
+def split_bytes(data: bytes | memoryview, *, limit: int) -> list[bytes]:
     """The elements of a raw BYTES tensor, at most `limit`. Raises MalformedRequest."""
     elements: list[bytes] = []
     at = 0
@@ -130,7 +130,7 @@ def split_bytes(data: bytes, *, limit: int) -> list[bytes]:
         at += _LENGTH.size + size
         if at > len(data):
             raise MalformedRequest(f"a BYTES tensor ends {at - len(data)} bytes before its last element does.")
-        elements.append(data[at - size : at])
+        elements.append(bytes(data[at - size : at]))
     return elements
 
 
@@ -159,7 +159,7 @@ def _header_size(header_length: str | None, total: int) -> int:
     return int(header_length)
 
 
-def _tensor(read: RequestedInput, binary: bytes, limit: int) -> tuple[InputTensor, bytes]:
+def _tensor(read: RequestedInput, binary: memoryview, limit: int) -> tuple[InputTensor, memoryview]:
     """One input, and what is left of the binary part after it."""
     size = read.parameters.get("binary_data_size")
     if size is None:

@@ -1,5 +1,6 @@
 """The protocol's gRPC service on its own port; needs the extra `grpc` (stubs: open-inference-grpc)."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,6 +17,8 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from open_inference.grpc import protocol
 
+from monitoring.api.body_budget import LIST_COPIES, BodyBudget, Hold
+from monitoring.errors import BodyTimeout
 from serving.error_table import INTERNAL, error_answer
 from serving.errors import ListenError, MalformedRequest, ServingError
 from serving.http.auth import AccessControl
@@ -50,8 +53,10 @@ class Servicer:
         settings: Settings,
         metrics: ServingMetrics,
         ready: Callable[[], bool],
+        bodies: BodyBudget,
     ) -> None:
         self._inference = inference
+        self._bodies, self._settings = bodies, settings
         self._limit = settings.max_items
         self._metrics = metrics
         self._ready = ready
@@ -91,11 +96,15 @@ class Servicer:
         return write_response(served.card.name, served.card.version, request.id, found)
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """A handler for each call. They parse the messages themselves, because grpc logs a trace for broken ones."""
+        """A handler for each call.
+
+        They read the message themselves, as the only one of a stream, because grpc tells nobody how long a message is
+        before it has read it. They parse it themselves, because grpc logs a trace for broken ones.
+        """
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                name: grpc.unary_unary_rpc_method_handler(
+                name: grpc.stream_unary_rpc_method_handler(
                     partial(self._answer, getattr(self, name), getattr(protocol, f"{name}Request")),
                     response_serializer=_serialize,
                 )
@@ -104,12 +113,26 @@ class Servicer:
         )
 
     async def _answer(
-        self, call: Callable[[Any, Context], Awaitable[Any]], kind: Any, data: bytes, context: Any
+        self, call: Callable[[Any, Context], Awaitable[Any]], kind: Any, _messages: Any, context: Any
     ) -> Any:
         try:
-            return await call(_parse(kind, data), context)
+            async with self._bodies.hold(self._settings.max_body_bytes) as hold:
+                return await call(await self._read(kind, context, hold), context)
         except Exception as error:  # noqa: BLE001  the edge of the call: the table of errors decides what the client sees
             return await _abort(context, error, self._metrics)
+
+    async def _read(self, kind: Any, context: Any, hold: Hold) -> Any:
+        """The message. Raises BodyTimeout, BodiesFull or MalformedRequest."""
+        timeout_s = self._settings.body_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await context.read()
+        except TimeoutError:
+            raise BodyTimeout(f"the message did not arrive within {timeout_s:g} s.") from None
+        if data is grpc.aio.EOF:
+            raise MalformedRequest("the call holds no message.")
+        hold.resize(len(data), copies=LIST_COPIES)
+        return _parse(kind, data)
 
 
 def _parse(kind: Any, data: bytes) -> Any:
@@ -139,10 +162,10 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # th
             try:
                 self._access.check_token(_authorization(call), "predict" if method == "ModelInfer" else "read")
             except ServingError as error:
-                return grpc.unary_unary_rpc_method_handler(partial(self._refuse, error))
+                return grpc.stream_unary_rpc_method_handler(partial(self._refuse, error))
         return await continuation(call)
 
-    async def _refuse(self, error: ServingError, _request: bytes, context: Context) -> None:
+    async def _refuse(self, error: ServingError, _messages: Any, context: Context) -> None:
         await _abort(context, error, self._metrics)
 
 

@@ -136,7 +136,7 @@ BAD: list[tuple[str, int, str]] = [
 
 async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
     async def streamed() -> AsyncIterator[bytes]:
-        for _ in range(30):
+        for _ in range(70):
             yield bytes(2**20)
 
     post = server.client.post
@@ -154,7 +154,7 @@ async def send_bad(server: Running, kind: str, sound: bytes) -> httpx.Response:
         case "bomb":
             return await server.predict(bomb())
         case "huge":
-            return await server.predict(bytes(30 * 2**20))
+            return await server.predict(bytes(70 * 2**20))
         case "streamed":
             return await post("/predictions/tiny", content=streamed())
         case "long id":

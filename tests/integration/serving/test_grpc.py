@@ -10,6 +10,7 @@ from grpc import StatusCode
 from open_inference.grpc import protocol, service
 
 from model_store.store import Store
+from monitoring.api.body_budget import BodyBudget
 from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
 from tests.builders.services import running
 
@@ -24,7 +25,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
     async with running(tiny_store, tmp_path, **options) as started:
         server = started.service
         settings, metrics = server._settings, server._metrics
-        servicer = Servicer(server.v2, settings=settings, metrics=metrics, ready=server.ready)
+        servicer = Servicer(server.v2, settings=settings, metrics=metrics, ready=server.ready, bodies=BodyBudget())
         interceptor = AccessInterceptor(server._access, metrics)
         listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.request import form_files, read_body, read_head
@@ -20,6 +21,10 @@ def body_of(*messages: dict[str, Any]) -> Callable[[], Awaitable[dict[str, Any]]
         return left.pop(0)
 
     return receive
+
+
+def held() -> Hold:
+    return BodyBudget().hold(0)
 
 
 def chunk(body: bytes, *, more: bool = False) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def test_a_deadline_that_is_no_number_of_seconds_is_refused(value: bytes) -> Non
 @pytest.mark.parametrize("parts", [[b""], [b"abc"], [b"ab", b"", b"c"]])
 async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
     messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
-    assert await read_body(body_of(*messages), limit_bytes=3, timeout_s=60) == b"".join(parts)
+    assert await read_body(body_of(*messages), limit_bytes=3, timeout_s=60, hold=held()) == b"".join(parts)
 
 
 @pytest.mark.anyio
@@ -91,13 +96,15 @@ async def test_a_body_is_put_together(parts: Sequence[bytes]) -> None:
 async def test_a_body_is_bounded_while_it_streams(parts: Sequence[bytes]) -> None:
     messages = [chunk(part, more=number < len(parts) - 1) for number, part in enumerate(parts)]
     with pytest.raises(BodyTooLarge, match="longer than the limit; at most 3"):
-        await read_body(body_of(*messages), limit_bytes=3, timeout_s=60)
+        await read_body(body_of(*messages), limit_bytes=3, timeout_s=60, hold=held())
 
 
 @pytest.mark.anyio
 async def test_a_client_that_hangs_up_halfway_is_gone() -> None:
     with pytest.raises(ClientGone):
-        await read_body(body_of(chunk(b"a", more=True), {"type": "http.disconnect"}), limit_bytes=3, timeout_s=60)
+        await read_body(
+            body_of(chunk(b"a", more=True), {"type": "http.disconnect"}), limit_bytes=3, timeout_s=60, hold=held()
+        )
 
 
 @pytest.mark.anyio
@@ -107,7 +114,7 @@ async def test_a_client_that_does_not_go_on_is_timed_out() -> None:
         raise AssertionError
 
     with pytest.raises(BodyTimeout, match=r"within 0\.001 s"):
-        await read_body(never, limit_bytes=3, timeout_s=0.001)
+        await read_body(never, limit_bytes=3, timeout_s=0.001, hold=held())
 
 
 def test_the_files_of_a_form_are_found_in_order() -> None:

@@ -1,0 +1,132 @@
+"""Large bodies in flight at a real server with default settings stay within the memory that is set aside for bodies."""
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from model_store.store import Store
+from serving.settings import Settings
+from tests.builders.dicoms import dicom
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
+from tests.soak.probe import memory_mb
+
+pytestmark = pytest.mark.e2e
+
+PEAK_MB = 1500
+BUDGET_BYTES = Settings(ledger="off").body_budget_bytes
+TRIES = 300
+
+
+class Watch:
+    """The most memory that the server took, and that its bodies held, while the block ran."""
+
+    def __init__(self, server: Server) -> None:
+        self.peak_mb = self.held_bytes = 0.0
+        self._server, self._ended = server, threading.Event()
+        self._threads = [threading.Thread(target=each) for each in (self._weigh, self._scrape)]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            for thread in self._threads:
+                thread.join()
+
+    def _weigh(self) -> None:
+        while not self._ended.wait(0.02):
+            self.peak_mb = max(self.peak_mb, memory_mb(self._server.process.pid))
+
+    def _scrape(self) -> None:
+        while not self._ended.wait(0.05):
+            self.held_bytes = max(self.held_bytes, self._server.metric("candor_body_memory_bytes"))
+
+
+def send_until_answered(url: str, body: bytes, seen: Counter[str], headers: dict[str, str]) -> None:
+    """As a client does that comes back too early."""
+    for _ in range(TRIES):
+        answer = httpx.post(f"{url}/predictions/tiny", content=body, headers=headers, timeout=120)
+        seen[str(answer.status_code) if answer.status_code == 200 else answer.json()["error"]] += 1
+        if answer.status_code != 429:
+            return
+        assert float(answer.headers["retry-after"]) >= 1
+        time.sleep(0.3)  # less than that, to press harder
+
+
+def radiograph() -> bytes:
+    """10 MB, as it comes from a detector."""
+    return dicom(np.random.default_rng(0).integers(0, 4096, (2500, 2000)).astype(np.uint16))
+
+
+def mammogram() -> bytes:
+    """27 MB."""
+    return dicom(np.random.default_rng(1).integers(0, 4096, (4096, 3328)).astype(np.uint16))
+
+
+@pytest.mark.parametrize(("make", "count"), [(radiograph, 64), (mammogram, 16)])
+def test_all_in_flight_are_answered_and_never_hold_more_than_is_set_aside(
+    tiny_store: Store, tmp_path: Path, make: Callable[[], bytes], count: int
+) -> None:
+    body = make()
+    server = Server(tiny_store.root, tmp_path)
+    try:
+        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        watch, seen = Watch(server), Counter[str]()
+        with watch.watching():
+            threads = [
+                threading.Thread(target=send_until_answered, args=(server.url, body, seen, {})) for _ in range(count)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert seen["200"] == count, seen
+        assert set(seen) <= {"200", "bodies_full", "overloaded"}, seen
+        assert len(body) < watch.held_bytes <= BUDGET_BYTES, watch.held_bytes
+        assert watch.peak_mb < PEAK_MB, (watch.peak_mb, seen)
+        assert server.metric("candor_body_memory_bytes") == 0
+    finally:
+        server.stop()
+
+
+def test_what_does_not_fit_is_refused_before_it_is_read_and_small_images_pass(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    """Clients that announce bodies and never send them hold them for a while, but not against small images."""
+    server = Server(tiny_store.root, tmp_path, body_timeout_s="8", deadline_s="0.5")
+    try:
+        wait_until(lambda: server.client.get("/readyz").status_code == 200)
+        stalled = [_announce(server, 60_000_000) for _ in range(4)]
+        wait_until(lambda: server.metric("candor_body_memory_bytes") > 100_000_000)
+        refused = server.predict(bytes(60_000_000))
+        assert (refused.status_code, refused.json()["error"]) == (429, "bodies_full")
+        assert "CANDOR_BODY_MEMORY_BYTES" in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) >= 1
+        for path in ("/feedback", "/v2/models/tiny/infer", "/predictions-log"):
+            other = server.client.post(path, content=bytes(7_000_000), headers={"Content-Type": "application/json"})
+            assert other.status_code in (400, 429), other.text
+        assert server.predict(png()).status_code == 200
+        wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
+        assert server.predict(bytes(60_000_000)).status_code == 415
+        for each in stalled:
+            each.close()
+    finally:
+        server.stop()
+
+
+def _announce(server: Server, length: int) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    connection.sendall(b"POST /predictions/tiny HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx" % length)
+    return connection
