@@ -42,6 +42,7 @@ from monitoring.errors import (
     TagNotWatched,
 )
 from serving.errors import (
+    AssetUnknown,
     CrossOrigin,
     DecoderUnavailable,
     ExplanationsBusy,
@@ -110,13 +111,15 @@ MONITORING_ERRORS: Final[Rows] = {
     RecorderClosed: (503, "recorder_closed"),
     SQLAlchemyError: (503, "ledger_unavailable"),
 }
+# Errors of the files that pages load.
+PAGE_ERRORS: Final[Rows] = {AssetUnknown: (404, "unknown_file")}
 # Errors of a connection, before there is a request.
 CONNECTION_ERRORS: Final[Rows] = {
     MalformedHttp: (400, "malformed_http"),
     HeadTimeout: (408, "head_timeout"),
     HeadTooLarge: (431, "head_too_large"),
 }
-ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | CONNECTION_ERRORS
+ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS
 NOT_READY: Final = ERRORS[NotReady][0]  # also the status of health checks, whose bodies are not errors
 ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}  # codes of Starlette's own HTTPException
 # Sentences for errors whose own text is not for clients.

@@ -91,6 +91,13 @@ class UnknownHost(Forbidden):
         )
 
 
+class AssetUnknown(ServingError, LookupError):
+    """A file that no page of this release loads."""
+
+    def __init__(self) -> None:
+        super().__init__("no page of this release loads such a file; reload the page.")
+
+
 class NotReady(ServingError, RuntimeError):
     """No model is loaded."""
 

@@ -49,6 +49,7 @@ class Endpoint:
         scope: what a token must grant, which the access control checks; None if no token is needed.
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, if it is not the JSON of what `handler` returns.
+        redirects: whether a success leads to another page (303) instead.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
@@ -64,6 +65,7 @@ class Endpoint:
     takes: Mapping[str, Any] = field(default_factory=dict)
     body_optional: bool = False
     gives: Mapping[str, Any] = field(default_factory=dict)
+    redirects: bool = False
     otherwise: Mapping[int, Any] = field(default_factory=dict)
     parameters: Sequence[Parameter] = ()
     refuses: Sequence[type[Exception]] = ()

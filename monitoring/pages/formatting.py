@@ -48,6 +48,15 @@ def page_path(model: str) -> str:
     return f"/calibration/{quote(model, safe='')}/page"
 
 
+def try_path(model: str) -> str:
+    """The path at which images are tried on a model.
+
+    >>> try_path("a b")
+    '/try/a%20b'
+    """
+    return f"/try/{quote(model, safe='')}"
+
+
 def code_marks(sentence: str) -> Markup:
     """Escape a sentence and mark what is in backquotes as code.
 

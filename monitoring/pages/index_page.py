@@ -1,16 +1,34 @@
 """All models at a glance, each with its status."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from monitoring.findings.accuracy import AccuracyAnswer
+from monitoring.findings.phrases import percent
 from monitoring.findings.status import Status
+from monitoring.pages.formatting import grouped
 from monitoring.pages.model_page import REFRESH_S
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import evidence
-from monitoring.pages.status_words import ACCURACY_TONES, ACCURACY_WORDS, SHORT_WORDS
+from monitoring.pages.status_words import ACCURACY_WORDS, advice_tone, title
 from monitoring.reports.report import Report
 
 _WORST_FIRST = (Status.ALARM, Status.OFF, Status.PARTLY, Status.EARLY, Status.NO_LABELS, Status.OK)
+
+
+class ModelRow(NamedTuple):
+    """A model on the page; `tone` is a class of the style sheet, `figures` are names and values."""
+
+    report: Report
+    tone: str
+    title: str
+    figures: tuple[tuple[str, str], ...]
+
+
+def index_page(reports: Sequence[Report], *, loaded: Collection[str] = ()) -> str:
+    """Render each model, the most serious status first. On those that are `loaded`, an image can be tried."""
+    rows = [_row(report) for report in sorted(reports, key=_seriousness)]
+    return render("models.html", rows=rows, loaded=loaded, refresh_s=REFRESH_S)
 
 
 def _seriousness(report: Report) -> tuple[int, str]:
@@ -18,15 +36,15 @@ def _seriousness(report: Report) -> tuple[int, str]:
     return _WORST_FIRST.index(Status.OFF if lower else report.status), report.model
 
 
-def index_page(reports: Sequence[Report]) -> str:
-    """Render one row per model, the most serious status first."""
-    ordered = sorted(reports, key=_seriousness)
-    rows = [(report, evidence(report.drift)) for report in ordered]
-    return render(
-        "models.html",
-        rows=rows,
-        short_words=SHORT_WORDS,
-        accuracy_tones=ACCURACY_TONES,
-        accuracy_words=ACCURACY_WORDS,
-        refresh_s=REFRESH_S,
+def _row(report: Report) -> ModelRow:
+    measures = report.measures
+    figures = (
+        ("accuracy", percent(measures.accuracy)),
+        ("as it was?", ACCURACY_WORDS[report.accuracy.answer]),
+        ("confidence minus accuracy", percent(measures.signed_gap, signed=True)),
+        ("calibration error (ECE)", percent(measures.ece)),
+        ("by chance", percent(measures.noise_floor)),
+        ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
+        ("evidence of drift", percent(evidence(report.drift))),
     )
+    return ModelRow(report, advice_tone(report.status, report.accuracy.answer), title(report), figures)

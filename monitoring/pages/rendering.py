@@ -1,10 +1,7 @@
 """Renders the HTML and SVG templates. All values are escaped; an undefined name in a template is an error."""
 
-import base64
-import hashlib
 from functools import cache
-from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,12 +9,23 @@ from starlette.responses import HTMLResponse
 
 from calibration.wording import counted
 from monitoring.findings import phrases
+from monitoring.findings.answer_record import shown
 from monitoring.pages import formatting
+from monitoring.pages.assets import asset
 
+PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types candor",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cache-control": "no-store",
+}
 _FILTERS = (
-    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.percent, phrases.tolerance),
+    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.percent, phrases.tolerance, shown),
     *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment),
-    *(formatting.page_path, formatting.pretty_json),
+    *(formatting.page_path, formatting.pretty_json, formatting.try_path),
 )
 
 
@@ -26,27 +34,9 @@ def render(template: str, /, **values: Any) -> Markup:
     return Markup(_environment().get_template(f"{template}.jinja").render(**values))
 
 
-def answer_page(html: str) -> HTMLResponse:
-    """The answer that a browser gets for a rendered page: it runs no script, loads nothing, is framed by nobody."""
-    return HTMLResponse(html, headers=_page_headers())
-
-
-@cache
-def _page_headers() -> dict[str, str]:
-    digest = base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()
-    return {
-        "content-security-policy": f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'",
-        "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
-        "referrer-policy": "no-referrer",
-        "cache-control": "no-store",
-    }
-
-
-@cache
-def _style() -> str:
-    return files("monitoring.pages").joinpath("templates", "style.css").read_text(encoding="utf-8")
+def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
+    """The answer that a browser gets for a rendered page: it loads only what this server has, and nobody frames it."""
+    return HTMLResponse(html, status, headers=PAGE_HEADERS)
 
 
 @cache
@@ -60,5 +50,6 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters |= {function.__name__: function for function in _FILTERS}
-    environment.globals["style"] = Markup(_style())  # our own file
+    environment.globals["asset"] = asset
+    environment.globals["style"] = Markup(asset("style.css").content)  # our own file
     return environment

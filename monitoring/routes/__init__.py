@@ -206,11 +206,13 @@ def endpoints(
     *,
     production: Production | None = None,
     bodies: BodyBudget | None = None,
+    serves: bool = False,
 ) -> list[Endpoint]:
     """The endpoints with their handlers. Call it once, because it registers the ledger's gauges with the registry.
 
     `production` names the version that a report is about when the request names none. Without it, or when it returns
-    None, that is the version registered last. `bodies` is the memory that their bodies share with others.
+    None, that is the version registered last. `bodies` is the memory that their bodies share with others. `serves`:
+    whether this process answers images with that version.
     """
     reader = BodyReader(bodies or BodyBudget())
     metrics.registry.register(DriftGauges(ledger))
@@ -221,6 +223,6 @@ def endpoints(
         FeedbackRoutes(recorder, reader),
         LoggedPredictionRoutes(recorder, reader),
         AlarmRoutes(recorder, reader),
-        ReportRoutes(ledger, production or (lambda model: None)),
+        ReportRoutes(ledger, production or (lambda model: None), serves=serves),
         MetricsRoute(metrics.registry),
     )

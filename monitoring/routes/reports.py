@@ -49,9 +49,11 @@ class Summaries(Struct, frozen=True):
 class ReportRoutes:
     """The handlers of reports and pages."""
 
-    def __init__(self, ledger: Ledger, production: Production) -> None:
+    def __init__(self, ledger: Ledger, production: Production, *, serves: bool = False) -> None:
+        """`serves`: whether this process answers images with the versions that `production` names."""
         self._ledger = ledger
         self._production = production
+        self._serves = serves
 
     async def report(self, request: Request) -> Report:
         """One model's report."""
@@ -82,7 +84,9 @@ class ReportRoutes:
 
     async def index(self, request: Request) -> Response:
         """All models at a glance."""
-        return answer_page(index_page(await to_thread.run_sync(self._all)))
+        reports = await to_thread.run_sync(self._all)
+        loaded = {each.model for each in reports if self._serves and self._production(each.model) is not None}
+        return answer_page(index_page(reports, loaded=loaded))
 
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)

@@ -20,7 +20,7 @@ from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import error_answer
 from serving.errors import ClientGone, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
-from serving.http.error_handlers import log_error
+from serving.http.error_handlers import log_error, send_error, wants_page
 from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import InferencePipeline
 from serving.http.protocol import FastPath, take_fast_path
@@ -68,10 +68,14 @@ class PredictionApp:
             return self._predict(scope, receive, send, fast_path if self._direct else None)
         return self._rest(scope, receive, send)
 
-    async def refuse(self, scope: Scope, _receive: Receive, send: Send, error: ServingError) -> None:
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, error: ServingError) -> None:
         """Answer a request that the access control refuses."""
         take_fast_path(scope)
-        await self._refuse(scope, send, error)
+        if wants_page(scope) and not self.draining:
+            self._metrics.rejected.labels(error_answer(error).code).inc()
+            await send_error(scope, receive, send, error)
+        else:
+            await self._refuse(scope, send, error)
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send, fast_path: FastPath | None) -> None:
         arrived_s = time.perf_counter()

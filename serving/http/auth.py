@@ -6,6 +6,8 @@ metadata of each call to the same `AccessControl`. The endpoints declare which s
 A line of the tokens file is `TOKEN scope[,scope] [name]`. The scopes are predict, feedback, read (reports, pages,
 metrics, metadata) and admin, which allows everything. The history of a model names who acted: the token's name, or
 `local` where there are no tokens. Health checks need no token, so that orchestrators need no secret.
+
+People sign in with their token in a browser, and a cookie stands for it (`serving.http.sessions`).
 """
 
 import hashlib
@@ -23,6 +25,7 @@ from starlette.types import Scope as AsgiScope
 from monitoring.api.endpoint import LOCAL, Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
 from serving.http.own_hosts import OwnHosts
+from serving.http.sessions import is_session_of, new_session, session_in
 from serving.settings import Settings
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
@@ -75,27 +78,48 @@ class AccessControl:
         if request["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
             self.check_origin(dict(headers))
         if self._grants and needed is not None:
-            given = next((value for name, value in headers if name == b"authorization"), b"")
-            request.setdefault("state", {})["actor"] = self.check_token(given, needed)
+            given = dict(headers)
+            request.setdefault("state", {})["actor"] = self.check_token(
+                given.get(b"authorization", b""), needed, cookies=given.get(b"cookie", b"")
+            )
 
-    def check_token(self, authorization: bytes, scope: Scope) -> str:
-        """The name of the token in the value of an Authorization header.
+    @property
+    def is_open(self) -> bool:
+        """Whether there are no tokens, so that everyone may do everything."""
+        return not self._grants
+
+    def check_token(self, authorization: bytes, scope: Scope, *, cookies: bytes = b"") -> str:
+        """The name of the token in the value of an Authorization header, or else of the session in a Cookie header.
 
         Raises Unauthorized or Forbidden unless the token grants `scope`.
         """
         if not self._grants:
             return LOCAL
         kind, _, token = authorization.partition(b" ")
-        given = _digest(token.strip().decode("latin-1"))
-        granted: Grant | None = None
-        for grant in self._grants:  # compares with every token, so that the time taken reveals nothing
-            if hmac.compare_digest(grant.digest, given):
-                granted = grant
-        if granted is None or kind.lower() != b"bearer":
+        granted = self._holder(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else None
+        if not authorization and cookies:
+            session = session_in(cookies)
+            granted = next((grant for grant in self._grants if is_session_of(grant.digest, session)), None)
+        if granted is None:
             raise Unauthorized("this server requires a token; send the header Authorization: Bearer TOKEN.")
         if scope not in granted.scopes and "admin" not in granted.scopes:
             raise Forbidden(f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}.")
         return granted.name
+
+    def sign_in(self, token: str) -> str:
+        """A session of the token's holder. Raises Unauthorized for an unknown token."""
+        granted = self._holder(token.strip())
+        if granted is None:
+            raise Unauthorized("no such token is known here; check it for missing characters, or ask who gave it out.")
+        return new_session(granted.digest)
+
+    def _holder(self, token: str) -> Grant | None:
+        given = _digest(token)
+        granted: Grant | None = None
+        for grant in self._grants:  # compares with every token, so that the time taken reveals nothing
+            if hmac.compare_digest(grant.digest, given):
+                granted = grant
+        return granted
 
     def check_origin(self, headers: dict[bytes, bytes]) -> None:
         """Raise CrossOrigin for a request that a browser sends on behalf of a page of an origin that is not allowed.

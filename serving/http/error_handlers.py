@@ -1,9 +1,14 @@
-"""Answers errors of Starlette routes in JSON, by the table of errors, for `candor serve` and `candor monitor`."""
+"""Answers errors of Starlette routes by the table of errors, for `candor serve` and `candor monitor`.
+
+Programs get JSON. A browser that asks for a page gets one, and the page to sign in where it lacks a token.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import parse_qsl
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -12,8 +17,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from monitoring.errors import MonitoringError
-from serving.error_table import INTERNAL, ErrorAnswer, error_answer
-from serving.errors import ServingError
+from monitoring.pages.rendering import answer_page, render
+from serving.error_table import ERRORS, INTERNAL, ErrorAnswer, error_answer
+from serving.errors import ServingError, Unauthorized
+from serving.http.sessions import LIFETIME_S
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +33,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"
         answer = replace(answer, detail=f"{where}: {error.detail}; GET / lists the addresses.")
-    return _json_response(answer)
+    return error_response(request.scope, answer)
 
 
 def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
@@ -40,14 +47,48 @@ def log_error(path: str, answer: ErrorAnswer, error: Exception) -> None:
 
 async def send_error(scope: Scope, receive: Receive, send: Send, error: Exception) -> None:
     """Answer `error` outside of a route."""
-    await _json_response(error_answer(error))(scope, receive, send)
+    await error_response(scope, error_answer(error))(scope, receive, send)
 
 
-def _json_response(answer: ErrorAnswer) -> Response:
-    """The answer as a Starlette response."""
-    response = Response(answer.body(), answer.status, media_type="application/json")
+def error_response(scope: Scope, answer: ErrorAnswer) -> Response:
+    """The answer as a Starlette response: a page for a browser, JSON for everyone else."""
+    response = _page(scope, answer) if wants_page(scope) else _json(answer)
     response.raw_headers.extend(answer.headers)
     return response
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether the request is from a person's browser, which asks for HTML by name."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
+def sign_in_page(next_path: str, *, is_open: bool = False, reason: str = "") -> str:
+    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to."""
+    return render("sign_in.html", next=next_path, is_open=is_open, reason=reason, hours=LIFETIME_S // 3600)
+
+
+def _page(scope: Scope, answer: ErrorAnswer) -> Response:
+    if answer.status == ERRORS[Unauthorized][0]:
+        return answer_page(_signing_in(scope, answer), status=401)
+    title = "The server failed" if answer is INTERNAL else HTTPStatus(answer.status).phrase
+    sentence = answer.detail[:1].upper() + answer.detail[1:]
+    return answer_page(
+        render("error.html", title=title, sentence=sentence, status=answer.status, code=answer.code),
+        status=answer.status,
+    )
+
+
+def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
+    """The page to sign in, in place of the page that was asked for, or after a wrong token."""
+    if scope["path"] == "/sign-in":
+        where = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("next", "/")
+        return sign_in_page(where, reason=f"This did not work: {answer.detail}")
+    where = scope["path"] if scope["method"] == "GET" else "/"
+    return sign_in_page(where, reason="This page is for people who have a token.")
+
+
+def _json(answer: ErrorAnswer) -> Response:
+    return Response(answer.body(), answer.status, media_type="application/json")
 
 
 # Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others are only answered.

@@ -20,7 +20,9 @@ from serving.http.caller import Caller
 from serving.inference.answer import with_explanation
 from serving.inference.batcher import AnswerWriter, Image, PendingRequest
 from serving.inference.explanation import OcclusionExplainer
+from serving.inference.heat_map import HeatMap
 from serving.inference.metrics import ServingMetrics
+from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
@@ -93,6 +95,21 @@ class InferencePipeline:
                 answer: bytes = await caller.wait(work)
             shown = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
         return with_explanation(answer, method="occlusion", shown=shown)
+
+    async def try_out(
+        self, served: ServedVersion, data: bytes, *, explained: bool = False
+    ) -> tuple[Classification, Image, HeatMap | None]:
+        """The answer for one encoded image that is not recorded, its pixels, (C, H, W), and a heat map if asked for.
+
+        Raises what `answer_explained` raises.
+        """
+        served.queue.admit()
+        image = await self._decoder.decode(data, served.card.input.spec)
+        found = await served.try_out(image)
+        if not explained:
+            return found, image, None
+        async with self._occluder.place(served.card, served.folder) as explain:
+            return found, image, await explain(image, served.card.classes.index(found.label))
 
     async def answer_many(
         self,

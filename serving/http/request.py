@@ -134,18 +134,28 @@ def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile
 
     Stops at the first file over `limit`, or field over FIELDS_LIMIT.
     """
+    files, fields = read_form(body, content_type, limit=limit)
+    if "tags" not in fields:
+        return files
+    tags = read_tags(fields["tags"])
+    return [replace(file, tags=tags) for file in files]
+
+
+def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[FormFile], dict[str, str]]:
+    """The files and the fields of a multipart/form-data body. Raises MalformedRequest as `form_files` does."""
     _, options = parse_options_header(content_type)
     files: list[FormFile] = []
-    tags: list[str | None] = []
-    fields = 0
+    fields: dict[str, str] = {}
+    count = 0
 
     def note(field: Field) -> None:
-        nonlocal fields
-        fields += 1
-        if fields > FIELDS_LIMIT:
+        nonlocal count
+        count += 1
+        if count > FIELDS_LIMIT:
             raise MalformedRequest(f"the form has over {FIELDS_LIMIT} fields beside its files.")
-        if field.field_name == b"tags":
-            tags.append(read_tags((field.value or b"").decode("utf-8", errors="replace")))
+        fields[(field.field_name or b"").decode("utf-8", errors="replace")] = (field.value or b"").decode(
+            "utf-8", errors="replace"
+        )
 
     def keep(file: File) -> None:
         if len(files) >= limit:
@@ -166,7 +176,7 @@ def form_files(body: bytes, content_type: bytes, *, limit: int) -> list[FormFile
         parser.finalize()
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
-    return [replace(file, tags=tags[-1]) for file in files] if tags else files
+    return files, fields
 
 
 def request_id_of(value: object) -> str | None:

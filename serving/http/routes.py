@@ -58,7 +58,6 @@ class ServerRoutes:
         ready: Callable[[], bool],
     ) -> None:
         self._loaded, self._refused, self._draining, self._ready = loaded, refused, draining, ready
-        self.addresses: list[tuple[str, str]] = []  # of the index page
 
     async def ping(self, _: Request) -> PingStatus | Response:
         """TorchServe's health check."""
@@ -89,9 +88,9 @@ class ServerRoutes:
         return [_torchserve_model(each) for each in chosen.values()]
 
     async def index(self, _: Request) -> Response:
-        """The loaded models and all addresses."""
+        """The loaded models, on a server without monitoring."""
         models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
-        return answer_page(render("server.html", models=models, endpoints=self.addresses))
+        return answer_page(render("server.html", models=models))
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}
@@ -148,7 +147,7 @@ ENDPOINTS: Final = (
         path="/",
         handler=ServerRoutes.index,
         tag="pages",
-        summary="The loaded models and all addresses.",
+        summary="All models at a glance.",
         gives={"text/html": str},
     ),
     *_PREDICTION,
@@ -185,8 +184,9 @@ ENDPOINTS: Final = (
 
 def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette:
     """The application behind the hot route. `mounted` are the endpoints of other rooms."""
-    endpoints = with_description([*bind(ENDPOINTS, routes), *mounted])
-    routes.addresses = list(dict.fromkeys((each.method, each.path) for each in endpoints))
+    mounted_paths = {each.path for each in mounted}  # monitoring has a first page of its own
+    own = [each for each in bind(ENDPOINTS, routes) if each.path not in mounted_paths]
+    endpoints = with_description([*own, *mounted])
     other_methods = Route(
         "/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False
     )

@@ -117,7 +117,11 @@ class Predictor:
 
     def classify(self, data: bytes) -> Classification:
         """The answer for one encoded image. Raises model_store's ImageError."""
-        row = self.predict(decode(data, self.card.input.spec)[np.newaxis])[0]
+        return self.classify_pixels(decode(data, self.card.input.spec))
+
+    def classify_pixels(self, image: npt.NDArray[np.uint8]) -> Classification:
+        """The answer for one decoded image, (C, H, W)."""
+        row = self.predict(image[np.newaxis])[0]
         best = int(row.argmax())
         referral, sets = self.card.referral, self.card.conformal
         return Classification(

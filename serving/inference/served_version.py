@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import uuid_utils
+from anyio import to_thread
 
 from model_store.brightness import brightness
 from monitoring.ledger.inputs import InputSums, input_sums
@@ -31,12 +32,14 @@ from serving.errors import InferenceFailed, LedgerFailed
 from serving.inference.admission import QueueEstimate
 from serving.inference.answer import JsonAnswerWriter, with_audit
 from serving.inference.audit import AuditSampler
-from serving.inference.batcher import Batcher, PendingRequest
+from serving.inference.batcher import Batcher, Image, PendingRequest
 from serving.inference.inline_batcher import InlineBatcher
 from serving.inference.metrics import ServingMetrics
-from serving.inference.predictor import Predictor, Probabilities
+from serving.inference.predictor import Classification, Predictor, Probabilities
 
 logger = logging.getLogger(__name__)
+
+NOT_A_NUMBER = "the model's output for this image is not a number."
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +130,16 @@ class ServedVersion:
         """Queue `request`. Its future gets the answer or the error."""
         self._batcher.submit(request)
 
+    async def try_out(self, image: Image) -> Classification:
+        """The answer for one image, (C, H, W), that is neither recorded nor counted, beside the queue of the others.
+
+        Raises InferenceFailed.
+        """
+        found = await to_thread.run_sync(self._predictor.classify_pixels, image)
+        if not found.confidence <= 1.0:
+            raise InferenceFailed(NOT_A_NUMBER)
+        return found
+
     def retire(self) -> None:
         """Stop once no request holds a lease."""
         self._retired = True
@@ -215,7 +228,7 @@ class ServedVersion:
                 continue
             if answer is None:
                 self.counts.failed += 1
-                request.answer.set_exception(InferenceFailed("the model's output for this image is not a number."))
+                request.answer.set_exception(InferenceFailed(NOT_A_NUMBER))
             else:
                 self.counts.answered += 1
                 request.answer.set_result(answer)

@@ -43,6 +43,8 @@ def _kinds(endpoint: Endpoint) -> Iterator[Any]:
 
 def _gives(endpoint: Endpoint) -> dict[str, Any]:
     """The type of the answer by media type."""
+    if endpoint.redirects:
+        return {}
     if endpoint.gives:
         return dict(endpoint.gives)
     returned = get_type_hints(endpoint.handler, include_extras=True)["return"]
@@ -55,11 +57,14 @@ def _gives(endpoint: Endpoint) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     content = {media: {"schema": schemas.of(kind)} for media, kind in _gives(endpoint).items()}
+    done = {"200": {"description": "done", "content": content}}
+    if endpoint.redirects:
+        done = {"303": {"description": "done; Location names the page to go to"}}
     described: dict[str, Any] = {
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
         "parameters": [*_path_parameters(endpoint.path), *(_parameter(each, schemas) for each in endpoint.parameters)],
-        "responses": {"200": {"description": "done", "content": content}} | _refusals(endpoint, schemas),
+        "responses": done | _refusals(endpoint, schemas),
     }
     if endpoint.scope is not None:
         described["description"] = f"Where tokens are required, this needs the scope `{endpoint.scope}`."

@@ -90,7 +90,12 @@ def open_monitor(
             yield Monitor(recorder, [], bodies, alarmed)
             return
         mounted = endpoints(
-            recorder, ledger, metrics, production=production or partial(_recorded_production, ledger), bodies=bodies
+            recorder,
+            ledger,
+            metrics,
+            production=production or partial(_recorded_production, ledger),
+            serves=production is not None,
+            bodies=bodies,
         )
         respond = _responder(settings, ledger, metrics)
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:

@@ -25,8 +25,10 @@ from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
+from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
+from serving.console.sign_in import SignInRoutes
 from serving.errors import NotReady, SettingsError
-from serving.http.auth import read_access
+from serving.http.auth import AccessControl, read_access
 from serving.http.bodies import Alive
 from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
@@ -72,7 +74,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     ProcessCollector(registry=registry)
     with open_monitor(settings, registry) as monitor:
         state = _State()
-        app = guarded(build(monitor, draining=lambda: state.draining), settings)
+        access = read_access(settings, DECLARED)
+        app = guarded(build(monitor, draining=lambda: state.draining, access=access), settings, access=access)
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
@@ -131,22 +134,25 @@ ENDPOINTS: Final = (
         refuses=(NotReady,),
     ),
 )
+DECLARED: Final = (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *MONITORING_ENDPOINTS)
 
 
-def build(monitor: Monitor, *, draining: Callable[[], bool] = lambda: False) -> Starlette:
-    """The application: the endpoints of monitoring, health, and the description of the API."""
+def build(
+    monitor: Monitor, *, access: AccessControl | None = None, draining: Callable[[], bool] = lambda: False
+) -> Starlette:
+    """The application: the endpoints of monitoring, health, signing in, and the description of the API."""
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
-    endpoints = with_description([*bind(ENDPOINTS, health), *monitor.endpoints])
+    sign_in = bind(SIGN_IN_ENDPOINTS, SignInRoutes(access or AccessControl(), monitor.bodies))
+    endpoints = with_description([*bind(ENDPOINTS, health), *sign_in, *monitor.endpoints])
     return Starlette(routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS)
 
 
-def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
+def guarded(app: ASGIApp, settings: Settings, *, access: AccessControl | None = None) -> ASGIApp:
     """The application behind access control and the other middlewares."""
-    declared = (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *MONITORING_ENDPOINTS)
-    access = read_access(settings, declared)
-    return with_middlewares(app, settings, endpoints=declared, access=access, refuse=send_error)
+    access = access or read_access(settings, DECLARED)
+    return with_middlewares(app, settings, endpoints=DECLARED, access=access, refuse=send_error)
 
 
 def _models(ledger: Ledger) -> list[str]:

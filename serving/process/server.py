@@ -11,6 +11,7 @@ import gc
 import logging
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,10 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
+from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
+from serving.console.routes import ConsoleRoutes
+from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
+from serving.console.sign_in import SignInRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ListenError, ModelUnusable
@@ -62,7 +67,10 @@ logger = logging.getLogger(__name__)
 
 JOIN_S = 5.0
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
-ENDPOINTS: Final = (*DESCRIPTION_ENDPOINTS, *SERVER_ENDPOINTS, *MONITORING_ENDPOINTS, *V2_ENDPOINTS)  # with a ledger
+ENDPOINTS: Final = (  # with a ledger
+    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS),
+    *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
+)
 
 
 def serve(settings: Settings) -> int:
@@ -110,7 +118,19 @@ class Service:
         self.pipeline = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
         self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
         mounted = monitor.endpoints or bind([METRICS], MetricsRoute(registry))
-        self.prediction_app = self._build_prediction_app(mounted)
+        console = ConsoleRoutes(
+            settings=settings,
+            models=models,
+            pipeline=self.pipeline,
+            bodies=monitor.bodies,
+            ledger=monitor.ledger,
+            clock=time.perf_counter,
+        )
+        pages = [
+            *bind(CONSOLE_ENDPOINTS, console),
+            *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self._access, monitor.bodies)),
+        ]
+        self.prediction_app = self._build_prediction_app([*pages, *mounted])
         self.app = with_middlewares(
             self.prediction_app,
             settings,

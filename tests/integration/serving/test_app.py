@@ -285,8 +285,8 @@ async def test_readiness_models_and_index_tell_what_is_loaded(server: Running) -
     assert (model["name"], model["production"]) == ("tiny", 1)
     assert model["versions"][0]["classes"] == ["benign", "malignant", "normal"]
     page = (await get("/")).text
-    assert "tiny</a>, version 1" in page
-    assert 'href="/metrics"' in page
+    assert 'href="/calibration/tiny/page"' in page
+    assert 'href="/try/tiny"' in page
 
 
 async def test_a_drain_is_seen_by_readiness_and_closes_connections(server: Running, png: Callable[..., bytes]) -> None:

@@ -1,0 +1,148 @@
+"""What became of earlier answers like this one, as the sentence beside a probability.
+
+Answers are alike if they name the same class with a confidence in the same bin. A pool over all classes would hide that
+one class is always right and another is not. The sentence speaks of answers, never of this patient's risk, with one
+denominator, 100.
+
+Sources: IPDAS on presenting probabilities (one denominator, a named reference class); Gigerenzer 2011 (natural
+frequencies).
+"""
+
+import math
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from calibration.bins import BIN_COUNT, bin_index
+from calibration.metrics import Interval
+from calibration.reliability import wilson_interval
+from calibration.wording import counted
+from monitoring.drift import watch
+from monitoring.ledger.calibrations import choose
+from monitoring.ledger.days import day_date
+from monitoring.ledger.schema import bin_day
+from monitoring.ledger.slices import EVERYTHING
+
+ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
+NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labels explains nothing
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """Earlier answers of one version that name `label` with a confidence in the bin of `confidence`.
+
+    Attributes:
+        lower, upper: the bin, (lower, upper].
+        served: how many there are; `labeled`: those with a label; `right`: those of them that were right.
+        mean_confidence: of the labeled ones; NaN without labels.
+        since: the first day (UTC) on which one was served; None if none was.
+        alarm: whether the drift alarm of the version is active.
+    """
+
+    label: str
+    confidence: float
+    lower: float
+    upper: float
+    served: int
+    labeled: int
+    right: int
+    mean_confidence: float
+    since: str | None
+    alarm: bool
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % Wilson interval of the share of right answers. Needs at least one label."""
+        return wilson_interval(self.right / self.labeled, self.labeled)
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether enough labels show another accuracy than this confidence, and than the mean of the bin.
+
+        In a wide bin with many labels, a confidence near the edge is off the mean accuracy of a calibrated model too.
+        """
+        if self.labeled < ENOUGH_LABELS:
+            return False
+        lower, upper = self.interval
+        return not any(lower <= each <= upper for each in (self.confidence, self.mean_confidence))
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the confidence is not to be relied on."""
+        return self.alarm or self.is_contradicted
+
+    @property
+    def sentences(self) -> str:
+        """What a reader should know before relying on the confidence."""
+        said = f"The model says “{self.label}”, confidence {shown(self.confidence)}."
+        warned = f"Do not rely on {_that(self.confidence)}." if self.is_doubtful else ""
+        alarm = "The drift alarm of this version is active." if self.alarm else ""
+        return " ".join(part for part in (said, warned, alarm, self._record(), self._coverage()) if part)
+
+    def _record(self) -> str:
+        alike = f"such answers at {self._range()}"
+        if self.labeled == 0:
+            return f"No label of {alike} has arrived: nothing shows how often they are right."
+        if self.labeled < ENOUGH_LABELS:
+            are = "is" if self.labeled == 1 else "are"
+            labels = counted(self.labeled, "label")
+            return f"So far there {are} {labels} of {alike}: too few to say how often these are right."
+        lower, upper = self.interval
+        return (
+            f"Of {self.labeled:,} {alike} since {self.since} that have a label, {self.right:,} were right "
+            f"({round(100 * self.right / self.labeled)} in 100; 95 % interval {math.floor(100 * lower)} to "
+            f"{math.ceil(100 * upper)})."
+        )
+
+    def _coverage(self) -> str:
+        share = self.labeled / self.served if self.served else 1.0
+        if self.labeled < ENOUGH_LABELS or share >= NEARLY_ALL:
+            return ""
+        return f"{_percent(share)} % of such answers have labels, which may not be typical."
+
+    def _range(self) -> str:
+        return f"{round(100 * self.lower)} to {round(100 * self.upper)} %"
+
+
+def find_answer_record(
+    connection: Connection, model: str, version: int, *, label: str, confidence: float
+) -> AnswerRecord:
+    """Read the record of answers like this one. Raises ModelNotInLedger for a version that was never registered."""
+    row = choose(connection, model, version)
+    at = int(bin_index(confidence))
+    columns = bin_day.c
+    sums = [func.sum(column) for column in (columns.served, columns.n, columns.correct, columns.confidence)]
+    alike = (columns.calibration_id == row.calibration_id, columns.slice == f"predicted:{label}", columns.bin == at)
+    served, labeled, right, total, day = tuple(
+        connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
+    )
+    watches = watch.load_all(connection, row.calibration_id)
+    return AnswerRecord(
+        label=label,
+        confidence=confidence,
+        lower=at / BIN_COUNT,
+        upper=(at + 1) / BIN_COUNT,
+        served=int(served or 0),
+        labeled=int(labeled or 0),
+        right=int(right or 0),
+        mean_confidence=float(total) / int(labeled) if labeled else math.nan,
+        since=None if day is None else day_date(day).isoformat(),
+        alarm=any(each.detector.active for each in watches if each.name == EVERYTHING),
+    )
+
+
+def shown(confidence: float) -> str:
+    """A confidence in whole percent, which is never shown as certainty.
+
+    >>> shown(0.912), shown(0.9996)
+    ('91 %', 'over 99 %')
+    """
+    return "over 99 %" if confidence >= 0.995 else f"{round(100 * confidence)} %"
+
+
+def _that(confidence: float) -> str:
+    return "this confidence" if confidence >= 0.995 else f"the {shown(confidence)}"
+
+
+def _percent(share: float) -> str:
+    return "less than 1" if share < 0.01 else f"{math.floor(100 * share)}"

@@ -1,0 +1,34 @@
+"""The files that pages load: one style sheet and one script, under names that change with their content.
+
+So a browser may keep them for ever, and a new release is seen at once. Documents such as the scheduled report carry the
+style sheet inside, because they are one file.
+"""
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+_TYPES = {"style.css": "text/css", "console.js": "text/javascript"}
+
+
+class Asset(NamedTuple):
+    """A file, its media type, and its name in an address."""
+
+    content: str
+    media_type: str
+    address: str
+
+
+@cache
+def asset(name: str) -> Asset:
+    """The file of this name in `monitoring/pages/static`."""
+    content = files("monitoring.pages").joinpath("static", name).read_text(encoding="utf-8")
+    stem, _, suffix = name.partition(".")
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return Asset(content, _TYPES[name], f"/static/{stem}.{digest}.{suffix}")
+
+
+def find_asset(address: str) -> Asset | None:
+    """The file with this address; None for any other address."""
+    return next((each for each in map(asset, _TYPES) if each.address == address), None)

@@ -1,0 +1,1 @@
+"""The pages for people: trying images, signing in, and the files that pages load."""

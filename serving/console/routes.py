@@ -1,0 +1,160 @@
+"""The pages on which people try images. A trial is recorded only if its form says so."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from anyio import to_thread
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from model_store.errors import ImageError
+from monitoring.api.body_budget import BodyBudget
+from monitoring.api.endpoint import Endpoint
+from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, ModelNotInLedger
+from monitoring.findings.answer_record import AnswerRecord, find_answer_record
+from monitoring.ledger.database import Ledger
+from monitoring.pages.rendering import answer_page, render
+from serving.console.tried_image import TriedImage, as_picture
+from serving.deployment.loaded_models import LoadedModels
+from serving.error_table import error_answer
+from serving.errors import ClientGone, MalformedRequest, ModelNotLoaded, NotReady, ServingError, VersionNotLoaded
+from serving.http.bodies import Binary, Prediction
+from serving.http.caller import AsgiCaller
+from serving.http.pipeline import InferencePipeline
+from serving.http.request import FormFile, read_body, read_form, read_head
+from serving.inference.predictor import Classification
+from serving.inference.served_version import ServedVersion
+from serving.settings import Settings
+
+MOST_FILES: Final = 20  # each is shown with its picture
+_HTML: Final = {"text/html": str}
+_REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
+
+
+class TrialForm(Struct, frozen=True):
+    """Images to try, on which version, and whether to explain and to record the answers."""
+
+    file: list[Binary]
+    version: str | None = None
+    explain: str | None = None
+    record: str | None = None
+
+
+class ConsoleRoutes:
+    """The handlers of trials. `ledger` is None where this server shows no labels."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        models: LoadedModels,
+        pipeline: InferencePipeline,
+        bodies: BodyBudget,
+        ledger: Ledger | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._models, self._pipeline, self._ledger = settings, models, pipeline, ledger
+        self._bodies, self._clock = bodies, clock
+
+    async def form(self, request: Request) -> Response:
+        """The page with the form."""
+        served = self._models.find(request.path_params["model"])
+        return self._page(served, [], fields={})
+
+    async def try_images(self, request: Request) -> Response:
+        """The page with the form and the answers."""
+        settings = self._settings
+        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
+        if head.media_type != "multipart/form-data":
+            raise MalformedRequest("send the form of this page, multipart/form-data with files.")
+        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
+            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
+            body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+            files, fields = await to_thread.run_sync(_read_form, body, head.content_type)
+            served = self._models.find(request.path_params["model"], fields.get("version") or None)
+            with served.lease():
+                trials = [await self._try(served, file, fields, request) for file in files if file.data or file.name]
+        return self._page(served, trials, fields=fields)
+
+    async def _try(self, served: ServedVersion, file: FormFile, fields: dict[str, str], request: Request) -> TriedImage:
+        name = file.name or "image"
+        try:
+            answer, image, explanation = await self._pipeline.try_out(
+                served, file.data, explained=bool(fields.get("explain"))
+            )
+            recorded = await self._record(served, file.data, request) if fields.get("record") else None
+        except ClientGone:
+            raise
+        except (ImageError, ServingError) as error:
+            return TriedImage(name=name, error=error_answer(error).detail)
+        picture, width, height = await to_thread.run_sync(as_picture, image)
+        return TriedImage(
+            name=name,
+            answer=answer,
+            record=await self._earlier(served, answer),
+            explanation=explanation,
+            picture=picture,
+            width=width,
+            height=height,
+            prediction_id=recorded,
+        )
+
+    async def _record(self, served: ServedVersion, data: bytes, request: Request) -> str:
+        """The id of an answer that is recorded like any other."""
+        answer = await self._pipeline.answer(
+            served, data, request_id=None, arrived_s=self._clock(), caller=AsgiCaller(request.receive)
+        )
+        return msgspec.json.decode(answer, type=Prediction).prediction_id
+
+    async def _earlier(self, served: ServedVersion, answer: Classification) -> AnswerRecord | None:
+        if self._ledger is None:
+            return None
+        try:
+            return await to_thread.run_sync(_read_record, self._ledger, served, answer)
+        except (SQLAlchemyError, ModelNotInLedger):
+            return None
+
+    def _page(self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str]) -> Response:
+        versions = list(self._models.by_name()[served.card.name].answering)
+        page: dict[str, Any] = {"model": served.card.name, "versions": versions, "chosen": served.card.version}
+        return answer_page(
+            render("try.html", **page, trials=trials, explain=bool(fields.get("explain")), limit=MOST_FILES)
+        )
+
+
+def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[str, str]]:
+    return read_form(body, content_type, limit=MOST_FILES)
+
+
+def _read_record(ledger: Ledger, served: ServedVersion, answer: Classification) -> AnswerRecord:
+    card = served.card
+    with ledger.read() as connection:
+        return find_answer_record(connection, card.name, card.version, label=answer.label, confidence=answer.confidence)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/try/{model}",
+        handler=ConsoleRoutes.form,
+        tag="pages",
+        summary="A page to try images on a model. Trials are not recorded.",
+        scope="predict",
+        gives=_HTML,
+        refuses=_REFUSES,
+    ),
+    Endpoint(
+        method="POST",
+        path="/try/{model}",
+        handler=ConsoleRoutes.try_images,
+        tag="pages",
+        summary="The answers to the images of that page's form.",
+        scope="predict",
+        takes={"multipart/form-data": TrialForm},
+        gives=_HTML,
+        refuses=(*_REFUSES, BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest),
+    ),
+)

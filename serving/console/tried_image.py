@@ -1,0 +1,94 @@
+"""One image that somebody tries: its answer, what became of earlier answers like it, and how the model sees it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image as Pillow
+
+from monitoring.findings.answer_record import AnswerRecord
+from serving.inference.batcher import Image
+from serving.inference.heat_map import HeatMap
+from serving.inference.predictor import Classification
+
+SHOWN_CLASSES: Final = 8
+LEAST_SIDE: Final = 240  # pixels of a picture's shorter side on the page
+NOTHING_LISTED: Final = "No class is listed: read this image yourself."
+NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such answers are right."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriedImage:
+    """A trial as its page shows it: an answer, or the error in its place.
+
+    `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to read it from.
+    """
+
+    name: str
+    error: str | None = None
+    answer: Classification | None = None
+    record: AnswerRecord | None = None
+    explanation: HeatMap | None = None
+    picture: str | None = None
+    width: int = 0
+    height: int = 0
+    prediction_id: str | None = None
+
+    @property
+    def warns(self) -> bool:
+        """Whether the answer is not to be relied on."""
+        return self.record is not None and self.record.is_doubtful
+
+    @property
+    def ranked(self) -> list[tuple[str, float]]:
+        """The most probable classes, largest first."""
+        probabilities = self.answer.probabilities if self.answer else {}
+        return sorted(probabilities.items(), key=lambda pair: -pair[1])[:SHOWN_CLASSES]
+
+    @property
+    def unlisted(self) -> int:
+        """How many classes are not among `ranked`."""
+        return len(self.answer.probabilities) - len(self.ranked) if self.answer else 0
+
+    @property
+    def rest(self) -> float:
+        """The probability of those classes together."""
+        return max(0.0, 1 - sum(probability for _, probability in self.ranked))
+
+    @property
+    def sentences(self) -> list[str]:
+        """What to know beside the probabilities."""
+        record = NO_LABELS if self.record is None else self.record.sentences
+        return [each for each in (record, _set_sentence(self.answer)) if each]
+
+    @property
+    def heat_map(self) -> str | None:
+        """The heat map as PNG in base64."""
+        return None if self.explanation is None else base64.b64encode(self.explanation.png).decode()
+
+    @property
+    def heat_map_sentence(self) -> str:
+        """What the heat map shows."""
+        return "" if self.explanation is None else self.explanation.sentence
+
+
+def _set_sentence(answer: Classification | None) -> str:
+    listed = None if answer is None else answer.prediction_set
+    if listed is None:
+        return ""
+    if not listed:
+        return NOTHING_LISTED
+    return f"Classes that it may be, as far as the card promises: {', '.join(listed)}."
+
+
+def as_picture(image: Image) -> tuple[str, int, int]:
+    """The model's input, (C, H, W), enlarged to be looked at: PNG in base64, width and height in pixels."""
+    pixels = np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
+    picture = Pillow.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    factor = max(1, -(-LEAST_SIDE // min(picture.size)))
+    picture = picture.resize((picture.width * factor, picture.height * factor), Pillow.Resampling.NEAREST)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode(), picture.width, picture.height

@@ -1,0 +1,140 @@
+"""The console in a real browser, against a real server."""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from model_store.store import Store
+from tests.builders.browser import open_browser, open_page
+from tests.builders.servers import Server
+
+pytestmark = pytest.mark.e2e
+DROP = """
+([name, content]) => {
+  const transfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+  transfer.items.add(new File([bytes], name, { type: "image/png" }));
+  const options = { dataTransfer: transfer, bubbles: true, cancelable: true };
+  document.querySelector("form[data-try]").dispatchEvent(new DragEvent("drop", options));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def images(tmp_path: Path, png: Callable[..., bytes]) -> list[Path]:
+    names = {"first.png": png(1), "second.png": png(2), "<img src=x onerror=alert(1)>.png": b"no image"}
+    for name, content in names.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in names]
+
+
+def try_images(page: Page, images: list[Path]) -> None:
+    page.set_input_files("#files", images)
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator(".trial")).to_have_count(len(images))
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_images_are_tried_from_the_first_page(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, images: list[Path], script: bool
+) -> None:
+    server = start(tiny_store)
+    with open_page(browser, script=script) as page:
+        page.goto(server.url)
+        page.get_by_role("link", name="Try an image").click()
+        try_images(page, images)
+        expect(page.locator(".trial").first).to_contain_text("The model says")
+        expect(page.locator(".trial").last).to_contain_text("onerror=alert(1)>.png: no answer")
+        assert page.locator(".trial img").count() == 2
+    assert server.metric("candor_predictions_total") == 0
+
+
+def test_an_image_is_dropped_and_labels_change_what_is_said(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+) -> None:
+    server = start(tiny_store)
+    answers = [server.predict(png(1)).json() for _ in range(40)]
+    wrong = next(name for name in answers[0]["probabilities"] if name != answers[0]["label"])
+    labels = [{"prediction_id": each["prediction_id"], "label": wrong} for each in answers]
+    content = ["a.png", base64.b64encode(png(1)).decode()]
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/try/tiny")
+        page.evaluate(DROP, content)
+        expect(page.locator(".trial")).to_contain_text("nothing shows how often they are right")
+        assert server.client.post("/feedback", json=labels).status_code == 200
+        page.evaluate(DROP, content)
+        expect(page.locator(".trial")).to_contain_text("Do not rely on")
+        expect(page.locator(".trial")).to_contain_text("0 were right (0 in 100")
+
+
+def test_signing_in_and_out(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, images: list[Path]
+) -> None:
+    server = start(tiny_store, tokens="a-token-for-trying read,predict tom")
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/try/tiny")
+        page.get_by_label("Your token").fill("a-wrong-token-indeed")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("no such token")
+        page.get_by_label("Your token").fill("a-token-for-trying")
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(f"{server.url}/try/tiny")
+        try_images(page, images)
+        page.goto(f"{server.url}/sign-in")
+        page.get_by_role("button", name="Sign out").click()
+        page.goto(server.url)
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_page_of_another_site_cannot_act_in_somebodys_name(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser
+) -> None:
+    server = start(tiny_store, tokens="a-token-for-everything admin eve")
+    server.client.headers["authorization"] = "Bearer a-token-for-everything"
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/sign-in")
+        page.get_by_label("Your token").fill("a-token-for-everything")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Models")).to_be_visible()
+        other = f"http://localhost:{server.port}"  # another site than 127.0.0.1, on which the session is
+        page.goto(f"{other}/healthz")
+        page.evaluate(
+            f"fetch('{server.url}/calibration/tiny/reset', {{method: 'POST', mode: 'no-cors', credentials: 'include'}})"
+        )
+    history = server.client.get("/calibration/tiny/history").json()["events"]
+    assert "reset" not in {event["kind"] for event in history}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1200])
+def test_every_page_is_accessible_and_fits(
+    start: Callable[..., Server],
+    tiny_store: Store,
+    browser: Browser,
+    images: list[Path],
+    png: Callable[..., bytes],
+    dark: bool,
+    width: int,
+) -> None:
+    server = start(tiny_store)
+    answers = [server.predict(png(seed)).json() for seed in range(30)]
+    labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers]
+    assert server.client.post("/feedback", json=labels).status_code == 200
+    with open_page(browser, width=width, dark=dark) as page:
+        for path in ("/", "/try/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere"):
+            page.goto(server.url + path)
+            if path == "/try/tiny":
+                try_images(page, images)
+            found = Axe().run(page)
+            assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
