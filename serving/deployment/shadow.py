@@ -5,6 +5,7 @@ No client waits for a shadow: it skips an image if it is busy, and its errors ar
 
 import asyncio
 import time
+from contextlib import ExitStack
 
 from serving.inference.batcher import PendingRequest
 from serving.inference.metrics import ServingMetrics
@@ -23,14 +24,17 @@ class ShadowRunner:
         if version.queue.waiting >= version.max_batch:
             self._skipped.labels(version.card.name, str(version.card.version)).inc()
             return
-        task = asyncio.ensure_future(_compute(version, request))
+        held = ExitStack()  # taken now: the version may retire before the task runs, and would then never answer
+        held.enter_context(version.lease())
+        held.enter_context(version.queue)
+        task = asyncio.ensure_future(_compute(version, request, held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _compute(version: ServedVersion, request: PendingRequest) -> None:
+async def _compute(version: ServedVersion, request: PendingRequest, held: ExitStack) -> None:
     done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    with version.lease(), version.queue:
+    with held:
         version.submit(
             PendingRequest(
                 request.image, None, time.perf_counter(), done, tags=request.tags, shadow_of=request.given_id

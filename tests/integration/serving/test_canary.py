@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
@@ -22,6 +23,7 @@ from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import calibration, label_current, prediction
 from serving.deployment.loaded_models import LoadedModels
+from serving.inference.batcher import PendingRequest
 from serving.process.monitor import open_monitor
 from serving.process.server import Service
 from serving.settings import Settings
@@ -230,6 +232,22 @@ async def test_a_shadow_that_fails_or_is_busy_harms_nobody(
         "candor_shadow_skipped_total", {"model": "tiny", "version": "2"}
     )
     assert skipped == 4
+
+
+async def test_a_shadow_that_retires_right_after_an_answer_still_ends(server: Running) -> None:
+    """Its thread ended with the version, and the image that it was given just before waited forever."""
+    start_canary(server.store, "tiny", 2, mode="shadow")
+    await server.look()
+    trial = server.service.models.by_name()["tiny"].canary
+    assert trial is not None
+    shadow, runner = trial.served, server.service.pipeline._shadow
+    answered = PendingRequest(
+        np.zeros((3, 32, 32), np.uint8), None, 0.0, asyncio.get_running_loop().create_future(), given_id=bytes(16)
+    )
+    runner.run(shadow, answered)
+    shadow.retire()
+    await until(lambda: not runner._tasks)
+    await until(lambda: not shadow._batcher._thread.is_alive())
 
 
 async def until(true: Callable[[], bool]) -> None:
