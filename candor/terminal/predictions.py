@@ -4,7 +4,6 @@ The column of the predicted class is called `predicted`, never `label`: a table 
 labels, and somebody may hand this one to `candor feedback` after adding that column.
 """
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Self, TextIO
 
 from calibration.wording import counted
 from candor.terminal.console import stderr, stdout
+from model_store.csv_cells import CsvTable
 
 Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable
@@ -74,7 +74,8 @@ class AnswerTable:
         self.path = path
         self.rows = 0
         self._waiting: list[Answer] = []
-        self._writer: csv.DictWriter[str] | None = None
+        self._columns: list[str] = []
+        self._table: CsvTable | None = None
 
     def __enter__(self) -> Self:
         self._file: TextIO = self.path.open("w", newline="", encoding="utf-8")
@@ -83,7 +84,7 @@ class AnswerTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is None:
+        if self._table is None:
             self._begin({})
         self._file.close()
 
@@ -91,7 +92,7 @@ class AnswerTable:
         """Write the row of an answer or an error."""
         self.rows += 1
         self._waiting.append(answer)
-        if self._writer is None and "probabilities" in answer:
+        if self._table is None and "probabilities" in answer:
             self._begin(answer["probabilities"])
         self._write()
 
@@ -100,13 +101,15 @@ class AnswerTable:
         stdout.print(f"{self.path}: {counted(self.rows, 'row')}")
 
     def _begin(self, classes: Mapping[str, float]) -> None:
-        self._writer = csv.DictWriter(self._file, [*COLUMNS, *map(_column, classes)], extrasaction="ignore")
-        self._writer.writeheader()
+        self._columns = [*COLUMNS, *map(_column, classes)]
+        self._table = CsvTable(self._file)
+        self._table.writerow(self._columns)
         self._write()
 
     def _write(self) -> None:
-        if self._writer is not None:
-            self._writer.writerows(map(_row, self._waiting))
+        if self._table is not None:
+            for cells in map(_row, self._waiting):
+                self._table.writerow(cells.get(name, "") for name in self._columns)
             self._waiting.clear()
             self._file.flush()
 

@@ -1,6 +1,5 @@
 """The ledger as a table for other programs: one row per answer with its current label, as Parquet or CSV, streamed."""
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from uuid import UUID
 import numpy as np
 from sqlalchemy import Connection, func, select
 
+from model_store.csv_cells import CsvTable
 from model_store.installation import install_command
 from monitoring.errors import ExportRefused
 from monitoring.ledger import calibrations
@@ -49,7 +49,8 @@ class _Sink(Protocol):
 def export(ledger: Ledger, file: Path, *, model: str | None = None, progress: Progress = silent) -> int:
     """Write one row per answer, oldest first; return how many. An existing file is replaced once all is written.
 
-    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON. `label`, `source` and `observed_at` are of the
+    `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON, and marks what a spreadsheet would execute
+    (model_store.csv_cells). `label`, `source` and `observed_at` are of the
     latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without pyarrow.
     """
     draft = file.with_name(f".{file.name}.part")
@@ -137,9 +138,9 @@ def _moment(at_ns: int | None) -> datetime | None:
 def _sink(file: Path, draft: Path) -> Iterator[_Sink]:
     if file.suffix == ".csv":
         with draft.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(COLUMNS)
-            yield _CsvSink(writer)
+            table = CsvTable(stream)
+            table.writerow(COLUMNS)
+            yield _CsvSink(table)
     elif file.suffix == ".parquet":
         with _parquet(draft) as sink:
             yield sink
@@ -148,11 +149,11 @@ def _sink(file: Path, draft: Path) -> Iterator[_Sink]:
 
 
 class _CsvSink:
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, table: CsvTable) -> None:
+        self._table = table
 
     def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        self._writer.writerows([_plain(value) for value in row] for row in rows)
+        self._table.writerows([_plain(value) for value in row] for row in rows)
 
 
 def _plain(value: Any) -> Any:

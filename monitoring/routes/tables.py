@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from model_store.csv_cells import plain_cell
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import TableInvalid, brief
 
@@ -217,7 +218,7 @@ class CsvReader:
         if len(cells) != len(header):
             return Row(record.number, None, f"The line has {len(cells)} cells, the header {len(header)} columns.")
         try:
-            item = self._convert({name: cell for name, cell in zip(header, cells, strict=True) if cell})
+            item = self._convert({name: plain_cell(cell) for name, cell in zip(header, cells, strict=True) if cell})
         except ValueError as error:
             return Row(record.number, None, str(error))
         return Row(record.number, item)
@@ -227,7 +228,7 @@ class CsvReader:
             (names,) = csv.reader([text or ""], strict=True)
         except (csv.Error, ValueError):
             names = []
-        header = [name.strip() for name in names]
+        header = [plain_cell(name).strip() for name in names]
         wrong = next((name for name in header if name not in self._columns), None)
         if wrong is not None or not header or len(set(header)) < len(header):
             what = f"column {brief(wrong)} is unknown" if wrong is not None else "it names no column, or one twice"

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from model_store.csv_cells import plain_cell
 from model_store.image_suffixes import SUFFIX_LIST, images_below
 from model_store.installation import install_command
 from serving.errors import ServingError
@@ -76,13 +77,15 @@ def _csv_reader(lines: TextIO) -> "csv.DictReader[str]":
     header = lines.readline()
     lines.seek(0)
     semicolons = ";" in header and "," not in header
-    return csv.DictReader(lines, restkey="(beyond the header)", delimiter=";" if semicolons else ",")
+    reader = csv.DictReader(lines, restkey="(beyond the header)", delimiter=";" if semicolons else ",")
+    reader.fieldnames = [plain_cell(name) for name in reader.fieldnames or []]
+    return reader
 
 
 def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
     with _open_csv(file) as lines:
         for row in _csv_reader(lines):
-            yield {key: value for key, value in row.items() if value}
+            yield {key: plain_cell(value) if isinstance(value, str) else value for key, value in row.items() if value}
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_store.csv_cells import CsvTable, plain_cell
 from serving.client.row_order import is_grouped, shuffled
 from serving.client.tables import NothingToSend, count_rows, read_columns, read_rows
 
@@ -104,13 +105,14 @@ class TableUpload:
         new = not self.rejected_file.exists()
         with self.rejected_file.open("a", newline="", encoding="utf-8") as stream:
             header = self._header([row for _, row in rows], new)
-            writer = csv.DictWriter(stream, header, extrasaction="ignore")
+            table = CsvTable(stream)
             if new:
-                writer.writeheader()
+                table.writerow(header)
             for problem in problems:
                 number, row = rows[problem["line"] - 1]
                 where = {"row": number, "status": problem["status"], "reason": problem["detail"]}
-                writer.writerow({name: _cell(value) for name, value in row.items()} | where)
+                cells = {name: _cell(value) for name, value in row.items()} | where
+                table.writerow(cells.get(name, "") for name in header)
 
     def _header(self, rows: Rows, new: bool) -> list[str]:
         if self._reasons_header is None and new:
@@ -118,7 +120,7 @@ class TableUpload:
             self._reasons_header = [*names, *REASON]
         if self._reasons_header is None:
             with self.rejected_file.open(newline="", encoding="utf-8") as stream:
-                self._reasons_header = next(csv.reader(stream))
+                self._reasons_header = [plain_cell(name) for name in next(csv.reader(stream))]
         return self._reasons_header
 
     def _resume(self) -> UploadResult:

@@ -1,12 +1,12 @@
 """Report on a data set: what was found, what was left out, what is repeated."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from model_store.csv_cells import CsvTable
 from training.datasets.dataset import Dataset, Split
 from training.datasets.leakage import duplicates, overlaps
 
@@ -37,9 +37,9 @@ def write_report(dataset: Dataset, folder: Path) -> None:
     (folder / REPORT_FILE).write_text(json.dumps(describe(dataset), indent=2) + "\n", encoding="utf-8")
     if dataset.excluded:
         with (folder / EXCLUDED_FILE).open("w", newline="", encoding="utf-8") as lines:
-            rows = csv.writer(lines)
+            rows = CsvTable(lines)
             rows.writerow(("path", "reason"))
-            rows.writerows((each.path, each.reason) for each in dataset.excluded)
+            rows.writerows((str(each.path), each.reason) for each in dataset.excluded)
 
 
 def _groups(split: Split) -> int | None:

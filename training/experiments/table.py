@@ -1,6 +1,5 @@
 """A table of text: title, columns, rows and footnotes, as Markdown or CSV."""
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_store.csv_cells import CsvTable
 from training.experiments.summary import Estimate
 
 WIDE = 0.1  # half width of an interval of ECE or accuracy, from which it cannot tell methods apart
@@ -89,9 +89,9 @@ def format_number(value: float | None, digits: int = 3) -> str:
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with the same keys, below a header."""
     with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
+        table = CsvTable(stream)
+        table.writerow(rows[0] if rows else [])
+        table.writerows(row.values() for row in rows)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.csv_cells import plain_cell
 from training.datasets.errors import BadDataset
 from training.datasets.records import Listing
 
@@ -55,7 +56,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, delimiter=separator(path, columns))
-            header = [name.strip().lower() for name in reader.fieldnames or ()]
+            header = [plain_cell(name).strip().lower() for name in reader.fieldnames or ()]
             missing = [name for name in columns if name not in header]
             if missing:
                 raise BadDataset(path, f"has no column {' or '.join(missing)}; it has {', '.join(header) or 'none'}")
@@ -79,4 +80,6 @@ def separator(path: Path, columns: Sequence[str]) -> str:
 def _row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
     if any(row[name] is None for name in columns):
         raise BadDataset(path, f"line {line} has fewer values than the header has columns")
-    return {name: value.strip() for name, value in row.items() if name is not None and isinstance(value, str)}
+    return {
+        name: plain_cell(value.strip()) for name, value in row.items() if name is not None and isinstance(value, str)
+    }
