@@ -27,11 +27,17 @@ class Steps:
     def fit(cls, p: FloatArray, truth: npt.NDArray[np.bool_], bin_count: int = BIN_COUNT) -> Self:
         """Place the edges at quantiles of p (N,), fewer if p repeats, and average truth (N,) between them.
 
+        An edge is halfway to the next larger p, so that rounding in a graph moves no answer into another bin.
+
         >>> Steps.fit(np.array([0.1, 0.2, 0.6, 0.8]), np.array([False, False, True, False]), bin_count=2)
-        Steps(edges=(0.2,), values=(0.0, 0.5))
+        Steps(edges=(0.4,), values=(0.0, 0.5))
         """
         inner = np.quantile(p, np.arange(1, bin_count) / bin_count, method="inverted_cdf")
-        edges = np.unique(inner[inner < p.max()])  # so that each bin holds an answer
+        lower = np.unique(inner[inner < p.max()])  # so that each bin holds an answer
+        values_of_p = np.unique(p)
+        upper = values_of_p[np.searchsorted(values_of_p, lower, side="right")]
+        halfway = (lower + upper) / 2
+        edges = np.where(halfway < upper, halfway, lower)  # no number may be between them
         index = np.searchsorted(edges, p, side="left")
         right = np.bincount(index, weights=truth, minlength=len(edges) + 1)
         values = right / np.bincount(index, minlength=len(edges) + 1)

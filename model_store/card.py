@@ -2,7 +2,7 @@
 
 import dataclasses
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
-CalibrationMethod = Literal["temperature", "perturbed", "vector"]
+CalibrationMethod = Literal["temperature", "perturbed", "vector", "histogram", "isotonic"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -107,11 +107,14 @@ class CalibrationCard(_Frozen):
     The graph divides the logits by `temperature`, and `method` says where that comes from. "temperature" was fitted on
     the reference, or on live labels. "perturbed" was fitted on perturbed images of the reference, so confidence on the
     reference itself is too low. With "vector" the graph first applies a weight and a bias of the exported model to each
-    logit; the card does not hold those. `class_weight` and `class_bias` are others, which a recalibration added after
-    the temperature.
+    logit; with "histogram" or "isotonic" it maps the softmax of the logits by a function for each class and continues
+    with the logarithm. The card holds none of these. `class_weight` and `class_bias` are others, which a recalibration
+    added after the temperature.
     """
 
-    method: CalibrationMethod = "temperature"
+    method: str = Field(
+        default="temperature", min_length=1, description=f"{', '.join(get_args(CalibrationMethod))}, or a later one"
+    )
     temperature: float = Field(gt=0)
     class_bias: tuple[float, ...] | None = Field(default=None, description="added to logits / temperature, by class")
     class_weight: tuple[float, ...] | None = Field(
@@ -138,7 +141,7 @@ class CalibrationCard(_Frozen):
         split: str,
         sums: BinSums,
         measures: Measures,
-        method: CalibrationMethod = "temperature",
+        method: str = "temperature",
         class_bias: tuple[float, ...] | None = None,
         class_weight: tuple[float, ...] | None = None,
         confusion: npt.NDArray[np.int64] | None = None,

@@ -14,8 +14,9 @@ def export(
     calibrator: Annotated[
         str,
         typer.Option(
-            help="Calibrator in the exported graph: temperature, perturbed, vector or none. Use perturbed only if you "
-            "expect a shift and have no labels from the place of use; without a shift it makes confidence too low."
+            help="Calibrator in the exported graph: temperature, perturbed, vector, histogram, isotonic or none. "
+            "Use perturbed only if you expect a shift and have no labels from the place of use; without a shift it "
+            "makes confidence too low."
         ),
     ] = "temperature",
     store: StoreOption = None,
@@ -43,7 +44,7 @@ def export(
 
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
-            f"got {calibrator!r}; a graph holds {', '.join(EXPORTABLE)} (histogram and isotonic only evaluate)",
+            f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}",
             param_hint="--calibrator",
         )
     target = Store(settings(store=store).store)

@@ -28,8 +28,8 @@ def next_card(
     correct = predicted == proposal.true_classes
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
     calibration = CalibrationCard.from_reference(
-        # A temperature from perturbed images is replaced by one from labels; the vector stays in the graph.
-        method="vector" if card.calibration.method == "vector" else "temperature",
+        # A temperature from perturbed images is replaced by one from labels; what comes before it stays in the graph.
+        method="temperature" if card.calibration.method == "perturbed" else card.calibration.method,
         temperature=temperature,
         class_bias=class_bias,
         class_weight=class_weight,

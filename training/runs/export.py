@@ -1,7 +1,6 @@
 """From a run folder to a published bundle: an ONNX graph, checked against torch before it is written, and its card.
 
-Exporting a run twice under the same name and version writes the same bytes. Histogram and isotonic cannot be exported,
-since their output is not logits.
+Exporting a run twice under the same name and version writes the same bytes.
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from calibration.calibrators import Calibrator
 from model_store.bundle import write_bundle
 from model_store.card import (
     CalibrationCard,
@@ -36,16 +36,24 @@ from training.networks.classifier import Classifier, build_classifier
 from training.runs.config import RunRecord, read_record
 from training.runs.finish import read_finish
 from training.runs.onnx_graph import CalibratedClassifier, to_onnx, verify
+from training.runs.onnx_maps import add_maps, class_maps
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
     "temperature": "temperature",
     "perturbed": "perturbed",
     "vector": "vector",
+    "histogram": "histogram",
+    "isotonic": "isotonic",
     "none": "uncalibrated",
 }
 # How the card names them; the others are temperatures fitted on validation, 1 for "none".
-METHODS: dict[Method, CalibrationMethod] = {"perturbed": "perturbed", "vector": "vector"}
+METHODS: dict[Method, CalibrationMethod] = {
+    "perturbed": "perturbed",
+    "vector": "vector",
+    "histogram": "histogram",
+    "isotonic": "isotonic",
+}
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,11 @@ def export(
         raise UselessModel(run, found)
     model = CalibratedClassifier(_answering(run, record), evaluation.calibrators[calibrator]).eval()
     samples = _samples(run)
-    onnx = to_onnx(model, samples)
+    onnx, difference = _graph(model, evaluation.calibrators[calibrator], samples)
     verified = Verification(
         images=len(samples),
         alone=len(samples),
-        max_difference=verify(onnx, model, samples),
+        max_difference=difference,
         libraries={library: version_of(library) for library in ("onnxruntime", "torch")},
     )
     card = build_card(run, record, evaluation, calibrator=calibrator, name=name)
@@ -91,6 +99,17 @@ def export(
 
     version = store.publish(name, build)
     return ExportedModel(cards[-1], version, verified)
+
+
+def _graph(model: CalibratedClassifier, calibrator: Calibrator, samples: NDArray[np.uint8]) -> tuple[bytes, float]:
+    """The graph, and the largest difference of its probabilities to those of torch and of the calibrator."""
+    network = to_onnx(model, samples)
+    difference = verify(network, model, samples)
+    maps = class_maps(calibrator)
+    if maps is None:
+        return network, difference
+    mapped, of_maps = add_maps(network, calibrator, maps, samples)
+    return mapped, max(difference, of_maps)
 
 
 def load_classifier(run: Path) -> Classifier:

@@ -60,7 +60,7 @@ def test_a_card_gives_the_room_below_its_own_types(make_card: MakeCard) -> None:
         ("input.height", 0),
         ("input.width", 5000),
         ("input.resize", "squash"),
-        ("calibration.method", "isotonic"),
+        ("calibration.method", ""),
         ("calibration.temperature", 0),
         ("calibration.temperature", -1.0),
         ("calibration.temperature", float("nan")),
