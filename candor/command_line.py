@@ -21,6 +21,7 @@ from candor.commands import (
     recalibration,
     serving,
     store,
+    store_changes,
     training,
     uploads,
 )
@@ -51,7 +52,7 @@ Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
-    "Serve": (store.app, store.promote, canary.app, serving.serve, predicting.predict),
+    "Serve": (store.app, store_changes.promote, canary.app, serving.serve, predicting.predict),
     "Monitor": (
         uploads.feedback,
         uploads.predictions,

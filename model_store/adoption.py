@@ -5,10 +5,10 @@ Without a manifest nothing shows whether a card is the one that was published, s
 
 from contextlib import suppress
 
-from model_store.alias import LIMIT_BYTES, unsealed_version
+from model_store.alias import unsealed_version
 from model_store.bundle import Bundle, check_unsealed
 from model_store.errors import ManifestError
-from model_store.files import read_plain
+from model_store.history import append, new_event
 from model_store.manifest import MANIFEST_FILE, write_manifest
 from model_store.store import Store, check_owner
 
@@ -38,6 +38,7 @@ def adopt(store: Store, bundle: Bundle, *, by: str | None = None) -> list[str]:
     if unsealed(store, name, version).digest != bundle.digest:
         raise ManifestError(bundle.folder, "its files have changed since they were shown: look at them again")
     write_manifest(bundle.folder, name=name, version=version)
+    append(store.storage, name, new_event("adopted", version=version, digest=bundle.digest, by=by))
     moved = [alias for alias in store.alias_names(name) if _names_number(store, name, alias) == version]
     for alias in moved:
         store.set_alias(name, alias, version, by=by, why="adopted: the bundle had no manifest")
@@ -46,5 +47,5 @@ def adopt(store: Store, bundle: Bundle, *, by: str | None = None) -> list[str]:
 
 def _names_number(store: Store, name: str, alias: str) -> int | None:
     with suppress(OSError):
-        return unsealed_version(read_plain(store.model(name) / alias, limit_bytes=LIMIT_BYTES))
+        return unsealed_version(store.storage.read(name, alias) or b"")
     return None

@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,7 +13,6 @@ from model_store.manifest import MAX_VERSION, Digest
 
 PRODUCTION = "production"
 ALIAS_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
-LIMIT_BYTES = 1 << 16
 
 
 class Alias(BaseModel):
@@ -22,6 +21,8 @@ class Alias(BaseModel):
     Attributes:
         by: who set it: a user of the operating system, or a process.
         why: the reason that was given, if any.
+        before: the version to which it pointed before.
+        action: whether it was set, or rolled back to what was before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,16 +32,34 @@ class Alias(BaseModel):
     at: datetime
     by: Annotated[str, Field(max_length=200)]
     why: Annotated[str, Field(max_length=1000)] | None = None
+    before: int | None = None
+    action: Literal["set", "rolled back"] = "set"
 
     def as_text(self) -> str:
         """Return the line that its file holds."""
         return self.model_dump_json(exclude_none=True) + "\n"
 
 
-def new_alias(*, version: int, digest: str, by: str | None, why: str | None) -> Alias:
+def new_alias(
+    *,
+    version: int,
+    digest: str,
+    by: str | None = None,
+    why: str | None = None,
+    before: int | None = None,
+    action: Literal["set", "rolled back"] = "set",
+) -> Alias:
     """Return an alias that is set now, by default by the current user. Raises AliasError."""
     try:
-        return Alias(version=version, digest=digest, at=datetime.now(UTC), by=by or current_user(), why=why)
+        return Alias(
+            version=version,
+            digest=digest,
+            at=datetime.now(UTC),
+            by=by or current_user(),
+            why=why,
+            before=before,
+            action=action,
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise AliasError(f"the alias cannot be set: {first['loc'][0]}: {first['msg']}") from error

@@ -11,7 +11,7 @@ from model_store.archive import write_archive
 from model_store.card import FORMAT_VERSION, Card
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.graph import check_graph
-from model_store.manifest import FileEntry, Manifest, read_files, read_manifest, write_manifest
+from model_store.manifest import FileEntry, Manifest, make_manifest, read_files, read_manifest, write_manifest
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 
@@ -69,14 +69,12 @@ def read_bundle(folder: Path, *, digest: str | None = None) -> Bundle:
 
 
 def check_unsealed(folder: Path) -> Bundle:
-    """Return a bundle that has no manifest, verified by the hashes on its card alone. Its digest is that of the
-    manifest that it would get. Raises BundleError.
+    """Return a bundle that has no manifest, verified by the hashes on its card alone.
+
+    Its digest is that of the manifest that it would get. Raises BundleError.
     """
-    contents = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
-    card = parse_card(folder, contents.get(CARD_FILE, b""))
-    manifest = Manifest(
-        name=card.name, version=card.version, files={name: FileEntry.of(data) for name, data in contents.items()}
-    )
+    card = parse_card(folder, (folder / CARD_FILE).read_bytes() if (folder / CARD_FILE).is_file() else b"")
+    manifest = make_manifest(folder, name=card.name, version=card.version)
     return _verified(folder, manifest, read_files(folder, manifest))
 
 

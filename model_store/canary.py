@@ -9,12 +9,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from model_store.errors import CanaryError
-from model_store.files import read_plain
+from model_store.history import append, new_event
 from model_store.manifest import Digest
-from model_store.store import Store
+from model_store.retirement import require_not_retired
+from model_store.store import Store, require_name
 
 FILE = "canary.json"
-LIMIT_BYTES = 1 << 16
 Mode: TypeAlias = Literal["share", "header", "shadow"]
 End: TypeAlias = Literal["promoted", "aborted"]
 
@@ -40,27 +40,37 @@ class Canary(BaseModel):
 
 def read_canary(store: Store, name: str) -> Canary | None:
     """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot be read."""
-    path = store.model(name) / FILE
+    path = f"{store.storage.address}/{require_name(name)}/{FILE}"
     try:
-        return Canary.model_validate_json(read_plain(path, limit_bytes=LIMIT_BYTES))
-    except FileNotFoundError:
-        return None
+        data = store.storage.read(name, FILE)
+        return None if data is None else Canary.model_validate_json(data)
     except OSError as error:
         raise CanaryError(f"{path} cannot be read ({error.strerror}); start the canary again") from error
     except ValidationError as error:
         raise CanaryError(f"{path} cannot be read ({error.error_count()} errors); start the canary again") from error
 
 
-def start_canary(store: Store, name: str, version: int, *, mode: Mode, share: float = 0.0) -> Canary:
+def start_canary(
+    store: Store,
+    name: str,
+    version: int,
+    *,
+    mode: Mode,
+    share: float = 0.0,
+    by: str | None = None,
+    why: str | None = None,
+) -> Canary:
     """Start a canary of a verified version beside production. Raises NotInStore, BundleError or CanaryError."""
     production = store.production(name)
     bundle = store.read(name, version)
+    require_not_retired(store.storage, name, version)
     if production is None:
         raise CanaryError(f"'{name}' has no version in production to compare with; promote {version} instead")
     if production == version:
         raise CanaryError(f"version {version} of '{name}' is in production already; name another one")
     canary = Canary(version=version, digest=bundle.digest, mode=mode, share=share, started_at=datetime.now(UTC))
     _write(store, name, canary)
+    append(store.storage, name, new_event("canary started", version=version, digest=bundle.digest, by=by, why=why))
     return canary
 
 
@@ -77,6 +87,10 @@ def end_canary(store: Store, name: str, end: End, *, reason: str | None = None, 
         store.promote(name, canary.version, by=by, why=reason)
     ended = canary.model_copy(update={"ended": end, "ended_at": datetime.now(UTC), "reason": reason})
     _write(store, name, ended)
+    event = new_event(
+        "canary promoted" if end == "promoted" else "canary aborted", version=ended.version, by=by, why=reason
+    )
+    append(store.storage, name, event)
     return ended
 
 

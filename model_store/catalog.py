@@ -1,6 +1,7 @@
 """A list of what a store holds. It verifies the cards but not the models: `verification.verify` does that."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from model_store.alias import PRODUCTION
 from model_store.bundle import CARD_FILE, parse_card
@@ -63,3 +64,11 @@ def _card(store: Store, name: str, version: int) -> Card:
     """Return the card, verified against the manifest, but not the model. Raises ModelStoreError."""
     folder = store.require(name, version)
     return parse_card(folder, read_file(folder, read_manifest(folder), CARD_FILE))
+
+
+def published_at(store: Store, name: str, version: int) -> datetime | None:
+    """Return when a version was made, as its card says; None if that cannot be read."""
+    try:
+        return _card(store, name, version).provenance.created_at
+    except ModelStoreError:
+        return None

@@ -91,6 +91,18 @@ class AliasError(ModelStoreError):
     """An alias has an invalid name, or its file does not say which bundle it means."""
 
 
+class HistoryError(ModelStoreError):
+    """The history of a model cannot be read, or was changed; or a line for it is too long."""
+
+
+class VersionRetired(ModelStoreError):
+    """The version was taken out, so no alias and no canary may point at it; or it is in use, so it cannot be."""
+
+
+class StoreBusy(ModelStoreError):
+    """Another process holds the store's lock for too long."""
+
+
 class VersionsExhausted(ModelStoreError):
     """The highest version number is taken."""
 

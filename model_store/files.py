@@ -34,7 +34,7 @@ def read_plain(path: Path, *, limit_bytes: int) -> bytes:
             raise UnsafeFile(0, "it is not a plain file", str(path))
         if found.st_size > limit_bytes:
             raise FileTooLarge(0, f"it has {found.st_size:,} bytes, at most {limit_bytes:,} are read", str(path))
-        return file.read(limit_bytes)
+        return file.read(found.st_size)
 
 
 def write_whole(path: Path, data: bytes) -> None:

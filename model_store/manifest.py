@@ -19,6 +19,7 @@ from model_store.files import FileTooLarge, read_plain, write_whole
 
 MANIFEST_FILE = "manifest.json"
 LIMIT_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 36
 MAX_VERSION = 999_999_999
 Digest: TypeAlias = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 FileName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -64,13 +65,24 @@ def digest_of(data: bytes) -> str:
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
-    """Return size and hash of every file in a folder but the manifest, by name."""
-    return {path.name: FileEntry.of(path.read_bytes()) for path in _visible(folder)}
+    """Return size and hash of every file in a folder but the manifest, by name. Raises FileError."""
+    return {path.name: FileEntry.of(_content(folder, path.name)) for path in _visible(folder)}
+
+
+def make_manifest(folder: Path, *, name: str, version: int) -> Manifest:
+    """Describe every file in a folder. Raises FileError."""
+    try:
+        return Manifest(name=name, version=version, files=describe(folder))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise FileError(
+            folder, f"no manifest can name its files: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
 
 
 def write_manifest(folder: Path, *, name: str, version: int) -> Manifest:
-    """Describe every file in a folder, and write that beside them."""
-    manifest = Manifest(name=name, version=version, files=describe(folder))
+    """Describe every file in a folder, and write that beside them. Raises FileError."""
+    manifest = make_manifest(folder, name=name, version=version)
     write_whole(folder / MANIFEST_FILE, manifest.as_bytes())
     return manifest
 
@@ -129,6 +141,13 @@ def read_file(folder: Path, manifest: Manifest, name: str) -> bytes:
     if FileEntry.of(data) != entry:
         raise FileError(folder, differs)
     return data
+
+
+def _content(folder: Path, name: str) -> bytes:
+    try:
+        return read_plain(folder / name, limit_bytes=MAX_FILE_BYTES)
+    except OSError as error:
+        raise FileError(folder, f"{name!r} cannot be read ({error.strerror})") from error
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -1,39 +1,32 @@
 """A folder of bundles, `<name>/<version>/`, with an alias such as `production` in a file beside them."""
 
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from model_store.alias import (
-    ALIAS_PATTERN,
-    LIMIT_BYTES,
-    PRODUCTION,
-    Alias,
-    new_alias,
-    parse_alias,
-    require_alias_name,
-)
+from model_store.alias import ALIAS_PATTERN, PRODUCTION, Alias, new_alias, parse_alias, require_alias_name
 from model_store.bundle import Bundle, read_bundle
 from model_store.card import NAME_PATTERN
 from model_store.errors import (
     AliasError,
     CardError,
-    FileError,
     InvalidName,
     ManifestError,
     NotInStore,
     VersionsExhausted,
 )
-from model_store.files import read_plain, sync_folder, write_whole
+from model_store.files import UnsafeFile
+from model_store.history import HISTORY_FILE, append, event_of, new_event, published_digest
 from model_store.manifest import MAX_VERSION
+from model_store.retirement import RETIRED_FILE, require_not_retired
+from model_store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
-RECORDS = ("canary.json",)  # files beside the versions that are no aliases
+RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE)  # files beside the versions that are no aliases
 
 
 @dataclass(frozen=True)
@@ -46,19 +39,20 @@ class Store:
 
     root: Path
 
+    @cached_property
+    def storage(self) -> Storage:
+        """Where the files are."""
+        return LocalStorage(self.root)
+
     def models(self) -> list[str]:
         """Return the names of the models that have at least one version, sorted."""
-        if not self.root.is_dir():
-            return []
-        names = (path.name for path in self.root.iterdir() if re.fullmatch(NAME_PATTERN, path.name))
+        names = (name for name in self.storage.models() if re.fullmatch(NAME_PATTERN, name))
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[int]:
         """Return the published versions of a model in ascending order; an unknown model has none."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            names = (path.name for path in self.model(name).iterdir())
-            return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
-        return []
+        names = (entry.name for entry in self.storage.entries(require_name(name)))
+        return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
 
     def folder(self, name: str, version: int) -> Path:
         """Return the folder of one version, whether or not it exists."""
@@ -81,24 +75,19 @@ class Store:
             raise NotInStore(
                 f"{found}; none is in production: run `candor promote {name} VERSION`" if self.versions(name) else found
             )
-        self.require(name, chosen)
-        bundle = _verify(self.folder(name, chosen), name, chosen)
+        bundle = _verify(self.require(name, chosen), name, chosen)
         named = {alias: each.digest for alias, each in self.aliases(name).items() if each.version == chosen}
-        for source, expected in (named | ({"caller": digest} if digest else {})).items():
-            if bundle.digest != expected:
-                raise ManifestError(
-                    bundle.folder,
-                    f"its digest is {bundle.digest}, but {source} names {expected}. A version never changes: put its "
-                    "files back, or publish what it holds now as the next version",
-                )
+        for source, expected in (named | ({"the caller": digest} if digest else {})).items():
+            _require_digest(bundle, expected, source)
         return bundle
 
-    def publish(self, name: str, build: Callable[[Path, int], object]) -> int:
+    def publish(self, name: str, build: Callable[[Path, int], object], *, by: str | None = None) -> int:
         """Publish the next version of a model atomically.
 
         Args:
             name: the model.
             build: called with an empty folder and the version number; writes the bundle there.
+            by: who does this, by default the current user.
 
         Returns:
             The version number.
@@ -107,53 +96,91 @@ class Store:
             BundleError: the bundle built does not verify. Nothing is published then.
             VersionsExhausted: the highest number is taken.
         """
-        model = self.model(name)
-        model.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=model))
-        try:
+        with self.storage.draft(require_name(name)) as draft:
             while True:
                 version = max(self.versions(name), default=0) + 1
                 if version > MAX_VERSION:
                     raise VersionsExhausted(f"'{name}' has a version {MAX_VERSION}, the highest number there is")
                 build(draft, version)
-                _verify(draft, name, version)
-                if self._settle(draft, self.folder(name, version)):
-                    return version
+                digest = _verify(draft, name, version).digest
+                if self.storage.settle(draft, name, version):
+                    break
                 _empty(draft)  # another process has just published this number: build the next
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # the version is published; `candor models verify` says that its record is missing
+            append(self.storage, name, new_event("published", version=version, digest=digest, by=by))
+        return version
 
     def promote(self, name: str, version: int, *, by: str | None = None, why: str | None = None) -> Alias:
         """Point `production` at a version, as `set_alias` does."""
         return self.set_alias(name, PRODUCTION, version, by=by, why=why)
 
-    def set_alias(self, name: str, alias: str, version: int, *, by: str | None = None, why: str | None = None) -> Alias:
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        by: str | None = None,
+        why: str | None = None,
+        action: Literal["set", "rolled back"] = "set",
+    ) -> Alias:
         """Point an alias at a version and the digest of its bundle, after verifying it; atomic.
 
         Args:
             by: who does this, by default the current user.
             why: the reason, for those who look later.
+            action: what the history says was done.
 
         Raises:
             NotInStore, BundleError: the version does not exist or does not verify. The alias is unchanged then.
+            VersionRetired: it was taken out.
             AliasError: that is no name for an alias.
         """
         require_alias_name(alias)
         bundle = self.read(name, version)
-        chosen = new_alias(version=version, digest=bundle.digest, by=by, why=why)
-        self.replace_file(name, alias, chosen.as_text())
+        known = published_digest(self.storage, name, version)
+        if known is not None:
+            _require_digest(bundle, known, "the history")
+        while True:
+            old, was = self.recorded(name, alias)
+            require_not_retired(self.storage, name, version)
+            chosen = new_alias(
+                version=version,
+                digest=bundle.digest,
+                by=by,
+                why=why,
+                before=None if was is None else was.version,
+                action=action,
+            )
+            if self.storage.swap(name, alias, old, chosen.as_text().encode()):
+                break
+        self._require_still_there(name, alias, chosen, old)
+        append(self.storage, name, event_of(alias, chosen))
         return chosen
+
+    def remove_alias(self, name: str, alias: str, *, by: str | None = None, why: str | None = None) -> Alias:
+        """Remove an alias; return where it pointed. Raises AliasError for `production` and for one that is not set."""
+        if alias == PRODUCTION:
+            raise AliasError("'production' cannot be removed: promote another version, or stop the server")
+        while True:
+            old, was = self.recorded(name, alias)
+            if was is None:
+                raise AliasError(
+                    f"'{name}' has no alias '{alias}'; it has {', '.join(self.alias_names(name)) or 'none'}"
+                )
+            event = new_event("removed", alias=alias, before=was.version, by=by, why=why)
+            if self.storage.swap(name, alias, old, None):
+                append(self.storage, name, event)
+                return was
 
     def alias(self, name: str, alias: str) -> Alias | None:
         """Return where an alias points; None if it is not set. Raises AliasError."""
-        path = self.model(name) / require_alias_name(alias)
         try:
-            return parse_alias(name, alias, read_plain(path, limit_bytes=LIMIT_BYTES))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            data = self.storage.read(require_name(name), require_alias_name(alias))
         except OSError as error:
             again = f"set it again with `candor promote {name} VERSION`"
             raise AliasError(f"the alias '{alias}' of '{name}' is refused: {error.strerror}; {again}") from error
+        return None if data is None else parse_alias(name, alias, data)
 
     def aliases(self, name: str) -> dict[str, Alias]:
         """Return every alias that can be read, by its name."""
@@ -166,10 +193,8 @@ class Store:
 
     def alias_names(self, name: str) -> list[str]:
         """Return the names of a model's aliases, sorted, also of those that cannot be read."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            files = (path for path in self.model(name).iterdir() if not path.is_dir() or path.is_symlink())
-            return sorted(path.name for path in files if re.fullmatch(ALIAS_PATTERN, path.name))
-        return []
+        files = (entry.name for entry in self.storage.entries(require_name(name)) if not entry.is_folder)
+        return [each for each in files if re.fullmatch(ALIAS_PATTERN, each)]
 
     def production(self, name: str) -> int | None:
         """Return the version that `production` points at, or None. Raises AliasError if it cannot be read."""
@@ -178,62 +203,69 @@ class Store:
 
     def replace_file(self, name: str, file_name: str, text: str) -> None:
         """Write a small file beside a model's versions, atomically."""
-        write_whole(self.model(name) / file_name, text.encode())
+        self.storage.write(require_name(name), file_name, text.encode())
 
     def model(self, name: str) -> Path:
         """Return the folder of a model. Raises InvalidName."""
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise InvalidName(name)
-        return self.root / name
+        return self.root / require_name(name)
 
-    def stamp(self, name: str, version: int) -> tuple[tuple[str, int, int], ...]:
-        """Return name, modification time and size of each file of a version, which change when somebody repairs it."""
-        return tuple(_stamps(self.folder(name, version)))
+    def stamp(self, name: str, version: int) -> Stamp:
+        """Return a value that changes when somebody repairs the files of a version."""
+        return self.storage.stamp(require_name(name), version)
 
     def require(self, name: str, version: int) -> Path:
         """Return the folder of a version that exists and is no link. Raises NotInStore or FileError."""
         if version not in self.versions(name):
             raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
-        for path in (self.model(name), self.folder(name, version)):
-            if path.is_symlink():
-                raise FileError(
-                    self.folder(name, version),
-                    f"{path} is a symbolic link, and what it leads to may lie outside of the store: move it there",
-                )
-        return self.folder(name, version)
+        return self.storage.fetch(name, version)
+
+    def note_alias(self, name: str, alias: str) -> None:
+        """Append to the history what an alias says, if the process that set it died before it could."""
+        with suppress(OSError):  # a store that is mounted read-only
+            self.recorded(name, alias)
+
+    def recorded(self, name: str, alias: str) -> tuple[bytes | None, Alias | None]:
+        """Return the content of an alias and what it says, after making sure that the history says it too."""
+        try:
+            old = self.storage.read(name, alias)
+        except UnsafeFile:
+            old = None
+        try:
+            was = None if old is None else parse_alias(name, alias, old)
+        except AliasError:
+            was = None
+        if was is not None:
+            append(self.storage, name, event_of(alias, was))
+        return old, was
+
+    def _require_still_there(self, name: str, alias: str, chosen: Alias, old: bytes | None) -> None:
+        """Take an alias back if its version was retired or collected while it was set."""
+        try:
+            require_not_retired(self.storage, name, chosen.version)
+            self.require(name, chosen.version)
+        except Exception:
+            self.storage.swap(name, alias, chosen.as_text().encode(), old)
+            raise
 
     def _found(self, name: str) -> str:
         versions = self.versions(name)
+        where = self.storage.address
         if versions:
             listed = ", ".join(map(str, versions))
-            return f"the store {self.root} has version{'s' if len(versions) > 1 else ''} {listed} of '{name}'"
-        if not self.root.is_dir():
-            return f"there is no store {self.root}: `candor export` makes it, and --store names another"
+            return f"the store {where} has version{'s' if len(versions) > 1 else ''} {listed} of '{name}'"
+        if not self.storage.exists():
+            return f"there is no store {where}: `candor export` makes it, and --store names another"
         has = (
             f"it has {', '.join(self.models())}" if self.models() else "it is empty: `candor export` publishes into it"
         )
-        return f"the store {self.root} has no model '{name}'; {has}"
-
-    @staticmethod
-    def _settle(draft: Path, final: Path) -> bool:
-        """Rename a finished draft to its final folder; return False if that exists."""
-        draft.chmod(0o755)
-        for path in draft.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        sync_folder(draft)
-        try:
-            draft.rename(final)  # fails if the folder exists and is not empty
-        except OSError:
-            if final.exists():
-                return False
-            raise
-        sync_folder(final.parent)
-        return True
+        return f"the store {where} has no model '{name}'; {has}"
 
 
-def _verify(folder: Path, name: str, version: int) -> Bundle:
-    return check_owner(read_bundle(folder), name, version)
+def require_name(name: str) -> str:
+    """Return the name of a model. Raises InvalidName if it cannot be one."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidName(name)
+    return name
 
 
 def check_owner(bundle: Bundle, name: str, version: int) -> Bundle:
@@ -243,11 +275,17 @@ def check_owner(bundle: Bundle, name: str, version: int) -> Bundle:
     return bundle
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
-    for path in sorted(folder.glob("*")):
-        with suppress(FileNotFoundError):
-            found = path.lstat()
-            yield path.name, found.st_mtime_ns, found.st_size
+def _verify(folder: Path, name: str, version: int) -> Bundle:
+    return check_owner(read_bundle(folder), name, version)
+
+
+def _require_digest(bundle: Bundle, expected: str, source: str) -> None:
+    if bundle.digest != expected:
+        raise ManifestError(
+            bundle.folder,
+            f"its digest is {bundle.digest}, but {source} names {expected}. A version never changes: put its files "
+            "back, or publish what it holds now as the next version",
+        )
 
 
 def _empty(folder: Path) -> None:

@@ -10,10 +10,12 @@ from model_store.bundle import Bundle
 from model_store.canary import FILE as CANARY_FILE
 from model_store.canary import read_canary
 from model_store.card import NAME_PATTERN
-from model_store.errors import AliasError, BundleError, CanaryError, ModelStoreError, NotInStore
+from model_store.errors import AliasError, BundleError, CanaryError, HistoryError, ModelStoreError, NotInStore
+from model_store.history import HISTORY_FILE, published_digest, read_events
+from model_store.retirement import RETIRED_FILE, retirements
 from model_store.store import RECORDS, VERSION_PATTERN, Store
 
-Kind = Literal["version", "alias", "canary", "stray"]
+Kind = Literal["version", "alias", "canary", "record", "stray"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Finding:
 
     Attributes:
         model: its name.
-        kind: of the thing: a version, an alias, the canary, or something that belongs to none of these.
+        kind: of the thing: a version, an alias, the canary, a record such as the history, or none of these.
         item: its number or name.
         digest: of the bundle, if that is known.
         bundle: the verified bundle of a version.
@@ -51,8 +53,9 @@ def verify(store: Store, name: str | None = None, version: int | None = None) ->
         yield from (_version(store, each, number) for number in store.versions(each))
         yield from (_alias(store, each, alias) for alias in store.alias_names(each))
         yield from _canary(store, each)
+        yield from _records(store, each)
         yield from _strays(store, each)
-    if name is None and store.root.is_dir():
+    if name is None:
         yield from _foreign(store)
 
 
@@ -64,7 +67,9 @@ def _version(store: Store, name: str, version: int) -> Finding:
     except (ModelStoreError, OSError) as error:
         reason = error.reason if isinstance(error, BundleError) else str(error)
         return Finding(name, "version", str(version), problem=reason)
-    return Finding(name, "version", str(version), bundle.digest, bundle=bundle)
+    known = published_digest(store.storage, name, version)
+    problem = None if known in (None, bundle.digest) else f"it was published with digest {known}"
+    return Finding(name, "version", str(version), bundle.digest, problem, bundle)
 
 
 def _alias(store: Store, name: str, alias: str) -> Finding:
@@ -93,15 +98,24 @@ def _canary(store: Store, name: str) -> Iterator[Finding]:
     yield Finding(name, "canary", str(canary.version), canary.digest)
 
 
+def _records(store: Store, name: str) -> Iterator[Finding]:
+    """The history and the list of retired versions, if they cannot be read."""
+    for file, read in ((HISTORY_FILE, read_events), (RETIRED_FILE, retirements)):
+        try:
+            read(store.storage, name)
+        except HistoryError as error:
+            yield Finding(name, "record", file, problem=str(error))
+
+
 def _strays(store: Store, name: str) -> Iterator[Finding]:
-    for path in sorted(store.model(name).iterdir()):
-        known = re.fullmatch(rf"{VERSION_PATTERN}|{ALIAS_PATTERN}", path.name, re.ASCII)
-        if not (known or path.name.startswith(".") or path.name in RECORDS):
+    for entry in store.storage.entries(name):
+        known = re.fullmatch(rf"{VERSION_PATTERN}|{ALIAS_PATTERN}", entry.name, re.ASCII)
+        if not (known or entry.name.startswith(".") or entry.name in RECORDS):
             problem = "it is no version (written 1, 2, ...) and no alias; nothing reads it"
-            yield Finding(name, "stray", path.name, problem=problem)
+            yield Finding(name, "stray", entry.name, problem=problem)
 
 
 def _foreign(store: Store) -> Iterator[Finding]:
-    for path in sorted(store.root.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and not re.fullmatch(NAME_PATTERN, path.name):
-            yield Finding(path.name, "stray", path.name, problem="it is no name of a model; nothing reads it")
+    for name in store.storage.models():
+        if not name.startswith(".") and not re.fullmatch(NAME_PATTERN, name):
+            yield Finding(name, "stray", name, problem="it is no name of a model; nothing reads it")

@@ -1,4 +1,4 @@
-"""`candor models` and `candor promote`: what the model store holds, whether it is whole, and which version serves."""
+"""`candor models`: what the model store holds, whether it is whole, and what was done with it."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated
@@ -8,24 +8,34 @@ import typer
 from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_store, version_number
 
 if TYPE_CHECKING:
+    from model_store.bundle import Bundle
     from model_store.store import Store
     from model_store.verification import Finding
 
-app = typer.Typer(name="models", help="What the model store holds, whether it is whole, and which version serves.")
+HELP = """What the model store holds, and which version serves.
+
+A version is published once and never changes. An alias, such as
+'production', points at one version and can be moved: promote and
+rollback move 'production', alias moves any. The history says who moved
+what, when and why. Retire takes a bad version out, gc removes what
+nothing refers to any more.
+
+Without a verb it lists, as `candor models list` does.
+"""
+app = typer.Typer(name="models")
 
 ModelArgument = Annotated[str, typer.Argument(help="The model.")]
 AnyModelArgument = Annotated[str | None, typer.Argument(help="The model (default: every model).")]
 AnyVersionArgument = Annotated[
     int | None, typer.Argument(help="Its version (default: every version).", parser=version_number)
 ]
+SOUGHT = "MODEL/VERSION, such as chest/2, or MODEL/ALIAS, such as chest/production"
+WhyOption = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=HELP)
 def models(context: typer.Context, store: StoreOption = None, json_out: JsonOption = False) -> None:
-    """What the model store holds, whether it is whole, and which version serves.
-
-    Without a verb it lists, as `candor models list` does.
-    """
+    """List the store, unless a verb follows."""
     if context.invoked_subcommand is None:
         list_versions(store, json_out)
     elif store is not None or json_out:
@@ -34,7 +44,7 @@ def models(context: typer.Context, store: StoreOption = None, json_out: JsonOpti
 
 @app.command("list")
 def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> None:
-    """List the models in the store, their versions, and how calibrated each was when it was published.
+    """List the models, their versions, and how calibrated each was when it was published.
 
     Example: candor models list --json
     """
@@ -49,7 +59,67 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
     elif entries:
         stdout.print(catalog_table(entries))
     else:
-        stdout.print(f"The store {opened.root} is empty; `candor export` publishes into it.")
+        stdout.print(f"The store {opened.storage.address} is empty; `candor export` publishes into it.")
+
+
+@app.command()
+def show(
+    which: Annotated[str, typer.Argument(metavar="BUNDLE", help=SOUGHT + ", or MODEL for the one in production.")],
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Show what a version is, where it comes from, how calibrated it was, and what was done with it.
+
+    Example: candor models show chest/2
+    """
+    from candor.terminal.bundle import print_bundle
+    from candor.terminal.console import print_json
+    from model_store.history import read_events
+    from model_store.manifest import describe
+
+    opened = open_store(store)
+    bundle = find_bundle(opened, which)
+    card = bundle.card
+    aliases = {alias: each for alias, each in opened.aliases(card.name).items() if each.version == card.version}
+    events = [event for event in read_events(opened.storage, card.name) if event.version == card.version]
+    files = describe(bundle.folder)
+    if json_out:
+        print_json(
+            {
+                "card": card.model_dump(mode="json"),
+                "digest": bundle.digest,
+                "files": {name: entry.model_dump() for name, entry in files.items()},
+                "aliases": {alias: each.model_dump(mode="json") for alias, each in aliases.items()},
+                "history": [event.model_dump(mode="json", exclude_none=True) for event in events],
+            }
+        )
+    else:
+        print_bundle(bundle, files=files, aliases=aliases, events=events)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help=SOUGHT + ".")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same, of what is compared with A.")],
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Show every field of the cards, and every file, in which two versions differ.
+
+    Example: candor models diff chest/1 chest/production
+    """
+    from candor.terminal.bundle import difference_table
+    from candor.terminal.console import print_json, stdout
+    from model_store.difference import difference
+
+    opened = open_store(store)
+    found = difference(find_bundle(opened, first), find_bundle(opened, second))
+    if json_out:
+        print_json([each._asdict() for each in found])
+    elif found:
+        stdout.print(difference_table(first, second, found))
+    else:
+        stdout.print(f"{first} and {second} are the same in every byte.")
 
 
 @app.command()
@@ -67,7 +137,7 @@ def verify(
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
 ) -> None:
-    """Check every file of every version against its manifest, aliases, canary and ledger.
+    """Check every file of every version against its manifest, aliases, canary, history and ledger.
 
     What differs is named, and the exit code is 1. Serving, promoting, canaries
     and recalibration check the same before they use a version.
@@ -84,7 +154,7 @@ def verify(
         _adopt(opened, model, version, yes=yes, ledger=ledger)
     findings = []
     for finding in verify_store(opened, model, version):
-        problem = ledger_problem(finding.bundle, ledger) if finding.bundle else None
+        problem = ledger_problem(finding.bundle, ledger) if finding.bundle and not finding.problem else None
         findings.append(dataclasses.replace(finding, problem=problem) if problem else finding)
     if json_out:
         print_json([_plain(finding) for finding in findings])
@@ -93,35 +163,47 @@ def verify(
     raise typer.Exit(1 if any(finding.problem for finding in findings) else 0)
 
 
-def promote(
+@app.command()
+def history(
     model: ModelArgument,
-    version: Annotated[
-        int,
-        typer.Argument(help="The version to serve from now on; an older one is a rollback.", parser=version_number),
-    ],
-    why: Annotated[str | None, typer.Option(help="Why; kept with the alias.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Only what was done with this alias.")] = None,
     store: StoreOption = None,
-    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
 ) -> None:
-    """Put a version into production. Running servers switch within a second and lose no request.
+    """Show what was done with a model's versions and aliases: when, by whom, and why.
 
-    If its canary is running, that ends. The last line says if the ledger has no
-    label of the canary's answers.
-
-    Example: candor promote chest 2
+    Example: candor models history chest --alias production
     """
-    from candor.commands.canary import labels_of
-    from candor.commands.ledger_digest import require_ledger_agrees
-    from candor.terminal.console import stdout
-    from model_store.canary import promote_version
+    from candor.terminal.bundle import history_table
+    from candor.terminal.console import print_json, stdout
+    from model_store.history import read_events
 
     opened = open_store(store)
-    require_ledger_agrees(opened.read(model, version), ledger)
-    ended = promote_version(opened, model, version, why=why)
-    canary = ". Its canary has ended" if ended else ""
-    if ended and not labels_of(model, version, ledger):
-        canary += " without a label, so labels never compared it with production"
-    stdout.print(f"{model}: version {version} is in production{canary}", soft_wrap=True)
+    for name in opened.alias_names(model):
+        opened.note_alias(model, name)
+    events = [event for event in read_events(opened.storage, model) if alias in (None, event.alias)]
+    if json_out:
+        print_json([event.model_dump(mode="json", exclude_none=True) for event in events])
+    elif events:
+        stdout.print(history_table(events))
+    else:
+        stdout.print(f"{model} has no history in {opened.storage.address}.")
+
+
+def find_bundle(store: "Store", which: str) -> "Bundle":
+    """Return the bundle that MODEL, MODEL/VERSION or MODEL/ALIAS names. Raises NotInStore and BundleError."""
+    from model_store.errors import NotInStore
+
+    name, slash, part = which.partition("/")
+    if not slash:
+        return store.read(name)
+    if part.startswith(tuple("+-.0123456789")):
+        return store.read(name, version_number(part))
+    chosen = store.alias(name, part)
+    if chosen is None:
+        known = ", ".join(store.alias_names(name)) or "none"
+        raise NotInStore(f"'{name}' has no alias '{part}'; its aliases: {known}")
+    return store.read(name, chosen.version, digest=chosen.digest)
 
 
 def _adopt(store: "Store", model: str | None, version: int | None, *, yes: bool, ledger: str | None) -> None:
@@ -144,9 +226,4 @@ def _adopt(store: "Store", model: str | None, version: int | None, *, yes: bool,
 
 
 def _plain(finding: "Finding") -> dict[str, object]:
-    return {
-        "model": finding.model,
-        finding.kind: finding.item,
-        "digest": finding.digest,
-        "problem": finding.problem,
-    }
+    return {"model": finding.model, finding.kind: finding.item, "digest": finding.digest, "problem": finding.problem}

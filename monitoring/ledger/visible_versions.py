@@ -40,7 +40,17 @@ def visible_versions(connection: Connection, *, now_ns: int) -> list[VisibleVers
 
 def visible(now_ns: int) -> ColumnElement[bool]:
     """Return the condition: registered, or answering, within `VISIBLE_NS` before now."""
-    since_ns = now_ns - VISIBLE_NS
+    return in_use_since(now_ns - VISIBLE_NS)
+
+
+def versions_since(connection: Connection, model: str, since_ns: int) -> set[int]:
+    """Return the versions of a model that were registered, or have answered, since a time."""
+    wanted = select(calibration.c.version).where(calibration.c.model == model, in_use_since(since_ns))
+    return set(connection.scalars(wanted))
+
+
+def in_use_since(since_ns: int) -> ColumnElement[bool]:
+    """Return the condition: registered, or answering, since a time; days count whole."""
     columns = bin_day.c
     answered = exists().where(
         columns.calibration_id == calibration.c.calibration_id,

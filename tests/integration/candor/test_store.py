@@ -118,7 +118,8 @@ def test_what_the_ledger_knows_otherwise_is_refused(
     """Bundle, manifest and alias fit each other, but the answers came from another bundle."""
     register(url, tiny_store.read("tiny"))
     assert run("models", "verify", "--store", tiny_store.root, "--ledger", url).exit_code == 0
-    (tiny_store.model("tiny") / "production").unlink()
+    for file in ("production", "history.jsonl"):
+        (tiny_store.model("tiny") / file).unlink()
     make_bundle(tiny_store.folder("tiny", 1), seed=4)
     done = run("promote", "tiny", 1, "--store", tiny_store.root, "--ledger", url)
     assert (done.exit_code, tiny_store.production("tiny")) == (1, None)

@@ -23,6 +23,7 @@ from model_store.errors import (
 )
 from model_store.store import Store
 
+RECORDS = (".lock", "history.jsonl")
 MakeBundle = Callable[..., Bundle]
 
 
@@ -102,7 +103,7 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(tmp_path: Path, m
         versions = [version for own in pool.map(publish, range(4)) for version in own]
     assert sorted(versions) == store.versions("tiny") == list(range(1, 17))
     assert all(store.read("tiny", version).card.version == version for version in versions)
-    assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == sorted(map(str, versions))
+    assert {path.name for path in (tmp_path / "tiny").iterdir()} == {*map(str, versions), *RECORDS}
 
 
 def test_a_number_taken_meanwhile_is_not_overwritten(tiny_store: Store, make_bundle: MakeBundle) -> None:
@@ -157,7 +158,7 @@ def test_promoting_what_is_not_there_or_not_sound_leaves_the_alias(tiny_store: S
     with pytest.raises(NotInStore, match=r"no model 'other'; it has tiny"):
         tiny_store.promote("other", 1)
     assert tiny_store.production("tiny") == 1
-    assert sorted(path.name for path in (tiny_store.root / "tiny").iterdir()) == ["1", "2", "production"]
+    assert {path.name for path in (tiny_store.root / "tiny").iterdir()} == {"1", "2", "production", *RECORDS}
 
 
 def test_a_folder_with_the_card_of_another_is_refused(tiny_store: Store, make_bundle: MakeBundle) -> None:

@@ -1,0 +1,227 @@
+"""The verbs of `candor models` that change something: promote, rollback, alias, retire, gc."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from candor.commands.options import (
+    JsonOption,
+    LedgerOption,
+    StoreOption,
+    open_ledger,
+    open_store,
+    settings,
+    version_number,
+)
+from candor.commands.store import ModelArgument, WhyOption, app
+
+if TYPE_CHECKING:
+    from model_store.lifecycle import Removal
+    from model_store.store import Store
+
+VersionArgument = Annotated[int, typer.Argument(help="The version.", parser=version_number)]
+
+
+def promote(
+    model: ModelArgument,
+    version: Annotated[
+        int,
+        typer.Argument(help="The version to serve from now on; an older one is a rollback.", parser=version_number),
+    ],
+    why: WhyOption = None,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Put a version into production. Running servers switch within a second and lose no request.
+
+    If its canary is running, that ends. The last line says if the ledger has no
+    label of the canary's answers.
+
+    Example: candor promote chest 2
+    """
+    from candor.commands.canary import labels_of
+    from candor.commands.ledger_digest import require_ledger_agrees
+    from candor.terminal.console import print_json, stdout
+    from model_store.canary import promote_version
+
+    opened = open_store(store)
+    require_ledger_agrees(opened.read(model, version), ledger)
+    ended = promote_version(opened, model, version, why=why)
+    if json_out:
+        print_json({"model": model} | _production(opened, model) | {"canary_ended": ended is not None})
+        return
+    canary = ". Its canary has ended" if ended else ""
+    if ended and not labels_of(model, version, ledger):
+        canary += " without a label, so labels never compared it with production"
+    stdout.print(f"{model}: version {version} is in production{canary}", soft_wrap=True)
+
+
+app.command(
+    "promote", help=(promote.__doc__ or "").replace("Example: candor promote", "Example: candor models promote")
+)(promote)
+
+
+@app.command()
+def rollback(
+    model: ModelArgument,
+    alias: Annotated[str, typer.Option(help="The alias.")] = "production",
+    why: WhyOption = None,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Point production, or another alias, at the version at which it pointed before.
+
+    A second rollback goes back one step further. The history says where to.
+
+    Example: candor models rollback chest --why 'refers too much'
+    """
+    from candor.commands.ledger_digest import require_ledger_agrees
+    from candor.terminal.console import print_json, stdout
+    from model_store.lifecycle import roll_back, rollback_target
+
+    opened = open_store(store)
+    require_ledger_agrees(opened.read(model, rollback_target(opened, model, alias)), ledger)
+    chosen = roll_back(opened, model, alias, why=why)
+    if json_out:
+        print_json({"model": model, "alias": alias} | chosen.model_dump(mode="json"))
+    else:
+        stdout.print(f"{model}: '{alias}' is back at version {chosen.version}, from {chosen.before}")
+
+
+@app.command()
+def alias(
+    model: ModelArgument,
+    name: Annotated[str, typer.Argument(help="The alias: a name of your own, such as staging.")],
+    version: Annotated[
+        int | None, typer.Argument(help="The version (default: show where it points).", parser=version_number)
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    why: WhyOption = None,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Point an alias at a version, show where it points, or remove it.
+
+    Nothing is served because of an alias other than production. It keeps a
+    version from gc, and other programs can look it up.
+
+    Example: candor models alias chest staging 3 --why 'for the test site'
+    """
+    from candor.terminal.console import print_json, stdout
+    from model_store.errors import AliasError
+
+    if remove and version is not None:
+        raise typer.BadParameter("give a VERSION or --remove, not both")
+    opened = open_store(store)
+    if remove:
+        chosen = opened.remove_alias(model, name, why=why)
+        said = f"{model}: '{name}' is removed; it pointed at version {chosen.version}"
+    elif version is not None:
+        chosen = opened.set_alias(model, name, version, why=why)
+        said = f"{model}: '{name}' points at version {version}"
+    else:
+        found = opened.alias(model, name)
+        if found is None:
+            raise AliasError(
+                f"'{model}' has no alias '{name}'; it has {', '.join(opened.alias_names(model)) or 'none'}"
+            )
+        chosen = found
+        because = f": {chosen.why}" if chosen.why else ""
+        set_by = f"since {chosen.at:%Y-%m-%d %H:%M} by {chosen.by}{because}"
+        said = f"{model}: '{name}' points at version {chosen.version}, {set_by}"
+    if json_out:
+        print_json({"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json"))
+    else:
+        stdout.print(said)
+
+
+@app.command()
+def retire(
+    model: ModelArgument,
+    version: VersionArgument,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring it back.")] = False,
+    why: WhyOption = None,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Take a version out, so that it cannot be promoted or tried as a canary. It stays in the store.
+
+    Refused while an alias or a running canary points at it.
+
+    Example: candor models retire chest 2 --why 'trained on wrong labels'
+    """
+    from candor.terminal.console import print_json, stdout
+    from model_store import lifecycle
+
+    opened = open_store(store)
+    changed = (lifecycle.restore if undo else lifecycle.retire)(opened, model, version, why=why)
+    if json_out:
+        print_json({"model": model, "version": version, "retired": not undo, "changed": changed})
+        return
+    state = "may be promoted" if undo else "is retired"
+    stdout.print(f"{model}: version {version} {state}{'' if changed else ', as it was before'}")
+
+
+@app.command()
+def gc(
+    model: Annotated[str | None, typer.Argument(help="The model (default: every model).")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="Newest versions of each model that stay.")] = 3,
+    days: Annotated[
+        int, typer.Option(min=0, help="What was made, or has answered, within so many days stays, unless retired.")
+    ] = 90,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    store: StoreOption = None,
+    ledger: LedgerOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Remove versions that nothing refers to, after showing them.
+
+    What an alias, its rollback, a running canary or a recent answer in the
+    ledger refers to stays, and so do the newest versions. Without a ledger to
+    ask, say --ledger off.
+
+    Example: candor models gc --dry-run
+    """
+    from candor.terminal.console import print_json, stderr, stdout
+    from model_store.lifecycle import collect
+
+    opened = open_store(store)
+    found = _removable(opened, model, keep=keep, days=days, ledger=ledger)
+    for each in () if json_out else found:
+        stdout.print(f"{each.model} {each.version or each.name}: {each.reason}")
+    if found and not (dry_run or yes):
+        typer.confirm(f"Remove {'it' if len(found) == 1 else f'these {len(found)}'}?", abort=True, err=True)
+    for each in () if dry_run else found:
+        collect(opened, each)
+    if json_out:
+        print_json([dataclasses.asdict(each) | {"removed": not dry_run} for each in found])
+    elif not found:
+        stderr.print("there is nothing to remove")
+    elif not dry_run:
+        stderr.print(f"{len(found)} removed")
+
+
+def _removable(store: "Store", model: str | None, *, keep: int, days: int, ledger: str | None) -> "list[Removal]":
+    from model_store.lifecycle import removable
+    from monitoring.ledger.visible_versions import versions_since
+
+    names = [model] if model is not None else store.models()
+    answering: dict[str, set[int]] = {name: set() for name in names}
+    if settings(ledger=ledger).ledger_url is not None:
+        with open_ledger(ledger) as opened, opened.read() as connection:
+            since_ns = opened.clock() - days * 86_400_000_000_000
+            answering = {name: versions_since(connection, name, since_ns) for name in names}
+    return [
+        each
+        for name in names
+        for each in removable(store, name, answering=answering[name], keep=keep, older_than_days=days)
+    ]
+
+
+def _production(store: "Store", model: str) -> dict[str, object]:
+    chosen = store.alias(model, "production")
+    return {} if chosen is None else chosen.model_dump(mode="json")

@@ -1,0 +1,101 @@
+"""What `candor models show`, `diff` and `history` print."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from candor.terminal.console import stdout
+from candor.terminal.tables import figure, interval, table
+from model_store.alias import Alias
+from model_store.bundle import Bundle
+from model_store.card import Card
+from model_store.difference import BundleDifference
+from model_store.history import StoreEvent
+from model_store.manifest import FileEntry
+
+LONGEST = 60  # characters of a value in a table of differences
+
+
+def print_bundle(
+    bundle: Bundle, *, files: Mapping[str, FileEntry], aliases: Mapping[str, Alias], events: Sequence[StoreEvent]
+) -> None:
+    """Print a version in sections, for people."""
+    card = bundle.card
+    stdout.print(f"{card.name} version {card.version}")
+    for name, value in (*_identity(bundle, aliases), *_origin(card), *_calibration(card)):
+        stdout.print(f"  {name:<16} {value}")
+    stdout.print("Files")
+    for file, entry in files.items():
+        stdout.print(f"  {file:<16} {entry.size_bytes:,} bytes, sha256 {entry.sha256}")
+    if events:
+        stdout.print(history_table(events))
+
+
+def history_table(events: Sequence[StoreEvent]) -> Table:
+    """Return a row per event, oldest first."""
+    rows = [[f"{each.at:%Y-%m-%d %H:%M:%S}", each.by, _said(each), each.why or ""] for each in events]
+    return table("History", ("when", "who", "what", "why"), rows, text=("who", "what", "why"))
+
+
+def difference_table(first: str, second: str, found: Sequence[BundleDifference]) -> Table:
+    """Return a row per field that differs."""
+    rows = [[each.field, _short(each.first), _short(each.second)] for each in found]
+    return table("Differences", ("field", first, second), rows, text=(first, second))
+
+
+def _identity(bundle: Bundle, aliases: Mapping[str, Alias]) -> list[tuple[str, str]]:
+    card = bundle.card
+    size = f"{card.input.channels} x {card.input.height} x {card.input.width}"
+    return [
+        ("digest", bundle.digest),
+        ("aliases", ", ".join(aliases) or "none"),
+        ("classes", ", ".join(card.classes)),
+        ("input", f"{size}, {card.input.resize}"),
+    ]
+
+
+def _origin(card: Card) -> list[tuple[str, str]]:
+    made = card.provenance
+    parent = f" from version {made.parent_version}, by a {made.recalibrated_by}" if made.recalibrated_by else ""
+    return [
+        ("made", f"{made.created_at:%Y-%m-%d %H:%M}{parent}"),
+        ("data set", f"{made.dataset}, fingerprint {made.fingerprint[:16]}"),
+        ("network", f"{made.backbone}, loss {made.loss}, seed {made.seed}, {made.epochs} epochs"),
+        ("source", made.git_commit or "unknown"),
+    ]
+
+
+def _calibration(card: Card) -> list[tuple[str, str]]:
+    calibration, measures = card.calibration, card.calibration.measures
+    ece = f"{figure(measures.get('ece'))} {interval(measures.get('ece_lower'), measures.get('ece_upper'))}"
+    found = [
+        ("calibrator", f"{calibration.method}, temperature {figure(calibration.temperature)}"),
+        ("measured on", f"{calibration.sums.total:,} answers of {calibration.reference_split}"),
+        ("accuracy", figure(measures.get("accuracy"))),
+        ("ECE", f"{ece}, floor {figure(measures.get('noise_floor'))}"),
+    ]
+    if card.referral:
+        promise = f"promises accuracy {figure(card.referral.promised_accuracy)} of {card.referral.coverage:.0%}"
+        found.append(("referral", f"below {figure(card.referral.threshold)}; {promise}"))
+    if card.conformal:
+        found.append(
+            (
+                "prediction sets",
+                f"coverage {1 - card.conformal.alpha:.0%}, mean size {figure(card.conformal.mean_set_size)}",
+            )
+        )
+    return found + [("no longer", sentence) for sentence in card.dropped_promises or ()]
+
+
+def _said(event: StoreEvent) -> str:
+    of = f" version {event.version}" if event.version is not None else ""
+    before = f", before {event.before}" if event.before is not None else ""
+    if event.alias is None:
+        return f"{event.action}{of}"
+    return f"'{event.alias}' {event.action}{f' to{of}' if of else ''}{before}"
+
+
+def _short(value: Any) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

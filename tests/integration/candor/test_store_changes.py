@@ -1,0 +1,160 @@
+"""The verbs of `candor models` that show or change something, on a real store and a real ledger."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner, Result
+
+from candor import command_line
+from model_store.bundle import Bundle
+from model_store.canary import read_canary, start_canary
+from model_store.errors import AliasError, InvalidName, NotInStore, VersionRetired
+from model_store.store import Store
+from monitoring.ledger.database import Ledger
+from monitoring.metrics.counters import MonitorMetrics
+from monitoring.recording.recorder import Recorder
+
+
+@pytest.fixture
+def run(tiny_store: Store, tmp_path: Path) -> Callable[..., Result]:
+    """`candor models` on the store, with a ledger that every verb that asks one is given."""
+
+    def invoke(*arguments: object, answer: str | None = None) -> Result:
+        words = ["models", *map(str, arguments), "--store", str(tiny_store.root)]
+        if arguments[0] in ("promote", "rollback", "gc") and "--ledger" not in words:
+            words += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
+        return CliRunner().invoke(command_line.app, words, input=answer)
+
+    return invoke
+
+
+@pytest.fixture
+def store(tiny_store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path) -> Store:
+    """Five versions of 2026-01-01, and a ledger in which version 2 was registered just now."""
+    for seed in range(1, 5):
+        tiny_store.publish("tiny", partial(make_bundle, seed=seed))
+    with (
+        Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger,
+        Recorder(ledger, MonitorMetrics(CollectorRegistry())) as recorder,
+    ):
+        bundle = tiny_store.read("tiny", 2)
+        recorder.register(bundle.card, digest=bundle.digest)
+    return tiny_store
+
+
+def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
+    done = json.loads(run("promote", "tiny", 3, "--why", "new scanner", "--json").stdout)
+    assert (done["version"], done["why"], done["before"]) == (3, "new scanner", 1)
+    assert "'production' is back at version 1, from 3" in run("rollback", "tiny", "--why", "refers too much").stdout
+    assert store.production("tiny") == 1
+    assert isinstance(run("rollback", "tiny").exception, AliasError)
+    events = json.loads(run("history", "tiny", "--alias", "production", "--json").stdout)
+    assert [(event["action"], event["version"], event.get("why")) for event in events] == [
+        ("set", 1, None),
+        ("set", 3, "new scanner"),
+        ("rolled back", 1, "refers too much"),
+    ]
+    shown = run("history", "tiny").stdout
+    assert "'production' rolled back to version 1, before 3" in shown
+    assert "refers too much" in shown
+
+
+def test_promoting_a_canary_ends_it(store: Store, run: Callable[..., Result]) -> None:
+    start_canary(store, "tiny", 2, mode="shadow")
+    assert json.loads(run("promote", "tiny", 2, "--json").stdout)["canary_ended"]
+    canary = read_canary(store, "tiny")
+    assert canary is not None
+    assert canary.ended == "promoted"
+
+
+def test_an_alias_is_set_shown_and_removed(store: Store, run: Callable[..., Result]) -> None:
+    assert run("alias", "tiny", "staging", 4, "--why", "for the test site").exit_code == 0
+    assert "points at version 4, since" in run("alias", "tiny", "staging").stdout
+    assert ": for the test site" in run("alias", "tiny", "staging").stdout
+    listed = json.loads(run("list", "--json").stdout)
+    assert [entry["aliases"] for entry in listed] == [["production"], [], [], ["staging"], []]
+    assert run("alias", "tiny", "staging", "--remove", "--json").exit_code == 0
+    assert store.alias("tiny", "staging") is None
+    assert isinstance(run("alias", "tiny", "staging").exception, AliasError)
+    assert run("alias", "tiny", "staging", 4, "--remove").exit_code == 2
+
+
+def test_a_version_is_retired_and_comes_back(store: Store, run: Callable[..., Result]) -> None:
+    assert "version 2 is retired" in run("retire", "tiny", 2, "--why", "wrong labels").stdout
+    assert isinstance(run("promote", "tiny", 2).exception, VersionRetired)
+    assert isinstance(run("retire", "tiny", 1).exception, VersionRetired)
+    assert "may be promoted" in run("retire", "tiny", 2, "--undo").stdout
+    assert run("promote", "tiny", 2).exit_code == 0
+
+
+def test_gc_says_first_and_keeps_what_the_ledger_knows(store: Store, run: Callable[..., Result]) -> None:
+    """1 is in production, 2 was served just now, 5 is the newest."""
+    shown = run("gc", "--keep", 1, "--dry-run")
+    assert shown.stdout.splitlines() == [
+        f"tiny {version}: made on 2026-01-01, and nothing refers to it" for version in (3, 4)
+    ]
+    assert run("gc", "--keep", 1, answer="n\n").exit_code == 1
+    assert run("gc", "--keep", 1, answer="").exit_code == 1
+    assert store.versions("tiny") == [1, 2, 3, 4, 5]
+    assert "2 removed" in run("gc", "--keep", 1, answer="y\n").output
+    assert store.versions("tiny") == [1, 2, 5]
+    assert "nothing to remove" in run("gc", "--keep", 1).output
+    assert json.loads(run("gc", "--keep", 1, "--ledger", "off", "--yes", "--json").stdout)[0]["version"] == 2
+
+
+def test_gc_without_the_ledger_that_it_should_ask_removes_nothing(
+    store: Store, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    done = run("gc", "--keep", 1, "--yes", "--ledger", f"sqlite:///{tmp_path}/other.db")
+    assert done.exit_code == 1
+    assert "There is no ledger" in str(done.exception)
+    assert store.versions("tiny") == [1, 2, 3, 4, 5]
+
+
+def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
+    shown = run("show", "tiny/2").stdout
+    for text in ("tiny version 2", store.read("tiny", 2).digest, "benign, malignant, normal", "published version 2"):
+        assert text in shown
+    for which in ("tiny", "tiny/production", "tiny/1"):
+        found = json.loads(run("show", which, "--json").stdout)
+        assert found["card"]["version"] == 1
+        assert found["aliases"]["production"]["version"] == 1
+        assert sorted(found["files"]) == ["card.json", "model.onnx", "tiny.mar"]
+        assert [event["action"] for event in found["history"]] == ["published", "set"]
+
+
+def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> None:
+    found = {each["field"]: each for each in json.loads(run("diff", "tiny/production", "tiny/3", "--json").stdout)}
+    assert found["provenance.seed"] == {"field": "provenance.seed", "first": 0, "second": 2}
+    assert found["version"] == {"field": "version", "first": 1, "second": 3}
+    assert "file model.onnx" in found
+    assert "classes" not in found
+    assert "provenance.seed" in run("diff", "tiny/1", "tiny/3").stdout
+    assert "are the same in every byte" in run("diff", "tiny/1", "tiny/production").stdout
+
+
+@pytest.mark.parametrize(
+    ("which", "error"),
+    [
+        ("tiny/9", NotInStore),
+        ("tiny/nothing", NotInStore),
+        ("other", NotInStore),
+        ("../x", InvalidName),
+        ("tiny/A", AliasError),
+        ("tiny/", AliasError),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(
+    store: Store, run: Callable[..., Result], which: str, error: type[Exception]
+) -> None:
+    done = run("show", which)
+    assert isinstance(done.exception, error)
+
+
+@pytest.mark.parametrize("which", ["tiny/01", "tiny/2.0", "tiny/-1", "tiny/../tiny"])
+def test_another_spelling_of_a_version_is_a_usage_error(store: Store, run: Callable[..., Result], which: str) -> None:
+    assert run("diff", "tiny/1", which).exit_code == 2
