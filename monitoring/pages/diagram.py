@@ -7,38 +7,73 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from calibration.reliability import ReliabilityBin
+from calibration.wording import counted
+from monitoring.findings.phrases import percent
 from monitoring.pages.rendering import render
 
-_LEFT, _TOP, _SIDE = 46, 10, 400  # the square plot
+_LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
+_STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)  # of the axis of confidence, which a model with few classes does not use up
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin]) -> Markup:
-    """Draw the bins that have answers. On the dashed line confidence equals accuracy."""
+def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+    """Draw the bins that have answers, and describe them for those who do not see them; `of` names the answers.
+
+    On the dashed line confidence equals accuracy.
+    """
     filled = [row for row in bins if row.n]
-    return render("diagram.svg", plot=_Plot(max((row.n for row in filled), default=1)), bins=filled)
+    least = min((row.lower for row in filled), default=0.0)
+    start = next(each for each in _STARTS if each <= least + 1e-9)
+    plot = _Plot(max((row.n for row in filled), default=1), start)
+    return render("diagram.svg", plot=plot, bins=filled, described=description(bins, of=of))
+
+
+def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:
+    """What the diagram shows, in a sentence or two."""
+    filled = [row for row in bins if row.n]
+    if not filled:
+        return f"Reliability diagram of {of}: no answer has a label yet."
+    below = sum(row.accuracy < _chance(row)[0] for row in filled)
+    above = sum(row.accuracy > _chance(row)[1] for row in filled)
+    most = max(filled, key=lambda row: row.n)
+    return (
+        f"Reliability diagram of {of}: {counted(sum(row.n for row in filled), 'labeled answer')} in "
+        f"{counted(len(filled), 'confidence bin')}. Accuracy lies below the range that chance explains in {below} of "
+        f"them, above it in {above}. The fullest bin: {counted(most.n, 'answer')}, on average "
+        f"{percent(most.confidence)} confident and right {percent(most.accuracy)} of the time."
+    )
+
+
+def _chance(row: ReliabilityBin) -> tuple[float, float]:
+    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many answers."""
+    half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
+    return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin."""
+    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of the axis."""
 
     most: int
-    side = _SIDE
-    base = _TOP + _SIDE + 24 + _COUNTS  # the bottom of the counts
-    width, height = _LEFT + _SIDE + 12, base + 46
+    start: float
+    base = _TOP + _SIDE + 30 + _COUNTS  # the bottom of the counts
+    width, height = _LEFT + _SIDE + 24, base + 50
+    ticks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+    @property
+    def confidences(self) -> list[float]:
+        """The ticks of the axis of confidence."""
+        return [tick for tick in self.ticks if tick >= self.start]
 
     def x(self, confidence: float) -> float:
-        return round(_LEFT + _SIDE * confidence, 2)
+        return round(_LEFT + _SIDE * (confidence - self.start) / (1 - self.start), 2)
 
     def y(self, accuracy: float) -> float:
         return round(_TOP + _SIDE * (1 - accuracy), 2)
 
     def chance(self, row: ReliabilityBin) -> tuple[float, float]:
-        """Return the accuracies between which 95 % of a calibrated model's dots fall with as many answers."""
-        half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
-        return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
+        return _chance(row)
 
     def count_height(self, n: int) -> float:
         return max(1.0, (_COUNTS - 14) * n / self.most)

@@ -10,13 +10,14 @@ from monitoring.findings.drift import Drift
 from monitoring.findings.phrases import percent
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
-from monitoring.pages.day_chart import FEW_LABELS, Mark, day_chart
+from monitoring.pages.day_chart import FEW_LABELS, SHAPES, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.status_words import ACCURACY_TONES, SHORT_WORDS, advice_tone, title
 from monitoring.reports.page_data import PageData, entry_day
-from monitoring.reports.report import Report
+from monitoring.reports.report import ClassBins, Report
 
 _SLICE_LIMIT = 12  # rows of the table of slices
+_DIAGRAM_LIMIT = 6  # diagrams of classes
 _MARKED = ("alarm", "acknowledged", "reset", "promoted")  # events on the chart by day
 _MEASURES = sorted((each for each in MEASURES if each.page), key=lambda each: each.question != "calibration")
 
@@ -47,6 +48,7 @@ def sections(found: PageData) -> dict[str, Any]:
         for entry in found.of_this_version
         if entry["kind"] in _MARKED
     ]
+    drawn = [(each, reliability_diagram(each.bins, of=f'answers of "{each.name}"')) for each in _drawn(report)]
     return {
         "report": report,
         "versions": found.versions,
@@ -56,6 +58,9 @@ def sections(found: PageData) -> dict[str, Any]:
         "accuracy_tones": ACCURACY_TONES,
         "advice_tone": advice_tone(report.status, report.accuracy.answer),
         "diagram": reliability_diagram(report.bins),
+        "class_diagrams": drawn,
+        "classes_left_out": len(report.class_bins) - len(drawn),
+        "shapes": SHAPES,
         "day_chart": day_chart(found.days, marks),
         "bars": _bars(report),
         "evidence": evidence(report.drift),
@@ -65,6 +70,12 @@ def sections(found: PageData) -> dict[str, Any]:
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
     }
+
+
+def _drawn(report: Report) -> list[ClassBins]:
+    """The classes whose diagrams are drawn: those with most labels, in the card's order."""
+    known = sorted(report.class_bins, key=lambda each: -sum(row.n for row in each.bins))[:_DIAGRAM_LIMIT]
+    return [each for each in report.class_bins if each in known and any(row.n for row in each.bins)]
 
 
 def evidence(drift: Drift | None) -> float | None:

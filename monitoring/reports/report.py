@@ -6,7 +6,7 @@ thousand.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ from monitoring.ledger.calibrations import CalibrationRow, choose, models, of_mo
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import read_inputs
 from monitoring.ledger.schema import feedback, label_current, prediction
-from monitoring.ledger.sums import DAY_NS
+from monitoring.ledger.sums import DAY_NS, LedgerSums
 
 _DELAY_SAMPLE = 500  # the latest labels, from which the delay is estimated
 _EVENTS = 20  # the latest events in a report
@@ -119,6 +119,14 @@ class ReportSummary:
 
 
 @dataclass(frozen=True)
+class ClassBins:
+    """The bins of a reliability diagram of the answers that name one class."""
+
+    name: str
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
 class Report(ReportSummary):
     """The calibration of one version of a model as recorded in the ledger.
 
@@ -126,12 +134,14 @@ class Report(ReportSummary):
         slices: over the window's days; None if they were not requested.
         history: the latest events of this version.
         bins: those of a reliability diagram; `served_bins`: answers served in each.
+        class_bins: the same for each predicted class; empty if slices were not requested.
     """
 
     slices: Slices | None
     history: tuple[TimelineEntry, ...]
     bins: tuple[ReliabilityBin, ...]
     served_bins: tuple[int, ...]
+    class_bins: tuple[ClassBins, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with None for NaN and infinities."""
@@ -226,6 +236,7 @@ def calibration_report(
         recommendation=recommend(findings),
         bins=tuple(reliability(basis.labeled)),
         served_bins=tuple(seen.served.served.tolist()),
+        class_bins=tuple(_class_bins(row, basis.slices)) if slices else (),
     )
 
 
@@ -244,6 +255,12 @@ def only_model(ledger: Ledger) -> str:
     if len(known) != 1:
         raise ModelNeeded(known)
     return known[0]
+
+
+def _class_bins(row: CalibrationRow, slices: Mapping[str, LedgerSums]) -> Iterator[ClassBins]:
+    for name in row.classes:
+        if (found := slices.get(f"predicted:{name}")) is not None:
+            yield ClassBins(name, tuple(reliability(found.labeled)))
 
 
 def _due_ns(delay: Delay, now_ns: int) -> int:

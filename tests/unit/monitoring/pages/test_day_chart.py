@@ -17,9 +17,9 @@ def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float
 
 
 def drawn(days: Sequence[Days], marks: Sequence[Mark] = ()) -> ET.Element:
-    svg = day_chart(days, marks)
-    assert svg is not None
-    return ET.fromstring(svg)
+    chart = day_chart(days, marks)
+    assert chart is not None
+    return ET.fromstring(chart.wide)
 
 
 def test_chance_keeps_a_calibrated_model_in_the_gray_in_nineteen_days_of_twenty() -> None:
@@ -40,7 +40,7 @@ def test_the_chart_puts_each_day_where_it_belongs() -> None:
     dots = [dot for dot in svg.iter("circle") if dot.get("class", "").startswith("dot")]
     x = [float(dot.attrib["cx"]) for dot in dots]
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
-    heights = [190 - float(dot.attrib["cy"]) for dot in dots]
+    heights = [206 - float(dot.attrib["cy"]) for dot in dots]
     assert heights[0] == pytest.approx(0, abs=0.1)
     assert heights[1] == pytest.approx(2 * heights[2], abs=0.3)  # 20 points against 10
     assert [dot.attrib["class"] for dot in dots] == ["dot", "dot", "dot hollow"]
@@ -48,8 +48,8 @@ def test_the_chart_puts_each_day_where_it_belongs() -> None:
     (mark,) = (float(line.attrib["x1"]) for line in svg.iter("line") if "class" not in line.attrib)
     assert mark == pytest.approx((x[1] + x[2]) / 2, abs=0.2)
     titles = [title.text or "" for title in svg.iter("title")]
-    assert titles[1].startswith("1970-04-13: ECE 20.0 %, 3.2 % expected by chance; 100 labels on 200 answers")
-    assert titles[-1] == '1970-04-14: came at "50"'
+    assert titles[2].startswith("1970-04-13: ECE 20.0 %, 3.2 % expected by chance; 100 labels on 200 answers")
+    assert titles[0] == '1970-04-14: came at "50"'
 
 
 def test_a_lone_day_and_no_day() -> None:
@@ -58,6 +58,24 @@ def test_a_lone_day_and_no_day() -> None:
     assert len(area.attrib["points"].split()) == 4
     assert day_chart([]) is None
     assert day_chart([day(100, labels=0)]) is None
+
+
+def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
+    marks = [Mark(100, kind, kind) for kind in ("alarm", "promoted", "acknowledged")]
+    svg = drawn([day(100, right=0.2), day(101)], marks)
+    shapes = list(svg.iter("path"))
+    assert len({path.attrib["d"] for path in shapes}) == len({path.attrib["transform"] for path in shapes}) == 3
+    highest = min(float(dot.attrib["cy"]) for dot in svg.iter("circle"))
+    assert all(float(path.attrib["transform"].split()[1].rstrip(")")) + 7 < highest for path in shapes)
+
+
+def test_the_narrow_chart_has_the_same_days_and_says_the_same() -> None:
+    chart = day_chart([day(100), day(101, right=0.4)], [Mark(101, "alarm", "came")])
+    assert chart is not None
+    wide, narrow = ET.fromstring(chart.wide), ET.fromstring(chart.narrow)
+    assert wide.attrib["aria-label"] == narrow.attrib["aria-label"]
+    assert "The highest is 40.0 %, 1970-04-12. Alarm on 1970-04-12." in wide.attrib["aria-label"]
+    assert all(float(dot.attrib["cx"]) < 340 for dot in narrow.iter("circle"))
 
 
 def test_a_year_fits() -> None:

@@ -12,7 +12,7 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     sums = BinSums.from_predictions(np.repeat([0.5, 0.9], 100), np.arange(200) % 2 == 0)
     svg = ET.fromstring(reliability_diagram(reliability(sums)))
     first, second = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle"))
-    assert second[0] - first[0] == pytest.approx(0.4 * 400)  # the plot is 400 wide
+    assert second[0] - first[0] == pytest.approx(0.4 / 0.6 * 400, abs=0.02)  # the plot is 400 wide, and begins at 40 %
     assert first[1] == second[1] == pytest.approx(10 + 200)  # half of both were right
     bands = [float(rect.attrib["height"]) for rect in svg.iter("rect") if rect.attrib["class"] == "chance"]
     assert bands[0] == pytest.approx(400 * 2 * 1.96 * 0.05, abs=0.1)
@@ -21,6 +21,22 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     assert titles[1].startswith(
         "100 answers: on average 90.0 % confident and right 50.0 % of the time (95 % interval 40 to 60)"
     )
+
+
+def test_a_diagram_says_what_it_shows_to_those_who_do_not_see_it() -> None:
+    sums = BinSums.from_predictions(np.repeat([0.5, 0.9], 100), np.arange(200) % 2 == 0)
+    svg = ET.fromstring(reliability_diagram(reliability(sums), of='answers of "ill"'))
+    assert svg.attrib["aria-label"] == (
+        'Reliability diagram of answers of "ill": 200 labeled answers in 2 confidence bins. Accuracy lies below the '
+        "range that chance explains in 1 of them, above it in 0. The fullest bin: 100 answers, on average 50.0 % "
+        "confident and right 50.0 % of the time."
+    )
+
+
+def test_the_axis_begins_where_answers_begin() -> None:
+    low = BinSums.from_predictions([0.15, 0.9], [True, True])
+    first = next(ET.fromstring(reliability_diagram(reliability(low))).iter("circle"))
+    assert float(first.attrib["cx"]) == pytest.approx(52 + 0.15 * 400)
 
 
 def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
