@@ -175,6 +175,10 @@ class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
 
 
+class LedgerReadOnly(LedgerError):
+    """A ledger that can be read, but not written as this process needs to."""
+
+
 class ExportRefused(MonitoringError, ValueError):
     """A file to which a ledger cannot be exported."""
 

@@ -158,7 +158,7 @@ def _report(model: str, version: int, ledger: str | None) -> "Report | None":
 
     if settings(ledger=ledger).ledger_url is None:
         return None
-    with open_ledger(ledger) as opened:
+    with open_ledger(ledger, reading=True) as opened:
         try:
             return calibration_report(opened, model, version=version)
         except ModelNotInLedger:

@@ -32,7 +32,7 @@ def check(
     from candor.terminal.progress import bars
     from monitoring.maintenance import recount
 
-    with open_ledger(ledger) as opened, bars() as progress:
+    with open_ledger(ledger, reading=not repair) as opened, bars() as progress:
         found = (recount.repair if repair else recount.check)(opened, progress=progress)
     if json_out:
         print_json(dataclasses.asdict(found) | {"differences": [row._asdict() for row in found.differences]})
@@ -134,7 +134,7 @@ def export(
     from candor.terminal.progress import bars
     from monitoring.maintenance.export import export as write
 
-    with open_ledger(ledger) as opened, bars() as progress:
+    with open_ledger(ledger, reading=True) as opened, bars() as progress:
         count = write(opened, file, model=model, progress=progress)
     stdout.print(f"{file}: {counted(count, 'answer')}")
 

@@ -62,7 +62,7 @@ def report(
         raise typer.BadParameter("--to and --once need --every")
     if window is not None and since is not None:
         raise typer.BadParameter("give either --window or --since")
-    with open_ledger(ledger) as opened:
+    with open_ledger(ledger, reading=True) as opened:
         chosen = window_since(since, now_ns=opened.clock()) if since else window or "all"
         found = read_page_data(opened, model or only_model(opened), version=version, window=chosen)
     if html is not None:
@@ -86,7 +86,7 @@ def _report_every(every: str, folder: Path, *, once: bool, model: str | None, le
         raise typer.BadParameter(f"--every is {every!r}; expected day, week or month")
     secret = settings(ledger=ledger).report_webhook
     webhook = None if secret is None else Webhook(secret.get_secret_value())
-    with open_ledger(ledger) as opened:
+    with open_ledger(ledger, reading=True) as opened:
         if not keep_reporting(opened, folder, Period(every), model=model, webhook=webhook, once=once):
             raise typer.Exit(1)
 

@@ -89,11 +89,14 @@ def open_store(override: Path | None) -> "Store":
     return store
 
 
-def open_ledger(override: str | None) -> "Ledger":
-    """Return the ledger, which must exist; a usage error if it is switched off. Raises LedgerError."""
+def open_ledger(override: str | None, *, reading: bool = False) -> "Ledger":
+    """Return the ledger, which must exist; a usage error if it is switched off. Raises LedgerError.
+
+    With `reading` it may be one that cannot be written.
+    """
     from monitoring.ledger.database import Ledger
 
     url = settings(ledger=override).ledger_url
     if url is None:
         raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
-    return Ledger(url, create=False)
+    return Ledger.to_read(url) if reading else Ledger(url, create=False)

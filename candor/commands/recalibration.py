@@ -57,7 +57,7 @@ def recalibrate(
 
     if (canary is not None) + shadow + preview > 1:
         raise typer.BadParameter("give only one of --preview, --canary and --shadow")
-    with open_ledger(ledger) as answers:
+    with open_ledger(ledger, reading=preview) as answers:
         opened = open_store(store)
         done = fit(
             answers,

@@ -11,10 +11,10 @@ from types import TracebackType
 from sqlalchemy import Connection, insert, inspect, select
 from sqlalchemy.exc import DatabaseError
 
-from monitoring.errors import LedgerError
-from monitoring.ledger.dialects import Claim, read_url, without_secrets
+from monitoring.errors import LedgerError, LedgerReadOnly
+from monitoring.ledger.dialects import Claim, ReadOnly, read_url, without_secrets
 from monitoring.ledger.locks import Lock, lock
-from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata
+from monitoring.ledger.schema import SCHEMA_VERSION, ledger_schema, metadata, prediction
 from monitoring.ledger.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class Ledger:
     not) or `postgresql+psycopg://user@host/database`. `clock` returns nanoseconds since 1970. Threads may share a
     ledger; by convention only the recorder's thread writes. A ledger of an older release is upgraded. Raises
     LedgerError if the database cannot be opened or was written by a newer release, or, with `create=False`, if there is
-    none. Nothing is created then.
+    none. Nothing is created then. Raises LedgerReadOnly if it can only be read, unless `writable` is False: then every
+    transaction only reads.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Ledger:
         url: str,
         *,
         create: bool = True,
+        writable: bool = True,
         clock: Callable[[], int] = time.time_ns,
         busy_timeout_s: float = 5.0,
     ) -> None:
@@ -42,18 +44,32 @@ class Ledger:
         self.dialect, self.url = read_url(url)
         if not create and not self.dialect.may_hold(self.url, ledger_schema):
             raise self._missing()
-        self._engine = self.dialect.open_engine(self.url, busy_timeout_s=busy_timeout_s)
+        opened = self.dialect.open_engine if writable else self.dialect.open_reader
+        self._engine = opened(self.url, busy_timeout_s=busy_timeout_s)
         self._readers, self._writers = self.dialect.readers(self._engine), self.dialect.writers(self._engine)
         self.shard = secrets.randbelow(self.dialect.shards)  # of the day sums that this process writes
         self.upgraded_from: int | None = None  # its schema before, if opening upgraded it
         try:
-            self._prepare(create=create)
+            self._prepare(create=create) if writable else self._check()
+        except ReadOnly as error:
+            self.close()
+            raise LedgerReadOnly(self._unwritable(str(error))) from error
         except DatabaseError as error:
             self.close()
+            if writable and self.dialect.refuses_writing(error):
+                raise LedgerReadOnly(self._unwritable(self._reason(error))) from error
             raise LedgerError(self._unusable(error)) from error
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def to_read(cls, url: str) -> "Ledger":
+        """Open a ledger that must exist, for reports: also one that can only be read. Raises LedgerError."""
+        try:
+            return cls(url, create=False)
+        except LedgerReadOnly:
+            return cls(url, create=False, writable=False)
 
     @property
     def name(self) -> str:
@@ -113,15 +129,31 @@ class Ledger:
                 metadata.create_all(connection)
                 connection.execute(insert(ledger_schema).values(version=SCHEMA_VERSION))
                 return
-            found = connection.scalar(select(ledger_schema.c.version))
-            if found is None or found > SCHEMA_VERSION:
-                raise LedgerError(
-                    f"The ledger {self.name} has schema {found}, this release reads schemas up to "
-                    f"{SCHEMA_VERSION}; open it with the release that wrote it, or a newer one."
-                )
+            self.dialect.check_writable(connection, prediction)
+            found = self._schema(connection)
             if found < SCHEMA_VERSION:
                 self._upgrade(connection, found)
                 self.upgraded_from = found
+
+    def _check(self) -> None:
+        """Check that there is a ledger, of this release's schema."""
+        with self.read() as connection:
+            if not inspect(connection).has_table(ledger_schema.name):
+                raise self._missing()
+            if (found := self._schema(connection)) < SCHEMA_VERSION:
+                raise LedgerReadOnly(
+                    f"The ledger {self.name} has schema {found} and can only be read here; run `candor ledger upgrade` "
+                    "where it can be written."
+                )
+
+    def _schema(self, connection: Connection) -> int:
+        found = connection.scalar(select(ledger_schema.c.version))
+        if found is None or found > SCHEMA_VERSION:
+            raise LedgerError(
+                f"The ledger {self.name} has schema {found}, this release reads schemas up to "
+                f"{SCHEMA_VERSION}; open it with the release that wrote it, or a newer one."
+            )
+        return int(found)
 
     def _upgrade(self, connection: Connection, found: int) -> None:
         from monitoring.ledger import migrations  # loads Alembic, which is rarely needed
@@ -136,5 +168,13 @@ class Ledger:
         _log.warning("the ledger %(ledger)s now has schema %(becomes)s", where)
 
     def _unusable(self, error: DatabaseError) -> str:
-        reason = without_secrets(str(error.orig).strip(), self.url)
-        return f"The ledger {self.name} cannot be opened ({reason}); {self.dialect.advice}."
+        return f"The ledger {self.name} cannot be opened ({self._reason(error)}); {self.dialect.advice}."
+
+    def _unwritable(self, reason: str) -> str:
+        return (
+            f"The ledger {self.name} cannot be written ({reason}), and this needs to write; {self.dialect.advice}. "
+            "`candor report`, `candor ledger check` and `candor ledger export` only read it."
+        )
+
+    def _reason(self, error: DatabaseError) -> str:
+        return without_secrets(str(error.orig).strip(), self.url)

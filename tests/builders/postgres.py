@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -76,6 +77,28 @@ class Cluster:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
         return f"postgresql+psycopg://candor@127.0.0.1:{self.port}/{name}"
+
+    @contextlib.contextmanager
+    def replica(self) -> Iterator[int]:
+        """The port of a server that follows this one, in recovery for ever."""
+        folder = self._folder / "replica"
+        source = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "candor"]
+        self._run([str(self._programs / "pg_basebackup"), *source, "-D", str(folder), "-R", "-c", "fast"])
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+        settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self._folder}
+        settings |= {"max_connections": 60, "logging_collector": "off"}
+        command = [str(self._programs / "postgres"), "-D", str(folder)]
+        command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with (self._folder / "replica-log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
+        try:
+            yield port
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Stop it and remove everything."""

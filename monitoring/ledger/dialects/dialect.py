@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import URL, Connection, Engine, Row, Table
+from sqlalchemy.exc import DatabaseError
 
 
 class Claim(Protocol):
@@ -16,6 +17,10 @@ class Claim(Protocol):
 
     def close(self) -> None:
         """Give the claim up."""
+
+
+class ReadOnly(Exception):
+    """The database can only be read. The text says why."""
 
 
 class Dialect(ABC):
@@ -34,6 +39,18 @@ class Dialect(ABC):
     @abstractmethod
     def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
         """Return an engine whose commits are durable; a writer waits up to `busy_timeout_s`. Connects to nothing."""
+
+    @abstractmethod
+    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        """Return an engine that can only read, where nothing may be written. Connects to nothing."""
+
+    @abstractmethod
+    def check_writable(self, connection: Connection, table: Table) -> None:
+        """Raise ReadOnly if this transaction may not write to `table`."""
+
+    @abstractmethod
+    def refuses_writing(self, error: DatabaseError) -> bool:
+        """Return whether the database refused to write, and might still be read."""
 
     @abstractmethod
     def readers(self, engine: Engine) -> Engine:

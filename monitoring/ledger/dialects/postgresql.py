@@ -6,17 +6,19 @@ Commits are synchronous whatever the server's default.
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from model_store.installation import install_command
 from monitoring.errors import LedgerError
-from monitoring.ledger.dialects.dialect import Dialect
+from monitoring.ledger.dialects.dialect import Dialect, ReadOnly
 from monitoring.ledger.schema import feedback_number
 
+# A read-only transaction, a missing privilege, and a lock that a replica in recovery cannot give.
+_READ_ONLY: Final = frozenset({"25006", "42501", "55000"})
 _log = logging.getLogger(__name__)
 
 
@@ -33,8 +35,26 @@ class Postgresql(Dialect):
         return url.set(drivername="postgresql+psycopg")
 
     def open_engine(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        return self._open(url, busy_timeout_s)
+
+    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        return self._open(url, busy_timeout_s, default_transaction_read_only="on")
+
+    def check_writable(self, connection: Connection, table: Table) -> None:
+        if connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar():
+            raise ReadOnly("this server is a replica")
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
+            raise ReadOnly("transactions are read-only here")
+        asked = "SELECT has_table_privilege(%s, 'INSERT')"
+        if not connection.exec_driver_sql(asked, (table.name,)).scalar():
+            raise ReadOnly(f"this user may not insert into {table.name}")
+
+    def refuses_writing(self, error: DatabaseError) -> bool:
+        return getattr(error.orig, "sqlstate", None) in _READ_ONLY
+
+    def _open(self, url: URL, busy_timeout_s: float, **more: str) -> Engine:
         settings = {"synchronous_commit": "on", "default_transaction_isolation": r"read\ committed"}
-        settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"}
+        settings |= {"lock_timeout": f"{max(1, round(busy_timeout_s * 1000))}ms"} | more
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
         alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}

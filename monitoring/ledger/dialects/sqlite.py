@@ -10,18 +10,21 @@ import itertools
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import DatabaseError, DBAPIError, StatementError
+from sqlalchemy.pool import NullPool
 
 from monitoring.errors import LedgerError
 from monitoring.ledger.dialects.dialect import Dialect
 from monitoring.ledger.dialects.sqlite_file import OpenDatabase
 from monitoring.ledger.schema import feedback, monitor_state
 
+_READ_ONLY = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _WRITES = "candor_writes"  # execution option of transactions that write
 _FEEDBACK_IDS = (feedback.c.feedback_id, monitor_state.c.last_feedback_id)
 
@@ -71,6 +74,18 @@ class Sqlite(Dialect):
                 raise _as_sqlalchemy(connection, "BEGIN", None, lost, invalidated=True)
 
         return engine
+
+    def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
+        # Without a pool, because whether somebody writes is asked anew by each connection.
+        engine = create_engine(url, creator=partial(_open_to_read, self.file(url), busy_timeout_s), poolclass=NullPool)
+        event.listen(engine, "begin", lambda connection: _run(connection, "BEGIN"))
+        return engine
+
+    def check_writable(self, connection: Connection, table: Table) -> None:
+        connection.exec_driver_sql(f"DELETE FROM {table.name} WHERE 0")  # BEGIN IMMEDIATE alone passes
+
+    def refuses_writing(self, error: DatabaseError) -> bool:
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _READ_ONLY
 
     def readers(self, engine: Engine) -> Engine:
         return engine
@@ -129,6 +144,28 @@ class Sqlite(Dialect):
         connection = sqlite3.connect(str(url.database))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
+
+
+def _open_to_read(file: Path, timeout_s: float) -> sqlite3.Connection:
+    """A connection that writes nothing, not even beside the file, where that is possible."""
+    uri = f"{file.resolve().as_uri()}?mode=ro"
+    try:
+        return _readable(uri, timeout_s)
+    except sqlite3.OperationalError:
+        log = file.with_name(f"{file.name}-wal")
+        if log.exists() and log.stat().st_size:  # a server writes, or ended without closing the ledger
+            raise
+        return _readable(f"{uri}&immutable=1", timeout_s)  # nobody has it open, so nothing changes
+
+
+def _readable(uri: str, timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 class FileClaim:
