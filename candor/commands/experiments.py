@@ -1,14 +1,29 @@
 """`candor experiment`: the paper's tables and figures, and the choice of a method. Every command can be resumed."""
 
-import os
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from candor.commands.data import GroupOption, LayoutOption
 from candor.commands.experiment_context import grid_of, open_context, show_tables
+from candor.commands.experiment_options import (
+    CORES,
+    AccuracyLossOption,
+    DataOption,
+    FirstSeedOption,
+    JobsOption,
+    JudgeOption,
+    MarkdownOption,
+    MethodOption,
+    NetworkOption,
+    NllShareOption,
+    OutOption,
+    SeedsOption,
+    evaluation_set_of,
+    folder_of,
+)
+from candor.commands.experiment_search import search
 from candor.commands.options import JsonOption, cache_folder, settings
 
 experiment = typer.Typer(
@@ -16,23 +31,7 @@ experiment = typer.Typer(
     help="Reproduce the paper's tables and figures, and choose a method for your own data.",
     no_args_is_help=True,
 )
-
-OutOption = Annotated[Path | None, typer.Option(help="Folder for cells and tables (default: experiments/NAME).")]
-JobsOption = Annotated[int, typer.Option(min=1, help="Parallel processes, one thread each.")]
-DataOption = Annotated[
-    list[str] | None, typer.Option(help="Data set, 'PATH [key=value ...]', instead of the preset's; repeatable.")
-]
-NetworkOption = Annotated[
-    list[str] | None, typer.Option(help="Network, 'NAME [key=value ...]', instead of the preset's; repeatable.")
-]
-MethodOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Method, 'LOSS [xHEADS] [ema] [key=value ...]', instead of the preset's; repeatable."),
-]
-SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds.")]
-FirstSeedOption = Annotated[int, typer.Option(min=0, help="The first seed; the others follow it.")]
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
-CORES = os.cpu_count() or 1
+experiment.command()(search)
 
 
 @experiment.command()
@@ -57,7 +56,7 @@ def compare(
 
     grid, folder = (
         grid_of(preset, data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
-        _folder(out, preset),
+        folder_of(out, preset),
     )
     with open_context(grid, folder, jobs=jobs) as context:
         found = run_comparison(grid, context.datasets, context.runner, data_folder=context.data_folder)
@@ -88,7 +87,7 @@ def beta(
     from training.experiments.compare import compare as run_comparison
     from training.experiments.curves import trace
 
-    folder = _folder(out, "beta")
+    folder = folder_of(out, "beta")
     grid = beta_grid(
         grid_of("beta", data=data, network=network, seeds=seeds, first_seed=first_seed),
         loss=loss,
@@ -120,7 +119,7 @@ def curves(
     """
     from training.experiments.curves import draw_curves, trace
 
-    folder = _folder(out, "curves")
+    folder = folder_of(out, "curves")
     grid = grid_of("curves", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed)
     grid = grid.with_changes(epochs=epochs, decay="none")
     with open_context(grid, folder, jobs=jobs) as context:
@@ -147,7 +146,7 @@ def embed(
 
     grid, folder = (
         grid_of("embed", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
-        _folder(out, "embed"),
+        folder_of(out, "embed"),
     )
     with open_context(grid, folder, jobs=jobs) as context:
         traces, notes = trace(grid, context.datasets, context.runner, data_folder=context.data_folder)
@@ -171,7 +170,7 @@ def toy(
     from training.experiments.toy import toy as run_toy
     from training.experiments.variant import parse_variant
 
-    folder = _folder(out, "toy")
+    folder = folder_of(out, "toy")
     methods = tuple(map(parse_variant, method or ())) or measured_methods()
     with bars() as progress:
         tables = run_toy(methods, range(first_seed, first_seed + (seeds or 1)), folder, progress=progress)
@@ -204,7 +203,7 @@ def crossval(
     from training.experiments.runner import ExperimentRunner
     from training.experiments.variant import Variant
 
-    folder = _folder(out, "crossval")
+    folder = folder_of(out, "crossval")
     with bars() as progress:
         dataset = load_dataset(
             data, layout=layout, group_pattern=group_pattern, cache=cache_folder(), seed=seed, progress=progress
@@ -241,11 +240,9 @@ def select(
             "validation."
         ),
     ] = None,
-    judge: Annotated[
-        str, typer.Option(help="Evaluation set: val, or perturbed for validation images under a simulated shift.")
-    ] = "val",
-    accuracy_loss: Annotated[float, typer.Option(help="Accuracy that a choice may lose on validation.")] = 0.01,
-    nll_share: Annotated[float, typer.Option(help="Share by which the NLL of a choice may be higher.")] = 0.05,
+    judge: JudgeOption = "val",
+    accuracy_loss: AccuracyLossOption = 0.01,
+    nll_share: NllShareOption = 0.05,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -261,11 +258,10 @@ def select(
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
 
-    if judge not in ("val", "perturbed"):
-        raise typer.BadParameter(f"got {judge!r}; choose val or perturbed", param_hint="--judge")
+    evaluation_set = evaluation_set_of(judge)
     grid, folder = (
         grid_of("select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
-        _folder(out, "select"),
+        folder_of(out, "select"),
     )
     if judge == "perturbed":
         grid = grid.with_changes(perturbed=True)
@@ -277,7 +273,7 @@ def select(
     found = run_selection(
         results,
         limits=Limits(accuracy_loss, nll_share),
-        evaluation_set="perturbed" if judge == "perturbed" else "val",
+        evaluation_set=evaluation_set,
     )
     rows = [row for each in found for row in each.as_rows()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -286,10 +282,6 @@ def select(
         print_json(rows)
         return
     show_tables([each.table() for each in found], folder, notes=notes, markdown=markdown)
-
-
-def _folder(out: Path | None, name: str) -> Path:
-    return out or Path("experiments") / name
 
 
 def _numbers(text: str) -> list[float]:

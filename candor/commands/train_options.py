@@ -128,6 +128,7 @@ HeadName = Annotated[
     ),
 ]
 HeadReduction = Annotated[int | None, _option(NETWORK, "Factor by which the head reduces the channels: 2 or 4 (4).")]
+Dropout = Annotated[float | None, _option(NETWORK, "Share of the head's values that each step leaves out (0.5).")]
 ImageSize = Annotated[int | None, _option(IMAGES, "Side of the input in pixels (from the data).")]
 Resize = Annotated[str | None, _option(IMAGES, "stretch, or crop to a square (stretch).")]
 

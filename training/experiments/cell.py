@@ -22,6 +22,7 @@ from typing import Any
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
+from training.experiments.shared_examples import shared_examples
 from training.fitting.history import Epoch, write_history
 from training.networks.backbones import Weights
 from training.runs.config import TrainConfig
@@ -92,7 +93,7 @@ def train_cell(cell: Cell, dataset: Dataset, *, cache: Path) -> tuple[list[Epoch
     """Train and evaluate in memory."""
     session = TrainingSession(cell.config, dataset)
     network = session.network()
-    examples = session.examples(network, cache=cache)
+    examples = shared_examples(session, network, cache=cache)
     history = session.fit(network, examples)
     return history, session.evaluation(network, examples)
 

@@ -37,6 +37,14 @@ class Limits:
     accuracy_loss: float = 0.01
     nll_share: float = 0.05
 
+    def admit(self, accuracy: float, nll: float, base_accuracy: float, base_nll: float) -> bool:
+        """Whether a candidate loses no more than that against the baseline.
+
+        >>> Limits().admit(0.895, 0.31, 0.9, 0.3), Limits().admit(0.885, 0.31, 0.9, 0.3)
+        (True, False)
+        """
+        return accuracy >= base_accuracy - self.accuracy_loss and nll <= (1 + self.nll_share) * base_nll
+
 
 @dataclass(frozen=True)
 class Score:
@@ -164,7 +172,7 @@ def _scores(
             float(ece),
             float(accuracy),
             float(nll),
-            bool(accuracy >= base_accuracy - limits.accuracy_loss and nll <= (1 + limits.nll_share) * base_nll),
+            limits.admit(float(accuracy), float(nll), float(base_accuracy), float(base_nll)),
         )
         for candidate, (ece, accuracy, nll) in means.items()
     }

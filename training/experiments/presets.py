@@ -7,17 +7,20 @@ from pathlib import Path
 from training.datasets import Dataset, load_dataset
 from training.datasets.errors import DataNotFound
 from training.experiments.grid import Grid
+from training.experiments.search_space import FIXED
+from training.experiments.search_space import METHODS as SEARCHED
 from training.experiments.variant import Variant, parse_variant
 from training.losses import LOSSES
 from training.networks.backbones import SMALL
 from training.progress import Progress, silent
-from training.runs.config import offline_config
+from training.runs.config import TrainConfig, offline_config
 
 NETWORK = "tf_efficientnet_lite0"
 # Where a preset looks for a data set in the data folder; the first existing path counts.
 PLACES = {
     "pneumoniamnist": ("pneumoniamnist.npz",),
     "chest_xray3": ("chest_xray3",),
+    "fashion": ("fashion.npz",),
     "Mendeley": ("chest_xray", "mendeley", "mendeley/chest_xray"),
     "Kather": ("Kather_texture_2016_image_tiles_5000", "kather"),
     "RSNA": ("rsna", "rsna-intracranial-hemorrhage-detection"),
@@ -122,6 +125,18 @@ def select() -> Grid:
     return replace(results(), data=results().data[:1], methods=(*every_method(), *betas, *recipes()))
 
 
+def search() -> Grid:
+    """The grid of the search in docs/results.md: three data sets, and the head that `candor train` gives them."""
+    data = (*results().data, Variant("fashion", "fashion", {"perturbed": True}))
+    changes = {"image_size": 112, "perturbed": True}
+    return replace(
+        results(),
+        data=tuple(replace(each, changes=changes) for each in data),
+        methods=tuple(map(parse_variant, SEARCHED)),
+        base=TrainConfig.model_validate(FIXED),
+    )
+
+
 PRESETS: dict[str, Callable[[], Grid]] = {
     "smoke": smoke,
     "results": results,
@@ -130,6 +145,7 @@ PRESETS: dict[str, Callable[[], Grid]] = {
     "curves": two,
     "embed": two,
     "select": select,
+    "search": search,
 }
 
 

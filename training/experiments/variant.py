@@ -68,7 +68,7 @@ def _change(word: str, text: str) -> tuple[str, Any]:
     if equals and key in ELSEWHERE:
         raise BadChoice(f"{word!r} in {text!r} has no effect there; {ELSEWHERE[key]}")
     if equals and key:
-        return key, _value(value)
+        return key, value_of(value)
     if word in AVERAGING:
         return "averaging", word
     if word.startswith("x") and word[1:].isdigit():
@@ -76,7 +76,7 @@ def _change(word: str, text: str) -> tuple[str, Any]:
     raise BadChoice(f"{word!r} in {text!r} is unknown; expected key=value, xN, {' or '.join(AVERAGING)}")
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """The text as a JSON value, such as a number or true, else the text itself."""
     try:
         return json.loads(text)

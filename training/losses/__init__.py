@@ -25,6 +25,9 @@ from training.losses.recipe import LossSettings, Option, Recipe
 LOSSES: dict[str, Recipe] = {
     "ce": ce.RECIPE,
     "dca": dca.RECIPE,
+    "dca-by-class": dca.BY_ANSWER,
+    "dca-weighted": dca.WEIGHTED,
+    "dca-one-sided": dca.ONE_SIDED,
     "dca-squared": dca.SQUARED,
     "dca-huber": dca.HUBER,
     "dca-running": dca.RUNNING,

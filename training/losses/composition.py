@@ -24,7 +24,10 @@ def compose(name: str, settings: LossSettings, registry: Registry) -> Objective:
         [part for part in parts if registry[part].role == role] for role in ("main", "auxiliary", "mixing")
     )
     main: MainTerm = registry[mains[0]].build(settings.class_weights, **options[mains[0]])
-    auxiliary: list[Term] = [registry[part].build(**options[part]) for part in extras]
+    auxiliary: list[Term] = [
+        registry[part].build(*((settings.class_weights,) if registry[part].weighted else ()), **options[part])
+        for part in extras
+    ]
     mixing: list[Mixup] = [registry[part].build(**options[part]) for part in mixings]
     return Objective((main, *auxiliary), mixing[0] if mixing else None)
 

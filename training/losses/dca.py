@@ -43,6 +43,78 @@ class ConfidenceGap(SumTerm):
         return self.beta * (sums[0] / count).abs()
 
 
+class OneSidedGap(ConfidenceGap):
+    """beta * G above zero and beta * under * |G| below: confidence is lowered more readily than raised.
+
+    With `under` 0 nothing would stop confidence from falling to 1 / K once it is too low; a share is the safeguard.
+
+    >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
+    >>> loss = OneSidedGap(beta=10.0, under=0.2)  # G = .15 and -.35
+    >>> [round(loss(logits, torch.tensor([label, 1])).item(), 4) for label in (1, 0)]
+    [1.5, 0.7]
+    """
+
+    def __init__(self, *, beta: float, under: float, held_out: float = 0.0, start: float = 0.0) -> None:
+        super().__init__(beta=beta, held_out=held_out, start=start)
+        self.under = under
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        gap = sums[0] / count
+        return self.beta * torch.where(gap > 0, gap, -self.under * gap)
+
+
+class AnsweredClassGap(ConfidenceGap):
+    """beta * sum_k |S_k| / N, S_k the sum of p_i - c_i over the images whose top label is k.
+
+    Too high a confidence in one answer no longer makes up for too low a confidence in another.
+
+    >>> logits = torch.log(torch.tensor([[0.6, 0.4], [0.2, 0.8]]))
+    >>> loss = AnsweredClassGap(beta=10.0)  # S = .6 and -.2
+    >>> round(loss(logits, torch.tensor([1, 1])).item(), 4)  # 10 * (.6 + .2) / 2
+    4.0
+    """
+
+    def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of (confidence - correctness) by top label, (K,)."""
+        confidence, correct = top(logits, labels)
+        gaps = confidence - correct
+        return gaps.new_zeros(logits.shape[1]).index_add(0, logits.argmax(dim=1), gaps)
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        return self.beta * sums.abs().sum() / count
+
+
+class WeightedGap(ConfidenceGap):
+    """beta * |sum_i w[y_i] (p_i - c_i) / sum_i w[y_i]|: the gap with the class weights of cross-entropy.
+
+    The paper weights cross-entropy alone, which then learns balanced classes while the gap is that of natural ones.
+
+    >>> logits = torch.log(torch.tensor([[0.5, 0.5], [0.2, 0.8]]))
+    >>> loss = WeightedGap(torch.tensor([3.0, 1.0]), beta=10.0)  # p - c = .5 with weight 1, -.2 with weight 1
+    >>> round(loss(logits, torch.tensor([1, 1])).item(), 4)
+    1.5
+    >>> round(loss(logits, torch.tensor([0, 1])).item(), 4)  # |3 * -.5 - .2| / 4
+    4.25
+    """
+
+    def __init__(
+        self, class_weights: Tensor | None = None, *, beta: float, held_out: float = 0.0, start: float = 0.0
+    ) -> None:
+        super().__init__(beta=beta, held_out=held_out, start=start)
+        self.class_weights = class_weights
+
+    def sums(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Weighted sum of (confidence - correctness), and of the weights, (2,)."""
+        confidence, correct = top(logits, labels)
+        weights = (
+            torch.ones_like(confidence) if self.class_weights is None else self.class_weights.to(confidence)[labels]
+        )
+        return torch.stack([(weights * (confidence - correct)).sum(), weights.sum()])
+
+    def value(self, sums: Tensor, count: Tensor) -> Tensor:
+        return self.beta * (sums[0] / sums[1]).abs()
+
+
 class SquaredGap(ConfidenceGap):
     """beta * G^2; with beta 150 its slope equals that of 15 |G| at a gap of .05.
 
@@ -115,6 +187,36 @@ RECIPE = Recipe(
     role="auxiliary",
     build=ConfidenceGap,
     options={"beta": BETA, "held_out": HELD_OUT, "start": START},
+)
+ONE_SIDED = Recipe(
+    title="DCA one-sided (experiment)",
+    source=f"after {SOURCE}",
+    formula="beta G above 0, beta under abs(G) below",
+    role="auxiliary",
+    build=OneSidedGap,
+    options={
+        "beta": BETA,
+        "held_out": HELD_OUT,
+        "start": START,
+        "under": Option(0.2, "share of the strength where confidence is too low", high=1.0),
+    },
+)
+BY_ANSWER = Recipe(
+    title="DCA by predicted class (experiment)",
+    source=f"after {SOURCE}",
+    formula="beta sum over k of abs(sum of p - c where k is predicted) / N",
+    role="auxiliary",
+    build=AnsweredClassGap,
+    options={"beta": BETA, "held_out": HELD_OUT, "start": START},
+)
+WEIGHTED = Recipe(
+    title="DCA weighted by class (experiment)",
+    source=f"after {SOURCE}",
+    formula="beta abs(sum w[y] (p - c) / sum w[y])",
+    role="auxiliary",
+    build=WeightedGap,
+    options={"beta": BETA, "held_out": HELD_OUT, "start": START},
+    weighted=True,
 )
 SQUARED = Recipe(
     title="DCA squared (experiment)",

@@ -37,6 +37,8 @@ class Recipe:
     role: Role
     build: Callable[..., Any]
     options: Mapping[str, Option] = field(default_factory=dict)
+    weighted: bool = False
+    """Whether `build` of an auxiliary term takes `class_weights` too."""
 
     @property
     def defaults(self) -> str:

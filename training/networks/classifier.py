@@ -24,7 +24,7 @@ from training.networks.tail import Tail
 
 HeadKind = Literal["paper", "pooled"]
 HIDDEN = (256, 64)
-DROPOUT = 0.5
+DROPOUT = 0.5  # the paper's
 
 
 class Backbone(nn.Module):
@@ -69,7 +69,9 @@ class Backbone(nn.Module):
 class Head(nn.Sequential):
     """The paper's head: feature map (N, C, h, w) -> logits (N, K). `h` and `w` are at least 2."""
 
-    def __init__(self, feature_shape: tuple[int, ...], *, class_count: int, reduction: int) -> None:
+    def __init__(
+        self, feature_shape: tuple[int, ...], *, class_count: int, reduction: int, dropout: float = DROPOUT
+    ) -> None:
         channels, height, width = feature_shape
         if min(height, width) < 2:
             raise BadBackbone(
@@ -85,10 +87,10 @@ class Head(nn.Sequential):
             nn.Flatten(),
             nn.Linear(narrow * (height - 1) * (width - 1), first),
             nn.LeakyReLU(),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(dropout),
             nn.Linear(first, second),
             nn.LeakyReLU(),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(dropout),
             nn.Linear(second, class_count),
         )
 
@@ -172,6 +174,7 @@ def build_classifier(
     seed: int,
     head: HeadKind = "paper",
     heads: int = 1,
+    dropout: float = DROPOUT,
     trainable: int | float = 0,
 ) -> Classifier:
     """Build a classifier. Random weights depend on `seed` alone, not on what torch drew before.
@@ -195,9 +198,9 @@ def build_classifier(
                 tail = copy.deepcopy(tail) if own is None else Tail(own.module, own.blocks, None)
                 torch.manual_seed(head_seed)
             own_head = (
-                PooledHead(shape, class_count=class_count)
+                PooledHead(shape, class_count=class_count, dropout=dropout)
                 if head == "pooled"
-                else Head(shape, class_count=class_count, reduction=reduction)
+                else Head(shape, class_count=class_count, reduction=reduction, dropout=dropout)
             )
             drawn.append(own_head if tail is None else Branch(tail, own_head))
     return Classifier(body, drawn[0] if heads == 1 else HeadEnsemble(drawn))

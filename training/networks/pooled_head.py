@@ -14,15 +14,15 @@ DROPOUT = 0.5
 class PooledHead(nn.Sequential):
     """Feature map (N, C, h, w) -> logits (N, K)."""
 
-    def __init__(self, feature_shape: tuple[int, ...], *, class_count: int) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], *, class_count: int, dropout: float = DROPOUT) -> None:
         channels = feature_shape[0]
         super().__init__(
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.BatchNorm1d(channels),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(dropout),
             nn.Linear(channels, HIDDEN),
             nn.LeakyReLU(),
-            nn.Dropout(DROPOUT),
+            nn.Dropout(dropout),
             nn.Linear(HIDDEN, class_count),
         )

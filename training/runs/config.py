@@ -89,6 +89,7 @@ class TrainConfig(BaseModel):
         Field(description="paper, or pooled: the mean of the feature map and one hidden layer, for few images"),
     ] = "paper"
     head_reduction: Literal[2, 4] = 4
+    dropout: Annotated[float, Field(ge=0, lt=1, description="share of the head's values that a step leaves out")] = 0.5
     image_size: Annotated[PositiveInt | None, Field(description="side in pixels; None: by the data's own size")] = None
     resize: Literal["stretch", "crop"] = "stretch"
     micro_batch: Annotated[PositiveInt | None, Field(description="images in the network at a time; None: all")] = None

@@ -70,6 +70,7 @@ class TrainingSession:
             seed=self.config.seed,
             head=self.config.head,
             heads=self.config.heads,
+            dropout=self.config.dropout,
             trainable=self.config.trainable,
         )
 

@@ -69,7 +69,7 @@ class TestOptions:
         assert build_objective("dca", LossSettings()).start == 0.4
         assert build_objective("mdca", LossSettings()).start == 0
         assert build_objective("dca+mdca", LossSettings(options={"dca.held_out": 0.1})).held_out == 0.1
-        for name in set(LOSSES) - {"dca", "dca-squared", "dca-huber", "dca-running"}:
+        for name in (each for each in LOSSES if not each.startswith("dca")):
             assert build_objective(name, LossSettings()).held_out == 0
         with pytest.raises(BadLoss, match=r"held_out .* is 1\.0; expected 0 to 0\.9"):
             build_objective("dca", LossSettings(options={"held_out": 1.0}))

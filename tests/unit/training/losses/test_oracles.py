@@ -113,8 +113,21 @@ def gap(conf: Floats, right: Floats, **_: object) -> float:
     return float(conf.mean() - right.mean())
 
 
+def gap_by_class(p: Floats, conf: Floats, right: Floats, **_: object) -> float:
+    answers = p.argmax(axis=1)
+    return sum(abs((conf - right)[answers == k].sum()) for k in range(CLASSES)) / len(p)
+
+
+def one_sided_gap(conf: Floats, right: Floats, **_: object) -> float:
+    found = float(conf.mean() - right.mean())
+    return found if found > 0 else 0.2 * -found
+
+
 ORACLES: dict[str, tuple[float, Callable[..., float]]] = {  # default strength, and the term at strength 1
     "dca": (2, lambda **parts: abs(gap(**parts))),
+    "dca-by-class": (2, gap_by_class),
+    "dca-weighted": (2, lambda **parts: abs(gap(**parts))),  # without class weights; with them below
+    "dca-one-sided": (2, one_sided_gap),
     "dca-squared": (150, lambda **parts: gap(**parts) ** 2),
     "dca-huber": (2, lambda **parts: abs(gap(**parts)) - 0.05),
     "dca-running": (2, lambda **parts: abs(gap(**parts))),
@@ -144,6 +157,28 @@ def test_a_term_equals_an_independent_computation(name: str) -> None:
 def test_every_loss_has_an_oracle() -> None:
     """Cross-entropy, label smoothing and mixup are compared with torch's."""
     assert set(ORACLES) | {"ce", "label-smoothing", "mixup"} == set(LOSSES)
+
+
+def test_the_weighted_gap_has_the_weights_of_cross_entropy() -> None:
+    logits, labels = batch()
+    weights = torch.tensor([4.0, 1.0, 0.5, 2.0], dtype=torch.float64)
+    _, conf, right, y = plain(logits, labels)
+    each = weights.numpy()[y]
+    expected = 2 * abs((each * (conf - right)).sum() / each.sum())
+    found = build_objective("dca-weighted", LossSettings(class_weights=weights)).terms[-1](logits, labels)
+    assert found.item() == pytest.approx(expected)
+    assert expected != pytest.approx(2 * abs(gap(conf, right)))
+
+
+def test_a_one_sided_gap_hardly_raises_confidence() -> None:
+    """Slopes below and above zero differ by the factor `under`."""
+    sure, unsure = (torch.tensor([[value, 0.0]], dtype=torch.float64, requires_grad=True) for value in (0.5, 0.5))
+    loss = term("dca-one-sided", under=0.25)
+    loss(sure, torch.tensor([1])).backward()
+    loss(unsure, torch.tensor([0])).backward()
+    assert sure.grad is not None
+    assert unsure.grad is not None
+    assert unsure.grad[0, 0].item() == pytest.approx(-0.25 * sure.grad[0, 0].item())
 
 
 def test_published_packages_agree() -> None:
