@@ -35,6 +35,9 @@ FromCard = Annotated[
     ),
 ]
 TensorBoard = Annotated[bool, _option(OUTPUT, "Also write TensorBoard logs to RUN/tensorboard.", "--tensorboard")]
+Verbose = Annotated[
+    bool, _option(OUTPUT, "Also print every candidate, calibrator and measure; metrics.json has them.", "--verbose")
+]
 Mlflow = Annotated[
     bool, _option(OUTPUT, "Record the run in MLflow: runs/mlflow.db, or MLFLOW_TRACKING_URI.", "--mlflow")
 ]

@@ -90,6 +90,7 @@ def train(
     nnodes: opt.Nnodes = 1,
     node_rank: opt.NodeRank = 0,
     master: opt.Master = None,
+    verbose: opt.Verbose = False,
     json_out: JsonOption = False,
 ) -> None:
     """Train a classifier on images, measure its calibration, and write a run folder.
@@ -185,7 +186,7 @@ def train(
             trackers=trackers,
         )
         if group.leads:
-            _show(found.note, result, repetition, json_out=json_out)
+            _show(found.note, result, repetition, verbose=verbose, json_out=json_out)
     finally:
         group.close()
 
@@ -340,11 +341,11 @@ def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
         raise
 
 
-def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, json_out: bool) -> None:
+def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, verbose: bool, json_out: bool) -> None:
     from candor.terminal.answers import answer_tables
     from candor.terminal.console import print_json, stdout
     from candor.terminal.evaluation import evaluation_tables
-    from candor.terminal.recipe import recipe_table
+    from candor.terminal.recipe import recipe_sentence, recipe_table
     from training.evaluation.usefulness import shortcomings
 
     evaluation, record = result.evaluation, result.record
@@ -355,9 +356,10 @@ def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, js
         return
     stdout.print(f"{note}\n")
     if record.recipe is not None and record.recipe.candidates:
-        stdout.print(recipe_table(record.recipe))
+        stdout.print(recipe_table(record.recipe) if verbose else recipe_sentence(record.recipe))
         stdout.print()
-    for part in (*evaluation_tables(evaluation), "", *answer_tables(evaluation, record.classes)):
+    answers = answer_tables(evaluation, record.classes, verbose=verbose)
+    for part in (*evaluation_tables(evaluation, verbose=verbose), "", *answers):
         stdout.print(part)
     if repetition and repetition.repeats(result.folder):
         stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
@@ -366,7 +368,9 @@ def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, js
             "\nThe choices and the data are the card's, but the weights are not equal to the bit: other libraries, "
             "another processor or number of threads add in another order."
         )
-    stdout.print(f"\nRun folder: {result.folder} (plots in {result.folder / 'plots'})")
+    stdout.print(
+        f"\nRun folder: {result.folder} (plots/, all measures in metrics.json{'' if verbose else '; --verbose'})"
+    )
     if not found:
         stdout.print(f"Next: candor export {result.folder} --name MODEL")
         return

@@ -14,16 +14,23 @@ COLUMNS = 10  # classes whose answers get a column each
 HEADER = 14  # characters of a class name above a column
 
 
-def answer_tables(evaluation: Evaluation, classes: Sequence[str]) -> list[RenderableType]:
-    """Return recall and answers by true class on test, and how the model compares with the best constant answer."""
+def answer_tables(evaluation: Evaluation, classes: Sequence[str], *, verbose: bool = False) -> list[RenderableType]:
+    """Return recall and answers by true class on test, and how the model compares with the best constant answer.
+
+    Of more than ten classes only those with the lowest recall are shown, unless `verbose`.
+    """
     confusion = evaluation.confusion("test", "temperature")
-    rows = []
+    rows: list[tuple[float | None, list[str]]] = []
     for name, counts, recall in zip(classes, confusion.tolist(), recalls(confusion), strict=True):
         shown = [str(count) for count in counts] if len(classes) <= COLUMNS else [_mistakes(counts, name, classes)]
-        rows.append([name, str(sum(counts)), figure(recall), *shown])
+        rows.append((recall, [name, str(sum(counts)), figure(recall), *shown]))
     answered = [_short(name) for name in classes] if len(classes) <= COLUMNS else ["most frequent mistake"]
     title = "Answers on test by true class (recall is the share of its images that got its answer)"
-    return [table(title, ("", "images", "recall", *answered), rows), _comparison(evaluation, classes)]
+    if len(rows) > COLUMNS and not verbose:
+        rows = sorted(rows, key=lambda row: 2.0 if row[0] is None else row[0])[:COLUMNS]
+        title = f"Answers on test: the {COLUMNS} of {len(classes)} classes with the lowest recall"
+    shown_rows = [row for _, row in rows]
+    return [table(title, ("", "images", "recall", *answered), shown_rows), _comparison(evaluation, classes)]
 
 
 def _comparison(evaluation: Evaluation, classes: Sequence[str]) -> str:

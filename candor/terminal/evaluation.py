@@ -10,6 +10,7 @@ from calibration.temperature import HIGHEST, LOWEST, at_bound
 from candor.terminal.measures import FURTHER_COLUMNS, MEASURES_COLUMNS, further_row, measures_row
 from candor.terminal.tables import figure, table
 from training.evaluation.evaluation import (
+    EVALUATED,
     FITTED_ON,
     PROMISED_ACCURACY,
     EvaluatedSplit,
@@ -18,24 +19,32 @@ from training.evaluation.evaluation import (
     temperature_of,
 )
 
+SHOWN: tuple[Method, ...] = ("uncalibrated", "temperature", "perturbed")  # what candor export can put into a graph
+SHORT_LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
 LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[RenderableType]:
-    """Return the measures of each split and calibrator, and how the promises of the model's card were kept."""
+def evaluation_tables(evaluation: Evaluation, *, verbose: bool = False) -> list[RenderableType]:
+    """Return the measures of validation and test, and how the promises of the model's card were kept.
+
+    `verbose` adds every calibrator, perturbed validation images and the further measures.
+    """
     lines = {
         f"{split}, {method}{_marks(evaluation, split, method)}": measures.as_dict()
         for split, by_method in evaluation.measures.items()
         for method, measures in by_method.items()
+        if verbose or (split in EVALUATED and method in SHOWN)
     }
     summary = [measures_row(name, measures) for name, measures in lines.items()]
     further = [further_row(name, measures) for name, measures in lines.items()]
     promises = evaluation.promises("temperature")
+    more: list[RenderableType] = []
+    if verbose:
+        more = ["", table("Further measures (floors in parentheses)", FURTHER_COLUMNS, further)]
     return [
         table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, summary),
-        "",
-        table("Further measures (floors in parentheses)", FURTHER_COLUMNS, further),
-        LEGEND,
+        *more,
+        LEGEND if verbose else SHORT_LEGEND,
         *temperature_notes(evaluation, "temperature"),
         _referral(promises["referral"]),
         _prediction_sets(promises["conformal"]),

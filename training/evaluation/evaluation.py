@@ -208,12 +208,16 @@ def temperature_of(calibrator: Calibrator) -> float:
     return calibrator.temperature if isinstance(calibrator, Temperature) else 1.0
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """Write metrics.json, calibrators.json, and predictions.npz for further computations."""
-    intervals = {
-        split: {method: evaluation.intervals(split, method) for method in INTERVALS} for split in evaluation.predictions
+def write_evaluation(folder: Path, evaluation: Evaluation, *, intervals: bool = True) -> None:
+    """Write metrics.json, calibrators.json, and predictions.npz for further computations.
+
+    The bootstrap `intervals` take longer than training a head; the cells of an experiment do without them.
+    """
+    found = {
+        split: {method: evaluation.intervals(split, method) for method in INTERVALS}
+        for split in (evaluation.predictions if intervals else ())
     }
-    _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": intervals})
+    _write_json(folder / "metrics.json", evaluation.as_dict() | {"intervals": found})
     fitted: dict[str, Any] = {method: calibrator.as_dict() for method, calibrator in evaluation.calibrators.items()}
     _write_json(folder / "calibrators.json", fitted)
     arrays = {

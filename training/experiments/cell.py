@@ -84,7 +84,7 @@ def run_cell(cell: Cell, dataset: Dataset, *, root: Path, cache: Path) -> None:
             failure = str(error)
         else:
             write_history(folder / "history.csv", history)
-            write_evaluation(folder, evaluation)
+            write_evaluation(folder, evaluation, intervals=False)
         record = _record(cell, time.monotonic() - started, failure)
         (folder / "cell.json").write_text(json.dumps(record, indent=2) + "\n")
 

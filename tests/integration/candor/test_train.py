@@ -51,6 +51,7 @@ CHOICES: dict[str, tuple[list[str], object]] = {
     "perturbed": (["--perturbed"], True),
     "head": (["--head", "pooled"], "pooled"),
     "head_reduction": (["--head-reduction", "4"], 4),
+    "dropout": (["--dropout", "0.25"], 0.25),
     "image_size": (["--image-size", "64"], 64),
     "resize": (["--resize", "crop"], "crop"),
     "micro_batch": (["--micro-batch", "8"], 8),
@@ -70,7 +71,18 @@ NO_CHOICES = {
     "from_card",
     "recipe",
 }
-NO_CHOICES |= {"tensorboard", "mlflow", "wandb", "list_losses", "nproc", "nnodes", "node_rank", "master", "json_out"}
+NO_CHOICES |= {
+    "tensorboard",
+    "mlflow",
+    "wandb",
+    "list_losses",
+    "nproc",
+    "nnodes",
+    "node_rank",
+    "master",
+    "verbose",
+    "json_out",
+}
 
 
 def test_choices_and_options_are_the_same() -> None:
@@ -190,6 +202,15 @@ def test_a_useless_model_is_told_at_the_end_and_exported_only_on_request(ill_and
     assert (tmp_path / "store" / "few" / "1" / "card.json").is_file()
 
 
+def test_verbose_shows_every_calibrator_and_measure(ill_and_healthy: Path, tmp_path: Path) -> None:
+    network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--epochs", 1]
+    trained = invoke("train", ill_and_healthy, "--out", tmp_path / "run", *network, "--verbose")
+    assert trained.exit_code == 0, trained.stderr
+    assert "Further measures" in trained.stdout
+    for method in ("uncalibrated", "temperature", "vector", "histogram", "isotonic"):
+        assert trained.stdout.count(f"test, {method}") == 2
+
+
 def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path: Path) -> None:
     network = ["--backbone", "small_conv", "--weights", "none", "--image-size", 32, "--loss", "ce"]
     schedule = ["--epochs", 60, "--batch-size", 16, "--learning-rate", 1e-3]
@@ -202,6 +223,9 @@ def test_train_shows_what_happens_to_each_class(ill_and_healthy: Path, tmp_path:
     assert healthy == ["healthy:all", "7", "1.000", "0", "7"]
     assert "always answering 'healthy:all' would be right on 0.778" in " ".join(compared)
     assert "WARNING" not in trained.stdout
+    assert len(trained.stdout.splitlines()) <= 25  # what a person reads; the rest on request
+    rows = [line.split()[:2] for line in trained.stdout.splitlines() if line.startswith(("val,", "test,"))]
+    assert rows == [[split, method] for split in ("val,", "test,") for method in ("uncalibrated", "temperature")]
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["answers"]["test"]["confusion"] == [[2, 0], [0, 7]]
     assert metrics["answers"]["test"]["constant_accuracy"] == pytest.approx(7 / 9)

@@ -4,6 +4,7 @@ import httpx
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
 from candor.terminal.answers import answer_tables
@@ -11,9 +12,11 @@ from candor.terminal.catalog import catalog_table
 from candor.terminal.console import stderr, stdout, visible
 from candor.terminal.errors import sentence
 from candor.terminal.evaluation import temperature_notes
+from candor.terminal.recipe import recipe_sentence
 from candor.terminal.tables import figure, interval, table
 from model_store.catalog import CatalogEntry
 from training.evaluation.evaluation import Predictions, evaluate
+from training.runs.config import CandidateScore, RecipeRecord
 
 
 def test_text_in_brackets_is_printed_as_it_is() -> None:
@@ -102,3 +105,25 @@ def test_a_lead_over_the_constant_answer_that_chance_explains_is_called_so(image
     assert "Accuracy on test 0.750; always answering 'normal' would be right on 0.600. Difference +0.150" in said
     assert ("so these 20 images do not show that the model is better." in said) is not shown
     assert ("not show" in said) is not shown
+
+
+def test_of_many_classes_those_with_the_lowest_recall_are_shown() -> None:
+    labels = np.repeat(np.arange(12), 4)
+    answers = np.where(labels >= 10, 0, labels)  # the last two classes are never answered
+    predictions = Predictions((5.0 * np.eye(12))[answers].astype(np.float32), labels)
+    evaluation, classes = evaluate({"val": predictions, "test": predictions}), tuple(f"class {n}" for n in range(12))
+    short, full = (answer_tables(evaluation, classes, verbose=verbose)[0] for verbose in (False, True))
+    assert isinstance(short, Table)
+    assert isinstance(full, Table)
+    assert (short.row_count, full.row_count) == (10, 12)
+    assert list(short.columns[0].cells)[:2] == ["class 10", "class 11"]
+
+
+def test_the_kept_candidate_in_one_line() -> None:
+    candidates = (
+        CandidateScore(choices={"loss": "dca", "learning_rate": 1e-3}, val_nll=0.41, val_accuracy=0.8),
+        CandidateScore(choices={"loss": "ce", "learning_rate": 3e-4}, val_nll=0.4, val_accuracy=0.81, chosen=True),
+    )
+    assert recipe_sentence(RecipeRecord(reasons=(), candidates=candidates)) == (
+        "Recipe auto, best of 2 candidates: loss ce, learning rate 0.0003 (validation: NLL 0.400, accuracy 0.810)"
+    )
