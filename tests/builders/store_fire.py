@@ -1,0 +1,204 @@
+"""A program that mistreats a store with real processes, and prints as JSON what it found: `python -m ... ROOT MODE`.
+
+`storm`: eight writers publish, promote, roll back and retire, and are killed at random, while others read.
+`crash`: a writer dies before its first, second, third, ... operation on the file system.
+`error`: the same operation fails as on a full disk instead.
+`small`: no file may grow beyond a limit, for many limits.
+"""
+
+import errno
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from model_store import lifecycle
+from model_store.bundle import write_bundle
+from model_store.errors import ModelStoreError
+from model_store.history import read_events
+from model_store.store import Store
+from model_store.verification import verify
+from tests.builders.bundles import build_card, build_onnx
+
+WRITERS, READERS, KILLS = 8, 2, 60
+DIED, SURVIVED = 9, 3
+ONNX = build_onnx()
+# What asks the operating system for a change or for room. Each is preceded by an audit event.
+OPERATIONS = (
+    "open",
+    "os.rename",
+    "os.mkdir",
+    "os.remove",
+    "os.chmod",
+    "os.rmdir",
+    "tempfile.mkstemp",
+    "tempfile.mkdtemp",
+    "fcntl.flock",
+    "shutil.rmtree",
+)
+
+
+def publish(store: Store) -> int:
+    return store.publish(
+        "tiny", lambda folder, version: write_bundle(folder, card=build_card(version=version), onnx=ONNX)
+    )
+
+
+def publish_and_promote(store: Store) -> None:
+    store.promote("tiny", publish(store), why="x" * 500)
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Start a process that does this and ends; return its id."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except (ModelStoreError, OSError):
+            status = 2
+        finally:
+            os._exit(status)
+    return child
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def problems(store: Store) -> list[str]:
+    """What is not whole: a version, an alias, the history."""
+    found = [f"{each.kind} {each.item}: {each.problem}" for each in verify(store) if each.problem]
+    published = {event.version for event in read_events(store.storage, "tiny") if event.action == "published"}
+    found += [f"no version {version}" for version in published - set(store.versions("tiny"))]  # type: ignore[operator]
+    if store.production("tiny") not in store.versions("tiny"):
+        found.append("production points at nothing")
+    return found
+
+
+def write_on(store: Store, seed: int) -> None:
+    """Publish, promote, roll back, retire and restore, until killed."""
+    rng = random.Random(seed)
+    acts: list[Callable[[], Any]] = [
+        partial(publish, store),
+        lambda: store.promote("tiny", rng.choice(store.versions("tiny"))),
+        lambda: store.set_alias("tiny", "staging", rng.choice(store.versions("tiny"))),
+        lambda: lifecycle.roll_back(store, "tiny"),
+        lambda: lifecycle.retire(store, "tiny", rng.choice(store.versions("tiny"))),
+        lambda: lifecycle.restore(store, "tiny", rng.choice(store.versions("tiny"))),
+    ]
+    while True:
+        with suppress(ModelStoreError):  # retired, in use, nothing to go back to
+            rng.choice(acts)()
+
+
+def read_on(store: Store) -> None:
+    """Read what is in production, until killed. Whatever goes wrong ends this process with 1."""
+    while True:
+        try:
+            store.read("tiny")
+            store.aliases("tiny")
+            read_events(store.storage, "tiny")
+        except BaseException as error:
+            (store.root / ".seen").write_text(repr(error))
+            raise SystemExit from error
+
+
+def storm(store: Store) -> dict[str, Any]:
+    rng = random.Random(0)
+    writers = [in_child(partial(write_on, store, seed)) for seed in range(WRITERS)]
+    readers = [in_child(partial(read_on, store)) for _ in range(READERS)]
+    for seed in range(KILLS):
+        time.sleep(rng.uniform(0, 0.15))
+        place = rng.randrange(WRITERS)
+        os.kill(writers[place], signal.SIGKILL)
+        found = ended(writers[place])
+        if found != -signal.SIGKILL:
+            raise RuntimeError(f"a writer ended by itself with {found}")
+        writers[place] = in_child(partial(write_on, store, WRITERS + seed))
+    for child in (*writers, *readers):
+        os.kill(child, signal.SIGKILL)
+    endings = [ended(child) for child in (*writers, *readers)]
+    seen = store.root / ".seen"
+    return {
+        "problems": problems(store) + ([seen.read_text()] if seen.exists() else []),
+        "killed": endings.count(-signal.SIGKILL) + KILLS,
+        "versions": len(store.versions("tiny")),
+        "events": len(read_events(store.storage, "tiny")),
+    }
+
+
+def at_each_operation(store: Store, *, die: bool) -> dict[str, Any]:
+    """Let one publisher after another die at, or fail in, one operation later than the one before."""
+    found: list[str] = []
+    outcomes: list[int] = []
+    while not outcomes or outcomes[-1] != 0:
+        copy = Store(store.root.with_name(f"{store.root.name}-{len(outcomes)}"))
+        shutil.copytree(store.root, copy.root)
+        outcomes.append(ended(in_child(partial(until, copy, len(outcomes), die=die))))
+        found += [f"operation {len(outcomes) - 1}: {each}" for each in problems(copy)]
+        publish_and_promote(copy)  # nothing that was left behind is in the way
+        shutil.rmtree(copy.root)
+    return {"problems": found, "outcomes": outcomes}
+
+
+def until(store: Store, count: int, *, die: bool) -> None:
+    """Publish and promote, but only `count` operations of the file system succeed."""
+    left = [count]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in OPERATIONS or (event == "open" and not _writes(arguments)):
+            return
+        left[0] -= 1
+        if left[0] == -1 and die:
+            os._exit(DIED)
+        if left[0] == -1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sys.addaudithook(hook)
+    publish_and_promote(store)
+    if left[0] < 0:
+        os._exit(SURVIVED)  # the operation that failed was not needed
+
+
+def _writes(arguments: tuple[Any, ...]) -> bool:
+    return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) if isinstance(arguments[2], int) else False
+
+
+def small(store: Store) -> dict[str, Any]:
+    """Files may have so many bytes, from none to enough for the largest."""
+    sizes = sorted({path.stat().st_size for path in store.root.rglob("*") if path.is_file()})
+    found: list[str] = []
+    outcomes: list[int] = []
+    for limit in sorted({0, 1, *(size + more for size in sizes for more in (-1, 0)), 1 << 20} - {-1}):
+        outcomes.append(ended(in_child(partial(_limited, store, limit))))
+        found += [f"limit {limit}: {each}" for each in problems(store)]
+    publish_and_promote(store)
+    return {"problems": found + problems(store), "outcomes": outcomes}
+
+
+def _limited(store: Store, limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    publish_and_promote(store)
+
+
+if __name__ == "__main__":
+    at = Store(Path(sys.argv[1]))
+    publish_and_promote(at)
+    modes: dict[str, Callable[[Store], dict[str, Any]]] = {
+        "storm": storm,
+        "crash": partial(at_each_operation, die=True),
+        "error": partial(at_each_operation, die=False),
+        "small": small,
+    }
+    print(json.dumps(modes[sys.argv[2]](at)))
