@@ -22,6 +22,7 @@ from candor.commands import (
     serving,
     store,
     store_changes,
+    torchserve,
     training,
     uploads,
 )
@@ -52,7 +53,7 @@ Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo,),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
-    "Serve": (store.app, store_changes.promote, canary.app, serving.serve, predicting.predict),
+    "Serve": (store.app, store_changes.promote, canary.app, serving.serve, predicting.predict, torchserve.app),
     "Monitor": (
         uploads.feedback,
         uploads.predictions,

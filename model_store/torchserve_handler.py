@@ -1,12 +1,18 @@
-"""The TorchServe handler: the same graph, preprocessing and answer as Candor's server, without ledger and monitor.
+"""The TorchServe handler: the same graph, preprocessing, answers and errors as Candor's server.
 
-The archive contains it beside `model.onnx`, `card.json` and the `model_store` files that it imports. So it needs NumPy,
-Pillow and onnxruntime (and pydicom to read DICOM) and nothing else, not even TorchServe, which only calls it. A bad
-image gets its own 4xx and does not affect the other images of its batch.
+The archive contains it beside `model.onnx`, `card.json` and the files of `model_store` and `calibration` that it
+imports. So it needs NumPy, Pillow and onnxruntime (and pydicom to read DICOM) and nothing else, not even TorchServe,
+which only calls it. A bad image gets its own 4xx and does not affect the other images of its batch.
+
+With CANDOR_MONITOR_URL in TorchServe's environment, answers go to that `candor monitor`, through files in
+CANDOR_MONITOR_OUTBOX. CANDOR_MONITOR_TOKEN_FILE holds the token. These three are also settings (serving/settings.py);
+in TorchServe's workers there is nobody else to read them.
 """
 
 import json
-import uuid
+import logging
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -15,17 +21,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model_store.errors import BrokenImage, EmptyImage, ImageError, ImageTooLarge, UnknownImage, UnsupportedImage
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageError,
+    ImageTooComplex,
+    ImageTooLarge,
+    ModelStoreError,
+    UnknownImage,
+    UnsupportedImage,
+)
 from model_store.image import KNOWN, InputSpec, decode
-from model_store.runtime import ort
+from model_store.runtime import ORT_ERRORS, ort
+from model_store.torchserve.answers import RequestIdInvalid, answer_of, logged, request_id_of
+from model_store.torchserve.counters import WorkerCounters
+from model_store.torchserve.delivery import Delivery, MonitorConnection
+from model_store.torchserve.outbox import OutboxFile, new_file
 
-STATUS: dict[type[ImageError], tuple[int, str]] = {
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[ModelStoreError], tuple[int, str]] = {
+    RequestIdInvalid: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
+    ImageTooComplex: (413, "image_too_complex"),
     ImageTooLarge: (413, "image_too_large"),
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
 }
+NOT_A_NUMBER = "the model's output for this image is not a number."
+BATCH_FAILED = "the model failed on this batch; the server's log says why."
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -33,50 +58,94 @@ class CandorHandler:
     """TorchServe finds it because it is the only class here. It calls `initialize` once and `handle` per batch."""
 
     def initialize(self, context: Any) -> None:
-        """Load the graph and the card from the unpacked archive."""
+        """Load the graph and the card from the unpacked archive, and start to deliver answers if a monitor is named."""
         folder = Path(context.system_properties["model_dir"])
         self._card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         self._spec = InputSpec(**self._card["input"])
         available = ort.get_available_providers()
         providers = [name for name in PROVIDERS if name in available]
         self._session = ort.InferenceSession((folder / "model.onnx").read_bytes(), providers=providers)
+        self._counters = WorkerCounters(
+            getattr(context, "metrics", None),
+            model=self._card["name"],
+            version=self._card["version"],
+            reasons=[*(code for _, code in STATUS.values()), "inference_failed"],
+        )
+        self._outbox: OutboxFile | None = None
+        if url := os.environ.get("CANDOR_MONITOR_URL"):
+            self._deliver_to(url)
 
     def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[dict[str, Any]]:
         """Return one answer, or one error whose status is set in `context`, per request of the batch, in order."""
         answers: list[dict[str, Any]] = [{} for _ in requests]
-        images: dict[int, npt.NDArray[np.uint8]] = {}
+        images: dict[int, tuple[str | None, npt.NDArray[np.uint8]]] = {}
         for index, request in enumerate(requests):
+            context.set_response_content_type(index, "application/json")
             try:
-                images[index] = decode(_body(request), self._spec)
-            except ImageError as error:
-                status, code = STATUS[type(error)]
-                context.set_response_status(code=status, phrase=HTTPStatus(status).phrase, idx=index)
-                answers[index] = {"error": code, "detail": str(error)}
-        if images:
-            rows = self._session.run(["probabilities"], {"image": np.stack(list(images.values()))})[0]
-            for index, row in zip(images, rows, strict=True):
-                answers[index] = self._answer(row, context.get_request_header(index, "X-Request-Id"))
+                request_id = request_id_of(_header(context, index, "x-request-id"))
+                images[index] = request_id, decode(_body(request), self._spec)
+            except (ImageError, RequestIdInvalid) as error:
+                answers[index] = self._refuse(context, index, *STATUS[type(error)], str(error))
+        rows = self._infer([image for _, image in images.values()])
+        answered = []
+        for (index, (request_id, _)), row in zip(images.items(), rows, strict=True):
+            if isinstance(row, str):
+                answers[index] = self._refuse(context, index, 500, "inference_failed", row)
+            else:
+                answers[index] = answer_of(self._card, row, request_id=request_id)
+                answered.append(answers[index])
+        if answered:
+            self._record(answered)
         return answers
 
-    def _answer(self, row: npt.NDArray[np.float32], request_id: str | None) -> dict[str, Any]:
-        classes = self._card["classes"]
-        best = int(row.argmax())
-        referral = self._card.get("referral")
-        return {
-            "prediction_id": str(uuid.uuid4()),
-            "request_id": request_id,
-            "model": self._card["name"],
-            "version": self._card["version"],
-            "label": classes[best],
-            "confidence": float(row[best]),
-            "probabilities": {name: float(value) for name, value in zip(classes, row, strict=True)},
-            "refer": None if referral is None else bool(row[best] < referral["threshold"]),
-        }
+    def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[npt.NDArray[np.float32] | str]:
+        """The probabilities of each image, (K,), or a sentence why there are none."""
+        if not images:
+            return []
+        try:
+            found = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
+        except ORT_ERRORS:
+            logger.exception("candor: inference failed")
+            return [BATCH_FAILED] * len(images)
+        return [row if np.isfinite(row).all() else NOT_A_NUMBER for row in found]
+
+    def _record(self, answered: Sequence[Mapping[str, Any]]) -> None:
+        self._counters.answer(np.array([answer["confidence"] for answer in answered], dtype=np.float32))
+        if self._outbox is None:
+            return
+        if self._outbox.append([logged(answer) for answer in answered]):
+            self._delivery.wake()
+        else:
+            self._counters.lose(len(answered))
+
+    def _refuse(self, context: Any, index: int, status: int, code: str, detail: str) -> dict[str, Any]:
+        context.set_response_status(code=status, phrase=HTTPStatus(status).phrase, idx=index)
+        self._counters.reject(code)
+        return {"error": code, "detail": detail}
+
+    def _deliver_to(self, url: str) -> None:
+        shared = Path(tempfile.gettempdir()) / f"candor-outbox-{os.getuid()}"
+        self._outbox = new_file(Path(os.environ.get("CANDOR_MONITOR_OUTBOX") or shared))
+        token = os.environ.get("CANDOR_MONITOR_TOKEN_FILE")
+        declaration = {"model": self._card["name"], "version": self._card["version"], "classes": self._card["classes"]}
+        self._delivery = Delivery(
+            self._outbox,
+            MonitorConnection(url, Path(token) if token else None),
+            declaration=declaration | {"bundle_card": self._card},
+            counters=self._counters,
+        )
+        self._delivery.start()
 
 
 def _body(request: Mapping[str, Any]) -> bytes:
-    """Return the encoded image of a request. TorchServe has parsed JSON and text already, which are not images."""
+    """Return the encoded image of a request. TorchServe may have parsed JSON and text already, which are not images."""
     body = request.get("body") or request.get("data") or b""
     if not isinstance(body, bytes | bytearray):
         raise UnknownImage(KNOWN)
     return bytes(body)
+
+
+def _header(context: Any, index: int, name: str) -> str | None:
+    """Return a header of a request, however it is capitalized."""
+    headers = context.get_all_request_header(index)
+    return next((value for key, value in headers.items() if key.lower() == name and isinstance(value, str)), None)

@@ -33,6 +33,10 @@ class ListenError(ServingError, OSError):
     """The server cannot listen on the address."""
 
 
+class TorchServeError(ServingError, RuntimeError):
+    """TorchServe cannot be started, stopped or asked."""
+
+
 class ModelUnusable(ServingError, RuntimeError):
     """ONNX Runtime cannot load or run a verified bundle."""
 

@@ -1,19 +1,22 @@
 """The declaration of a model that is served elsewhere: its name, version, classes, and a reference if there is one.
 
-A declaration never changes. The same one again has no effect; anything else needs a new version.
+A model that Candor published is declared by its card, so that reports know all that the card says: its promises, its
+confusion matrix, the answers of its reference. A declaration never changes. The same one again has no effect; anything
+else needs a new version.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from msgspec import Meta, Struct
+from pydantic import ValidationError
 from sqlalchemy import Connection, func, select
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
-from model_store.card import NAME_PATTERN
+from model_store.card import NAME_PATTERN, Card
 from monitoring.api.fields import Fraction, Version
 from monitoring.api.json_body import JsonReader
 from monitoring.errors import ModelDiffers, ModelInvalid, ModelsFull, brief
@@ -24,6 +27,7 @@ from monitoring.ledger.schema import calibration
 MODELS_LIMIT = 1_000  # declared versions in one ledger
 CLASSES_LIMIT = 1_000
 REFERENCE_LIMIT = 100_000
+_OF_FILES = ("files", "input_reference")  # of a card; a TorchServe archive's card has neither
 
 ClassName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -54,6 +58,10 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     version: Version = 1
     reference: ReferenceAnswers | None = None
+    bundle_card: (
+        Annotated[dict[str, Any], Meta(description="card.json of the bundle that is served, in place of `reference`")]
+        | None
+    ) = None
 
     def card(self) -> "LoggedCard":
         """The declaration as the ledger keeps it. Raises ModelInvalid."""
@@ -64,8 +72,24 @@ class LoggedModel(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ModelInvalid(f"Field 'classes' must hold printable names; got {brief(name)}.")
         if len(set(self.classes)) < len(self.classes):
             raise ModelInvalid("Field 'classes' must hold distinct names; one is there twice.")
+        if self.bundle_card is not None:
+            return self._of_bundle(self.bundle_card)
         reference = BinSums.zeros() if self.reference is None else self.reference.sums()
         return LoggedCard(self.model, self.version, tuple(self.classes), reference)
+
+    def _of_bundle(self, given: dict[str, Any]) -> "LoggedCard":
+        if self.reference is not None:
+            raise ModelInvalid("Give 'reference' or 'bundle_card': the card has a reference of its own.")
+        try:
+            card = Card.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ModelInvalid(f"Field 'bundle_card' is no card of a bundle: {place}: {first['msg']}.") from None
+        if (card.name, card.version, list(card.classes)) != (self.model, self.version, self.classes):
+            raise ModelInvalid("Field 'bundle_card' must be of the same model, version and classes as the declaration.")
+        said = {name: value for name, value in given.items() if name not in _OF_FILES}
+        return LoggedCard(card.name, card.version, card.classes, card.calibration.sums, bundle_card=said)
 
 
 class DeclaredModel(Struct, frozen=True):
@@ -78,15 +102,22 @@ class DeclaredModel(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class LoggedCard:
-    """A declared version. `reference`: the sums of the answers it is compared with; empty without a reference."""
+    """A declared version.
+
+    `reference`: the sums of the answers it is compared with; empty without a reference. `bundle_card`: the card of a
+    bundle as it was sent, because another release of Candor may write it in another way.
+    """
 
     model: str
     version: int
     classes: tuple[str, ...]
     reference: BinSums
+    bundle_card: dict[str, Any] | None = None
 
     def as_json(self) -> str:
-        """The card that the ledger stores: as much of a bundle's card as reports and metrics read."""
+        """The card that the ledger stores: the bundle's, or as much of one as reports and metrics read."""
+        if self.bundle_card is not None:
+            return json.dumps(self.bundle_card | {"origin": LOGGED}, sort_keys=True)
         reference = {
             "method": "unknown",
             "temperature": 1.0,

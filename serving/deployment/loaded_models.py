@@ -47,8 +47,9 @@ class LoadedModels:
             raise ModelNotLoaded(model, known=self._models)
         if version is None:
             return found.canary.served if found.canary and found.canary.takes(canary) else found.production
-        is_number = version.isascii() and version.isdigit() and len(version) < 10
-        served = found.answering.get(int(version)) if is_number else None
+        number = version.removesuffix(".0")  # TorchServe writes version 1 as 1.0
+        is_number = number.isascii() and number.isdigit() and len(number) < 10
+        served = found.answering.get(int(number)) if is_number else None
         if served is None:
             raise VersionNotLoaded(model, version, known=found.answering)
         return served

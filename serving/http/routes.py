@@ -218,7 +218,7 @@ def _torchserve_model(served: ServedVersion) -> TorchServeModel:
     card = served.card
     return TorchServeModel(
         model_name=card.name,
-        model_version=str(card.version),
+        model_version=f"{card.version}.0",
         model_url=f"{card.name}.mar",
         runtime="onnxruntime",
         min_workers=1,

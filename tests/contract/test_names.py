@@ -13,6 +13,7 @@ import typer
 
 from candor.command_line import app
 from docs.generators.server import families
+from model_store.torchserve.counters import COUNTERS
 from serving.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONT
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
 FOLDERS = (*ROOMS, "benchmarks", "docs", "tests")
 WALKS = ("CONTRIBUTING.md", "docs/architecture.md")
-GROUPS = ("canary", "data", "experiment", "ledger", "models")  # verbs that have verbs below them
+GROUPS = ("canary", "data", "experiment", "ledger", "torchserve", "models")  # verbs that have verbs below them
 SAMPLES = {"training/losses/brier.py"}  # files that a page shows how to write
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -34,7 +35,7 @@ def test_settings_exist(page: Path) -> None:
 
 @pages
 def test_metrics_exist(page: Path) -> None:
-    known = set()
+    known = set(COUNTERS)
     for family in families():
         known |= {
             family.name,

@@ -8,11 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 
+from model_store import errors
+from model_store.card import Card, ConformalCard
+from model_store.errors import ImageError, ImageTooComplex
+from model_store.runtime import ort
 from model_store.store import Store
-from model_store.torchserve_handler import CandorHandler
+from model_store.torchserve_handler import STATUS, CandorHandler
+from serving.error_table import ERRORS
+from serving.errors import MalformedRequest
+from serving.http.request import request_id_of
+from serving.inference.answer import JsonAnswerWriter
 from serving.inference.predictor import Predictor
 from tests.builders.waiting import PATIENCE_S
 
@@ -21,10 +31,13 @@ class Context(SimpleNamespace):
     """What TorchServe hands to a handler, as far as the handler asks."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(system_properties={"model_dir": str(folder)}, statuses={})
+        super().__init__(system_properties={"model_dir": str(folder)}, statuses={}, headers={}, types={})
 
-    def get_request_header(self, index: int, name: str) -> str | None:
-        return f"id-{index}" if name == "X-Request-Id" else None
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return {"X-Request-ID": f"id-{index}"} | self.headers.get(index, {})
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        self.types[index] = value
 
     def set_response_status(self, *, code: int, phrase: str, idx: int) -> None:
         self.statuses[idx] = (code, phrase)
@@ -55,6 +68,69 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
         assert answers[index]["request_id"] == f"id-{index}"
     assert {index: status for index, (status, _) in context.statuses.items()} == {1: 415, 2: 400, 3: 415, 4: 400}
     assert answers[4]["error"] == "empty_body"
+    assert set(context.types.values()) == {"application/json"}
+
+
+def test_the_answer_has_the_fields_of_candors_own(
+    tmp_path: Path, make_card: Callable[..., Card], make_onnx: Callable[..., bytes], png: Callable[..., bytes]
+) -> None:
+    """With a prediction set, which is only there if the card defines one."""
+    sets = ConformalCard(alpha=0.1, threshold=0.2, mean_set_size=1.5, coverage_reference=0.9)
+    for conformal in (sets, None):
+        card = make_card().model_copy(update={"conformal": conformal})
+        folder = tmp_path / f"{conformal is None}"
+        folder.mkdir()
+        (folder / "card.json").write_text(card.model_dump_json())
+        (folder / "model.onnx").write_bytes(make_onnx())
+        handler = CandorHandler()
+        handler.initialize(context := Context(folder))
+        (given,) = handler.handle([{"body": png(1)}], context)
+        values = list(given["probabilities"].values())
+        key = given["prediction_id"]
+        own = json.loads(JsonAnswerWriter(card).write(key, "id-0", int(np.argmax(values)), values))
+        assert own.pop("probabilities") == pytest.approx(given.pop("probabilities"), abs=1e-8)
+        assert own.pop("confidence") == pytest.approx(given.pop("confidence"), abs=1e-8)
+        assert given == own
+        assert ("prediction_set" in given) is (conformal is not None)
+        assert UUID(key).version == 7
+
+
+def test_every_error_of_an_image_is_that_of_candors_own_server() -> None:
+    """An error without a row would fail every image of the batch, as ImageTooComplex did."""
+    kinds = {kind for kind in ERRORS if issubclass(kind, ImageError)} | {ImageTooComplex}
+    assert {kind: row for kind, row in STATUS.items() if issubclass(kind, ImageError)} == {
+        kind: ERRORS[kind] for kind in kinds
+    }
+    assert {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, ImageError)} == {
+        *kinds,
+        ImageError,
+    }
+
+
+@pytest.mark.parametrize("request_id", ["x" * 201, "a\nb", "\ufffd"])
+def test_a_request_id_that_cannot_be_kept_is_refused(archive: Path, png: Callable[..., bytes], request_id: str) -> None:
+    context, handler = Context(archive), CandorHandler()
+    handler.initialize(context)
+    context.headers[1] = {"x-request-id": request_id, "X-Request-ID": request_id}
+    first, second = handler.handle([{"body": png(1)}, {"body": png(1)}], context)
+    assert first["request_id"] == "id-0"
+    assert (second["error"], context.statuses[1][0]) == ("malformed_request", 400)
+    with pytest.raises(MalformedRequest) as own:
+        request_id_of(request_id)
+    assert second["detail"] == str(own.value).replace(" (or request_id)", "")
+
+
+def test_a_model_that_fails_fails_its_images_and_the_next_batch_is_answered(
+    archive: Path, png: Callable[..., bytes], make_onnx: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, handler = Context(archive), CandorHandler()
+    handler.initialize(context)
+    with monkeypatch.context() as patch:
+        patch.setattr(handler, "_session", ort.InferenceSession(make_onnx(height=9)))
+        broken = handler.handle([{"body": png(1)}, {"body": b"text"}], context)
+    assert [answer["error"] for answer in broken] == ["inference_failed", "not_an_image"]
+    assert {index: status for index, (status, _) in context.statuses.items()} == {0: 500, 1: 415}
+    assert handler.handle([{"body": png(1)}], context)[0]["model"] == "tiny"
 
 
 def test_the_archive_alone_is_enough(archive: Path, png: Callable[..., bytes]) -> None:
@@ -64,11 +140,16 @@ import json, sys
 sys.path.insert(0, ".")
 from types import SimpleNamespace
 from torchserve_handler import CandorHandler
-context = SimpleNamespace(system_properties={"model_dir": "."}, get_request_header=lambda *_: None)
+context = SimpleNamespace(
+    system_properties={"model_dir": "."},
+    get_all_request_header=lambda _: {},
+    set_response_content_type=lambda *_: None,
+)
 handler = CandorHandler()
 handler.initialize(context)
 print(json.dumps(handler.handle([{"body": sys.stdin.buffer.read()}], context)))
 print(sys.modules["model_store"].__file__)
+print(sys.modules["calibration"].__file__)
 """
     run = subprocess.run(
         [sys.executable, "-I", "-c", program],
@@ -78,6 +159,7 @@ print(sys.modules["model_store"].__file__)
         timeout=PATIENCE_S,
         check=True,
     )
-    answers, package = run.stdout.decode().splitlines()
+    answers, *packages = run.stdout.decode().splitlines()
     assert json.loads(answers)[0]["model"] == "tiny"
-    assert (archive / package).resolve().is_relative_to(archive.resolve())
+    for package in packages:
+        assert (archive / package).resolve().is_relative_to(archive.resolve())

@@ -19,7 +19,7 @@ from monitoring.maintenance.retention import prune
 from monitoring.routes import endpoints
 from serving.client.client import AsyncClient
 from serving.http.error_handlers import ERROR_HANDLERS
-from tests.builders.answers import DAY_NS, label, make_row, prediction_id
+from tests.builders.answers import DAY_NS, label, make_card, make_row, prediction_id
 from tests.builders.monitored import BOTH_DATABASES, Clock, MonitoredModel, assert_same_state
 
 pytestmark = pytest.mark.anyio
@@ -212,3 +212,43 @@ async def test_a_ledger_that_was_exported_can_be_logged_in_another(monitored: Mo
 def _loggable(row: dict[str, str]) -> dict[str, str]:
     left_out = {"correct", "labeled_at", "revision"}
     return {name: value for name, value in row.items() if value and name not in left_out} | {"model": "elsewhere"}
+
+
+def declared(card: dict[str, Any]) -> dict[str, Any]:
+    return {"model": card["name"], "version": card["version"], "classes": card["classes"], "bundle_card": card}
+
+
+async def test_the_card_of_a_bundle_declares_all_that_reports_know_of_it(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    card = make_card(name="served-elsewhere").model_dump(mode="json")
+    assert (await client.post("/models-log", json=declared(card))).status_code == 200
+    assert (await client.post("/models-log", json=declared(card | {"files": {"model.onnx": "0" * 64}}))).is_success
+    answer = {
+        "model": "served-elsewhere",
+        "request_id": "one",
+        "probabilities": [1.0, *[0.0] * (len(card["classes"]) - 1)],
+    }
+    assert (await client.post("/predictions-log", json=answer | {"label": card["classes"][0]})).is_success
+    report = (await client.get("/calibration/served-elsewhere")).json()
+    assert report["temperature"] == card["calibration"]["temperature"]
+    assert report["reference"] == card["calibration"]["measures"]
+    check(monitored.ledger)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"bundle_card": {"name": "retina"}}, "is no card of a bundle: version: Field required"),
+        ({"version": 7}, "must be of the same model, version and classes"),
+        ({"reference": {"confidence": [0.5], "correct": [True]}}, "Give 'reference' or 'bundle_card'"),
+        ({"bundle_card": []}, "bundle_card"),
+    ],
+)
+async def test_a_card_that_does_not_fit_is_refused(
+    client: httpx.AsyncClient, change: dict[str, Any], sentence: str
+) -> None:
+    card = make_card(name="served-elsewhere").model_dump(mode="json")
+    refused = await client.post("/models-log", json=declared(card) | change)
+    assert refused.status_code == 422
+    assert sentence in refused.json()["detail"]

@@ -420,9 +420,10 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "model.onnx",
         "card.json",
         "torchserve_handler.py",
-        "model_store/__init__.py",
-        "model_store/errors.py",
-        "model_store/runtime.py",
+        "calibration/__init__.py",
+        "calibration/bins.py",
+        *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
+        *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
         *(f"model_store/image/{name}.py" for name in ("__init__", "cost", "decoder", "dicom", "gray")),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])

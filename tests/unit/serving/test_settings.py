@@ -70,15 +70,22 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: variables of torchrun, MLflow and W&B, and what demo and server pass to processes that they start."""
+    """Besides: variables of torchrun, MLflow, W&B and Java, and what is passed to processes that are started.
+
+    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is switched off, not read.
+    """
     rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
     root = Path(__file__).parents[3]
     files = (file for room in rooms for file in (root / room).rglob("*.py"))
     reading = {str(file.relative_to(root)) for file in files if re.search(r"environ\b|getenv", file.read_text())}
     assert reading == {
         "candor/demo/server.py",
+        "model_store/runtime.py",
+        "model_store/torchserve_handler.py",
         "serving/decoding/process.py",
         "serving/settings.py",
+        "serving/torchserve/java.py",
+        "serving/torchserve/launcher.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
         "training/runs/trackers.py",

@@ -106,6 +106,10 @@ def test_a_promoted_version_takes_over_and_the_last_one_stays_loaded(
     assert models.find("tiny").card.version == 2
     assert models.find("tiny", "1").card.version == 1
     assert models.find("tiny", "2").card.version == 2
+    assert models.find("tiny", "2.0").card.version == 2  # as TorchServe writes it
+    for unknown in ("2.00", "2.1", ".0", "2.", "2.0.0"):
+        with pytest.raises(VersionNotLoaded):
+            models.find("tiny", unknown)
 
 
 def test_the_version_before_the_last_is_retired(
@@ -280,7 +284,7 @@ def test_an_empty_fleet_is_not_ready_and_a_full_one_knows_its_names(watcher: Sto
         models_of(watcher).find("huge")
 
 
-@pytest.mark.parametrize("version", ["", "0", "-1", "two", "²", "9" * 5000, "1.0"])
+@pytest.mark.parametrize("version", ["", "0", "-1", "two", "²", "9" * 5000, "1.00"])
 def test_versions_that_are_no_numbers_are_unknown(watcher: StoreWatcher, version: str) -> None:
     watcher.scan()
     with pytest.raises(VersionNotLoaded):

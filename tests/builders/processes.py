@@ -1,0 +1,48 @@
+"""Commands of Candor that run until they are ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.builders.waiting import PATIENCE_S
+
+
+class Process:
+    """`candor serve` or `candor monitor` on a free port."""
+
+    def __init__(self, verb: str, folder: Path, **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        environment |= {f"CANDOR_{name.upper()}": value for name, value in ({"port": "0"} | settings).items()}
+        self._log = folder / f"{verb}.log"
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "candor", verb]
+            self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """Waits until it listens."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.startswith("Candor "), self._log.read_text()
+        return httpx.Client(base_url=line.split()[-1], timeout=PATIENCE_S)
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path).json()
+
+    def end(self, number: int) -> int:
+        """Send a signal and wait."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        self.client.close()
+        if self._process.poll() is None:
+            self.end(signal.SIGKILL)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
