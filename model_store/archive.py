@@ -44,7 +44,7 @@ def write_archive(
         "MAR-INF/MANIFEST.json": _manifest(card).encode(),
         "model-config.yaml": _model_config(workers, batch_delay_ms).encode(),
         "model.onnx": onnx,
-        "card.json": card.model_dump_json(exclude={"files", "input_reference"}).encode(),
+        "card.json": card.model_dump_json(exclude={"files", "input_reference", "variants"}).encode(),
         HANDLER: (_ROOM / HANDLER).read_bytes(),
     }
     members |= {name: (_ROOM.parent / name).read_bytes() for name in _IMPORTED}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ class Bundle:
         folder: its place on disk.
         card: its card.
         onnx: the verified bytes of model.onnx. Run these, not the file, which may change.
+        variants: those of the network in other precisions, by precision.
         digest: of its manifest, which names the hash of every file: `sha256:...`.
     """
 
@@ -31,21 +32,29 @@ class Bundle:
     card: Card
     onnx: bytes
     digest: str
+    variants: Mapping[str, bytes] = field(default_factory=dict)
+
+    def of_variant(self, precision: str) -> "Bundle":
+        """The bundle as if one precision of the network were all of it. Raises KeyError."""
+        onnx = self.onnx if precision == self.card.precisions[0] else self.variants[precision]
+        return replace(self, card=self.card.of_variant(precision), onnx=onnx, variants={})
 
 
-def write_bundle(folder: Path, *, card: Card, onnx: bytes) -> Card:
+def write_bundle(folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None) -> Card:
     """Write model.onnx, the archive, card.json and manifest.json into an empty folder; return the card with hashes.
+
+    `variants` are the graphs of `card.variants`, by precision.
 
     Raises:
         GraphError: the graph breaks the contract or disagrees with the card. Nothing is written then.
     """
-    problem = check_graph(onnx, card)
-    if problem:
-        raise GraphError(folder, problem)
+    graphs = {MODEL_FILE: onnx} | {each.file: (variants or {})[each.precision] for each in card.variants or ()}
+    _check_graphs(folder, card, graphs)
     archive = folder / f"{card.name}.mar"
-    (folder / MODEL_FILE).write_bytes(onnx)
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(graph)
     write_archive(archive, card=card, onnx=onnx)
-    hashes = {path.name: FileEntry.of(path.read_bytes()).sha256 for path in (folder / MODEL_FILE, archive)}
+    hashes = {name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)}
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     write_manifest(folder, name=card.name, version=card.version)
@@ -109,16 +118,27 @@ def _verified(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -
             folder, f"the card is of {card.name}/{card.version}, the manifest of {manifest.name}/{manifest.version}"
         )
     _check_card_files(folder, card, manifest)
-    problem = check_graph(contents[MODEL_FILE], card)
-    if problem:
-        raise GraphError(folder, problem)
-    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest)
+    _check_graphs(folder, card, contents)
+    variants = {each.precision: contents[each.file] for each in card.variants or ()}
+    return Bundle(folder, card, contents[MODEL_FILE], manifest.digest, variants)
+
+
+def _check_graphs(folder: Path, card: Card, contents: Mapping[str, bytes]) -> None:
+    """Raise GraphError unless each graph keeps the contract and agrees with its part of the card."""
+    files = {card.precisions[0]: MODEL_FILE} | {each.precision: each.file for each in card.variants or ()}
+    for precision, name in files.items():
+        problem = check_graph(contents[name], card.of_variant(precision))
+        if problem:
+            raise GraphError(folder, problem.replace(MODEL_FILE, name, 1))
 
 
 def _check_card_files(folder: Path, card: Card, manifest: Manifest) -> None:
     """The hashes on the card identify the model in the ledger, so they must be true."""
     if MODEL_FILE not in card.files:
         raise CardError(folder, f"card.json lists no {MODEL_FILE}")
+    for variant in card.variants or ():
+        if variant.file not in card.files:
+            raise CardError(folder, f"card.json lists no {variant.file[:80]!r}, the file of {variant.precision[:20]!r}")
     for name, sha256 in card.files.items():
         if name not in manifest.files or manifest.files[name].sha256 != sha256:
             raise FileError(folder, f"{name[:80]!r} is not the file of the card: its sha256 differs, or it is missing")

@@ -16,6 +16,7 @@ from model_store.image import InputSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
+Precision = Literal["float32", "float16", "int8"]
 CalibrationMethod = Literal["temperature", "perturbed", "vector", "histogram", "isotonic"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -192,6 +193,22 @@ class ConformalCard(_Frozen):
         return cls.model_validate(dataclasses.asdict(sets))
 
 
+class VariantCard(_Frozen):
+    """The same network in another precision: its file, its own calibrator and promises, and what it costs.
+
+    Everything here was measured on the reference split of the card, with the graph in `file`.
+    """
+
+    precision: str = Field(min_length=1, description=f"{', '.join(get_args(Precision))}, or a later one")
+    file: str
+    calibration: CalibrationCard
+    referral: Referral | None = None
+    conformal: ConformalCard | None = None
+    accuracy_loss: float = Field(ge=-1, le=1, description="accuracy of model.onnx minus that of the variant")
+    agreement: Fraction = Field(description="share of images of which both predict the same class")
+    max_difference: float = Field(ge=0, le=1, description="largest difference of a probability to model.onnx")
+
+
 class InputReference(_Frozen):
     """Brightness of `n` validation inputs, as `model_store.brightness` measures it; spreads are between images.
 
@@ -231,10 +248,46 @@ class Card(_Frozen):
     conformal: ConformalCard | None = None
     input_reference: InputReference | None = None
     verification: Verification | None = None
+    precision: str | None = Field(default=None, description="of the graph that the card describes; null: float32")
+    variants: tuple[VariantCard, ...] | None = Field(
+        default=None, description="the same network in other precisions, each in a file of its own"
+    )
     dropped_promises: tuple[str, ...] | None = Field(
         default=None, description="what versions before this one promised and this one does not, each a sentence"
     )
     files: dict[str, str] = Field(default_factory=dict, description="file name -> sha256, in hexadecimal")
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Every precision in which the bundle has the network, that of model.onnx first."""
+        return (self.precision or "float32", *(each.precision for each in self.variants or ()))
+
+    def of_variant(self, precision: str) -> "Card":
+        """The card as it reads for one precision: its calibrator and promises in place of those of model.onnx.
+
+        Another card is another calibration in the ledger, so answers of two precisions never mix. Raises KeyError.
+        """
+        if precision == self.precisions[0]:
+            return self
+        variant = {each.precision: each for each in self.variants or ()}[precision]
+        return self.model_copy(
+            update={
+                "precision": precision,
+                "calibration": variant.calibration,
+                "referral": variant.referral,
+                "conformal": variant.conformal,
+                "variants": None,
+                "verification": None,
+            }
+        )
+
+    @field_validator("variants")
+    @classmethod
+    def _variants_differ(cls, variants: tuple[VariantCard, ...] | None) -> tuple[VariantCard, ...] | None:
+        names = [each.precision for each in variants or ()]
+        if len({*names, "float32"}) <= len(names):
+            raise ValueError("each variant needs a precision of its own, other than float32")
+        return variants
 
     @field_validator("classes")
     @classmethod

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model_store.graph import TEMPERATURE
+from model_store.graph import division_place
 
 _SMALLEST = np.array([np.finfo(np.float32).tiny], dtype=np.float64)  # keeps logarithms finite
 _BEYOND = 2.0  # a knot that no probability reaches fills up the rows of shorter tables
@@ -69,10 +69,7 @@ def with_class_maps(model: bytes, maps: Sequence[ClassMap]) -> bytes:
     """
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
-    divisions = (at for at, node in enumerate(graph.node) if TEMPERATURE in node.input and node.op_type == "Div")
-    place = next(divisions, None)
-    if place is None:
-        raise ValueError("the graph does not divide by an initializer named 'temperature'")
+    place = division_place(graph)
     opset = next((each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")), 0)
     if opset < _OPSET:
         raise ValueError(f"class maps need opset {_OPSET} or later; the graph has {opset}")

@@ -70,7 +70,52 @@ def with_calibrator(
         _set(proto.graph, CLASS_BIAS, class_bias)
     if class_weight is not None:
         _set(proto.graph, CLASS_WEIGHT, class_weight)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def logits_name(model: bytes) -> str:
+    """Return the tensor that the graph divides by its temperature: the logits, where no calibrator comes before.
+
+    Raises:
+        ValueError: the graph does not divide by an initializer `temperature`.
+    """
+    graph = onnx.load_model_from_string(model).graph
+    return graph.node[division_place(graph)].input[0]
+
+
+def division_place(graph: onnx.GraphProto) -> int:
+    """Return the index of the node that divides by the temperature. Raises ValueError."""
+    for place, node in enumerate(graph.node):
+        if node.op_type == "Div" and TEMPERATURE in node.input:
+            return place
+    raise ValueError("the graph does not divide by an initializer named 'temperature'")
+
+
+def with_logits(model: bytes, name: str) -> bytes:
+    """Return the graph with the tensor `name`, float32 [N, K], as a second output: for measuring, not for a bundle."""
+    proto = onnx.load_model_from_string(model)
+    proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return bytes(proto.SerializeToString())
+
+
+def with_vector(model: bytes, *, weight: Sequence[float], bias: Sequence[float]) -> bytes:
+    """Return the graph with logits times `weight` (K,) plus `bias` (K,) before the division by the temperature.
+
+    Raises:
+        ValueError: the graph does not divide by an initializer `temperature`.
+    """
+    proto = onnx.load_model_from_string(model)
+    graph = proto.graph
+    place = division_place(graph)
+    division = graph.node[place]
+    scaling = helper.make_node("Mul", [division.input[0], "vector_weight"], ["vector_scaled"], name="vector_scaling")
+    shift = helper.make_node("Add", ["vector_scaled", "vector_bias"], ["vector_shifted"], name="vector_shift")
+    division.input[0] = "vector_shifted"
+    graph.node.insert(place, shift)
+    graph.node.insert(place, scaling)
+    _set(graph, "vector_weight", weight)
+    _set(graph, "vector_bias", bias)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def _set(graph: onnx.GraphProto, name: str, values: Sequence[float]) -> None:

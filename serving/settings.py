@@ -28,6 +28,7 @@ _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 BODY_SHARES: Final = 4  # of the largest body in the memory of all: three copies at its peak, and room for small ones
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
 
 
@@ -88,6 +89,11 @@ class Settings(BaseSettings):
 
     device: Device = Field(
         "auto", description="Device for inference: auto (CUDA if available, else CPU), cpu, cuda or tensorrt."
+    )
+    precision: PrecisionChoice = Field(
+        "float32",
+        description="Precision in which to serve a bundle that has several; auto: by the device, float16 on a GPU and "
+        "int8 on the CPU. A bundle without it is served as its model.onnx is.",
     )
     threads: int = Field(
         0,

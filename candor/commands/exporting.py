@@ -1,11 +1,15 @@
 """`candor export`."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, StoreOption, settings
+from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
+
+if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from training.datasets import Dataset
 
 
 def export(
@@ -19,6 +23,21 @@ def export(
             "makes confidence too low."
         ),
     ] = "temperature",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Precisions to publish, between commas: float32 (always there), float16 (for GPUs) and int8. Each "
+            "has a calibrator of its own, measured on validation."
+        ),
+    ] = "float32",
+    max_accuracy_loss: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of validation images that a precision may answer worse than float32."),
+    ] = 0.01,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The data of the run, for other precisions than float32 (default: where the run found it)."),
+    ] = None,
     store: StoreOption = None,
     anyway: Annotated[
         bool,
@@ -37,6 +56,7 @@ def export(
     """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
+    from candor.terminal.variants import variant_table
     from model_store.canary import promote_version
     from model_store.store import Store
     from training.runs.export import EXPORTABLE
@@ -48,12 +68,30 @@ def export(
             param_hint="--calibrator",
         )
     target = Store(settings(store=store).store)
-    exported = export_run(run, target, name, calibrator=EXPORTABLE[calibrator], anyway=anyway)
+    precisions = [each.strip() for each in precision.split(",")]
+    exported = export_run(
+        run,
+        target,
+        name,
+        calibrator=EXPORTABLE[calibrator],
+        anyway=anyway,
+        precisions=precisions,
+        dataset=_data(run, data) if set(precisions) != {"float32"} else None,
+        max_accuracy_loss=max_accuracy_loss,
+    )
     if promote:
         promote_version(target, name, exported.version)
     folder, verified = target.folder(name, exported.version), exported.verification
     if json_out:
-        print_json({"folder": str(folder), "version": exported.version, "max_difference": verified.max_difference})
+        print_json(
+            {
+                "folder": str(folder),
+                "version": exported.version,
+                "max_difference": verified.max_difference,
+                "precisions": list(exported.card.precisions),
+                "refused": {each.precision: each.reason for each in exported.refused},
+            }
+        )
         return
     stdout.print(f"Published {name} version {exported.version} in {folder}")
     if calibrator == "perturbed":
@@ -65,7 +103,27 @@ def export(
         )
     images = counted(verified.images, "real image")
     stdout.print(f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}")
+    if exported.card.variants:
+        stdout.print(variant_table(exported.card))
+    for each in exported.refused:
+        stdout.print(each.reason, soft_wrap=True)
     if promote:
         stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
     else:
         stdout.print(f"Next: candor promote {name} {exported.version}")
+
+
+def _data(run: Path, given: str | None) -> "Dataset":
+    """The data of a run, loaded as the run loaded it."""
+    from candor.terminal.progress import bars
+    from training.datasets import LoadedFrom, load_dataset
+    from training.errors import BadRun
+    from training.runs.config import read_record
+
+    loaded = read_record(run).loaded
+    source = given or (loaded.source if loaded else None)
+    if source is None:
+        raise BadRun(f"{run} does not say where its data is: give it with --data")
+    arguments = dataclasses.asdict(loaded or LoadedFrom(source)) | {"source": source}
+    with bars() as progress:
+        return load_dataset(**arguments, cache=cache_folder(), progress=progress)

@@ -23,6 +23,10 @@ def recalibrate(
             "--chosen-labels", help="Publish although answers lack labels and nothing shows how the others were chosen."
         ),
     ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precision whose answers to fit on (default: the one served last). The result has only it."),
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show before and after, and publish nothing.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write before and after to this file, with diagrams, as one HTML page.")
@@ -68,6 +72,7 @@ def recalibrate(
             min_labels=min_labels,
             allow_label_changes=allow_label_changes,
             chosen_labels=chosen_labels,
+            precision=precision,
             publish=not preview,
         )
     if canary is not None or shadow:

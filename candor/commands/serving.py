@@ -40,10 +40,15 @@ def _tuned(known: "Settings") -> "Settings":
     from candor.terminal.console import stderr
     from candor.terminal.tables import table
     from model_store.store import Store
+    from serving.inference.precision import served_variant
     from serving.inference.tuning import tune, tuned
 
     store = Store(known.store)
-    bundles = [store.read(name) for name in store.models() if store.production(name) is not None]
+    bundles = [
+        served_variant(store.read(name), known.precision, device=known.device)
+        for name in store.models()
+        if store.production(name) is not None
+    ]
     if not bundles:
         raise typer.BadParameter(f"{store.root} has no model in production to tune for; run `candor promote` first")
     largest = max(bundles, key=lambda bundle: len(bundle.onnx))

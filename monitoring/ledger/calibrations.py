@@ -20,7 +20,7 @@ PROMOTED = "promoted"  # kind of the event
 LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 
 # Optional fields of the card that are newer than the hashes in ledgers.
-_LATER = ("input_reference", "dropped_promises", "verification")
+_LATER = ("input_reference", "dropped_promises", "verification", "precision", "variants")
 _LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion", "answers", "recall")
 _LATER_IN_PROVENANCE = ("recalibrated_by", "training")
 

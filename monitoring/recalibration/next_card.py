@@ -4,6 +4,7 @@ Referral threshold and prediction sets are fitted on the held-out labels, which 
 their promises hold. What the parent's card promised and this one cannot is said in a sentence.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,9 +22,12 @@ from monitoring.recalibration.proposal import Proposal
 
 
 def next_card(
-    card: Card, proposal: Proposal, *, recalibrated_by: Literal["person", "alarm"]
+    card: Card, proposal: Proposal, *, recalibrated_by: Literal["person", "alarm"], other_precisions: Sequence[str] = ()
 ) -> tuple[Card, tuple[str, ...]]:
-    """Return the parent's card with the new calibrator, reference and promises, and the promises that are dropped."""
+    """Return the parent's card with the new calibrator, reference and promises, and the promises that are dropped.
+
+    The new version has the precision of `card` alone, because no label says how well the remedy suits the others.
+    """
     confidence, predicted = top_label(proposal.probabilities)
     correct = predicted == proposal.true_classes
     temperature, class_bias, class_weight = _continued(card.calibration, proposal)
@@ -42,7 +46,7 @@ def next_card(
     sets = (
         conformal(proposal.probabilities, proposal.true_classes, alpha=card.conformal.alpha) if card.conformal else None
     )
-    dropped = _dropped(card, referral, sets, proposal)
+    dropped = (*_dropped(card, referral, sets, proposal), *_dropped_variants(card, other_precisions))
     changes: dict[str, Any] = {
         "calibration": calibration,
         "provenance": card.provenance.model_copy(
@@ -55,9 +59,20 @@ def next_card(
         "referral": referral,
         "conformal": sets and ConformalCard.from_sets(sets),
         "dropped_promises": (*(card.dropped_promises or ()), *dropped) or None,
+        "variants": None,
+        "verification": None,
         "files": {},
     }
     return card.model_copy(update=changes), dropped
+
+
+def _dropped_variants(card: Card, others: Sequence[str]) -> tuple[str, ...]:
+    if not others:
+        return ()
+    return (
+        f"Version {card.version} could also be served in {' and '.join(others)}. The labels are of answers in "
+        f"{card.precisions[0]}, so the new version has only that; export the run again for the others.",
+    )
 
 
 def _dropped(card: Card, referral: Referral | None, sets: Conformal | None, proposal: Proposal) -> tuple[str, ...]:

@@ -156,7 +156,9 @@ class AlarmResponder:
         options = f"--last {max(alarm.labels, FEW_LABELS)}"
         options += " --allow-label-changes" if self._policy.label_changes else ""
         start = last_by_person(self._store, self._store.read(alarm.model, alarm.version).card)
-        excess = self._policy.limits.excess(start.calibration, drafted.card.calibration)
+        precision = drafted.card.precisions[0]
+        known = start.of_variant(precision) if precision in start.precisions else start
+        excess = self._policy.limits.excess(known.calibration, drafted.card.calibration)
         unfair = None if drafted.fair_labels or self._policy.action == "propose" else UNFAIR
         if excess or unfair or self._policy.action == "propose":
             outcome = outcomes.LIMITED if excess else outcomes.PROPOSED

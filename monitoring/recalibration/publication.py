@@ -14,6 +14,7 @@ from monitoring.errors import RecalibrationRefused
 from monitoring.findings.phrases import percent
 from monitoring.findings.recalibrations import PUBLISHED
 from monitoring.ledger.database import Ledger
+from monitoring.recalibration.answered_variant import answered_variant
 from monitoring.recalibration.answers import AnswerFilter, labeled_answers
 from monitoring.recalibration.next_card import next_card
 from monitoring.recalibration.outcomes import note
@@ -120,6 +121,7 @@ def recalibrate(
     min_labels: int = 100,
     allow_label_changes: bool = False,
     chosen_labels: bool = False,
+    precision: str | None = None,
     publish: bool = True,
 ) -> Recalibration:
     """Choose a remedy on the labeled answers of a version (default: production) and publish the next version.
@@ -127,6 +129,7 @@ def recalibrate(
     Args:
         allow_label_changes: consider remedies that may change the predicted class.
         chosen_labels: accept labels that look chosen rather than drawn, or of which nothing shows how they were chosen.
+        precision: of the version whose answers to fit on; None: the one that served last. The new version has only it.
         publish: False for a preview, which needs no fair labels. Nothing is promoted either way.
 
     Raises RecalibrationRefused if the version never served with this ledger, `propose` refuses, or the labels may be
@@ -141,6 +144,7 @@ def recalibrate(
         min_labels=min_labels,
         allow_label_changes=allow_label_changes,
         chosen_labels=chosen_labels,
+        precision=precision,
     )
     if not publish:
         return drafted
@@ -159,12 +163,14 @@ def draft(
     min_labels: int = 100,
     allow_label_changes: bool = False,
     chosen_labels: bool = False,
+    precision: str | None = None,
     by: Literal["person", "alarm"] = "person",
 ) -> Recalibration:
     """Do what `recalibrate` does, but publish nothing; `by` says on the card whose idea it was."""
-    parent = store.read(model, version)
+    bundle = store.read(model, version)
     chosen = answer_filter or AnswerFilter()
     with ledger.read() as connection:
+        parent = answered_variant(connection, bundle, precision)
         answers = labeled_answers(connection, parent.card, chosen, min_labels=min_labels)
         uneven = None
         if not chosen_labels and chosen.prediction_ids is None:
@@ -176,7 +182,8 @@ def draft(
     proposal = propose(
         answers, parent.card, min_labels=min_labels, uneven=uneven, allow_label_changes=allow_label_changes
     )
-    card, dropped = next_card(parent.card, proposal, recalibrated_by=by)
+    others = [each for each in bundle.card.precisions if each not in parent.card.precisions[:1]]
+    card, dropped = next_card(parent.card, proposal, recalibrated_by=by, other_precisions=others)
     return Recalibration(
         card,
         parent.card.version,
@@ -191,7 +198,8 @@ def draft(
 
 def publish_draft(ledger: Ledger, store: Store, drafted: Recalibration, **detail: Any) -> Recalibration:
     """Publish a draft as the model's next version and note that in the parent's history, with further `detail`."""
-    model, parent = drafted.card.name, store.read(drafted.card.name, drafted.parent_version)
+    model = drafted.card.name
+    parent = store.read(model, drafted.parent_version).of_variant(drafted.card.precisions[0])
     number = store.publish(model, lambda folder, number: _build(folder, number, parent, drafted.card))
     done = dataclasses.replace(drafted, card=store.read(model, number).card)
     note(ledger, done.calibration_id, done.outcome(PUBLISHED) | {"version": number} | detail)

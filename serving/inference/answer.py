@@ -18,11 +18,13 @@ class JsonAnswerWriter:
     """Writes answers of the model that `card` describes.
 
     An answer has the fields "prediction_id", "request_id", "model", "version", "label", "confidence", "probabilities"
-    and "refer", and "prediction_set" if the card defines prediction sets.
+    and "refer", "prediction_set" if the card defines prediction sets, and "precision" if the model is not in float32.
     """
 
     def __init__(self, card: Card) -> None:
         model = f'"model":{json.dumps(card.name)},"version":{card.version}'
+        if card.precision is not None:
+            model += f',"precision":{json.dumps(card.precision)}'
         self._head = (
             '{"prediction_id":"%s","request_id":%s,'
             + _literal(model)

@@ -88,6 +88,8 @@ def _open(folder: Path, card: Card) -> Predictor:
     """A predictor on the bundle, read again, because explanations are too rare to keep the graph in memory."""
     try:
         bundle = read_bundle(folder)
+        if card.precision in bundle.card.precisions:
+            bundle = bundle.of_variant(card.precision)
         if bundle.card != card:
             raise ExplanationUnavailable(
                 "the version answers but cannot be explained, because its folder now holds another version."

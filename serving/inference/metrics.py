@@ -56,23 +56,30 @@ class ServingMetrics:
             registry=registry,
         )
         self.model_loaded = Gauge(
-            "candor_model_loaded", "1 for each version that answers requests.", LABELS, registry=registry
+            "candor_model_loaded",
+            "1 for each version that answers requests, with the precision in which it does.",
+            (*LABELS, "precision"),
+            registry=registry,
         )
 
-    def of_version(self, model: str, version: int, queue: QueueEstimate) -> "VersionMetrics":
+    def of_version(
+        self, model: str, version: int, queue: QueueEstimate, *, precision: str = "float32"
+    ) -> "VersionMetrics":
         """The series of one version, which start now; `queue` is read at each scrape."""
-        return VersionMetrics(self, (model, str(version)), queue)
+        return VersionMetrics(self, (model, str(version)), queue, precision=precision)
 
 
 class VersionMetrics:
     """The series of one version, looked up once so that updates are cheap."""
 
-    def __init__(self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate) -> None:
+    def __init__(
+        self, metrics: ServingMetrics, labels: tuple[str, str], queue: QueueEstimate, *, precision: str
+    ) -> None:
         self._exemplars = metrics.exemplars
         self._duration = metrics.request_duration.labels(*labels)
         self._batch_size = metrics.batch_size.labels(*labels)
         self._inference = metrics.inference.labels(*labels)
-        self._loaded = metrics.model_loaded.labels(*labels)
+        self._loaded = metrics.model_loaded.labels(*labels, precision)
         self._loaded.set(1)
         metrics.queue_length.labels(*labels).set_function(lambda: queue.waiting)
 

@@ -95,7 +95,9 @@ class ServedVersion:
         self.counts = InferenceCounts()
         self.calibration_id = recorder.register(self.card, digest=self.digest) if recorder else 0
         self._loop = loop
-        self._metrics = metrics.of_version(self.card.name, self.card.version, self.queue)
+        self._metrics = metrics.of_version(
+            self.card.name, self.card.version, self.queue, precision=self.card.precisions[0]
+        )
         self._retired = False
         self._leases = 0
         self._inline = predictor.is_light and not background

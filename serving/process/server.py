@@ -41,6 +41,7 @@ from serving.http.routes import ServerRoutes, build_router
 from serving.inference.audit import AuditSampler
 from serving.inference.freed_memory import keep_returning_memory
 from serving.inference.metrics import ServingMetrics
+from serving.inference.precision import served_variant
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
@@ -182,7 +183,7 @@ class Service:
                 "publish the bundle again."
             )
         predictor = open_predictor(
-            bundle,
+            served_variant(bundle, self._settings.precision, device=self._settings.device),
             threads=1 if background else self._settings.threads,
             spinning=self._settings.spinning,
             device=self._settings.device,

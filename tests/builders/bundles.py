@@ -14,7 +14,7 @@ from PIL import Image
 from calibration.bins import BinSums
 from calibration.measures import Measures
 from model_store.bundle import Bundle, read_bundle, write_bundle
-from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral, VariantCard
 
 CLASSES = ("benign", "malignant", "normal")
 
@@ -110,6 +110,25 @@ def build_bundle(folder: Path, version: int = 1, **options: Any) -> Bundle:
         **size,
     )
     write_bundle(folder, card=card, onnx=model)
+    return read_bundle(folder)
+
+
+def write_variants(folder: Path, version: int = 1, *, name: str = "tiny") -> Bundle:
+    """Write a bundle whose `int8` is the same network with another temperature and promises, and read it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    card = build_card(name=name, version=version)
+    int8 = build_card(name=name, temperature=3.0, threshold=0.9, seed=1)
+    variant = VariantCard(
+        precision="int8",
+        file="model.int8.onnx",
+        calibration=int8.calibration,
+        referral=int8.referral,
+        accuracy_loss=0.0,
+        agreement=1.0,
+        max_difference=0.2,
+    )
+    card = card.model_copy(update={"variants": (variant,)})
+    write_bundle(folder, card=card, onnx=build_onnx(), variants={"int8": build_onnx(temperature=3.0)})
     return read_bundle(folder)
 
 

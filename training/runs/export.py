@@ -4,6 +4,7 @@ Exporting a run twice under the same name and version writes the same bytes.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -14,29 +15,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from calibration.calibrators import Calibrator
 from model_store.bundle import write_bundle
-from model_store.card import (
-    CalibrationCard,
-    CalibrationMethod,
-    Card,
-    ConformalCard,
-    InputCard,
-    Provenance,
-    Referral,
-    TrainingCard,
-    Verification,
-)
+from model_store.card import Card, InputCard, Provenance, TrainingCard, Verification
 from model_store.store import Store
+from training.datasets import Dataset, Split
 from training.errors import BadRun, UselessModel
-from training.evaluation.evaluation import Evaluation, Method, read_evaluation, temperature_of
+from training.evaluation.evaluation import Evaluation, Method, read_evaluation
 from training.evaluation.usefulness import shortcomings
 from training.features.answer_views import ViewAverage
 from training.networks.classifier import Classifier, build_classifier
+from training.runs.calibration_card import calibration_parts
 from training.runs.config import RunRecord, read_record
 from training.runs.finish import read_finish
-from training.runs.onnx_graph import CalibratedClassifier, to_onnx, verify
-from training.runs.onnx_maps import add_maps, class_maps
+from training.runs.onnx_graph import calibrated, to_onnx, verify
+from training.runs.variants import MAX_ACCURACY_LOSS, PrecisionVariant, RefusedVariant, VariantBuilder, check_precisions
 
 # Choices of --calibrator and their methods in the evaluation.
 EXPORTABLE: dict[str, Method] = {
@@ -47,33 +39,39 @@ EXPORTABLE: dict[str, Method] = {
     "isotonic": "isotonic",
     "none": "uncalibrated",
 }
-# How the card names them; the others are temperatures fitted on validation, 1 for "none".
-METHODS: dict[Method, CalibrationMethod] = {
-    "perturbed": "perturbed",
-    "vector": "vector",
-    "histogram": "histogram",
-    "isotonic": "isotonic",
-}
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A published bundle: card, version, and how its graph compares with torch."""
+    """A published bundle: card, version, how its graph compares with torch, and the variants that it does not have."""
 
     card: Card
     version: int
     verification: Verification
+    refused: tuple[RefusedVariant, ...] = ()
 
 
 def export(
-    run: Path, store: Store, name: str, *, calibrator: Method = "temperature", anyway: bool = False
+    run: Path,
+    store: Store,
+    name: str,
+    *,
+    calibrator: Method = "temperature",
+    anyway: bool = False,
+    precisions: Sequence[str] = ("float32",),
+    dataset: Dataset | None = None,
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS,
 ) -> ExportedModel:
     """Publish the run in folder `run` as the next version of model `name`, with one of EXPORTABLE in the graph.
 
     On the sample images of the run, probabilities of torch and ONNX Runtime must differ by at most 1e-4. A model that
-    is of no use (`training.evaluation.usefulness`) is refused unless `anyway`. Raises BadRun, UselessModel,
-    ExportMismatch, or what the store raises; nothing is published then.
+    is of no use (`training.evaluation.usefulness`) is refused unless `anyway`. For variants in other `precisions` than
+    float32, which is always there, `dataset` must be the run's: they are calibrated and measured on its validation
+    images, and one that loses more accuracy than `max_accuracy_loss` there is not published.
+
+    Raises BadRun, UnknownName, UselessModel, ExportMismatch, or what the store raises; nothing is published then.
     """
+    check_precisions(precisions, calibrator)
     record = read_record(run)
     evaluation = read_evaluation(run)
     if calibrator not in evaluation.calibrators:
@@ -81,35 +79,46 @@ def export(
     found = shortcomings(evaluation, record.classes, method=calibrator, balanced=record.config.balances)
     if found and not anyway:
         raise UselessModel(run, found)
-    model = CalibratedClassifier(_answering(run, record), evaluation.calibrators[calibrator]).eval()
-    samples = _samples(run)
-    onnx, difference = _graph(model, evaluation.calibrators[calibrator], samples)
+    classifier, fitted, samples = _answering(run, record), evaluation.calibrators[calibrator], _samples(run)
+    network = to_onnx(classifier, samples)
     verified = Verification(
         images=len(samples),
         alone=len(samples),
-        max_difference=difference,
+        max_difference=verify(network, classifier, fitted, samples),
         libraries={library: version_of(library) for library in ("onnxruntime", "torch")},
     )
+    wanted = [each for each in dict.fromkeys(precisions) if each != "float32"]
+    built: list[PrecisionVariant | RefusedVariant] = []
+    if wanted:
+        split = _validation(run, record, dataset)
+        builder = VariantBuilder(network, evaluation, split, record.spec, calibrator, max_accuracy_loss)
+        built = [builder.build(precision) for precision in wanted]
+    variants = [each for each in built if isinstance(each, PrecisionVariant)]
     card = build_card(run, record, evaluation, calibrator=calibrator, name=name)
-    card = card.model_copy(update={"verification": verified})
+    card = card.model_copy(update={"verification": verified, "variants": tuple(each.card for each in variants) or None})
+    graphs = {each.card.precision: each.onnx for each in variants}
+    onnx = calibrated(network, fitted)
     cards: list[Card] = []
 
     def build(folder: Path, version: int) -> None:
-        cards.append(write_bundle(folder, card=card.model_copy(update={"version": version}), onnx=onnx))
+        numbered = card.model_copy(update={"version": version})
+        cards.append(write_bundle(folder, card=numbered, onnx=onnx, variants=graphs))
 
     version = store.publish(name, build)
-    return ExportedModel(cards[-1], version, verified)
+    refused = tuple(each for each in built if isinstance(each, RefusedVariant))
+    return ExportedModel(cards[-1], version, verified, refused)
 
 
-def _graph(model: CalibratedClassifier, calibrator: Calibrator, samples: NDArray[np.uint8]) -> tuple[bytes, float]:
-    """The graph, and the largest difference of its probabilities to those of torch and of the calibrator."""
-    network = to_onnx(model, samples)
-    difference = verify(network, model, samples)
-    maps = class_maps(calibrator)
-    if maps is None:
-        return network, difference
-    mapped, of_maps = add_maps(network, calibrator, maps, samples)
-    return mapped, max(difference, of_maps)
+def _validation(run: Path, record: RunRecord, dataset: Dataset | None) -> Split:
+    """The validation split of the run's data. Raises BadRun if it is not given."""
+    if dataset is None:
+        raise BadRun(f"variants of {run} are calibrated on its validation images: give the data that it was trained on")
+    if dataset.fingerprint != record.fingerprint:
+        raise BadRun(
+            f"the data is not that of {run}: got fingerprint {dataset.fingerprint[:12]}..., expected "
+            f"{record.fingerprint[:12]}...; give the same images and labels"
+        )
+    return dataset.splits["val"]
 
 
 def load_classifier(run: Path) -> Classifier:
@@ -142,7 +151,6 @@ def _answering(run: Path, record: RunRecord) -> nn.Module:
 
 def build_card(run: Path, record: RunRecord, evaluation: Evaluation, *, calibrator: Method, name: str) -> Card:
     """The card of version 1, without file hashes, which are added on writing; its reference is the validation split."""
-    referral = evaluation.referral(calibrator)
     return Card(
         name=name,
         version=1,
@@ -156,25 +164,8 @@ def build_card(run: Path, record: RunRecord, evaluation: Evaluation, *, calibrat
             frames=record.frames,
         ),
         provenance=_provenance(run, record),
-        calibration=CalibrationCard.from_reference(
-            temperature=float(np.float32(temperature_of(evaluation.calibrators[calibrator]))),  # as the graph holds it
-            split="val",
-            method=METHODS.get(calibrator, "temperature"),
-            sums=evaluation.sums("val", calibrator),
-            measures=evaluation.measures["val"][calibrator],
-            confusion=evaluation.confusion("val", calibrator),
-            answers=evaluation.answers_by_bin("val", calibrator),
-        ),
-        referral=Referral(
-            threshold=referral.confidence,
-            promised_accuracy=referral.promised_accuracy,
-            delta=referral.delta,
-            coverage=referral.coverage,
-        )
-        if referral
-        else None,
-        conformal=ConformalCard.from_sets(evaluation.conformal(calibrator)),
         input_reference=record.input_reference,
+        **calibration_parts(evaluation, calibrator),
     )
 
 

@@ -1,9 +1,8 @@
-"""The trained classifier as one self-contained ONNX graph, checked against torch on real images.
+"""The trained classifier as one self-contained ONNX graph, with its calibrator, checked against torch on real images.
 
-The graph maps uint8 images to calibrated probabilities and contains normalization, network, calibrator and softmax.
-`temperature` is a buffer of shape (1,), which the exporter keeps as an initializer of that name, so that a
-recalibration can edit it. With vector scaling, logits are scaled and shifted first and `temperature` is 1. A later
-recalibration adds its remedy after both.
+The exported network maps uint8 images to the softmax of its logits, divided by an initializer `temperature` that is 1.
+`calibrated` gives it a calibrator: another temperature, or nodes between the logits and the division. A later
+recalibration edits the temperature, or adds its remedy after it.
 """
 
 import warnings
@@ -15,57 +14,45 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from calibration.calibrators import Calibrator
+from calibration.histogram import Histogram
+from calibration.temperature import Temperature, softmax
 from calibration.vector import Vector
+from model_store.class_maps import ClassMap, with_class_maps
+from model_store.graph import INPUT, OUTPUT, logits_name, with_calibrator, with_logits, with_vector
 from model_store.runtime import ort
 from training.errors import ExportMismatch
-from training.evaluation.evaluation import temperature_of
+from training.evaluation.isotonic import Isotonic
 
 OPSET = 20
 MAX_DIFFERENCE = 1e-4
 
 
-class CalibratedClassifier(nn.Module):
-    """uint8 (N, C, H, W) -> probabilities float32 (N, K): the served graph."""
+class ServedNetwork(nn.Module):
+    """uint8 (N, C, H, W) -> probabilities float32 (N, K), without a calibrator."""
 
     temperature: Tensor
 
-    def __init__(self, classifier: nn.Module, calibrator: Calibrator) -> None:
+    def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
-        self.scaling = Scaling(calibrator) if isinstance(calibrator, Vector) else nn.Identity()
-        self.register_buffer("temperature", torch.tensor([temperature_of(calibrator)], dtype=torch.float32))
+        self.register_buffer("temperature", torch.ones(1))  # stays an initializer of this name
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.softmax(self.scaling(self.classifier(image)) / self.temperature, dim=1)
+        return torch.softmax(self.classifier(image) / self.temperature, dim=1)
 
 
-class Scaling(nn.Module):
-    """Vector scaling: logits (N, K) times a weight per class, plus a bias per class."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, vector: Vector) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.tensor(vector.weight, dtype=torch.float32))
-        self.register_buffer("bias", torch.tensor(vector.bias, dtype=torch.float32))
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits * self.weight + self.bias
-
-
-def to_onnx(model: CalibratedClassifier, images: NDArray[np.uint8]) -> bytes:
-    """The graph of `model` as one self-contained file, the same bytes each time.
+def to_onnx(classifier: nn.Module, images: NDArray[np.uint8]) -> bytes:
+    """The graph of a classifier in evaluation mode as one self-contained file, the same bytes each time.
 
     `images` uint8 (n, C, H, W) are for tracing.
     """
     with warnings.catch_warnings():  # torch's exporter deprecates parts of torch
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            model,
+            ServedNetwork(classifier).eval(),
             (torch.from_numpy(images),),
-            input_names=["image"],
-            output_names=["probabilities"],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes={"image": {0: "batch"}},
             opset_version=OPSET,
             dynamo=True,
@@ -87,17 +74,38 @@ def _remove_notes(proto: onnx.ModelProto) -> None:
         each.ClearField("doc_string")
 
 
-def verify(onnx_file: bytes, model: CalibratedClassifier, images: NDArray[np.uint8]) -> float:
+def calibrated(network: bytes, calibrator: Calibrator) -> bytes:
+    """The graph of an exported network with a calibrator of `training.evaluation`."""
+    if isinstance(calibrator, Temperature):
+        return with_calibrator(network, temperature=calibrator.temperature)
+    if isinstance(calibrator, Vector):
+        return with_vector(network, weight=calibrator.weight, bias=calibrator.bias)
+    if isinstance(calibrator, Histogram):
+        return with_class_maps(network, [ClassMap.steps(each.edges, each.values) for each in calibrator.classes])
+    if isinstance(calibrator, Isotonic):
+        return with_class_maps(network, [ClassMap.lines(each.x, each.y) for each in calibrator.classes])
+    return network
+
+
+def verify(network: bytes, classifier: nn.Module, calibrator: Calibrator, images: NDArray[np.uint8]) -> float:
     """Largest absolute difference of a probability between ONNX Runtime and torch on `images`.
 
-    Runs all images in one batch and then each alone, as servers do. Raises ExportMismatch above 1e-4.
+    All images are run in one batch and then each alone, as servers do. The network is compared with torch, and the
+    calibrator in the graph with `calibrator` on the logits of the graph: a step of a histogram would magnify the
+    rounding of logits. Raises ExportMismatch above 1e-4.
     """
-    session = ort.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        expected = model(torch.from_numpy(images)).numpy()
-    together = session.run(None, {"image": images})[0]
-    alone = np.concatenate([session.run(None, {"image": image[np.newaxis]})[0] for image in images])
-    difference = max(float(np.abs(found - expected).max()) for found in (together, alone))
+        expected = softmax(classifier(torch.from_numpy(images)).numpy())
+    graph = with_logits(calibrated(network, calibrator), logits_name(network))
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    together = session.run(None, {INPUT: images})
+    one_by_one = [session.run(None, {INPUT: image[np.newaxis]}) for image in images]
+    alone = [np.concatenate(each) for each in zip(*one_by_one, strict=True)]
+    difference = 0.0
+    for probabilities, logits in (together, alone):
+        of_network = np.abs(softmax(logits) - expected).max()
+        of_calibrator = np.abs(probabilities - calibrator(logits.astype(np.float64))).max()
+        difference = float(np.max([difference, of_network, of_calibrator]))
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
         raise ExportMismatch(difference=difference, limit=MAX_DIFFERENCE, images=len(images))
     return difference

@@ -1,5 +1,6 @@
 """From generated images to a published bundle that ONNX Runtime runs: training, run folder, export."""
 
+import copy
 import csv
 import json
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from training.networks.backbones import SMALL
 from training.runs import export as exporting
 from training.runs.config import TrainConfig, offline_config, read_record
 from training.runs.export import export, load_classifier
-from training.runs.onnx_graph import MAX_DIFFERENCE, CalibratedClassifier
+from training.runs.onnx_graph import MAX_DIFFERENCE
 from training.runs.run import RunResult, train
 
 CLASSES = ("dark", "middle", "bright")
@@ -259,11 +260,13 @@ class TestExport:
     ) -> None:
         faithful = exporting.to_onnx
 
-        def other_temperature(model: CalibratedClassifier, images: Any) -> bytes:
-            other = CalibratedClassifier(model.classifier, 1.01 * float(model.temperature)).eval()
+        def with_other_weights(classifier: torch.nn.Module, images: Any) -> bytes:
+            other = copy.deepcopy(classifier)
+            with torch.no_grad():
+                next(reversed(list(other.parameters()))).add_(torch.tensor([0.01, 0.0, 0.0]))
             return faithful(other, images)
 
-        monkeypatch.setattr(exporting, "to_onnx", other_temperature)
+        monkeypatch.setattr(exporting, "to_onnx", with_other_weights)
         with pytest.raises(ExportMismatch, match="nothing was published"):
             export(run.folder, Store(tmp_path), "brightness")
         assert Store(tmp_path).versions("brightness") == []

@@ -14,7 +14,7 @@ from model_store.class_maps import ClassMap, with_class_maps
 from model_store.graph import with_calibrator
 from model_store.runtime import ort
 from training.evaluation.isotonic import Isotonic
-from training.runs.onnx_maps import class_maps
+from training.runs.onnx_graph import calibrated
 
 Logits = npt.NDArray[np.float32]
 
@@ -49,9 +49,7 @@ def answers(classes: int, seed: int, *, sharpness: float) -> tuple[Logits, npt.N
 
 
 def mapped(calibrator: Calibrator, classes: int) -> bytes:
-    maps = class_maps(calibrator)
-    assert maps is not None
-    return with_class_maps(tail(classes), maps)
+    return calibrated(tail(classes), calibrator)
 
 
 @pytest.mark.parametrize("kind", [Histogram, Isotonic])
@@ -91,7 +89,7 @@ def test_a_recalibration_continues_after_the_maps() -> None:
     np.testing.assert_allclose(run(model, logits), expected / expected.sum(1, keepdims=True), atol=1e-6)
 
 
-@pytest.mark.parametrize(("model", "said"), [(tail(3, opset=11), "opset 13 or later"), (b"", "divide by an init")])
+@pytest.mark.parametrize(("model", "said"), [(tail(3, opset=11), "opset 13 or later"), (b"", "does not divide")])
 def test_a_graph_without_a_place_for_them_is_refused(model: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         with_class_maps(model, [ClassMap.steps([], [0.0])] * 3)
