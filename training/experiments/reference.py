@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, SplitName, fingerprint, load_dataset
+from training.datasets.dataset import PartOfSplit
 from training.datasets.errors import BadDataset
 from training.datasets.sampling import grouped_parts, stratified_parts
 
@@ -86,7 +87,7 @@ def some(split: Split, indices: NDArray[np.int64]) -> Split:
     """The images of `split` at `indices`."""
     images = ChosenImages((split.images,), tuple((0, int(index)) for index in indices))
     groups = None if split.groups is None else split.groups[indices]
-    return Split(images, split.labels[indices], groups)
+    return Split(images, split.labels[indices], groups, part=PartOfSplit(split, indices))
 
 
 def joined_split(splits: Sequence[Split]) -> Split:

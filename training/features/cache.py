@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model_store.image import InputSpec
 from training.datasets import Dataset, Split, SplitName
+from training.features.inputs import ChosenInputs, NetworkInputs
 from training.features.transform import UNCHANGED, ImageTransform
 from training.networks.backbones import weights_digest
 from training.networks.classifier import Backbone
@@ -33,23 +34,36 @@ class FeatureCache:
     def __init__(
         self, root: Path, *, dataset: Dataset, backbone_name: str, backbone: Backbone, spec: InputSpec
     ) -> None:
+        self.root = root
         self.backbone = backbone
         self.dataset = dataset
         self.spec = spec
-        self.folder = root / _key(dataset.fingerprint, backbone_name, weights_digest(backbone), spec)
+        self._about = (backbone_name, weights_digest(backbone))
+        self.folder = self._folder(dataset.fingerprint)
 
     def read(
         self, name: SplitName, *, transform: ImageTransform = UNCHANGED, progress: Progress = silent
-    ) -> NDArray[np.float32]:
+    ) -> NetworkInputs:
         """Feature maps of split `name`, memory-mapped float32 (N, ...); computed if they are not cached.
 
-        They are features of the images after `transform`.
+        They are features of the images after `transform`. Those of a part, such as a fold, are rows of the features of
+        the whole, which are computed once: a frozen backbone learns nothing from them.
         """
-        kind = "-".join(filter(None, (name, transform.name)))
-        path = self.folder / f"{kind}.npy"
+        split = self.dataset.splits[name]
+        if split.part is None:
+            return self._read(split, self.folder / name, transform, progress)
+        whole, rows = split.part.whole, split.part.rows
+        return ChosenInputs(self._read(whole, self._folder(whole.content) / "all", transform, progress), rows)
+
+    def _folder(self, fingerprint: str) -> Path:
+        return self.root / _key(fingerprint, *self._about, self.spec)
+
+    def _read(self, split: Split, place: Path, transform: ImageTransform, progress: Progress) -> NDArray[np.float32]:
+        kind = "-".join(filter(None, (place.name, transform.name)))
+        path = place.with_name(f"{kind}.npy")
         if not path.is_file():
             stage = f"features {kind.replace('-', ' ')}"
-            self._compute(path, self.dataset.splits[name], transform=transform, stage=stage, progress=progress)
+            self._compute(path, split, transform=transform, stage=stage, progress=progress)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _compute(self, path: Path, split: Split, *, transform: ImageTransform, stage: str, progress: Progress) -> None:

@@ -44,6 +44,20 @@ class StreamedImages:
 
 
 @dataclass(frozen=True)
+class ChosenInputs:
+    """The inputs `rows` int64 (N,) of `whole`."""
+
+    whole: NetworkInputs
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, numbers: Any) -> NDArray[Any]:
+        return self.whole[self.rows[numbers]]
+
+
+@dataclass(frozen=True)
 class JoinedInputs:
     """Several inputs of equal length, one after the other."""
 

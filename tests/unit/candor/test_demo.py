@@ -7,6 +7,7 @@ import pytest
 from candor.demo.recalibration import _outcome
 from candor.demo.run import OWN_ENTRIES, _clear
 from candor.demo.traffic import SentImages
+from candor.demo.training import comparison
 
 
 def test_only_what_an_earlier_demo_wrote_is_removed(tmp_path: Path) -> None:
@@ -35,6 +36,22 @@ def test_the_outcome_follows_from_the_figures(
         for name, figures in (("before", before), ("after", after))
     }
     assert _outcome(reports).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("ece", "accuracy", "said"),
+    [
+        (0.08, 0.86, "DCA has a lower ECE and a higher accuracy here than cross-entropy."),
+        (0.08, 0.84, "DCA has a lower ECE here than"),
+        (0.10, 0.86, "DCA has a higher accuracy here than"),
+        (0.10, 0.85, "DCA has neither a lower ECE nor a higher accuracy here than"),
+    ],
+)
+def test_the_comparison_of_the_losses_follows_from_the_figures(ece: float, accuracy: float, said: str) -> None:
+    ce = {"ece": 0.09, "accuracy": 0.85}
+    found = comparison({"ce_temperature": ce, "dca_temperature": {"ece": ece, "accuracy": accuracy}})
+    assert said in found
+    assert "Another\nseed may show the opposite" in found
 
 
 def test_answers_are_halved_in_the_order_in_which_they_were_sent() -> None:

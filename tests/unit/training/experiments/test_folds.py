@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.datasets.errors import BadDataset
@@ -12,8 +13,10 @@ from training.evaluation.evaluation import Predictions
 from training.experiments.cell import Cell, CellResult
 from training.experiments.folds import cross_validate, fold_table, folds_of
 from training.experiments.runner import ExperimentRunner
+from training.features.cache import FeatureCache
 from training.networks.backbones import SMALL
 from training.runs.config import TrainConfig
+from training.runs.session import TrainingSession
 
 CLASSES = ("a", "b")
 
@@ -106,3 +109,30 @@ def test_folds_are_trained_as_cells(tmp_path: Path) -> None:
         float((each.predictions["test"].logits.argmax(axis=1) == each.predictions["test"].labels).mean())
         for each in results
     )
+
+
+def test_features_of_each_image_are_computed_once_for_all_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    real = FeatureCache._features
+    monkeypatch.setattr(
+        FeatureCache, "_features", lambda self, inputs: (computed.append(len(inputs)), real(self, inputs))[1]
+    )
+    whole, config = dataset(), TrainConfig(loss="ce", backbone=SMALL, weights="none", epochs=1, batch_size=16)
+    folds = folds_of(whole, 3)
+    cells = [Cell(name, SMALL, "ce", config, fold.fingerprint) for name, fold in folds.items()]
+    ExperimentRunner(tmp_path / "out", tmp_path / "cache").run(cells, folds)
+    assert sum(computed) == sum(map(len, whole.splits.values())) == 140
+
+
+def test_the_features_of_a_fold_are_those_of_its_images(tmp_path: Path) -> None:
+    config = TrainConfig(loss="ce", backbone=SMALL, weights="none")
+    for fold in folds_of(dataset(patients=12), 3).values():
+        session = TrainingSession(config, fold)
+        network = session.network()
+        for name, examples in session.examples(network, cache=tmp_path).items():
+            images = fold.splits[name].inputs(config.input_spec(fold))
+            expected = network.backbone(torch.from_numpy(images)).numpy()
+            np.testing.assert_allclose(examples.inputs[np.arange(len(images))], expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(examples.labels, fold.splits[name].labels)
