@@ -48,6 +48,15 @@ def page_path(model: str) -> str:
     return f"/calibration/{quote(model, safe='')}/page"
 
 
+def label_path(model: str) -> str:
+    """The path at which answers of a model are labeled.
+
+    >>> label_path("a b")
+    '/label/a%20b'
+    """
+    return f"/label/{quote(model, safe='')}"
+
+
 def try_path(model: str) -> str:
     """The path at which images are tried on a model.
 

@@ -44,6 +44,8 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
+from monitoring.routes.form import MEDIA_TYPE as FORM
+from monitoring.routes.label_page import LabelForm, LabelPageRoutes
 from monitoring.routes.logged_predictions import LoggedPredictionRoutes
 from monitoring.routes.reports import Production, ReportRoutes
 from monitoring.routes.request import BodyReader
@@ -187,6 +189,34 @@ _REPORTS: Final = (
         refuses=(SQLAlchemyError,),
     ),
 )
+_LABELING: Final = (
+    Endpoint(
+        method="GET",
+        path="/label/{model}",
+        handler=LabelPageRoutes.page,
+        tag="pages",
+        summary="A page to label answers, one after the other, without seeing what the model said.",
+        scope="feedback",
+        gives=_HTML,
+        parameters=(
+            _OF_VERSION,
+            Parameter("answer", "query", str, "a prediction id; the next answer that waits if left out"),
+            Parameter("skip", "query", int, "answers to pass over"),
+        ),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="POST",
+        path="/label/{model}",
+        handler=LabelPageRoutes.label,
+        tag="pages",
+        summary="Record the label of that page's form.",
+        scope="feedback",
+        takes={FORM: LabelForm},
+        redirects=True,
+        refuses=(*_BODY, *_WRITES, AnswersSpooled, FeedbackInvalid),
+    ),
+)
 METRICS: Final = Endpoint(
     method="GET",
     path="/metrics",
@@ -196,7 +226,7 @@ METRICS: Final = Endpoint(
     gives={"text/plain": str, "application/openmetrics-text": str},
     refuses=(SQLAlchemyError,),
 )
-ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, METRICS)
+ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, *_LABELING, METRICS)
 
 
 def endpoints(
@@ -224,5 +254,6 @@ def endpoints(
         LoggedPredictionRoutes(recorder, reader),
         AlarmRoutes(recorder, reader),
         ReportRoutes(ledger, production or (lambda model: None), serves=serves),
+        LabelPageRoutes(ledger, recorder, production or (lambda model: None), reader),
         MetricsRoute(metrics.registry),
     )

@@ -77,6 +77,25 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
         expect(page.locator(".trial")).to_contain_text("0 were right (0 in 100")
 
 
+def test_answers_are_labeled_blind_and_by_keyboard(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+) -> None:
+    server = start(tiny_store)
+    answers = {each["prediction_id"]: each for each in (server.predict(png(seed)).json() for seed in range(3))}
+    with open_page(browser) as page:
+        page.goto(server.url)
+        page.get_by_role("link", name="Label answers").click()
+        for left in (2, 1, 0):
+            answer = answers[page.locator("input[name=prediction_id]").get_attribute("value") or ""]
+            assert "The model had said" not in page.locator("main section").last.inner_text()
+            page.keyboard.press("2")  # malignant
+            expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
+            said = "the same" if answer["label"] == "malignant" else f"“{answer['label']}”"
+            expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
+            expect(page.locator(".top")).to_contain_text(f"and {left} other")
+    assert server.client.get("/calibration/tiny").json()["coverage"]["labeled"] == 3
+
+
 def test_signing_in_and_out(
     start: Callable[..., Server], tiny_store: Store, browser: Browser, images: list[Path]
 ) -> None:
@@ -127,11 +146,11 @@ def test_every_page_is_accessible_and_fits(
     width: int,
 ) -> None:
     server = start(tiny_store)
-    answers = [server.predict(png(seed)).json() for seed in range(30)]
-    labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers]
+    answers = [server.predict(png(seed)).json() for seed in range(31)]
+    labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers[:30]]
     assert server.client.post("/feedback", json=labels).status_code == 200
     with open_page(browser, width=width, dark=dark) as page:
-        for path in ("/", "/try/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere"):
+        for path in ("/", "/try/tiny", "/label/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere"):
             page.goto(server.url + path)
             if path == "/try/tiny":
                 try_images(page, images)

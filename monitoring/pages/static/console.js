@@ -66,6 +66,14 @@ async function renew() {
   }
 }
 
+// 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
+function answerByKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input:not([type=hidden]), select")) return;
+  if (event.key === "0") document.querySelector("[data-skip]")?.click();
+  if (/^[1-9]$/.test(event.key)) document.querySelectorAll("form[data-label] button")[event.key - 1]?.click();
+}
+
+if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");
 if (live) setInterval(renew, 1000 * Number(live.dataset.live));

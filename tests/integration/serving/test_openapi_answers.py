@@ -88,6 +88,9 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     await api.ask("POST", "/v2/models/{model}/infer", json=infer)
     await api.ask("POST", "/v2/models/{model}/versions/{version}/infer", json=infer)
     await api.ask("POST", "/try/{model}", files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))])
+    wanted = await api.ask("POST", "/predictions/{model}", content=png())
+    await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
+    await api.ask("GET", "/label/{model}")
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
     for path in (path for path, operations in api._document["paths"].items() if "get" in operations):
