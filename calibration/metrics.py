@@ -106,23 +106,28 @@ def ece_z(sums: BinSums) -> float:
     return _ratio(ece(sums) - noise_floor(sums), ece_spread(sums))
 
 
-def ece_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
+def ece_interval(
+    sums: BinSums, *, level: float = 0.95, variance: FloatArray | None = None, total_variance: float | None = None
+) -> Interval:
     """Conservative interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D| + sum(+-e). The
     lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
     a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the quantile of the second
     noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known even with few answers, and Q - D^2/n is
-    right even if the model is miscalibrated.
+    right even if the model is miscalibrated. `variance` (M,) and `total_variance`, those of the bins and of their sum,
+    replace these where answers are not independent (`calibration.clusters`), as far as they are larger.
 
     >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower   # two answers prove nothing
     0.0
     """
     z, difference = NormalDist().inv_cdf((1 + level) / 2), sums.difference
     seen = sums.squared_error - difference**2 / np.maximum(sums.n, 1)
-    variance = np.maximum(sums.variance, seen)
-    signed = z * math.sqrt(variance.sum())
-    absolute = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) + math.sqrt(1 - 2 / math.pi) * signed
+    noise = np.maximum(sums.variance, seen)
+    if variance is not None:
+        noise = np.maximum(noise, variance)
+    signed = z * math.sqrt(max(float(noise.sum()), total_variance or 0.0))
+    absolute = math.sqrt(2 / math.pi) * float(np.sqrt(noise).sum()) + math.sqrt(1 - 2 / math.pi) * signed
     estimate, lower, upper = ece(sums), _ratio(absolute, sums.total), _ratio(signed, sums.total)
     return Interval(max(estimate - lower, 0.0), min(estimate + upper, 1.0))
 

@@ -138,7 +138,7 @@ def choose(
     z, y = check_answers(logits, labels)
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     share = share / share.sum()
-    folds = _folds(y, groups, seed)
+    folds = fold_numbers(y, groups, seed)
     served = _judge(softmax(z), y)
     reasons = dict(exclude or {}) | _reasons(y, z.shape[1], set(exclude or {}))
     trials, losses = [], {}
@@ -194,8 +194,10 @@ def _at_bound(fitted: Affine) -> str | None:
     return f"its fit leaves the range of temperatures from {LOWEST} to {HIGHEST:g}: the labels do not determine it"
 
 
-def _folds(labels: npt.NDArray[np.integer], groups: npt.ArrayLike | None, seed: int) -> list[npt.NDArray[np.integer]]:
-    """Return REPEATS arrays (N,) of fold numbers; classes, or else groups, are spread evenly over folds."""
+def fold_numbers(
+    labels: npt.NDArray[np.integer], groups: npt.ArrayLike | None, seed: int, *, repeats: int = REPEATS
+) -> list[npt.NDArray[np.integer]]:
+    """Return arrays (N,) of fold numbers, one per repeat; classes, or else groups, are spread evenly over folds."""
     generator = np.random.default_rng(seed)
     _, units = np.unique(np.arange(len(labels)) if groups is None else np.asarray(groups), return_inverse=True)
     count = int(units.max()) + 1
@@ -204,7 +206,7 @@ def _folds(labels: npt.NDArray[np.integer], groups: npt.ArrayLike | None, seed: 
     first = np.full(count, -1)
     first[units[::-1]] = labels[::-1]  # each unit is placed by the class of its first answer
     found: list[npt.NDArray[np.integer]] = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         order = np.lexsort((generator.random(count), first))
         fold = np.empty(count, dtype=np.int64)
         fold[order] = np.arange(count) % FOLDS

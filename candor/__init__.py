@@ -6,6 +6,8 @@ torch nor ONNX Runtime. Training needs the extra `train`.
     import candor
 
     candor.measure(probabilities, labels).ece             # how calibrated are these predictions?
+    found = candor.calibrate(probabilities, labels)       # the same as a report, and a calibrator; a notebook shows it
+    found.transform(new_probabilities)                    # calibrated; found.save("calibrator.onnx") takes it away
     candor.fit_temperature(logits, labels)                # the temperature that calibrates them best
 
     dataset = candor.load_dataset("pneumoniamnist")
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from calibration.measures import Measures as Measures
     from calibration.temperature import apply_temperature as apply_temperature
     from calibration.temperature import fit_temperature as fit_temperature
+    from candor.predictions.calibration import Calibration as Calibration
+    from candor.predictions.calibration import calibrate as calibrate
     from model_store.bundle import Bundle as Bundle
     from model_store.bundle import read_bundle as read_bundle
     from model_store.card import Card as Card
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Bundle",
+    "Calibration",
     "Card",
     "Client",
     "Dataset",
@@ -69,6 +74,7 @@ __all__ = [
     "__version__",
     "apply_temperature",
     "automatic",
+    "calibrate",
     "calibration_report",
     "export",
     "fit_temperature",
@@ -83,6 +89,7 @@ __all__ = [
 _MODULES = {
     "calibration.measures": ("Measures",),
     "calibration.temperature": ("apply_temperature", "fit_temperature"),
+    "candor.predictions.calibration": ("Calibration", "calibrate"),
     "model_store.bundle": ("Bundle", "read_bundle"),
     "model_store.card": ("Card",),
     "model_store.store": ("Store",),

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from candor.commands import (
+    calibrating,
     canary,
     data,
     demo,
@@ -51,7 +52,7 @@ def _show_release(asked: bool) -> None:
 
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
-    "See it work": (demo.demo,),
+    "See it work": (demo.demo, calibrating.calibrate),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
     "Serve": (store.app, store_changes.promote, canary.app, serving.serve, predicting.predict, torchserve.app),
     "Monitor": (
@@ -115,10 +116,13 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from httpx import HTTPError
     from sqlalchemy.exc import DBAPIError
 
+    from calibration.portable import CalibratorInvalid
+    from candor.predictions.errors import PredictionsRefused
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError
     from serving.client.client import ServerRefused
     from serving.errors import ServingError
     from training.errors import TrainingError
 
-    return ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError, HTTPError, DBAPIError, OSError
+    rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)
+    return *rooms, CalibratorInvalid, PredictionsRefused, HTTPError, DBAPIError, OSError

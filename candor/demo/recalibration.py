@@ -10,7 +10,8 @@ from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
-from candor.terminal.recalibration import class_table, notes, remedy_table, sentence
+from candor.terminal.recalibration import class_table, notes, sentence
+from candor.terminal.remedies import remedy_table
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
 from monitoring.recalibration import AnswerFilter, Recalibration
@@ -44,7 +45,13 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
             time.sleep(0.05)
         time.sleep(STREAM_S)
     stdout.print(f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n")
-    for part in (*remedy_table(done.proposal.choice), "", sentence(done), "", class_table(done.proposal.classes)):
+    for part in (
+        *remedy_table(done.proposal.choice, unchanged="as served"),
+        "",
+        sentence(done),
+        "",
+        class_table(done.proposal.classes),
+    ):
         stdout.print(part)
     for line in notes(done):
         stdout.print(f"Note: {line}")

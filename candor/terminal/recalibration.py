@@ -7,8 +7,9 @@ from rich.console import RenderableType
 from calibration.bins import BinSums, FloatArray
 from calibration.metrics import top_label
 from calibration.reliability import ReliabilityBin, reliability
-from calibration.remedies import REMEDIES, RemedyChoice
+from calibration.remedies import REMEDIES
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.remedies import remedy_table
 from candor.terminal.tables import figure, interval, table
 from monitoring.findings.phrases import points
 from monitoring.pages.recalibration_page import ClassRow, recalibration_page
@@ -19,7 +20,7 @@ def recalibration_tables(done: Recalibration) -> list[RenderableType]:
     """Return the parts of a recalibration in the order in which they are printed."""
     return [
         f"{sentence(done)}\n",
-        *remedy_table(done.proposal.choice),
+        *remedy_table(done.proposal.choice, unchanged="as served"),
         *held_out_tables(done.proposal),
         *(f"Note: {line}" for line in notes(done)),
     ]
@@ -58,34 +59,6 @@ def sentence(done: Recalibration) -> str:
         f"(temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}). The other {proposal.held_out} labels "
         "measure what it does."
     )
-
-
-def remedy_table(choice: RemedyChoice) -> list[RenderableType]:
-    """Return the comparison, and why remedies were left out."""
-    rows = [["as served", "0", figure(choice.served_nll), "-", "-", figure(choice.served_classwise_gap), ""]]
-    rows += [
-        [
-            REMEDIES[trial.name].title,
-            str(trial.parameters),
-            figure(trial.nll),
-            figure(trial.improvement, sign=True),
-            figure(trial.standard_error),
-            figure(trial.classwise_gap),
-            "chosen" if trial.name == choice.chosen else "",
-        ]
-        for trial in choice.trials
-        if trial.excluded is None
-    ]
-    columns = ("", "parameters", "NLL", "improvement", "standard error", "largest class gap", "")
-    left_out = [
-        f"Not considered: {REMEDIES[trial.name].title}, because {trial.excluded}."
-        for trial in choice.trials
-        if trial.excluded
-    ]
-    return [
-        table("Remedies, cross-validated; the simplest that no richer one beats is chosen", columns, rows),
-        *left_out,
-    ]
 
 
 def held_out_tables(proposal: Proposal) -> list[RenderableType]:

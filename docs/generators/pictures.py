@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from calibration.bins import BinSums
 from calibration.measures import Measures
+from candor.predictions.calibration import examine_predictions
+from candor.predictions.reading import read_predictions
 from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
@@ -34,7 +36,12 @@ MODEL, CLASSES = "chest", ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
 DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
 IMAGES = Path(__file__).parents[1] / "images"
-VIEWS = {"monitoring-index": (1080, 300), "monitoring-model": (1080, 3615), "monitoring-report": (1080, 1130)}
+VIEWS = {
+    "monitoring-index": (1080, 300),
+    "monitoring-model": (1080, 3615),
+    "monitoring-report": (1080, 1130),
+    "calibration-report": (1080, 1110),
+}
 
 
 class Clock:
@@ -70,7 +77,7 @@ def chromium(*arguments: str) -> None:
 
 
 def write_pages(folder: Path) -> dict[str, Path]:
-    """Simulate the forty days and write the three pages."""
+    """Simulate the forty days and write the pages."""
     clock = Clock()
     with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as ledger:
         with Recorder(ledger, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))) as recorder:
@@ -83,10 +90,21 @@ def write_pages(folder: Path) -> dict[str, Path]:
         "monitoring-index": index_page([reports[1], other]),
         "monitoring-model": model_page(found),
         "monitoring-report": report_page(filed),
+        "calibration-report": tutorial_report(folder),
     }
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: folder / f"{name}.html" for name in pages}
+
+
+def tutorial_report(folder: Path) -> str:
+    """The page of the tutorial on calibrating predictions, from the predictions that it makes."""
+    tutorial = (IMAGES.parent / "tutorials" / "calibrate-predictions.md").read_text(encoding="utf-8")
+    making = tutorial.split("```python\n")[1].split("```")[0]
+    subprocess.run([sys.executable, "-c", making], check=True, cwd=folder)
+    return examine_predictions(
+        read_predictions(folder / "predictions.csv"), title="Calibration of predictions.csv"
+    ).page()
 
 
 def live(recorder: Recorder, clock: Clock) -> None:

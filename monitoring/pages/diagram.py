@@ -9,7 +9,7 @@ from markupsafe import Markup
 from calibration.reliability import ReliabilityBin
 from calibration.wording import counted
 from monitoring.findings.phrases import percent
-from monitoring.pages.rendering import render
+from monitoring.pages.rendering import drawing_style, render
 
 _LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
@@ -22,11 +22,21 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answer
 
     On the dashed line confidence equals accuracy.
     """
+    return _drawn(bins, of=of, own_style=None)
+
+
+def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
+    return _drawn(bins, of=of, own_style=drawing_style())
+
+
+def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: str | None) -> Markup:
     filled = [row for row in bins if row.n]
     least = min((row.lower for row in filled), default=0.0)
     start = next(each for each in _STARTS if each <= least + 1e-9)
     plot = _Plot(max((row.n for row in filled), default=1), start)
-    return render("diagram.svg", plot=plot, bins=filled, described=description(bins, of=of))
+    described = description(bins, of=of)
+    return render("diagram.svg", plot=plot, bins=filled, described=described, own_style=own_style)
 
 
 def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,12 +39,12 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 def count_rows(file: Path) -> int:
     """Return the number of rows of a Parquet file, or about that number for a text file, by its lines."""
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".parquet":
         count: int = _parquet(file).metadata.num_rows
         return count
     with file.open("rb") as stream:
         lines = sum(piece.count(b"\n") for piece in iter(lambda: stream.read(2**20), b""))
-    return max(1, lines - (file.suffix == ".csv"))
+    return max(1, lines - (file.suffix.lower() == ".csv"))
 
 
 def read_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -52,40 +54,60 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
         NothingToSend: a file of another kind, or one that cannot be read.
     """
     kinds = {".csv": _csv_rows, ".ndjson": _json_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    if file.suffix not in kinds:
+    if file.suffix.lower() not in kinds:
         raise NothingToSend(f"{file}: expected a name that ends in {', '.join(kinds)}")
-    return kinds[file.suffix](file)
+    return kinds[file.suffix.lower()](file)
 
 
 def read_columns(file: Path) -> list[str]:
     """Return the names of a table's columns; of NDJSON, the keys of the first row. Raises NothingToSend."""
-    if file.suffix == ".csv":
-        with _open_csv(file) as lines:
-            return list(_csv_reader(lines).fieldnames or [])
-    if file.suffix == ".parquet":
+    if file.suffix.lower() == ".csv":
+        with _open_csv(file) as lines, _named(file):
+            return list(_csv_reader(file, lines).fieldnames or [])
+    if file.suffix.lower() == ".parquet":
         names: list[str] = _parquet(file).schema_arrow.names
         return names
     return list(next(read_rows(file), {}))
 
 
 def _open_csv(file: Path) -> TextIO:
-    return file.open(newline="", encoding="utf-8-sig", errors="replace")
+    return file.open(newline="", encoding="utf-8-sig")
 
 
-def _csv_reader(lines: TextIO) -> "csv.DictReader[str]":
-    """A reader of a table separated by commas, or by semicolons as spreadsheets write it in much of Europe."""
+def _csv_reader(file: Path, lines: TextIO) -> "csv.DictReader[str]":
+    """A reader of a table separated by commas, semicolons (spreadsheets in much of Europe) or tabs."""
     header = lines.readline()
     lines.seek(0)
-    semicolons = ";" in header and "," not in header
-    reader = csv.DictReader(lines, restkey="(beyond the header)", delimiter=";" if semicolons else ",")
+    delimiter = "," if "," in header else next((each for each in ";\t" if each in header), ",")
+    reader = csv.DictReader(lines, restkey="(beyond the header)", delimiter=delimiter)
     reader.fieldnames = [plain_cell(name) for name in reader.fieldnames or []]
+    _require_distinct(file, reader.fieldnames)
     return reader
 
 
 def _csv_rows(file: Path) -> Iterator[dict[str, Any]]:
-    with _open_csv(file) as lines:
-        for row in _csv_reader(lines):
+    with _open_csv(file) as lines, _named(file):
+        for row in _csv_reader(file, lines):
             yield {key: plain_cell(value) if isinstance(value, str) else value for key, value in row.items() if value}
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turn what the text or the parser of a CSV raises into a sentence that names the file."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise NothingToSend(
+            f"{file} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise NothingToSend(f"{file} cannot be read as CSV ({error})") from None
+
+
+def _require_distinct(file: Path, names: Sequence[str]) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise NothingToSend(f"{file} has two columns {twice!r}: rename one")
 
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -103,9 +125,14 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
-    for batch in _parquet(file).iter_batches(batch_size=5_000):
-        for row in batch.to_pylist():
-            yield {key: _plain(value) for key, value in row.items() if value is not None}
+    opened = _parquet(file)
+    _require_distinct(file, opened.schema_arrow.names)
+    try:
+        for batch in opened.iter_batches(batch_size=5_000):
+            for row in batch.to_pylist():
+                yield {key: _plain(value) for key, value in row.items() if value is not None}
+    except (OSError, ValueError) as error:
+        raise NothingToSend(f"{file} cannot be read as Parquet ({error})") from error
 
 
 def _parquet(file: Path) -> Any:

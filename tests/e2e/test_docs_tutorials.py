@@ -76,3 +76,18 @@ def test_another_model_is_watched(tmp_path: Path) -> None:
     assert alarm["direction"] == "over"
     assert alarm["since"]["lower"] <= 1_500 <= alarm["since"]["upper"]
     assert not found["drift"]["active"], "it was acknowledged"
+
+
+def test_predictions_are_calibrated(tmp_path: Path) -> None:
+    run("calibrate-predictions.md", tmp_path)
+    found = json.loads((tmp_path / "calibrated/report.json").read_text())
+    assert (found["standing"], found["groups"], found["calibrator"]["method"]) == ("overconfident", 400, "temperature")
+    page = (TUTORIALS / "calibrate-predictions.md").read_text()
+    flat = " ".join(page.split())
+    for sentence in (found["verdict"], found["calibrator_sentence"]):
+        assert sentence in flat, "the page prints what the command says"
+    example = re.findall(
+        r"^```python\n(.*?)^```$", (TUTORIALS.parent / "reference/calibrator.md").read_text(), re.M | re.S
+    )
+    shown = subprocess.run([sys.executable, "-c", example[0]], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[[0.25 0.75]]\n"

@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from monitoring.pages.formatting import code_marks
-from monitoring.pages.rendering import render
+from monitoring.pages.rendering import drawing_style, render
 
 ROOT = Path(__file__).parents[4]
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
@@ -38,7 +38,7 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
     templates = pages / "templates"
     assert [path.name for path in pages.rglob("*.css")] == ["style.css"]
     styled = [path.name for path in templates.rglob("*.jinja") if "<style" in path.read_text(encoding="utf-8")]
-    assert styled == ["document.html.jinja"]
+    assert sorted(styled) == ["diagram.svg.jinja", "document.html.jinja"]  # a drawing of its own has rules of style.css
     assert not [path.name for path in templates.rglob("*.jinja") if " style=" in path.read_text(encoding="utf-8")]
     with_html = [
         str(path.relative_to(ROOT))
@@ -47,3 +47,11 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
         if "</" in path.read_text(encoding="utf-8")
     ]
     assert with_html == ["monitoring/pages/formatting.py"]  # <code>, by Markup.format
+
+
+def test_a_drawing_of_its_own_has_the_colors_of_the_light_page() -> None:
+    rules = drawing_style()
+    assert "svg .dot { fill: #2563b0;" in rules
+    assert "svg text { fill:" in rules
+    assert "var(" not in rules
+    assert "body" not in rules

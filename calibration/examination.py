@@ -1,0 +1,274 @@
+"""What labeled predictions from anywhere show: how calibrated they are, by class too, and what a calibrator would do.
+
+No model is needed. What a calibrator promises is measured on rows that it has not seen (`calibration.honest_fit`).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import BinSums, FloatArray
+from calibration.clusters import Chance, chance, two_sided_p
+from calibration.confusion import class_rates, confusion_matrix
+from calibration.honest_fit import HonestFit, TooFewRows, fit_honestly
+from calibration.measures import Measures
+from calibration.metrics import Interval, top_label
+from calibration.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject, portable, smallest_probability
+
+FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
+LEVEL = 0.025  # of each of the two signs of miscalibration, so that both together err in 5 of 100 calibrated models
+
+
+class Standing(StrEnum):
+    """What the labels show of the predictions as given."""
+
+    TOO_FEW = "too_few_rows"
+    OVERCONFIDENT = "overconfident"
+    UNDERCONFIDENT = "underconfident"
+    UNEVEN = "miscalibrated"  # too sure of some answers and not sure enough of others
+    NOT_SHOWN = "no_miscalibration_shown"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One set of answers, measured. `sums`: by confidence bin; `chance`: floor and intervals, by group if known."""
+
+    measures: Measures
+    sums: BinSums
+    chance: Chance
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class. A figure without such rows is NaN.
+
+    Attributes:
+        name: of the class.
+        labels: rows whose true class it is.
+        answers: rows whose predicted class it is.
+        sensitivity: share of its rows that are predicted as it; `specificity`: share of the others that are not.
+        gap: mean confidence minus accuracy of the answers that name it, with a 95 % interval.
+    """
+
+    name: str
+    labels: int
+    answers: int
+    sensitivity: float
+    specificity: float
+    gap: float
+    gap_interval: Interval
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the calibrator does on the rows that judge it, which it has not seen.
+
+    Attributes:
+        fit: the calibrator's origin.
+        before, after: these rows as given, and calibrated.
+        classes_before, classes_after: by class; empty if only a confidence is known.
+        changed: rows whose predicted class changes.
+    """
+
+    fit: HonestFit
+    before: Measured
+    after: Measured
+    classes_before: tuple[ClassFigures, ...]
+    classes_after: tuple[ClassFigures, ...]
+    changed: int
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What labeled predictions show.
+
+    Attributes:
+        of: whether all class probabilities are known, or only the confidence of the predicted class.
+        groups: how many patients or the like; None if every row stands alone.
+        standing: the verdict.
+        given: all rows, as given.
+        classes: by class; empty if only a confidence is known.
+        fit: the comparison of remedies; None if the rows are too few.
+        effect: what the calibrator does; None if the predictions are left alone.
+        refused: a clause that says why no calibrator was fitted; None if one was sought.
+        calibrator: the one to take away; it changes nothing if the predictions are left alone.
+    """
+
+    of: Subject
+    groups: int | None
+    standing: Standing
+    given: Measured
+    classes: tuple[ClassFigures, ...]
+    fit: HonestFit | None
+    effect: Effect | None
+    refused: str | None
+    calibrator: PortableCalibrator
+
+
+def examine(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    classes: Sequence[str],
+    groups: npt.ArrayLike | None = None,
+    allow_label_changes: bool = False,
+    seed: int = 0,
+) -> Examination:
+    """Examine class probabilities.
+
+    Args:
+        probabilities: (N, K), each row summing to 1 within 0.01.
+        labels: (N,) integers in 0..K-1.
+        classes: K names.
+        groups: (N,) patients or the like; None if every row stands alone.
+        allow_label_changes: consider calibrators that may change the predicted class.
+        seed: of the split into fitting and judging rows.
+
+    Raises:
+        ValueError: no rows; shapes that do not match; rows that are no probabilities.
+
+    >>> found = examine([[0.1, 0.9]] * 10, [1] * 10, classes=("no", "yes"))
+    >>> found.standing.value, found.refused
+    ('too_few_rows', 'a calibrator needs 100 labeled rows; there are 10 rows')
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    names, smallest = tuple(classes), smallest_probability(p)
+    given = _measure(p, y, groups)
+    fit, refused = _fit(np.log(np.maximum(p, smallest)), y, groups, allow_label_changes, seed)
+    effect = None
+    calibrator = PortableCalibrator.identity(names, smallest=smallest)
+    if fit is not None and fit.affine is not None and fit.remedy is not None:
+        calibrator = portable(fit.affine, method=fit.remedy, classes=names, smallest=smallest, of="probabilities")
+        before, labels_judged = p[fit.rows], y[fit.rows]
+        part = None if groups is None else np.asarray(groups)[fit.rows]
+        effect = Effect(
+            fit,
+            _measure(before, labels_judged, part),
+            _measure(fit.probabilities, labels_judged, part),
+            class_figures(before, labels_judged, names, part),
+            class_figures(fit.probabilities, labels_judged, names, part),
+            int((top_label(before)[1] != top_label(fit.probabilities)[1]).sum()),
+        )
+    by_class = class_figures(p, y, names, groups)
+    return _examination("probabilities", groups, given, by_class, fit, effect, refused, calibrator)
+
+
+def examine_confidence(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, *, groups: npt.ArrayLike | None = None, seed: int = 0
+) -> Examination:
+    """Examine confidences (N,) in [0, 1] and whether the answers were right (N,), where nothing else is known.
+
+    The calibrator then takes a confidence and returns the probability that the answer is right. It never changes an
+    answer. Raises ValueError as `examine`.
+    """
+    p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=bool)
+    both = np.stack([1 - p, p], axis=1)
+    smallest = smallest_probability(p)
+    given = _measure_confidence(p, c, groups)
+    fit, refused = _fit(np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed)
+    effect = None
+    calibrator = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
+    if fit is not None and fit.affine is not None and fit.remedy is not None:
+        calibrator = portable(
+            fit.affine, method=fit.remedy, classes=CONFIDENCE_CLASSES, smallest=smallest, of="confidence"
+        )
+        part = None if groups is None else np.asarray(groups)[fit.rows]
+        before = _measure_confidence(p[fit.rows], c[fit.rows], part)
+        after = _measure_confidence(fit.probabilities[:, 1], c[fit.rows], part)
+        effect = Effect(fit, before, after, (), (), 0)
+    return _examination("confidence", groups, given, (), fit, effect, refused, calibrator)
+
+
+def class_figures(
+    probabilities: FloatArray, labels: npt.NDArray[np.integer], names: Sequence[str], groups: npt.ArrayLike | None
+) -> tuple[ClassFigures, ...]:
+    """Return the figures of each class, from probabilities (N, K) and labels (N,)."""
+    confidence, predicted = top_label(probabilities)
+    confusion = confusion_matrix(probabilities, labels)
+    rates = class_rates(confusion)
+    found = []
+    for number, name in enumerate(names):
+        said = predicted == number
+        part = None if groups is None else np.asarray(groups)[said]
+        gap, interval = float("nan"), Interval(float("nan"), float("nan"))
+        if said.any():
+            right = labels[said] == number
+            gap = float((confidence[said] - right).mean())
+            interval = chance(confidence[said], right, part).gap
+        counts = int(confusion[number].sum()), int(said.sum())
+        found.append(
+            ClassFigures(
+                name, *counts, float(rates.sensitivity[number]), float(rates.specificity[number]), gap, interval
+            )
+        )
+    return tuple(found)
+
+
+def _fit(
+    logits: FloatArray, labels: npt.NDArray[np.integer], groups: npt.ArrayLike | None, allow: bool, seed: int
+) -> tuple[HonestFit | None, str | None]:
+    try:
+        return fit_honestly(logits, labels, groups=groups, allow_label_changes=allow, seed=seed), None
+    except TooFewRows as few:
+        return None, str(few)
+
+
+def _examination(
+    of: Subject, groups: npt.ArrayLike | None, given: Measured, classes: tuple[ClassFigures, ...],
+    fit: HonestFit | None, effect: Effect | None, refused: str | None, calibrator: PortableCalibrator,
+) -> Examination:  # fmt: skip
+    count = None if groups is None else len(np.unique(np.asarray(groups)))
+    if effect is not None:
+        calibrator = dataclasses.replace(calibrator, about=_about(effect))
+    standing = _standing(given, count, calibrated=effect is not None)
+    return Examination(of, count, standing, given, classes, fit, effect, refused, calibrator)
+
+
+def _about(effect: Effect) -> dict[str, object]:
+    before, after = effect.before.measures, effect.after.measures
+    return {
+        "fitted_on_rows": effect.fit.fitted_on,
+        "judged": effect.fit.judged,
+        "judged_rows": after.n,
+        "ece_before": round(before.ece, 4),
+        "ece_after": round(after.ece, 4),
+        "ece_floor": round(after.noise_floor, 4),
+    }
+
+
+def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Standing:
+    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has not seen."""
+    if min(given.sums.total, groups or given.sums.total) < FEW:
+        return Standing.TOO_FEW
+    if two_sided_p(given.chance.gap_z) < LEVEL:
+        return Standing.OVERCONFIDENT if given.measures.signed_gap > 0 else Standing.UNDERCONFIDENT
+    return Standing.UNEVEN if given.chance.ece.lower > 0 or calibrated else Standing.NOT_SHOWN
+
+
+def _measure(p: FloatArray, y: npt.NDArray[np.integer], groups: npt.ArrayLike | None) -> Measured:
+    confidence, predicted = top_label(p)
+    measures = Measures.from_probabilities(p, y)
+    return _measured(measures, np.clip(confidence, 0, 1), predicted == y, groups)
+
+
+def _measure_confidence(p: FloatArray, c: npt.NDArray[np.bool_], groups: npt.ArrayLike | None) -> Measured:
+    return _measured(Measures.from_sums(BinSums.from_predictions(p, c)), p, c, groups)
+
+
+def _measured(
+    measures: Measures, confidence: FloatArray, correct: npt.NDArray[np.bool_], groups: npt.ArrayLike | None
+) -> Measured:
+    by_chance = chance(confidence, correct, groups)
+    replaced = dataclasses.replace(
+        measures,
+        noise_floor=by_chance.floor,
+        ece_lower=by_chance.ece.lower,
+        ece_upper=by_chance.ece.upper,
+        signed_gap_lower=by_chance.gap.lower,
+        signed_gap_upper=by_chance.gap.upper,
+    )
+    return Measured(replaced, BinSums.from_predictions(confidence, correct), by_chance)

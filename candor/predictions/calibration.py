@@ -1,0 +1,281 @@
+"""`Calibration`: labeled predictions, examined. What `candor.calibrate` returns and `candor calibrate` prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray
+from calibration.examination import Effect, Examination, Measured, Standing, examine, examine_confidence
+from calibration.measures import Measures
+from calibration.portable import PortableCalibrator
+from calibration.reliability import reliability
+from candor.predictions.archive import as_codes
+from candor.predictions.collected import Collected
+from candor.predictions.errors import PredictionsRefused
+from candor.predictions.interpretation import interpret
+from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
+from serving.client.columns import ColumnWishes, TableColumns
+
+if TYPE_CHECKING:
+    from monitoring.pages.calibration_page import CalibrationText
+
+
+class ReliabilityPlot:
+    """A reliability diagram. A notebook shows it; `save` writes it as an SVG file."""
+
+    def __init__(self, svg: str) -> None:
+        self.svg = svg
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def save(self, path: str | Path) -> None:
+        """Write the diagram. Raises ValueError if the name does not end in `.svg`."""
+        if Path(path).suffix != ".svg":
+            raise ValueError(f"a diagram is saved as .svg; got {path}")
+        Path(path).write_text(self.svg, encoding="utf-8")
+
+
+class Calibration:
+    """How calibrated predictions are, and a calibrator for predictions like them.
+
+    Attributes:
+        examination: all figures.
+        predictions: what was examined.
+        title: names them.
+    """
+
+    def __init__(self, examination: Examination, predictions: LabeledPredictions, *, title: str) -> None:
+        self.examination, self.predictions, self.title = examination, predictions, title
+
+    @property
+    def standing(self) -> Standing:
+        """The verdict as a word."""
+        return self.examination.standing
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in sentences."""
+        return f"{WORDS[self.standing]}. {verdict(self.examination)}"
+
+    @property
+    def measures(self) -> Measures:
+        """The measures of the predictions as given; floor and intervals know groups."""
+        return self.examination.given.measures
+
+    @property
+    def effect(self) -> Effect | None:
+        """What the calibrator does on rows that it has not seen; None if the predictions are left alone."""
+        return self.examination.effect
+
+    @property
+    def calibrator(self) -> PortableCalibrator:
+        """The calibrator; it changes nothing if the predictions are better left alone."""
+        return self.examination.calibrator
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed or left out, and what to know before relying on the figures."""
+        return (*self.predictions.notes, *notes(self.examination))
+
+    def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
+        """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences (N,) if it is of those.
+
+        Raises:
+            calibration.portable.CalibratorInvalid: another number of classes, or values outside [0, 1].
+        """
+        p = np.asarray(probabilities, dtype=np.float64)
+        if p.ndim == 1 and self.calibrator.of == "probabilities" and len(self.calibrator.classes) == 2:
+            return np.asarray(self.calibrator(np.stack([1 - p, p], axis=1))[:, 1])
+        return self.calibrator(p)
+
+    def transform_logits(self, logits: npt.ArrayLike) -> FloatArray:
+        """Calibrate logits (N, K). Raises CalibratorInvalid as `transform`."""
+        return self.calibrator.from_logits(logits)
+
+    def save(self, path: str | Path) -> None:
+        """Write the calibrator: `.json`, or `.onnx` with the input that was calibrated (probabilities or logits).
+
+        Raises:
+            ValueError: another suffix.
+        """
+        target = Path(path)
+        if target.suffix == ".json":
+            target.write_text(self.calibrator.as_json(), encoding="utf-8")
+        elif target.suffix == ".onnx":
+            from model_store.calibrator_graph import calibrator_onnx
+
+            target.write_bytes(calibrator_onnx(self.calibrator, self.predictions.kind))
+        else:
+            raise ValueError(f"a calibrator is saved as .json or .onnx; got {path}")
+
+    def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
+        """Return the reliability diagram of the predictions as given, or of the calibrated rows that judge it."""
+        from monitoring.pages.diagram import diagram_file
+
+        chosen = self.effect.after if calibrated and self.effect else self.examination.given
+        return ReliabilityPlot(str(diagram_file(reliability(chosen.sums))))
+
+    def page(self) -> str:
+        """Return the report as an HTML file without scripts."""
+        from monitoring.pages.calibration_page import calibration_page
+
+        return str(calibration_page(self.examination, self.text()))
+
+    def text(self) -> "CalibrationText":
+        """The sentences of the page."""
+        from monitoring.pages.calibration_page import CalibrationText
+
+        return CalibrationText(
+            title=self.title,
+            word=WORDS[self.standing],
+            verdict=verdict(self.examination),
+            calibrator=calibrator_sentence(self.examination),
+            notes=self.notes,
+            taken=self.predictions.taken,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures and sentences as plain data."""
+        found, fit = self.examination, self.examination.fit
+        return {
+            "standing": found.standing.value,
+            "verdict": self.verdict,
+            "calibrator_sentence": calibrator_sentence(found),
+            "notes": [*self.notes],
+            "columns": dict(self.predictions.taken),
+            "rows": found.given.sums.total,
+            "groups": found.groups,
+            "kind": self.predictions.kind,
+            "given": _plain(found.given),
+            "classes": [vars(each) | {"gap_interval": [*each.gap_interval]} for each in found.classes],
+            "remedies": [] if fit is None else [vars(each) for each in fit.choice.trials],
+            "effect": None if self.effect is None else _effect(self.effect),
+            "calibrator": found.calibrator.as_dict(),
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join([self.verdict, calibrator_sentence(self.examination), *(f"- {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        from monitoring.pages.calibration_page import calibration_fragment
+
+        return str(calibration_fragment(self.examination, self.text()))
+
+
+def examine_predictions(
+    predictions: LabeledPredictions, *, title: str, allow_label_changes: bool = False, seed: int = 0
+) -> Calibration:
+    """Examine what was read. Raises PredictionsRefused if it has no labels."""
+    if predictions.probabilities is not None and predictions.labels is not None:
+        found = examine(
+            predictions.probabilities,
+            predictions.labels,
+            classes=predictions.classes,
+            groups=predictions.groups,
+            allow_label_changes=allow_label_changes,
+            seed=seed,
+        )
+    elif predictions.confidence is not None and predictions.correct is not None:
+        found = examine_confidence(predictions.confidence, predictions.correct, groups=predictions.groups, seed=seed)
+    else:
+        raise PredictionsRefused("predictions are examined by their labels; there are none")
+    return Calibration(found, predictions, title=title)
+
+
+def calibrate(
+    probabilities: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    *,
+    logits: bool = False,
+    classes: Sequence[str] | None = None,
+    groups: npt.ArrayLike | None = None,
+    allow_label_changes: bool = False,
+    seed: int = 0,
+) -> Calibration:
+    """Measure how calibrated predictions are, and fit a calibrator if one helps on rows that it has not seen.
+
+    Args:
+        probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data frame names them.
+        labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
+        logits: whether `probabilities` are logits.
+        classes: K names, in the order of the columns.
+        groups: (N,) patients or the like, kept together in fits and intervals; None if every row stands alone.
+        allow_label_changes: consider calibrators that may change the predicted class.
+        seed: of the split into fitting and judging rows.
+
+    Raises:
+        ValueError: what is wrong with the arrays, in a sentence.
+
+    >>> found = calibrate([[0.1, 0.9]] * 200, [1] * 140 + [0] * 60)    # 90 % confident, right 70 % of the time
+    >>> found.standing.value, round(float(found.transform([[0.1, 0.9]])[0, 1]), 2)
+    ('overconfident', 0.7)
+    """
+    named = classes if classes is not None else _column_names(probabilities)
+    scores, truth = np.asarray(probabilities), np.asarray(labels)
+    found = Collected(scores=_scores(scores), rows=len(scores))
+    found.score_names = _score_names(found.scores, named)
+    if truth.ndim == 2 and truth.shape[1:] == scores.shape[1:]:
+        found.one_hot, found.one_hot_names = truth.astype(np.float64), found.score_names
+    else:
+        found.labels = as_codes(_flat(truth, len(scores), "labels"), found.classes)
+    if groups is not None:
+        found.groups = as_codes(_flat(np.asarray(groups), len(scores), "groups"), found.group_names)
+    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
+    chosen = tuple(map(str, classes)) if classes is not None else None
+    predictions = interpret(found, TableColumns(), ReadingOptions(wishes=wishes, classes=chosen))
+    return examine_predictions(predictions, title="Calibration", allow_label_changes=allow_label_changes, seed=seed)
+
+
+def _scores(values: npt.NDArray[Any]) -> FloatArray:
+    if values.ndim not in (1, 2) or values.dtype.kind not in "fiubO":
+        raise PredictionsRefused(
+            f"probabilities must be numbers of shape (N, K) or (N,); got {values.dtype} {values.shape}"
+        )
+    try:
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise PredictionsRefused(f"probabilities must be numbers ({error})") from None
+    return numbers[:, np.newaxis] if numbers.ndim == 1 else numbers
+
+
+def _score_names(scores: FloatArray | None, named: Sequence[Any] | None) -> tuple[str, ...]:
+    count = 0 if scores is None else scores.shape[1]
+    if named is not None and len(named) == count:
+        return tuple(map(str, named))
+    return ("",) if count == 1 else tuple(map(str, range(count)))
+
+
+def _column_names(table: object) -> Sequence[Any] | None:
+    """The columns of a data frame, whichever library made it."""
+    columns = getattr(table, "columns", None)
+    return None if columns is None else list(columns)
+
+
+def _flat(values: npt.NDArray[Any], count: int, name: str) -> npt.NDArray[Any]:
+    flat = values.reshape(len(values)) if values.ndim == 2 and values.shape[1] == 1 else values
+    if flat.shape != (count,):
+        raise PredictionsRefused(f"{name} must be of shape ({count},), one for each row; got {values.shape}")
+    return flat.astype(str) if flat.dtype.kind == "O" else flat
+
+
+def _plain(measured: Measured) -> dict[str, Any]:
+    return {"measures": measured.measures.as_dict(), "bins": [vars(each) for each in reliability(measured.sums)]}
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    fit = effect.fit
+    return {
+        "judged": fit.judged,
+        "rows": len(fit.rows),
+        "fitted_on": fit.fitted_on,
+        "nll_improvement": fit.improvement,
+        "standard_error": fit.standard_error,
+        "changed_predictions": effect.changed,
+        "before": _plain(effect.before),
+        "after": _plain(effect.after),
+    }

@@ -1,0 +1,169 @@
+"""From collected cells to labeled predictions: which rows count, what scores are, which class a label names."""
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray, IntArray
+from calibration.wording import counted
+from candor.predictions.collected import Collected
+from candor.predictions.errors import PredictionsRefused, rows_listed
+from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.scores import Scores, fractions, interpret_scores, interpret_single
+from candor.predictions.truths import match_labels, positive_class, suspicious_truths
+from serving.client.columns import TableColumns
+
+
+def interpret(found: Collected, columns: TableColumns, options: ReadingOptions) -> LabeledPredictions:
+    """Return what the cells mean. Raises PredictionsRefused."""
+    if not found.rows:
+        raise PredictionsRefused("the file has no rows")
+    if columns.is_answers and found.labels is None and options.needs_labels and found.correct is None:
+        raise PredictionsRefused(
+            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. Add a column with the "
+            "true class, and name it with --label"
+        )
+    if found.scores is not None and found.scores.shape[1]:
+        return _of_scores(found, found.scores, columns, options)
+    return _of_confidence(found, columns, options)
+
+
+def _of_scores(
+    found: Collected, values: FloatArray, columns: TableColumns, options: ReadingOptions
+) -> LabeledPredictions:
+    truth = _one_hot_labels(found) if found.labels is None else found.labels
+    if truth is None and options.needs_labels:
+        raise PredictionsRefused(
+            "which column holds the true class? Name it with --label COLUMN (or one column per class: label_A, label_B)"
+        )
+    kept, notes = _kept(found, truth, np.asarray(np.isnan(values).any(axis=1)), needs_labels=options.needs_labels)
+    rows = np.flatnonzero(kept) + 1
+    scores, codes = values[kept], None if truth is None else truth[kept]
+    kind = options.wishes.kind or columns.kind
+    if scores.shape[1] == 1:
+        classes, read, said = _binary(found, scores[:, 0], codes, rows, columns, options)
+    else:
+        classes = _class_names(found, options)
+        read, said = interpret_scores(scores, rows, kind=kind, normalize=options.normalize), ()
+    labels = None
+    if codes is not None:
+        labels, about = match_labels(found.classes.names, codes, classes, rows, are_given=options.classes is not None)
+        named = options.wishes.label is not None or found.predicted is not None
+        said = (*said, *about, *suspicious_truths(read.probabilities, labels, classes, are_named=named))
+    return LabeledPredictions(
+        kind=read.kind, classes=classes, probabilities=read.probabilities, labels=labels,
+        groups=_groups(found, kept), rows=rows, taken=tuple(columns.described()), notes=(*notes, *read.notes, *said),
+    )  # fmt: skip
+
+
+def _binary(
+    found: Collected, scores: FloatArray, codes: IntArray | None, rows: IntArray, columns: TableColumns,
+    options: ReadingOptions,
+) -> tuple[tuple[str, ...], Scores, tuple[str, ...]]:  # fmt: skip
+    column = columns.scores[0].column if columns.scores else columns.vector
+    if options.classes is not None and len(options.classes) == 2:
+        classes = options.classes
+    elif codes is None:
+        raise PredictionsRefused("one column of probabilities and no labels: name both classes, with --classes NO,YES")
+    else:
+        names = [found.classes.names[code] for code in sorted(set(codes.tolist()))]
+        classes = positive_class(names, found.score_names[0] if found.score_names else "", options.positive)
+    read = interpret_single(scores, rows, kind=options.wishes.kind or columns.kind)
+    what = "logit" if read.kind == "logits" else "probability"
+    return classes, read, (f"{column} was taken as the {what} of {classes[1]!r}; --positive names the other class.",)
+
+
+def _of_confidence(found: Collected, columns: TableColumns, options: ReadingOptions) -> LabeledPredictions:
+    if found.confidence is None:
+        names = ", ".join(name for _, name in columns.described()) or "none"
+        raise PredictionsRefused(
+            "which columns hold the probabilities of the classes? Name them with --probabilities 'p_*' or "
+            f"--probabilities a,b,c (--logits for logits). Columns: {names}"
+        )
+    correct = found.correct
+    if correct is None and options.needs_labels:
+        correct = _correct(found)
+    missing = np.isnan(found.confidence)
+    truth = None if correct is None else np.where(np.isnan(correct), -1, 0).astype(np.int64)
+    kept, notes = _kept(found, truth, missing, needs_labels=options.needs_labels)
+    rows = np.flatnonzero(kept) + 1
+    confidence, said = fractions(found.confidence[kept], rows)
+    return LabeledPredictions(
+        kind="confidence", confidence=confidence, correct=None if correct is None else correct[kept] == 1,
+        groups=_groups(found, kept), rows=rows, taken=tuple(columns.described()), notes=(*notes, *said),
+    )  # fmt: skip
+
+
+def _correct(found: Collected) -> FloatArray:
+    """Whether each answer was right, (N,), from predicted class and true label; NaN where one is missing."""
+    if found.labels is None or found.predicted is None:
+        lacks = "true class (--label)" if found.labels is None else "predicted class (--predicted)"
+        raise PredictionsRefused(
+            f"a confidence says how sure an answer was; whether it was right needs a column with the {lacks}, or one "
+            "with 1 and 0 (--correct). If the column is the probability of one class of two, name it with "
+            "--probabilities COLUMN --positive CLASS"
+        )
+    known = (found.labels >= 0) & (found.predicted >= 0)
+    said = {found.classes.names[code] for code in set(found.predicted[known].tolist())}
+    true = {found.classes.names[code] for code in set(found.labels[known].tolist())}
+    if known.any() and not said & true:
+        raise PredictionsRefused(
+            f"no prediction ({', '.join(sorted(said)[:4])}) is ever a label ({', '.join(sorted(true)[:4])}): write "
+            "both with the same names"
+        )
+    return np.where(known, found.labels == found.predicted, np.nan)
+
+
+def _kept(
+    found: Collected, truth: IntArray | None, missing: npt.NDArray[np.bool_], *, needs_labels: bool
+) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+    """The rows that count, (N,), and what is left out. Raises PredictionsRefused if none is left."""
+    unlabeled = np.zeros(found.rows, dtype=bool) if truth is None else truth < 0
+    notes = []
+    if unlabeled.any():
+        notes.append(f"{counted(int(unlabeled.sum()), 'row')} without a label left out: {_rows(unlabeled)}.")
+    if (missing & ~unlabeled).any():
+        left = missing & ~unlabeled
+        notes.append(f"{counted(int(left.sum()), 'row')} with a missing value left out: {_rows(left)}.")
+    ungrouped = np.zeros(found.rows, dtype=bool) if found.groups is None else found.groups < 0
+    if ungrouped.any():
+        raise PredictionsRefused(f"{_rows(ungrouped)} name no group: fill the column, or leave out --group")
+    kept = ~(unlabeled | missing)
+    if not kept.any():
+        raise PredictionsRefused(
+            "no row has both a label and its probabilities" if needs_labels else "no row has values"
+        )
+    return kept, tuple(notes)
+
+
+def _rows(where: npt.NDArray[np.bool_]) -> str:
+    return rows_listed(np.flatnonzero(where) + 1)
+
+
+def _one_hot_labels(found: Collected) -> IntArray | None:
+    """Codes of the labels in columns of 0 and 1; -1 for rows without any value."""
+    if found.one_hot is None:
+        return None
+    empty = np.isnan(found.one_hot).all(axis=1)
+    marks = np.nan_to_num(found.one_hot)
+    wrong = ~empty & ((marks.sum(axis=1) != 1) | (marks.max(axis=1) != 1))
+    if wrong.any():
+        raise PredictionsRefused(
+            f"columns of true labels must have a single 1 in each row; {_rows(wrong)} have not. Labels that do not "
+            "exclude each other are calibrated one column at a time"
+        )
+    codes = found.classes.of(found.one_hot_names)
+    return np.where(empty, -1, codes[marks.argmax(axis=1)])
+
+
+def _class_names(found: Collected, options: ReadingOptions) -> tuple[str, ...]:
+    if options.classes is None:
+        return found.score_names
+    if len(options.classes) != len(found.score_names):
+        raise PredictionsRefused(
+            f"--classes names {len(options.classes)} classes; there are {len(found.score_names)} columns of scores"
+        )
+    return options.classes
+
+
+def _groups(found: Collected, kept: npt.NDArray[np.bool_]) -> IntArray | None:
+    return None if found.groups is None else found.groups[kept]

@@ -1,0 +1,60 @@
+"""`LabeledPredictions`: what was read, in one form, whatever it was read from."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.bins import FloatArray, IntArray
+from serving.client.columns import ColumnWishes
+
+ScoreKind = Literal["probabilities", "logits", "confidence"]
+CELLS_LIMIT = 60_000_000  # numbers held at once: half a gigabyte
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """What the caller says about the predictions.
+
+    Attributes:
+        wishes: what the columns are.
+        classes: names of the classes in the order of the scores, which is also that of labels given as indices.
+        positive: the class whose probability a single column holds.
+        normalize: divide rows that do not add up to 1 by their sum.
+        needs_labels: whether rows without a label are left out; without, all are kept and labels may be absent.
+    """
+
+    wishes: ColumnWishes = field(default_factory=ColumnWishes)
+    classes: tuple[str, ...] | None = None
+    positive: str | None = None
+    normalize: bool = False
+    needs_labels: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledPredictions:
+    """Predictions and their truths.
+
+    Attributes:
+        kind: what the file holds; `confidence` if only that of the predicted class is known.
+        classes: K names; empty for a confidence.
+        probabilities: (N, K); None for a confidence.
+        labels: (N,) in 0..K-1; None for a confidence, or if labels are not needed and absent.
+        confidence, correct: (N,), for a confidence alone.
+        groups: (N,) numbers of groups; None if unknown.
+        rows: (N,) numbers of these rows in the file, from 1.
+        taken: what was taken for what, for a preview.
+        notes: sentences on what was guessed or left out.
+    """
+
+    kind: ScoreKind
+    classes: tuple[str, ...] = ()
+    probabilities: FloatArray | None = None
+    labels: IntArray | None = None
+    confidence: FloatArray | None = None
+    correct: npt.NDArray[np.bool_] | None = None
+    groups: IntArray | None = None
+    rows: IntArray
+    taken: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,142 @@
+"""Which class each label names, and whether labels are truths at all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from calibration.bins import FloatArray, IntArray
+from calibration.confusion import confusion_matrix
+from calibration.metrics import top_label
+from candor.predictions.errors import PredictionsRefused, rows_listed
+from serving.client.answers import all_right_is_implausible
+
+_NEGATIVE = {"0", "false", "no", "n", "negative", "neg", "normal", "healthy", "benign", "absent", "control"}
+_POSITIVE = {"1", "true", "yes", "y", "positive", "pos", "present"}
+
+
+def match_labels(
+    names: Sequence[str], codes: IntArray, classes: Sequence[str], rows: IntArray, *, are_given: bool
+) -> tuple[IntArray, tuple[str, ...]]:
+    """Return the class (N,) of each label, and notes.
+
+    Args:
+        names: texts of labels; `codes` (N,) point at them.
+        classes: names of the scores' columns, in order.
+        rows: (N,) numbers in the file.
+        are_given: whether the caller named the classes; else names that are numbers may stand for positions.
+
+    Raises:
+        PredictionsRefused: labels that are no class, or numbers whose order of classes is not known.
+    """
+    used = sorted(set(codes.tolist()))
+    exact = {name: place for place, name in enumerate(classes)}
+    loose = {_loose(name): place for place, name in enumerate(classes)}
+    found = {code: exact.get(names[code], loose.get(_loose(names[code]))) for code in used}
+    notes: tuple[str, ...] = ()
+    if None in found.values() and all(_is_index(names[code], len(classes)) for code in used):
+        if not are_given and list(classes) != sorted(classes):
+            raise PredictionsRefused(
+                f"labels are numbers, and the columns name the classes {', '.join(classes[:8])}: which number is which "
+                "class? Give --classes in the order of the numbers, from 0"
+            )
+        found = {code: int(names[code]) for code in used}
+        pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(classes[:4]))
+        notes = (f"Labels are numbers; taken in the order of the columns: {pairs}.",)
+    unknown = [code for code in used if found[code] is None]
+    if unknown:
+        _refuse_unknown(names, codes, classes, rows, unknown)
+    table = np.full(max(used) + 1, -1)
+    table[used] = [found[code] for code in used]
+    return table[codes], notes
+
+
+def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -> tuple[str, str]:
+    """Return the two classes of a single probability column, the one whose probability it is second.
+
+    Raises:
+        PredictionsRefused: not two labels, or no sign of which one the column is about.
+
+    >>> positive_class(["ill", "healthy"], "ill", None), positive_class(["0", "1"], "", None)
+    (('healthy', 'ill'), ('0', '1'))
+    """
+    names = sorted(set(labels))
+    if len(names) != 2:
+        raise PredictionsRefused(
+            f"one column of probabilities needs labels of two classes; found {len(names)} ({', '.join(names[:6])}). "
+            "With more classes, each needs a column: name them with --probabilities"
+        )
+    for named in (wish, column_class):
+        chosen = [name for name in names if named and _loose(name) == _loose(named)]
+        if chosen:
+            return (names[1 - names.index(chosen[0])], chosen[0])
+    if wish:
+        raise PredictionsRefused(f"--positive {wish}: no label is called that; labels are {names[0]} and {names[1]}")
+    for second, first in (names, names[::-1]):
+        if _loose(first) in _NEGATIVE and _loose(second) not in _NEGATIVE:
+            return first, second
+        if _loose(second) in _POSITIVE and _loose(first) not in _POSITIVE:
+            return first, second
+    raise PredictionsRefused(
+        f"is the column the probability of {names[0]!r} or of {names[1]!r}? Give --positive {names[1]}"
+    )
+
+
+def suspicious_truths(
+    probabilities: FloatArray, labels: IntArray, classes: Sequence[str], *, are_named: bool
+) -> list[str]:
+    """Return notes on labels that fit too well or too badly to be the truths of these predictions.
+
+    Raises:
+        PredictionsRefused: every label is the predicted class, which the confidences themselves make implausible.
+    """
+    confidence, predicted = top_label(probabilities)
+    right = predicted == labels
+    if right.all():
+        if all_right_is_implausible(confidence) and not are_named:
+            raise PredictionsRefused(
+                f"the label is the predicted class in all {len(labels):,} rows, though the mean confidence is "
+                f"{100 * confidence.mean():.1f} %: it looks like the prediction, not the truth. Name the column of "
+                "true labels with --label; if it is this one, name it with --label all the same"
+            )
+        return ["Every answer is right. Make sure that the labels are truths and not predictions."]
+    better = _better_order(probabilities, labels)
+    if better is None:
+        return []
+    order, accuracy = better
+    pairs = ", ".join(f"{name} -> {classes[order[k]]}" for k, name in enumerate(classes[:4]) if order[k] != k)
+    return [
+        f"Accuracy is {100 * right.mean():.1f} %. With the classes in another order ({pairs}) it would be "
+        f"{100 * accuracy:.1f} %: check the order of columns and labels, and give --classes."
+    ]
+
+
+def _better_order(probabilities: FloatArray, labels: IntArray) -> tuple[list[int], float] | None:
+    """An order of the classes that makes the answers right far more often, and their accuracy then."""
+    confusion = confusion_matrix(probabilities, labels)
+    best = confusion.argmax(axis=0)  # the truth that each predicted class mostly stands for
+    if len(set(best.tolist())) < len(best):
+        return None
+    accuracy = confusion[best, np.arange(len(best))].sum() / confusion.sum()
+    if accuracy < confusion.trace() / confusion.sum() + 0.2 or confusion.sum() < 20:
+        return None
+    return best.tolist(), float(accuracy)
+
+
+def _refuse_unknown(
+    names: Sequence[str], codes: IntArray, classes: Sequence[str], rows: IntArray, unknown: Sequence[int]
+) -> None:
+    shown = ", ".join(repr(names[code]) for code in unknown[:5])
+    bad = rows[np.isin(codes, unknown)]
+    advice = "Give --classes with the names of the labels, in the order of the columns"
+    raise PredictionsRefused(
+        f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} ({rows_listed(bad, 3)}); the columns "
+        f"are about {', '.join(classes[:8])}. {advice}"
+    )
+
+
+def _is_index(name: str, count: int) -> bool:
+    return name.isascii() and name.isdecimal() and int(name) < count
+
+
+def _loose(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name

@@ -1,0 +1,113 @@
+"""What `candor calibrate` prints: what was read, the verdict, measures, classes, reliability, and the calibrator."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+
+from calibration.examination import ClassFigures, Examination
+from calibration.reliability import reliability
+from candor.predictions.calibration import Calibration
+from candor.predictions.labeled import LabeledPredictions
+from candor.predictions.sentences import calibrator_sentence, remedy_title
+from candor.terminal.measures import MEASURES_COLUMNS, measures_row
+from candor.terminal.remedies import remedy_table
+from candor.terminal.tables import figure, interval, table
+
+CLASSES_SHOWN = 30
+
+
+def preview_lines(read: LabeledPredictions) -> Iterator[str]:
+    """Yield what was taken for what, and an example: the first row as it was understood."""
+    for role, columns in read.taken:
+        yield f"  {role}: {columns}"
+    if read.probabilities is not None and read.labels is not None:
+        shown = ", ".join(
+            f"{name} {p:.3f}" for name, p in list(zip(read.classes, read.probabilities[0], strict=True))[:6]
+        )
+        yield f"  row {read.rows[0]:,}: {shown}; truly {read.classes[read.labels[0]]}"
+    elif read.confidence is not None and read.correct is not None:
+        yield f"  row {read.rows[0]:,}: confidence {read.confidence[0]:.3f}, {'right' if read.correct[0] else 'wrong'}"
+
+
+def calibration_tables(done: Calibration) -> list[RenderableType]:
+    """Return the parts in the order in which they are printed."""
+    found = done.examination
+    remedies = _remedies(found)
+    return [
+        f"\n{done.verdict}\n",
+        f"{calibrator_sentence(found)}\n",
+        table("Measures", MEASURES_COLUMNS, list(_measures(found))),
+        "",
+        *_classes(found),
+        _reliability(found),
+        "",
+        *remedies,
+        *([""] if remedies else []),
+        *(f"Note: {note}" for note in done.notes),
+    ]
+
+
+def _remedies(found: Examination) -> list[RenderableType]:
+    if found.fit is None:
+        return []
+    by_class = found.of == "probabilities"
+    return remedy_table(
+        found.fit.choice, unchanged="as given", title=lambda name: remedy_title(name, found.of), by_class=by_class
+    )
+
+
+def _measures(found: Examination) -> Iterator[list[str]]:
+    yield measures_row("as given", found.given.measures.as_dict())
+    if found.effect is not None:
+        if found.effect.fit.judged == "held-out":
+            yield measures_row("as given, held-out rows", found.effect.before.measures.as_dict())
+        yield measures_row(f"calibrated, {found.effect.fit.judged}", found.effect.after.measures.as_dict())
+
+
+def _classes(found: Examination) -> list[RenderableType]:
+    before: Sequence[ClassFigures] = found.effect.classes_before if found.effect else found.classes
+    after: Sequence[ClassFigures | None] = found.effect.classes_after if found.effect else [None] * len(before)
+    rows = [
+        [
+            old.name,
+            f"{old.labels:,}",
+            f"{old.answers:,}",
+            _change(old.sensitivity, new.sensitivity if new else None),
+            _change(old.specificity, new.specificity if new else None),
+            _change(old.gap, new.gap if new else None, sign=True),
+            interval(*old.gap_interval),
+        ]
+        for old, new in list(zip(before, after, strict=True))[:CLASSES_SHOWN]
+    ]
+    if not rows:
+        return []
+    columns = (
+        "",
+        "labels",
+        "answers",
+        "sensitivity",
+        "specificity",
+        "confidence - accuracy",
+        "95 % interval, as given",
+    )
+    more = len(before) - CLASSES_SHOWN
+    return [table("Classes", columns, rows), *([f"and {more:,} more; --json lists all"] if more > 0 else []), ""]
+
+
+def _change(before: float, after: float | None, *, sign: bool = False) -> str:
+    return figure(before, sign=sign) if after is None else f"{figure(before, sign=sign)} -> {figure(after, sign=sign)}"
+
+
+def _reliability(found: Examination) -> RenderableType:
+    rows = [
+        [
+            f"({each.lower:.2f}, {each.upper:.2f}]",
+            f"{each.n:,}",
+            figure(each.confidence),
+            figure(each.accuracy),
+            interval(each.accuracy_lower, each.accuracy_upper),
+        ]
+        for each in reliability(found.given.sums)
+        if each.n
+    ]
+    return table("Reliability, as given", ("confidence", "n", "mean confidence", "accuracy", "95 % interval"), rows)

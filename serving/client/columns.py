@@ -1,0 +1,248 @@
+"""What the columns of a table of predictions are: true label, predicted class, confidence, probabilities, ids.
+
+Everything that reads such a table (`candor calibrate`, `candor predictions`, `candor feedback`) maps its columns here,
+by name, and says what it took each for. What a name leaves open is refused with the option that settles it.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Literal
+
+from serving.errors import ServingError
+
+LABEL: Final = (
+    "label labels true_label true_class truth true ground_truth gt gold target targets y y_true ytrue actual class "
+    "diagnosis reference"
+)
+PREDICTED: Final = "predicted prediction pred y_pred ypred predicted_label predicted_class prediction_label pred_label"
+CONFIDENCE: Final = "confidence conf max_prob max_probability top_probability certainty"
+CORRECT: Final = "correct is_correct right is_right hit"
+SINGLE: Final = "p prob proba probability y_prob y_proba y_score score positive_probability prob_positive"
+VECTOR: Final = "probabilities probs logits scores softmax"
+GROUP: Final = "patient patient_id patientid subject subject_id participant participant_id"
+IDS: Final = "file filename image image_id path id index idx row prediction_id request_id uid uuid unnamed_0"
+OWN_ANSWER: Final = "refer prediction_set"  # columns that only an answer of Candor has
+
+_KINDS: Final = {"logit": "logits", "logits": "logits"}
+_SCORE: Final = r"y_probs?|y_proba|probs?|proba|probability|probabilities|softmax|scores?|logits?|preds?|predictions?|p"
+_PREFIXED: Final = re.compile(rf"(?P<kind>{_SCORE})[ _.:\-\[(]+(?P<name>.+?)[\])]?", re.IGNORECASE)
+_JOINED: Final = re.compile(rf"(?P<kind>{_SCORE})(?P<name>\d+)", re.IGNORECASE)
+_SUFFIXED: Final = re.compile(rf"(?P<name>.+?)[ _.:\-]+(?P<kind>{_SCORE})", re.IGNORECASE)
+_ONE_HOT: Final = re.compile(
+    r"(?:true_label|y_true|labels?|true|targets?|gt|one_?hot)[ _.:\-\[]+(?P<name>.+?)\]?", re.I
+)
+
+Kind = Literal["probabilities", "logits"]
+
+
+class ColumnsUnclear(ServingError, ValueError):
+    """A table whose columns do not say what they are. The text says which option settles it."""
+
+
+@dataclass(frozen=True)
+class ClassColumn:
+    """A column of one class: its name in the table, and the class."""
+
+    column: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnWishes:
+    """What the caller says the columns are; None where the table's names decide. `scores` may use `*`."""
+
+    label: str | None = None
+    predicted: str | None = None
+    confidence: str | None = None
+    correct: str | None = None
+    group: str | None = None
+    scores: str | None = None
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableColumns:
+    """What each column is.
+
+    Attributes:
+        label, predicted, confidence, correct, group: columns; None if the table has none.
+        scores: one column per class, in the order of the table. A single one is the score of one class of two.
+        vector: a column that holds the scores of all classes, as a list or by class name.
+        one_hot: true labels as one column of 0 and 1 per class.
+        kind: what the scores are, if the names or the caller say so.
+        ids: columns that identify a row; `unused`: all others.
+        is_answers: whether the table holds answers of Candor, in which `label` is the prediction.
+    """
+
+    label: str | None = None
+    predicted: str | None = None
+    confidence: str | None = None
+    correct: str | None = None
+    group: str | None = None
+    scores: tuple[ClassColumn, ...] = ()
+    vector: str | None = None
+    one_hot: tuple[ClassColumn, ...] = ()
+    kind: Kind | None = None
+    ids: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    is_answers: bool = False
+
+    def described(self) -> list[tuple[str, str]]:
+        """What was taken for what, as pairs of a role and columns."""
+        scores = ", ".join(f"{each.column} ({each.name})" if each.name else each.column for each in self.scores[:6])
+        more = f" and {len(self.scores) - 6} more" if len(self.scores) > 6 else ""
+        pairs = [
+            ("true label", self.label or ", ".join(each.column for each in self.one_hot)),
+            ("predicted class", self.predicted),
+            ("confidence", self.confidence),
+            ("whether it was right", self.correct),
+            (self.kind or "scores of classes", scores + more if scores else self.vector),
+            ("group", self.group),
+            ("ids", ", ".join(self.ids)),
+            ("not used", ", ".join(self.unused)),
+        ]
+        return [(role, columns) for role, columns in pairs if columns]
+
+
+def find_columns(
+    names: Sequence[str], wishes: ColumnWishes | None = None, *, labels: Iterable[str] = ()
+) -> TableColumns:
+    """Map the columns of a table by their names.
+
+    Args:
+        names: of the columns, in order.
+        wishes: what the caller says.
+        labels: values of the label column; columns with such names are scores of these classes.
+
+    Raises:
+        ColumnsUnclear: a wish names no column, or two columns could be the label, the confidence or the like.
+
+    >>> found = find_columns(["file", "p_normal", "p_ill", "label"])
+    >>> found.label, [each.name for each in found.scores], found.ids
+    ('label', ['normal', 'ill'], ('file',))
+    """
+    wanted = wishes or ColumnWishes()
+    left = [name for name in names if name is not None]
+    one = _Taker(left, names)
+    label = one.take(wanted.label, LABEL, "true label", "--label")
+    predicted = one.take(wanted.predicted, PREDICTED, "predicted class", "--predicted")
+    confidence = one.take(wanted.confidence, CONFIDENCE, "confidence", "--confidence")
+    correct = one.take(wanted.correct, CORRECT, "correctness", "--correct")
+    group = one.take(wanted.group, GROUP, "group", "--group")
+    vector, scores, kind = _scores(left, wanted, set(labels))
+    one_hot = () if label else _one_hot(left)
+    for each in (*(column.column for column in (*scores, *one_hot)), vector):
+        if each in left:
+            left.remove(each)
+    ids = tuple(name for name in left if _plain(name) in IDS.split() or not name)
+    is_answers = (
+        predicted is None and wanted.label is None and any(_plain(name) in OWN_ANSWER.split() for name in names)
+    )
+    if is_answers and label:
+        predicted, label = label, None
+    return TableColumns(
+        label=label, predicted=predicted, confidence=confidence, correct=correct, group=group, scores=scores,
+        vector=vector, one_hot=one_hot, kind=kind, ids=ids, is_answers=is_answers,
+        unused=tuple(name for name in left if name not in ids),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Taker:
+    """Takes columns out of `left`, by wish or by name."""
+
+    left: list[str]
+    names: Sequence[str]
+
+    def take(self, wish: str | None, known: str, what: str, option: str) -> str | None:
+        if wish is not None:
+            if wish not in self.names:
+                raise ColumnsUnclear(f"{option} {wish}: there is no such column; the table has {_listed(self.names)}")
+            if wish in self.left:
+                self.left.remove(wish)
+            return wish
+        found = [name for name in self.left if _plain(name) in known.split()]
+        if len(found) > 1:
+            raise ColumnsUnclear(f"the columns {_listed(found)} could each be the {what}: name it with {option} COLUMN")
+        if found:
+            self.left.remove(found[0])
+        return found[0] if found else None
+
+
+def _scores(
+    left: Sequence[str], wishes: ColumnWishes, labels: set[str]
+) -> tuple[str | None, tuple[ClassColumn, ...], Kind | None]:
+    if wishes.scores is not None:
+        return _wished(left, wishes)
+    vectors = [name for name in left if _plain(name) in VECTOR.split()]
+    for name in vectors:
+        if _plain(name) != "logits" or len(vectors) == 1:
+            return name, (), wishes.kind or ("logits" if _plain(name) == "logits" else None)
+    for kind, found in _families(left):
+        if len(found) > 1:
+            return None, found, wishes.kind or kind
+    named = tuple(ClassColumn(name, name) for name in left if name in labels)
+    numbered = tuple(ClassColumn(name, name) for name in left if name.isdecimal())
+    if len(named) > 1 or len(numbered) > 1:
+        return None, named if len(named) > 1 else numbered, wishes.kind
+    single = [ClassColumn(name, "") for name in left if _plain(name) in SINGLE.split()]
+    single += [found[0] for _, found in _families(left) if len(found) == 1]
+    if len(single) > 1:
+        listed = _listed([each.column for each in single])
+        raise ColumnsUnclear(
+            f"the columns {listed} could each be a probability: name them with --probabilities COLUMNS"
+        )
+    return None, tuple(single), wishes.kind
+
+
+def _families(left: Sequence[str]) -> list[tuple[Kind | None, tuple[ClassColumn, ...]]]:
+    """Columns that share a prefix or a suffix such as `p_` or `_prob`; probabilities before logits."""
+    families: dict[str, list[ClassColumn]] = {}
+    for name in (each for each in left if _plain(each) not in (*IDS.split(), *SINGLE.split())):
+        found = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
+        if found:
+            families.setdefault(found["kind"].casefold(), []).append(ClassColumn(name, found["name"].strip()))
+    ordered = sorted(families.items(), key=lambda pair: (pair[0] in _KINDS, -len(pair[1])))
+    return [("logits" if kind in _KINDS else None, tuple(columns)) for kind, columns in ordered]
+
+
+def _wished(left: Sequence[str], wishes: ColumnWishes) -> tuple[str | None, tuple[ClassColumn, ...], Kind | None]:
+    found: list[str] = []
+    for part in (each.strip() for each in (wishes.scores or "").split(",")):
+        matches = [name for name in left if name == part] or [name for name in left if fnmatchcase(name, part)]
+        if not matches:
+            raise ColumnsUnclear(f"no column is {part!r}; the table has {_listed(left)}")
+        found += [name for name in matches if name not in found]
+    if len(found) == 1 and _plain(found[0]) in VECTOR.split():
+        return found[0], (), wishes.kind
+    return None, tuple(ClassColumn(name, _class_of(name, found)) for name in found), wishes.kind
+
+
+def _class_of(name: str, chosen: Sequence[str]) -> str:
+    """The class that a column's name names; empty for a single column that names none."""
+    match = _PREFIXED.fullmatch(name) or _JOINED.fullmatch(name) or _SUFFIXED.fullmatch(name)
+    if match:
+        return match["name"].strip()
+    return name if len(chosen) > 1 else ""
+
+
+def _one_hot(left: Sequence[str]) -> tuple[ClassColumn, ...]:
+    found = [(name, _ONE_HOT.fullmatch(name)) for name in left]
+    columns = tuple(ClassColumn(name, match["name"].strip()) for name, match in found if match)
+    return columns if len(columns) > 1 else ()
+
+
+def _plain(name: str) -> str:
+    """A name without case and marks between words.
+
+    >>> _plain(" True Label")
+    'true_label'
+    """
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "") if names else "no columns"

@@ -1,0 +1,125 @@
+"""`candor calibrate` as it is typed, on predictions of a model of real images, against netcal and torchmetrics."""
+
+import csv
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from torchmetrics.classification import MulticlassCalibrationError
+from typer.testing import CliRunner, Result
+
+from candor.command_line import app
+from candor.predictions.errors import PredictionsRefused
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from netcal.metrics import ECE
+
+Predictions = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Predictions:
+    """Probabilities and labels of 1,397 images of digits, by a model that has seen 400: sure, and too sure."""
+    images = load_digits()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(images.target))
+    noisy = images.data + rng.normal(0, 4, images.data.shape)
+    model = LogisticRegression(C=100.0, max_iter=2_000).fit(noisy[order[:400]], images.target[order[:400]])
+    return model.predict_proba(noisy[order[400:]]), images.target[order[400:]]
+
+
+@pytest.fixture
+def file(digits: Predictions, tmp_path: Path) -> Path:
+    p, y = digits
+    with (tmp_path / "digits.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow([*(f"prob_{k}" for k in range(10)), "label"])
+        rows.writerows([*p[i], y[i]] for i in range(len(y)))
+    return tmp_path / "digits.csv"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_real_predictions_are_measured_as_others_measure_and_calibrated(
+    digits: Predictions, file: Path, tmp_path: Path
+) -> None:
+    p, y = digits
+    done = run(file, "--json", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert "true label: label" in done.stderr
+    found = json.loads(done.stdout)
+    measured = found["given"]["measures"]
+    theirs = MulticlassCalibrationError(num_classes=10, n_bins=15)(torch.tensor(p), torch.tensor(y))
+    assert measured["ece"] == pytest.approx(ECE(15).measure(p, y), abs=1e-6)
+    assert measured["ece"] == pytest.approx(float(theirs), abs=1e-5)
+    assert found["standing"] == "overconfident"
+    assert found["effect"]["after"]["measures"]["ece"] < measured["ece"] / 2
+    assert {each.name for each in (tmp_path / "out").iterdir()} == {
+        "calibrator.json",
+        "calibrator.onnx",
+        "reliability.svg",
+        "report.html",
+        "report.json",
+    }
+    assert json.loads((tmp_path / "out/report.json").read_text()) == found
+    session = ort.InferenceSession(tmp_path / "out/calibrator.onnx")
+    in_runtime = session.run(None, {"probabilities": p.astype(np.float32)})[0]
+
+    to = tmp_path / "calibrated.csv"
+    done = run(file, "--apply", tmp_path / "out/calibrator.json", "--to", to)
+    assert f"{to}: 1,397 rows, calibrated by temperature" in done.stdout
+    with to.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    written = np.array([[float(row[f"probability {k}"]) for k in range(10)] for row in rows])
+    assert np.abs(written - in_runtime).max() < 1e-5
+    assert [int(row["predicted"]) for row in rows] == p.argmax(axis=1).tolist()
+
+
+def test_the_report_is_printed(file: Path, tmp_path: Path) -> None:
+    done = run(file, "--html", tmp_path / "report.html")
+    for part in (
+        "Overconfident. On average",
+        "A temperature was fitted on 1,397 rows",
+        "Measures",
+        "Classes",
+        "Reliability",
+    ):
+        assert part in done.stdout
+    assert "<svg" in (tmp_path / "report.html").read_text()
+
+
+def test_rows_without_labels_can_be_calibrated(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(
+        '{"format": "candor-calibrator/1", "of": "probabilities", "method": "temperature", "classes": ["no", "yes"], '
+        '"smallest": 1e-12, "weight": [0.5, 0.5], "bias": [0, 0], "about": {}}'
+    )
+    (tmp_path / "new.csv").write_text("p_no,p_yes\n0.1,0.9\n0.5,0.5\n")
+    run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ["1,yes,0.75,0.25,0.75", "2,no,0.5,0.5,0.5"]
+    (tmp_path / "new.csv").write_text("p_yes,p_no\n0.1,0.9\n")
+    with pytest.raises(PredictionsRefused, match="for the classes no, yes; the predictions are of yes, no"):
+        run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--probabilities", "a,b", "--logits", "c,d"], "either --probabilities or --logits"),
+        (["--apply", "calibrator.json"], "--apply CALIBRATOR goes with --to"),
+    ],
+)
+def test_options_that_exclude_each_other(file: Path, arguments: list[Any], said: str) -> None:
+    done = run(file, *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())

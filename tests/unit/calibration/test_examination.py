@@ -1,0 +1,81 @@
+"""The verdict on predictions, in scenes in which it could mislead."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from calibration.examination import Standing, examine, examine_confidence
+from calibration.measures import Measures
+from tests.builders.predictions import simulated
+
+NAMES = ("a", "b", "c")
+
+
+def standing(seed: int, **options: object) -> Standing:
+    p, y = simulated(seed, **options)  # type: ignore[arg-type]
+    return examine(p, y, classes=NAMES[: p.shape[1]]).standing
+
+
+def test_calibrated_predictions_are_rarely_called_anything_else() -> None:
+    found = Counter(standing(seed, rows=99) for seed in range(200))  # without a fit, which is tested by itself
+    assert found[Standing.NOT_SHOWN] >= 186
+
+
+def test_too_sure_and_not_sure_enough_are_told_apart() -> None:
+    assert {standing(seed, temperature=2.0) for seed in range(2)} == {Standing.OVERCONFIDENT}
+    assert {standing(seed, temperature=0.5) for seed in range(2)} == {Standing.UNDERCONFIDENT}
+
+
+def test_opposite_errors_of_two_classes_are_seen() -> None:
+    p, y = simulated(0, rows=1_000, bias=(0.8, -0.8))
+    found = examine(p, y, classes=NAMES[:2], allow_label_changes=True)
+    assert abs(found.given.measures.signed_gap) < 0.08
+    assert found.standing is not Standing.NOT_SHOWN
+    assert found.effect is not None
+    assert max(abs(each.gap) for each in found.effect.classes_after) < min(
+        abs(each.gap) for each in found.effect.classes_before
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 20, 49])
+def test_few_rows_say_nothing(rows: int) -> None:
+    p, y = simulated(0, rows=rows, temperature=5.0)
+    found = examine(p, y, classes=NAMES[:2])
+    assert found.standing is Standing.TOO_FEW
+    assert (found.fit, found.effect, found.calibrator.method) == (None, None, "none")
+    assert f"{rows} row" in (found.refused or "")
+
+
+def test_a_thousand_images_of_ten_patients_say_nothing() -> None:
+    p, y = simulated(0, rows=1_000, temperature=3.0)
+    found = examine(p, y, classes=NAMES[:2], groups=np.arange(1_000) // 100)
+    assert found.standing is Standing.TOO_FEW
+    assert found.groups == 10
+    assert found.refused == "a calibrator needs 20 groups; there are 10 groups"
+
+
+def test_the_measures_are_those_of_every_other_place() -> None:
+    p, y = simulated(0, classes=3, temperature=1.5)
+    found = examine(p, y, classes=NAMES)
+    assert found.given.measures == Measures.from_probabilities(p, y)
+    assert [each.labels for each in found.classes] == np.bincount(y).tolist()
+
+
+def test_a_confidence_alone_is_calibrated_and_keeps_its_order() -> None:
+    p, y = simulated(0, rows=600, classes=3, temperature=2.0)
+    found = examine_confidence(p.max(axis=1), p.argmax(axis=1) == y)
+    assert found.standing is Standing.OVERCONFIDENT
+    assert found.effect is not None
+    assert found.effect.after.measures.ece < found.effect.before.measures.ece / 2
+    assert found.effect.after.measures.accuracy == found.effect.before.measures.accuracy
+    shown = found.calibrator(np.linspace(0, 1, 50))
+    assert (np.diff(shown) > 0).all()
+    assert found.classes == ()
+
+
+def test_a_class_that_is_never_answered_has_no_figures() -> None:
+    p, y = simulated(0, rows=300)
+    wide = np.concatenate([p, np.zeros((300, 1))], axis=1)
+    rare = examine(wide, y, classes=NAMES).classes[2]
+    assert (rare.labels, rare.answers, np.isnan(rare.gap), np.isnan(rare.sensitivity)) == (0, 0, True, True)

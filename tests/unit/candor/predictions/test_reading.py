@@ -1,0 +1,358 @@
+"""Files as people have them: what is read, what is said, and what is refused with the option that settles it."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.special import log_softmax
+
+from candor.predictions.errors import PredictionsRefused
+from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.reading import read_predictions
+from serving.client.columns import ColumnsUnclear, ColumnWishes
+from serving.client.tables import NothingToSend
+from tests.builders.predictions import simulated
+
+NAMES = ("normal", "pneumonia")
+P, Y = simulated(0, rows=60)
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a CSV with a header and rows; returns its path."""
+
+    def written(header: str, rows: Sequence[Sequence[Any]], name: str = "predictions.csv") -> Path:
+        with (tmp_path / name).open("w", newline="") as stream:
+            csv.writer(stream).writerows([header.split(","), *rows])
+        return tmp_path / name
+
+    return written
+
+
+def table(p: npt.NDArray[Any] = P, labels: Sequence[Any] | None = None) -> list[list[Any]]:
+    truths = [NAMES[y] for y in Y] if labels is None else labels
+    return [[*row, truth] for row, truth in zip(p.tolist(), truths, strict=True)]
+
+
+def same(read: LabeledPredictions, p: npt.NDArray[Any] = P, *, within: float = 1e-12) -> None:
+    assert read.probabilities is not None
+    assert read.labels is not None
+    assert np.abs(read.probabilities - p).max() < within
+    assert (read.labels == Y).all()
+
+
+def refused(file: Path, said: str, **options: Any) -> None:
+    with pytest.raises(PredictionsRefused, match=said):
+        read_predictions(file, ReadingOptions(**options))
+
+
+def test_a_column_for_each_class(write: Write) -> None:
+    read = read_predictions(write("p_normal,p_pneumonia,label", table()))
+    same(read)
+    assert (read.kind, read.classes, read.notes) == ("probabilities", NAMES, ())
+
+
+def test_every_kind_of_file_gives_the_same(write: Write, tmp_path: Path) -> None:
+    same(read_predictions(write("prob_normal,prob_pneumonia,label", table())))
+    rows = [
+        {"probabilities": dict(zip(NAMES, row, strict=True)), "label": NAMES[y]} for row, y in zip(P, Y, strict=True)
+    ]
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    same(read_predictions(tmp_path / "a.ndjson"))
+    pq.write_table(pa.table({"probabilities": P.tolist(), "label": Y}), tmp_path / "a.parquet")
+    same(read_predictions(tmp_path / "a.parquet"))
+    np.savez(tmp_path / "a.npz", probabilities=P, labels=np.array(NAMES)[Y], classes=np.array(NAMES))
+    same(read_predictions(tmp_path / "a.npz"))
+    np.savez(tmp_path / "b.npz", logits=np.log(P) + 3.0, y=Y)
+    read = read_predictions(tmp_path / "b.npz")
+    same(read)
+    assert read.kind == "logits"
+    np.savez(tmp_path / "c.npz", y_pred=P.astype(np.float32), y_true=np.eye(2)[Y])
+    same(read_predictions(tmp_path / "c.npz"), within=1e-6)
+
+
+def test_semicolons_with_decimal_commas_and_tabs(tmp_path: Path) -> None:
+    lines = [
+        "p_normal;p_pneumonia;label",
+        *(f"{a:.4f};{b:.4f};{NAMES[y]}".replace(".", ",") for (a, b), y in zip(P, Y, strict=True)),
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    same(read_predictions(tmp_path / "a.csv"), within=1e-4)
+    (tmp_path / "b.csv").write_text("\n".join(lines).replace(";", "\t").replace(",", "."))
+    same(read_predictions(tmp_path / "b.csv"), within=1e-4)
+
+
+@pytest.mark.parametrize("text", ["{:.3f}%", "{:.3f} %", "{:.3f}"])
+def test_percent(write: Write, text: str) -> None:
+    cells = [[text.format(100 * value) for value in row] for row in P]
+    read = read_predictions(
+        write("p_normal,p_pneumonia,label", [[*c, NAMES[y]] for c, y in zip(cells, Y, strict=True)])
+    )
+    same(read, within=1e-5)
+    assert ("Rows add up to 100: taken as percent." in read.notes) == ("%" not in text)
+
+
+def test_logits_are_recognized_by_name_by_value_or_told(write: Write) -> None:
+    z = log_softmax(np.log(P), axis=1) + 0.5
+    same(read_predictions(write("logit_normal,logit_pneumonia,label", table(z))))
+    read = read_predictions(write("score_normal,score_pneumonia,label", table(z)))
+    same(read)
+    assert read.notes == ("Some scores are below 0, so they were taken as logits.",)
+    positive = write("score_normal,score_pneumonia,label", table(z + 40))
+    refused(positive, "If they are logits, give --logits")
+    same(read_predictions(positive, ReadingOptions(wishes=ColumnWishes(kind="logits"))))
+    refused(
+        write("p_normal,p_pneumonia,label", table(z)), "cannot be negative", wishes=ColumnWishes(kind="probabilities")
+    )
+
+
+def test_rows_that_do_not_add_up_are_refused_by_number_or_normalized(write: Write) -> None:
+    p = P.copy()
+    p[[4, 9]] *= 1.5
+    file = write("p_normal,p_pneumonia,label", table(np.minimum(p, 1)))
+    refused(file, "2 of 60 rows do not add up to 1: rows 5, 10; row 5 adds up to")
+    read = read_predictions(file, ReadingOptions(normalize=True))
+    assert read.probabilities is not None
+    assert np.allclose(read.probabilities.sum(axis=1), 1)
+    assert "2 of 60 did not add up to 1" in read.notes[0]
+
+
+def test_float32_noise_is_no_error(write: Write) -> None:
+    p = P.astype(np.float32)
+    p[0] = [1.0000001, 0.0]
+    read = read_predictions(write("p_normal,p_pneumonia,label", table(p)))
+    assert read.probabilities is not None
+    assert read.probabilities.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "labels", "positive"),
+    [
+        ("prob,label", [int(y) for y in Y], "1"),
+        ("p_pneumonia,label", [NAMES[y] for y in Y], "pneumonia"),
+        ("y_score,label", [bool(y) for y in Y], "True"),
+        ("probability,label", [("negative", "positive")[y] for y in Y], "positive"),
+        ("prob,label", [float(y) for y in Y], "1"),
+    ],
+)
+def test_one_column_of_two_classes(write: Write, header: str, labels: list[Any], positive: str) -> None:
+    read = read_predictions(write(header, [[p, truth] for p, truth in zip(P[:, 1], labels, strict=True)]))
+    same(read)
+    assert read.classes[1] == positive
+    assert f"probability of '{positive}'" in read.notes[0]
+
+
+def test_one_column_of_unknown_meaning_is_refused_until_told(write: Write) -> None:
+    file = write("prob,label", [[p, ("left", "right")[y]] for p, y in zip(P[:, 1], Y, strict=True)])
+    refused(file, "probability of 'left' or of 'right'. Give --positive right")
+    same(read_predictions(file, ReadingOptions(positive="right")))
+    refused(file, "no label is called that", positive="up")
+    three = write("prob,label", [[p, ("a", "b", "c")[i % 3]] for i, p in enumerate(P[:, 1])])
+    refused(three, "one column of probabilities needs labels of two classes; found 3")
+
+
+def test_a_confidence_with_label_and_prediction(write: Write) -> None:
+    rows = [[f"{100 * p.max():.2f}%", NAMES[y], NAMES[p.argmax()]] for p, y in zip(P, Y, strict=True)]
+    read = read_predictions(write("confidence,label,prediction", rows))
+    assert read.confidence is not None
+    assert read.correct is not None
+    assert np.abs(read.confidence - P.max(axis=1)).max() < 1e-4
+    assert (read.correct == (P.argmax(axis=1) == Y)).all()
+    refused(write("confidence,label", [row[:2] for row in rows]), "needs a column with the predicted class")
+    other = [[row[0], row[1].upper(), row[2]] for row in rows]
+    refused(write("confidence,label,prediction", other), "write both with the same names")
+
+
+def test_a_confidence_with_right_and_wrong(write: Write) -> None:
+    rows = [[p.max(), "yes" if p.argmax() == y else "no"] for p, y in zip(P, Y, strict=True)]
+    read = read_predictions(write("conf,correct", rows))
+    assert read.correct is not None
+    assert (read.correct == (P.argmax(axis=1) == Y)).all()
+    refused(write("conf,correct", [[0.9, "maybe"]]), "row 1, column 'correct': 'maybe' does not say")
+
+
+def test_one_hot_labels(write: Write) -> None:
+    rows = [[*p, *np.eye(2)[y].astype(int)] for p, y in zip(P, Y, strict=True)]
+    same(read_predictions(write("p_normal,p_pneumonia,label_normal,label_pneumonia", rows)))
+    rows[6][2:] = [1, 1]
+    refused(write("p_normal,p_pneumonia,label_normal,label_pneumonia", rows), "single 1 in each row; row 7")
+
+
+def test_labels_as_numbers_of_named_columns(write: Write) -> None:
+    read = read_predictions(write("p_normal,p_pneumonia,label", table(labels=[int(y) for y in Y])))
+    same(read)
+    assert read.notes == ("Labels are numbers; taken in the order of the columns: 0 is normal, 1 is pneumonia.",)
+    swapped = [[b, a, int(y)] for (a, b), y in zip(P, Y, strict=True)]
+    file = write("p_pneumonia,p_normal,label", swapped)
+    refused(file, "which number is which class")
+    told = read_predictions(file, ReadingOptions(classes=("pneumonia", "normal")))
+    assert told.labels is not None
+    assert (told.labels == Y).all()
+
+
+def test_labels_of_other_names_are_refused_by_row(write: Write) -> None:
+    labels = [NAMES[y] for y in Y]
+    labels[3] = "covid"
+    refused(write("p_normal,p_pneumonia,label", table(labels=labels)), r"label 'covid' \(row 4\).*--classes")
+    one_based = write("prob_0,prob_1,label", table(labels=[int(y) + 1 for y in Y]))
+    refused(one_based, "no column is about the label '2'")
+    same(read_predictions(one_based, ReadingOptions(classes=("1", "2"))))
+
+
+def test_names_differ_in_case_and_spaces(write: Write) -> None:
+    same(read_predictions(write("p_Normal,p_PNEUMONIA,label", table(labels=[f" {NAMES[y].title()} " for y in Y]))))
+
+
+def test_swapped_classes_are_pointed_at(write: Write) -> None:
+    p, y = simulated(5, rows=300, temperature=0.5)
+    rows = [[b, a, NAMES[k]] for (a, b), k in zip(p, y, strict=True)]
+    (note,) = read_predictions(write("p_normal,p_pneumonia,label", rows)).notes
+    assert "With the classes in another order (normal -> pneumonia, pneumonia -> normal)" in note
+
+
+def test_predictions_as_labels_are_refused(write: Write) -> None:
+    file = write("p_normal,p_pneumonia,label", table(labels=[NAMES[p.argmax()] for p in P]))
+    refused(file, "it looks like the prediction, not the truth")
+    insisted = read_predictions(file, ReadingOptions(wishes=ColumnWishes(label="label")))
+    assert "Every answer is right" in insisted.notes[0]
+
+
+def test_answers_of_candor_have_no_truth(tmp_path: Path) -> None:
+    answers = [
+        {
+            "label": NAMES[p.argmax()],
+            "confidence": p.max(),
+            "probabilities": dict(zip(NAMES, p, strict=True)),
+            "refer": False,
+        }
+        for p in P
+    ]
+    (tmp_path / "answers.ndjson").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    refused(tmp_path / "answers.ndjson", "whose column 'label' is the prediction")
+
+
+def test_what_is_missing_is_left_out_and_said(write: Write) -> None:
+    rows = table()
+    rows[1][2], rows[2][2], rows[5][0], rows[7][1] = "", "n/a", "", "nan"
+    read = read_predictions(write("p_normal,p_pneumonia,label", rows))
+    assert len(read.rows) == 56
+    assert read.rows[:4].tolist() == [1, 4, 5, 7]
+    assert read.notes == (
+        "2 rows without a label left out: rows 2, 3.",
+        "2 rows with a missing value left out: rows 6, 8.",
+    )
+    refused(write("p_normal,p_pneumonia,label", [[0.5, 0.5, ""]]), "no row has both a label and its probabilities")
+
+
+def test_a_class_may_be_called_none(write: Write) -> None:
+    rows = [[*p, ("none", "severe")[y]] for p, y in zip(P, Y, strict=True)]
+    same(read_predictions(write("p_none,p_severe,label", rows)))
+
+
+def test_groups(write: Write) -> None:
+    rows = [[*row, f"patient {i // 2}"] for i, row in enumerate(table())]
+    read = read_predictions(write("p_normal,p_pneumonia,label,patient_id", rows))
+    assert read.groups is not None
+    assert len(set(read.groups.tolist())) == 30
+    rows[4][-1] = ""
+    refused(write("p_normal,p_pneumonia,label,patient_id", rows), "row 5 name no group")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("1e400", "row 3 have infinity|rows? 3"),
+        ("abc", "row 3, column 'p_normal': 'abc' is no number"),
+        ("1;2", "'1;2' is no number"),
+    ],
+)
+def test_hostile_numbers(write: Write, cell: str, said: str) -> None:
+    rows = table()
+    rows[2][0] = cell
+    refused(write("p_normal,p_pneumonia,label", rows), said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "said"),
+    [
+        (
+            "a.csv",
+            b"p_a,p_b,label\n0.5,0.5,na\xefve\n",
+            NothingToSend,
+            "not UTF-8 text .byte 0xef.: save it as CSV UTF-8",
+        ),
+        ("a.csv", b"p_a,p_a,label\n1,2,3\n", NothingToSend, "two columns 'p_a'"),
+        ("a.csv", b"", PredictionsRefused, "the file has no rows"),
+        ("a.csv", b"p_a,p_b,label\n", PredictionsRefused, "no rows"),
+        ("a.csv", b"\xff\xfep\x00_\x00a\x00", NothingToSend, "not UTF-8"),
+        ("a.csv", b"p_a,p_b,label\n0.5,0.5,a\x00b\n0.5,0.5,p\n", PredictionsRefused, "no column is about"),
+        ("a.csv", b'p_a,p_b,label\n0.5,0.5,"' + b"x" * 200_000, NothingToSend, "field larger"),
+        ("a.csv", b"age,label\n3,a\n", PredictionsRefused, "which columns hold the probabilities"),
+        ("a.csv", b"p_a,p_b\n0.5,0.5\n", PredictionsRefused, "which column holds the true class"),
+        ("a.npz", b"no archive", PredictionsRefused, "no NumPy archive"),
+        ("a.npz", b"PK\x03\x04 cut", PredictionsRefused, "no NumPy archive"),
+        ("a.parquet", b"PAR1 no", NothingToSend, "cannot be read as Parquet"),
+        ("a.ndjson", b'{"p_a": 0.5\n', NothingToSend, "line 1 is not JSON"),
+        ("a.xlsx", b"", NothingToSend, "expected a name that ends in"),
+    ],
+)
+def test_hostile_files_give_sentences(
+    tmp_path: Path, name: str, content: bytes, error: type[Exception], said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=said):
+        read_predictions(tmp_path / name)
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    np.savez(tmp_path / "a.npz", probabilities=np.array([Trap()], dtype=object), labels=np.array([0]))
+    refused(tmp_path / "a.npz", "Python objects, which are not opened")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_small_archive_does_not_become_a_large_one(tmp_path: Path) -> None:
+    import zipfile
+
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("probabilities.npy", "w") as stream,
+    ):
+        for _ in range(600):
+            stream.write(bytes(2**20))
+    assert (tmp_path / "a.npz").stat().st_size < 1_000_000
+    refused(tmp_path / "a.npz", "holds more than 60,000,000 numbers")
+
+
+def test_too_many_rows_are_refused_while_they_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("candor.predictions.collected.CELLS_LIMIT", 100)
+    refused(write("p_normal,p_pneumonia,label", table()), "holds more than 100 numbers")
+
+
+def test_arrays_of_several_splits_are_told_apart(tmp_path: Path) -> None:
+    """The predictions.npz of a run."""
+    np.savez(tmp_path / "a.npz", val_logits=np.log(P), val_labels=Y, test_logits=np.log(P), test_labels=1 - Y)
+    refused(tmp_path / "a.npz", "val_logits, test_logits could each hold the scores")
+    wishes = ColumnWishes(scores="val_logits", kind="logits", label="val_labels")
+    same(read_predictions(tmp_path / "a.npz", ReadingOptions(wishes=wishes)))
+
+
+def test_lengths_that_differ_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", probabilities=P, labels=Y[:5])
+    refused(tmp_path / "a.npz", "labels has 5, probabilities has 60|differ in length")
+
+
+def test_two_label_columns_are_refused(write: Write) -> None:
+    with pytest.raises(ColumnsUnclear, match="--label COLUMN"):
+        read_predictions(write("p_normal,p_pneumonia,label,diagnosis", [[*row, "x"] for row in table()]))
