@@ -12,12 +12,14 @@ import time
 from functools import partial
 from pathlib import Path
 
+from benchmarks.serving.goals import goals
 from benchmarks.serving.page import write_page
 from benchmarks.serving.peers.registry import PEERS
-from benchmarks.serving.probe import SPINNING, raw_images_per_s
-from benchmarks.serving.report import goals, summarize, tables
+from benchmarks.serving.probe import SPINNING, decode_s, raw_images_per_s
+from benchmarks.serving.report import summarize, tables
 from benchmarks.serving.row import OURS, Row, measure
 from benchmarks.serving.subjects import SUBJECTS, Subject
+from model_store.image import InputSpec
 
 RAW_BATCHES = (1, 16)
 # The least share of raw throughput that 16 connections must reach, with the ledger, on the model that matters.
@@ -68,10 +70,18 @@ def measure_all(options: argparse.Namespace) -> list[Row]:
 
 
 def _probe(subject: Subject, onnx: bytes, *, seconds: float) -> dict[str, list[float]]:
-    """Raw images per second by batch size, with and without spinning threads."""
+    """Raw images per second by batch size, with and without spinning threads.
+
+    For radiographs, decoding is added: a lone image is decoded on one core, many on all.
+    """
     shape = (subject.channels, subject.side, subject.side)
     rate = partial(raw_images_per_s, onnx, shape=shape, threads=_cores(), seconds=seconds)
-    return {str(batch): [rate(batch=batch, spinning=mode) for mode in SPINNING] for batch in RAW_BATCHES}
+    decoding_s = decode_s(subject.samples(), InputSpec(*shape)) if subject.size else 0.0
+    added_s = {batch: decoding_s if batch == 1 else decoding_s / _cores() for batch in RAW_BATCHES}
+    return {
+        str(batch): [1 / (1 / rate(batch=batch, spinning=mode) + added_s[batch]) for mode in SPINNING]
+        for batch in RAW_BATCHES
+    }
 
 
 def _onnx(subject: Subject, folder: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A server's behavior: with invalid images, beside them, after a request storm, and on SIGTERM."""
+"""A server's behavior: with invalid images, beside them, in a burst, after a request storm, and on SIGTERM."""
 
 import asyncio
 import time
@@ -10,6 +10,8 @@ from benchmarks.serving.process import Process
 NEIGHBORS, ROUNDS = 15, 4
 IN_FLIGHT = 32
 STORM_S = 40.0
+BURST = 64
+BURST_S = 120.0
 
 
 def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str, Any]:
@@ -22,6 +24,13 @@ def garbage(port: int, good: Request, bad: Request, empty: Request) -> dict[str,
         answers = asyncio.run(ask_all(port, requests))
         harmed += sum(status != 200 for status in answers) - (answers[NEIGHBORS // 2] != 200)
     return statuses | {"harmed": harmed, "beside": NEIGHBORS * ROUNDS}
+
+
+def burst(port: int, good: Request) -> dict[str, Any]:
+    """How many of BURST requests at once to an idle server succeed, and the seconds until the last answer."""
+    started_s = time.perf_counter()
+    statuses = asyncio.run(ask_all(port, [good] * BURST, timeout_s=BURST_S))
+    return {"burst_answered": statuses.count(200), "burst_s": time.perf_counter() - started_s}
 
 
 def first_good_s(port: int, good: Request) -> float | None:

@@ -15,7 +15,7 @@ from model_store.store import Store
 
 COMMAND = (sys.executable, "-m", "candor", "serve")
 ROOT = Path(__file__).parents[2]
-ROOMS = tuple(ROOT / room for room in ("calibration", "commands", "model_store", "monitoring", "serving", "training"))
+ROOMS = tuple(ROOT / room for room in ("calibration", "candor", "model_store", "monitoring", "serving", "training"))
 
 
 def publish(store: Store, subject: Subject, onnx: bytes) -> None:
@@ -41,7 +41,7 @@ def environment(folder: Path, *, port: int, ledger: bool) -> dict[str, str]:
 def compile_modules() -> None:
     """Compile Candor's modules to byte code, as pip does for every installed peer."""
     subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", ROOT / "candor.py", *ROOMS],
+        [sys.executable, "-m", "compileall", "-q", *ROOMS],
         check=True,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""},
     )

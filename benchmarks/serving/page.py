@@ -6,7 +6,8 @@ from pathlib import Path
 import matplotlib
 from matplotlib import pyplot
 
-from benchmarks.serving.report import Result, goals, tables
+from benchmarks.serving.goals import goals
+from benchmarks.serving.report import Result, tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- serving: begin, written by the command -->", "<!-- serving: end -->"

@@ -1,4 +1,4 @@
-"""A server's process and its descendants: memory, first answer, and end."""
+"""A server's process and its descendants: memory, processor time, first answer, and end."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ from benchmarks.serving.exchange import Request, ask
 START_S = 90.0
 END_S = 20.0
 PARENT, BORN = 1, 19  # fields of /proc/PID/stat after the name
+TIMES = slice(11, 15)  # in user and system mode, of the process and of its children that ended
 
 
 class CannotStart(RuntimeError):
@@ -48,6 +49,10 @@ class Process:
     def rss_mb(self) -> float:
         """Resident memory of the process and its descendants, MB; pages that they share count in each."""
         return sum(map(_rss_bytes, self._tree())) / 2**20
+
+    def cpu_s(self) -> float:
+        """Processor time of the process and its descendants so far, in seconds."""
+        return sum(map(_cpu_s, self._tree()))
 
     def terminate(self) -> None:
         """Send SIGTERM to the started process only, as an orchestrator does."""
@@ -107,6 +112,12 @@ def free_ports(count: int) -> tuple[int, ...]:
 def _status(pid: int) -> list[str]:
     """The fields of /proc/PID/stat after the name."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_s(pid: int) -> float:
+    with suppress(OSError, IndexError):
+        return sum(map(int, _status(pid)[TIMES])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _rss_bytes(pid: int) -> int:

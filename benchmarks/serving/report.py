@@ -1,15 +1,18 @@
 """From rows to tables: medians over the rounds, ratios within each."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any, TypeAlias
 
 Row: TypeAlias = dict[str, Any]
 Result: TypeAlias = dict[tuple[str, str], Row]  # by subject and server
 
-FIGURES = ("start_s", "idle_mb", "loaded_mb", "after_storm_s", "harmed", "ended_well", "ended_refused")
-LOADS = ("requests_per_s", "p50_ms", "p99_ms")
+FIGURES = (
+    *("start_s", "idle_mb", "loaded_mb", "after_storm_s", "harmed", "ended_well", "ended_refused"),
+    *("burst_answered", "burst_s"),
+)
+LOADS = ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms")
 NOTHING = "-"
 
 
@@ -25,14 +28,6 @@ def tables(result: Result) -> str:
     """A table of throughput and one of behavior for each subject."""
     subjects = list(dict.fromkeys(subject for subject, _ in result))
     return "\n".join(_speed(subject, result) + "\n" + _behavior(subject, result) for subject in subjects)
-
-
-def goals(result: Result) -> str:
-    """Each goal with its figure and whether it was reached. Goals that this run cannot judge are left out."""
-    lines = ["| goal | figure | |", "|---|---|---|"]
-    for text, figure, met in _judged(result):
-        lines.append(f"| {text} | {figure} | {'met' if met else '**missed**'} |")
-    return "\n".join(lines) + "\n"
 
 
 def _medians(rows: Sequence[Row]) -> Row:
@@ -89,6 +84,7 @@ def _speed(subject: str, result: Result) -> str:
         f"{subject}: requests/s (p50 / p99 ms)",
         *(f"{count}" for count in counts),
         "of raw at 16",
+        "processor ms at 16",
         "raw, batch 1 / 16",
     ]
     lines = [_line(head), _line(["---"] * len(head))]
@@ -101,6 +97,7 @@ def _speed(subject: str, result: Result) -> str:
                     _title(row),
                     *([f"failed: {row['failed']}"] + [NOTHING] * (len(counts) - 1) if not row["loads"] else cells),
                     NOTHING if ratio is None else f"{ratio:.3f}",
+                    _ms(row["loads"]["16"]["cpu_ms"]) if "16" in row["loads"] else NOTHING,
                     " / ".join(f"{row['raw'][batch]:,.0f}" for batch in ("1", "16")),
                 ]
             )
@@ -117,6 +114,7 @@ def _behavior(subject: str, result: Result) -> str:
         "garbage",
         "empty",
         "neighbors harmed",
+        "burst of 64: answered, s",
         "good again after s",
         "answered of 32 at SIGTERM",
     ]
@@ -130,81 +128,10 @@ def _behavior(subject: str, result: Result) -> str:
             statuses = [
                 NOTHING if row["start_s"] is None else str(row[kind] or "closed") for kind in ("garbage", "empty")
             ]
-            last = [_number(row["after_storm_s"], 2), _ended(row)]
+            burst = f"{_number(row['burst_answered'], 0)}, {_number(row['burst_s'], 1)}"
+            last = [burst, _number(row["after_storm_s"], 2), _ended(row)]
             lines.append(_line([_title(row), *figures, *statuses, harmed, *last]))
     return "\n".join(lines) + "\n"
-
-
-def _judged(result: Result) -> Iterable[tuple[str, str, bool]]:
-    """(goal, figure, met) of each goal that can be judged."""
-    on, off, mosec = (partial_rate(result, server) for server in ("candor", "candor-off", "mosec"))
-
-    def p50(subject: str, server: str) -> float | None:
-        return _at(result, subject, server, "1", "p50_ms")
-
-    def ratio(subject: str, server: str, count: str) -> float | None:
-        return result.get((subject, server), {}).get("ratio", {}).get(count)
-
-    own: Mapping[str, Row] = {subject: row for (subject, server), row in result.items() if server == "candor"}
-    single = ratio("resnet18", "candor", "1")
-    wanted: list[tuple[str, float | None, Callable[[float], bool], str]] = [
-        ("ResNet-18, 16 connections, ledger on: ≥ 0.94 of raw", ratio("resnet18", "candor", "16"), _least(0.94), ".3f"),
-        ("the same, against mosec: > 1", _share(on("resnet18"), mosec("resnet18")), _least(1.0), ".2f"),
-        (
-            "ResNet-18, ledger on against off, 16 connections: ≥ 0.95",
-            _share(on("resnet18"), off("resnet18")),
-            _least(0.95),
-            ".3f",
-        ),
-        (
-            "ResNet-18, 1 connection, time against raw: ≤ 1.05",
-            None if single is None else 1 / single,
-            _most(1.05),
-            ".3f",
-        ),
-        ("tiny, 16 connections, ledger on, against mosec: ≥ 1", _share(on("tiny"), mosec("tiny")), _least(1.0), ".2f"),
-        (
-            "tiny, 16 connections, ledger off, against mosec: ≥ 1.4",
-            _share(off("tiny"), mosec("tiny")),
-            _least(1.4),
-            ".2f",
-        ),
-        ("tiny, alone, ledger on, p50: ≤ 0.8 ms", p50("tiny", "candor"), _most(0.8), ".2f"),
-        ("tiny, alone, ledger off, p50: ≤ 0.35 ms", p50("tiny", "candor-off"), _most(0.35), ".2f"),
-        ("start to first answer: ≤ 1 s", _largest(own, "start_s"), _most(1.0), ".2f"),
-        ("idle memory: ≤ 250 MB", _largest(own, "idle_mb"), _most(250), ".0f"),
-        ("good again after the storm: ≤ 1.5 s", _largest(own, "after_storm_s"), _most(1.5), ".2f"),
-    ]
-    for text, figure, fits, form in wanted:
-        if figure is not None:
-            yield text, format(figure, form), fits(figure)
-
-
-def partial_rate(result: Result, server: str) -> Callable[[str], float | None]:
-    """Requests per second of `server` at 16 connections, by subject."""
-    return lambda subject: _at(result, subject, server, "16", "requests_per_s")
-
-
-def _at(result: Result, subject: str, server: str, count: str, figure: str) -> float | None:
-    load = result.get((subject, server), {}).get("loads", {}).get(count)
-    return None if load is None else load[figure]
-
-
-def _share(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole
-
-
-def _least(limit: float) -> Callable[[float], bool]:
-    return lambda figure: figure >= limit
-
-
-def _most(limit: float) -> Callable[[float], bool]:
-    return lambda figure: figure <= limit
-
-
-def _largest(rows: Mapping[str, Row], figure: str) -> float | None:
-    known = [row[figure] for row in rows.values() if row[figure] is not None]
-    return max(known) if known else None
 
 
 def _rate(load: Row | None) -> str:

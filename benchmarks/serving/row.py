@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from benchmarks.serving import behavior, candor
 from benchmarks.serving.exchange import Request
 from benchmarks.serving.peers.environment import CannotInstall, installed, programs
-from benchmarks.serving.peers.peer import Body, Peer, Scene, raw
+from benchmarks.serving.peers.peer import Body, Peer, Scene, copy_decoder, raw
 from benchmarks.serving.peers.registry import PEERS
 from benchmarks.serving.process import CannotStart, Process, free_ports, running
 from benchmarks.serving.subjects import Subject
@@ -71,9 +71,13 @@ def _figures(
     samples = [launch.request(image) for image in subject.samples()]
     yield {"start_s": process.first_answer_s(samples[0]), "idle_mb": process.rss_mb()}
     yield behavior.garbage(process.port, samples[0], launch.request(GARBAGE), launch.request(b""))
+    yield behavior.burst(process.port, samples[0])
     loads: dict[str, Row] = {}
     for count in sorted(connections):
-        loads[str(count)] = _load(process.port, folder, connections=count, seconds=seconds)
+        before_s = process.cpu_s()
+        load = _load(process.port, folder, connections=count, seconds=seconds)
+        load["cpu_ms"] = 1e3 * (process.cpu_s() - before_s) / max(1, load["answered"])
+        loads[str(count)] = load
         yield {"loads": loads, "loaded_mb": process.rss_mb()}
     yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
     if subject.name == SIGNALLED:
@@ -120,8 +124,10 @@ def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:
     bin_folder = programs(name, peer)
 
     def start(folder: Path) -> Process:
-        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side)
+        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side, large=subject.size is not None)
         (folder / "model.onnx").write_bytes(onnx)
+        if scene.large:
+            copy_decoder(folder / "decoder")
         peer.prepare(scene)
         environment = scene.environment() | dict(peer.variables or {})
         return Process(peer.start(scene), port=scene.ports[0], folder=folder, environment=environment)

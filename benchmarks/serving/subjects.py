@@ -1,40 +1,55 @@
-"""The measured networks: a ResNet-18 at 224 pixels and a tiny CNN at 28, both with random weights, with images to send.
+"""The measured networks, with random weights, and the images to send.
 
-Weights do not change what an inference costs. Needs torch, torchvision and onnxscript (the `train` and `dev`
-extras).
+A ResNet-18 at 224 pixels and a tiny CNN at 28, which get images of that size; the same ResNet-18, which gets
+radiographs; and a network that takes half a second. Weights do not change what an inference costs. Needs torch,
+torchvision and onnxscript (the `train` and `dev` extras).
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 from torchvision.models import resnet18
+
+from benchmarks.serving.pictures import Encoding, picture
 
 CLASSES = ("normal", "pneumonia")
 SAMPLES = 8
 TEMPERATURE = 1.5
+RADIOGRAPH = (2500, 2048)
+HALF_SECOND_LAYERS = 27  # each about a ResNet-18
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, its input, and the encoding in which its images are sent."""
+    """A network, its input, and the images that are sent: as large as the input, or gray and of `size`."""
 
     name: str
     build: Callable[[], nn.Module]
     channels: Literal[1, 3]
     side: int
-    encoding: str
+    encoding: Encoding
     noise: int
+    size: tuple[int, int] | None = None
 
     def samples(self) -> list[bytes]:
-        """Encoded images, smooth with some noise, so that they compress about as well as photographs."""
+        """Encoded images."""
         random = np.random.default_rng(0)
-        return [self._sample(random) for _ in range(SAMPLES)]
+        size, channels = (self.size, 1) if self.size else ((self.side, self.side), self.channels)
+        return [
+            picture(
+                random,
+                size=size,
+                channels=channels,
+                noise=self.noise,
+                encoding=self.encoding,
+                quality=90 if self.size else 75,
+            )
+            for _ in range(SAMPLES)
+        ]
 
     def onnx(self) -> bytes:
         """The network as a self-contained graph: uint8 `image` in, `probabilities` out."""
@@ -54,20 +69,6 @@ class Subject:
             raise RuntimeError("torch.onnx.export returned no program; expected an ONNX program")
         graph: bytes = program.model_proto.SerializeToString()
         return graph
-
-    def _sample(self, random: np.random.Generator) -> bytes:
-        coarse = random.integers(0, 255, (7, 7, self.channels), dtype=np.uint8)
-        mode = "L" if self.channels == 1 else "RGB"
-        smooth = (
-            Image.fromarray(coarse.squeeze(), mode=None)
-            .convert(mode)
-            .resize((self.side, self.side), Image.Resampling.BICUBIC)
-        )
-        pixels = np.asarray(smooth, dtype=np.int16)
-        noisy = (pixels + random.integers(-self.noise, self.noise + 1, pixels.shape)).clip(0, 255).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(noisy).save(file, self.encoding)
-        return file.getvalue()
 
 
 class _Calibrated(nn.Module):
@@ -96,14 +97,34 @@ def _tiny() -> nn.Module:
     )
 
 
+class _Repeated(nn.Module):
+    """One convolution again and again: as much work as a large network in a small file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 512, 8, stride=8)
+        self.layer = nn.Conv2d(512, 512, 3, padding=1)
+        nn.init.kaiming_normal_(self.layer.weight)
+        self.last = nn.Linear(512, len(CLASSES))
+
+    def forward(self, image: torch.Tensor) -> Any:
+        values = self.first(image)
+        for _ in range(HALF_SECOND_LAYERS):
+            values = torch.relu(self.layer(values))
+        return self.last(values.mean(dim=(2, 3)))
+
+
+def _resnet18() -> nn.Module:
+    return resnet18(num_classes=len(CLASSES))
+
+
 SUBJECTS = {
-    "resnet18": Subject(
-        "resnet18",
-        lambda: resnet18(num_classes=len(CLASSES)),
-        channels=3,
-        side=224,
-        encoding="JPEG",
-        noise=12,
-    ),
-    "tiny": Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
+    subject.name: subject
+    for subject in (
+        Subject("resnet18", _resnet18, channels=3, side=224, encoding="JPEG", noise=12),
+        Subject("tiny", _tiny, channels=1, side=28, encoding="PNG", noise=0),
+        Subject("radiograph", _resnet18, channels=3, side=224, encoding="JPEG", noise=12, size=RADIOGRAPH),
+        Subject("radiograph-dicom", _resnet18, channels=3, side=224, encoding="DICOM", noise=12, size=RADIOGRAPH),
+        Subject("half-second", _Repeated, channels=3, side=224, encoding="JPEG", noise=12),
+    )
 }

@@ -26,6 +26,7 @@ Probabilities: TypeAlias = npt.NDArray[np.float32]
 
 # A model is light if it infers one image in less than this.
 LIGHT_S: Final = 150e-6
+SPIN_US: Final = "200"  # older versions of ONNX Runtime ignore the option
 PROVIDERS: dict[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -145,14 +146,17 @@ def open_predictor(bundle: Bundle, *, threads: int = 0, spinning: bool = False, 
 
 
 def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptions:
-    """Session options, chosen by measurement: all cores work on one batch, and their threads spin while it lasts.
+    """Session options, chosen by measurement: all cores work on one batch, and its threads wait for each other briefly.
 
-    After the batch they stop spinning unless `spinning` is set, because they would starve the HTTP thread.
+    Within a batch they spin for up to SPIN_US. Waiting longer would take the cores from the decoding processes, not
+    waiting at all would wake a thread up for each layer. After the batch they stop, unless `spinning` is set.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.force_spinning_stop", "0" if spinning else "1")
+    if not spinning:
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_US)
     options.log_severity_level = 3
     return options
 

@@ -17,8 +17,8 @@ class CannotInstall(RuntimeError):
 
 
 def common() -> tuple[str, ...]:
-    """The packages that every peer needs: the same ONNX Runtime; NumPy and Pillow as the peer allows."""
-    return (f"onnxruntime=={version('onnxruntime')}", "numpy>=1.26", "pillow>=11")
+    """The packages that every peer needs: the same ONNX Runtime; the others as the peer allows."""
+    return (f"onnxruntime=={version('onnxruntime')}", "numpy>=1.26", "pillow>=11", "pydicom>=3.0.2")
 
 
 def programs(name: str, peer: Peer) -> Path:

@@ -3,11 +3,14 @@
 import base64
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+import model_store
 
 SERVERS = Path(__file__).parent / "servers"
 
@@ -21,13 +24,17 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a peer runs: its environment's `bin`, its folder with model.onnx, free ports, and the subject."""
+    """Where a peer runs: its environment's `bin`, its folder with model.onnx, free ports, and the subject.
+
+    `large`: it gets radiographs, which every server decodes with Candor's decoder.
+    """
 
     programs: Path
     folder: Path
     ports: tuple[int, ...]
     channels: int
     side: int
+    large: bool = False
 
     @property
     def python(self) -> str:
@@ -40,15 +47,24 @@ class Scene:
         threads = str(len(os.sched_getaffinity(0)))
         return kept | {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "PYTHONPATH": str(SERVERS),
+            "PYTHONPATH": os.pathsep.join(map(str, (SERVERS, self.folder / "decoder") if self.large else (SERVERS,))),
             "BENCH_ONNX": str(self.folder / "model.onnx"),
             "BENCH_CHANNELS": str(self.channels),
             "BENCH_SIDE": str(self.side),
+            "BENCH_DECODER": "candor" if self.large else "pillow",
             "BENCH_THREADS": threads,
             "BENCH_PORT": str(self.ports[0]),
             "HOME": str(self.folder),  # some write files there
             "TMPDIR": str(self.folder),
         }
+
+
+def copy_decoder(folder: Path) -> None:
+    """Copy what TorchServe archives contain of Candor: the decoder and its errors."""
+    source = Path(model_store.__file__).parent
+    shutil.copytree(source / "image", folder / "model_store" / "image")
+    for name in ("__init__.py", "errors.py"):
+        shutil.copy(source / name, folder / "model_store" / name)
 
 
 def raw(image: bytes) -> Body:

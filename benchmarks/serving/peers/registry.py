@@ -120,4 +120,10 @@ PEERS: Final[dict[str, Peer]] = {
         "/predict",
         script("fastapi_batcher.py"),
     ),
+    "fastapi-threads": Peer(
+        "FastAPI + batcher, decoding in threads",
+        ("fastapi>=0.115", "uvicorn[standard]>=0.32"),
+        "/predict",
+        script("fastapi_threads.py"),
+    ),
 }

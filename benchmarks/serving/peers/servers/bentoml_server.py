@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bentoml
 import numpy as np
-from model import MAX_BATCH, Model, pixels
-from PIL.Image import Image
+from model import MAX_BATCH, Model, decode
 
 
 @bentoml.service(workers=1, traffic={"timeout": 120})
@@ -28,6 +29,6 @@ class Classifier:
     batched = bentoml.depends(Batched)
 
     @bentoml.api
-    async def predict(self, image: Image) -> dict:
+    async def predict(self, image: Path) -> dict:
         """One image."""
-        return (await self.batched.to_async.infer(pixels(image)[None]))[0]
+        return (await self.batched.to_async.infer(decode(image.read_bytes())[None]))[0]
