@@ -25,7 +25,7 @@ ENV PATH=/opt/candor/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
 USER candor
 VOLUME /data
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+HEALTHCHECK --interval=20s --timeout=5s --start-period=10s \
+  CMD ["candor", "health"]
 ENTRYPOINT ["candor"]
 CMD ["serve"]

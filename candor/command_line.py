@@ -14,6 +14,7 @@ from candor.commands import (
     canary,
     data,
     demo,
+    diagnosing,
     experiments,
     exporting,
     ledger,
@@ -63,6 +64,7 @@ GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
         monitoring.monitor,
         ledger.app,
     ),
+    "Look after it": (diagnosing.doctor, diagnosing.health, diagnosing.app),
 }
 for group, verbs in GROUPS.items():
     for verb in verbs:

@@ -21,7 +21,15 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONT
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
 FOLDERS = (*ROOMS, "benchmarks", "docs", "tests")
 WALKS = ("CONTRIBUTING.md", "docs/architecture.md")
-GROUPS = ("canary", "data", "experiment", "ledger", "torchserve", "models")  # verbs that have verbs below them
+GROUPS = (
+    "canary",
+    "data",
+    "experiment",
+    "config",
+    "ledger",
+    "torchserve",
+    "models",
+)  # verbs that have verbs below them
 SAMPLES = {"training/losses/brier.py"}  # files that a page shows how to write
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

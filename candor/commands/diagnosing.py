@@ -1,0 +1,77 @@
+"""`candor doctor`, `candor health` and `candor config show`: what is wrong here, and how it is configured."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from candor.commands.options import JsonOption, settings
+
+app = typer.Typer(name="config", help="See how Candor is configured.", no_args_is_help=True)
+
+
+def doctor(json_out: JsonOption = False) -> None:
+    """Check this installation, one line a check, and say what to do about what is wrong.
+
+    It looks at packages, ONNX Runtime, settings, the store and its bundles, the
+    ledger, the clock, ports, access and permissions, and changes nothing. Exit
+    code 1 if something is broken.
+
+    Example: candor doctor
+    """
+    from candor.terminal.console import print_json, stdout
+    from serving.doctor.examination import examine
+
+    found = []
+    for each in examine():
+        found.append(each)
+        if not json_out:
+            advice = "" if each.advice is None else f". To do: {each.advice}"
+            line = f"{each.check}: {each.found}{advice}"
+            stdout.print(f"{each.state:8} {' '.join(line.split())}", soft_wrap=True)
+    if json_out:
+        print_json([dataclasses.asdict(each) for each in found])
+    if any(each.state == "broken" for each in found):
+        raise typer.Exit(1)
+
+
+def health(
+    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it has a model and accepts requests.")] = False,
+) -> None:
+    """Ask the server of this machine whether it is alive, for health checks. Exit code 1 if it is not.
+
+    CANDOR_HOST, CANDOR_PORT and CANDOR_TLS_CERTIFICATE say where it is.
+
+    Example: candor health --ready
+    """
+    from candor.terminal.console import stderr, stdout
+    from serving.health import ask
+
+    found = ask(settings(), ready=ready)
+    if not found.alive:
+        stderr.print(f"candor: {found.url}: {found.reason}", soft_wrap=True)
+        raise typer.Exit(1)
+    stdout.print(f"{found.url}: {'ready' if ready else 'alive'}")
+
+
+@app.command()
+def show(
+    changed: Annotated[bool, typer.Option("--changed", help="Show only what is not at its default.")] = False,
+    json_out: JsonOption = False,
+) -> None:
+    """Print every setting: its value, where that comes from, and what it means. Secrets are masked.
+
+    Example: candor config show --changed
+    """
+    from candor.terminal.console import print_json, stdout
+    from serving.shown_settings import shown
+
+    listed = [each for each in shown(settings()) if not changed or each.source != "default"]
+    if json_out:
+        print_json([dataclasses.asdict(each) for each in listed])
+        return
+    for each in listed:
+        stdout.print(f"{each.variable} = {each.value}  ({each.source})", soft_wrap=True)
+        stdout.print(f"    {each.meaning}", soft_wrap=True)
+    if not listed:
+        stdout.print("Every setting is at its default.")

@@ -1,0 +1,123 @@
+"""The model store and the ledger. Nothing is made, upgraded or changed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from calibration.wording import counted
+from model_store.errors import ModelStoreError
+from model_store.store import Store
+from model_store.verification import Finding, verify
+from monitoring.errors import LedgerError, MonitoringError
+from monitoring.ledger import calibrations
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.schema import SCHEMA_VERSION
+from monitoring.ledger.watermark import used_ns
+from serving.doctor.diagnosis import Diagnosis
+from serving.settings import Settings
+
+AHEAD_NS = 3_600 * 10**9  # by which a clock may be behind the ledger's last use
+PUBLISHED_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9  # no clock that is right is before it
+
+
+def check_store(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether the store can be read, every bundle is whole, and every model has a version in production."""
+    store = Store(settings.store)
+    if not settings.store.is_dir():
+        made = "`candor export` makes it; CANDOR_STORE names another"
+        yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
+        return
+    try:
+        models = store.models()
+        findings = list(verify(store))
+    except (ModelStoreError, OSError) as error:
+        yield Diagnosis(
+            "store", "broken", f"{settings.store} cannot be read ({error})", "give this user the right to read it"
+        )
+        return
+    writable = "can be written" if os.access(settings.store, os.W_OK) else "can only be read, which is enough to serve"
+    yield Diagnosis("store", "ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
+    yield from _bundles(findings)
+    if not models:
+        advice = "publish a model: `candor export RUN --name NAME --promote`"
+        yield Diagnosis("production", "warning", "the store is empty", advice)
+    for name in models:
+        with suppress(ModelStoreError):  # an alias that cannot be read is among the findings
+            if store.production(name) is None:
+                found = f"{name} has no version in production"
+                yield Diagnosis("production", "warning", found, f"`candor promote {name} VERSION`")
+
+
+def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:
+    for each in findings:
+        if each.problem is not None:
+            advice = f"`candor models verify {each.model}` shows all of it; restore it from a copy, or publish it again"
+            yield Diagnosis("bundles", "broken", f"{each.model}: {each.kind} {each.item}: {each.problem}", advice)
+    whole = sum(each.kind == "version" and each.problem is None for each in findings)
+    if whole:
+        yield Diagnosis("bundles", "ok", f"{counted(whole, 'version')} {'is' if whole == 1 else 'are'} whole")
+
+
+def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether the ledger can be reached, has this release's schema, can be written, and fits the clock."""
+    url = settings.ledger_url
+    if url is None:
+        yield Diagnosis("ledger", "skipped", "CANDOR_LEDGER is off: answers are not recorded")
+        return
+    file = _file_of(url)
+    if file is not None and not file.exists():
+        yield _new_file(file)
+        return
+    try:
+        with Ledger(url, create=False, writable=False) as ledger:
+            with ledger.read() as connection:
+                models, last_ns = calibrations.models(connection), used_ns(connection)
+            now_ns = ledger.clock()
+        with Ledger(url, create=False) as ledger:
+            pass
+    except LedgerError as error:
+        yield Diagnosis("ledger", "broken", str(error), "docs/how-to/outages.md")
+        return
+    except (MonitoringError, SQLAlchemyError, OSError) as error:
+        yield Diagnosis("ledger", "broken", f"it cannot be used ({type(error).__name__})", "docs/how-to/outages.md")
+        return
+    what = f"{ledger.name} can be written, has schema {SCHEMA_VERSION} and {counted(len(models), 'model')}"
+    yield Diagnosis("ledger", "ok", what)
+    yield check_clock(now_ns, last_ns)
+
+
+def check_clock(now_ns: int, last_ns: int | None) -> Diagnosis:
+    """Whether the time is possible, and not before the ledger was last in use (nanoseconds since 1970)."""
+    now = _moment(now_ns)
+    if now_ns < PUBLISHED_NS:
+        return Diagnosis("clock", "broken", f"it says {now}, before this release", "set the clock of this machine")
+    if last_ns is not None and now_ns < last_ns - AHEAD_NS:
+        found = f"it says {now}, and the ledger was last in use at {_moment(last_ns)}"
+        return Diagnosis("clock", "broken", found, "set the clock; docs/runbooks/CandorClockDoubtful.md")
+    return Diagnosis("clock", "ok", f"it says {now}" + ("" if last_ns is None else ", after the ledger's last use"))
+
+
+def _file_of(url: str) -> Path | None:
+    from monitoring.ledger.dialects import read_url
+
+    try:
+        dialect, parsed = read_url(url)
+        return dialect.file(parsed)
+    except (LedgerError, ValueError, SQLAlchemyError):
+        return None  # opening it says what is wrong
+
+
+def _new_file(file: Path) -> Diagnosis:
+    folder = file.resolve().parent
+    if not os.access(folder, os.W_OK):
+        found = f"{file} does not exist, and {folder} cannot be written"
+        return Diagnosis("ledger", "broken", found, "let this user write there, or set CANDOR_LEDGER")
+    return Diagnosis("ledger", "ok", f"{file} does not exist yet; the server will make it")
+
+
+def _moment(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC")

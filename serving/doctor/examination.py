@@ -1,0 +1,26 @@
+"""All checks, in the order in which one would look."""
+
+from collections.abc import Iterator
+
+from serving.doctor.data import check_ledger, check_store
+from serving.doctor.diagnosis import Diagnosis
+from serving.doctor.packages import check_packages, check_postgres, check_python, check_runtime, check_torchserve
+from serving.doctor.system import check_access, check_files, check_ports
+from serving.errors import SettingsError
+from serving.settings import load_settings
+
+
+def examine() -> Iterator[Diagnosis]:
+    """Look at the installation that the environment describes."""
+    yield from check_python()
+    yield from check_packages()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Diagnosis("settings", "broken", str(error), "docs/reference/settings.md; nothing else was checked")
+        return
+    changed = len(settings.model_fields_set)
+    yield Diagnosis("settings", "ok", f"{changed} set by the environment; `candor config show` lists all")
+    for check in (check_runtime, check_store, check_postgres, check_ledger, check_ports, check_access, check_files):
+        yield from check(settings)
+    yield from check_torchserve()

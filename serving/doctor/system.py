@@ -1,0 +1,79 @@
+"""Ports, secrets in files, and folders that must be written."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.doctor.diagnosis import Diagnosis
+from serving.errors import ListenError, SettingsError
+from serving.health import ask
+from serving.http.auth import read_access
+from serving.process.listener import listen
+from serving.process.tls import tls_files
+from serving.settings import Settings
+
+
+def check_ports(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether each port is free, or Candor already answers there."""
+    for name, port in (("port", settings.port), ("grpc port", settings.grpc_port)):
+        if port is None or port == 0:
+            continue
+        try:
+            listen(settings.host, port).close()
+            yield Diagnosis(name, "ok", f"{settings.host}:{port} is free")
+        except ListenError as error:
+            if name == "port" and ask(settings).alive:
+                yield Diagnosis(name, "ok", f"Candor answers at {settings.host}:{port}")
+            else:
+                yield Diagnosis(
+                    name,
+                    "broken",
+                    str(error),
+                    f"end what listens there, or set CANDOR_{name.upper().replace(' ', '_')}",
+                )
+
+
+def check_access(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether tokens and certificate can be used, and whether a server that others reach has any."""
+    try:
+        tls = tls_files(settings)
+        read_access(settings, ())
+    except SettingsError as error:
+        yield Diagnosis("access", "broken", str(error), "docs/how-to/secure.md")
+        return
+    tokens = settings.tokens is not None or settings.tokens_file is not None
+    found = f"{'tokens' if tokens else 'no tokens'}, {'HTTPS' if tls else 'plain HTTP'}, at {settings.host}"
+    if not tokens and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        yield Diagnosis(
+            "access", "warning", f"{found}: everybody who reaches it may do everything", "docs/how-to/secure.md"
+        )
+    else:
+        yield Diagnosis("access", "ok", found)
+
+
+def check_files(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether files with secrets are this user's alone, and files that must be written can be."""
+    named = ("tokens_file", "ledger_file", "tls_key", "monitor_token_file")
+    for name in named:
+        path: Path | None = getattr(settings, name)
+        if path is not None and (problem := _secret_problem(path)) is not None:
+            yield Diagnosis("permissions", "warning", f"{path} (CANDOR_{name.upper()}) {problem}", f"chmod 600 {path}")
+    if settings.store.is_dir() and settings.store.stat().st_mode & stat.S_IWOTH:
+        found = f"everybody may write to the store {settings.store}, and so change what models answer"
+        yield Diagnosis("permissions", "broken", found, f"chmod o-w {settings.store}")
+    if not settings.ledger_required:
+        folder = settings.spool.resolve().parent
+        if not (folder.is_dir() and os.access(settings.spool if settings.spool.exists() else folder, os.W_OK)):
+            found = f"the spool {settings.spool.resolve()} cannot be written"
+            yield Diagnosis("permissions", "broken", found, "set CANDOR_SPOOL to a file that this user can write")
+            return
+    yield Diagnosis("permissions", "ok", "files that must be written can be")
+
+
+def _secret_problem(path: Path) -> str | None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "can be read by everybody on this machine" if mode & stat.S_IROTH else None

@@ -1,0 +1,243 @@
+"""`candor doctor`, `candor health` and `candor config show`, on installations that are sound, and broken."""
+
+import http.server
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from model_store.store import Store
+from monitoring.ledger import Ledger
+from monitoring.ledger.watermark import set_used
+from serving.doctor import packages
+from serving.settings import Settings
+
+SECRETS = {
+    "CANDOR_TOKENS": "a-very-secret-token admin",
+    "CANDOR_REPORT_WEBHOOK": "https://hooks.example/a-secret-path",
+    "CANDOR_LEDGER": "postgresql+psycopg://me:a-secret-password@127.0.0.1:1/x?password=a-secret-query",
+}
+
+
+@pytest.fixture
+def installation(tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`installation(port=…)`: sets variables on top of those of a sound installation, and returns the diagnoses."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CANDOR_{name.upper()}", raising=False)
+    monkeypatch.setenv("CANDOR_STORE", str(tiny_store.root))
+    monkeypatch.setenv("CANDOR_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    monkeypatch.setenv("CANDOR_PORT", str(free_port()))
+
+    def examine(**settings: str) -> dict[str, tuple[str, str]]:
+        for name, value in settings.items():
+            monkeypatch.setenv(f"CANDOR_{name.upper()}", value)
+        done = CliRunner().invoke(app, ["doctor", "--json"])
+        found = json.loads(done.stdout)
+        states = [each["state"] for each in found]
+        assert done.exit_code == ("broken" in states)
+        assert all((each["advice"] is None) == (each["state"] in ("ok", "skipped")) for each in found)
+        worst = sorted(found, key=lambda each: ["skipped", "ok", "warning", "broken"].index(each["state"]))
+        return {each["check"]: (each["state"], f"{each['found']} | {each['advice']}") for each in worst}
+
+    return examine
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_a_sound_installation_has_nothing_broken(installation: Callable[..., Any], tmp_path: Path) -> None:
+    found = installation()
+    assert {check: state for check, (state, _) in found.items() if state not in ("ok", "skipped")} == {}
+    assert set(found) >= {
+        "python",
+        "packages",
+        "settings",
+        "onnx runtime",
+        "store",
+        "bundles",
+        "ledger",
+        "port",
+        "access",
+    }
+    assert "CPUExecutionProvider" in found["onnx runtime"][1]
+    assert "does not exist yet" in found["ledger"][1]
+    assert not (tmp_path / "ledger.db").exists()
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"):
+        pass
+    after = installation()
+    assert after["ledger"][0] == after["clock"][0] == "ok"
+    lines = CliRunner().invoke(app, ["doctor"]).stdout.splitlines()
+    assert all(line.split()[0] in ("ok", "skipped") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "sentence"),
+    [
+        ({"max_bathc": "8"}, "settings", "did you mean CANDOR_MAX_BATCH?"),
+        ({"store": "/nowhere"}, "store", "there is no folder /nowhere | `candor export` makes it"),
+        ({"ledger": "sqlite:////nowhere/x.db"}, "ledger", "folder /nowhere does not exist; make it first"),
+        ({"ledger": "sqlite:////dev/null"}, "ledger", "docs/how-to/outages.md"),
+        ({"ledger": "mysql://x/y"}, "ledger", "mysql"),
+        ({"tokens": "short admin"}, "access", "docs/how-to/secure.md"),
+        ({"tls_certificate": "/nowhere"}, "access", "CANDOR_TLS_CERTIFICATE: /nowhere cannot be read"),
+        (
+            {"ledger_required": "false", "spool": "/nowhere/spool"},
+            "permissions",
+            "spool /nowhere/spool cannot be written",
+        ),
+    ],
+)
+def test_each_fault_is_named_with_what_to_do(
+    installation: Callable[..., Any], settings: dict[str, str], check: str, sentence: str
+) -> None:
+    state, found = installation(**settings)[check]
+    assert (state, sentence in found) == ("broken", True), found
+
+
+def test_a_bundle_that_was_altered_is_named(installation: Callable[..., Any], tiny_store: Store) -> None:
+    file = tiny_store.folder("tiny", 1) / "model.onnx"
+    file.write_bytes(file.read_bytes() + b"x")
+    state, found = installation()["bundles"]
+    assert (state, "tiny: version 1: " in found) == ("broken", True)
+
+
+def test_an_empty_store_and_a_model_without_production_are_warnings(
+    installation: Callable[..., Any], tmp_path: Path, make_bundle: Callable[..., Any]
+) -> None:
+    store = Store(tmp_path / "other")
+    store.root.mkdir()
+    assert installation(store=str(store.root))["production"][0] == "warning"
+    store.publish("tiny", make_bundle)
+    assert "`candor promote tiny VERSION`" in installation()["production"][1]
+
+
+def test_a_clock_behind_the_ledger_is_broken(installation: Callable[..., Any], tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger, ledger.write() as connection:
+        set_used(connection, time.time_ns() + 7_200 * 10**9)
+    state, found = installation()["clock"]
+    assert (state, "the ledger was last in use at" in found) == ("broken", True)
+
+
+def test_a_ledger_of_another_release_is_told_and_not_upgraded(installation: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    with Ledger(f"sqlite:///{file}"):
+        pass
+    for version, sentence in ((1, "candor ledger upgrade"), (999, "or a newer one")):
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE ledger_schema SET version = ?", (version,))
+        connection.close()
+        assert sentence in installation()["ledger"][1]
+        with sqlite3.connect(file) as connection:
+            assert connection.execute("SELECT version FROM ledger_schema").fetchone() == (version,)
+        connection.close()
+
+
+def test_a_port_in_use_and_open_files_are_told(installation: Callable[..., Any], tmp_path: Path) -> None:
+    token = tmp_path / "tokens"
+    token.write_text("a-token-of-sixteen-letters admin\n")
+    token.chmod(0o644)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        found = installation(port=str(stranger.getsockname()[1]), tokens_file=str(token))
+    assert found["port"][0] == "broken"
+    assert f"chmod 600 {token}" in found["permissions"][1]
+    found = installation(port=str(free_port()), host="0.0.0.0")
+    assert found["access"][0] == "ok"
+    os.environ.pop("CANDOR_TOKENS_FILE")
+    assert installation(host="0.0.0.0")["access"][0] == "warning"
+
+
+def test_two_runtimes_and_a_missing_provider(installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "CANDOR_DEVICE is cuda" in installation(device="cuda")["onnx runtime"][1]
+    monkeypatch.setattr(packages, "_version", lambda name: "1.31" if name.startswith("onnxruntime") else "1")
+    assert installation()["onnx runtime"] == (
+        "broken",
+        "onnxruntime 1.31 and onnxruntime-gpu 1.31 own the same files, and one overwrote the other | "
+        "docs/how-to/gpu.md says how to install it in a fresh environment",
+    )
+
+
+def test_a_package_that_is_too_old_or_missing_is_named(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "requires", lambda _: ["numpy>=999", "no-such-package", "torch; extra == 'train'"])
+    state, found = installation()["packages"]
+    assert state == "broken"
+    assert "Candor needs >=999; no-such-package is missing" in found
+    assert "pip install 'numpy>=999' 'no-such-package'" in found
+
+
+def test_no_command_repeats_a_secret(installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    for words in (["doctor"], ["doctor", "--json"], ["config", "show"], ["config", "show", "--json"]):
+        said = CliRunner().invoke(app, words)
+        assert "a-secret" not in said.output
+        assert "a-very-secret" not in said.output
+
+
+def test_every_setting_is_shown_with_its_source_and_meaning(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql+psycopg://me:a-secret-password@db/x")
+    monkeypatch.delenv("CANDOR_LEDGER")
+    monkeypatch.setenv("CANDOR_LEDGER_FILE", str(file))
+    shown = json.loads(CliRunner().invoke(app, ["config", "show", "--json"]).stdout)
+    assert [each["variable"] for each in shown] == [f"CANDOR_{name.upper()}" for name in Settings.model_fields]
+    rows = {each["variable"]: each for each in shown}
+    assert rows["CANDOR_LEDGER"]["value"] == "postgresql+psycopg://***@db/x"
+    assert rows["CANDOR_LEDGER"]["source"] == str(file)
+    assert (rows["CANDOR_STORE"]["source"], rows["CANDOR_THREADS"]["source"]) == ("environment", "default")
+    assert all(each["meaning"] for each in shown)
+    changed = json.loads(CliRunner().invoke(app, ["config", "show", "--changed", "--json"]).stdout)
+    assert {each["variable"] for each in changed} == {
+        *("CANDOR_STORE", "CANDOR_PORT", "CANDOR_LEDGER", "CANDOR_LEDGER_FILE"),
+    }
+
+
+class Alive(http.server.BaseHTTPRequestHandler):
+    """Alive, not ready."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 503)
+        self.end_headers()
+        self.wfile.write(b'{"status": "alive"}')
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def alive() -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Alive) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_health_asks_where_the_settings_say(installation: Callable[..., Any], alive: int) -> None:
+    found = installation(port=str(alive), host="0.0.0.0")
+    assert f"Candor answers at 0.0.0.0:{alive}" in found["port"][1]
+    said = CliRunner().invoke(app, ["health"])
+    assert (said.exit_code, said.stdout) == (0, f"http://127.0.0.1:{alive}/healthz: alive\n")
+    ready = CliRunner().invoke(app, ["health", "--ready"])
+    assert (ready.exit_code, "503" in ready.stderr) == (1, True)
+
+
+def test_health_without_a_server(installation: Callable[..., Any]) -> None:
+    installation()
+    said = CliRunner().invoke(app, ["health"])
+    assert (said.exit_code, "refused" in said.stderr) == (1, True)
