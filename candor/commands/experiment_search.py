@@ -67,7 +67,7 @@ def search(
     drawn = tuple(range(first_seed, first_seed + seeds))
     fresh = tuple(range(drawn[-1] + 1, drawn[-1] + 1 + test_seeds))
     budget, shared = SearchBudget(trials, finalists, few, drawn), dict(map(parse_axis, axis)) if axis else SHARED
-    evaluation_set = evaluation_set_of(judge)
+    evaluation_set, limits = evaluation_set_of(judge), Limits(accuracy_loss, nll_share)
     if judge == "perturbed":
         grid = grid.with_changes(perturbed=True)
     with open_context(grid, folder, jobs=jobs) as context:
@@ -76,14 +76,16 @@ def search(
             tuple(map(searched_method, grid.methods)),
             shared,
             budget,
-            Limits(accuracy_loss, nll_share),
+            limits,
             evaluation_set,
             context.runner,
             context.datasets,
             context.data_folder,
         )
         pairs = searching.run()
-        report = SearchReport(tuple(pairs), tuple(searching.evaluate(pairs, fresh)), budget, evaluation_set, fresh)
+        report = SearchReport(
+            tuple(pairs), tuple(searching.evaluate(pairs, fresh)), budget, limits, evaluation_set, fresh
+        )
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / f"trials-{judge}.csv", report.trial_rows())
     if json_out:

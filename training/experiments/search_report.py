@@ -9,10 +9,10 @@ from calibration.measures import Measures
 from calibration.wording import counted
 from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
-from training.experiments.choice import EvaluationSet
+from training.experiments.choice import EvaluationSet, Limits
 from training.experiments.paired import paired_tables
 from training.experiments.search import SearchBudget, SearchedPair, TriedRecipe
-from training.experiments.select import SPLITS
+from training.experiments.select import SPLITS, select
 from training.experiments.summary import BASELINE, MethodSummary, estimate, measure, summarize
 from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
 
@@ -39,14 +39,16 @@ class SearchReport:
     pairs: tuple[SearchedPair, ...]
     results: tuple[CellResult, ...]
     budget: SearchBudget
+    limits: Limits
     evaluation_set: EvaluationSet
     seeds: tuple[int, ...]
 
     def tables(self) -> list[ResultTable]:
-        """One table for each data set and network, differences paired by seed, averages, and their cut by seed."""
+        """What was searched on each data set, what validation would choose among all, and the comparison on test."""
         summaries = summarize(self.results)
         return [
             *(self._pair(pair, summaries) for pair in self.pairs),
+            *(each.table() for each in select(self.results, limits=self.limits, evaluation_set=self.evaluation_set)),
             *paired_tables(self.results),
             average_table(summaries),
             cut_table(self.results),

@@ -75,6 +75,13 @@ def test_the_table_has_space_seeds_and_recipes(shown: str, home: Path) -> None:
     assert recipes == chosen
 
 
+def test_validation_also_chooses_among_the_tuned_methods_and_their_calibrators(shown: str, home: Path) -> None:
+    (table,) = (home / "out" / "tables").glob("select-val-*.csv")
+    (chosen,) = (row["candidate"] for row in rows(table) if row["candidate"].endswith(" *"))
+    method, _, calibrator = chosen.removesuffix(" *").partition(", ")
+    assert f"{method} with {calibrator}, chosen on validation in" in shown
+
+
 def test_the_differences_are_paired_over_the_fresh_seeds(shown: str, home: Path) -> None:
     (table,) = (home / "out" / "tables").glob("paired-*.csv")
     assert {row["seeds"] for row in rows(table)} == {"2"}
