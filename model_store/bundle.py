@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from model_store.archive import write_archive
 from model_store.card import FORMAT_VERSION, Card
+from model_store.diagram import diagram
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.graph import check_graph
 from model_store.manifest import FileEntry, Manifest, make_manifest, read_files, read_manifest, write_manifest
+from model_store.model_card import DIAGRAM_FILE, MODEL_CARD_FILE, model_card
 
 MODEL_FILE, CARD_FILE = "model.onnx", "card.json"
 
@@ -41,7 +43,7 @@ class Bundle:
 
 
 def write_bundle(folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str, bytes] | None = None) -> Card:
-    """Write model.onnx, the archive, card.json and manifest.json into an empty folder; return the card with hashes.
+    """Write graphs, archive, card, model card and manifest into an empty folder; return the card with hashes.
 
     `variants` are the graphs of `card.variants`, by precision.
 
@@ -57,6 +59,9 @@ def write_bundle(folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str
     hashes = {name: FileEntry.of((folder / name).read_bytes()).sha256 for name in (*graphs, archive.name)}
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MODEL_CARD_FILE).write_text(model_card(card), encoding="utf-8")
+    shown = diagram(card.calibration, title=f"{card.name}, version {card.version}: {card.calibration.reference_split}")
+    (folder / DIAGRAM_FILE).write_text(shown, encoding="utf-8")
     write_manifest(folder, name=card.name, version=card.version)
     return card
 

@@ -123,7 +123,7 @@ def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
         found = json.loads(run("show", which, "--json").stdout)
         assert found["card"]["version"] == 1
         assert found["aliases"]["production"]["version"] == 1
-        assert sorted(found["files"]) == ["card.json", "model.onnx", "tiny.mar"]
+        assert sorted(found["files"]) == ["card.json", "model.onnx", "model_card.md", "reliability.svg", "tiny.mar"]
         assert [event["action"] for event in found["history"]] == ["published", "set"]
 
 

@@ -69,7 +69,8 @@ def test_what_was_written_is_read(
     assert (bundle.card, bundle.onnx, bundle.folder) == (card, make_onnx(), tmp_path)
     assert card == make_card().model_copy(update={"files": card.files})
     assert sorted(card.files) == ["model.onnx", "tiny.mar"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["card.json", "manifest.json", "model.onnx", "tiny.mar"]
+    written = ["card.json", "manifest.json", "model.onnx", "model_card.md", "reliability.svg", "tiny.mar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, "tiny.mar", CARD_FILE])

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Path:
 def test_it_names_every_other_file_with_size_and_hash(folder: Path) -> None:
     manifest = read_manifest(folder)
     assert (manifest.name, manifest.version) == ("tiny", 1)
-    assert sorted(manifest.files) == [CARD_FILE, MODEL_FILE, "tiny.mar"]
+    assert sorted(manifest.files) == [CARD_FILE, MODEL_FILE, "model_card.md", "reliability.svg", "tiny.mar"]
     assert all(manifest.files[name] == FileEntry.of((folder / name).read_bytes()) for name in manifest.files)
     assert read_bundle(folder).digest == manifest.digest == digest_of((folder / MANIFEST_FILE).read_bytes())
 
