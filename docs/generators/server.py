@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 from docs.generators.markdown import plain, table
 from serving.error_table import ERRORS, INTERNAL, ROUTING_CODES, SENTENCES
-from serving.inference.metrics import ServingMetrics
+from serving.inference.metrics import ServingMetrics, register_build_info
 from serving.process.monitor import open_monitor
 from serving.settings import PREFIX, Settings
 
@@ -47,6 +47,7 @@ def families() -> tuple[Metric, ...]:
     """All metric families of a server with its monitor inside, as they are exported."""
     registry = CollectorRegistry()
     ServingMetrics(registry)
+    register_build_info(registry)
     with TemporaryDirectory() as folder:
         settings = Settings(ledger=f"sqlite:///{folder}/ledger.db", spool=Path(folder) / "spool")
         with open_monitor(settings, registry):

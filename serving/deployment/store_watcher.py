@@ -65,6 +65,7 @@ class StoreWatcher:
         self._thread: threading.Thread | None = None
         self.refused: dict[str, Refusal] = {}
         self._trouble: str | None = None  # why the last scan failed
+        self._nothing_serves = False  # as of the last scan
         self._canary_troubles: dict[str, str] = {}  # by model, why the record of its canary cannot be read
 
     def start(self, poll_s: float) -> None:
@@ -88,6 +89,15 @@ class StoreWatcher:
                 self._refuse(name, Refusal(None, str(error), ()))
             else:
                 self._follow_canary(name)
+        self._log_if_nothing_serves()
+
+    def _log_if_nothing_serves(self) -> None:
+        """Log once that there is nothing to serve; a version that is refused has been logged by itself."""
+        nothing = not self._models.by_name() and not self.refused
+        if nothing and not self._nothing_serves:
+            fields = {"store": str(self._store.root), "models": self._store.models()}
+            logger.warning("no model is in production, so this server is not ready", extra={"fields": fields})
+        self._nothing_serves = nothing
 
     def _follow(self, poll_s: float) -> None:
         pause_s = poll_s

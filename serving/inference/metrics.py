@@ -1,10 +1,12 @@
 """Prometheus metrics of the server itself, updated once per batch if possible. See monitoring for calibration."""
 
+import platform
 from collections.abc import Sequence
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from model_store.installation import release
 from serving.error_table import INTERNAL, PREDICTION_ERRORS
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import PendingRequest
@@ -13,6 +15,13 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 LABELS = ("model", "version")
 REASONS = sorted({code for _, code in PREDICTION_ERRORS.values()} | {INTERNAL.code, "client_gone"})
+
+
+def register_build_info(registry: CollectorRegistry) -> None:
+    """Show which release of Candor a process runs, on which Python."""
+    labels = ("version", "python")
+    info = Gauge("candor_build_info", "1; its labels name the release and its Python.", labels, registry=registry)
+    info.labels(release(), platform.python_version()).set(1)
 
 
 class ServingMetrics:

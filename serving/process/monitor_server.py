@@ -33,6 +33,7 @@ from serving.http.bodies import Alive
 from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
 from serving.http.routes import HEALTHZ
+from serving.inference.metrics import register_build_info
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.openapi.endpoints import with_description
 from serving.process.event_loop import BoundedLoop
@@ -72,6 +73,7 @@ def serve_monitor(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    register_build_info(registry)
     with open_monitor(settings, registry) as monitor:
         state = _State()
         access = read_access(settings, DECLARED)

@@ -40,7 +40,7 @@ from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.http.routes import ServerRoutes, build_router
 from serving.inference.audit import AuditSampler
 from serving.inference.freed_memory import keep_returning_memory
-from serving.inference.metrics import ServingMetrics
+from serving.inference.metrics import ServingMetrics, register_build_info
 from serving.inference.precision import served_variant
 from serving.inference.predictor import open_predictor
 from serving.inference.served_version import ServedVersion
@@ -91,6 +91,7 @@ def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    register_build_info(registry)
     models = LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)

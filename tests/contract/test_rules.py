@@ -42,6 +42,19 @@ def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
         assert f"]({name}.md)" in (RUNBOOKS / "README.md").read_text()
 
 
+def test_the_image_writes_into_its_volume_alone() -> None:
+    """It runs with a read-only root file system, whatever the settings ask it to write."""
+    text = (ROOT / "Dockerfile").read_text()
+    defaults = dict(re.findall(r"CANDOR_(\w+)=(\S+)", text))
+    assert {name.lower() for name in defaults} <= Settings.model_fields.keys()
+    (volume,) = re.findall(r"^VOLUME (\S+)$", text, re.MULTILINE)
+    written = {name: field.default for name, field in Settings.model_fields.items() if name in ("ledger", "spool")}
+    assert {name: defaults[name.upper()].removeprefix("sqlite:///").startswith(f"{volume}/") for name in written} == {
+        "ledger": True,
+        "spool": True,
+    }
+
+
 def test_the_compose_example_names_what_is_there() -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     config = yaml.safe_load(compose["configs"]["prometheus"]["content"])

@@ -3,11 +3,15 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
 import monitoring
+from serving.process.monitor import open_monitor
+from serving.settings import Settings
 
 ROOM = Path(monitoring.__file__).parent
 RULES = ROOM / "rules"
@@ -42,3 +46,17 @@ def test_the_configuration_of_the_compose_example_is_sound(tmp_path: Path) -> No
     compose = yaml.safe_load((ROOM.parent / "compose.yaml").read_text())
     (tmp_path / "prometheus.yml").write_text(compose["configs"]["prometheus"]["content"])
     run("promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+
+
+@pytest.mark.parametrize(("where", "reads"), [("inside", True), ("apart", False)])
+def test_only_a_process_that_reads_the_ledger_has_what_the_alert_asks_for(
+    where: Literal["inside", "apart"], reads: bool, tmp_path: Path
+) -> None:
+    """CandorLedgerUnreadable asks of processes with `candor_monitor_leader` for the ledger's gauges."""
+    registry = CollectorRegistry()
+    settings = Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}", monitor=where)
+    with open_monitor(settings, registry, production=lambda _: None):
+        names = {family.name for family in registry.collect()}
+    assert "candor_predictions" in names
+    assert ("candor_monitor_leader" in names) is reads
+    assert ("candor_calibration_labels" in names) is reads

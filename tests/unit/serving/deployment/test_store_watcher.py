@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,26 @@ def promote(tiny_store: Store, make_bundle: Callable[..., Bundle]) -> Callable[.
         return version
 
     return publish
+
+
+def test_a_store_with_nothing_in_production_is_logged_once(
+    tmp_path: Path,
+    make_bundle: Callable[..., Bundle],
+    loop: asyncio.AbstractEventLoop,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = Store(tmp_path / "empty")
+    watcher = StoreWatcher(store, LoadedModels(), Loader(store), loop=loop)
+    with caplog.at_level(logging.WARNING):
+        watcher.scan()
+        store.publish("tiny", make_bundle)
+        watcher.scan()
+        assert [record.message for record in caplog.records] == [
+            "no model is in production, so this server is not ready"
+        ]
+        store.promote("tiny", 1)
+        watcher.scan()
+    assert len(caplog.records) == 1
 
 
 def models_of(watcher: StoreWatcher) -> LoadedModels:
