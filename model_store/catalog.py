@@ -32,7 +32,12 @@ class CatalogEntry:
 
 def catalog(store: Store) -> list[CatalogEntry]:
     """Return an entry per version in the store, sorted by name and version."""
-    return [_entry(store, name, version) for name in store.models() for version in store.versions(name)]
+    return [entry for name in store.models() for entry in catalog_of(store, name)]
+
+
+def catalog_of(store: Store, name: str) -> list[CatalogEntry]:
+    """Return an entry per version of one model, sorted by version."""
+    return [_entry(store, name, version) for version in store.versions(name)]
 
 
 def _entry(store: Store, name: str, version: int) -> CatalogEntry:

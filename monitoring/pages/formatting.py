@@ -57,6 +57,15 @@ def label_path(model: str) -> str:
     return f"/label/{quote(model, safe='')}"
 
 
+def versions_path(model: str) -> str:
+    """The path of the page with a model's versions.
+
+    >>> versions_path("a b")
+    '/versions/a%20b'
+    """
+    return f"/versions/{quote(model, safe='')}"
+
+
 def try_path(model: str) -> str:
     """The path at which images are tried on a model.
 

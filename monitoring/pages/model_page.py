@@ -16,4 +16,4 @@ _WINDOWS = (
 
 def model_page(found: PageData) -> str:
     """Render the page, which reloads itself."""
-    return render("model.html", **sections(found), windows=_WINDOWS, refresh_s=REFRESH_S)
+    return render("model.html", **sections(found), acts=True, windows=_WINDOWS, refresh_s=REFRESH_S)

@@ -26,7 +26,13 @@ PAGE_HEADERS: Final = {
 _FILTERS = (
     *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.percent, phrases.tolerance, shown),
     *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment),
-    *(formatting.page_path, formatting.pretty_json, formatting.try_path, formatting.label_path),
+    *(
+        formatting.page_path,
+        formatting.pretty_json,
+        formatting.try_path,
+        formatting.label_path,
+        formatting.versions_path,
+    ),
 )
 
 

@@ -9,7 +9,7 @@ from monitoring.reports.page_data import PageData
 
 def report_page(found: PageData) -> str:
     """Render the document for A4. Its figures are those of the time of writing."""
-    return render("report.html", **sections(found), period=_period(found))
+    return render("report.html", **sections(found), acts=False, period=_period(found))
 
 
 def _period(found: PageData) -> str:

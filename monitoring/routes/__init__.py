@@ -41,7 +41,7 @@ from monitoring.metrics.counters import MonitorMetrics
 from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.alarms import AlarmNote, AlarmRoutes
+from monitoring.routes.alarms import AcknowledgeForm, AlarmNote, AlarmRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.form import MEDIA_TYPE as FORM
@@ -132,6 +132,20 @@ _ALARMS: Final = tuple(
         ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
         ("reset", AlarmRoutes.reset, "Restart the drift watch without an alarm, for example after a planned change."),
     )
+)
+_PAGE_FORMS: Final = (
+    Endpoint(
+        method="POST",
+        path="/calibration/{model}/page",
+        handler=AlarmRoutes.by_form,
+        tag="calibration",
+        summary="Acknowledge the drift alarm from the form of that page.",
+        scope="admin",
+        takes={FORM: AcknowledgeForm},
+        parameters=(_OF_VERSION,),
+        redirects=True,
+        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
+    ),
 )
 _REPORTS: Final = (
     Endpoint(
@@ -226,7 +240,7 @@ METRICS: Final = Endpoint(
     gives={"text/plain": str, "application/openmetrics-text": str},
     refuses=(SQLAlchemyError,),
 )
-ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_REPORTS, *_LABELING, METRICS)
+ENDPOINTS: Final = (*_INTAKE, *_ALARMS, *_PAGE_FORMS, *_REPORTS, *_LABELING, METRICS)
 
 
 def endpoints(

@@ -4,13 +4,16 @@ import asyncio
 
 from msgspec import Struct
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.fields import Text
 from monitoring.api.json_body import JsonReader
 from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import check_storable
+from monitoring.pages.formatting import page_path
 from monitoring.recording.recorder import Recorder
+from monitoring.routes.form import read_form
 from monitoring.routes.request import BodyReader, read_actor, read_version
 
 
@@ -42,6 +45,13 @@ class RestartedWatch(Struct, frozen=True, omit_defaults=True):
     tag: str | None = None
 
 
+class AcknowledgeForm(Struct, frozen=True):
+    """What was found and done; `tag`: whose alarm, if not that of all answers."""
+
+    note: str | None = None
+    tag: str | None = None
+
+
 _NOTES = JsonReader(AlarmNote, FeedbackInvalid)
 
 
@@ -58,6 +68,13 @@ class AlarmRoutes:
     async def reset(self, request: Request) -> RestartedWatch:
         """Restart the watch without an alarm, for example after a planned change."""
         return await self._restart(request, RESET)
+
+    async def by_form(self, request: Request) -> Response:
+        """Acknowledge an alarm from the form of the model's page, then show that page again."""
+        async with self._bodies.parsed(request, read_form) as fields:
+            asked = AlarmNote(note=fields.get("note"), tag=fields.get("tag"))
+            restarted = await self._record(request, asked, ACKNOWLEDGED)
+        return RedirectResponse(f"{page_path(restarted.model)}?version={restarted.version}", status_code=303)
 
     async def _restart(self, request: Request, kind: str) -> RestartedWatch:
         async with self._bodies.parsed(request, _read_note) as asked:

@@ -25,10 +25,13 @@ from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
+from monitoring.routes.request import BodyReader
 from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
 from serving.console.routes import ConsoleRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
 from serving.console.sign_in import SignInRoutes
+from serving.console.versions import ENDPOINTS as VERSION_ENDPOINTS
+from serving.console.versions import VersionRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ListenError, ModelUnusable
@@ -69,7 +72,7 @@ logger = logging.getLogger(__name__)
 JOIN_S = 5.0
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
-    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS),
+    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS, *VERSION_ENDPOINTS),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
 
@@ -128,7 +131,9 @@ class Service:
             ledger=monitor.ledger,
             clock=time.perf_counter,
         )
+        versions = VersionRoutes(self._store, BodyReader(monitor.bodies))
         pages = [
+            *bind(VERSION_ENDPOINTS, versions),
             *bind(CONSOLE_ENDPOINTS, console),
             *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self._access, monitor.bodies)),
         ]

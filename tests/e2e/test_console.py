@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 DROP = """
@@ -75,6 +77,26 @@ def test_an_image_is_dropped_and_labels_change_what_is_said(
         page.evaluate(DROP, content)
         expect(page.locator(".trial")).to_contain_text("Do not rely on")
         expect(page.locator(".trial")).to_contain_text("0 were right (0 in 100")
+
+
+def test_a_version_is_promoted_and_rolled_back_while_images_are_answered(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    server = start(tiny_store)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/versions/tiny")
+        promotion = page.locator("form", has=page.get_by_role("button", name="Promote"))
+        promotion.get_by_label("Why").fill("it is better")
+        promotion.get_by_role("button").click()
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
+        wait_until(lambda: server.predict(png()).json()["version"] == 2)
+        back = page.locator("form", has=page.get_by_role("button", name="Roll back to version 1"))
+        back.get_by_label("Why").fill("it is worse")
+        back.get_by_role("button").click()
+        expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
+        wait_until(lambda: server.predict(png()).json()["version"] == 1)
+        expect(page.locator("main")).to_contain_text("it is better")
 
 
 def test_answers_are_labeled_blind_and_by_keyboard(
@@ -150,7 +172,16 @@ def test_every_page_is_accessible_and_fits(
     labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers[:30]]
     assert server.client.post("/feedback", json=labels).status_code == 200
     with open_page(browser, width=width, dark=dark) as page:
-        for path in ("/", "/try/tiny", "/label/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere"):
+        for path in (
+            "/",
+            "/try/tiny",
+            "/label/tiny",
+            "/versions/tiny",
+            "/calibration/tiny/page",
+            "/sign-in",
+            "/docs",
+            "/nowhere",
+        ):
             page.goto(server.url + path)
             if path == "/try/tiny":
                 try_images(page, images)

@@ -91,6 +91,8 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     wanted = await api.ask("POST", "/predictions/{model}", content=png())
     await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
     await api.ask("GET", "/label/{model}")
+    await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at"})
+    await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1"})
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
     for path in (path for path, operations in api._document["paths"].items() if "get" in operations):
