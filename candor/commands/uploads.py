@@ -1,6 +1,6 @@
 """`candor feedback` and `candor predictions`: labels and answers from a file, sent to a running server."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from serving.client.file_ids import FileIdRule
 if TYPE_CHECKING:
     from serving.client.client import Client
     from serving.client.upload import TableUpload
+    from serving.client.upload_columns import UploadColumns
 
 UPLOAD_TIMEOUT_S = 120.0
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -27,7 +28,13 @@ def feedback(
         ),
     ] = None,
     prediction_id: Annotated[str | None, typer.Option(help="Label one answer, by its id, instead of a file.")] = None,
-    label: Annotated[str | None, typer.Option(help="The true class of that answer.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The true class of that answer; with a file, its column of true classes (default: label)."),
+    ] = None,
+    early: Annotated[
+        bool, typer.Option("--early", help="The labels come before their answers: it is no failure if all wait.")
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="Model of rows that name an answer by file or request_id (default: the only one)."),
@@ -46,29 +53,17 @@ def feedback(
     Uploading the same labels again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
-    reason, and the exit code is 1.
+    reason, and the exit code is 1. It is 1, too, if no label found its answer.
 
     Example: candor feedback labels.csv
     """
-    from monitoring.feedback.body import FIELDS
     from serving.client.client import Client
-    from serving.client.labels import ANSWER, label_item, require_distinct_rows
-    from serving.client.tables import read_rows
-    from serving.client.upload import TableUpload
 
-    if (file is None) == (prediction_id is None) or (prediction_id is None) != (label is None):
+    if (file is None) == (prediction_id is None) or (prediction_id is not None and label is None):
         raise typer.BadParameter("give either a file, or --prediction-id with --label")
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if file is not None:
-            require_distinct_rows(read_rows(file), request_id)
-            item = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=request_id)
-            _send(
-                TableUpload(file, item, mixed="label"),
-                client,
-                "/feedback",
-                needs=(("label",), ANSWER),
-                json_out=json_out,
-            )
+            _send_labels(file, client, label=label, model=model, rule=request_id, early=early, json_out=json_out)
             return
         (result,) = client.feedback([{"prediction_id": prediction_id, "label": label}])
     _show_result(result, prediction_id, json_out=json_out)
@@ -87,13 +82,22 @@ def predictions(
     classes: Annotated[
         str | None, typer.Option(help="Declare the model first, with these classes, separated by commas.")
     ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the true class (default: label).")] = None,
+    predicted: Annotated[str | None, typer.Option(help="Column of the predicted class (default: predicted).")] = None,
+    confidence: Annotated[str | None, typer.Option(help="Column of its probability (default: confidence).")] = None,
+    probabilities: Annotated[
+        str | None, typer.Option(help="Columns of the classes' probabilities, by commas; * stands for anything.")
+    ] = None,
     url: UrlOption = DEFAULT_URL,
     token_file: TokenOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Upload the answers of a model that Candor does not serve, to have it monitored.
 
-    The columns are those of `candor ledger export`; other columns are not sent.
+    The columns are those of `candor ledger export`. Others are mapped by name
+    (`truth`, `prediction`, `p_CLASS`), and it says so; what is not sent is said,
+    too. A table whose labels look like predictions is refused.
+
     Uploading the same answers again changes nothing. If an upload is
     interrupted, run the command again: it continues where it stopped
     (FILE.progress). Rows that were not recorded go to FILE.rejected.csv with the
@@ -103,8 +107,16 @@ def predictions(
     """
     from monitoring.logged.body import FIELDS
     from serving.client.client import Client
+    from serving.client.columns import ColumnWishes
+    from serving.client.tables import read_columns, read_rows
     from serving.client.upload import TableUpload
+    from serving.client.upload_columns import prediction_columns, require_truths
 
+    wishes = ColumnWishes(label=label, predicted=predicted, confidence=confidence, scores=probabilities)
+    found = prediction_columns(read_columns(file), FIELDS, wishes)
+    if label is None:
+        require_truths(read_rows(file), found.columns)
+    _tell(file, found)
     defaults: dict[str, Any] = {"model": model, "version": version}
     defaults = {name: value for name, value in defaults.items() if value is not None}
     if classes is not None and model is None:
@@ -112,10 +124,50 @@ def predictions(
     with Client(url, token=read_token(token_file), timeout_s=UPLOAD_TIMEOUT_S) as client:
         if classes is not None:
             client.declare({"version": 1} | defaults | {"classes": [name.strip() for name in classes.split(",")]})
-        upload = TableUpload(
-            file, lambda row: defaults | {name: value for name, value in row.items() if name in FIELDS}
+        upload = TableUpload(file, lambda row: defaults | found.item(row))
+        scores = [each.column for each in found.columns.scores] if found.sends_scores else []
+        sure = [found.sources.get(name, name) for name in ("probabilities", "confidence")]
+        needs = ((*sure, *scores), ("request_id", "prediction_id"))
+        _send(upload, client, "/predictions-log", needs=needs, json_out=json_out)
+
+
+def _send_labels(
+    file: Path, client: "Client", *, label: str | None, model: str | None, rule: FileIdRule, early: bool, json_out: bool
+) -> None:
+    """Send a table of labels, after a look at what its columns are and whether they are truths."""
+    from monitoring.feedback.body import FIELDS
+    from serving.client.columns import ColumnWishes
+    from serving.client.labels import ANSWER, label_item, require_distinct_rows
+    from serving.client.tables import read_columns, read_rows
+    from serving.client.upload import TableUpload
+    from serving.client.upload_columns import label_columns, require_truths
+
+    found = label_columns(read_columns(file), FIELDS, ColumnWishes(label=label))
+    column = found.columns.label or "label"
+    if label is None:
+        require_truths(read_rows(file), found.columns)
+    require_distinct_rows(read_rows(file), rule)
+    _tell(file, found)
+    make = partial(label_item, fields=FIELDS, model=model or _model_of(file, client), rule=rule)
+
+    def item(row: Mapping[str, Any]) -> dict[str, Any]:
+        truth = {"label": row[column]} if column in row else {}
+        return make({name: value for name, value in row.items() if name != "label"} | truth)
+
+    upload = TableUpload(file, item, mixed=column)
+    _send(upload, client, "/feedback", needs=((column,), ANSWER), json_out=json_out, all_may_wait=early)
+
+
+def _tell(file: Path, found: "UploadColumns") -> None:
+    """Say on stderr which columns were taken for what, where that is not plain."""
+    from candor.terminal.console import stderr
+
+    for line in found.told():
+        stderr.print(f"{file}: {line}", soft_wrap=True)
+    if found.columns.is_answers:
+        stderr.print(
+            f"{file}: these are answers of Candor, so `label` was taken as the predicted class", soft_wrap=True
         )
-        _send(upload, client, "/predictions-log", needs=(("probabilities", "confidence"),), json_out=json_out)
 
 
 def _model_of(file: Path, client: "Client") -> str | None:
@@ -151,9 +203,18 @@ def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out:
 
 
 def _send(
-    upload: "TableUpload", client: "Client", path: str, *, needs: Sequence[Collection[str]], json_out: bool
+    upload: "TableUpload",
+    client: "Client",
+    path: str,
+    *,
+    needs: Sequence[Collection[str]],
+    json_out: bool,
+    all_may_wait: bool = True,
 ) -> None:
-    """Send a table with progress, print how many rows got which status, and exit with 1 if one was not recorded."""
+    """Send a table with progress, and print how many rows got which status.
+
+    Exits with 1 if a row was not recorded, and, unless `all_may_wait`, if every label waits for its answer.
+    """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
@@ -174,14 +235,21 @@ def _send(
     else:
         for status, count in sorted(done.statuses.items()):
             stdout.print(f"{status}: {count:,}")
-        if done.statuses["pending"]:
-            stderr.print(
-                "pending: no answer has this request id yet, so the label waits for it. Were the images sent with "
-                "--request-id, and with the same rule (filename or path)?",
-                soft_wrap=True,
-            )
         if done.rejected:
             were = "was" if done.rejected == 1 else "were"
             stdout.print(f"{counted(done.rejected, 'row')} {were} not recorded; reasons: {rejected_file}")
-    if done.rejected:
+    pending = done.statuses["pending"]
+    if pending:
+        stderr.print(
+            "pending: no answer has this request id yet, so the label waits for it. Were the images sent with "
+            "--request-id, and with the same rule (filename or path)?",
+            soft_wrap=True,
+        )
+    waits = pending == done.statuses.total() and not all_may_wait
+    if pending and waits:
+        stderr.print(
+            f"candor: {upload.file}: no label found its answer. If these labels come before their answers, say --early",
+            soft_wrap=True,
+        )
+    if done.rejected or (pending and waits):
         raise typer.Exit(1)

@@ -35,19 +35,12 @@ def read_predictions(
 def _collect(file: Path, options: ReadingOptions, progress: RowsRead | None) -> tuple[TableColumns, Collected]:
     if file.suffix.lower() == ".npz":
         return collect_archive(file, options.wishes)
-    names = _names(file)
+    names = read_columns(file)
     columns = find_columns(names, options.wishes)
     if not columns.scores and not columns.vector and columns.label:
         labels = {as_text(row.get(columns.label)) or "" for row in islice(read_rows(file), _SAMPLE)}
         columns = find_columns(names, options.wishes, labels=labels)
     return columns, collect(file, _watched(file, progress), columns)
-
-
-def _names(file: Path) -> list[str]:
-    """The columns; of NDJSON, the keys of the first rows."""
-    if file.suffix.lower() in (".csv", ".parquet"):
-        return read_columns(file)
-    return list(dict.fromkeys(name for row in islice(read_rows(file), _SAMPLE) for name in row))
 
 
 def _watched(file: Path, progress: RowsRead | None) -> Iterator[Mapping[str, Any]]:

@@ -124,7 +124,8 @@ def find_columns(
     ('label', ['normal', 'ill'], ('file',))
     """
     wanted = wishes or ColumnWishes()
-    left = [name for name in names if name is not None]
+    wished = (wanted.label, wanted.predicted, wanted.confidence, wanted.correct, wanted.group)
+    left = [name for name in names if name not in wished]
     one = _Taker(left, names)
     label = one.take(wanted.label, LABEL, "true label", "--label")
     predicted = one.take(wanted.predicted, PREDICTED, "predicted class", "--predicted")
@@ -160,8 +161,6 @@ class _Taker:
         if wish is not None:
             if wish not in self.names:
                 raise ColumnsUnclear(f"{option} {wish}: there is no such column; the table has {_listed(self.names)}")
-            if wish in self.left:
-                self.left.remove(wish)
             return wish
         found = [name for name in self.left if _plain(name) in known.split()]
         if len(found) > 1:

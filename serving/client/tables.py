@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,14 +61,14 @@ def read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_columns(file: Path) -> list[str]:
-    """Return the names of a table's columns; of NDJSON, the keys of the first row. Raises NothingToSend."""
+    """Return the names of a table's columns; of NDJSON, the keys of the first 200 rows. Raises NothingToSend."""
     if file.suffix.lower() == ".csv":
         with _open_csv(file) as lines, _named(file):
             return list(_csv_reader(file, lines).fieldnames or [])
     if file.suffix.lower() == ".parquet":
         names: list[str] = _parquet(file).schema_arrow.names
         return names
-    return list(next(read_rows(file), {}))
+    return list(dict.fromkeys(name for row in islice(read_rows(file), 200) for name in row))
 
 
 def _open_csv(file: Path) -> TextIO:

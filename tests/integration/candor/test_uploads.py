@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,8 +56,9 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
     rejected = (tmp_path / "answers.parquet.rejected.csv").read_text()
     assert "add up to 1" in rejected
     assert "eye-6" in rejected
-    code, said = run(*sending, "--json")
-    summary = json.loads(said)
+    again = CliRunner().invoke(app, [*sending, "--json", "--url", url, "--token-file", str(tmp_path / "token")])
+    assert again.stderr.endswith("answers.parquet: not sent: remark\n")
+    summary = json.loads(again.stdout)
     assert summary["statuses"] == {"unchanged": 6, "rejected": 1}
     assert summary["rejected_file"].endswith(".rejected.csv")
 
@@ -134,7 +137,12 @@ def test_labels_are_joined_to_answers_by_file_name(
     assert run("feedback", "labels.csv", "--request-id", "path") == (0, "accepted: 2\n")
     Path("labels.csv").write_text(f"file,label\nunknown.png,{classes[0]}\n")
     code, said = run("feedback", "labels.csv")
-    assert (code, said.startswith("pending: 1\npending: no answer has this request id yet")) == (0, True), said
+    assert (code, said.startswith("pending: 1\npending: no answer has this request id yet")) == (1, True), said
+    assert "no label found its answer. If these labels come before their answers, say --early" in said
+    code, said = run("feedback", "labels.csv", "--early")
+    assert (code, "no label found its answer" in said) == (0, False), said
+    code, said = run("feedback", "labels.csv", "--json")
+    assert (code, "no label found its answer" in said) == (1, True), said
     Path("labels.csv").write_text(f"file,label\nelsewhere/scan.png,{classes[2]}\n")
     assert run("feedback", "labels.csv") == (0, "accepted: 1\n")  # the first call's answer, by file name alone
 
@@ -160,3 +168,73 @@ def test_a_wrong_token_is_said_once(served: str, png: Callable[..., bytes], tmp_
         (tmp_path / name).write_bytes(png())
     with pytest.raises(ServerRefused, match="401"):
         CliRunner().invoke(app, ["predict", str(tmp_path), "--url", served], catch_exceptions=False)
+
+
+def test_answers_are_not_taken_for_truths(url: str, tmp_path: Path) -> None:
+    """A log of answers, whose label is the prediction: it was accepted as 100 labels with an accuracy of 1.000."""
+    (tmp_path / "token").write_text("a-token-for-uploads\n")
+    names = ("no", "yes")
+
+    def run(verb: str, file: str, *arguments: str) -> tuple[int, str]:
+        token = ("--token-file", str(tmp_path / "token"))
+        done = CliRunner().invoke(app, [verb, str(tmp_path / file), *arguments, "--url", url, *token])
+        return done.exit_code, f"{done.output}{done.exception or ''}"
+
+    def report() -> dict[str, Any]:
+        ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+        found: dict[str, Any] = json.loads(
+            CliRunner().invoke(app, ["report", "retina", "--ledger", ledger, "--json"]).stdout
+        )
+        return found["coverage"]
+
+    rng = random.Random(0)
+    answers = []
+    for number in range(100):
+        p = round(rng.uniform(0.5, 1.0), 4)
+        answer = {
+            "label": names[number % 2],
+            "confidence": p,
+            "probabilities": {names[number % 2]: p, names[1 - number % 2]: 1 - p},
+        }
+        answers.append({"request_id": f"eye-{number}"} | answer)
+    (tmp_path / "plain.ndjson").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    (tmp_path / "own.ndjson").write_text("".join(json.dumps(row | {"refer": False}) + "\n" for row in answers))
+
+    declared = ("--model", "retina", "--classes", "no,yes")
+    code, said = run("predictions", "plain.ndjson", *declared)
+    assert (code, "it looks like the prediction, not the truth" in said) == (1, True), said
+    code, said = run("predictions", "own.ndjson", *declared)
+    assert (code, "accepted: 100" in said, "`label` was taken as the predicted class" in said) == (0, True, True), said
+    assert (report()["served"], report()["labeled"]) == (100, 0)
+    for file in ("plain.ndjson", "own.ndjson"):
+        code, said = run("feedback", file, "--model", "retina")
+        assert (code, "is the predict" in said) == (1, True), said
+    assert report()["labeled"] == 0
+
+    truths = [f"eye-{number},{names[(number + number // 10) % 2]},seen by two" for number in range(100)]
+    (tmp_path / "truths.csv").write_text("\n".join(["request_id,Ground Truth,remark", *truths]))
+    code, said = run("feedback", "truths.csv", "--model", "retina")
+    assert (code, "accepted: 100" in said) == (0, True), said
+    assert "label: from the column 'Ground Truth'" in said
+    assert "not sent: remark" in said
+    assert report()["labeled"] == 100
+
+
+def test_columns_of_classes_are_sent_as_probabilities(url: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-for-uploads\n")
+    (tmp_path / "answers.csv").write_text("request_id,p_no,p_yes,truth\n1,0.25,0.75,yes\n2,0.5,0.5,no\n3,0.9,0.2,no\n")
+    sent = ["predictions", str(tmp_path / "answers.csv"), "--model", "retina", "--classes", "no,yes", "--url", url]
+    done = CliRunner().invoke(app, [*sent, "--token-file", str(tmp_path / "token")])
+    assert "accepted: 2" in done.stdout
+    assert "rejected: 1" in done.stdout
+    assert "probabilities: from p_no, p_yes" in done.stderr
+    assert "add up to 1" in (tmp_path / "answers.csv.rejected.csv").read_text()
+
+
+def test_a_usage_error_shows_control_characters() -> None:
+    for typed in (["feed\x1b[31mback"], ["feedback", "--u\x1b]0;owned\x07"], ["predict", "a.png", "--url", "x\x1b[2J"]):
+        done = CliRunner().invoke(app, typed)
+        assert done.exit_code == 2
+        assert "\x1b[31m" not in done.output.replace("\x1b[31m\u256d", "")
+        assert "\\x1b" in done.output
+        assert "\x07" not in done.output

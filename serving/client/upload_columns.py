@@ -1,0 +1,185 @@
+"""The columns of an uploaded table: the field that each is sent as, what is not sent, and labels that are answers.
+
+The fields keep their names. A column of another name is mapped as everywhere (`serving.client.columns`), and said.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
+
+from serving.client.answers import all_right_is_implausible
+from serving.client.columns import OWN_ANSWER, ColumnsUnclear, ColumnWishes, TableColumns, find_columns
+
+_ROLES: Final = ("label", "predicted", "confidence")
+_KNOWN: Final = (*OWN_ANSWER.split(), "error", "file")  # of `candor predict --csv`, which need not be told
+_LOOKED_AT: Final = 20_000  # rows, in search of a label that is not the predicted class
+
+
+class LabelsAreAnswers(ColumnsUnclear):
+    """A table whose column of truths holds predictions."""
+
+
+@dataclass(frozen=True)
+class UploadColumns:
+    """Where each field of an item comes from.
+
+    Attributes:
+        columns: what each column was taken for.
+        sources: the column of each field that has one of its own.
+        unknown: columns that are not sent, and that no answer of Candor has.
+        fields: all that the server knows.
+    """
+
+    columns: TableColumns
+    sources: Mapping[str, str]
+    unknown: tuple[str, ...]
+    fields: frozenset[str]
+
+    def item(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a row, those with a value; class columns become `probabilities` if these are needed."""
+        found = {field: row[column] for field, column in self.sources.items() if column in row}
+        taken = {*self.sources.values(), *self.sources}
+        found |= {name: value for name, value in row.items() if name in self.fields and name not in taken}
+        if self.sends_scores and "probabilities" not in found:
+            scores = {each.name: row[each.column] for each in self.columns.scores if each.column in row}
+            return found | ({"probabilities": _numbers(scores)} if scores else {})
+        return found
+
+    @property
+    def sends_scores(self) -> bool:
+        """Whether the columns of classes are sent: where nothing else says how sure the answer was."""
+        named = set(self.sources)
+        return (
+            len(self.columns.scores) > 1 and "probabilities" not in named and not {"predicted", "confidence"} <= named
+        )
+
+    def told(self) -> list[str]:
+        """What a reader would not expect: fields from columns of other names, and columns that are not sent."""
+        lines = [f"{field}: from the column {column!r}" for field, column in self.sources.items() if field != column]
+        if self.sends_scores:
+            lines.append(f"probabilities: from {', '.join(each.column for each in self.columns.scores[:6])}")
+        return lines + ([f"not sent: {', '.join(self.unknown)}"] if self.unknown else [])
+
+
+def prediction_columns(names: Sequence[str], fields: Collection[str], wishes: ColumnWishes) -> UploadColumns:
+    """Map the columns of a table of answers. Raises ColumnsUnclear.
+
+    In a table that only Candor's answers are like, `label` is the prediction and no truth:
+
+    >>> answers = ["request_id", "label", "confidence", "refer"]
+    >>> dict(prediction_columns(answers, ["request_id", "label", "predicted", "confidence"], ColumnWishes()).sources)
+    {'request_id': 'request_id', 'predicted': 'label', 'confidence': 'confidence'}
+    """
+    columns = find_columns(names, _with_exact(names, wishes))
+    sources = {name: name for name in names if name in fields and name not in _ROLES}
+    sources |= {role: column for role in _ROLES if (column := getattr(columns, role)) is not None}
+    if columns.vector:
+        sources["probabilities"] = columns.vector
+    found = UploadColumns(columns, sources, (), frozenset(fields))
+    said = {"predicted", "probabilities"} & set(sources) or found.sends_scores
+    if {"label", "confidence"} <= set(sources) and not said and wishes.label is None:
+        raise ColumnsUnclear(
+            f"is {sources['label']!r} the true class or the prediction? A confidence needs the predicted class beside "
+            f"it: if this is the prediction, name it with --predicted {sources['label']}"
+        )
+    return replace(found, unknown=_unknown(names, found))
+
+
+def label_columns(names: Sequence[str], fields: Collection[str], wishes: ColumnWishes) -> UploadColumns:
+    """Map the columns of a table of labels. Raises ColumnsUnclear, and LabelsAreAnswers for answers without truths."""
+    columns = find_columns(names, _with_exact(names, wishes))
+    if columns.is_answers and columns.label is None:
+        raise LabelsAreAnswers(
+            f"these are answers of Candor, whose column {columns.predicted!r} is the prediction. Add a column with the "
+            "true class, and name it with --label"
+        )
+    sources = {name: name for name in names if name in fields and name != "label"}
+    if columns.label is not None:
+        sources["label"] = columns.label
+    found = UploadColumns(columns, sources, (), frozenset(fields))
+    return replace(found, columns=replace(columns, scores=()), unknown=_unknown(names, found))
+
+
+def require_truths(rows: Iterable[Mapping[str, Any]], columns: TableColumns) -> None:
+    """Refuse a table in which each label is the predicted class, though its confidences make that implausible.
+
+    Rows without a label, or without what the model said, are passed over.
+
+    Raises:
+        LabelsAreAnswers: as a sentence that says what to do.
+    """
+    if columns.label is None:
+        return
+    confidences = []
+    for row in islice(rows, _LOOKED_AT):
+        label, answer = row.get(columns.label), _answer(row, columns)
+        if label is None or answer is None:
+            continue
+        predicted, confidence = answer
+        if str(label) != predicted:
+            return
+        confidences.append(confidence)
+    if all_right_is_implausible(confidences):
+        mean = 100 * sum(confidences) / len(confidences)
+        raise LabelsAreAnswers(
+            f"{columns.label!r} is the predicted class in all {len(confidences):,} rows, though their mean confidence "
+            f"is {mean:.1f} %: it looks like the prediction, not the truth. Remove the column, or name the one of true "
+            "labels with --label; if it is this one, name it with --label all the same"
+        )
+
+
+def _with_exact(names: Sequence[str], wishes: ColumnWishes) -> ColumnWishes:
+    """The wishes, and the columns that are called as the field is, before any that only resemble it."""
+    answers = any(name in names for name in OWN_ANSWER.split()) and "predicted" not in names
+
+    def exact(role: str, wish: str | None) -> str | None:
+        return role if wish is None and role in names else wish
+
+    return replace(
+        wishes,
+        label=wishes.label if answers or wishes.predicted == "label" else exact("label", wishes.label),
+        predicted=exact("predicted", wishes.predicted),
+        confidence=exact("confidence", wishes.confidence),
+    )
+
+
+def _unknown(names: Sequence[str], found: UploadColumns) -> tuple[str, ...]:
+    columns = found.columns
+    known = {*found.sources.values(), *columns.ids, *_KNOWN, columns.predicted, columns.confidence, columns.vector}
+    known |= {each.column for each in columns.scores} | {"model", "version"}
+    return tuple(name for name in names if name not in known)
+
+
+def _answer(row: Mapping[str, Any], columns: TableColumns) -> tuple[str, float] | None:
+    """The predicted class and its confidence; None if the row does not have both."""
+    scores = _scores(row, columns)
+    with suppress(TypeError, ValueError):
+        if scores:
+            best = max(scores, key=lambda name: scores[name])
+            return best, min(scores[best], 1.0)
+        if columns.predicted and columns.confidence and {columns.predicted, columns.confidence} <= row.keys():
+            return str(row[columns.predicted]), float(row[columns.confidence])
+    return None
+
+
+def _scores(row: Mapping[str, Any], columns: TableColumns) -> dict[str, float]:
+    value = row.get(columns.vector) if columns.vector else None
+    with suppress(TypeError, ValueError, RecursionError):
+        named = json.loads(value) if isinstance(value, str) else value
+        if isinstance(named, Mapping):
+            return {str(name): float(score) for name, score in named.items()}
+        if len(columns.scores) > 1:
+            return {each.name: float(row[each.column]) for each in columns.scores if each.column in row}
+    return {}
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells as numbers; what is none stays as it is, and the server says so."""
+    found: dict[str, Any] = dict(scores)
+    for name, value in scores.items():
+        with suppress(TypeError, ValueError):
+            found[name] = float(value)
+    return found
