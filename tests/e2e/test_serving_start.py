@@ -142,6 +142,10 @@ def test_grpc_is_encrypted_wherever_https_is(
     server = start(tiny_store, ready=False, tls_certificate=str(certificate), grpc_port="0")
     assert server.url.startswith("https://")
     assert httpx.get(f"{server.url}/healthz", verify=ssl.create_default_context(cafile=certificate)).status_code == 200
+    settings = _clean_environment() | {"CANDOR_PORT": str(server.port), "CANDOR_TLS_CERTIFICATE": str(certificate)}
+    asked = [sys.executable, "-m", "candor", "health"]
+    health = subprocess.run(asked, env=settings, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert health.stdout == f"https://127.0.0.1:{server.port}/healthz: alive\n"
     address = server.grpc_address()
     live = protocol.ServerLiveRequest()
     credentials = grpc.ssl_channel_credentials(certificate.with_name("chain.pem").read_bytes())
