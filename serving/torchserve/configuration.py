@@ -36,9 +36,11 @@ def choose_ports(port: int) -> Ports:
             try:
                 sockets.append(socket.create_server((HOST, number)))
             except (OSError, OverflowError) as error:
+                said = str(getattr(error, "strerror", None) or error)
+                reason = said.partition(" (while")[0]  # Python adds the address, which stands here already
                 raise TorchServeError(
                     f"TorchServe needs the ports {port} to {port + 4} of {HOST}, and {number} cannot be used "
-                    f"({getattr(error, 'strerror', None) or error}): end what listens there, or give another --port"
+                    f"({reason}): end what listens there, or give another --port"
                 ) from error
         return Ports(*(each.getsockname()[1] for each in sockets))
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import ssl
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from open_inference.grpc import protocol, service
 
+from model_store.installation import release
 from model_store.store import Store
 from tests.builders.servers import Server
 from tests.builders.waiting import PATIENCE_S
@@ -119,6 +121,11 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
     finally:
         process.kill()
         process.communicate()
+
+
+def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: Store) -> None:
+    (line,) = (line for line in start(tiny_store).metrics() if line.startswith("candor_build_info"))
+    assert line == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
 
 
 @pytest.fixture(scope="module")
