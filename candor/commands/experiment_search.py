@@ -59,7 +59,6 @@ def search(
     from training.experiments.search import MethodSearch, SearchBudget
     from training.experiments.search_report import SearchReport
     from training.experiments.search_space import SHARED, parse_axis, searched_method
-    from training.experiments.table import write_csv
 
     if few > seeds:
         raise typer.BadParameter(f"got {few} of {seeds} seeds; give at most --seeds", param_hint="--few")
@@ -86,8 +85,7 @@ def search(
         report = SearchReport(
             tuple(pairs), tuple(searching.evaluate(pairs, fresh)), budget, limits, evaluation_set, fresh
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / f"trials-{judge}.csv", report.trial_rows())
+    report.write(folder)
     if json_out:
         print_json(report.trial_rows())
         return

@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calibration.measures import Measures
 from training.datasets import Dataset
 from training.errors import TrainingDiverged
 from training.evaluation.evaluation import EvaluatedSplit, Evaluation, Predictions, read_predictions, write_evaluation
@@ -59,6 +60,8 @@ class CellResult:
     seconds: float
     predictions: Mapping[EvaluatedSplit, Predictions]
     failure: str | None = None
+    measured: dict[EvaluatedSplit, dict[str, Measures]] = field(default_factory=dict, compare=False, repr=False)
+    """Measures by calibrator that `summary.measure` has computed, since every table needs them."""
 
 
 def weights_key(weights: Weights) -> str:

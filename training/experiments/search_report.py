@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -10,11 +11,12 @@ from calibration.wording import counted
 from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
 from training.experiments.choice import EvaluationSet, Limits
+from training.experiments.compare import GridComparison
 from training.experiments.paired import paired_tables
 from training.experiments.search import SearchBudget, SearchedPair, TriedRecipe
 from training.experiments.select import SPLITS, select
 from training.experiments.summary import BASELINE, MethodSummary, estimate, measure, summarize
-from training.experiments.table import ResultTable, file_stem, format_estimate, format_number
+from training.experiments.table import ResultTable, file_stem, format_estimate, format_number, write_csv
 
 COLUMNS = (
     "method",
@@ -53,6 +55,11 @@ class SearchReport:
             average_table(summaries),
             cut_table(self.results),
         ]
+
+    def write(self, folder: Path) -> None:
+        """Write trials-JUDGE.csv, and summary.csv and cells.csv of the choices as `compare` does."""
+        GridComparison(tuple(summarize(self.results)), self.results, ()).write(folder)
+        write_csv(folder / f"trials-{self.evaluation_set}.csv", self.trial_rows())
 
     def trial_rows(self) -> list[dict[str, Any]]:
         """A row for each recipe that was tried: its choices and its scores."""

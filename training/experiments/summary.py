@@ -64,11 +64,13 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 def measure(result: CellResult, split: EvaluatedSplit = "test") -> dict[str, Measures]:
     """Measures of `split` by calibrator, each fitted on validation, plain or perturbed."""
-    known = result.predictions[split]
-    return {
-        name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
-        for name, (kind, seen) in calibrators_of(result).items()
-    }
+    if split not in result.measured:
+        known = result.predictions[split]
+        result.measured[split] = {
+            name: Measures.from_probabilities(kind.fit(seen.logits, seen.labels)(known.logits), known.labels)
+            for name, (kind, seen) in calibrators_of(result).items()
+        }
+    return result.measured[split]
 
 
 def calibrators_of(result: CellResult) -> dict[str, tuple[type[Calibrator], Predictions]]:

@@ -85,6 +85,7 @@ def test_validation_also_chooses_among_the_tuned_methods_and_their_calibrators(s
 def test_the_differences_are_paired_over_the_fresh_seeds(shown: str, home: Path) -> None:
     (table,) = (home / "out" / "tables").glob("paired-*.csv")
     assert {row["seeds"] for row in rows(table)} == {"2"}
+    assert {row["seed"] for row in rows(home / "out" / "cells.csv")} == {"7", "8"}
     assert rows(home / "out" / "tables" / "cut.csv")[0]["cut %"] == "0.0 ± 0.0"
 
 
