@@ -15,6 +15,8 @@ torch nor ONNX Runtime. Training needs the extra `train`.
     store = candor.Store(Path("models"))
     candor.export(run.folder, store, "pneumonia")
 
+    candor.import_model(Path("theirs.onnx"), store, "theirs", data=Path("labeled"))   # or a model from elsewhere
+
     predictor = candor.open_predictor(store.read("pneumonia", 1))
     predictor.classify(Path("x-ray.png").read_bytes())    # or ask a server: candor.Client(url).predict(...)
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from model_store.bundle import Bundle as Bundle
     from model_store.bundle import read_bundle as read_bundle
     from model_store.card import Card as Card
+    from model_store.foreign.model_import import ImportedModel as ImportedModel
+    from model_store.foreign.model_import import import_model as import_model
     from model_store.store import Store as Store
     from monitoring.ledger.database import Ledger as Ledger
     from monitoring.recalibration import recalibrate as recalibrate
@@ -64,6 +68,7 @@ __all__ = [
     "Card",
     "Client",
     "Dataset",
+    "ImportedModel",
     "Ledger",
     "Measures",
     "Predictor",
@@ -78,6 +83,7 @@ __all__ = [
     "calibration_report",
     "export",
     "fit_temperature",
+    "import_model",
     "load_dataset",
     "measure",
     "open_predictor",
@@ -92,6 +98,7 @@ _MODULES = {
     "candor.predictions.calibration": ("Calibration", "calibrate"),
     "model_store.bundle": ("Bundle", "read_bundle"),
     "model_store.card": ("Card",),
+    "model_store.foreign.model_import": ("ImportedModel", "import_model"),
     "model_store.store": ("Store",),
     "monitoring.ledger.database": ("Ledger",),
     "monitoring.recalibration": ("recalibrate",),

@@ -17,6 +17,7 @@ from candor.commands import (
     diagnosing,
     experiments,
     exporting,
+    importing,
     ledger,
     monitoring,
     predicting,
@@ -55,7 +56,15 @@ Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "See it work": (demo.demo, calibrating.calibrate),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
-    "Serve": (store.app, store_changes.promote, canary.app, serving.serve, predicting.predict, torchserve.app),
+    "Serve": (
+        importing.import_,
+        store.app,
+        store_changes.promote,
+        canary.app,
+        serving.serve,
+        predicting.predict,
+        torchserve.app,
+    ),
     "Monitor": (
         uploads.feedback,
         uploads.predictions,
@@ -71,7 +80,9 @@ for group, verbs in GROUPS.items():
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, rich_help_panel=group)
         else:
-            app.command(rich_help_panel=group)(verb)
+            app.command(verb.__name__.strip("_").replace("_", "-"), rich_help_panel=group)(
+                verb
+            )  # `import` is a keyword
 
 
 @app.callback()

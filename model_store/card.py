@@ -17,7 +17,7 @@ from model_store.image import InputSpec
 FORMAT_VERSION: Literal[1] = 1
 
 Precision = Literal["float32", "float16", "int8"]
-CalibrationMethod = Literal["temperature", "perturbed", "vector", "histogram", "isotonic"]
+CalibrationMethod = Literal["none", "temperature", "perturbed", "vector", "histogram", "isotonic"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -62,12 +62,22 @@ class TrainingCard(_Frozen):
 
 
 class Verification(_Frozen):
-    """How far ONNX Runtime's probabilities were from those of torch, on real images, when the bundle was made."""
+    """How far the bundle's probabilities were from those of torch, or of an imported file, when it was made."""
 
-    images: int = Field(ge=1, description="validation images, run in one batch")
+    images: int = Field(ge=1, description="validation or labeled images, made-up ones if there were none, in one batch")
     alone: int = Field(ge=1, description="how many of them were also run in a batch of one")
     max_difference: float = Field(ge=0, description="largest absolute difference of a probability")
     libraries: dict[str, str]
+
+
+class Origin(_Frozen):
+    """The file from which a model was imported, and what was found out about it."""
+
+    file: str = Field(max_length=255)
+    sha256: str = Field(description="of that file, in hexadecimal")
+    producer: str = Field(description="who wrote the graph, as it says itself")
+    opset: int = Field(ge=0, description="of the file's standard operators")
+    findings: dict[str, str] = Field(description="sentences about input, output, classes and preprocessing")
 
 
 class Provenance(_Frozen):
@@ -90,6 +100,7 @@ class Provenance(_Frozen):
     recalibrated_by: Literal["person", "alarm"] | None = Field(
         default=None, description="who recalibrated: a person, or a process because of a drift alarm"
     )
+    imported: Origin | None = Field(default=None, description="where a model comes from that Candor did not train")
 
 
 class BinRow(_Frozen):
@@ -105,12 +116,12 @@ class BinRow(_Frozen):
 class CalibrationCard(_Frozen):
     """The calibrator inside the graph, and its measures on the labeled answers that are its reference.
 
-    The graph divides the logits by `temperature`, and `method` says where that comes from. "temperature" was fitted on
-    the reference, or on live labels. "perturbed" was fitted on perturbed images of the reference, so confidence on the
-    reference itself is too low. With "vector" the graph first applies a weight and a bias of the exported model to each
-    logit; with "histogram" or "isotonic" it maps the softmax of the logits by a function for each class and continues
-    with the logarithm. The card holds none of these. `class_weight` and `class_bias` are others, which a recalibration
-    added after the temperature.
+    The graph divides the logits by `temperature`, and `method` says where that comes from. "none" was fitted on
+    nothing: it is 1. "temperature" was fitted on the reference, on other images of the same folder, or on live labels.
+    "perturbed" was fitted on perturbed images of the reference, so confidence on the reference itself is too low. With
+    "vector" the graph first applies a weight and a bias of the exported model to each logit; with "histogram" or
+    "isotonic" it maps the softmax of the logits by a function for each class and continues with the logarithm. The card
+    holds none of these. `class_weight` and `class_bias` are others, which a recalibration added after the temperature.
     """
 
     method: str = Field(

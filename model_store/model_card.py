@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from calibration.measure_table import entries
 from calibration.measures import Measures
-from model_store.card import CalibrationCard, Card, ConformalCard, Referral, VariantCard
+from model_store.card import CalibrationCard, Card, ConformalCard, Origin, Referral, VariantCard
 
 DIAGRAM_FILE, MODEL_CARD_FILE = "reliability.svg", "model_card.md"
 _SHOWN = ("n", "accuracy", "mean_confidence", "signed_gap", "ece", "noise_floor", "brier", "nll")
 _METHODS = {
+    "none": "nothing",
     "temperature": "temperature scaling",
     "perturbed": "temperature scaling, fitted on perturbed images: on images without a shift, confidence is too low",
     "vector": "vector scaling (a weight and a bias per class)",
@@ -31,7 +32,12 @@ def _head(card: Card) -> Iterator[str]:
         f"- **Input**: one {color} image, {shape.height} x {shape.width} pixels; larger ones are "
         f"{'stretched' if shape.resize == 'stretch' else 'cropped to this shape'}."
     )
-    yield "- **Output**: a calibrated probability for each class; normalization and calibrator are in the graph."
+    what = (
+        "a probability for each class, **not calibrated**"
+        if _is_uncalibrated(card)
+        else "a calibrated probability for each class"
+    )
+    yield f"- **Output**: {what}; normalization and calibrator are in the graph."
     if card.precision is not None:
         yield f"- **Precision**: {_text(card.precision)}."
     yield "- `card.json` has everything that is here, and more, for programs.\n"
@@ -41,13 +47,16 @@ def _origin(card: Card) -> Iterator[str]:
     made = card.provenance
     beta = "" if made.beta is None else f" (beta {made.beta:g})"
     yield "## Where it comes from\n"
+    if made.imported is not None:
+        yield from _imported(made.imported)
     yield f"- **Data**: {_text(made.dataset)}, fingerprint `{_text(made.fingerprint[:16])}`."
     if made.training is not None:
         for split, counts in made.training.images.items():
             named = (f"{count:,} {_text(name)}" for count, name in zip(counts, card.classes, strict=False))
             yield f"    - {_text(split)}: {', '.join(named)}."
-    yield f"- **Network**: {_text(made.backbone)}."
-    yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
+    if made.imported is None:
+        yield f"- **Network**: {_text(made.backbone)}."
+        yield f"- **Loss**: {_text(made.loss)}{beta}; {made.epochs} epochs, seed {made.seed}."
     yield f"- **Made**: {made.created_at:%Y-%m-%d %H:%M} UTC, Candor's commit {_text(made.git_commit or 'unknown')}."
     if made.parent_version is not None:
         by = " by a process, because of a drift alarm" if made.recalibrated_by == "alarm" else ""
@@ -57,6 +66,16 @@ def _origin(card: Card) -> Iterator[str]:
     yield ""
 
 
+def _imported(origin: Origin) -> Iterator[str]:
+    digest = _text(origin.sha256[:16])
+    yield f"- **Imported** from {_text(origin.file)}, made by {_text(origin.producer)}, sha256 `{digest}`."
+    yield from (f"    - {_text(about)}: {_text(sentence)}." for about, sentence in origin.findings.items())
+
+
+def _is_uncalibrated(card: Card) -> bool:
+    return card.calibration.method == "none"
+
+
 def _calibration(card: Card) -> Iterator[str]:
     calibration = card.calibration
     yield "## How calibrated it is\n"
@@ -64,6 +83,8 @@ def _calibration(card: Card) -> Iterator[str]:
         f"Calibrated by {_METHODS.get(calibration.method, _text(calibration.method))}, temperature "
         f"{calibration.temperature:.3g}. Reference: {_text(calibration.reference_split)}.\n"
     )
+    if not calibration.sums.total:
+        yield "There was no labeled image, so nothing is known about its confidence.\n"
     yield f"![Reliability diagram]({DIAGRAM_FILE})\n"
     yield from _table(("measure", "value", "meaning"), _measures(calibration))
     if calibration.reference_split == "val":
@@ -73,8 +94,10 @@ def _calibration(card: Card) -> Iterator[str]:
         )
     if card.verification is not None:
         checked = card.verification
+        compared = "ONNX Runtime and torch" if card.provenance.imported is None else "the bundle and the imported file"
+        real = "made-up" if card.provenance.imported and not calibration.sums.total else "real"
         yield (
-            f"On {checked.images} real images, in one batch and one by one, ONNX Runtime and torch differ by at most "
+            f"On {checked.images} {real} images, in one batch and one by one, {compared} differ by at most "
             f"{checked.max_difference:.1e} in a probability.\n"
         )
 

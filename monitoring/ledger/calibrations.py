@@ -22,7 +22,7 @@ LOGGED = "logged"  # `origin` on the card of a model that is served elsewhere
 # Optional fields of the card that are newer than the hashes in ledgers.
 _LATER = ("input_reference", "dropped_promises", "verification", "precision", "variants")
 _LATER_IN_CALIBRATION = ("class_bias", "class_weight", "confusion", "answers", "recall")
-_LATER_IN_PROVENANCE = ("recalibrated_by", "training")
+_LATER_IN_PROVENANCE = ("recalibrated_by", "training", "imported")
 
 
 @dataclass(frozen=True)

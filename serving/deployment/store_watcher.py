@@ -160,6 +160,9 @@ class StoreWatcher:
         self._retire(self._models.set_production(served))
         served.record_promotion()
         logger.info("version in production", extra={"fields": {"model": name, "version": wanted.version}})
+        if served.card.calibration.method == "none":
+            fields = {"model": name, "version": wanted.version, "calibration": "none"}
+            logger.warning("this version is not calibrated", extra={"fields": fields})
 
     def _loaded(self, name: str, wanted: Alias) -> ServedVersion | None:
         """The version if it is loaded. Raises ModelUnusable if what is loaded is another bundle of that number."""

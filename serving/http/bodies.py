@@ -119,6 +119,9 @@ class ListedVersion(Struct, frozen=True):
     classes: tuple[str, ...]
     input: ModelInput
     temperature: float
+    calibration: Annotated[
+        str, Meta(description='where the temperature comes from; "none" means that the model is not calibrated')
+    ]
     backbone: str
     loss: str
 

@@ -205,6 +205,7 @@ def _listed_model(name: str, model: LoadedModel) -> ListedModel:
             served.card.classes,
             ModelInput(**served.card.input.model_dump()),
             served.card.calibration.temperature,
+            served.card.calibration.method,
             served.card.provenance.backbone,
             served.card.provenance.loss,
         )

@@ -69,6 +69,20 @@ def test_the_loop_is_closed(tmp_path: Path) -> None:
     assert (tmp_path / "model_store/models/digits/production").read_text().strip() == "1"
 
 
+def test_a_foreign_model_comes_in_and_is_watched(tmp_path: Path) -> None:
+    printed = run("import-a-model.md", tmp_path)
+    assert "a fixed batch of 1; served in batches" in printed
+    assert "its last operator is cut off" in printed
+    assert "  preprocessing mnist (0 to 1, minus 0.1307, divided by 0.3081)" in printed
+    card = json.loads((tmp_path / "model_store/models/digits/1/card.json").read_text())
+    assert card["calibration"]["temperature"] != 1
+    assert card["calibration"]["measures"]["n"] == 399  # the halves are rounded by class
+    assert card["calibration"]["measures"]["accuracy"] > 0.85
+    found = report(tmp_path, "digits")
+    assert found["measures"]["n"] == 597
+    assert found["drift"]["labels"] == 597
+
+
 def test_another_model_is_watched(tmp_path: Path) -> None:
     run("watch-another-model.md", tmp_path)
     found = report(tmp_path, "retina")

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.sampling import grouped_parts, joined
 from training.datasets.dataset import Dataset, FileImages, Split, fingerprint
 from training.datasets.errors import BadDataset, CorruptDataset, LeakingSplits
 from training.datasets.giveaways import giveaways
 from training.datasets.inspection import Facts, inspect
 from training.datasets.leakage import overlaps
 from training.datasets.records import SPLIT_NAMES, Excluded, Listing, LoadOptions, Record, SplitName
-from training.datasets.sampling import grouped_parts, joined
 from training.progress import Progress, silent
 
 VAL_SHARE = 0.2  # of what is not test: the paper's 4:1

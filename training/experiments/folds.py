@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from calibration.measure_intervals import measure_intervals
 from calibration.measures import Measures
 from calibration.metrics import Interval
+from calibration.sampling import grouped_parts, joined
 from training.datasets import SPLIT_NAMES, Dataset, Split, SplitName, fingerprint
 from training.datasets.errors import BadDataset
-from training.datasets.sampling import grouped_parts, joined
 from training.experiments.cell import CellResult
 from training.experiments.reference import joined_split, some
 from training.experiments.summary import calibrators_of

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.sampling import grouped_parts, stratified_parts
 from model_store.image import InputSpec
 from training.datasets import SPLIT_NAMES, Dataset, ImageSource, Split, SplitName, fingerprint, load_dataset
 from training.datasets.dataset import PartOfSplit
 from training.datasets.errors import BadDataset
-from training.datasets.sampling import grouped_parts, stratified_parts
 
 FROM_TEST = "test:"
 

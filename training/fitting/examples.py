@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.datasets.sampling import grouped_parts, stratified_parts
+from calibration.sampling import grouped_parts, stratified_parts
 from training.features.augmentation import Augmentation
 from training.features.inputs import NetworkInputs
 from training.fitting.schedule import Sampler

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.sampling import stratified_parts
 from model_store.image import InputSpec, decode
 from tests.builders.datasets import arrays, write_images
 from training.datasets import ArrayImages, FileImages, Split, fingerprint, load_dataset, sources
 from training.datasets.digits import read_digits
 from training.datasets.errors import BadDataset, DataNotFound
 from training.datasets.medmnist import MD5, read_medmnist
-from training.datasets.sampling import stratified_parts
 
 SPEC = InputSpec(channels=1, height=20, width=24, resize="stretch")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calibration.sampling import grouped_parts, joined, stratified_parts
 from tests.builders import trees
 from training.datasets import ArrayImages, Split, fingerprint, load_dataset
 from training.datasets.dataset import Dataset
@@ -16,7 +17,6 @@ from training.datasets.errors import BadDataset, LeakingSplits
 from training.datasets.leakage import duplicates, overlaps
 from training.datasets.medmnist.published import SETS
 from training.datasets.records import LoadOptions
-from training.datasets.sampling import grouped_parts, joined, stratified_parts
 from training.datasets.sources import _archive
 
 

@@ -1,0 +1,258 @@
+"""`candor import`: a model that Candor did not train becomes a bundle like any other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candor.commands.options import JsonOption, StoreOption, settings
+
+if TYPE_CHECKING:
+    from model_store.foreign.model_import import ImportChoices, ImportedModel
+    from model_store.foreign.preprocessing import Normalization
+
+ASKS = "Asked for only if neither the file nor labeled images tell"
+
+
+def import_(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="An ONNX file, a Hugging Face folder with one, or a TorchServe archive (.mar) that holds one.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the model in the store (default: the file's name).")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES|FILE",
+            help="Class names in the order of the model's scores, with commas between, or a file with one on each "
+            "line.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Labeled images, FOLDER/CLASS/IMAGE, not from training: one half fits the calibration, the other "
+            "measures "
+            "it. Without them the model is published uncalibrated.",
+        ),
+    ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Put the new version into production immediately.")
+    ] = False,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{ASKS}: how pixels are scaled, one of imagenet, unit (0 to 1), symmetric (-1 to 1), raw (0 to 255), "
+            "caffe, clip, mnist."
+        ),
+    ] = None,
+    divisor: Annotated[
+        float | None, typer.Option(help="Instead of --normalize: pixels are divided by this first.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="... then this is subtracted, one number or three: 0.5,0.5,0.5.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="... then they are divided by this, one number or three.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(metavar="rgb|bgr", help=f"{ASKS}: the color that comes first.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HEIGHTxWIDTH", help=f"{ASKS}: size of the model's input, as in 224x224.")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="nchw|nhwc", help=f"{ASKS}: whether channels come before or after the pixels.")
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stretch|crop", help="How an image gets that size (default: stretch, or what does better)."
+        ),
+    ] = None,
+    crop_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Resize to this, larger size and cut the model's size out of the center, as in 256x256.",
+        ),
+    ] = None,
+    output: Annotated[str | None, typer.Option(help=f"{ASKS}: the output with the class scores.")] = None,
+    exclusive: Annotated[
+        bool,
+        typer.Option(
+            "--exclusive",
+            help="Each image has exactly one class although the model has a probability of its own for each.",
+        ),
+    ] = False,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression that finds the patient in a file name; images of one patient stay in one half. "
+            "DICOM "
+            "files name theirs."
+        ),
+    ] = None,
+    uncalibrated: Annotated[
+        bool, typer.Option("--uncalibrated", help="Fit no temperature; labeled images only measure.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also publish a model that is no better than a constant answer.")
+    ] = False,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Publish a model that Candor did not train, calibrated on labeled images, with a card like any other.
+
+    The graph and a few runs tell what goes in and what comes out; what was found
+    is printed. The file runs in a process with limits on memory and time.
+
+    Example: candor import classifier.onnx --classes benign,malignant --data labeled --name chest --promote
+    """
+    from candor.terminal.console import print_json
+    from candor.terminal.imported import print_imported
+    from candor.terminal.progress import bars
+    from model_store.canary import promote_version
+    from model_store.foreign.labeled_folder import read_labeled_folder
+    from model_store.foreign.model_import import import_source
+    from model_store.foreign.source import open_source
+    from model_store.store import Store
+
+    choices = _choices(
+        classes=classes,
+        normalization=_normalization(normalize, divisor, mean, std),
+        channels=channels,
+        size=size,
+        layout=layout,
+        resize=resize,
+        crop_from=crop_from,
+        output=output,
+        exclusive=exclusive,
+        uncalibrated=uncalibrated,
+        anyway=anyway,
+    )
+    target = Store(settings(store=store).store)
+    named = name or _name(model)
+    target.model(named)  # raises InvalidName before anything else
+    images = None if data is None else read_labeled_folder(data, group_pattern=group_pattern)
+    source = open_source(model)
+    with bars() as progress:
+        done = import_source(source, target, named, choices=choices, data=images, progress=progress)
+    if promote:
+        promote_version(target, named, done.version)
+    if json_out:
+        print_json(_as_json(done, str(target.folder(named, done.version))))
+    else:
+        print_imported(done, target.folder(named, done.version), promoted=promote, data=images)
+
+
+def _choices(
+    *,
+    classes: str | None,
+    normalization: "tuple[str, Normalization] | None",
+    channels: str | None,
+    size: str | None,
+    layout: str | None,
+    resize: str | None,
+    crop_from: str | None,
+    output: str | None,
+    exclusive: bool,
+    uncalibrated: bool,
+    anyway: bool,
+) -> "ImportChoices":
+    from model_store.foreign.class_names import given_names
+    from model_store.foreign.image_input import InputWishes
+    from model_store.foreign.model_import import ImportChoices
+    from model_store.foreign.preprocessing_decision import PreprocessingWishes
+
+    order = _one_of("--channels", channels, ("rgb", "bgr"))
+    wished_resize = _one_of("--resize", resize, ("stretch", "crop"))
+    last = _one_of("--layout", layout, ("nchw", "nhwc"))
+    preprocessing = PreprocessingWishes(normalization, order, wished_resize, _size("--crop-from", crop_from))
+    return ImportChoices(
+        classes=None if classes is None else given_names(classes),
+        input=InputWishes(_size("--size", size), None, None if last is None else last == "nhwc"),
+        output=output,
+        exclusive=exclusive,
+        preprocessing=preprocessing,
+        calibrate=not uncalibrated,
+        anyway=anyway,
+    )
+
+
+def _normalization(
+    name: str | None, divisor: float | None, mean: str | None, std: str | None
+) -> "tuple[str, Normalization] | None":
+    from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+
+    numbers = (divisor, mean, std)
+    if name is not None and any(each is not None for each in numbers):
+        raise typer.BadParameter("give either a name or --divisor, --mean and --std", param_hint="--normalize")
+    if name is not None:
+        return name, NORMALIZATIONS[_one_of("--normalize", name, tuple(NORMALIZATIONS))]
+    if all(each is None for each in numbers):
+        return None
+    if divisor is not None and not divisor > 0:
+        raise typer.BadParameter(f"got {divisor:g}; pixels are divided by a number above 0", param_hint="--divisor")
+    deviations = (1.0,) if std is None else _numbers("--std", std)
+    if not all(each > 0 for each in deviations):
+        raise typer.BadParameter(f"got {std}; deviations are above 0", param_hint="--std")
+    means = (0.0,) if mean is None else _numbers("--mean", mean)
+    return "given", Normalization(1.0 if divisor is None else divisor, means, deviations)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(each) for each in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"got {text!r}; expected numbers with commas between", param_hint=option) from error
+
+
+def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> Any:
+    if value is not None and value not in allowed:
+        raise typer.BadParameter(f"got {value!r}; expected {', '.join(allowed)}", param_hint=option)
+    return value
+
+
+def _size(option: str, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(each.isdecimal() and int(each) > 0 for each in sides):
+        raise typer.BadParameter(f"got {text!r}; expected HEIGHTxWIDTH in pixels, as in 224x224", param_hint=option)
+    return int(sides[0]), int(sides[1])
+
+
+def _name(model: Path) -> str:
+    """Return a model name made of the file's."""
+    import re
+
+    stem = model.resolve().stem if model.suffix else model.resolve().name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("_.-")[:64] or "model"
+
+
+def _as_json(done: "ImportedModel", folder: str) -> dict[str, Any]:
+    return {
+        "folder": folder,
+        "model": done.card.name,
+        "version": done.version,
+        "calibration": done.card.calibration.method,
+        "temperature": done.card.calibration.temperature,
+        "measures": done.card.calibration.measures,
+        "findings": done.findings,
+        "tried": [
+            {
+                "preprocessing": each.name,
+                "resize": each.preprocessing.resize,
+                "accuracy": each.accuracy,
+                "nll": each.nll,
+                "images": each.images,
+            }
+            for each in done.trials
+        ],
+        "max_difference": done.difference.largest,
+        "verified_on": done.difference.images,
+        "notes": list(done.notes),
+    }

@@ -1,0 +1,131 @@
+"""The names of the classes, from whoever knows them: the caller, the file, a list beside it, or the labeled folders."""
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+
+LISTS: Final = ("labels.txt", "classes.txt", "class_names.txt", "labels.json", "metadata.json")
+METADATA: Final = ("names", "classes", "class_names", "labels", "id2label")
+MAX_LIST_BYTES: Final = 2**22
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """Names in the order of the model's scores, and a clause that says where they come from."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+def given_names(text: str) -> ClassNames:
+    """Read what the caller gave: names with commas between, or a file with a name on each line or a JSON list."""
+    path = Path(text)
+    if "," not in text and path.is_file():
+        return ClassNames(_read(path), f"from {path}")
+    return ClassNames(tuple(each.strip() for each in text.split(",") if each.strip()), "as given")
+
+
+def find_names(
+    model: onnx.ModelProto, count: int, *, labels: Sequence[str] | None, beside: Path | None, folders: Sequence[str]
+) -> ClassNames:
+    """Return the names for `count` scores.
+
+    Args:
+        model: whose metadata may hold them.
+        count: how many there must be.
+        labels: what a ZipMap in the graph calls them.
+        beside: the folder of the file, which may hold a list.
+        folders: the labeled folders; their alphabetical order is that of Keras and torchvision.
+
+    Raises:
+        ForeignModelUnclear: nobody knows them.
+    """
+    for each in _sources(model, labels, beside, folders):
+        if len(each.names) == count and len(set(each.names)) == count:
+            return each
+    raise ForeignModelUnclear(
+        f"the model tells {count} classes apart and the file does not name them: give --classes "
+        f"{','.join(('FIRST', 'SECOND', 'THIRD')[: min(count, 3)])}{',...' if count > 3 else ''}, in the order of "
+        "its scores"
+    )
+
+
+def check_names(names: ClassNames, count: int) -> ClassNames:
+    """Return the names if they fit. Raises ForeignModelRefused."""
+    twice = sorted({each for each in names.names if names.names.count(each) > 1})
+    if twice:
+        raise ForeignModelRefused(f"the class {twice[0]!r} is named twice; each class needs a name of its own")
+    if len(names.names) != count:
+        raise ForeignModelRefused(
+            f"{len(names.names)} classes were named ({', '.join(names.names)[:200]}), but the model gives scores for "
+            f"{count}: "
+            "name all of them, in the order of its scores"
+        )
+    return names
+
+
+def _sources(
+    model: onnx.ModelProto, labels: Sequence[str] | None, beside: Path | None, folders: Sequence[str]
+) -> Iterator[ClassNames]:
+    numbered = labels is not None and all(each.isdecimal() for each in labels)
+    if labels and not numbered:
+        yield ClassNames(tuple(labels), "as the graph names them")
+    for entry in model.metadata_props:
+        if entry.key.lower() in METADATA:
+            yield ClassNames(_from_text(entry.value), f"from the file's metadata ({entry.key})")
+    for name in LISTS if beside is not None else ():
+        path = (beside or Path()) / name
+        if path.is_file() and path.stat().st_size < MAX_LIST_BYTES:
+            yield ClassNames(_read(path), f"from {name} beside the model")
+    if labels and set(folders) <= set(labels):
+        yield ClassNames(tuple(labels), "as the graph numbers them")
+    yield ClassNames(tuple(folders), "the labeled folders in alphabetical order, as Keras and torchvision number them")
+    if labels:
+        yield ClassNames(tuple(labels), "as the graph numbers them")
+
+
+def _read(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ForeignModelRefused(f"{path} cannot be read as a list of classes ({error})") from error
+    return _from_text(text)
+
+
+def _from_text(text: str) -> tuple[str, ...]:
+    """Read a JSON or Python list or mapping from numbers, else lines; a leading number on each line is its index.
+
+    >>> _from_text("0 lung\\n1 heart\\n"), _from_text("{0: 'lung', 1: 'heart'}"), _from_text("lung\\nheart")
+    (('lung', 'heart'), ('lung', 'heart'), ('lung', 'heart'))
+    """
+    data = _literal(text)
+    if isinstance(data, dict):
+        inner = next((data[key] for key in ("labels", "classes", "id2label", "names") if key in data), data)
+        if isinstance(inner, dict):
+            inner = [inner[key] for key in sorted(inner, key=lambda each: (len(str(each)), str(each)))]
+        data = inner
+    if isinstance(data, list):
+        return tuple(str(each) for each in data)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    numbered = [line.split(maxsplit=1) for line in lines]
+    if all(len(pair) == 2 and pair[0].rstrip(":,") == str(at) for at, pair in enumerate(numbered)):
+        lines = [pair[1] for pair in numbered]
+    return tuple(lines) if len(lines) > 1 else tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def _literal(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip()) if text.strip()[:1] in "{[(" else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None

@@ -1,0 +1,220 @@
+"""What a foreign graph gives: which output holds a score for each class, and what kind of score.
+
+A softmax or sigmoid at the end is cut off, so that a temperature divides logits. What was cut is checked by running
+both; if they differ, the probabilities stay and their logarithms serve as logits, which is the same up to a constant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from calibration.temperature import softmax
+from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.foreign.surgery import SAME_ORDER, behind, producers
+
+Kind = Literal["logits", "probabilities", "binary logit", "binary probability", "independent logits", "independent"]
+FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
+SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
+CUT_DIFFERENCE: Final = 5e-4  # in probability, between the output and what is computed from before its softmax
+CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ScoreOutput:
+    """An output that may hold class scores: its name, the tensor with its numbers, and class names of a ZipMap."""
+
+    output: str
+    tensor: str
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """The class scores of a foreign graph.
+
+    Attributes:
+        source: the output.
+        kind: what its numbers are.
+        count: classes; 2 where one score stands for both.
+        before: the tensor before a softmax or sigmoid that is to be cut off, None if nothing is cut.
+    """
+
+    source: ScoreOutput
+    kind: Kind
+    count: int
+    before: str | None = None
+
+    @property
+    def tensor(self) -> str:
+        """The tensor from which the logits are computed."""
+        return self.before or self.source.tensor
+
+    @property
+    def kind_after_cut(self) -> Kind:
+        """What the numbers of `tensor` are."""
+        logits: dict[Kind, Kind] = {
+            "probabilities": "logits",
+            "binary probability": "binary logit",
+            "independent": "independent logits",
+        }
+        return self.kind if self.before is None else logits[self.kind]
+
+    @property
+    def ending(self) -> str:
+        """What happens to the end of the graph, for people."""
+        if self.before is not None:
+            return "its last operator is cut off, so that a temperature divides logits"
+        kept: dict[Kind, str] = {
+            "probabilities": "logarithms of its probabilities serve as logits",
+            "binary probability": "the log-odds of its probability serve as logit",
+            "independent": "the log-odds of its probabilities serve as logits",
+        }
+        return kept.get(self.kind, "taken as logits")
+
+
+def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
+    """Return the outputs that hold floating-point numbers, behind a ZipMap too; labels and strings are left out."""
+    made_by = producers(model.graph)
+    found = []
+    for value in model.graph.output:
+        node = made_by.get(value.name)
+        if node is not None and node.op_type == "ZipMap":
+            found.append(ScoreOutput(value.name, node.input[0], _zipped_labels(node)))
+        elif value.type.tensor_type.elem_type in (*FLOATS, 0) and not value.type.HasField("sequence_type"):
+            found.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
+    if not found:
+        names = ", ".join(f"'{value.name}'" for value in model.graph.output)
+        raise ForeignModelRefused(
+            f"none of its outputs ({names}) holds numbers for classes, only labels: export the probabilities too"
+        )
+    return found
+
+
+def _zipped_labels(node: onnx.NodeProto) -> tuple[str, ...]:
+    for attribute in node.attribute:
+        if attribute.name == "classlabels_strings" and attribute.strings:
+            return tuple(each.decode("utf-8", "replace") for each in attribute.strings)
+        if attribute.name == "classlabels_int64s" and attribute.ints:
+            return tuple(str(each) for each in attribute.ints)
+    return ()
+
+
+def _sibling_labels(model: onnx.ModelProto, tensor: str) -> tuple[str, ...] | None:
+    """Return the class names of an ai.onnx.ml classifier that gives this tensor as its scores."""
+    made_by = producers(model.graph)
+    node = made_by.get(tensor)
+    while node is not None and node.domain != "ai.onnx.ml" and node.op_type in SAME_ORDER:
+        node = made_by.get(node.input[0])
+    if node is None or node.domain != "ai.onnx.ml":
+        return None
+    return _zipped_labels(node) or None
+
+
+def per_image(values: Array, images: int, output: str) -> Array:
+    """Return an output as (N, K). Raises ForeignModelRefused if it is no list of scores for each image."""
+    shape = list(values.shape)
+    inner = shape[1:] if shape and shape[0] == images else shape
+    wide = [each for each in inner if each > 1]
+    shown = f"'{output}' {shape}"
+    if len(wide) > 1:
+        what = (
+            "a map, as of a segmentation"
+            if len(wide) > 2 or len(inner) >= 3
+            else "several rows for each image, as of a detector"
+        )
+        raise ForeignModelRefused(
+            f"its output {shown} is {what}, no score for each class: Candor serves classifiers of whole images"
+        )
+    if values.size == 0 or values.size % images:
+        raise ForeignModelRefused(
+            f"its output {shown} does not hold the same number of scores for each of {images} images"
+        )
+    return np.asarray(values.reshape(images, -1), np.float64)
+
+
+def read_scores(
+    model: onnx.ModelProto, source: ScoreOutput, scores: npt.NDArray[np.float64], *, exclusive: bool
+) -> ClassScores:
+    """Tell the kind of the scores of probe images, (N, K). Raises ForeignModelRefused for a multi-label model."""
+    if not np.isfinite(scores).all():
+        raise ForeignModelRefused(
+            f"its output '{source.output}' is not finite for ordinary images: the file is damaged"
+        )
+    last = behind(model, source.tensor)
+    ends = CUTTABLE.get(last.op_type) if last is not None else None
+    before = last.input[0] if ends and last is not None else None
+    shares = bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
+    if scores.shape[1] == 1:
+        kind: Kind = "binary probability" if ends == "sigmoid" or shares else "binary logit"
+        return ClassScores(source, kind, 2, before if ends == "sigmoid" else None)
+    if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
+        return ClassScores(source, "probabilities", scores.shape[1], before if ends == "softmax" else None)
+    if ends == "sigmoid" or (shares and scores.max() > 0):
+        if not exclusive:
+            raise ForeignModelRefused(
+                f"its output '{source.output}' gives each of {scores.shape[1]} classes a probability of its own, so "
+                "it is a "
+                "multi-label model. If each image has exactly one of these classes, add --exclusive"
+            )
+        return ClassScores(source, "independent", scores.shape[1], before if ends == "sigmoid" else None)
+    return ClassScores(source, "logits", scores.shape[1])
+
+
+def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArray[np.float64]:
+    """Return what the model itself says, (N, K) with rows that add up to 1, from its output (N, K or 1)."""
+    if kind == "logits":
+        return softmax(scores)
+    if kind == "probabilities":
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+    if kind == "binary logit":
+        return softmax(np.hstack([np.zeros_like(scores), scores]))
+    if kind == "binary probability":
+        return np.hstack([1 - scores, scores])
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    return softmax(np.log(clipped) - np.log1p(-clipped) if kind == "independent" else scores)
+
+
+def choose_output(
+    found: Sequence[tuple[ScoreOutput, int]], classes: int | None, wished: str | None, *, folders: int = 0
+) -> ScoreOutput:
+    """Return the output with the class scores. `found` are outputs with their scores per image.
+
+    Where several fit, one with as many scores as there are `folders` of labeled images is taken.
+
+    Raises ForeignModelUnclear if several fit equally, ForeignModelRefused if none does.
+    """
+    names = ", ".join(f"'{each.output}' ({count} per image)" for each, count in found)
+    if wished is not None:
+        for each, _ in found:
+            if each.output == wished:
+                return each
+        raise ForeignModelRefused(f"it has no output '{wished}' with class scores; it has {names}")
+    fitting = [
+        (each, count) for each, count in found if classes is None or count == classes or (count == 1 and classes == 2)
+    ]
+    if not fitting and len(found) == 1:
+        return found[0][0]  # the number of classes is compared with the names later
+    if not fitting:
+        raise ForeignModelRefused(
+            f"none of its outputs has {classes} scores per image, one for each class; it has {names}"
+        )
+    if len({count for _, count in fitting}) > 1:
+        fitting = [(each, count) for each, count in fitting if count == folders]
+    if not fitting:
+        raise ForeignModelUnclear(
+            f"several of its outputs may be class scores: {names}. Give --output NAME, or the class names"
+        )
+    return min(fitting, key=lambda each: _unlikely(each[0]))[0]
+
+
+def _unlikely(source: ScoreOutput) -> int:
+    """Rank outputs of equal size: a ZipMap or names that say so first."""
+    name = source.output.lower()
+    words = ("prob", "softmax", "logit", "score", "class", "output", "loss")
+    return -1 if source.labels else next((at for at, word in enumerate(words) if word in name), len(words))

@@ -1,0 +1,68 @@
+"""The card of an imported model: what is known of it, and where it came from."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+import onnx
+
+from model_store.card import Card, InputCard, Origin, Provenance, Verification
+from model_store.foreign.image_input import ImageInput
+from model_store.foreign.labeled_folder import LabeledImages
+from model_store.foreign.measured_card import CardFigures
+from model_store.foreign.preprocessing import Preprocessing
+from model_store.foreign.source import ForeignSource
+from model_store.foreign.verification import Difference
+from model_store.runtime import ort
+
+UNKNOWN = "unknown"  # what only the maker knows
+
+
+def build_card(
+    source: ForeignSource,
+    image: ImageInput,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
+    measured: CardFigures,
+    data: LabeledImages | None,
+    findings: Mapping[str, str],
+    difference: Difference,
+    *,
+    name: str,
+    version: int,
+) -> Card:
+    """Return the card without file hashes, which are added on writing."""
+    libraries = {"numpy": np.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
+    height, width = preprocessing.decoded_size(image)
+    return Card(
+        name=name,
+        version=version,
+        classes=classes,
+        input=InputCard(
+            channels=1 if image.channels == 1 else 3, height=height, width=width, resize=preprocessing.resize
+        ),
+        provenance=Provenance(
+            dataset="none" if data is None else data.root.resolve().name,
+            fingerprint="none" if data is None else data.fingerprint,
+            backbone="imported",
+            loss=UNKNOWN,
+            seed=0,
+            epochs=0,
+            libraries=libraries,
+            created_at=datetime.now(UTC),
+            imported=Origin(
+                file=source.file,
+                sha256=source.sha256,
+                producer=source.producer,
+                opset=source.opset,
+                findings=dict(findings),
+            ),
+        ),
+        calibration=measured.calibration,
+        referral=measured.referral,
+        conformal=measured.conformal,
+        input_reference=measured.input_reference,
+        verification=Verification(
+            images=difference.images, alone=difference.alone, max_difference=difference.largest, libraries=libraries
+        ),
+    )

@@ -1,0 +1,229 @@
+"""Find out what a foreign graph takes and gives, by looking at it and by running it on a few made-up images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from calibration.temperature import softmax
+from model_store.foreign.class_scores import (
+    CUT_DIFFERENCE,
+    ClassScores,
+    ScoreOutput,
+    choose_output,
+    own_probabilities,
+    per_image,
+    read_scores,
+    score_outputs,
+)
+from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.foreign.image_input import UNBATCHED, ImageInput, InputWishes, candidates
+from model_store.foreign.onnx_file import nodes_of
+from model_store.foreign.sandbox import Sandbox, SandboxSession, TensorSpec
+from model_store.foreign.surgery import behind, cut_to, real_inputs
+from model_store.foreign.wrapping import LOGITS, NATIVE, OLDEST_OPSET, LogitsGraph, logits_graph, raised
+
+COMMON_SIZES: Final = (224, 299, 256, 384, 192, 128, 160, 240, 260, 300, 331, 380, 512, 64)
+
+
+@dataclass(frozen=True)
+class ModelWishes:
+    """What the caller says about the model.
+
+    Attributes:
+        input: its input.
+        output: the output to take.
+        classes: how many there are, if that is known; `folders` how many have labeled images, which decides if not.
+        exclusive: whether exactly one of several independent probabilities is right.
+    """
+
+    input: InputWishes = field(default_factory=InputWishes)
+    output: str | None = None
+    classes: int | None = None
+    folders: int = 0
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class OriginalModel:
+    """A foreign graph as it came, loaded in a sandbox: its own scores, image by image."""
+
+    session: SandboxSession
+
+    def scores(self, image: ImageInput, arrays: npt.NDArray[Any], tensor: str) -> npt.NDArray[np.float64]:
+        """Return the scores (N, K) of images in the model's own layout, each run alone."""
+        rows = []
+        for array in arrays:
+            count = 1 if image.batch in (None, UNBATCHED) else image.batch
+            batch = array if image.batch == UNBATCHED else np.stack([array] * (count or 1))
+            (values,) = self.session.run({image.name: batch}, [tensor]).values()
+            rows.append(per_image(values, count or 1, tensor)[0])
+        return np.stack(rows)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        original: the graph as it came, with the chosen scores as its only output.
+        core: the same, reduced to logits.
+        running: the model as it came, in the sandbox.
+    """
+
+    original: onnx.ModelProto
+    core: LogitsGraph
+    running: OriginalModel
+
+    @property
+    def image(self) -> ImageInput:
+        """The input."""
+        return self.core.image
+
+    @property
+    def scores(self) -> ClassScores:
+        """The output."""
+        return self.core.scores
+
+
+def inspect_model(model: onnx.ModelProto, wishes: ModelWishes, sandbox: Sandbox) -> Inspection:
+    """Find input, output and batch handling of a model.
+
+    Raises:
+        ForeignModelRefused: it is no classifier of images, or it cannot be run.
+        ForeignModelUnclear: the caller has to say more.
+    """
+    model = raised(model, OLDEST_OPSET)
+    outputs = _with_one_input(model, score_outputs(model))
+    original = cut_to(model, list(dict.fromkeys(each.tensor for each in outputs)))
+    running = OriginalModel(sandbox.load(bytes(original.SerializeToString())))
+    (spec,) = running.session.inputs
+    image, found = _probed(running, original, spec, outputs, wishes)
+    counts = [(each, rows.shape[1]) for each, rows in found]
+    source = choose_output(counts, wishes.classes, wishes.output, folders=wishes.folders)
+    rows = next(rows for each, rows in found if each == source)
+    scores = read_scores(original, source, rows, exclusive=wishes.exclusive)
+    alone = cut_to(model, [source.tensor])
+    core = _core(alone, image, scores, own_probabilities(rows, scores.kind), sandbox)
+    return Inspection(alone, core, running)
+
+
+def probe_images(image: ImageInput) -> npt.NDArray[np.float32]:
+    """Return made-up prepared images (4, C, H, W): noise in each of the usual ranges, in coarse blocks."""
+    random = np.random.default_rng(0)
+    size = (image.channels, -(-image.height // 8), -(-image.width // 8))
+    coarse = np.stack([random.random(size) for _ in range(4)]).astype(np.float32)
+    blocks = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, : image.height, : image.width]
+    ranges = ((0, 1), (-2, 4), (-1, 2), (0, 255))
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        ranges = ((0, 255), (0, 128), (128, 127), (0, 255))
+    return np.stack([low + width * block for (low, width), block in zip(ranges, blocks, strict=True)])
+
+
+def _with_one_input(model: onnx.ModelProto, outputs: Sequence[ScoreOutput]) -> list[ScoreOutput]:
+    """Keep the outputs that need exactly one input, the same for all."""
+    computed = [each for each in outputs if behind(model, each.tensor) is not None]  # the others repeat an input
+    needed = {
+        each: [value.name for value in real_inputs(cut_to(model, [each.tensor]).graph)] for each in computed or outputs
+    }
+    single = [each for each in needed if len(needed[each]) == 1]
+    if not single:
+        names = ", ".join(f"'{name}'" for name in next(iter(needed.values())))
+        what = f"several inputs ({names})" if names else "no input"
+        raise ForeignModelRefused(
+            f"its scores need {what}; expected one, the image: export the model with the others fixed"
+        )
+    first = needed[single[0]]
+    return [each for each in single if needed[each] == first]
+
+
+def _probed(
+    running: OriginalModel,
+    model: onnx.ModelProto,
+    spec: TensorSpec,
+    outputs: Sequence[ScoreOutput],
+    wishes: ModelWishes,
+) -> tuple[ImageInput, list[tuple[ScoreOutput, npt.NDArray[np.float64]]]]:
+    """Return the first reading of the input that runs, and the scores that outputs give for the probe images."""
+    failure: ForeignModelRefused | None = None
+    for image in _readings(running, model, spec, outputs, wishes):
+        found, failure = _try(running, image, outputs)
+        if found:
+            return image, found
+    raise failure or ForeignModelRefused("it has no output with class scores")
+
+
+def _readings(
+    running: OriginalModel,
+    model: onnx.ModelProto,
+    spec: TensorSpec,
+    outputs: Sequence[ScoreOutput],
+    wishes: ModelWishes,
+) -> list[ImageInput]:
+    """The readings of the input; where its size is free, with the only usual size that runs."""
+    try:
+        return candidates(model, spec, wishes.input)
+    except ForeignModelUnclear:
+        if wishes.input.size is not None:
+            raise
+        working = []
+        for side in COMMON_SIZES:
+            sized = candidates(model, spec, replace(wishes.input, size=(side, side)))
+            working += [image for image in sized[:1] if _try(running, image, outputs)[0]]
+            if len(working) > 1:
+                raise
+        if not working:
+            raise
+        return working
+
+
+def _try(
+    running: OriginalModel, image: ImageInput, outputs: Sequence[ScoreOutput]
+) -> tuple[list[tuple[ScoreOutput, npt.NDArray[np.float64]]], ForeignModelRefused | None]:
+    """Run the probe images; return the outputs that may be class scores, or why there are none."""
+    arrays = image.arrange(probe_images(image))
+    found: list[tuple[ScoreOutput, npt.NDArray[np.float64]]] = []
+    failure = None
+    for output in outputs:
+        try:
+            found.append((output, running.scores(image, arrays, output.tensor)))
+        except ForeignModelRefused as error:
+            failure = failure or error
+    return found, failure
+
+
+def _mixes_images(model: onnx.ModelProto) -> bool:
+    """Whether an answer depends on the other images of its batch: their joint range sets the steps of whole numbers."""
+    return any(node.op_type == "DynamicQuantizeLinear" for node in nodes_of(model))
+
+
+def _core(
+    model: onnx.ModelProto,
+    image: ImageInput,
+    scores: ClassScores,
+    expected: npt.NDArray[np.float64],
+    sandbox: Sandbox,
+) -> LogitsGraph:
+    """Return the logits graph that says what the model says: best without its softmax, and in batches."""
+    arrays = image.arrange(probe_images(image))
+    cuts = [scores] if scores.before is None else [scores, replace(scores, before=None)]
+    difference, failure = np.inf, None
+    for cut in cuts:
+        for one_by_one in (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True):
+            try:
+                core = logits_graph(model, image, cut, one_by_one=one_by_one)
+                found = softmax(sandbox.load(core.serialized).run({NATIVE: arrays}, [LOGITS])[LOGITS])
+            except ForeignModelRefused as error:
+                failure = error
+                continue
+            difference = float(np.abs(found - expected).max())
+            if difference <= CUT_DIFFERENCE:
+                return core
+    if failure and difference == np.inf:
+        raise failure
+    raise ForeignModelRefused(
+        f"its graph answers differently inside Candor's (by {difference:.2g} in probability), so it is not published"
+    )

@@ -1,0 +1,176 @@
+"""A folder of labeled images, FOLDER/CLASS/**/IMAGE: read, and divided into a half to fit on and a half to measure on.
+
+Images of one patient, and identical files, stay in one half. Patients are those of DICOM files, or what a pattern finds
+in the file names.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.sampling import grouped_parts, joined
+from model_store.errors import ImageError
+from model_store.foreign.errors import LabeledFolderRefused
+from model_store.image import InputSpec, decode, is_dicom, open_image
+from model_store.image_suffixes import SUFFIX_LIST, images_below
+
+SPLITS: Final = ("train", "val", "valid", "validation", "test")
+MIN_IMAGES: Final = 10  # in all; with fewer neither half says anything
+BATCH: Final = 16
+HEADER_TAG: Final = "PatientID"
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """Image files, their labels as names, and the half to which each belongs.
+
+    Attributes:
+        root: the folder; `fingerprint` sha256 over names, labels and contents.
+        paths: the files.
+        labels: (N,) the class of each, by name.
+        held_out: (N,) whether it belongs to the half that measures.
+        grouped_by: what keeps images together, for people.
+    """
+
+    root: Path
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+    held_out: npt.NDArray[np.bool_]
+    fingerprint: str
+    grouped_by: str
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The classes that have a folder, in alphabetical order."""
+        return tuple(sorted(set(self.labels)))
+
+    def indices(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the labels as places in `classes`. Raises LabeledFolderRefused for a folder that is no class."""
+        unknown = [each for each in self.folders if each not in classes]
+        if unknown:
+            raise LabeledFolderRefused(
+                f"{self.root} has the folders {', '.join(unknown)[:300]}, which are no classes of the model; its "
+                "classes are "
+                f"{', '.join(classes)[:300]}. Rename the folders, or give --classes in the order of the model's scores"
+            )
+        place = {name: at for at, name in enumerate(classes)}
+        return np.array([place[each] for each in self.labels], np.int64)
+
+
+def read_labeled_folder(root: Path, *, group_pattern: str | None = None) -> LabeledImages:
+    """List and divide a labeled folder. Raises LabeledFolderRefused."""
+    if not root.is_dir():
+        raise LabeledFolderRefused(f"{root} is no folder; expected {root.name}/CLASS/IMAGE, one folder for each class")
+    base = _base(root)
+    classes = sorted(each.name for each in base.iterdir() if each.is_dir() and not each.name.startswith("."))
+    found = [(path, name) for name in classes for path in images_below(base / name)]
+    if len({name for _, name in found}) < 2:
+        raise LabeledFolderRefused(
+            f"{base} has images in {len({name for _, name in found})} class folders; expected two or more, as in "
+            f"{base.name}/CLASS/IMAGE ({SUFFIX_LIST})"
+        )
+    if len(found) < MIN_IMAGES:
+        raise LabeledFolderRefused(
+            f"{base} has {len(found)} images; at least {MIN_IMAGES} are needed to fit and to measure"
+        )
+    paths = tuple(path for path, _ in found)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    groups, grouped_by = _groups(base, paths, group_pattern)
+    place = {name: at for at, name in enumerate(classes)}
+    labels = np.array([place[name] for _, name in found], np.int64)
+    halves = grouped_parts(labels, joined(groups, digests), (0.5, 0.5), seed=0)
+    held_out = np.zeros(len(paths), np.bool_)
+    held_out[halves[1]] = True
+    if held_out.all() or not held_out.any():
+        raise LabeledFolderRefused(
+            f"all images of {base} belong to one group, so no half can be held out: see --group-pattern"
+        )
+    total = hashlib.sha256()
+    for (path, name), digest in zip(found, digests, strict=True):
+        total.update(f"{name}\0{path.relative_to(base).as_posix()}\0{digest}\n".encode())
+    return LabeledImages(base, paths, tuple(name for _, name in found), held_out, total.hexdigest(), grouped_by)
+
+
+def _base(root: Path) -> Path:
+    """Return the folder that holds the class folders: of a data set with splits, the one that training saw least."""
+    inside = {each.name.lower(): each for each in root.iterdir() if each.is_dir() and not each.name.startswith(".")}
+    if inside and set(inside) <= set(SPLITS):
+        return inside[next(name for name in ("test", "validation", "valid", "val", "train") if name in inside)]
+    return root
+
+
+def _groups(base: Path, paths: Sequence[Path], pattern: str | None) -> tuple[list[str | None], str]:
+    if pattern is not None:
+        return [_match(base, path, pattern) for path in paths], f"what {pattern!r} finds in the file name"
+    patients = [_patient(path) for path in paths]
+    known = {each for each in patients if each}
+    if len(known) > 1:
+        return patients, "the DICOM PatientID"
+    return [None] * len(paths), "identical files only"
+
+
+def _match(base: Path, path: Path, pattern: str) -> str:
+    text = path.relative_to(base).as_posix() if "/" in pattern else path.name
+    try:
+        found = re.search(pattern, text)
+    except re.error as error:
+        raise LabeledFolderRefused(f"the group pattern {pattern!r} is no regular expression: {error}") from error
+    if found is None:
+        raise LabeledFolderRefused(
+            f"the group pattern {pattern!r} finds nothing in {text!r}; every image needs a group"
+        )
+    return found[1] if found.re.groups else found[0]
+
+
+def _patient(path: Path) -> str | None:
+    """Return the PatientID of a DICOM file, None for other files and where it is empty or unreadable."""
+    with path.open("rb") as file:
+        if not is_dicom(file.read(132)):
+            return None
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        found = dcmread(path, specific_tags=[HEADER_TAG], stop_before_pixels=True).get(HEADER_TAG)
+    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return str(found) if found else None
+
+
+def common_size(images: LabeledImages) -> tuple[int, int] | None:
+    """Return height and width of the images if a sample of them all have the same, else None."""
+    sizes = set()
+    for path in images.paths[:: max(1, len(images.paths) // 8)]:
+        try:
+            opened = open_image(path.read_bytes(), frames="first")
+        except ImageError:
+            continue
+        sizes.add((opened.height, opened.width))
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def decoded(
+    images: LabeledImages, chosen: Sequence[int], spec: InputSpec
+) -> Iterator[tuple[Sequence[int], npt.NDArray[np.uint8]]]:
+    """Give batches of the chosen images: their places, and (n, C, H, W) uint8.
+
+    Raises:
+        LabeledFolderRefused: one of them cannot be decoded; the message names it.
+    """
+    for start in range(0, len(chosen), BATCH):
+        places = chosen[start : start + BATCH]
+        yield places, np.stack([_decode(images.paths[at], spec) for at in places])
+
+
+def _decode(path: Path, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    try:
+        return decode(path.read_bytes(), spec)
+    except ImageError as error:
+        raise LabeledFolderRefused(f"{path}: {error}. Remove or replace this file") from error

@@ -1,0 +1,132 @@
+"""What a card says about an imported model: measured on the half of the labeled images that fitted nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.answer_drift import count_answers
+from calibration.bins import BinSums, bin_index
+from calibration.conformal import conformal
+from calibration.confusion import confusion_matrix
+from calibration.measures import Measures
+from calibration.metrics import top_label
+from calibration.temperature import apply_temperature
+from calibration.threshold import referral_threshold
+from model_store.card import CalibrationCard, ConformalCard, InputReference, Referral
+from model_store.foreign.errors import LabeledFolderRefused
+from model_store.foreign.labeled_folder import LabeledImages
+
+PROMISED_ACCURACY = 0.95  # of the answers that are not referred
+MISSED_CLASS = 0.1  # share of prediction sets without the true class
+FEW_IMAGES = 100  # held out; with fewer the card says little
+
+
+@dataclass(frozen=True)
+class CardFigures:
+    """The parts of a card that come from labeled images, and notes for people."""
+
+    calibration: CalibrationCard
+    referral: Referral | None = None
+    conformal: ConformalCard | None = None
+    input_reference: InputReference | None = None
+    notes: tuple[str, ...] = ()
+
+
+def uncalibrated() -> CardFigures:
+    """Return what is known without labeled images: nothing, which the card says."""
+    nothing = BinSums.zeros()
+    card = CalibrationCard.from_reference(
+        method="none", temperature=1.0, split="none", sums=nothing, measures=Measures.from_sums(nothing)
+    )
+    return CardFigures(
+        card,
+        notes=(
+            "This model is not calibrated: no labeled images were given, so nothing is known about its confidence. "
+            "Import it "
+            "again with --data FOLDER, or serve it, send labels, and run `candor recalibrate`.",
+        ),
+    )
+
+
+def measure(
+    logits: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    data: LabeledImages,
+    classes: Sequence[str],
+    *,
+    temperature: float,
+    calibrated: bool,
+    reference: InputReference,
+    anyway: bool,
+) -> CardFigures:
+    """Measure the calibrated answers on the held-out half.
+
+    Args:
+        logits: (N, K) of all labeled images.
+        labels: (N,) in 0..K-1.
+        data: the images, with their halves.
+        classes: names, (K,).
+        temperature: fitted on the other half; 1 if none was fitted, and then not `calibrated`.
+        reference: brightness of the images.
+        anyway: whether a model that is no better than a constant answer is accepted.
+
+    Raises:
+        LabeledFolderRefused: it is not, and the model is no better.
+    """
+    stored = float(np.float32(temperature))  # as the graph holds it
+    probabilities, truth = apply_temperature(logits[data.held_out], stored), labels[data.held_out]
+    confidence, predicted = top_label(probabilities)
+    correct = predicted == truth
+    _check_useful(correct, truth, classes, anyway=anyway)
+    threshold = referral_threshold(confidence, correct, promised_accuracy=PROMISED_ACCURACY)
+    card = CalibrationCard.from_reference(
+        method="temperature" if calibrated else "none",
+        temperature=stored,
+        split="held-out half of the labeled images",
+        sums=BinSums.from_predictions(confidence, correct),
+        measures=Measures.from_probabilities(probabilities, truth),
+        confusion=confusion_matrix(probabilities, truth),
+        answers=count_answers(predicted, bin_index(confidence), len(classes)),
+    )
+    referral = None
+    if threshold is not None:
+        referral = Referral(
+            threshold=threshold.confidence,
+            promised_accuracy=threshold.promised_accuracy,
+            delta=threshold.delta,
+            coverage=threshold.coverage,
+        )
+    sets = ConformalCard.from_sets(conformal(probabilities, truth, alpha=MISSED_CLASS))
+    return CardFigures(card, referral, sets, reference, tuple(_notes(truth, classes, data)))
+
+
+def _notes(truth: npt.NDArray[np.int64], classes: Sequence[str], data: LabeledImages) -> list[str]:
+    notes = []
+    if len(truth) < FEW_IMAGES:
+        notes.append(f"The card rests on {len(truth)} held-out images, which is few: look at its intervals.")
+    absent = [name for at, name in enumerate(classes) if not (truth == at).any()]
+    if absent:
+        shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        notes.append(f"No held-out image is of class {shown}: nothing is known about those answers.")
+    return notes
+
+
+def _check_useful(
+    correct: npt.NDArray[np.bool_], truth: npt.NDArray[np.int64], classes: Sequence[str], *, anyway: bool
+) -> None:
+    counts = np.bincount(truth, minlength=len(classes))
+    constant, accuracy = int(counts.argmax()), float(correct.mean())
+    share = float(counts[constant] / len(truth))
+    if accuracy > share or anyway:
+        return
+    raise LabeledFolderRefused(
+        f"with its best preprocessing the model is right on {100 * accuracy:.1f} % of {len(truth)} held-out images, "
+        "and always "
+        f"answering {classes[constant]!r} would be right on {100 * share:.1f} %. Most likely the classes are not in "
+        "the order "
+        "of the model's scores (--classes), or it was trained with another preprocessing (--normalize, --size). To "
+        "publish "
+        "it all the same, add --anyway"
+    )

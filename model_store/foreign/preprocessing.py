@@ -1,0 +1,163 @@
+"""From the decoded image to what a foreign model was trained on: order of channels, crop, scale, mean and deviation.
+
+The same arithmetic twice: in NumPy, to try it on images, and as standard ONNX operators, to be part of the bundle.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from model_store.foreign.image_input import ImageInput
+
+Order = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """value = (pixel / divisor - mean) / std; mean and std for each channel in the model's order, or one for all."""
+
+    divisor: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+NORMALIZATIONS: Final[dict[str, Normalization]] = {
+    "imagenet": Normalization(255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unit": Normalization(255.0),
+    "symmetric": Normalization(127.5, (1.0,)),
+    "raw": Normalization(),
+    "caffe": Normalization(1.0, (103.939, 116.779, 123.68)),
+    "clip": Normalization(255.0, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "mnist": Normalization(255.0, (0.1307,), (0.3081,)),
+}
+MEANINGS: Final = {
+    "imagenet": "0 to 1, minus ImageNet's mean, divided by its deviation (torchvision, timm)",
+    "unit": "0 to 1",
+    "symmetric": "-1 to 1 (Inception, MobileNet in Keras, most Vision Transformers)",
+    "raw": "0 to 255, as it is",
+    "caffe": "0 to 255 in BGR, minus ImageNet's mean (VGG and ResNet in Keras)",
+    "clip": "0 to 1, minus CLIP's mean, divided by its deviation",
+    "mnist": "0 to 1, minus 0.1307, divided by 0.3081",
+}
+BLUE_FIRST: Final = frozenset({"caffe"})
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded image becomes the input.
+
+    Attributes:
+        name: a key of NORMALIZATIONS, or "given".
+        normalization: its numbers.
+        order: of the channels, as the model expects them.
+        resize: how an image gets its size, as on the card.
+        decoded: (height, width) to which the image is resized; the model's own size is cut out of its center.
+    """
+
+    name: str
+    normalization: Normalization
+    order: Order = "rgb"
+    resize: Literal["stretch", "crop"] = "stretch"
+    decoded: tuple[int, int] | None = None
+
+    def described(self, channels: int) -> str:
+        """Return name and order, such as "unit, BGR"; a gray image has no order."""
+        return self.name if channels == 1 else f"{self.name}, {self.order.upper()}"
+
+    def decoded_size(self, image: ImageInput) -> tuple[int, int]:
+        """Height and width of the bundle's input."""
+        return self.decoded or (image.height, image.width)
+
+    def apply(self, pixels: npt.NDArray[np.uint8], image: ImageInput) -> npt.NDArray[np.float32]:
+        """Return (N, C, H, W) float32 for the model from decoded images (N, C, H, W) uint8."""
+        top, left = _margins(self.decoded_size(image), image)
+        cut = pixels[:, :, top : top + image.height, left : left + image.width]
+        ordered = cut[:, ::-1] if self.order == "bgr" and image.channels == 3 else cut
+        numbers = self.normalization
+        values = ordered.astype(np.float32) / np.float32(numbers.divisor)
+        mean, std = (np.array(each, np.float32).reshape(1, -1, 1, 1) for each in (numbers.mean, numbers.std))
+        return np.asarray((values - mean) / std, dtype=np.float32)
+
+    def nodes(self, source: str, image: ImageInput) -> tuple[list[NodeProto], list[TensorProto], str]:
+        """Return operators and constants that do the same to the tensor `source`, and the name of their result."""
+        steps = _Steps(source)
+        size = self.decoded_size(image)
+        for axis, (margin, kept, whole) in enumerate(
+            zip(_margins(size, image), (image.height, image.width), size, strict=True), 2
+        ):
+            if kept != whole:
+                steps.add("Gather", np.arange(margin, margin + kept, dtype=np.int64), axis=axis)
+        if self.order == "bgr" and image.channels == 3:
+            steps.add("Gather", np.array([2, 1, 0], np.int64), axis=1)
+        steps.add("Cast", to=TensorProto.FLOAT)
+        numbers = self.normalization
+        if numbers.divisor != 1:
+            steps.add("Div", np.array([numbers.divisor], np.float32))
+        if any(numbers.mean):
+            steps.add("Sub", np.array(numbers.mean, np.float32).reshape(1, -1, 1, 1))
+        if any(each != 1 for each in numbers.std):
+            steps.add("Div", np.array(numbers.std, np.float32).reshape(1, -1, 1, 1))
+        _arranged(steps, image, whole=numbers == Normalization())
+        return steps.nodes, steps.constants, steps.last
+
+
+class _Steps:
+    """A chain of operators under construction."""
+
+    def __init__(self, source: str) -> None:
+        self.last = source
+        self.nodes: list[NodeProto] = []
+        self.constants: list[TensorProto] = []
+
+    def add(self, operator: str, constant: npt.NDArray[Any] | None = None, **attributes: Any) -> None:
+        name = f"candor/input_{len(self.nodes)}"
+        inputs = [self.last]
+        if constant is not None:
+            self.constants.append(numpy_helper.from_array(constant, f"{name}_{operator.lower()}"))
+            inputs.append(self.constants[-1].name)
+        self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        self.last = name
+
+
+def _arranged(steps: _Steps, image: ImageInput, *, whole: bool) -> None:
+    """Layout and type of the model's own input."""
+    if image.channels_last and image.channels > 1:
+        steps.add("Transpose", perm=[0, 2, 3, 1])
+    if image.channels_last or len(image.shape) != 3:
+        steps.add("Reshape", np.array([-1, *image.shape], np.int64))
+    if image.elem_type == TensorProto.FLOAT:
+        return
+    if np.issubdtype(image.dtype, np.integer) and not whole:  # Round came with opset 11
+        steps.add("Add", np.array([0.5], np.float32))
+        steps.add("Floor")
+    steps.add("Cast", to=image.elem_type)
+
+
+def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
+    return (size[0] - image.height) // 2, (size[1] - image.width) // 2
+
+
+def usual(image: ImageInput) -> Iterator[Preprocessing]:
+    """Give the preprocessings that makers of image classifiers use, for this input."""
+    integers = np.issubdtype(image.dtype, np.integer)
+    for name, numbers in NORMALIZATIONS.items():
+        if (image.channels == 1 and len(numbers.mean) > 1) or (name == "mnist" and image.channels == 3):
+            continue
+        if integers and name not in ("raw", "symmetric"):
+            continue
+        plain = Preprocessing(name, _signed(image) if integers and name == "symmetric" else numbers)
+        if image.channels == 1:
+            yield plain
+            continue
+        for order in ("rgb", "bgr"):
+            if name not in BLUE_FIRST or order == "bgr":
+                yield replace(plain, order=order)
+
+
+def _signed(image: ImageInput) -> Normalization:
+    """Whole numbers around 0, as signed integers take them."""
+    return Normalization(1.0, (128.0,))

@@ -1,0 +1,106 @@
+"""Which preprocessing a model was trained with, found by trying the usual ones on labeled images.
+
+The right one is usually plain to see: with a wrong one a model is less accurate, and its likelihood of the true classes
+is lower at any temperature. It is chosen by that likelihood, on images of the half on which the temperature is fitted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.metrics import nll
+from calibration.temperature import apply_temperature, fit_temperature
+from model_store.foreign.image_input import ImageInput
+from model_store.foreign.labeled_folder import LabeledImages, decoded
+from model_store.foreign.preprocessing import Preprocessing
+from model_store.image import InputSpec
+
+TRIAL_IMAGES: Final = 200  # enough to tell the usual ones apart
+
+Logits = npt.NDArray[np.float64]
+Run = Callable[[npt.NDArray[np.float32]], Logits]  # prepared images (N, C, H, W) -> logits (N, K)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PreprocessingTrial:
+    """How a preprocessing, by `name`, did on `images` images: its accuracy, and NLL after the best temperature."""
+
+    preprocessing: Preprocessing
+    name: str
+    accuracy: float
+    nll: float
+    images: int
+
+
+def try_preprocessings(
+    options: Sequence[Preprocessing],
+    run: Run,
+    image: ImageInput,
+    data: LabeledImages,
+    labels: npt.NDArray[np.int64],
+    *,
+    progress: Progress,
+) -> list[PreprocessingTrial]:
+    """Try each on the same images; the best comes first.
+
+    Args:
+        options: at least one.
+        run: from prepared images to logits.
+        image: the model's input.
+        data: the labeled images; only the half that is not held out is used.
+        labels: (N,) their classes as places in the scores.
+    """
+    chosen = _sample(data, labels)
+    rows: dict[int, list[Logits]] = {at: [] for at in range(len(options))}
+    done = 0
+    for spec in dict.fromkeys(spec_of(each, image) for each in options):
+        of_this_size = [at for at, each in enumerate(options) if spec_of(each, image) == spec]
+        for places, pixels in decoded(data, chosen, spec):
+            for at in of_this_size:
+                rows[at].append(run(options[at].apply(pixels, image)))
+            done += len(places) * len(of_this_size)
+            progress("try preprocessing", done, len(chosen) * len(options))
+    truth = labels[chosen]
+    trials = [_trial(options[at], image, np.concatenate(rows[at]), truth) for at in rows]
+    return sorted(trials, key=lambda each: each.nll)
+
+
+def spec_of(preprocessing: Preprocessing, image: ImageInput) -> InputSpec:
+    """Return what the decoder has to make."""
+    height, width = preprocessing.decoded_size(image)
+    return InputSpec(1 if image.channels == 1 else 3, height, width, preprocessing.resize)
+
+
+def resizings(best: Preprocessing) -> list[Preprocessing]:
+    """Return the usual ways to resize, for the preprocessing that is best otherwise."""
+    return [best, replace(best, resize="crop")]
+
+
+def _trial(
+    preprocessing: Preprocessing, image: ImageInput, logits: Logits, labels: npt.NDArray[np.int64]
+) -> PreprocessingTrial:
+    temperature = fit_temperature(logits, labels)
+    return PreprocessingTrial(
+        preprocessing,
+        preprocessing.described(image.channels),
+        float((logits.argmax(axis=1) == labels).mean()),
+        float(nll(apply_temperature(logits, temperature), labels)),
+        len(labels),
+    )
+
+
+def _sample(data: LabeledImages, labels: npt.NDArray[np.int64]) -> list[int]:
+    """Return images of the half to fit on, the same share of each class, at most about TRIAL_IMAGES."""
+    fitting = np.flatnonzero(~data.held_out)
+    if len(fitting) <= TRIAL_IMAGES:
+        return [int(at) for at in fitting]
+    random = np.random.default_rng(0)
+    chosen: list[int] = []
+    for label in np.unique(labels[fitting]):
+        members = random.permutation(fitting[labels[fitting] == label])
+        chosen += members[: max(1, round(TRIAL_IMAGES * len(members) / len(fitting)))].tolist()
+    return sorted(chosen)

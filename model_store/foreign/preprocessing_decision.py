@@ -1,0 +1,132 @@
+"""Which preprocessing a bundle gets: what the caller says, else the maker, else the graph, else labeled images."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+from model_store.foreign.graph_evidence import Evidence, graph_evidence
+from model_store.foreign.image_input import ImageInput
+from model_store.foreign.inspection import Inspection
+from model_store.foreign.labeled_folder import LabeledImages
+from model_store.foreign.preprocessing import BLUE_FIRST, MEANINGS, Normalization, Order, Preprocessing, usual
+from model_store.foreign.preprocessing_choice import PreprocessingTrial, Progress, Run, resizings, try_preprocessings
+from model_store.foreign.source import ForeignSource
+
+ASSUMED = "assumed, because nothing tells it: --channels bgr if the model was trained with OpenCV or Caffe"
+
+
+@dataclass(frozen=True)
+class PreprocessingWishes:
+    """What the caller says; None is found out.
+
+    Attributes:
+        normalization: its name and numbers.
+        order: of the channels that the model expects.
+        resize, decoded: how an image gets its size, see `Preprocessing`.
+    """
+
+    normalization: tuple[str, Normalization] | None = None
+    order: Order | None = None
+    resize: Literal["stretch", "crop"] | None = None
+    decoded: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A preprocessing, why it was chosen, and what was tried, the best first."""
+
+    preprocessing: Preprocessing
+    why: str
+    trials: tuple[PreprocessingTrial, ...] = ()
+
+    def sentence(self, image: ImageInput) -> str:
+        """Say it to people."""
+        best = self.preprocessing
+        meaning = f" ({MEANINGS[best.name]})" if best.name in MEANINGS else ""
+        sized = "stretched to size" if best.resize == "stretch" else "scaled and cropped to size"
+        return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
+
+
+def decide(
+    source: ForeignSource,
+    inspection: Inspection,
+    wishes: PreprocessingWishes,
+    run: Run,
+    data: LabeledImages | None,
+    labels: npt.NDArray[np.int64] | None,
+    *,
+    progress: Progress,
+) -> Decision:
+    """Decide. Raises ForeignModelUnclear if several preprocessings are possible and there are no labeled images."""
+    resize = wishes.resize or source.resize
+    sized = wishes.decoded or source.decoded
+    options, why = possible(source, inspection, wishes)
+    options = [replace(each, resize=resize or "stretch", decoded=sized) for each in options]
+    trials: list[PreprocessingTrial] = []
+    if data is not None and labels is not None:
+        if len(options) > 1:
+            trials = try_preprocessings(options, run, inspection.image, data, labels, progress=progress)
+            options = [trials[0].preprocessing]
+            fits = f"the likeliest of {len(trials)} on {trials[0].images} labeled images"
+            why = f"{why}; {fits}" if why else fits
+        if resize is None:
+            ways = try_preprocessings(resizings(options[0]), run, inspection.image, data, labels, progress=progress)
+            options = [ways[0].preprocessing]
+            if ways[0].nll != ways[-1].nll:  # square images come out the same
+                trials = [*ways, *trials[1:]]
+    elif len({(each.name, each.normalization) for each in options}) == 1 and len(options) > 1:
+        options = [each for each in options if each.order == "rgb"]
+        why += f"; RGB is {ASSUMED}"
+    if len(options) > 1:
+        raise _unclear(options)
+    return Decision(options[0], why, tuple(sorted(trials, key=lambda each: each.nll)))
+
+
+def possible(
+    source: ForeignSource, inspection: Inspection, wishes: PreprocessingWishes
+) -> tuple[list[Preprocessing], str]:
+    """Return the preprocessings that are still possible, and what narrowed them down."""
+    image = inspection.image
+    evidence = graph_evidence(inspection.original, image)
+    given = wishes.normalization or source.normalization
+    if given is not None:
+        name, numbers = given
+        why = "as given" if wishes.normalization else source.preprocessing_from
+        known_order = wishes.order or source.order or evidence.order or ("bgr" if name in BLUE_FIRST else None)
+        orders: tuple[Order, ...] = (
+            ("rgb", "bgr") if image.channels == 3 and known_order is None else (known_order or "rgb",)
+        )
+        return [Preprocessing(name, _checked(numbers, image), each) for each in orders], why
+    order = wishes.order or source.order
+    options = [each for each in usual(image) if order in (None, each.order)]
+    known = [each for each in options if _agrees(each, evidence)]
+    if known and evidence.why:
+        return known, evidence.why
+    return options, "the only one for such an input" if len(options) == 1 else ""
+
+
+def _agrees(option: Preprocessing, evidence: Evidence) -> bool:
+    return evidence.name in (None, option.name) and evidence.order in (None, option.order)
+
+
+def _checked(numbers: Normalization, image: ImageInput) -> Normalization:
+    for values, what in ((numbers.mean, "mean"), (numbers.std, "std")):
+        if len(values) not in (1, image.channels):
+            raise ForeignModelRefused(
+                f"{len(values)} numbers were given as {what}; expected one, or one for each of {image.channels} "
+                "channels"
+            )
+    return numbers
+
+
+def _unclear(options: list[Preprocessing]) -> ForeignModelUnclear:
+    names = ", ".join(dict.fromkeys(each.name for each in options))
+    also = " and --channels rgb or bgr" if len({each.order for each in options}) > 1 else ""
+    return ForeignModelUnclear(
+        f"nothing in the file tells how its pixels were scaled: give --normalize ({names}){also}, or --mean and "
+        "--std, or "
+        "--data FOLDER with labeled images on which the usual ways are tried"
+    )

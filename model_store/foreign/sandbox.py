@@ -1,0 +1,136 @@
+"""Foreign graphs in a process of its own, with limits on memory and time.
+
+A graph may contain loops, and ask for any amount of memory. ONNX Runtime has no limits for either, and a crash in it
+would end the caller. So nothing of a foreign file runs in the calling process.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.foreign.errors import ForeignModelRefused
+from model_store.foreign.sandbox_worker import read_message, write_message
+
+WORKER = Path(__file__).with_name("sandbox_worker.py")
+BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch
+TIMES_FILE = 16  # a graph is loaded up to four times, and copied while it is optimized
+SECONDS = 180.0
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output as ONNX Runtime describes it; a dimension is a number, a name, or None."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class SandboxSession:
+    """One graph that is loaded in a sandbox."""
+
+    sandbox: "Sandbox"
+    number: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, arrays: dict[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the outputs by name, without those that are no numeric tensors. Raises ForeignModelRefused."""
+        asked = {"do": "run", "session": self.number, "outputs": list(outputs)}
+        answer, found = self.sandbox.ask(asked, {f"x:{name}": array for name, array in arrays.items()})
+        return {answer["outputs"][int(key[2:])]: array for key, array in found.items()}
+
+
+class Sandbox:
+    """A process with limits in which graphs are loaded and run. Use it as a context manager.
+
+    Methods raise ForeignModelRefused if a graph fails or exceeds the limits. After the latter the process is gone.
+    """
+
+    def __init__(self, model_bytes: int, *, memory_bytes: int | None = None, seconds: float = SECONDS) -> None:
+        """`model_bytes`: size of the foreign graph, on which the limit of memory depends."""
+        self._seconds, self._limit = seconds, memory_bytes or BASE_BYTES + TIMES_FILE * model_bytes
+        self._timed_out, self._loaded = False, 0
+        threads = len(os.sched_getaffinity(0))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(WORKER), str(self._limit), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def load(self, model: bytes) -> SandboxSession:
+        """Load a graph with ONNX Runtime."""
+        found, _ = self.ask({"do": "load"}, {"model": np.frombuffer(model, np.uint8)})
+        self._loaded += 1
+        inputs, outputs = (
+            tuple(TensorSpec(each["name"], each["type"], tuple(each["shape"])) for each in found[kind])
+            for kind in ("inputs", "outputs")
+        )
+        return SandboxSession(self, self._loaded - 1, inputs, outputs)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, asked: dict[str, Any], arrays: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Send a message to the worker and return its answer."""
+        timer = threading.Timer(self._seconds, self._expire)
+        timer.start()
+        try:
+            answer = self._exchange(asked, arrays)
+        finally:
+            timer.cancel()
+        if answer is None:
+            raise ForeignModelRefused(self._death())
+        said = answer.pop("json")
+        if "error" in said:
+            raise ForeignModelRefused(f"ONNX Runtime cannot run the model: {_first_line(said['error'])}")
+        return said, answer
+
+    def _exchange(self, asked: dict[str, Any], arrays: dict[str, Array]) -> dict[str, Any] | None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ValueError("the sandbox is closed")
+        try:
+            write_message(stdin, asked, arrays)
+            return read_message(stdout)
+        except (BrokenPipeError, EOFError, ValueError, OSError):
+            return None
+
+    def _expire(self) -> None:
+        self._timed_out = True
+        self._process.kill()
+
+    def _death(self) -> str:
+        if self._timed_out:
+            return f"the model did not finish within {self._seconds:g} s on a few images: it is no model to serve"
+        most = f"{self._limit / 2**30:.1f} GiB"
+        return f"the model crashed ONNX Runtime, or took over {most} of memory: it is no model to serve"
+
+
+def _first_line(text: str) -> str:
+    """Return what ONNX Runtime says without its places in C++."""
+    line = " ".join(text.split()).removeprefix("[ONNXRuntimeError] : ")
+    return line[:300] + ("..." if len(line) > 300 else "")

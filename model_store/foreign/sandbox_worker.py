@@ -1,0 +1,87 @@
+"""The process that runs foreign graphs: a script that imports NumPy and ONNX Runtime, and little of Candor.
+
+Started by `sandbox.py` with limits on its memory. Messages on stdin and stdout are a length in eight bytes and an .npz
+without pickles; what is no array is JSON in the entry `json`.
+"""
+
+import io
+import json
+import os
+import resource
+import struct
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+
+def main() -> None:
+    memory_bytes, threads = int(sys.argv[1]), int(sys.argv[2])
+    sys.path.append(str(Path(__file__).parents[2]))  # the folder of this package, wherever it is installed
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not mix with the answers
+    sessions: list[Any] = []
+    while message := read_message(sys.stdin.buffer):
+        asked = message.pop("json")
+        arrays: dict[str, Any] = {}
+        try:
+            if asked["do"] == "load":
+                sessions.append(load(message["model"].tobytes(), threads))
+                answer = describe(sessions[-1])
+            else:
+                answer, arrays = run(sessions[asked["session"]], asked["outputs"], message)
+        except MemoryError:
+            answer = {"error": "it asks for more memory than it may have"}
+        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime raises is the answer
+            answer = {"error": str(error)}
+        write_message(out, answer, arrays)
+
+
+def load(model: bytes, threads: int) -> Any:
+    from model_store.runtime import ort  # not above: who starts this process imports this module too
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def describe(session: Any) -> dict[str, Any]:
+    return {
+        kind: [{"name": each.name, "type": each.type, "shape": each.shape} for each in values]
+        for kind, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs()))
+    }
+
+
+def run(session: Any, outputs: Any, arrays: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = outputs or [each.name for each in session.get_outputs()]
+    found = session.run(names, {name.removeprefix("x:"): array for name, array in arrays.items()})
+    plain = {
+        f"y:{at}": value for at, value in enumerate(found) if isinstance(value, np.ndarray) and value.dtype != object
+    }
+    return {"outputs": names}, plain
+
+
+def read_message(stream: IO[bytes]) -> dict[str, Any] | None:
+    head = stream.read(8)
+    if len(head) < 8:
+        return None
+    with np.load(io.BytesIO(stream.read(struct.unpack("<Q", head)[0])), allow_pickle=False) as arrays:
+        message: dict[str, Any] = dict(arrays)
+    return message | {"json": json.loads(message["json"].tobytes())}
+
+
+def write_message(stream: IO[bytes], answer: dict[str, Any], arrays: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, json=np.frombuffer(json.dumps(answer).encode(), np.uint8), **arrays)
+    stream.write(struct.pack("<Q", len(buffer.getvalue())) + buffer.getvalue())
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Where a foreign model comes from, and what its maker says about it beside the graph.
+
+An ONNX file, a folder as Hugging Face writes it, or a TorchServe archive that holds ONNX. What the maker says about
+classes, size and pixels is believed, unless the caller says something else.
+"""
+
+import hashlib
+import json
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import onnx
+
+from model_store.foreign.errors import ForeignModelRefused
+from model_store.foreign.onnx_file import MAX_BYTES, read_onnx
+from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization, Order
+
+MAX_JSON_BYTES: Final = 2**24
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+ONNX_PLACES: Final = ("model.onnx", "onnx/model.onnx")
+
+
+@dataclass(frozen=True)
+class ForeignSource:
+    """A model and what is known about it.
+
+    Attributes:
+        model: the graph, read but not run.
+        file: name of the file; `sha256` of its bytes.
+        beside: the folder in which a list of classes may stand, None if there is none.
+        classes: names from the maker, empty if unknown; `classes_from` says where they stood.
+        size: (height, width) of the model's input; `decoded` that to which an image is resized before a center crop.
+        normalization: name and numbers; `preprocessing_from` says where they stood.
+        order, resize: as in `Preprocessing`.
+    """
+
+    model: onnx.ModelProto
+    file: str
+    sha256: str
+    beside: Path | None = None
+    classes: tuple[str, ...] = ()
+    classes_from: str = ""
+    size: tuple[int, int] | None = None
+    decoded: tuple[int, int] | None = None
+    normalization: tuple[str, Normalization] | None = None
+    preprocessing_from: str = ""
+    order: Order | None = None
+    resize: Literal["stretch", "crop"] | None = None
+
+    @property
+    def producer(self) -> str:
+        """Who wrote the graph, as it says itself."""
+        return f"{self.model.producer_name} {self.model.producer_version}".strip()[:200] or "unknown"
+
+    @property
+    def opset(self) -> int:
+        """Its opset of standard operators."""
+        return max((each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")), default=0)
+
+
+def open_source(path: Path) -> ForeignSource:
+    """Read a model. Raises ForeignModelRefused."""
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.exists():
+        raise ForeignModelRefused(f"there is no file {path}")
+    if path.suffix == ".mar":
+        return _from_archive(path)
+    return ForeignSource(read_onnx(path), path.name, file_sha256(path), beside=path.resolve().parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hash of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_folder(folder: Path) -> ForeignSource:
+    file = next((folder / name for name in ONNX_PLACES if (folder / name).is_file()), None)
+    if file is None:
+        raise ForeignModelRefused(f"{folder} has no {' or '.join(ONNX_PLACES)}")
+    source = ForeignSource(read_onnx(file), file.name, file_sha256(file), beside=folder)
+    return with_maker_files(source, folder)
+
+
+def with_maker_files(source: ForeignSource, folder: Path) -> ForeignSource:
+    """Add what config.json and preprocessor_config.json of a Hugging Face folder say."""
+    config, processor = read_json(folder / CONFIG), read_json(folder / PROCESSOR)
+    if names := config.get("id2label"):
+        if not isinstance(names, dict) or not all(each.isdecimal() for each in names):
+            raise ForeignModelRefused(f"{folder / CONFIG}: id2label is no mapping from numbers to names")
+        source = replace(
+            source, classes=tuple(str(names[each]) for each in sorted(names, key=int)), classes_from=f"from {CONFIG}"
+        )
+    try:
+        return replace(source, **_said(processor)) if processor else source
+    except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+        raise ForeignModelRefused(
+            f"{folder / PROCESSOR} cannot be understood ({error}): give --normalize and --size"
+        ) from error
+
+
+def _said(processor: dict[str, Any]) -> dict[str, Any]:
+    """Translate a Hugging Face image processor."""
+    rescaled = processor.get("do_rescale", True)
+    divisor = 1 / float(processor.get("rescale_factor", 1 / 255)) if rescaled else 1.0
+    numbers = Normalization(round(divisor, 6))
+    if processor.get("do_normalize", True):
+        mean, std = processor.get("image_mean", [0.5]), processor.get("image_std", [0.5])
+        numbers = Normalization(round(divisor, 6), _numbers(mean), _numbers(std))
+    name = next((name for name, known in NORMALIZATIONS.items() if known == numbers), "given")
+    said: dict[str, Any] = {"normalization": (name, numbers), "preprocessing_from": f"from {PROCESSOR}", "order": "rgb"}
+    if processor.get("do_resize", True) is False:
+        return said
+    size = processor.get("size", {})
+    edge = size if isinstance(size, int) else size.get("shortest_edge")
+    whole = (int(size["height"]), int(size["width"])) if not isinstance(size, int) and "height" in size else None
+    crop = processor.get("crop_size") if processor.get("do_center_crop") else None
+    if crop is not None:
+        inner = (int(crop), int(crop)) if isinstance(crop, int) else (int(crop["height"]), int(crop["width"]))
+        outer = whole or (int(edge), int(edge))
+        return said | {"size": inner, "decoded": max(outer, inner), "resize": "stretch" if whole else "crop"}
+    if whole is None and edge is not None:
+        share = float(processor.get("crop_pct") or 1)
+        inner, outer = (int(edge),) * 2, (round(int(edge) / share),) * 2
+        return said | {"size": inner, "decoded": outer, "resize": "crop"}
+    return said | {"size": whole, "resize": "stretch"}
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(each) for each in (values if isinstance(values, list) else [values]))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a small JSON object from a file, {} if there is none. Raises ForeignModelRefused."""
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ForeignModelRefused(f"{path} has over {MAX_JSON_BYTES:,} bytes, which is no such file's size")
+    return _object(path.read_bytes(), path)
+
+
+def _object(data: bytes, path: object) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ForeignModelRefused(f"{path} is not JSON ({str(error)[:100]})") from error
+    if not isinstance(found, dict):
+        raise ForeignModelRefused(f"{path} is no JSON object")
+    return found
+
+
+def _from_archive(path: Path) -> ForeignSource:
+    """Take the ONNX file out of a TorchServe archive. Nothing else in it is run."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = _object(
+                _member(archive, "MAR-INF/MANIFEST.json", MAX_JSON_BYTES, path), f"{path}: MANIFEST.json"
+            )
+            inner = manifest.get("model")
+            name = inner.get("serializedFile") if isinstance(inner, dict) else None
+            if not isinstance(name, str) or not name.endswith(".onnx"):
+                raise ForeignModelRefused(
+                    f"{path} holds {name or 'no model file'!r} and no ONNX file. What TorchServe loads else is a "
+                    "pickle, which "
+                    "Candor never loads: export the model to ONNX"
+                )
+            data = _member(archive, name, MAX_BYTES, path)
+            listed = (
+                _member(archive, "index_to_name.json", MAX_JSON_BYTES, path)
+                if "index_to_name.json" in archive.namelist()
+                else b"{}"
+            )
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+        raise ForeignModelRefused(f"{path} is no TorchServe archive, or it is damaged ({error})") from error
+    with tempfile.TemporaryDirectory(prefix="candor-import-") as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(data)
+        try:
+            model = read_onnx(file)
+        except ForeignModelRefused as error:
+            raise ForeignModelRefused(str(error).replace(str(file), f"{path}: {name}")) from error
+    source = ForeignSource(model, path.name, file_sha256(path))
+    names = _object(listed, f"{path}: index_to_name.json")
+    if names and all(each.isdecimal() for each in names):
+        ordered = [names[each] for each in sorted(names, key=int)]
+        classes = tuple(str(each[-1] if isinstance(each, list) and each else each) for each in ordered)
+        source = replace(source, classes=classes, classes_from="from index_to_name.json")
+    return source
+
+
+def _member(archive: zipfile.ZipFile, name: str, limit: int, path: Path) -> bytes:
+    """Return a file of the archive; refused if it is absent, or unpacks to more than `limit`."""
+    try:
+        entry = archive.getinfo(name)
+    except KeyError:
+        raise ForeignModelRefused(f"{path} has no {name}, so it is no TorchServe archive of an ONNX model") from None
+    if entry.file_size > limit:
+        raise ForeignModelRefused(f"{path}: {name} unpacks to {entry.file_size:,} bytes; at most {limit:,} are taken")
+    with archive.open(entry) as file:
+        return file.read(limit + 1)

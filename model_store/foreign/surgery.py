@@ -1,0 +1,136 @@
+"""Operations on a graph that do not depend on what it computes: cut, rename, walk."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import onnx
+from onnx import numpy_helper
+
+Producers = dict[str, onnx.NodeProto]
+
+# Operators behind which the same numbers stand in the same order, if all dimensions but one are 1.
+SAME_ORDER = frozenset(
+    {
+        "Identity",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Cast",
+        "Dropout",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Transpose",
+    }
+)
+
+
+def producers(graph: onnx.GraphProto) -> Producers:
+    """Map each tensor to the node that makes it."""
+    return {name: node for node in graph.node for name in node.output if name}
+
+
+def real_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that a caller must give; before IR version 4, weights are listed among the inputs."""
+    constants = {tensor.name for tensor in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
+    return [each for each in graph.input if each.name not in constants]
+
+
+def cut_to(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Return a copy whose outputs are these tensors, with only the nodes, inputs and constants that they need."""
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    graph = cut.graph
+    needed, kept = set(outputs), []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_read_by(node))
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    _replace(graph.node, nodes)
+    constants = {tensor.name for tensor in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
+    _replace(graph.input, [each for each in graph.input if each.name in needed and each.name not in constants])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+    del graph.output[:], graph.value_info[:]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+    return cut
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Give every tensor that a node reads, also from inside its bodies; more than exist outside does no harm."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            yield from (value.name for value in inner.output)
+            for below in inner.node:
+                yield from _read_by(below)
+
+
+def _replace(field: "object", values: Iterable[object]) -> None:
+    kept = list(values)
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(kept)  # type: ignore[attr-defined]
+
+
+def rename(graph: onnx.GraphProto, new: Callable[[str], str]) -> None:
+    """Rename every tensor, in the bodies of If, Loop and Scan too."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = new(value.name)
+    for tensor in graph.initializer:
+        tensor.name = new(tensor.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = new(sparse.values.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new(name) for name in names]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.output:
+                    rename(inner, new)
+
+
+def behind(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
+    """Return the node that computes a tensor's numbers, past what only reshapes, casts or requantizes them."""
+    made_by = producers(model.graph)
+    node = made_by.get(tensor)
+    while node is not None and node.op_type in SAME_ORDER:
+        node = made_by.get(node.input[0])
+    return node
+
+
+def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
+    """Return the value of a tensor that does not depend on the input: an initializer, a Constant, or a cast of one."""
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            return tensor
+    node = producers(model.graph).get(name)
+    if node is None:
+        return None
+    if node.op_type == "Constant":
+        return next((each.t for each in node.attribute if each.name == "value"), None)
+    if node.op_type in ("Identity", "Cast", "DequantizeLinear", "Unsqueeze", "Squeeze"):
+        return constant(model, node.input[0])
+    return None
+
+
+def constant_shape(model: onnx.ModelProto, name: str) -> tuple[int, ...] | None:
+    """Return the shape of such a tensor."""
+    tensor = constant(model, name)
+    return None if tensor is None else tuple(tensor.dims)
+
+
+def constant_values(model: onnx.ModelProto, name: str) -> list[float] | None:
+    """Return the numbers of such a tensor if they are few."""
+    tensor = constant(model, name)
+    if tensor is None or _count(tensor.dims) > 4096:
+        return None
+    try:
+        return [float(value) for value in numpy_helper.to_array(tensor).ravel()]
+    except (TypeError, ValueError):
+        return None
+
+
+def _count(dims: Sequence[int]) -> int:
+    total = 1
+    for each in dims:
+        total *= each
+    return total

@@ -1,0 +1,74 @@
+"""The bundle against the file as it came: on real images, or on made-up ones where there are none."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.temperature import softmax
+from model_store.foreign.class_scores import own_probabilities
+from model_store.foreign.errors import ForeignModelRefused
+from model_store.foreign.inspection import Inspection
+from model_store.foreign.labeled_folder import LabeledImages, decoded
+from model_store.foreign.preprocessing import Preprocessing
+from model_store.foreign.preprocessing_choice import spec_of
+from model_store.foreign.sandbox import Sandbox
+from model_store.graph import INPUT, OUTPUT
+
+MAX_DIFFERENCE: Final = 1e-3  # of a probability
+VERIFIED_IMAGES: Final = 32
+ALONE: Final = 4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of a probability, on how many images, and how many of them were also run alone."""
+
+    largest: float
+    images: int
+    alone: int
+
+
+def verify(
+    graph: bytes,
+    inspection: Inspection,
+    preprocessing: Preprocessing,
+    data: LabeledImages | None,
+    temperature: float,
+    sandbox: Sandbox,
+) -> Difference:
+    """Compare the bundle with the file as it came.
+
+    Both are taken at this temperature. The bundle runs all images in one batch, and some alone, as servers do.
+
+    Raises:
+        ForeignModelRefused: they differ by more than 1e-3.
+    """
+    image, scores = inspection.image, inspection.scores
+    pixels = _pixels(inspection, preprocessing, data)
+    arrays = image.arrange(preprocessing.apply(pixels, image))
+    own = own_probabilities(inspection.running.scores(image, arrays, scores.source.tensor), scores.kind)
+    expected = softmax(np.log(np.maximum(own, 1e-12)) / temperature)
+    bundle = sandbox.load(graph)
+    together = bundle.run({INPUT: pixels}, [OUTPUT])[OUTPUT]
+    alone = [bundle.run({INPUT: pixels[at : at + 1]}, [OUTPUT])[OUTPUT][0] for at in range(min(ALONE, len(pixels)))]
+    found = np.concatenate([together, alone])
+    difference = float(np.abs(found - np.concatenate([expected, expected[: len(alone)]])).max())
+    if not difference <= MAX_DIFFERENCE:  # also refuses NaN
+        raise ForeignModelRefused(
+            f"inside Candor's graph the model answers differently by {difference:.2g} in probability; nothing was "
+            "published"
+        )
+    return Difference(difference, len(pixels), len(alone))
+
+
+def _pixels(inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None) -> npt.NDArray[np.uint8]:
+    """Images of the labeled folder, evenly chosen; without one, blocks of random colors."""
+    image = inspection.image
+    if data is not None:
+        chosen = range(0, len(data.paths), max(1, len(data.paths) // VERIFIED_IMAGES))[:VERIFIED_IMAGES]
+        return np.concatenate([batch for _, batch in decoded(data, chosen, spec_of(preprocessing, image))])
+    height, width = preprocessing.decoded_size(image)
+    coarse = np.random.default_rng(0).integers(0, 256, (8, image.channels, -(-height // 4), -(-width // 4)), np.uint8)
+    return np.ascontiguousarray(coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, :height, :width])

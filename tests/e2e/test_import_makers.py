@@ -1,0 +1,65 @@
+"""Models of many makers come in by `candor import` and answer over HTTP as their own pipeline does."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
+MODELS = sorted(path.stem for path in FOREIGN.glob("*.onnx"))
+LIMIT = 1e-3  # of a probability
+
+
+def expected(name: str) -> dict[str, Any]:
+    return dict(json.loads((FOREIGN / "expected" / f"{name}.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with every model of the folder, each imported by the command that a user types."""
+    root = tmp_path_factory.mktemp("foreign")
+    for name in MODELS:
+        said = expected(name)
+        names = ["--classes", ",".join(said["classes"])]
+        command = ["import", str(FOREIGN / f"{name}.onnx"), "--promote", "--store", str(root / "models"), "--json"]
+        done = CliRunner().invoke(app, [*command, *names, *said["options"]])
+        assert done.exit_code == 0, (name, done.output, done.exception)
+    running = Server(root / "models", root)
+    wait_until(lambda: len(running.client.get("/models").json()["models"]) == len(MODELS), "all models are loaded")
+    yield running
+    running.stop()
+
+
+def test_there_are_fifteen_files_of_different_makers() -> None:
+    makers = {tuple(sorted(expected(name)["makers"])) for name in MODELS}
+    assert len(MODELS) >= 25
+    assert len(makers) >= 12
+    assert sum(path.stat().st_size for path in FOREIGN.rglob("*") if path.is_file()) < 2**20
+    assert max((FOREIGN / f"{name}.onnx").stat().st_size for name in MODELS) < 100_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_answers_are_those_of_its_own_pipeline(server: Server, name: str) -> None:
+    said = expected(name)
+    for at, probabilities in enumerate(said["probabilities"]):
+        image = (FOREIGN / "images" / f"{said['images']}_{at}.png").read_bytes()
+        answer = server.client.post(f"/predictions/{name}", content=image)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["probabilities"]
+        assert list(found) == said["classes"]
+        assert max(abs(found[each] - p) for each, p in zip(found, probabilities, strict=True)) < LIMIT
+
+
+def test_a_model_without_labeled_images_says_that_it_is_not_calibrated(server: Server) -> None:
+    for model in server.client.get("/models").json()["models"]:
+        assert model["versions"][0]["calibration"] == "none"
+    assert server.log().count("is not calibrated") == len(MODELS)
