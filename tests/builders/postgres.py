@@ -28,10 +28,11 @@ def find_programs() -> Path | None:
 class Cluster:
     """One server on a free port of this machine. Does not run as root: there the account `postgres` is taken."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, below: Path | None = None) -> None:
+        """`below`: where its folder is made, if not where temporary folders are."""
         self._programs = programs
         self._user = "postgres" if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="candor-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="candor-postgres-", dir=below))
         self._process: subprocess.Popen[bytes] | None = None
         self._databases: set[str] = set()
         if self._user:
@@ -54,6 +55,16 @@ class Cluster:
         self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
         log.close()
         self._await_connections()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """kill -9 of the server and all its processes, as a power cut would do but for the disk's own cache."""

@@ -1,1 +1,1 @@
-"""kill -9 of the server and of the database, at random moments under load; after each, everything is counted again."""
+"""Harm done to a real server: kills, partitions, full disks, hostile bodies, storms; then all is counted again."""

@@ -21,6 +21,7 @@ class Book:
     answers: dict[str, tuple[str, float]] = field(default_factory=dict)  # prediction id -> label, confidence
     labels: dict[str, str] = field(default_factory=dict)  # prediction id -> the last label acknowledged
     failed: int = 0  # requests that were not answered with 200
+    wrong: list[str] = field(default_factory=list)  # answers that no event explains
 
 
 class Load:
@@ -112,8 +113,9 @@ class Load:
         if not self._succeeded(answer):
             return
         statuses = {result["status"] for result in answer.json()}
-        assert statuses <= {"accepted", "unchanged", "corrected"}, answer.text
         with self._guard:
+            if not statuses <= {"accepted", "unchanged", "corrected"}:
+                self.book.wrong.append(answer.text)
             self.book.labels.update(chosen)
         del waiting[:LABELS_AT_ONCE]
         if rng.random() < 0.1:
@@ -122,8 +124,9 @@ class Load:
     def _succeeded(self, answer: httpx.Response) -> bool:
         if answer.status_code == 200:
             return True
-        assert answer.status_code == 503, answer.text  # the database is away
         with self._guard:
             self.book.failed += 1
+            if answer.status_code not in (429, 503):  # the database is away
+                self.book.wrong.append(f"{answer.status_code} {answer.text}")
         time.sleep(_AWAY_S)
         return False

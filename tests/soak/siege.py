@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from model_store.store import Store
 from tests.builders.bundles import build_bundle, encode, picture
@@ -122,8 +122,16 @@ class Siege:
             connection.close()
 
 
-def main(names: Iterable[str]) -> int:
-    """Send the named bodies, or all. Returns the exit code."""
+@dataclass(frozen=True)
+class Finding:
+    """The figures of a siege, and what did not hold, if something did not."""
+
+    summary: dict[str, Any]
+    failure: str | None
+
+
+def besiege(names: Iterable[str]) -> Finding:
+    """Send the named bodies, or all, and print a line for each."""
     with tempfile.TemporaryDirectory() as folder, Siege(Path(folder)) as siege:
         outcomes = []
         for name in names or BODIES:
@@ -143,8 +151,15 @@ def main(names: Iterable[str]) -> int:
         "left_mb": round(left_mb),
         "traces": len(traces),
     }
-    print(json.dumps(summary))
-    return 1 if faulty or left_mb > LEFT_MB or traces else 0
+    held = not faulty and left_mb <= LEFT_MB and not traces
+    return Finding(summary, None if held else f"faulty: {', '.join(faulty) or 'none'}; {left_mb:.0f} MB left")
+
+
+def main(names: Iterable[str]) -> int:
+    """Send the named bodies, or all. Returns the exit code."""
+    found = besiege(names)
+    print(json.dumps(found.summary))
+    return 1 if found.failure else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is killed: a real `candor serve` with a tiny model, and the database under it."""
+"""What is harmed: a real `candor serve` with a tiny model, its database, the network between them, and the disk."""
 
 import os
 import signal
@@ -13,8 +13,11 @@ import httpx
 from model_store.store import Store
 from tests.builders.bundles import build_bundle
 from tests.builders.postgres import Cluster, find_programs
+from tests.soak.disk import Disk
+from tests.soak.partition import Network
 
 START_S = 120.0
+DISK_MB = {"sqlite": 512, "postgresql": 2048}
 
 
 class Site:
@@ -25,14 +28,19 @@ class Site:
         store = Store(folder / "store")
         store.publish("tiny", build_bundle)
         store.promote("tiny", 1)
+        self.disk = Disk(size_mb=DISK_MB[database])
         self.cluster: Cluster | None = None
-        self.ledger_url = f"sqlite:///{folder / 'ledger.db'}"
+        self.network: Network | None = None
+        self.file = self.disk.folder / "ledger.db"
+        self.ledger_url = self._server_url = f"sqlite:///{self.file}"
         if database == "postgresql":
             programs = find_programs()
             if programs is None:
                 raise RuntimeError("PostgreSQL is not installed")
-            self.cluster = Cluster(programs)
+            self.cluster = Cluster(programs, below=self.disk.folder if self.disk.mounted else None)
             self.ledger_url = self.cluster.make_database()
+            self.network = Network(self.cluster.port)
+            self._server_url = self.ledger_url.replace(f":{self.cluster.port}/", f":{self.network.port}/")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -42,7 +50,7 @@ class Site:
     def start_server(self) -> None:
         """Start it, and wait until it is ready. Raises RuntimeError, with its log, when it does not come up."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        settings = {"store": self._folder / "store", "ledger": self.ledger_url, "port": self._port, "threads": 1}
+        settings = {"store": self._folder / "store", "ledger": self._server_url, "port": self._port, "threads": 1}
         settings |= {"drift_average_run_length": 1000, "deadline_s": 30}  # so quick that alarms happen
         environment |= {f"CANDOR_{name.upper()}": str(value) for name, value in settings.items()}
         with (self._folder / "server.log").open("ab") as log:
@@ -58,6 +66,12 @@ class Site:
             time.sleep(0.05)
         log_end = (self._folder / "server.log").read_text()[-3000:]
         raise RuntimeError(f"the server did not become ready: {log_end}")
+
+    @property
+    def server_pid(self) -> int:
+        """The server's process id."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill_server(self) -> None:
         """kill -9."""
@@ -75,5 +89,8 @@ class Site:
         """Stop everything."""
         if self._process is not None and self._process.poll() is None:
             self.kill_server()
+        if self.network is not None:
+            self.network.close()
         if self.cluster is not None:
             self.cluster.close()
+        self.disk.close()

@@ -1,9 +1,9 @@
-"""The soak: load, kill, start again, count again; so many times."""
+"""The soak: load, kill or another event, start again, count again; so many times."""
 
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -15,15 +15,17 @@ from monitoring.ledger import Ledger
 from monitoring.ledger.schema import feedback, label_current, prediction
 from monitoring.maintenance.recount import check
 from tests.builders.bundles import CLASSES
+from tests.soak.events import EVERY, events_of
 from tests.soak.load import Book, Load
 from tests.soak.site import Site
 
+SERVER, DATABASE = "kill -9 of the server", "kill -9 of the database"
 _WARM = 60  # acknowledgments before a kill may come
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """After one kill: what was killed, and how much was then in the ledger."""
+    """After one kill or other event: what it was, and how much was then in the ledger."""
 
     number: int
     victim: str
@@ -34,7 +36,7 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"kill {self.number} of the {self.victim} after {self.after_s:.2f} s: {self.answers:,} answers, "
+            f"{self.number}: {self.victim} after {self.after_s:.2f} s: {self.answers:,} answers, "
             f"{self.labels:,} labels, {self.failed:,} requests refused or broken; all agree"
         )
 
@@ -42,7 +44,10 @@ class Outcome:
 def soak(
     folder: Path, database: str, *, kills: int, seed: int, clients: int = 6, say: Callable[[str], None] = print
 ) -> list[Outcome]:
-    """Kill so many times; raises AssertionError as soon as the ledger is not what was acknowledged."""
+    """Kill so many times, with other events in between; one Outcome for each.
+
+    Raises AssertionError as soon as the ledger is not what was acknowledged.
+    """
     rng = random.Random(seed)
     site = Site(folder, database)
     load: Load | None = None
@@ -50,14 +55,14 @@ def soak(
     try:
         site.start_server()
         load = Load(site.url, clients=clients, seed=seed)
-        for number in range(1, kills + 1):
+        for number, victim in enumerate(_plan(site, kills, rng), 1):
             load.resume()
             load.await_acknowledgments(_WARM)
             after_s = rng.uniform(0.2, 2.0)
             time.sleep(after_s)
-            victim = rng.choice(["server", "database"]) if site.cluster else "server"
-            _kill(site, victim)
+            _harm(site, victim, rng, load)
             load.pause()
+            assert not load.book.wrong, load.book.wrong[:3]
             verify(site.ledger_url, load.book)
             outcomes.append(
                 Outcome(number, victim, after_s, len(load.book.answers), len(load.book.labels), load.book.failed)
@@ -71,9 +76,21 @@ def soak(
     return outcomes
 
 
-def _kill(site: Site, victim: str) -> None:
-    if victim == "database":
+def _plan(site: Site, kills: int, rng: random.Random) -> Iterator[str]:
+    """What is harmed, in turn: after every EVERY kills, and at least once, each of the other events."""
+    others = tuple(events_of(site))
+    every = max(1, min(EVERY, kills // len(others)))
+    for number in range(kills):
+        yield rng.choice([SERVER, DATABASE]) if site.cluster else SERVER
+        if number % every == every - 1:
+            yield others[number // every % len(others)]
+
+
+def _harm(site: Site, victim: str, rng: random.Random, load: Load) -> None:
+    if victim == DATABASE:
         site.kill_database()  # the server must find it again by itself
+    elif victim != SERVER:
+        events_of(site)[victim](site, rng, lambda: load.book.failed)
     else:
         site.kill_server()
         site.start_server()
