@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -292,8 +293,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_webhook(self) -> "Settings":
-        if self.report_webhook and not self.report_webhook.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("CANDOR_REPORT_WEBHOOK must begin with http:// or https://; its value is not shown.")
+        if self.report_webhook and not _is_web_address(self.report_webhook.get_secret_value()):
+            raise ValueError(
+                "CANDOR_REPORT_WEBHOOK must be an address that begins with http:// or https://; its value is not shown."
+            )
         return self
 
     @model_validator(mode="after")
@@ -353,6 +356,14 @@ def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
             nearest = difflib.get_close_matches(variable.upper(), names, n=1, cutoff=0.0)
             hint = f"did you mean {nearest[0]}?" if nearest else "there are no settings."
             raise SettingsError(f"{variable} is set in the environment but is not a setting of Candor; {hint}")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not close
+        return False
 
 
 def _read_secret(file: Path, *, setting: str) -> str:

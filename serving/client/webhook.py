@@ -25,7 +25,7 @@ class Webhook:
         try:
             with httpx.Client(timeout=TIMEOUT_S, transport=self._transport, trust_env=False) as client:
                 answer = client.post(self._url, json=dict(message))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise WebhookFailed(f"the webhook on {host} cannot be reached ({type(error).__name__})") from None
         if not answer.is_success:
             raise WebhookFailed(f"the webhook on {host} answered {answer.status_code}")
