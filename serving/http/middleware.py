@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.installation import install_command
 from monitoring.api.endpoint import Endpoint
@@ -13,6 +13,7 @@ from serving.http.auth import AccessControl, AccessMiddleware, Refuse
 from serving.settings import Settings
 
 # Pages often send their own request id with every request, also to endpoints that do not read it.
+_SECRET_HEADERS: Final = ("authorization", "proxy-authorization", "cookie")  # never in a trace
 _HEADERS: Final = frozenset({"Authorization", "Content-Type", "X-Request-Id"})
 
 
@@ -41,7 +42,21 @@ def with_middlewares(
 def _traced(app: ASGIApp) -> ASGIApp:
     try:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+        from opentelemetry.instrumentation.auto_instrumentation import initialize
+        from opentelemetry.util.http import (
+            OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS,
+            get_custom_headers,
+        )
     except ModuleNotFoundError as error:
         raise SettingsError(f"traces need more packages ({error}): {install_command('traces')}") from error
-    traced: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls="healthz,readyz,ping,metrics")
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        """A coroutine function, because OpenTelemetry takes any other callable for an application of ASGI 2."""
+        await app(scope, receive, send)
+
+    initialize()  # the exporters that OpenTelemetry's own variables name
+    hidden = [*_SECRET_HEADERS, *get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS)]
+    traced: ASGIApp = OpenTelemetryMiddleware(
+        answer, excluded_urls="healthz,readyz,ping,metrics", http_capture_headers_sanitize_fields=hidden
+    )
     return traced

@@ -117,6 +117,10 @@ def test_nothing_that_a_running_process_gives_out_shows_a_secret(
         finally:
             postgres.start()
         process.say_nothing_secret()
+    if traces == "true":  # one per request and more, with all headers
+        told = (tmp_path / f"{kind}.log").read_text()
+        assert "trace_id" in told
+        assert "http.request.header.authorization" in told
 
 
 def test_a_report_whose_webhook_is_refused_shows_no_secret(tiny_store: Store, tmp_path: Path) -> None:
