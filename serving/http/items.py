@@ -32,6 +32,7 @@ VALUES_PER_IMAGE: Final = 50
 CONTAINERS_PER_IMAGE: Final = 8
 LINES_PER_IMAGE: Final = 4
 SPARE_VALUES: Final = 1000
+ESCAPED_SHARE: Final = 16  # at most one escape in so many bytes; slashes, which some escape, are one in 64
 SLICE_CHARACTERS: Final = 2**20  # of base64, a multiple of four; between two slices, other threads run
 _Counted = TypeVar("_Counted")
 _FIELDS: Final = EncodedImage.__struct_fields__
@@ -93,12 +94,19 @@ def _counted(items: Sequence[_Counted], limit: int) -> Sequence[_Counted]:
 
 def _count_values(body: bytes, limit: int) -> None:
     """Refuse a body that a parser would take minutes and gigabytes for, before it does."""
+    _count_escapes(body)
     values, containers = (each * limit + SPARE_VALUES for each in (VALUES_PER_IMAGE, CONTAINERS_PER_IMAGE))
     if too_many(body, values=values, containers=containers):
         raise MalformedRequest(
             f"the body holds over {values:,} values, or {containers:,} lists and objects; send 1 to {limit} images in "
             "one request."
         )
+
+
+def _count_escapes(body: bytes) -> None:
+    """Refuse escapes that base64 never needs, because a parser reads them one by one and holds up all others."""
+    if body.count(b"\\") > len(body) // ESCAPED_SHARE + SPARE_VALUES:
+        raise MalformedRequest(f"over one byte in {ESCAPED_SHARE} is an escape (\\); base64 needs none.")
 
 
 def _array(body: bytes, limit: int) -> Sequence[Entry]:

@@ -91,6 +91,23 @@ def _jpeg2000(side: int) -> bytes:
     return dicom_frames([frame], JPEG2000Lossless, (side, side), np.uint8)
 
 
+def _tiles_2000() -> bytes:
+    """A JPEG 2000 codestream of 7000 x 7000 pixels in tiles of one pixel, as far as its header says."""
+    size = struct.pack(">HIIIIIIIIH", 0, 7000, 7000, 0, 0, 1, 1, 0, 0, 1) + b"\x07\x01\x01"
+    coding = b"\xff\x52\x00\x0c\x00\x00\x00\x01\x00\x00\x04\x04\x00\x01"
+    head = b"\xff\x4f\xff\x51" + struct.pack(">H", len(size) + 2) + size + coding + b"\xff\x5c\x00\x04\x40\x40"
+    return head + b"\xff\x90\x00\x0a\x00\x00\x00\x00\x00\x0e\x00\x01\xff\x93" * 100_000
+
+
+def _fragments(count: int, table: bytes = b"") -> bytes:
+    """A DICOM image in run lengths, cut into so many empty fragments, behind an offset table."""
+    data = dicom_frames([rle_frame(packed_plane(64, 0))], RLELossless, (8, 8), np.uint8)
+    at = data.index(b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff") + 12
+    item = b"\xfe\xff\x00\xe0"
+    pieces = item + struct.pack("<I", len(table)) + table + (item + bytes(4)) * count
+    return data[:at] + pieces + b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
 def _dicom_jpeg(side: int) -> bytes:
     frame = encoded(Image.new("RGB", (side, side)), "JPEG")
     tags = {"PhotometricInterpretation": "YBR_FULL_422"}
@@ -252,6 +269,28 @@ IMAGES: dict[str, Callable[[], bytes]] = {
         b"\x09\x00\x10\x10UT\0\0" + struct.pack("<I", 19_000_000) + _fill(b"a\\", 19_000_000)
     ),
     "dicom-no-pixels": lambda: b"\0" * 128 + b"DICM" + bytes(LARGE),
+    "dicom-fragments": lambda: _fragments(1_200_000),
+    "dicom-offset-table": lambda: _fragments(1, table=bytes(16_000_000)),
+    "dicom-jpeg-of-scans": lambda: dicom_frames([jpeg_of_scans(16_000)], JPEGBaseline8Bit, (SIDE, SIDE), np.uint8),
+    "dicom-jpeg2000-of-tiles": lambda: dicom_frames([_tiles_2000()], JPEG2000Lossless, (7000, 7000), np.uint8),
+    "dicom-deflated-bomb": lambda: saved(header((8, 8), np.uint8), "1.2.840.10008.1.2.1.99") + _zeros_deflated(2**30),
+    "ppm-large": lambda: b"P6 7000 7000 255\n" + bytes(LARGE),
+    "ppm-text": lambda: b"P3 2000 2000 255\n" + _fill(b"1 "),
+    "ppm-comments": lambda: b"P6" + _fill(b"#\n"),
+    "tga-run-lengths": lambda: b"\0\0\x0a" + bytes(9) + struct.pack("<HHBB", 7000, 7000, 24, 0) + _fill(b"\xff\0\0\0"),
+    "pcx": lambda: _solid("PCX", "L", 4000, 4000),
+    "sgi": lambda: _solid("SGI", "L", 4000, 4000),
+    "psd": lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 56, 30_000, 30_000, 8, 3) + bytes(LARGE),
+    "eps": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9999 9999\n" + _fill(b"{} loop\n"),
+    "dds": lambda: b"DDS " + struct.pack("<III", 124, 0x1007, 30_000) + struct.pack("<I", 30_000) + bytes(LARGE),
+    "fli": lambda: struct.pack("<IHHHHH", LARGE, 0xAF11, 4000, 30_000, 30_000, 8) + bytes(LARGE),
+    "heic": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + _fill(b"\0\0\0\x08meta"),
+    "avif-boxes": lambda: b"\0\0\0\x18ftypavif\0\0\0\0mif1avif" + _fill(b"\0\0\0\x08meta"),
+    "jpeg2000-of-tiles": _tiles_2000,
+    "jpeg2000-boxes": lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + _fill(b"\0\0\0\x08jp2h"),
+    "webp-chunks": lambda: b"RIFF" + struct.pack("<I", LARGE) + b"WEBP" + _fill(b"XXXX\0\0\0\0"),
+    "gif-blocks": lambda: b"GIF89a\x58\x1b\x58\x1b\0\0\0" + _fill(b"!\xfe\0"),
+    "zip": lambda: b"PK\x03\x04" + bytes(LARGE),
     "dicom-deflated": lambda: saved(header((8, 8), np.uint8), "1.2.840.10008.1.2.1.99"),
 }
 LISTS: dict[str, HostileBody] = {
@@ -281,6 +320,47 @@ LISTS: dict[str, HostileBody] = {
     "ndjson-carriage-returns": HostileBody(lambda: _fill(b"\r"), content_type=NDJSON),
     "ndjson-one-line": HostileBody(lambda: b"[" + _fill(b"0,") + b"0]\n", content_type=NDJSON),
     "ndjson-lists": HostileBody(lambda: (b"[" + b"[]," * 26_000 + b"[]]\n") * 250, content_type=NDJSON),
+    "json-exponents": HostileBody(lambda: b"[" + b"1e999999999," * 10_000 + b"0]", content_type=JSON),
+    "json-surrogates": HostileBody(lambda: b'["' + _fill(b"\\ud800") + b'"]', content_type=JSON),
+    "json-nested-in-image": HostileBody(
+        lambda: b'[{"image":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", content_type=JSON
+    ),
+    "json-not-utf8": HostileBody(lambda: b'["' + _fill(b"\xff") + b'"]', content_type=JSON),
+    "json-padding": HostileBody(lambda: b'["' + _fill(b"=") + b'"]', content_type=JSON),
+    "ndjson-deep": HostileBody(lambda: (b"[" * 60_000 + b"\n") * 300, content_type=NDJSON),
+    "ndjson-texts": HostileBody(lambda: (b'"' + b"A" * 78_000 + b'"\n') * 250, content_type=NDJSON),
+    "ndjson-numbers": HostileBody(lambda: (b"9" * 78_000 + b"\n") * 250, content_type=NDJSON),
+    "form-100000-names": HostileBody(
+        lambda: (
+            b"".join(
+                b'--b\r\nContent-Disposition: form-data; name="%d"; filename="%d"\r\n\r\n\r\n' % (n, n)
+                for n in range(100_000)
+            )
+            + b"--b--\r\n"
+        ),
+        content_type=FORM,
+    ),
+    "form-almost-boundaries": HostileBody(
+        lambda: _file(_fill(b"\r\n--a")) + b"--b--\r\n", content_type="multipart/form-data; boundary=" + "a" * 69 + "b"
+    ),
+    "form-disposition": HostileBody(
+        lambda: b'--b\r\nContent-Disposition: form-data; name="' + _fill(b'\\"', 4_000) + b'"\r\n\r\n\r\n--b--\r\n',
+        content_type=FORM,
+    ),
+    "feedback-numbers": HostileBody(lambda: b"[" + _fill(b"9", 8_000_000) + b"]", "/feedback", JSON),
+    "feedback-one-text": HostileBody(lambda: b'[{"label":"' + _fill(b"a", 8_000_000) + b'"}]', "/feedback", JSON),
+    "feedback-escapes": HostileBody(lambda: b'[{"label":"' + _fill(b"\\u0061", 8_000_000) + b'"}]', "/feedback", JSON),
+    "feedback-ndjson-deep": HostileBody(lambda: (b"[" * 60_000 + b"\n") * 300, "/feedback", NDJSON),
+    "feedback-csv-nulls": HostileBody(lambda: b"label,prediction_id\n" + bytes(LARGE), "/feedback", CSV),
+    "feedback-csv-marks": HostileBody(
+        lambda: b"label,prediction_id\n" + (b"'" * 60_000 + b",b\n") * 320, "/feedback", CSV
+    ),
+    "log-csv-marks": HostileBody(
+        lambda: b"model,request_id\n" + (b"' " * 30_000 + b",b\n") * 320, "/predictions-log", CSV
+    ),
+    "reset-deep": HostileBody(lambda: _fill(b"[", 8_000_000), "/calibration/tiny/reset", JSON),
+    "infer-long-id": HostileBody(lambda: b'{"id":"' + _fill(b"a") + b'","inputs":[]}', INFER, JSON),
+    "infer-spaces": HostileBody(lambda: _tensor("[" + " " * LARGE + "0]"), INFER, JSON),
     "form-parts": HostileBody(lambda: _form(_file(b""), 280_000), content_type=FORM),
     "form-files": HostileBody(lambda: _form(_file(png(8, 8)), 256), content_type=FORM),
     "form-tags": HostileBody(

@@ -142,3 +142,15 @@ def test_a_form_of_many_parts_ends_at_the_first_too_many() -> None:
     with pytest.raises(MalformedRequest, match="over 100 fields"):
         read_items(field * 200_000 + b"--b--\r\n", form, limit=8)
     assert time.process_time() - started_s < 1
+
+
+@pytest.mark.parametrize("escape", [b"\\u00e9", b"\\ud800", b"\\n"])
+def test_escapes_that_base64_never_needs_are_refused_before_they_are_parsed(escape: bytes) -> None:
+    """20 MB of them kept the interpreter's lock for a tenth of a second."""
+    with pytest.raises(MalformedRequest, match="base64 needs none"):
+        read_items(b'["' + escape * 100_000 + b'"]', head("application/json"), limit=8)
+
+
+def test_base64_with_escaped_slashes_is_read() -> None:
+    (item,) = read_items(b'["' + (b"A" * 63 + b"\\/") * 1000 + b'"]', head("application/json"), limit=8) or []
+    assert isinstance(item.data, bytes)
