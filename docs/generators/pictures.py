@@ -26,6 +26,7 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import Ledger, PredictionRow
 from monitoring.metrics.counters import MonitorMetrics
+from monitoring.pages.assets import asset
 from monitoring.pages.index_page import index_page
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
@@ -37,8 +38,8 @@ START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 8
 DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
 IMAGES = Path(__file__).parents[1] / "images"
 VIEWS = {
-    "monitoring-index": (1080, 300),
-    "monitoring-model": (1080, 3615),
+    "monitoring-index": (1080, 640),
+    "monitoring-model": (1080, 4560),
     "monitoring-report": (1080, 1130),
     "calibration-report": (1080, 1110),
 }
@@ -93,8 +94,16 @@ def write_pages(folder: Path) -> dict[str, Path]:
         "calibration-report": tutorial_report(folder),
     }
     for name, page in pages.items():
-        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+        (folder / f"{name}.html").write_text(_in_one_file(page), encoding="utf-8")
     return {name: folder / f"{name}.html" for name in pages}
+
+
+def _in_one_file(page: str) -> str:
+    """A page of the server with its style sheet inside, and without its script."""
+    style, script = asset("style.css"), asset("console.js")
+    plain = page.encode().decode()  # Markup would escape what is put into it
+    plain = plain.replace(f'<link rel="stylesheet" href="{style.address}">', f"<style>{style.content}</style>")
+    return plain.replace(f'<script src="{script.address}" defer></script>', "")
 
 
 def tutorial_report(folder: Path) -> str:

@@ -56,12 +56,17 @@ class AnswerRecord:
         return wilson_interval(self.right / self.labeled, self.labeled)
 
     @property
+    def is_early(self) -> bool:
+        """Whether too few such answers have labels to say anything."""
+        return self.labeled < ENOUGH_LABELS
+
+    @property
     def is_contradicted(self) -> bool:
         """Whether enough labels show another accuracy than this confidence, and than the mean of the bin.
 
         In a wide bin with many labels, a confidence near the edge is off the mean accuracy of a calibrated model too.
         """
-        if self.labeled < ENOUGH_LABELS:
+        if self.is_early:
             return False
         lower, upper = self.interval
         return not any(lower <= each <= upper for each in (self.confidence, self.mean_confidence))
@@ -83,7 +88,7 @@ class AnswerRecord:
         alike = f"such answers at {self._range()}"
         if self.labeled == 0:
             return f"No label of {alike} has arrived: nothing shows how often they are right."
-        if self.labeled < ENOUGH_LABELS:
+        if self.is_early:
             are = "is" if self.labeled == 1 else "are"
             labels = counted(self.labeled, "label")
             return f"So far there {are} {labels} of {alike}: too few to say how often these are right."
@@ -96,7 +101,7 @@ class AnswerRecord:
 
     def _coverage(self) -> str:
         share = self.labeled / self.served if self.served else 1.0
-        if self.labeled < ENOUGH_LABELS or share >= NEARLY_ALL:
+        if self.is_early or share >= NEARLY_ALL:
             return ""
         return f"{_percent(share)} % of such answers have labels, which may not be typical."
 

@@ -37,9 +37,13 @@ class TriedImage:
     prediction_id: str | None = None
 
     @property
-    def warns(self) -> bool:
-        """Whether the answer is not to be relied on."""
-        return self.record is not None and self.record.is_doubtful
+    def tone(self) -> str:
+        """The class of the style sheet: only what labels bear out looks good."""
+        if self.answer is None:
+            return "alarm"
+        if self.record is None or (self.record.is_early and not self.record.is_doubtful):
+            return "early"
+        return "off" if self.record.is_doubtful else "ok"
 
     @property
     def ranked(self) -> list[tuple[str, float]]:
