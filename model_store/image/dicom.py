@@ -3,7 +3,7 @@
 Everything that costs memory or time is bounded before any pixel is decoded: rows and columns by the caller's limit, the
 sizes inside compressed frames by the header. A deflated file, which may unpack to any size, is refused. pydicom is
 imported with the first DICOM file, so that servers without DICOM start faster. Without pydicom, DICOM is refused with
-a message that says so.
+a message that says so. codecs.py has the compressions that need a package more.
 
 Source: DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation).
 """
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex, ImageTooLarge, UnsupportedImage
+from model_store.image.codecs import DECODERS, JPEG_EXTENDED, FrameHeader, available, decode_frame, stored
 from model_store.image.cost import Reserve, unlimited
 from model_store.image.gray import Gray, Window, as_gray
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 Frames = Literal["one", "first"]  # a file with several frames: refuse it, or use the first
 
 NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
-JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})  # baseline, and extended with 8 bits
+JPEG: Final = frozenset({"1.2.840.10008.1.2.4.50", JPEG_EXTENDED})  # baseline, and extended with 8 bits
 JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
 RLE: Final = "1.2.840.10008.1.2.5"
 GRAY_BYTES, COLOR_BYTES, JPEG_2000_BYTES = 10, 36, 8  # memory for a pixel; the last in addition, and for each sample
-READ: Final = "uncompressed, RLE, 8-bit JPEG or JPEG 2000"
+READ: Final = "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 or HTJ2K"
 
 
 def is_dicom(data: bytes) -> bool:
@@ -90,10 +91,24 @@ def _refuse_deflated(data: bytes) -> None:
 
 
 def _check_syntax(syntax: str) -> None:
-    if syntax and syntax not in NATIVE | JPEG | JPEG_2000 | {RLE}:
-        from pydicom.uid import UID
+    if syntax and syntax not in NATIVE | JPEG | JPEG_2000 | {RLE} | DECODERS.keys():
+        raise UnsupportedImage(f"DICOM compressed as {_name(syntax)}", READ)
+    if syntax in DECODERS and syntax not in JPEG:
+        _check_available(f"DICOM compressed as {_name(syntax)}")
 
-        raise UnsupportedImage(f"DICOM compressed as {UID(syntax).name[:80]}", READ)
+
+def _check_available(found: str) -> None:
+    if not available():
+        raise UnsupportedImage(
+            f"{found}, whose decoder is not installed here (extra `dicom`: pip install imagecodecs)",
+            "uncompressed, RLE, 8-bit JPEG or JPEG 2000",
+        )
+
+
+def _name(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    return str(UID(syntax).name[:80])
 
 
 def _check(dataset: "Dataset", *, max_pixels: int, frames: Frames) -> None:
@@ -116,7 +131,7 @@ def _needed_bytes(dataset: "Dataset") -> int:
     samples = int(dataset.get("SamplesPerPixel") or 1)
     per_pixel = GRAY_BYTES if samples == 1 else COLOR_BYTES
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    if syntax in JPEG_2000:
+    if syntax in JPEG_2000 or _needs_codec(dataset):
         per_pixel += JPEG_2000_BYTES * samples
     return int(dataset.Rows) * int(dataset.Columns) * (per_pixel + int(dataset.get("BitsAllocated") or 8) // 4)
 
@@ -149,9 +164,11 @@ def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
     if syntax == RLE:
         pixels = _unpacked(dataset)
+    elif _needs_codec(dataset):
+        pixels = _decoded(dataset, syntax)
     else:
         if syntax in JPEG | JPEG_2000:
-            _check_frame(dataset, extended=syntax in JPEG)
+            _check_frame(dataset)
         pixels = pixel_array(dataset, index=0, raw=False)
     if pixels.dtype.kind not in "ui":
         raise UnsupportedImage("a DICOM file with floating-point pixels", "integer pixels")
@@ -165,10 +182,29 @@ def _frame(dataset: "Dataset") -> bytes:
     return frame
 
 
-def _check_frame(dataset: "Dataset", *, extended: bool) -> None:
+def _needs_codec(dataset: "Dataset") -> bool:
+    """Whether Pillow cannot decode the compression."""
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    return syntax in DECODERS and (syntax != JPEG_EXTENDED or int(dataset.BitsStored) > 8)
+
+
+def _decoded(dataset: "Dataset", syntax: str) -> npt.NDArray[Any]:
+    """The first frame by imagecodecs."""
+    _check_available(f"DICOM with a JPEG of {dataset.BitsStored} bits")
+    samples, allocated, bits = (
+        int(dataset.get(name) or 1) for name in ("SamplesPerPixel", "BitsAllocated", "BitsStored")
+    )
+    if samples not in (1, 3) or allocated not in (8, 16) or not 1 < bits <= allocated:
+        raise UnsupportedImage(f"{samples} samples of {bits} of {allocated} bits", "1 or 3 samples of 8 or 16 bits")
+    expected = FrameHeader(int(dataset.Columns), int(dataset.Rows), samples, allocated)
+    signed = bool(int(dataset.get("PixelRepresentation") or 0))
+    pixels = stored(decode_frame(_frame(dataset), syntax, expected), allocated=allocated, bits=bits, signed=signed)
+    photometric = str(dataset.PhotometricInterpretation)
+    return _rgb(pixels, photometric) if samples == 3 and photometric in ("YBR_FULL", "YBR_FULL_422") else pixels
+
+
+def _check_frame(dataset: "Dataset") -> None:
     """Check that the header of the compressed image agrees with the file's."""
-    if extended and int(dataset.BitsStored) > 8:
-        raise UnsupportedImage(f"DICOM with a JPEG of {dataset.BitsStored} bits", READ)
     with Image.open(io.BytesIO(_frame(dataset)), formats=("JPEG", "JPEG2000")) as image:
         if image.size != (int(dataset.Columns), int(dataset.Rows)):
             raise ValueError(f"holds {image.size}, announces {dataset.Columns} x {dataset.Rows}")

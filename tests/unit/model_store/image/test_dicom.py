@@ -23,8 +23,6 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
     RLELossless,
 )
 
@@ -196,15 +194,10 @@ class TestCompression:
         data = dicom_frames([stream], syntax, (24, 32), np.uint16)
         assert np.array_equal(shown(data), shown(dicom(pixels)))
 
-    @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, DeflatedExplicitVRLittleEndian])
-    def test_another_one_is_refused_by_its_name(self, syntax: Any) -> None:
+    def test_another_one_is_refused_by_its_name(self) -> None:
+        syntax = DeflatedExplicitVRLittleEndian
         data = dicom_frames([b"\xff\xd8\xff\xd9"], syntax, (24, 32), np.uint8)
         with pytest.raises(UnsupportedImage, match=syntax.name.split(",")[0]):
-            shown(data)
-
-    def test_a_jpeg_of_twelve_bits_is_refused(self) -> None:
-        data = dicom_frames([b"\xff\xd8"], JPEGExtended12Bit, (24, 32), np.uint16, BitsStored=12)
-        with pytest.raises(UnsupportedImage, match="12 bits"):
             shown(data)
 
 
