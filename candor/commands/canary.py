@@ -52,7 +52,7 @@ def start(
     require_ledger_agrees(opened.read(model, version), ledger)
     start_canary(opened, model, version, mode=mode, share=part)
     does = {
-        "share": f"answers {part:.0%} of the requests",
+        "share": f"answers {100 * part:g} % of the requests",
         "header": "answers requests with X-Candor-Canary: true",
         "shadow": "computes beside production and is only recorded",
     }

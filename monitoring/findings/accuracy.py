@@ -226,7 +226,13 @@ def _headline(verdict: AccuracyVerdict) -> str:
         within = max(-verdict.difference_lower, verdict.difference_upper)
         among = " among the labeled answers" if verdict.chosen else ""
         return f"Yes, as it was{among}, to within {points(math.ceil(1000 * within) / 1000)}"
-    return "Not known yet" if verdict.reference_n else "Not known: the card has no reference accuracy"
+    if not verdict.reference_n:
+        return "Not known: the card has no reference accuracy"
+    return (
+        "Not known: the card's reference is too small to tell"
+        if verdict.n and _small_reference(verdict)
+        else "Not known yet"
+    )
 
 
 def _sentence(verdict: AccuracyVerdict) -> str:

@@ -12,7 +12,7 @@ from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.day_chart import FEW_LABELS, SHAPES, Mark, day_chart
 from monitoring.pages.diagram import reliability_diagram
-from monitoring.pages.status_words import ACCURACY_TONES, SHORT_WORDS, advice_tone, title
+from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import ClassBins, Report
 
@@ -54,7 +54,7 @@ def sections(found: PageData) -> dict[str, Any]:
         "versions": found.versions,
         "entries": found.entries,
         "title": title(report),
-        "short_words": SHORT_WORDS,
+        "short_word": short_word,
         "accuracy_tones": ACCURACY_TONES,
         "advice_tone": advice_tone(report.status, report.accuracy.answer),
         "diagram": reliability_diagram(report.bins),

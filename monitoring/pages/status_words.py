@@ -34,6 +34,13 @@ ACCURACY_WORDS = {
 }
 
 
+def short_word(report: Report) -> str:
+    """The status in a word or two, where labels that may be chosen could explain it too."""
+    if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
+        return f"{SHORT_WORDS[report.status]}, or chosen labels"
+    return SHORT_WORDS[report.status]
+
+
 def title(report: Report) -> str:
     """The status as a heading; it names the tags if theirs are the only alarms."""
     whole = report.drift is not None and report.drift.active

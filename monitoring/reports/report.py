@@ -22,6 +22,7 @@ from monitoring.findings.accuracy import AccuracyVerdict, find_accuracy
 from monitoring.findings.answer_warning import find_answer_warning
 from monitoring.findings.comparison import CardComparison, compare
 from monitoring.findings.drift import Drift, find_drift
+from monitoring.findings.earlier_labels import earlier_labels
 from monitoring.findings.early_warnings import RECENT_DAYS, EarlyWarning, find_early_warnings, served_by_class
 from monitoring.findings.expected_performance import ExpectedPerformance, find_expected_performance
 from monitoring.findings.findings import Findings
@@ -191,6 +192,9 @@ def calibration_report(
             measures = with_scores(measures, connection, row, asked, seen, audit=audited)
     found, selection = find_slices(basis.slices) if slices else None, basis.selection
     assessment = assess(measures, drift, selection, tag_watches.active if tag_watches else ())
+    audited = selection.audit_decides
+    if before := earlier_labels(whole, drift, labels=measures.n, window=asked, audited=audited):
+        assessment = assessment._replace(sentence=f"{assessment.sentence} {before}")
     comparison = compare(basis.labeled, row.reference, selection.post_stratified)
     findings = Findings(
         row.model,

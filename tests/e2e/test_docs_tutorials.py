@@ -90,6 +90,7 @@ def test_another_model_is_watched(tmp_path: Path) -> None:
     assert alarm["direction"] == "over"
     assert alarm["since"]["lower"] <= 1_500 <= alarm["since"]["upper"]
     assert not found["drift"]["active"], "it was acknowledged"
+    assert "All these labels came before the alarm was acknowledged on" in found["verdict"]
 
 
 def test_predictions_are_calibrated(tmp_path: Path) -> None:

@@ -108,3 +108,13 @@ def test_whoever_looks_every_day_is_misled_in_at_most_one_of_twenty_models(accur
         answers = {judge_accuracy(seen[:day], card).answer for day in range(5, 101, 5)}
         misled += bool(answers & {AccuracyAnswer.LOWER, AccuracyAnswer.HIGHER})
     assert misled <= 0.05 * models
+
+
+def test_a_reference_that_cannot_tell_is_not_told_to_wait_for() -> None:
+    """More labels never settle it: "not known yet" would promise that they do."""
+    small = judge_accuracy(days((400, 0.82)), reference(60))
+    assert small.answer is AccuracyAnswer.UNKNOWN
+    assert "however many labels there are" in small.sentence
+    assert small.headline == "Not known: the card's reference is too small to tell"
+    large = judge_accuracy(days((40, 0.82)), reference(5_000))
+    assert (large.headline, "however many" in large.sentence) == ("Not known yet", False)
