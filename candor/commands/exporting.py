@@ -11,9 +11,13 @@ from candor.commands.options import JsonOption, StoreOption, cache_folder, setti
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import Dataset
 
+FORMATS = ("bundle", "triton", "kserve")
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder that `candor train` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder that `candor train` wrote; with --format also the folder of a bundle.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the model in the store.")] = "model",
     calibrator: Annotated[
         str,
@@ -48,20 +52,43 @@ def export(
     promote: Annotated[
         bool, typer.Option("--promote", help="Put the new version into production immediately.")
     ] = False,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="bundle: the store alone. triton, kserve: also a model repository for these servers, in --out.",
+        ),
+    ] = "bundle",
+    out: Annotated[Path | None, typer.Option(help="Folder of the repository, for triton and kserve.")] = None,
+    storage_uri: Annotated[
+        str, typer.Option(help="For kserve: where you copy OUT/models to, such as s3://bucket/models.")
+    ] = "pvc://models",
     json_out: JsonOption = False,
 ) -> None:
     """Publish a run as the next version of a model: ONNX graph, card and TorchServe archive, checked against torch.
+
+    A run is published in the store, as a bundle. Another server gets its
+    repository from that bundle, or from any bundle that the store has.
 
     Example: candor export RUN --name chest --promote
     """
     from calibration.wording import counted
     from candor.terminal.console import print_json, stdout
     from candor.terminal.variants import variant_table
+    from model_store.bundle import CARD_FILE
     from model_store.canary import promote_version
     from model_store.store import Store
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
 
+    if form not in FORMATS:
+        raise typer.BadParameter(f"got {form!r}; expected bundle, triton or kserve", param_hint="--format")
+    if (form == "bundle") != (out is None):
+        missing = "--out, the folder of the repository" if out is None else "--format triton or kserve"
+        raise typer.BadParameter(f"--format and --out go together; give {missing}")
+    if out is not None and (run / CARD_FILE).is_file():
+        _show_repository(_write_repository(run, precision, form, out, storage_uri), form, out, json_out=json_out)
+        return
     if calibrator not in EXPORTABLE:
         raise typer.BadParameter(
             f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}",
@@ -82,6 +109,9 @@ def export(
     if promote:
         promote_version(target, name, exported.version)
     folder, verified = target.folder(name, exported.version), exported.verification
+    if out is not None:
+        kept = precisions[0] if len(set(precisions)) == 1 and precisions[0] in exported.card.precisions else "float32"
+        version = _write_repository(folder, kept, form, out, storage_uri)
     if json_out:
         print_json(
             {
@@ -91,6 +121,7 @@ def export(
                 "precisions": list(exported.card.precisions),
                 "refused": {each.precision: each.reason for each in exported.refused},
             }
+            | ({"repository": str(version)} if out else {})
         )
         return
     stdout.print(f"Published {name} version {exported.version} in {folder}")
@@ -107,6 +138,8 @@ def export(
         stdout.print(variant_table(exported.card))
     for each in exported.refused:
         stdout.print(each.reason, soft_wrap=True)
+    if out is not None:
+        _show_repository(version, form, out, json_out=False)
     if promote:
         stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
     else:
@@ -127,3 +160,30 @@ def _data(run: Path, given: str | None) -> "Dataset":
     arguments = dataclasses.asdict(loaded or LoadedFrom(source)) | {"source": source}
     with bars() as progress:
         return load_dataset(**arguments, cache=cache_folder(), progress=progress)
+
+
+def _write_repository(bundle: Path, precision: str, form: str, out: Path, storage_uri: str) -> Path:
+    """Write one precision of a bundle into a repository; return the version's folder or the service's file."""
+    from model_store.bundle import read_bundle
+    from model_store.repository import write_kserve, write_triton
+
+    found = read_bundle(bundle)
+    if precision not in found.card.precisions:
+        has = ", ".join(found.card.precisions)
+        raise typer.BadParameter(f"the bundle has no {precision!r}; it has {has}", param_hint="--precision")
+    chosen = found.of_variant(precision)
+    return write_triton(chosen, out) if form == "triton" else write_kserve(chosen, out, storage_uri=storage_uri)
+
+
+def _show_repository(written: Path, form: str, out: Path, *, json_out: bool) -> None:
+    from candor.terminal.console import print_json, stdout
+
+    if json_out:
+        print_json({"folder": str(written)})
+    elif form == "triton":
+        stdout.print(f"Wrote {written}. Next: tritonserver --model-repository={out.absolute()}", soft_wrap=True)
+    else:
+        stdout.print(
+            f"Wrote {written}. Next: copy {out / 'models'} to the storageUri in it, then kubectl apply -f {written}",
+            soft_wrap=True,
+        )
