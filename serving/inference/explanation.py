@@ -87,10 +87,10 @@ def _explain(predictor: Predictor, image: Image, predicted: int) -> HeatMap:
 def _open(folder: Path, card: Card) -> Predictor:
     """A predictor on the bundle, read again, because explanations are too rare to keep the graph in memory."""
     try:
-        bundle = read_bundle(folder)
-        if card.precision in bundle.card.precisions:
-            bundle = bundle.of_variant(card.precision)
-        if bundle.card != card:
+        whole = read_bundle(folder)
+        variants = map(whole.of_variant, whole.card.precisions)
+        bundle = next((each for each in variants if each.card == card), None)
+        if bundle is None:
             raise ExplanationUnavailable(
                 "the version answers but cannot be explained, because its folder now holds another version."
             )

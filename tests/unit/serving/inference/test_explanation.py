@@ -3,14 +3,15 @@
 import asyncio
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from model_store.bundle import Bundle
 from serving.errors import ExplanationsBusy
 from serving.inference.explanation import OcclusionExplainer, importance
+from tests.builders.bundles import build_card
 
 
 class Corner:
@@ -46,8 +47,8 @@ def test_a_full_queue_is_told_and_empties(monkeypatch: pytest.MonkeyPatch, brigh
             return super().predict(images)
 
     monkeypatch.setattr("serving.inference.explanation.Predictor", lambda *_, **__: Slow())
-    card: Any = object()
-    monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda _: SimpleNamespace(card=card))
+    card = build_card()
+    monkeypatch.setattr("serving.inference.explanation.read_bundle", lambda folder: Bundle(folder, card, b"", ""))
 
     async def explain(occluder: OcclusionExplainer) -> bytes:
         async with occluder.place(card, Path("models/m/1")) as draw_map:
