@@ -7,7 +7,7 @@ from pathlib import Path
 from training.datasets import Dataset, load_dataset
 from training.datasets.errors import DataNotFound
 from training.experiments.grid import Grid
-from training.experiments.search_space import FIXED
+from training.experiments.search_space import FIXED, SHOWN
 from training.experiments.search_space import METHODS as SEARCHED
 from training.experiments.variant import Variant, parse_variant
 from training.losses import LOSSES
@@ -126,12 +126,19 @@ def select() -> Grid:
 
 
 def search() -> Grid:
-    """The grid of the search in docs/results.md: three data sets, and the head that `candor train` gives them."""
-    data = (*results().data, Variant("fashion", "fashion", {"perturbed": True}))
-    changes = {"image_size": 112, "perturbed": True}
+    """The grid of the search in docs/results.md: three data sets, and the head that `candor train` gives them first.
+
+    The two smaller sets are shown half as many images as the largest.
+    """
+    choices = {"image_size": 112, "perturbed": True}
+    few = choices | {SHOWN: "9600,4800"}
     return replace(
         results(),
-        data=tuple(replace(each, changes=changes) for each in data),
+        data=(
+            Variant("pneumoniamnist", "pneumoniamnist", choices),
+            Variant("chest_xray3", "chest_xray3", few),
+            Variant("fashion", "fashion", few),
+        ),
         methods=tuple(map(parse_variant, SEARCHED)),
         base=TrainConfig.model_validate(FIXED),
     )

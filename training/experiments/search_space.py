@@ -33,11 +33,9 @@ METHODS = (
     "dca-by-class beta=2,1,5,10",
     "dca-weighted beta=2,1,5,10",
     "dca-one-sided beta=2,1,5,10",
-    "dca held_out=0 start=0 beta=15,1,5,10",
     "label-smoothing smoothing=0.1,0.02,0.05,0.2",
     "focal gamma=2,0.5,1,3",
     "mixup alpha=0.2,0.1,0.4,1",
-    "mdca beta=10,1,2,5",
     "mmce beta=4,0.5,1,2",
     "soft-ece beta=1,0.25,0.5,2",
 )
