@@ -22,7 +22,7 @@ from calibration.wording import counted
 FEWEST_ROWS = 100
 FEWEST_GROUPS = 20
 MANY_CLASSES = 30  # more cannot have biases of their own
-_CHOICE_CELLS, _CHOICE_ROWS, _FIT_ROWS = 1_000_000, (1_000, 2_500), 20_000
+_CELLS, _CHOICE_ROWS, _FIT_ROWS = 1_000_000, (1_000, 2_500), 20_000  # more rows if they have few classes
 
 Judged = Literal["cross-fitted", "held-out"]
 
@@ -85,7 +85,7 @@ def fit_honestly(
     z, y = check_answers(logits, labels)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     _require(z, y, units)
-    most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CHOICE_CELLS // z.shape[1]))
+    most = min(_CHOICE_ROWS[1], max(_CHOICE_ROWS[0], _CELLS // z.shape[1]))
     fitting = _Fitting(allow_label_changes, _exclusions(z.shape[1]), seed, most)
     return _cross_fitted(z, y, units, fitting) if len(y) <= most else _held_out(z, y, units, fitting)
 
@@ -131,7 +131,7 @@ def _held_out(
     rng = np.random.default_rng(fitting.seed)
     unit = np.arange(len(y)) if units is None else units
     order = np.argsort(rng.permutation(int(unit.max()) + 1)[unit], kind="stable")  # rows by shuffled unit
-    end = min(len(y) // 2, _FIT_ROWS)
+    end = min(len(y) // 2, max(_FIT_ROWS, _CELLS // z.shape[1]))
     while end < len(y) - 1 and unit[order[end]] == unit[order[end - 1]]:  # a group is not torn apart
         end += 1
     fit, rest = order[:end], np.sort(order[end:])

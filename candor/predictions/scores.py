@@ -35,7 +35,9 @@ def interpret_scores(values: FloatArray, rows: IntArray, *, kind: Kind | None, n
     if lowest < 0:
         if kind == "probabilities":
             bad = rows[(values < 0).any(axis=1)]
-            raise PredictionsRefused(f"probabilities cannot be negative: {rows_listed(bad)}. For logits, give --logits")
+            raise PredictionsRefused(
+                f"probabilities cannot be negative: {rows_listed(bad)}. For logits, give --logits '*'"
+            )
         return Scores(softmax(values), "logits", ("Some scores are below 0, so they were taken as logits.",))
     sums = values.sum(axis=1)
     if normalize:
@@ -68,7 +70,7 @@ def fractions(values: FloatArray, rows: IntArray) -> tuple[FloatArray, tuple[str
         bad = rows[(values < 0) | (values > 1 + 1e-6)]
         raise PredictionsRefused(
             f"a probability or confidence is between 0 and 1, or in percent; got {values.min():g} to {highest:g} "
-            f"({rows_listed(bad)}). For logits, give --logits"
+            f"({rows_listed(bad)}). For logits, give --logits '*'"
         )
     if highest > 1 + 1e-6:
         return values / 100, ("Values up to 100: taken as percent.",)
@@ -86,12 +88,12 @@ def _refuse_sums(values: FloatArray, sums: FloatArray, rows: IntArray, wrong: np
     example = f"row {rows[first]:,} adds up to {sums[first]:.4g} ({', '.join(f'{v:.4g}' for v in values[first][:6])})"
     if highest > 1 + SUM_TOLERANCE:
         raise PredictionsRefused(
-            f"these scores are no probabilities: {example}. If they are logits, give --logits; if they are counts or "
+            f"these scores are no probabilities: {example}. If they are logits, give --logits '*'; if counts or "
             "weights of classes, --normalize divides each row by its sum"
         )
     raise PredictionsRefused(
         f"{int(wrong.sum()):,} of {len(rows):,} rows do not add up to 1: {rows_listed(rows[wrong])}; {example}. "
-        "--normalize divides each row by its sum; --logits takes the values as logits. Scores of labels that do not "
+        "--normalize divides each row by its sum; --logits '*' takes values as logits. Scores of labels that do not "
         "exclude each other (multi-label) are calibrated one column at a time"
     )
 

@@ -107,7 +107,7 @@ def test_logits_are_recognized_by_name_by_value_or_told(write: Write) -> None:
     same(read)
     assert read.notes == ("Some scores are below 0, so they were taken as logits.",)
     positive = write("score_normal,score_pneumonia,label", table(z + 40))
-    refused(positive, "If they are logits, give --logits")
+    refused(positive, r"If they are logits, give --logits '\*'")
     same(read_predictions(positive, ReadingOptions(wishes=ColumnWishes(kind="logits"))))
     refused(
         write("p_normal,p_pneumonia,label", table(z)), "cannot be negative", wishes=ColumnWishes(kind="probabilities")
