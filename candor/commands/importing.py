@@ -10,7 +10,9 @@ from candor.commands.options import JsonOption, StoreOption, settings
 if TYPE_CHECKING:
     from model_store.foreign.model_import import ImportChoices, ImportedModel
     from model_store.foreign.preprocessing import Normalization
+    from model_store.foreign.source import ForeignSource
 
+WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 ASKS = "Asked for only if neither the file nor labeled images tell"
 
 
@@ -19,7 +21,8 @@ def import_(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="An ONNX file, a Hugging Face folder with one, or a TorchServe archive (.mar) that holds one.",
+            help="An ONNX file, a Hugging Face folder, a TorchServe archive (.mar) that holds ONNX, or weights "
+            "(.safetensors, .pth) with --architecture.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the model in the store (default: the file's name).")] = None,
@@ -87,6 +90,12 @@ def import_(
             help="Each image has exactly one class although the model has a probability of its own for each.",
         ),
     ] = False,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="The network of a file of weights: torchvision/resnet18, timm/convnext_tiny and so on. Needs torch."
+        ),
+    ] = None,
     group_pattern: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +126,6 @@ def import_(
     from model_store.canary import promote_version
     from model_store.foreign.labeled_folder import read_labeled_folder
     from model_store.foreign.model_import import import_source
-    from model_store.foreign.source import open_source
     from model_store.store import Store
 
     choices = _choices(
@@ -137,7 +145,7 @@ def import_(
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled_folder(data, group_pattern=group_pattern)
-    source = open_source(model)
+    source = _source(model, architecture, choices)
     with bars() as progress:
         done = import_source(source, target, named, choices=choices, data=images, progress=progress)
     if promote:
@@ -146,6 +154,28 @@ def import_(
         print_json(_as_json(done, str(target.folder(named, done.version))))
     else:
         print_imported(done, target.folder(named, done.version), promoted=promote, data=images)
+
+
+def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> "ForeignSource":
+    from model_store.foreign.source import CONFIG, ONNX_PLACES, open_source
+
+    weights = model.suffix.lower() in WEIGHTS and not model.is_dir()
+    if weights != (architecture is not None):
+        raise typer.BadParameter(
+            f"{model} holds weights without their network: name it, as in --architecture torchvision/resnet18"
+            if weights
+            else f"{model} holds its own network; --architecture is for weights ({', '.join(WEIGHTS)})",
+            param_hint="--architecture",
+        )
+    if architecture is not None:
+        from training.foreign.weights import from_weights
+
+        return from_weights(model, architecture, classes=choices.classes)
+    if model.is_dir() and (model / CONFIG).is_file() and not any((model / each).is_file() for each in ONNX_PLACES):
+        from training.foreign.hugging_face import from_folder
+
+        return from_folder(model)
+    return open_source(model)
 
 
 def _choices(

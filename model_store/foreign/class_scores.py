@@ -20,6 +20,20 @@ Kind = Literal["logits", "probabilities", "binary logit", "binary probability", 
 FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
 SUMS_TO_ONE: Final = 0.02  # a quantized or half-precision softmax is off by as much
 CUT_DIFFERENCE: Final = 5e-4  # in probability, between the output and what is computed from before its softmax
+# What ends in one of these gives any number, even if the probe images happened to give only some between 0 and 1.
+LINEAR: Final = frozenset(
+    {
+        "Add",
+        "Conv",
+        "ConvInteger",
+        "Gemm",
+        "GlobalAveragePool",
+        "MatMul",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+    }
+)
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 Array = npt.NDArray[Any]
@@ -150,12 +164,13 @@ def read_scores(
     ends = CUTTABLE.get(last.op_type) if last is not None else None
     before = last.input[0] if ends and last is not None else None
     shares = bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
+    bounded = shares and (last is None or last.op_type not in LINEAR)
     if scores.shape[1] == 1:
-        kind: Kind = "binary probability" if ends == "sigmoid" or shares else "binary logit"
+        kind: Kind = "binary probability" if ends == "sigmoid" or bounded else "binary logit"
         return ClassScores(source, kind, 2, before if ends == "sigmoid" else None)
     if shares and np.abs(scores.sum(axis=1) - 1).max() < SUMS_TO_ONE:
         return ClassScores(source, "probabilities", scores.shape[1], before if ends == "softmax" else None)
-    if ends == "sigmoid" or (shares and scores.max() > 0):
+    if ends == "sigmoid" or (bounded and scores.max() > 0):
         if not exclusive:
             raise ForeignModelRefused(
                 f"its output '{source.output}' gives each of {scores.shape[1]} classes a probability of its own, so "

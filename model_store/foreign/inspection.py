@@ -215,7 +215,9 @@ def _core(
         for one_by_one in (True,) if image.batch == UNBATCHED or _mixes_images(model) else (False, True):
             try:
                 core = logits_graph(model, image, cut, one_by_one=one_by_one)
-                found = softmax(sandbox.load(core.serialized).run({NATIVE: arrays}, [LOGITS])[LOGITS])
+                loaded = sandbox.load(core.serialized)
+                found = softmax(loaded.run({NATIVE: arrays}, [LOGITS])[LOGITS])
+                loaded.unload()
             except ForeignModelRefused as error:
                 failure = error
                 continue

@@ -147,6 +147,7 @@ def import_source(
         else:
             logits, reference = _answers(decision.preprocessing, run, inspection.image, data, progress)
             measured = _measured(logits, labels, data, names, choices, reference)
+        core.unload()
         temperature = measured.calibration.temperature
         graph = wrap(inspection.core, decision.preprocessing, temperature=temperature)
         difference = verify(graph, inspection, decision.preprocessing, data, temperature, sandbox)

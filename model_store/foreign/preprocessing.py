@@ -4,7 +4,7 @@ The same arithmetic twice: in NumPy, to try it on images, and as standard ONNX o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,6 +23,12 @@ class Normalization:
     divisor: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @property
+    def formula(self) -> str:
+        """The numbers as people write them, such as "(pixel / 255 - 0.5) / 0.5"."""
+        mean, std = (", ".join(f"{each:g}" for each in numbers) for numbers in (self.mean, self.std))
+        return f"(pixel / {self.divisor:g} - {mean}) / {std}"
 
 
 NORMALIZATIONS: Final[dict[str, Normalization]] = {
@@ -143,21 +149,23 @@ def _margins(size: tuple[int, int], image: ImageInput) -> tuple[int, int]:
 
 def usual(image: ImageInput) -> Iterator[Preprocessing]:
     """Give the preprocessings that makers of image classifiers use, for this input."""
-    integers = np.issubdtype(image.dtype, np.integer)
-    for name, numbers in NORMALIZATIONS.items():
+    for name, numbers in _of_type(image):
         if (image.channels == 1 and len(numbers.mean) > 1) or (name == "mnist" and image.channels == 3):
             continue
-        if integers and name not in ("raw", "symmetric"):
-            continue
-        plain = Preprocessing(name, _signed(image) if integers and name == "symmetric" else numbers)
         if image.channels == 1:
-            yield plain
+            yield Preprocessing(name, numbers)
             continue
         for order in ("rgb", "bgr"):
             if name not in BLUE_FIRST or order == "bgr":
-                yield replace(plain, order=order)
+                yield Preprocessing(name, numbers, order)
 
 
-def _signed(image: ImageInput) -> Normalization:
-    """Whole numbers around 0, as signed integers take them."""
-    return Normalization(1.0, (128.0,))
+def _of_type(image: ImageInput) -> Iterator[tuple[str, Normalization]]:
+    """The normalizations whose values the type of the input can hold; whole numbers around 0 are pixels minus 128."""
+    if not np.issubdtype(image.dtype, np.integer):
+        yield from NORMALIZATIONS.items()
+        return
+    if image.dtype != np.int8:
+        yield "raw", NORMALIZATIONS["raw"]
+    if np.issubdtype(image.dtype, np.signedinteger):
+        yield "symmetric", Normalization(1.0, (128.0,))

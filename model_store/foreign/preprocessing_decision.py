@@ -45,7 +45,7 @@ class Decision:
     def sentence(self, image: ImageInput) -> str:
         """Say it to people."""
         best = self.preprocessing
-        meaning = f" ({MEANINGS[best.name]})" if best.name in MEANINGS else ""
+        meaning = f" ({MEANINGS.get(best.name) or best.normalization.formula})"
         sized = "stretched to size" if best.resize == "stretch" else "scaled and cropped to size"
         return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
 

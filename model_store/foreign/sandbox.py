@@ -21,7 +21,7 @@ from model_store.foreign.sandbox_worker import read_message, write_message
 
 WORKER = Path(__file__).with_name("sandbox_worker.py")
 BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch
-TIMES_FILE = 16  # a graph is loaded up to four times, and copied while it is optimized
+TIMES_FILE = 12  # a graph is loaded up to three times, and copied while it is optimized
 SECONDS = 180.0
 
 Array = npt.NDArray[Any]
@@ -50,6 +50,10 @@ class SandboxSession:
         asked = {"do": "run", "session": self.number, "outputs": list(outputs)}
         answer, found = self.sandbox.ask(asked, {f"x:{name}": array for name, array in arrays.items()})
         return {answer["outputs"][int(key[2:])]: array for key, array in found.items()}
+
+    def unload(self) -> None:
+        """Free the memory of the graph."""
+        self.sandbox.ask({"do": "unload", "session": self.number}, {})
 
 
 class Sandbox:

@@ -31,6 +31,8 @@ def main() -> None:
             if asked["do"] == "load":
                 sessions.append(load(message["model"].tobytes(), threads))
                 answer = describe(sessions[-1])
+            elif asked["do"] == "unload":
+                sessions[asked["session"]], answer = None, {}
             else:
                 answer, arrays = run(sessions[asked["session"]], asked["outputs"], message)
         except MemoryError:

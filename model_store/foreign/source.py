@@ -87,16 +87,25 @@ def _from_folder(folder: Path) -> ForeignSource:
 
 
 def with_maker_files(source: ForeignSource, folder: Path) -> ForeignSource:
-    """Add what config.json and preprocessor_config.json of a Hugging Face folder say."""
+    """Add what the maker says. Raises ForeignModelRefused."""
+    return replace(source, **said_by_maker(folder))
+
+
+def said_by_maker(folder: Path) -> dict[str, Any]:
+    """Return what config.json and preprocessor_config.json of a Hugging Face folder say, as fields of ForeignSource.
+
+    Raises:
+        ForeignModelRefused: one of them cannot be understood.
+    """
     config, processor = read_json(folder / CONFIG), read_json(folder / PROCESSOR)
+    said: dict[str, Any] = {}
     if names := config.get("id2label"):
         if not isinstance(names, dict) or not all(each.isdecimal() for each in names):
             raise ForeignModelRefused(f"{folder / CONFIG}: id2label is no mapping from numbers to names")
-        source = replace(
-            source, classes=tuple(str(names[each]) for each in sorted(names, key=int)), classes_from=f"from {CONFIG}"
-        )
+        said["classes"] = tuple(str(names[each]) for each in sorted(names, key=int))
+        said["classes_from"] = f"from {CONFIG}"
     try:
-        return replace(source, **_said(processor)) if processor else source
+        return said | (_said(processor) if processor else {})
     except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise ForeignModelRefused(
             f"{folder / PROCESSOR} cannot be understood ({error}): give --normalize and --size"

@@ -1,0 +1,141 @@
+"""What `candor import` finds out from labeled images and from files beside the model, and what it makes of it."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from typer.testing import CliRunner
+
+import candor
+from candor.command_line import app
+from model_store.foreign.labeled_folder import read_labeled_folder
+from model_store.runtime import ort
+from model_store.store import Store
+from tests.builders.foreign import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+
+
+def imported(path: Path, *options: str) -> dict[str, Any]:
+    command = ["import", str(path), "--name", "theirs", "--store", str(path.parent / "store"), "--json", *options]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return dict(json.loads(done.stdout))
+
+
+def card(done: dict[str, Any]) -> dict[str, Any]:
+    return dict(json.loads((Path(done["folder"]) / "card.json").read_text()))
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_the_order_of_channels_is_found_on_labeled_images(tmp_path: Path, order: str) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights(bgr=order == "bgr")})
+    done = imported(path, "--data", str(labeled_folder(tmp_path / "labeled")))
+    assert f", {order.upper()} " in done["findings"]["preprocessing"]
+    assert done["tried"][0]["accuracy"] == 1
+    assert min(each["accuracy"] for each in done["tried"]) < 0.5
+    assert len(done["tried"]) == 11
+
+
+def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    folder = labeled_folder(tmp_path / "labeled", images=30)
+    done = imported(path, "--data", str(folder), "--normalize", "unit", "--group-pattern", "(p[0-9]+)_")
+    described = card(done)
+    images = read_labeled_folder(folder, group_pattern="(p[0-9]+)_")
+    held_out = int(images.held_out.sum())
+    assert described["calibration"]["measures"]["n"] == held_out
+    assert abs(held_out - 45) <= 3
+    groups = [set(), set()]  # type: list[set[str]]
+    for image, held in zip(images.paths, images.held_out, strict=True):
+        groups[int(held)] |= {found[1] for found in [re.match("(p[0-9]+)_", image.name)] if found}
+    assert not groups[0] & groups[1]
+    assert described["calibration"]["method"] == "temperature"
+    assert described["calibration"]["temperature"] != 1
+    assert described["input_reference"]["n"] == 90
+    assert described["provenance"]["dataset"] == "labeled"
+    assert described["provenance"]["imported"]["file"] == "model.onnx"
+    assert described["verification"]["max_difference"] < 1e-5
+
+
+def test_identical_files_stay_in_one_half(tmp_path: Path) -> None:
+    folder = labeled_folder(tmp_path / "labeled")
+    for image in sorted(folder.rglob("*.png")):
+        image.with_name(f"copy_{image.name}").write_bytes(image.read_bytes())
+    images = read_labeled_folder(folder)
+    halves = {False: set(), True: set()}  # type: dict[bool, set[bytes]]
+    for image, held in zip(images.paths, images.held_out, strict=True):
+        halves[bool(held)].add(image.read_bytes())
+    assert not halves[False] & halves[True]
+
+
+def test_uncalibrated_images_only_measure(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    folder = labeled_folder(tmp_path / "labeled")
+    described = card(imported(path, "--data", str(folder), "--normalize", "unit", "--uncalibrated"))
+    assert (described["calibration"]["method"], described["calibration"]["temperature"]) == ("none", 1)
+    assert described["calibration"]["measures"]["accuracy"] == 1
+
+
+def test_independent_probabilities_become_exclusive_if_the_caller_says_so(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", linear("Sigmoid"))
+    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", "--exclusive")
+    session = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, SIDE, SIDE), dtype=np.uint8)
+    weights = onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])
+    logits = (pixels.reshape(4, -1) / np.float32(255)) @ weights
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert np.abs(session.run(None, {"image": pixels})[0] - expected).max() < 1e-5
+
+
+def test_logits_that_happen_to_be_small_and_positive_are_no_probabilities(tmp_path: Path) -> None:
+    weights = np.abs(np.random.default_rng(0).normal(0, 1e-6, (3 * SIDE * SIDE, 3))).astype(np.float32)
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": weights})
+    done = imported(path, "--classes", "a,b,c", "--normalize", "unit")
+    assert done["findings"]["output"] == "'scores': logits, 3 classes; taken as logits"
+
+
+@pytest.mark.parametrize("place", ["labels.txt", "metadata", "index_to_name.json"])
+def test_class_names_are_found_where_makers_write_them(tmp_path: Path, place: str) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx")
+    if place == "labels.txt":
+        (tmp_path / "labels.txt").write_text("0 lung\n1 heart\n2 bone\n")  # as Teachable Machine does
+    elif place == "metadata":
+        model = onnx.load(path)
+        helper.set_model_props(model, {"names": "{0: 'lung', 1: 'heart', 2: 'bone'}"})
+        onnx.save(model, path)
+    else:
+        with zipfile.ZipFile(tmp_path / "model.mar", "w") as archive:
+            archive.write(path, "theirs.onnx")
+            archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"serializedFile": "theirs.onnx"}}))
+            archive.writestr("index_to_name.json", json.dumps({"0": "lung", "1": ["n1", "heart"], "2": "bone"}))
+        path = tmp_path / "model.mar"
+    assert card(imported(path, "--normalize", "unit"))["classes"] == ["lung", "heart", "bone"]
+
+
+def test_a_larger_image_is_cut_to_the_models_size(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx")
+    done = imported(path, "--classes", "a,b,c", "--normalize", "unit", "--crop-from", "20x24", "--resize", "crop")
+    assert card(done)["input"] | {"resize": "crop"} == card(done)["input"]
+    assert (card(done)["input"]["height"], card(done)["input"]["width"]) == (20, 24)
+    session = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes())
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 20, 24), dtype=np.uint8)
+    inner = pixels[:, :, 2:18, 4:20].reshape(2, -1) / np.float32(255)
+    logits = inner @ onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])
+    found = session.run(None, {"image": pixels})[0]
+    assert np.abs(np.log(found[:, 0] / found[:, 1]) - (logits[:, 0] - logits[:, 1])).max() < 1e-3
+
+
+def test_from_python(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    store = Store(tmp_path / "store")
+    done = candor.import_model(path, store, "theirs", data=labeled_folder(tmp_path / "labeled"))
+    assert done.card.calibration.method == "temperature"
+    predictor = candor.open_predictor(store.read("theirs", done.version))
+    answer = predictor.classify((tmp_path / "labeled" / "b" / "p0_0.png").read_bytes())
+    assert answer.label == "b"

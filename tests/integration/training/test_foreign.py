@@ -1,0 +1,200 @@
+"""Weights of a known architecture, and Hugging Face folders, become bundles that answer as torch does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from candor.command_line import app
+from model_store.errors import ModelStoreError
+from model_store.foreign.errors import ForeignModelRefused
+from model_store.foreign.source import open_source
+from model_store.image import decode
+from model_store.runtime import ort
+from model_store.store import Store
+from tests.builders.bundles import encode, picture
+from tests.builders.foreign import foreign_onnx
+
+CLASSES = ("benign", "malignant", "normal")
+
+
+def imported(path: Path, *options: str) -> dict[str, Any]:
+    command = ["import", str(path), "--name", "theirs", "--store", str(path.parent / "store"), "--json", *options]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return dict(json.loads(done.stdout))
+
+
+def refusal(path: Path, *options: str) -> str:
+    done = CliRunner().invoke(app, ["import", str(path), "--store", str(path.parent / "store"), *options])
+    assert isinstance(done.exception, ModelStoreError), (done.output, done.exception)
+    return str(done.exception)
+
+
+def answers(store: Path, images: list[bytes]) -> tuple[Any, Any]:
+    """The bundle's probabilities, and its input, of some images."""
+    bundle = Store(store).read("theirs", 1)
+    pixels = np.stack([decode(each, bundle.card.input.spec) for each in images])
+    session = ort.InferenceSession(bundle.onnx, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"image": pixels})[0], pixels
+
+
+def build(library: str) -> tuple[str, torch.nn.Module]:
+    torch.manual_seed(0)
+    if library == "timm":
+        return "timm/test_resnet", timm.create_model("test_resnet", num_classes=3).eval()
+    return "torchvision/squeezenet1_1", torchvision.models.squeezenet1_1(num_classes=3).eval()
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_weights_answer_as_torch_does_with_the_librarys_own_transforms(tmp_path: Path, library: str) -> None:
+    name, module = build(library)
+    state = {f"module.{key}": value.contiguous() for key, value in module.state_dict().items()}
+    path = tmp_path / ("weights.safetensors" if library == "timm" else "weights.pth")
+    save_file(state, path) if library == "timm" else torch.save({"state_dict": state}, path)
+    done = imported(path, "--architecture", name, "--classes", ",".join(CLASSES))
+    assert f"as {library} publishes" in done["findings"]["preprocessing"]
+    assert done["calibration"] == "none"
+
+    images = [picture(seed, (300, 260)) for seed in range(3)]
+    found, _ = answers(tmp_path / "store", [encode(each, "PNG") for each in images])
+    if library == "timm":
+        config = timm.data.resolve_data_config({"interpolation": "bilinear"}, model=module)
+        transform: Callable[..., Any] = timm.data.create_transform(**config)
+    else:
+        transform = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms(antialias=True)
+    with torch.inference_mode():
+        expected = torch.softmax(module(torch.stack([transform(each) for each in images])), dim=1).numpy()
+    # The library rounds the size of the uncropped image, which moves pixels by a fraction of one.
+    assert np.abs(found - expected).max() < 5e-3
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("resnet18", "write torchvision/NAME or timm/NAME"),
+        ("timm/test_resnt", "timm has no network 'test_resnt'; it has test_resnet"),
+        ("torchvision/resnet18", "does not hold the weights of torchvision/resnet18"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, architecture: str, said: str) -> None:
+    _, module = build("timm")
+    save_file(module.state_dict(), tmp_path / "weights.safetensors")
+    assert said in refusal(tmp_path / "weights.safetensors", "--architecture", architecture)
+
+
+def test_a_file_with_more_than_tensors_is_never_loaded(tmp_path: Path) -> None:
+    torch.save(build("timm")[1], tmp_path / "whole.pth")
+    assert "holds more than tensors, which Candor never loads" in refusal(
+        tmp_path / "whole.pth", "--architecture", "timm/test_resnet"
+    )
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    assert "is no file of weights" in refusal(tmp_path / "text.safetensors", "--architecture", "timm/test_resnet")
+    assert "there is no file" in refusal(tmp_path / "absent.pth", "--architecture", "timm/test_resnet")
+
+
+def test_an_architecture_belongs_to_weights_alone(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"")
+    for name, options in (("weights.pth", ()), ("model.onnx", ("--architecture", "timm/x"))):
+        done = CliRunner().invoke(app, ["import", str(tmp_path / name), *options])
+        assert done.exit_code == 2
+        assert "--architecture" in done.output
+
+
+def hugging_face(folder: Path, processor: dict[str, Any]) -> Path:
+    """A folder as `save_pretrained` and optimum write it."""
+    (folder / "onnx").mkdir(parents=True)
+    foreign_onnx(folder / "onnx" / "model.onnx")
+    config = {"model_type": "vit", "id2label": {str(at): name for at, name in enumerate(CLASSES)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("processor", "said"),
+    [
+        (
+            {"size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3},
+            {"size": (16, 16), "decoded": None, "resize": "stretch"},
+        ),
+        (
+            {"size": {"shortest_edge": 20}, "do_center_crop": True, "crop_size": {"height": 16, "width": 16}},
+            {"size": (16, 16), "decoded": (20, 20), "resize": "crop"},
+        ),
+        ({"size": {"shortest_edge": 16}, "crop_pct": 0.8}, {"size": (16, 16), "decoded": (20, 20), "resize": "crop"}),
+        ({"size": 16, "do_normalize": False, "do_rescale": False}, {"size": (16, 16), "resize": "crop"}),
+    ],
+)
+def test_a_hugging_face_folder_says_classes_size_and_pixels(
+    tmp_path: Path, processor: dict[str, Any], said: dict[str, Any]
+) -> None:
+    folder = hugging_face(tmp_path / "theirs", processor)
+    source = open_source(folder)
+    assert source.classes == CLASSES
+    assert {key: getattr(source, key) for key in said} == said
+    assert source.normalization is not None
+    assert source.normalization[1].divisor == (1 if processor.get("do_rescale") is False else 255)
+    done = imported(folder)
+    card = json.loads((Path(done["folder"]) / "card.json").read_text())
+    assert tuple(card["classes"]) == CLASSES
+    assert card["input"]["height"] == (said.get("decoded") or said["size"])[0]
+
+
+def test_a_folder_that_cannot_be_understood_is_refused(tmp_path: Path) -> None:
+    folder = hugging_face(tmp_path / "theirs", {"size": {"height": "tall"}})
+    assert "cannot be understood" in refusal(folder)
+    (folder / "preprocessor_config.json").write_text("[" * 100_000)
+    assert "is not JSON" in refusal(folder)
+    (folder / "preprocessor_config.json").unlink()
+    (folder / "config.json").write_text('{"id2label": ["a", "b"]}')
+    assert "id2label is no mapping" in refusal(folder)
+    (folder / "onnx" / "model.onnx").unlink()
+    assert "has neither model.onnx nor model.safetensors" in refusal(folder)
+
+
+def test_a_hugging_face_folder_without_onnx_is_built_by_transformers(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is no dependency")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=24, patch_size=8,
+        id2label=dict(enumerate(CLASSES)), label2id={name: at for at, name in enumerate(CLASSES)},
+    )  # fmt: skip
+    model = transformers.ViTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(tmp_path / "theirs")
+    imported(tmp_path / "theirs")
+    found, pixels = answers(tmp_path / "store", [encode(picture(seed, (24, 24)), "PNG") for seed in range(3)])
+    with torch.inference_mode():
+        logits = model(torch.from_numpy((pixels / 127.5 - 1).astype(np.float32))).logits
+    assert np.abs(found - torch.softmax(logits, dim=1).numpy()).max() < 1e-5
+
+
+def test_without_transformers_the_folder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    folder = hugging_face(tmp_path / "theirs", {})
+    (folder / "onnx" / "model.onnx").unlink()
+    (folder / "model.safetensors").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert "pip install transformers" in refusal(folder)
+
+
+def test_external_weights_are_found_from_the_folder_of_the_graph(tmp_path: Path) -> None:
+    folder = hugging_face(tmp_path / "theirs", {})
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    assert open_source(folder).model.graph.initializer[0].raw_data
+    (folder / "onnx" / "model.onnx_data").unlink()
+    with pytest.raises(ForeignModelRefused, match="which is not there"):
+        open_source(folder)

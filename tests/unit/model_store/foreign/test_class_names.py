@@ -1,0 +1,54 @@
+"""Class names from lists as makers write them."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from model_store.foreign.class_names import find_names, given_names
+from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lung\nheart\n",
+        "0 lung\n1 heart",
+        "0: lung\n1: heart\n",
+        '["lung", "heart"]',
+        '{"labels": ["lung", "heart"]}',
+        '{"0": "lung", "1": "heart"}',
+        "{1: 'heart', 0: 'lung'}",
+        "\ufefflung\r\nheart\r\n",
+    ],
+)
+def test_a_file_of_names(tmp_path: Path, text: str) -> None:
+    (tmp_path / "labels.txt").write_text(text, encoding="utf-8")
+    assert given_names(str(tmp_path / "labels.txt")).names == ("lung", "heart")
+
+
+def test_names_with_commas_between() -> None:
+    assert given_names("lung, heart ,bone").names == ("lung", "heart", "bone")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ForeignModelRefused, match="cannot be read as a list of classes"):
+        given_names(str(tmp_path / "labels.txt"))
+
+
+@pytest.mark.parametrize("hostile", ["[" * 5_000, "{" * 5_000, "(" * 5_000, "[1," * 2_000])
+def test_nested_brackets_are_no_list(tmp_path: Path, hostile: str) -> None:
+    (tmp_path / "labels.txt").write_text(hostile)
+    assert given_names(str(tmp_path / "labels.txt")).names
+
+
+def test_folders_are_the_last_resort_and_must_be_as_many() -> None:
+    empty = onnx.ModelProto()
+    found = find_names(empty, 2, labels=None, beside=None, folders=("a", "b"))
+    assert (found.names, "alphabetical" in found.why) == (("a", "b"), True)
+    assert find_names(empty, 2, labels=("x", "y"), beside=None, folders=("a", "b")).names == ("x", "y")
+    assert find_names(empty, 2, labels=("0", "1"), beside=None, folders=("a", "b")).names == ("a", "b")
+    assert find_names(empty, 3, labels=("0", "1", "2"), beside=None, folders=("0", "1")).names == ("0", "1", "2")
+    with pytest.raises(ForeignModelUnclear, match=r"give --classes FIRST,SECOND,THIRD,..., in the order"):
+        find_names(empty, 4, labels=None, beside=None, folders=("a", "b"))

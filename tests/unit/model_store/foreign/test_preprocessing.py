@@ -1,0 +1,69 @@
+"""The preprocessing in NumPy and as ONNX operators is the same arithmetic."""
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from model_store.foreign.image_input import ImageInput
+from model_store.foreign.preprocessing import NORMALIZATIONS, Preprocessing, usual
+
+LAYOUTS = {
+    "NCHW": ImageInput("x", TensorProto.FLOAT, np.float32, False, (3, 4, 6), None, 3, 4, 6),
+    "NHWC": ImageInput("x", TensorProto.FLOAT, np.float32, True, (4, 6, 3), None, 3, 4, 6),
+    "flat": ImageInput("x", TensorProto.DOUBLE, np.float64, True, (72,), None, 3, 4, 6),
+    "gray": ImageInput("x", TensorProto.FLOAT, np.float32, False, (4, 6), None, 1, 4, 6),
+    "uint8": ImageInput("x", TensorProto.UINT8, np.uint8, True, (4, 6, 3), None, 3, 4, 6),
+    "int8": ImageInput("x", TensorProto.INT8, np.int8, False, (3, 4, 6), None, 3, 4, 6),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_operators_do_what_numpy_does(layout: str) -> None:
+    image = LAYOUTS[layout]
+    for plain, decoded in itertools.product(usual(image), (None, (6, 10))):
+        preprocessing = Preprocessing(plain.name, plain.normalization, plain.order, "stretch", decoded)
+        size = preprocessing.decoded_size(image)
+        pixels = np.random.default_rng(0).integers(0, 256, (2, image.channels, *size), dtype=np.uint8)
+        nodes, constants, last = preprocessing.nodes("image", image)
+        graph = helper.make_graph(
+            nodes,
+            "before",
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", image.channels, *size])],
+            [helper.make_tensor_value_info(last, image.elem_type, ["N", *image.shape])],
+            constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        onnx.checker.check_model(model)
+        (found,) = ReferenceEvaluator(model).run(None, {"image": pixels})
+        expected = image.arrange(preprocessing.apply(pixels, image))
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        assert np.abs(found.astype(float) - expected.astype(float)).max() < 1e-5
+
+
+def test_the_usual_ones_by_hand() -> None:
+    pixels = np.full((1, 3, 4, 6), 255, np.uint8)
+    pixels[:, 2] = 0  # yellow: no blue
+    image = LAYOUTS["NCHW"]
+    first = {
+        (each.name, each.order): each.apply(pixels, image)[0, :, 0, 0].astype(float).round(3).tolist()
+        for each in usual(image)
+    }
+    assert first["unit", "rgb"] == [1, 1, 0]
+    assert first["unit", "bgr"] == [0, 1, 1]
+    assert first["symmetric", "rgb"] == [1, 1, -1]
+    assert first["raw", "rgb"] == [255, 255, 0]
+    assert first["imagenet", "rgb"] == [2.249, 2.429, -1.804]
+    assert first["caffe", "bgr"] == [-103.939, 138.221, 131.32]
+    assert ("caffe", "rgb") not in first
+    assert {each.name for each in usual(LAYOUTS["gray"])} == {"unit", "symmetric", "raw", "mnist"}
+    assert {each.name for each in usual(LAYOUTS["uint8"])} == {"raw"}
+    assert {each.name for each in usual(LAYOUTS["int8"])} == {"symmetric"}
+
+
+def test_a_formula_for_numbers_without_a_name() -> None:
+    assert NORMALIZATIONS["mnist"].formula == "(pixel / 255 - 0.1307) / 0.3081"

@@ -1,0 +1,120 @@
+"""Weights in a file, of an architecture that timm or torchvision has. Only tensors are read from it."""
+
+import difflib
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import timm
+import torchvision
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from model_store.foreign.class_names import ClassNames
+from model_store.foreign.errors import ForeignModelRefused
+from model_store.foreign.preprocessing import NORMALIZATIONS, Normalization
+from model_store.foreign.source import ForeignSource
+from training.foreign.graph_export import exported
+from training.networks.weight_files import read_tensors
+
+PREFIXES: Final = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, and many trainers
+
+
+def from_weights(path: Path, architecture: str, *, classes: ClassNames | None) -> ForeignSource:
+    """Return the network `architecture` ("torchvision/NAME" or "timm/NAME") with the weights at `path` as a graph.
+
+    The number of classes and channels is that of the weights. Size and preprocessing are those with which the library
+    publishes the network's own weights.
+
+    Raises:
+        ForeignModelRefused: no such architecture, weights that do not fit it, or a file that holds more than tensors.
+    """
+    library, _, name = architecture.partition("/")
+    if library not in ("torchvision", "timm") or not name:
+        raise ForeignModelRefused(
+            f"{architecture!r} is no architecture; write torchvision/NAME or timm/NAME, as in torchvision/resnet18"
+        )
+    tensors = _tensors(path)
+    module = _fitted(library, name, tensors, path)
+    said = _said(library, name, module)
+    channels = 1 if said.pop("gray") else 3
+    source = exported(module, path, channels=channels, size=said["size"])
+    if channels == 1:  # the library's numbers are for three
+        said.pop("normalization")
+    return replace(source, **said, preprocessing_from=f"as {library} publishes {name}")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ForeignModelRefused(f"there is no file {path}")
+    try:
+        tensors = read_tensors(path)
+    except pickle.UnpicklingError as error:
+        raise ForeignModelRefused(
+            f"{path} holds more than tensors, which Candor never loads: save `model.state_dict()`, best as .safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ForeignModelRefused(f"{path} is no file of weights ({str(error).splitlines()[0][:150]})") from error
+    for prefix in PREFIXES:
+        if tensors and all(each.startswith(prefix) for each in tensors):
+            tensors = {each.removeprefix(prefix): tensor for each, tensor in tensors.items()}
+    return tensors
+
+
+def _fitted(library: str, name: str, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The network with as many classes and channels as the weights have."""
+    plain = _built(library, name)
+    own = plain.state_dict()
+    other = {each for each in own if each in tensors and own[each].shape != tensors[each].shape}
+    counts = {int(tensors[each].shape[0]) for each in other if own[each].shape[1:] == tensors[each].shape[1:]}
+    gray = {each for each in other if own[each].dim() == 4 and own[each].shape[1] == 3 and tensors[each].shape[1] == 1}
+    options: dict[str, Any] = {"num_classes": counts.pop()} if len(counts) == 1 else {}
+    if gray and library == "timm":
+        options["in_chans"] = 1
+    module = _built(library, name, **options) if options else plain
+    try:
+        module.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise ForeignModelRefused(
+            f"{path} does not hold the weights of {library}/{name}: {' '.join(lines)[:300]}"
+        ) from error
+    return module.eval()
+
+
+def _built(library: str, name: str, **options: Any) -> nn.Module:
+    known = torchvision.models.list_models() if library == "torchvision" else timm.list_models()
+    if name.split(".")[0] not in known:
+        near = ", ".join(difflib.get_close_matches(name, known)) or "none with a similar name"
+        raise ForeignModelRefused(f"{library} has no network {name!r}; it has {near}")
+    if library == "timm":
+        return timm.create_model(name, pretrained=False, **options)
+    return torchvision.models.get_model(name, weights=None, **options)
+
+
+def _said(library: str, name: str, module: nn.Module) -> dict[str, Any]:
+    """Size and preprocessing as the library publishes them."""
+    if library == "timm":
+        config: Any = module.pretrained_cfg
+        gray = next(each for each in module.parameters() if each.dim() == 4).shape[1] == 1
+        size, share = tuple(config["input_size"][1:]), config.get("crop_pct") or 1.0
+        mean, std = config["mean"], config["std"]
+        decoded = tuple(round(each / share) for each in size)
+        resize = "stretch" if config.get("crop_mode") == "squash" else "crop"
+    else:
+        published: Any = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+        gray, size = False, (published.crop_size[0],) * 2
+        decoded, resize = (published.resize_size[0],) * 2, "crop"
+        mean, std = published.mean, published.std
+    numbers = Normalization(255.0, tuple(mean), tuple(std))
+    named = next((each for each, known in NORMALIZATIONS.items() if known == numbers), "given")
+    return {
+        "gray": gray,
+        "size": size,
+        "decoded": max(decoded, size),
+        "resize": resize,
+        "normalization": (named, numbers),
+        "order": "rgb",
+    }
