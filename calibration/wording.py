@@ -1,4 +1,6 @@
-"""Counts in sentences."""
+"""Counts and percentages in sentences."""
+
+import math
 
 
 def counted(number: int, noun: str) -> str:
@@ -11,3 +13,15 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("ty") else f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number:,} {plural}"
+
+
+def percent(ratio: float | None, *, signed: bool = False) -> str:
+    """A ratio with one decimal; a dash for None and NaN.
+
+    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
+    ('12.3 %', '+5.0 %', '0.0 %', '-')
+    """
+    if ratio is None or not math.isfinite(ratio):
+        return "-"
+    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
+    return f"{rounded:{'+' if signed else ''}.1f} %"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from calibration.reliability import reliability
 from model_store.archive import write_archive
 from model_store.card import FORMAT_VERSION, Card
-from model_store.diagram import diagram
+from model_store.diagram import diagram_file
 from model_store.errors import CardError, FileError, GraphError, ManifestError
 from model_store.graph import check_graph
 from model_store.manifest import FileEntry, Manifest, make_manifest, read_files, read_manifest, write_manifest
@@ -60,7 +61,10 @@ def write_bundle(folder: Path, *, card: Card, onnx: bytes, variants: Mapping[str
     card = card.model_copy(update={"files": hashes})
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / MODEL_CARD_FILE).write_text(model_card(card), encoding="utf-8")
-    shown = diagram(card.calibration, title=f"{card.name}, version {card.version}: {card.calibration.reference_split}")
+    shown = diagram_file(
+        reliability(card.calibration.sums),
+        of=f"{card.name}, version {card.version}: {card.calibration.reference_split}",
+    )
     (folder / DIAGRAM_FILE).write_text(shown, encoding="utf-8")
     write_manifest(folder, name=card.name, version=card.version)
     return card

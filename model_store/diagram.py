@@ -1,61 +1,123 @@
-"""The reliability diagram of a card as an SVG file: accuracy against confidence by bin, with 95 % intervals."""
+"""The reliability diagram as SVG: accuracy against confidence, the range expected by chance, and the counts.
 
-from html import escape
+Model cards, pages, reports and notebooks all show this one. `templates/drawing.css` has its rules; pages define the
+colors by name, a file of its own gets those of light pages.
+"""
 
-from calibration.reliability import ReliabilityBin, reliability
-from model_store.card import CalibrationCard
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-_SIDE, _LEFT, _TOP = 300, 52, 34  # of the square from (0, 0) to (1, 1), in pixels
-_STYLE = (
-    "text{font:12px sans-serif;fill:#222}.bar{fill:#4c9a92}.line{stroke:#222;stroke-width:1}"
-    ".ideal{stroke:#888;stroke-dasharray:4 3}.grid{stroke:#ddd}"
-)
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from calibration.reliability import ReliabilityBin
+from calibration.wording import counted, percent
+
+_LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
+_COUNTS = 64  # the strip of bars under it
+_Z95 = 1.96  # standard deviations that hold 95 %
+_LIGHT = {"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675", "accent": "#2563b0", "bad": "#b3261e"}
+_STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)  # of the axis of confidence, which a model with few classes does not use up
 
 
-def diagram(calibration: CalibrationCard, *, title: str) -> str:
-    """Return the diagram of the card's reference. Equal cards give equal bytes."""
-    bars = reliability(calibration.sums)
-    parts = [_grid(), *(_bar(bar) for bar in bars if bar.n)]
-    parts.append(f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>')
-    parts += [
-        f'<text x="{_LEFT}" y="18">{escape(title)}</text>',
-        f'<text x="{_x(0.5)}" y="{_TOP + _SIDE + 34}" text-anchor="middle">Confidence</text>',
-        f'<text x="14" y="{_y(0.5)}" text-anchor="middle" transform="rotate(-90 14 {_y(0.5)})">Accuracy</text>',
-    ]
-    width, height = _LEFT + _SIDE + 16, _TOP + _SIDE + 44
+def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+    """Draw the bins that have answers, and describe them for those who do not see them; `of` names the answers.
+
+    On the dashed line confidence equals accuracy.
+    """
+    return _drawn(bins, of=of, own_style=None)
+
+
+def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+    """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
+    return _drawn(bins, of=of, own_style=_light(drawing_rules()))
+
+
+@cache
+def drawing_rules() -> str:
+    """Return the rules of style sheets for drawings, with colors by name."""
+    return files("model_store").joinpath("templates", "drawing.css").read_text(encoding="utf-8")
+
+
+def _light(rules: str) -> Markup:
+    """The rules with colors in place of names: not every viewer and notebook that shows SVG knows CSS variables."""
+    plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], rules)
+    return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
+
+
+def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: str | None) -> Markup:
+    filled = [row for row in bins if row.n]
+    least = min((row.lower for row in filled), default=0.0)
+    start = next(each for each in _STARTS if each <= least + 1e-9)
+    plot = _Plot(max((row.n for row in filled), default=1), start)
+    described = description(bins, of=of)
+    template = _environment().get_template("diagram.svg.jinja")
+    return Markup(template.render(plot=plot, bins=filled, described=described, own_style=own_style))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("model_store"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {"counted": counted, "percent": percent}
+    return environment
+
+
+def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:
+    """What the diagram shows, in a sentence or two."""
+    filled = [row for row in bins if row.n]
+    if not filled:
+        return f"Reliability diagram of {of}: no answer has a label yet."
+    below = sum(row.accuracy < _chance(row)[0] for row in filled)
+    above = sum(row.accuracy > _chance(row)[1] for row in filled)
+    most = max(filled, key=lambda row: row.n)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img"><title>{escape(title)}</title><style>{_STYLE}</style>'
-        f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(parts)}</svg>\n'
+        f"Reliability diagram of {of}: {counted(sum(row.n for row in filled), 'labeled answer')} in "
+        f"{counted(len(filled), 'confidence bin')}. Accuracy lies below the range that chance explains in {below} of "
+        f"them, above it in {above}. The fullest bin: {counted(most.n, 'answer')}, on average "
+        f"{percent(most.confidence)} confident and right {percent(most.accuracy)} of the time."
     )
 
 
-def _bar(bar: ReliabilityBin) -> str:
-    left, right, middle = _x(bar.lower), _x(bar.upper), _x(bar.confidence)
-    said = (
-        f"{bar.n} answers with a confidence of {bar.lower:.2f} to {bar.upper:.2f}: on average {bar.confidence:.3f}, "
-        f"accuracy {bar.accuracy:.3f} [{bar.accuracy_lower:.3f}, {bar.accuracy_upper:.3f}]"
-    )
-    return (
-        f'<g><title>{said}</title><rect class="bar" x="{left}" y="{_y(bar.accuracy)}" width="{right - left:.1f}" '
-        f'height="{_y(0) - _y(bar.accuracy):.1f}"/><line class="line" x1="{middle}" x2="{middle}" '
-        f'y1="{_y(bar.accuracy_lower)}" y2="{_y(bar.accuracy_upper)}"/></g>'
-    )
+def _chance(row: ReliabilityBin) -> tuple[float, float]:
+    """Return the accuracies between which 95 % of a calibrated model's dots fall with as many answers."""
+    half = _Z95 * math.sqrt(row.confidence * (1 - row.confidence) / row.n)
+    return max(0.0, row.confidence - half), min(1.0, row.confidence + half)
 
 
-def _grid() -> str:
-    lines = []
-    for tenths in range(0, 11, 2):
-        at = tenths / 10
-        lines.append(f'<line class="grid" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(at)}" y2="{_y(at)}"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{_y(at) + 4:.1f}" text-anchor="end">{at:.1f}</text>')
-        lines.append(f'<text x="{_x(at)}" y="{_TOP + _SIDE + 16}" text-anchor="middle">{at:.1f}</text>')
-    return "".join(lines)
+@dataclass(frozen=True)
+class _Plot:
+    """Maps confidence and accuracy to coordinates. `most`: answers in the fullest bin; `start`: of the axis."""
 
+    most: int
+    start: float
+    base = _TOP + _SIDE + 30 + _COUNTS  # the bottom of the counts
+    width, height = _LEFT + _SIDE + 24, base + 50
+    ticks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
-def _x(value: float) -> float:
-    return round(_LEFT + _SIDE * value, 1)
+    @property
+    def confidences(self) -> list[float]:
+        """The ticks of the axis of confidence."""
+        return [tick for tick in self.ticks if tick >= self.start]
 
+    def x(self, confidence: float) -> float:
+        return round(_LEFT + _SIDE * (confidence - self.start) / (1 - self.start), 2)
 
-def _y(value: float) -> float:
-    return round(_TOP + _SIDE * (1 - value), 1)
+    def y(self, accuracy: float) -> float:
+        return round(_TOP + _SIDE * (1 - accuracy), 2)
+
+    def chance(self, row: ReliabilityBin) -> tuple[float, float]:
+        return _chance(row)
+
+    def count_height(self, n: int) -> float:
+        return max(1.0, (_COUNTS - 14) * n / self.most)

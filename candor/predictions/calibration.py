@@ -115,7 +115,7 @@ class Calibration:
 
     def plot(self, *, calibrated: bool = False) -> ReliabilityPlot:
         """Return the reliability diagram of the predictions as given, or of the calibrated rows that judge it."""
-        from monitoring.pages.diagram import diagram_file
+        from model_store.diagram import diagram_file
 
         chosen = self.effect.after if calibrated and self.effect else self.examination.given
         return ReliabilityPlot(str(diagram_file(reliability(chosen.sums))))

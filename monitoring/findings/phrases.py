@@ -1,18 +1,8 @@
 """The parts that sentences share: percentages, points, and which answers a finding is about."""
 
-import math
+from calibration.wording import percent
 
-
-def percent(ratio: float | None, *, signed: bool = False) -> str:
-    """A ratio with one decimal; a dash for None and NaN.
-
-    >>> percent(0.1234), percent(0.05, signed=True), percent(-1e-9), percent(None)
-    ('12.3 %', '+5.0 %', '0.0 %', '-')
-    """
-    if ratio is None or not math.isfinite(ratio):
-        return "-"
-    rounded = round(100 * ratio, 1) + 0.0  # no minus before zero
-    return f"{rounded:{'+' if signed else ''}.1f} %"
+__all__ = ["answers_in_slice", "answers_in_stream", "percent", "points", "tolerance"]
 
 
 def points(ratio: float) -> str:

@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from model_store.diagram import drawing_rules
+
 _TYPES = {"style.css": "text/css", "console.js": "text/javascript"}
 
 
@@ -24,6 +26,8 @@ class Asset(NamedTuple):
 def asset(name: str) -> Asset:
     """The file of this name in `monitoring/pages/static`."""
     content = files("monitoring.pages").joinpath("static", name).read_text(encoding="utf-8")
+    if name == "style.css":
+        content += drawing_rules()
     stem, _, suffix = name.partition(".")
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     return Asset(content, _TYPES[name], f"/static/{stem}.{digest}.{suffix}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from calibration.examination import Examination, Standing
 from calibration.reliability import ReliabilityBin, reliability
-from monitoring.pages.diagram import diagram_file, reliability_diagram
+from model_store.diagram import diagram_file, reliability_diagram
 from monitoring.pages.rendering import render
 
 _TONES = {

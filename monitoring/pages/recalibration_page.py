@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from calibration.reliability import ReliabilityBin
-from monitoring.pages.diagram import reliability_diagram
+from model_store.diagram import reliability_diagram
 from monitoring.pages.rendering import render
 
 

@@ -1,6 +1,5 @@
 """Renders the HTML and SVG templates. All values are escaped; an undefined name in a template is an error."""
 
-import re
 from functools import cache
 from typing import Any, Final
 
@@ -44,19 +43,6 @@ def render(template: str, /, **values: Any) -> Markup:
 def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
     """The answer that a browser gets for a rendered page: it loads only what this server has, and nobody frames it."""
     return HTMLResponse(html, status, headers=PAGE_HEADERS)
-
-
-@cache
-def drawing_style() -> Markup:
-    """Return the rules of `style.css` for drawings, with the colors of light pages in place of names.
-
-    Viewers and notebooks that show an SVG file do not all know CSS variables.
-    """
-    sheet = asset("style.css").content
-    colors = dict(re.findall(r"(--[\w-]+): light-dark\((#\w+),", sheet))
-    rules = re.findall(r"^svg [^{]+\{[^}]*\}|(?<=\} )svg [^{]+\{[^}]*\}", sheet, re.MULTILINE)
-    plain = re.sub(r"var\((--[\w-]+)\)", lambda found: colors[found[1]], "\n".join(rules))
-    return Markup(f"{plain}\nsvg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
 @cache

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from calibration.measure_table import Measure
 from calibration.measures import MEASURES
+from model_store.diagram import reliability_diagram
 from monitoring.findings.drift import Drift
 from monitoring.findings.phrases import percent
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.day_chart import FEW_LABELS, SHAPES, Mark, day_chart
-from monitoring.pages.diagram import reliability_diagram
 from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import ClassBins, Report

@@ -9,7 +9,7 @@ import pytest
 
 from calibration.reliability import reliability
 from model_store.card import Card
-from model_store.diagram import diagram
+from model_store.diagram import diagram_file
 from model_store.model_card import DIAGRAM_FILE, model_card
 from tests.builders.bundles import write_variants
 
@@ -47,15 +47,15 @@ def test_names_cannot_become_markup(make_card: MakeCard) -> None:
     assert "<script" not in text
     assert not re.search(r"(?<!\\)\[link", text)
     assert [line for line in text.splitlines() if line.startswith("# ")] == ["# tiny, version 1"]
-    svg = diagram(make_card().calibration, title='<script>"&')
-    assert "<script" not in svg
+    bins = reliability(make_card().calibration.sums)
+    assert "<script" not in diagram_file(bins, of='<script>"&')
 
 
 def test_the_diagram_has_a_bar_for_each_bin_with_answers(make_card: MakeCard) -> None:
     calibration = make_card().calibration
-    drawn = ElementTree.fromstring(diagram(calibration, title="tiny"))
-    bars = [each for each in drawn.iter("{http://www.w3.org/2000/svg}rect") if each.get("class") == "bar"]
+    drawn = ElementTree.fromstring(diagram_file(reliability(calibration.sums), of="tiny"))
+    dots = list(drawn.iter("{http://www.w3.org/2000/svg}circle"))
     filled = [bar for bar in reliability(calibration.sums) if bar.n]
-    assert len(bars) == len(filled)
-    for drawn_bar, bar in zip(bars, filled, strict=True):
-        assert float(drawn_bar.get("height", "nan")) == pytest.approx(300 * bar.accuracy, abs=0.1)
+    assert len(dots) == len(filled)
+    for dot, bar in zip(dots, filled, strict=True):
+        assert float(dot.get("cy", "nan")) == pytest.approx(10 + 400 * (1 - bar.accuracy), abs=0.1)

@@ -70,7 +70,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_nothing_else_reads_the_environment() -> None:
-    """Besides: variables of torchrun, MLflow, W&B and Java, and what is passed to processes that are started.
+    """Besides: variables of torchrun, MLflow, W&B, git and Java, and what is passed to processes that are started.
 
     TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is switched off, not read.
     """
@@ -88,6 +88,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "serving/torchserve/launcher.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
+        "training/runs/source.py",
         "training/runs/trackers.py",
     }
 

@@ -1,13 +1,16 @@
 """Every page comes from a template, escaped, and a name that is missing is an error."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
 
+from model_store.diagram import diagram_file, drawing_rules
+from monitoring.pages.assets import asset
 from monitoring.pages.formatting import code_marks
-from monitoring.pages.rendering import drawing_style, render
+from monitoring.pages.rendering import render
 
 ROOT = Path(__file__).parents[4]
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
@@ -38,7 +41,7 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
     templates = pages / "templates"
     assert [path.name for path in pages.rglob("*.css")] == ["style.css"]
     styled = [path.name for path in templates.rglob("*.jinja") if "<style" in path.read_text(encoding="utf-8")]
-    assert sorted(styled) == ["diagram.svg.jinja", "document.html.jinja"]  # a drawing of its own has rules of style.css
+    assert sorted(styled) == ["document.html.jinja"]  # a drawing of its own has rules of style.css
     assert not [path.name for path in templates.rglob("*.jinja") if " style=" in path.read_text(encoding="utf-8")]
     with_html = [
         str(path.relative_to(ROOT))
@@ -50,8 +53,9 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
 
 
 def test_a_drawing_of_its_own_has_the_colors_of_the_light_page() -> None:
-    rules = drawing_style()
-    assert "svg .dot { fill: #2563b0;" in rules
-    assert "svg text { fill:" in rules
-    assert "var(" not in rules
-    assert "body" not in rules
+    page, drawing = asset("style.css").content, diagram_file([])
+    light = dict(re.findall(r"--(\w+): light-dark\((#\w+),", page))
+    for name in set(re.findall(r"var\(--(\w+)\)", drawing_rules())):
+        assert light[name] in drawing
+    assert "svg .dot { fill: #2563b0;" in drawing
+    assert "var(" not in drawing

@@ -5,7 +5,7 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.reliability import reliability
-from monitoring.pages.diagram import reliability_diagram
+from model_store.diagram import reliability_diagram
 
 
 def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
