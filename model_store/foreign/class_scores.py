@@ -14,7 +14,7 @@ import onnx
 
 from calibration.temperature import softmax
 from model_store.foreign.errors import ForeignModelRefused, ForeignModelUnclear
-from model_store.foreign.surgery import SAME_ORDER, behind, producers
+from model_store.foreign.surgery import SAME_ORDER, behind, first_input, producers
 
 Kind = Literal["logits", "probabilities", "binary logit", "binary probability", "independent logits", "independent"]
 FLOATS: Final = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16)
@@ -99,7 +99,7 @@ def score_outputs(model: onnx.ModelProto) -> list[ScoreOutput]:
     for value in model.graph.output:
         node = made_by.get(value.name)
         if node is not None and node.op_type == "ZipMap":
-            found.append(ScoreOutput(value.name, node.input[0], _zipped_labels(node)))
+            found.append(ScoreOutput(value.name, first_input(node), _zipped_labels(node)))
         elif value.type.tensor_type.elem_type in (*FLOATS, 0) and not value.type.HasField("sequence_type"):
             found.append(ScoreOutput(value.name, value.name, _sibling_labels(model, value.name)))
     if not found:
@@ -124,7 +124,7 @@ def _sibling_labels(model: onnx.ModelProto, tensor: str) -> tuple[str, ...] | No
     made_by = producers(model.graph)
     node = made_by.get(tensor)
     while node is not None and node.domain != "ai.onnx.ml" and node.op_type in SAME_ORDER:
-        node = made_by.get(node.input[0])
+        node = made_by.get(first_input(node))
     if node is None or node.domain != "ai.onnx.ml":
         return None
     return _zipped_labels(node) or None
@@ -162,7 +162,7 @@ def read_scores(
         )
     last = behind(model, source.tensor)
     ends = CUTTABLE.get(last.op_type) if last is not None else None
-    before = last.input[0] if ends and last is not None else None
+    before = first_input(last) if ends and last is not None else None
     shares = bool(scores.min() >= -1e-6 and scores.max() <= 1 + 1e-3)
     bounded = shares and (last is None or last.op_type not in LINEAR)
     if scores.shape[1] == 1:

@@ -95,7 +95,8 @@ class ImageInput:
         batch = "" if self.batch == UNBATCHED else "N"
         type_name = np.dtype(self.dtype).name
         channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
-        return f"{batch}{letters}".strip() + f" {type_name}, {self.height} x {self.width} pixels, {channels}"
+        layout = letters.strip() if len(self.shape) == 1 else batch + letters
+        return f"{layout} {type_name}, {self.height} x {self.width} pixels, {channels}"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ def raised_to_7(model: onnx.ModelProto) -> onnx.ModelProto:
     raised.CopyFrom(model)
     graph = raised.graph
     ranks = _ranks(model)
-    for node in list(graph.node):
+    for node in graph.node:
+        if not node.output:
+            continue
         _raise_node(raised, node, ranks)
     for each in raised.opset_import:
         if each.domain in ("", "ai.onnx"):
@@ -43,7 +45,7 @@ def _raise_node(model: onnx.ModelProto, node: onnx.NodeProto, ranks: dict[str, i
     said = {each.name: each for each in node.attribute}
     gone = {"consumed_inputs", *_GONE.get(node.op_type, ())}
     if node.op_type in _BROADCAST:
-        if "axis" in said and said["axis"].i >= 0:
+        if "axis" in said and said["axis"].i >= 0 and len(node.input) > 1:
             _align(model, node, said["axis"].i, ranks)
         gone |= {"broadcast", "axis"}
     if node.op_type == "Concat" and "axis" not in said:

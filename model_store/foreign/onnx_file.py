@@ -19,6 +19,7 @@ from model_store.foreign.errors import ForeignModelRefused
 
 MAX_BYTES: Final = 2**31 - 2**20  # what one protobuf message may hold, with room for what Candor adds
 MAX_NODES: Final = 200_000
+MAX_DEPTH: Final = 100  # functions that call each other
 DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml")  # the last is scikit-learn's and ML.NET's
 # Operators that read a file, or code, that the graph names.
 READING: Final = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "ATen"})
@@ -61,9 +62,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 def checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """Return a parsed model ready for use. `path` is where it came from. Raises as `read_onnx`."""
-    if sum(1 for _ in nodes_of(model)) > MAX_NODES:
+    if max(sum(1 for _ in nodes_of(model)), _inlined_nodes(model, path)) > MAX_NODES:
         raise ForeignModelRefused(f"{path} has more than {MAX_NODES:,} operators, which is no image classifier's size")
     _check_operators(model, path)
+    _check_order(model, path)
     _read_external_data(model, path)
     if model.functions:
         model = _inlined(model, path)
@@ -112,6 +114,44 @@ def _parsed(path: Path) -> onnx.ModelProto:
     if not model.ir_version or not model.graph.node or not model.graph.output:
         raise ForeignModelRefused(f"{path} is not an ONNX file: it has no graph with operators and outputs")
     return model
+
+
+def _inlined_nodes(model: onnx.ModelProto, path: Path) -> int:
+    """Count the operators once functions are inlined, which call each other. Raises ForeignModelRefused if in a "
+    "circle."""
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto], above: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in _below(nodes):
+            name = (node.domain, node.op_type)
+            if name in above:
+                raise ForeignModelRefused(
+                    f"{path} has functions that call themselves ({node.op_type}): export it again"
+                )
+            if len(above) > MAX_DEPTH:
+                raise ForeignModelRefused(f"{path} has functions in over {MAX_DEPTH} levels: export it again")
+            if name in bodies and name not in sizes:
+                sizes[name] = size(bodies[name], (*above, name))
+            total += sizes.get(name, 1)
+        return total
+
+    return size(model.graph.node, ())
+
+
+def _check_order(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse graphs whose nodes do not come after what they read; they may form a circle."""
+    known = {"", *(each.name for each in model.graph.input), *(each.name for each in model.graph.initializer)}
+    known |= {each.values.name for each in model.graph.sparse_initializer}
+    for node in model.graph.node:
+        missing = [name for name in node.input if name not in known]
+        if missing:
+            raise ForeignModelRefused(
+                f"{path} is damaged: its operator {node.op_type} reads {missing[0][:100]!r}, which nothing before it "
+                "gives"
+            )
+        known.update(node.output)
 
 
 def _check_operators(model: onnx.ModelProto, path: Path) -> None:

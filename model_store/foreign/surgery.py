@@ -93,8 +93,13 @@ def behind(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto | None:
     made_by = producers(model.graph)
     node = made_by.get(tensor)
     while node is not None and node.op_type in SAME_ORDER:
-        node = made_by.get(node.input[0])
+        node = made_by.get(first_input(node))
     return node
+
+
+def first_input(node: onnx.NodeProto) -> str:
+    """Return the first input of a node, "" if it has none."""
+    return next(iter(node.input), "")
 
 
 def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
@@ -108,7 +113,7 @@ def constant(model: onnx.ModelProto, name: str) -> "onnx.TensorProto | None":
     if node.op_type == "Constant":
         return next((each.t for each in node.attribute if each.name == "value"), None)
     if node.op_type in ("Identity", "Cast", "DequantizeLinear", "Unsqueeze", "Squeeze"):
-        return constant(model, node.input[0])
+        return constant(model, first_input(node))
     return None
 
 

@@ -160,6 +160,16 @@ CASES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "Keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), ("a Keras HDF5 file", "model.export(")),
     "TensorFlow Lite": (lambda path: path.write_bytes(b"\0\0\0\0TFL3" + bytes(99)), ("TensorFlow Lite", "tf2onnx")),
     "a pickle": (lambda path: path.write_bytes(b"\x80\x04" + bytes(99)), ("a pickle, which Candor never loads",)),
+    "a circle": (
+        lambda path: foreign_onnx(path, [node("Identity", "there", "scores"), node("Identity", "scores", "there")]),
+        ("Identity reads 'there', which nothing before it gives",),
+    ),
+    "no inputs": (
+        lambda path: foreign_onnx(path, [node("Softmax", "", "scores")]),
+        ("its scores need no input",),
+    ),
+    "functions that call themselves": (lambda path: _functions(path, calls=1, depth=1), ("call themselves",)),
+    "functions that multiply": (lambda path: _functions(path, calls=10, depth=12), ("more than 200,000 operators",)),
     "not finite": (
         lambda path: foreign_onnx(path, constants={"weights": np.full((3 * SIDE * SIDE, 3), np.nan, np.float32)}),
         ("is not finite",),
@@ -179,6 +189,21 @@ def _with_second_input(path: Path) -> None:
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, [1]))
     onnx.save(model, path)
+
+
+def _functions(path: Path, *, calls: int, depth: int) -> None:
+    """Functions each of which calls the next one often; with one of them, it calls itself."""
+    foreign_onnx(path, [node("F0", "pixels", "scores", domain="own")], domains=["own"])
+    model = onnx.load(path)
+    for at in range(depth):
+        inner = f"F{at + 1}" if at + 1 < depth else "F0" if depth == 1 else "Last"
+        body = [node(inner, "x", f"y{call}", domain="own") for call in range(calls)]
+        body.append(node("Identity", "y0", "y"))
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        model.functions.append(helper.make_function("own", f"F{at}", ["x"], ["y"], body, imports))
+    last = [node("Identity", "x", "y")]
+    model.functions.append(helper.make_function("own", "Last", ["x"], ["y"], last, [helper.make_opsetid("", 17)]))
+    path.write_bytes(model.SerializeToString())
 
 
 def _labels_only(path: Path) -> None:
