@@ -22,7 +22,7 @@ RUN useradd --system --uid 10001 --no-create-home candor \
 COPY --from=build /opt/candor /opt/candor
 ENV PATH=/opt/candor/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_STORE=/models CANDOR_LEDGER=sqlite:////data/candor.db \
-    CANDOR_SPOOL=/data/candor.spool
+    CANDOR_SPOOL=/data/candor.spool CANDOR_STORE_CACHE=/data/store
 USER candor
 VOLUME /data
 EXPOSE 8080

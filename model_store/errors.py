@@ -107,6 +107,14 @@ class StoreBusy(ModelStoreError):
     """Another process holds the store's lock for too long."""
 
 
+class StoreAddressInvalid(ModelStoreError):
+    """The address names no place that a store could be at, or needs packages that are missing."""
+
+
+class StoreUnreachable(ModelStoreError, OSError):
+    """The store is on another machine that does not answer, or refuses."""
+
+
 class VersionsExhausted(ModelStoreError):
     """The highest version number is taken."""
 

@@ -1,4 +1,4 @@
-"""Where the files of a store are: `LocalStorage` is a folder. All that a store does rests on these operations.
+"""Where the files of a store are; here, a folder. All that a store does rests on these operations.
 
 A store has a folder for each model. In it are the folders of its versions, and small files beside them.
 """
@@ -27,10 +27,11 @@ Stamp: TypeAlias = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in the folder of a model."""
+    """A name in the folder of a model; `is_whole` is False for a version that is still being written."""
 
     name: str
     is_folder: bool
+    is_whole: bool = True
 
 
 class Storage(Protocol):

@@ -34,15 +34,21 @@ class Store:
     """A store of models. The folder is made by the first `publish`.
 
     Attributes:
-        root: the folder.
+        root: the folder; of a store at an address, the folder for copies of what was read there.
+        address: such as `s3://bucket/models`, if it is not a folder. `open_store` tells them apart.
     """
 
     root: Path
+    address: str | None = None
 
     @cached_property
     def storage(self) -> Storage:
-        """Where the files are."""
-        return LocalStorage(self.root)
+        """Where the files are. Raises StoreAddressInvalid."""
+        if self.address is None:
+            return LocalStorage(self.root)
+        from model_store.remote_storage import RemoteStorage  # a folder needs none of its packages
+
+        return RemoteStorage(self.address, self.root)
 
     def models(self) -> list[str]:
         """Return the names of the models that have at least one version, sorted."""
@@ -51,12 +57,15 @@ class Store:
 
     def versions(self, name: str) -> list[int]:
         """Return the published versions of a model in ascending order; an unknown model has none."""
-        names = (entry.name for entry in self.storage.entries(require_name(name)))
-        return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
+        return self._numbers(name, begun=False)
 
     def folder(self, name: str, version: int) -> Path:
         """Return the folder of one version, whether or not it exists."""
         return self.model(name) / str(version)
+
+    def location(self, name: str, version: int) -> str:
+        """Return where a version is, for people."""
+        return f"{self.storage.address}/{name}/{version}"
 
     def read(self, name: str, version: int | None = None, *, digest: str | None = None) -> Bundle:
         """Return a verified bundle, without a version the one in production.
@@ -98,7 +107,7 @@ class Store:
         """
         with self.storage.draft(require_name(name)) as draft:
             while True:
-                version = max(self.versions(name), default=0) + 1
+                version = max(self._numbers(name, begun=True), default=0) + 1
                 if version > MAX_VERSION:
                     raise VersionsExhausted(f"'{name}' has a version {MAX_VERSION}, the highest number there is")
                 build(draft, version)
@@ -219,6 +228,12 @@ class Store:
             raise NotInStore(f"there is no version {version} of '{name}': {self._found(name)}")
         return self.storage.fetch(name, version)
 
+    def _numbers(self, name: str, *, begun: bool) -> list[int]:
+        """The versions in ascending order, also those that somebody is publishing if they are `begun`."""
+        entries = self.storage.entries(require_name(name))
+        names = (entry.name for entry in entries if entry.is_whole or begun)
+        return sorted(int(each) for each in names if re.fullmatch(VERSION_PATTERN, each, re.ASCII))
+
     def note_alias(self, name: str, alias: str) -> None:
         """Append to the history what an alias says, if the process that set it died before it could."""
         with suppress(OSError):  # a store that is mounted read-only
@@ -259,6 +274,18 @@ class Store:
             f"it has {', '.join(self.models())}" if self.models() else "it is empty: `candor export` publishes into it"
         )
         return f"the store {where} has no model '{name}'; {has}"
+
+
+def open_store(address: str | Path, *, cache: Path) -> Store:
+    """Return the store in a folder, or at an address such as `s3://bucket/models`.
+
+    Args:
+        cache: folder on this machine for copies of what was read at an address.
+    """
+    text = str(address)
+    if text.startswith("file://"):
+        return Store(Path(text.removeprefix("file://")))
+    return Store(cache, text) if "://" in text else Store(Path(text))
 
 
 def require_name(name: str) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -22,6 +22,9 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
 from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
+
+if TYPE_CHECKING:
+    from model_store.store import Store
 
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
@@ -69,7 +72,14 @@ class Settings(BaseSettings):
     grpc_port: int | None = Field(
         None, ge=0, le=65535, description="Port of the gRPC service (Open Inference Protocol); unset: no gRPC."
     )
-    store: Path = Field(Path("model_store/models"), description="Folder of the model store.")
+    store: Annotated[str, BeforeValidator(str)] = Field(
+        "model_store/models", description="The model store: a folder, or an address such as s3://bucket/models."
+    )
+    store_cache: Path | None = Field(
+        None,
+        description="Folder for copies of the bundles of a store at an address, from which a server starts while the "
+        "store is away; unset: ~/.cache/candor/store.",
+    )
     ledger: str = Field(
         "sqlite:///./candor.db", repr=False, description="URL of the database for predictions and labels; 'off': none."
     )
@@ -107,8 +117,12 @@ class Settings(BaseSettings):
         description="Let inference threads spin between batches: faster on an idle machine, slower on a shared one.",
     )
     max_batch: int = Field(16, ge=1, le=256, description="Largest batch, in images.")
-    poll_s: float = Field(
-        0.5, gt=0, le=3600, description="Seconds between scans of the model store for a new production version."
+    poll_s: float | None = Field(
+        None,
+        gt=0,
+        le=3600,
+        description="Seconds between scans of the model store for a new production version; unset: 0.5, or 5 if the "
+        "store is at an address.",
     )
 
     deadline_s: float | None = Field(
@@ -318,6 +332,18 @@ class Settings(BaseSettings):
     def body_budget_bytes(self) -> int:
         """The memory of all request bodies together."""
         return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
+
+    @property
+    def scan_s(self) -> float:
+        """Seconds between scans of the store: each costs a store at an address one request."""
+        return self.poll_s or (5.0 if "://" in self.store else 0.5)
+
+    @property
+    def opened_store(self) -> "Store":
+        """The model store. Connects to nothing."""
+        from model_store.store import open_store
+
+        return open_store(self.store, cache=self.store_cache or Path.home() / ".cache" / "candor" / "store")
 
     @property
     def tokens_text(self) -> str | None:

@@ -77,7 +77,6 @@ def export(
     from candor.terminal.variants import variant_table
     from model_store.bundle import CARD_FILE
     from model_store.canary import promote_version
-    from model_store.store import Store
     from training.runs.export import EXPORTABLE
     from training.runs.export import export as export_run
 
@@ -94,7 +93,7 @@ def export(
             f"got {calibrator!r}; choose one of {', '.join(EXPORTABLE)}",
             param_hint="--calibrator",
         )
-    target = Store(settings(store=store).store)
+    target = settings(store=store).opened_store
     precisions = [each.strip() for each in precision.split(",")]
     exported = export_run(
         run,
@@ -108,14 +107,15 @@ def export(
     )
     if promote:
         promote_version(target, name, exported.version)
-    folder, verified = target.folder(name, exported.version), exported.verification
+    folder, verified = target.location(name, exported.version), exported.verification
     if out is not None:
         kept = precisions[0] if len(set(precisions)) == 1 and precisions[0] in exported.card.precisions else "float32"
-        version = _write_repository(folder, kept, form, out, storage_uri)
+        published = target.require(name, exported.version)
+        version = _write_repository(published, kept, form, out, storage_uri)
     if json_out:
         print_json(
             {
-                "folder": str(folder),
+                "folder": folder,
                 "version": exported.version,
                 "max_difference": verified.max_difference,
                 "precisions": list(exported.card.precisions),

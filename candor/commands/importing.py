@@ -126,7 +126,6 @@ def import_(
     from model_store.canary import promote_version
     from model_store.foreign.labeled_folder import read_labeled_folder
     from model_store.foreign.model_import import import_source
-    from model_store.store import Store
 
     choices = _choices(
         classes=classes,
@@ -141,7 +140,7 @@ def import_(
         uncalibrated=uncalibrated,
         anyway=anyway,
     )
-    target = Store(settings(store=store).store)
+    target = settings(store=store).opened_store
     named = name or _name(model)
     target.model(named)  # raises InvalidName before anything else
     images = None if data is None else read_labeled_folder(data, group_pattern=group_pattern)
@@ -151,9 +150,9 @@ def import_(
     if promote:
         promote_version(target, named, done.version)
     if json_out:
-        print_json(_as_json(done, str(target.folder(named, done.version))))
+        print_json(_as_json(done, target.location(named, done.version)))
     else:
-        print_imported(done, target.folder(named, done.version), promoted=promote, data=images)
+        print_imported(done, target.location(named, done.version), promoted=promote, data=images)
 
 
 def _source(model: Path, architecture: str | None, choices: "ImportChoices") -> "ForeignSource":

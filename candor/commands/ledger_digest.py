@@ -25,7 +25,7 @@ def require_ledger_agrees(bundle: "Bundle", ledger: str | None) -> None:
     if url is None:
         return
     try:
-        with Ledger(url, create=False) as opened, opened.read() as connection:
+        with Ledger.to_read(url) as opened, opened.read() as connection:
             require_same_bundle(connection, bundle.card, bundle.digest)
     except (LedgerError, SQLAlchemyError) as error:
         if ledger is not None:

@@ -29,7 +29,10 @@ def version_number(text: str) -> int:
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-StoreOption = Annotated[Path | None, typer.Option(help="Folder of the model store (default: model_store/models).")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(help="Model store: a folder or an address such as s3://bucket/models (default: model_store/models)."),
+]
 LedgerOption = Annotated[str | None, typer.Option(help="Ledger URL (default: sqlite:///./candor.db).")]
 HostOption = Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")]
 UrlOption = Annotated[
@@ -58,7 +61,7 @@ def settings(
     *,
     host: str | None = None,
     port: int | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     ledger: str | None = None,
     recalibrate_on_alarm: str | None = None,
 ) -> "Settings":
@@ -78,14 +81,15 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "candor"
 
 
-def open_store(override: Path | None) -> "Store":
+def open_store(override: str | None) -> "Store":
     """Return the store, which must exist. Raises NotInStore."""
     from model_store.errors import NotInStore
-    from model_store.store import Store
 
-    store = Store(settings(store=override).store)
-    if not store.root.is_dir():
-        raise NotInStore(f"there is no store {store.root}: `candor export` makes it, and --store names another")
+    store = settings(store=override).opened_store
+    if not store.storage.exists():
+        raise NotInStore(
+            f"there is no store {store.storage.address}: `candor export` makes it, and --store names another"
+        )
     return store
 
 

@@ -60,7 +60,7 @@ def predict(
         require_distinct(files, request_id)
     with ExitStack() as opened:
         if url is None:
-            bundle = _bundle(model, version, settings(store=store).store)
+            bundle = _bundle(model, version, settings(store=store).opened_store)
             answering = _answers(_bundle_classifier(bundle), files, connections=1)
         else:
             client = opened.enter_context(_client(url, token_file))
@@ -130,12 +130,10 @@ def _bundle_classifier(bundle: "Bundle") -> Classify:
     return lambda file: named | dataclasses.asdict(predictor.classify(file.read_bytes()))
 
 
-def _bundle(model: str | None, version: int | None, root: Path) -> "Bundle":
+def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle":
     """Return the model in the store, or the bundle in a folder; a usage error if none is named and one must be."""
     from model_store.bundle import CARD_FILE, read_bundle
-    from model_store.store import Store
 
-    opened = Store(root)
     if model is None:
         return opened.read(_only_model(opened), version)
     folder = Path(model)
@@ -144,8 +142,8 @@ def _bundle(model: str | None, version: int | None, root: Path) -> "Bundle":
     if (folder / CARD_FILE).is_file():
         return read_bundle(folder)
     raise typer.BadParameter(
-        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store {root}, or a folder such as "
-        f"{root / 'MODEL' / '1'}",
+        f"{folder} has no {CARD_FILE}, so it is no bundle; expected MODEL in the store {opened.storage.address}, or a "
+        f"folder such as {opened.location('MODEL', 1)}",
         param_hint="--model",
     )
 
@@ -155,4 +153,6 @@ def _only_model(store: "Store") -> str:
     if len(names) == 1:
         return names[0]
     has = f"holds {', '.join(names)}: name one" if names else "is empty: `candor export` publishes into it"
-    raise typer.BadParameter(f"the store {store.root} {has}; or ask a server with --url", param_hint="--model")
+    raise typer.BadParameter(
+        f"the store {store.storage.address} {has}; or ask a server with --url", param_hint="--model"
+    )

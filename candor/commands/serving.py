@@ -39,18 +39,19 @@ def _tuned(known: "Settings") -> "Settings":
     """Return the settings that suit the largest model in production best; prints what was tried."""
     from candor.terminal.console import stderr
     from candor.terminal.tables import table
-    from model_store.store import Store
     from serving.inference.precision import served_variant
     from serving.inference.tuning import tune, tuned
 
-    store = Store(known.store)
+    store = known.opened_store
     bundles = [
         served_variant(store.read(name), known.precision, device=known.device)
         for name in store.models()
         if store.production(name) is not None
     ]
     if not bundles:
-        raise typer.BadParameter(f"{store.root} has no model in production to tune for; run `candor promote` first")
+        raise typer.BadParameter(
+            f"{store.storage.address} has no model in production to tune for; run `candor promote` first"
+        )
     largest = max(bundles, key=lambda bundle: len(bundle.onnx))
     stderr.print(f"measuring {largest.card.name} version {largest.card.version} for ten seconds ...")
     trials = tune(largest, device=known.device)

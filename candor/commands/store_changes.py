@@ -212,7 +212,7 @@ def _removable(store: "Store", model: str | None, *, keep: int, days: int, ledge
     names = [model] if model is not None else store.models()
     answering: dict[str, set[int]] = {name: set() for name in names}
     if settings(ledger=ledger).ledger_url is not None:
-        with open_ledger(ledger) as opened, opened.read() as connection:
+        with open_ledger(ledger, reading=True) as opened, opened.read() as connection:
             since_ns = opened.clock() - days * 86_400_000_000_000
             answering = {name: versions_since(connection, name, since_ns) for name in names}
     return [

@@ -1,6 +1,5 @@
 """What `candor import` prints: what was found out, what was tried, and how calibrated the model is now."""
 
-from pathlib import Path
 
 from calibration.wording import counted
 from candor.terminal.console import stdout
@@ -12,7 +11,7 @@ from model_store.foreign.model_import import ImportedModel
 TRIALS_SHOWN = 12
 
 
-def print_imported(done: ImportedModel, folder: Path, *, promoted: bool, data: LabeledImages | None) -> None:
+def print_imported(done: ImportedModel, folder: str, *, promoted: bool, data: LabeledImages | None) -> None:
     """Print the findings, the trials, the card's figures, and the next command."""
     stdout.print("Found")
     for about, sentence in done.findings.items():

@@ -26,8 +26,8 @@ PUBLISHED_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9  # no c
 
 def check_store(settings: Settings) -> Iterator[Diagnosis]:
     """Whether the store can be read, every bundle is whole, and every model has a version in production."""
-    store = Store(settings.store)
-    if not settings.store.is_dir():
+    store = settings.opened_store
+    if store.address is None and not store.root.is_dir():
         made = "`candor export` makes it; CANDOR_STORE names another"
         yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
         return
@@ -39,7 +39,7 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
             "store", "broken", f"{settings.store} cannot be read ({error})", "give this user the right to read it"
         )
         return
-    writable = "can be written" if os.access(settings.store, os.W_OK) else "can only be read, which is enough to serve"
+    writable = "can be written" if _may_be_written(store) else "can only be read, which is enough to serve"
     yield Diagnosis("store", "ok", f"{settings.store} has {counted(len(models), 'model')} and {writable}")
     yield from _bundles(findings)
     if not models:
@@ -50,6 +50,11 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
             if store.production(name) is None:
                 found = f"{name} has no version in production"
                 yield Diagnosis("production", "warning", found, f"`candor promote {name} VERSION`")
+
+
+def _may_be_written(store: Store) -> bool:
+    """Whether this user may write to the folder; of an address only a write would show it."""
+    return store.address is not None or os.access(store.root, os.W_OK)
 
 
 def _bundles(findings: Sequence[Finding]) -> Iterator[Diagnosis]:

@@ -59,7 +59,8 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
         path: Path | None = getattr(settings, name)
         if path is not None and (problem := _secret_problem(path)) is not None:
             yield Diagnosis("permissions", "warning", f"{path} (CANDOR_{name.upper()}) {problem}", f"chmod 600 {path}")
-    if settings.store.is_dir() and settings.store.stat().st_mode & stat.S_IWOTH:
+    store = settings.opened_store
+    if store.address is None and store.root.is_dir() and store.root.stat().st_mode & stat.S_IWOTH:
         found = f"everybody may write to the store {settings.store}, and so change what models answer"
         yield Diagnosis("permissions", "broken", found, f"chmod o-w {settings.store}")
     if not settings.ledger_required:

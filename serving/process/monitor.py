@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.drift_state import DriftSettings
-from model_store.store import Store
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.drift import watch
@@ -113,7 +112,7 @@ def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> C
         label_changes=settings.recalibrate_label_changes,
         limits=RecalibrationLimits(settings.recalibrate_max_factor, settings.recalibrate_max_bias),
     )
-    return AlarmResponder(ledger, Store(settings.store), policy, counter=metrics.recalibrations).look
+    return AlarmResponder(ledger, settings.opened_store, policy, counter=metrics.recalibrations).look
 
 
 def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[Spool | None]:

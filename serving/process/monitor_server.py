@@ -58,10 +58,10 @@ def serve_monitor(settings: Settings) -> int:
         raise SettingsError("candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off.")
     read_access(settings, ())
     tls_files(settings)
-    if settings.recalibrate_on_alarm != "off" and not settings.store.is_dir():
+    if settings.recalibrate_on_alarm != "off" and not settings.opened_store.storage.exists():
         raise SettingsError(
             f"candor monitor found no model store at {settings.store}, and a recalibration on an alarm needs one: give "
-            "--store the folder that the servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
+            "--store the one that the servers use, or set CANDOR_RECALIBRATE_ON_ALARM=off."
         )
     configure_logging(settings.log_level)
     log_ignored_variables()

@@ -19,7 +19,6 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from model_store.installation import install_command
-from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
@@ -117,7 +116,7 @@ class Service:
         self._access = read_access(settings, ENDPOINTS)
         self.recorder: Recorder | None = monitor.recorder
         self._bodies = monitor.bodies
-        self._store = Store(settings.store)
+        self._store = settings.opened_store
         self.models = models
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
         self.pipeline = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
@@ -152,7 +151,7 @@ class Service:
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
-        self.watcher.start(self._settings.poll_s)
+        self.watcher.start(self._settings.scan_s)
         rpc = await self._start_grpc()
         # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()

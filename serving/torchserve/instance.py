@@ -71,8 +71,8 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
     Raises TorchServeError, NotInStore or BundleError; nothing of it runs then.
     """
     java, torchserve = find_java(), find_torchserve()
-    folder = folder.resolve()
-    bundles = production_bundles(Store(settings.store), options.models)
+    folder, opened = folder.resolve(), settings.opened_store
+    bundles = production_bundles(opened, options.models)
     with locked(folder):
         if (known := read_record(folder)) is not None:
             if known.alive:
@@ -98,7 +98,8 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
             settings,
             TorchServeRecord(
                 ports=ports,
-                store=settings.store.resolve(),
+                store=opened.root.resolve(),
+                store_address=opened.address,
                 models=options.models,
                 workers=options.workers,
                 batch_delay_ms=options.batch_delay_ms,
@@ -127,7 +128,7 @@ def update(folder: Path) -> list[TorchServeChange]:
     folder = folder.resolve()
     with locked(folder):
         record = running(folder)
-        store = Store(record.store)
+        store = Store(record.store, record.store_address)
         changes = []
         with TorchServeManagement(folder, record) as management:
             before = management.default_versions()
@@ -154,7 +155,7 @@ def status(folder: Path) -> TorchServeStatus:
     left = waiting(folder / OUTBOX)
     if record is None or not record.alive:
         return TorchServeStatus(running=False, stale=record is not None, record=record, waiting=left)
-    store = Store(record.store)
+    store = Store(record.store, record.store_address)
     with TorchServeManagement(folder, record) as management:
         models = tuple(
             ServedModel(name, version, management.workers(name, version), store.production(name))

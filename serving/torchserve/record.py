@@ -38,6 +38,7 @@ class TorchServeRecord:
     pid: int = 0
     began: str = ""
     scratch: Path = Path()
+    store_address: str | None = None
 
     @property
     def alive(self) -> bool:

@@ -32,7 +32,8 @@ class Running:
 
 @asynccontextmanager
 async def running(store: Store, folder: Path, **options: Any) -> AsyncIterator[Running]:
-    settings = Settings(**{"store": store.root, "ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options)
+    of_store = {"store": store.address or store.root, "store_cache": store.root}
+    settings = Settings(**of_store | {"ledger": f"sqlite:///{folder / 'ledger.db'}", "threads": 1} | options)
     registry, models = CollectorRegistry(), LoadedModels()
     with open_monitor(settings, registry, production=models.production) as monitor:
         service = Service(settings, registry, monitor, models)

@@ -20,7 +20,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_are_those_of_the_design() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8080)
-    assert settings.store == Path("model_store/models")
+    assert settings.store == "model_store/models"
     assert settings.ledger_url == "sqlite:///./candor.db"
     assert (settings.max_batch, settings.deadline_s) == (16, None)
 

@@ -1,0 +1,269 @@
+"""The same store at an address: on a real S3 server on this machine, and in fsspec's memory."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from typer.testing import CliRunner
+
+from candor import command_line
+from model_store import lifecycle
+from model_store.bundle import Bundle
+from model_store.canary import read_canary, start_canary
+from model_store.errors import (
+    BundleError,
+    FileError,
+    ManifestError,
+    NotInStore,
+    StoreAddressInvalid,
+    StoreUnreachable,
+    VersionRetired,
+)
+from model_store.history import read_events
+from model_store.store import Store, open_store
+from model_store.verification import verify
+from tests.builders.object_store import ObjectStore, object_store
+
+WRITER = """
+import sys
+from functools import partial
+from pathlib import Path
+from model_store.errors import ModelStoreError
+from model_store.store import open_store
+from tests.builders.bundles import build_bundle
+store = open_store(sys.argv[1], cache=Path(sys.argv[2]))
+for seed in range(4):
+    store.promote("tiny", store.publish("tiny", partial(build_bundle, seed=seed)), by=sys.argv[3])
+    print(seed, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[ObjectStore]:
+    with object_store() as server:
+        yield server
+
+
+@pytest.fixture
+def reach(s3: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The server, with what leads to it in the environment."""
+    for name, value in s3.variables.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
+@pytest.fixture(params=["s3", "memory"])
+def store(request: pytest.FixtureRequest, reach: ObjectStore, tmp_path: Path) -> Store:
+    """An empty store at an address of its own."""
+    place = f"{tmp_path.name}-{random.randrange(10**9)}"
+    return open_store(f"{request.param}://{reach.bucket}/{place}", cache=tmp_path / "cache")
+
+
+@pytest.fixture
+def on_s3(reach: ObjectStore, tmp_path: Path, make_bundle: Callable[..., Bundle]) -> Store:
+    """A store on S3 with version 1 of "tiny" in production."""
+    address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
+    store = open_store(address, cache=tmp_path / "cache")
+    store.publish("tiny", make_bundle)
+    store.promote("tiny", 1)
+    return store
+
+
+def again(store: Store, cache: Path | None = None) -> Store:
+    """The same store as another process sees it."""
+    return Store(cache or store.root, store.address)
+
+
+def client(reach: ObjectStore) -> Any:
+    return boto3.client("s3", endpoint_url=reach.variables["AWS_ENDPOINT_URL"])
+
+
+def key(store: Store, name: str) -> str:
+    return f"{str(store.address).split('/', 3)[3]}/tiny/{name}"
+
+
+def test_a_folder_and_an_address_are_told_apart(tmp_path: Path) -> None:
+    assert open_store(str(tmp_path), cache=tmp_path).address is None
+    assert open_store(f"file://{tmp_path}/a", cache=tmp_path) == Store(tmp_path / "a")
+    assert open_store("memory://a/b", cache=tmp_path).address == "memory://a/b"
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("s3://", "names no place"),
+        ("nonsense://bucket/x", "no store can be at"),
+        ("s3://key:secret@bucket/x", "no user or password"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_tells_no_secret(tmp_path: Path, address: str, reason: str) -> None:
+    with pytest.raises(StoreAddressInvalid, match=reason) as refused:
+        open_store(address, cache=tmp_path).models()
+    assert "secret" not in str(refused.value)
+
+
+def test_it_does_what_a_folder_does(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    assert store.models() == []
+    with pytest.raises(NotInStore):
+        store.read("tiny")
+    for seed in range(4):
+        assert store.publish("tiny", partial(make_bundle, seed=seed)) == seed + 1
+    for version in (1, 3, 4):
+        store.promote("tiny", version, by="ann")
+    other = again(store)
+    assert (other.models(), other.versions("tiny"), other.production("tiny")) == (["tiny"], [1, 2, 3, 4], 4)
+    assert other.read("tiny").card.provenance.seed == 3
+    assert lifecycle.roll_back(other, "tiny").version == 3
+    start_canary(other, "tiny", 4, mode="shadow")
+    assert read_canary(again(store), "tiny") == read_canary(other, "tiny")
+    lifecycle.retire(other, "tiny", 2)
+    with pytest.raises(VersionRetired):
+        other.promote("tiny", 2)
+    (removal,) = lifecycle.removable(other, "tiny", answering=(), keep=1)
+    lifecycle.collect(other, removal)
+    assert again(store).versions("tiny") == [1, 3, 4]
+    assert [event.action for event in read_events(other.storage, "tiny")][-4:] == [
+        "rolled back",
+        "canary started",
+        "retired",
+        "collected",
+    ]
+    other.set_alias("tiny", "staging", 1)
+    other.remove_alias("tiny", "staging")
+    assert list(other.aliases("tiny")) == ["production"]
+    assert [finding for finding in verify(again(store)) if finding.problem] == []
+
+
+def test_a_swap_of_what_has_changed_does_nothing(store: Store, make_bundle: Callable[..., Bundle]) -> None:
+    store.publish("tiny", make_bundle)
+    one, two = store.storage, again(store).storage
+    assert one.swap("tiny", "x.json", None, b"1")
+    assert not two.swap("tiny", "x.json", None, b"2")
+    assert not two.swap("tiny", "x.json", b"0", b"2")
+    assert two.swap("tiny", "x.json", b"1", b"2")
+    assert two.read("tiny", "x.json") == b"2"
+
+
+def test_writers_at_once_lose_nothing_though_one_is_killed(reach: ObjectStore, tmp_path: Path) -> None:
+    address = f"s3://{reach.bucket}/{tmp_path.name}-{random.randrange(10**9)}"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, address, str(tmp_path / f"cache-{number}"), f"writer {number}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | reach.variables,
+        )
+        for number in range(5)
+    ]
+    assert writers[0].stdout is not None
+    writers[0].stdout.readline()  # it has published and promoted once
+    writers[0].send_signal(signal.SIGKILL)
+    said = [writer.communicate(timeout=300) for writer in writers]
+    assert [writer.returncode for writer in writers] == [-signal.SIGKILL, 0, 0, 0, 0], said
+    store = open_store(address, cache=tmp_path / "cache")
+    events = read_events(store.storage, "tiny")  # follows from line to line, or raises
+    for number in range(1, 5):
+        assert sum(event.by == f"writer {number}" and event.alias == "production" for event in events) == 4
+    published = [event.version for event in events if event.action == "published"]
+    assert len(published) == len(set(published)) >= 17
+    before = None
+    for event in events:
+        if event.alias == "production":
+            assert event.before == before  # each promotion saw the one before it
+            before = event.version
+    assert store.production("tiny") == before
+    assert [finding for finding in verify(store) if finding.problem] == []
+
+
+def test_what_was_changed_in_the_bucket_is_refused(
+    on_s3: Store, reach: ObjectStore, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    other = make_bundle(tmp_path / "other", 1, seed=5).folder
+    bucket = client(reach)
+    bucket.put_object(Bucket=reach.bucket, Key=key(on_s3, "1/card.json"), Body=(other / "card.json").read_bytes())
+    with pytest.raises(FileError, match=r"bundle tiny/1 is refused: card\.json is not the file"):
+        again(on_s3, tmp_path / "new").read("tiny")
+    for path in other.iterdir():
+        bucket.put_object(Bucket=reach.bucket, Key=key(on_s3, f"1/{path.name}"), Body=path.read_bytes())
+    with pytest.raises(ManifestError, match="but production names"):
+        again(on_s3, tmp_path / "new").read("tiny")
+
+
+def test_an_object_that_no_manifest_names_is_refused(on_s3: Store, reach: ObjectStore, tmp_path: Path) -> None:
+    client(reach).put_object(Bucket=reach.bucket, Key=key(on_s3, "1/model.onnx.data"), Body=b"weights")
+    with pytest.raises(FileError, match=r"'model\.onnx\.data', which manifest\.json does not name"):
+        again(on_s3, tmp_path / "new").read("tiny")
+
+
+def test_half_of_a_version_is_none_and_its_number_is_not_taken_again(
+    on_s3: Store, reach: ObjectStore, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a publisher leaves it that was killed before it wrote the manifest."""
+    for name in (".claim", "model.onnx"):
+        client(reach).put_object(Bucket=reach.bucket, Key=key(on_s3, f"2/{name}"), Body=b"")
+    assert again(on_s3).versions("tiny") == [1]
+    assert again(on_s3).publish("tiny", make_bundle) == 3
+    monkeypatch.setattr(lifecycle, "LEFTOVER_S", -10.0)
+    found = lifecycle.removable(again(on_s3), "tiny", answering=())
+    assert [each.name for each in found] == ["2"]
+    lifecycle.collect(again(on_s3), found[0])
+    assert [entry.name for entry in again(on_s3).storage.entries("tiny") if entry.is_folder] == ["1", "3"]
+
+
+def test_a_copy_is_read_again_unless_it_is_damaged(on_s3: Store, reach: ObjectStore) -> None:
+    folder = on_s3.read("tiny").folder
+    stamp = (folder / "model.onnx").stat().st_ino
+    assert again(on_s3).read("tiny").folder == folder
+    assert (folder / "model.onnx").stat().st_ino == stamp
+    (folder / "model.onnx").write_bytes(b"flipped")
+    assert again(on_s3).read("tiny").card.version == 1
+    assert (folder / "model.onnx").stat().st_ino != stamp
+
+
+def test_it_is_read_while_it_is_away_but_not_written(tmp_path: Path, make_bundle: Callable[..., Bundle]) -> None:
+    with object_store() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.variables.items():
+            patch.setenv(name, value)
+        store = open_store(f"s3://{server.bucket}/models", cache=tmp_path / "cache")
+        for seed in range(2):
+            store.publish("tiny", partial(make_bundle, seed=seed))
+        store.promote("tiny", 2)
+        digest = store.read("tiny").digest
+        server_is = dict(server.variables)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server_is.items():
+            patch.setenv(name, value)
+        away = again(store)
+        assert (away.models(), away.production("tiny")) == (["tiny"], 2)
+        assert away.read("tiny").digest == digest
+        with pytest.raises((StoreUnreachable, NotInStore)):
+            away.promote("tiny", 1)
+        with pytest.raises(StoreUnreachable, match="cannot be used now"):
+            again(store, tmp_path / "empty").models()
+        damaged = away.read("tiny").folder / "model.onnx"
+        damaged.write_bytes(b"flipped")
+        with pytest.raises(BundleError):
+            away.read("tiny")
+
+
+def test_the_command_line_takes_an_address(on_s3: Store, tmp_path: Path) -> None:
+    def run(*words: object) -> Any:
+        return CliRunner().invoke(
+            command_line.app, [*map(str, words)], env={"CANDOR_STORE_CACHE": str(tmp_path / "cache")}
+        )
+
+    listed = run("models", "list", "--store", on_s3.address, "--json")
+    assert [entry["version"] for entry in json.loads(listed.stdout)] == [1]
+    assert run("models", "verify", "--store", on_s3.address, "--ledger", "off").exit_code == 0
+    missing = run("models", "--store", f"{on_s3.address}-other")
+    assert isinstance(missing.exception, NotInStore)
