@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
 DEMO_ARGS ?=
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
-LOCK_EXTRAS := train grpc traces postgres parquet s3 remote signing tensorboard mlflow wandb torchserve docs dev
+LOCK_EXTRAS := train grpc traces postgres parquet s3 remote signatures signing tensorboard mlflow wandb torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 

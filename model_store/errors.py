@@ -107,6 +107,10 @@ class StoreBusy(ModelStoreError):
     """Another process holds the store's lock for too long."""
 
 
+class SignatureKeyInvalid(ModelStoreError):
+    """A key cannot be read or used, or what signatures need is not installed."""
+
+
 class StoreAddressInvalid(ModelStoreError):
     """The address names no place that a store could be at, or needs packages that are missing."""
 

@@ -30,6 +30,7 @@ Action = Literal[
     "canary started",
     "canary promoted",
     "canary aborted",
+    "signed",
 ]
 
 

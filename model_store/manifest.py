@@ -18,6 +18,7 @@ from model_store.errors import FileError, ManifestError
 from model_store.files import FileTooLarge, read_plain, write_whole
 
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "model.sig"  # of the manifest and all that it names
 LIMIT_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 36
 MAX_VERSION = 999_999_999
@@ -151,4 +152,5 @@ def _content(folder: Path, name: str) -> bytes:
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.name != MANIFEST_FILE)
+    apart = (MANIFEST_FILE, SIGNATURE_FILE)
+    return (path for path in sorted(folder.iterdir()) if not (path.name.startswith(".") or path.name in apart))

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from model_store.errors import BundleError, FileError, StoreAddressInvalid, StoreUnreachable
 from model_store.files import FileTooLarge, write_whole
 from model_store.installation import install_command
-from model_store.manifest import LIMIT_BYTES, MANIFEST_FILE, digest_of, read_files, read_manifest
+from model_store.manifest import LIMIT_BYTES, MANIFEST_FILE, SIGNATURE_FILE, digest_of, read_files, read_manifest
 from model_store.storage import SMALL_FILE_BYTES, Entry, Stamp
 
 CLAIM = ".claim"
@@ -249,7 +249,7 @@ class RemoteStorage:
                 if data is None:
                     raise FileError(part, f"{name!r} is gone")
                 write_whole(part / name, data)
-            self._refuse_unnamed(part, path, known=described.files.keys() | {MANIFEST_FILE, CLAIM})
+            self._refuse_unnamed(part, path, known=described.files.keys() | {MANIFEST_FILE, SIGNATURE_FILE, CLAIM})
             read_files(part, described)
             with suppress(FileExistsError, OSError):  # another process was faster
                 part.rename(folder)
@@ -286,11 +286,10 @@ class RemoteStorage:
 
     def _mirrored_listing(self) -> Listing:
         found: Listing = {}
-        for path in self._mirror.glob("*/*"):
-            name = path.name
+        for path in (path for path in self._mirror.rglob("*") if path.is_file() and not path.name.startswith(".")):
+            model, _, name = path.relative_to(self._mirror).as_posix().partition("/")
             below = f"{name.removesuffix('.digest')}/{MANIFEST_FILE}" if name.endswith(".digest") else name
-            if not name.startswith("."):
-                found.setdefault(path.parent.name, {})[below] = ("mirrored",)
+            found.setdefault(model, {})[below] = ("mirrored",)
         return found
 
 

@@ -21,8 +21,9 @@ from model_store.errors import (
 )
 from model_store.files import UnsafeFile
 from model_store.history import HISTORY_FILE, append, event_of, new_event, published_digest
-from model_store.manifest import MAX_VERSION
+from model_store.manifest import MAX_VERSION, SIGNATURE_FILE
 from model_store.retirement import RETIRED_FILE, require_not_retired
+from model_store.signature import SignatureError, require_signature
 from model_store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
@@ -36,10 +37,12 @@ class Store:
     Attributes:
         root: the folder; of a store at an address, the folder for copies of what was read there.
         address: such as `s3://bucket/models`, if it is not a folder. `open_store` tells them apart.
+        key: PEM of a public key. If there is one, `read` refuses what its owner has not signed.
     """
 
     root: Path
     address: str | None = None
+    key: bytes | None = None
 
     @cached_property
     def storage(self) -> Storage:
@@ -67,11 +70,12 @@ class Store:
         """Return where a version is, for people."""
         return f"{self.storage.address}/{name}/{version}"
 
-    def read(self, name: str, version: int | None = None, *, digest: str | None = None) -> Bundle:
+    def read(self, name: str, version: int | None = None, *, digest: str | None = None, signed: bool = True) -> Bundle:
         """Return a verified bundle, without a version the one in production.
 
         Args:
             digest: what the bundle's must be. That of every alias that points at the version is compared anyway.
+            signed: False also reads what is not signed, if the store has a key: to sign it, or to read its card.
 
         Raises:
             NotInStore: no such model or version, or none is in production.
@@ -88,7 +92,22 @@ class Store:
         named = {alias: each.digest for alias, each in self.aliases(name).items() if each.version == chosen}
         for source, expected in (named | ({"the caller": digest} if digest else {})).items():
             _require_digest(bundle, expected, source)
+        if self.key is not None and signed:
+            require_signature(bundle, self.signature(name, chosen), self.key)
         return bundle
+
+    def signature(self, name: str, version: int) -> bytes | None:
+        """Return what `candor models sign` wrote beside a version; None if it is not signed."""
+        try:
+            return self.storage.read(require_name(name), f"{version}/{SIGNATURE_FILE}")
+        except OSError as error:
+            raise SignatureError(self.require(name, version), f"{SIGNATURE_FILE}: {error.strerror}") from error
+
+    def write_signature(self, name: str, version: int, data: bytes, *, by: str | None = None) -> None:
+        """Write a signature beside a version."""
+        self.require(name, version)
+        self.storage.write(name, f"{version}/{SIGNATURE_FILE}", data)
+        append(self.storage, name, new_event("signed", version=version, by=by))
 
     def publish(self, name: str, build: Callable[[Path, int], object], *, by: str | None = None) -> int:
         """Publish the next version of a model atomically.
@@ -276,16 +295,17 @@ class Store:
         return f"the store {where} has no model '{name}'; {has}"
 
 
-def open_store(address: str | Path, *, cache: Path) -> Store:
+def open_store(address: str | Path, *, cache: Path, key: bytes | None = None) -> Store:
     """Return the store in a folder, or at an address such as `s3://bucket/models`.
 
     Args:
         cache: folder on this machine for copies of what was read at an address.
+        key: PEM of the public key whose owner must have signed what is read.
     """
     text = str(address)
     if text.startswith("file://"):
-        return Store(Path(text.removeprefix("file://")))
-    return Store(cache, text) if "://" in text else Store(Path(text))
+        text = text.removeprefix("file://")
+    return Store(cache, text, key) if "://" in text else Store(Path(text), key=key)
 
 
 def require_name(name: str) -> str:

@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     store: Annotated[str, BeforeValidator(str)] = Field(
         "model_store/models", description="The model store: a folder, or an address such as s3://bucket/models."
     )
+    require_signature: Path | None = Field(
+        None,
+        description="File with a public key: only bundles that its owner has signed are served, promoted or tried.",
+    )
     store_cache: Path | None = Field(
         None,
         description="Folder for copies of the bundles of a store at an address, from which a server starts while the "
@@ -314,6 +318,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_signing(self) -> "Settings":
+        if self.require_signature is not None and self.recalibrate_on_alarm == "promote":
+            raise ValueError(
+                "CANDOR_RECALIBRATE_ON_ALARM=promote cannot be kept with CANDOR_REQUIRE_SIGNATURE: no process holds "
+                "the key to sign what it makes; let it publish, then sign and promote the version."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_tags(self) -> "Settings":
         try:
             self.watched_tags  # noqa: B018 its error is the finding
@@ -341,9 +354,12 @@ class Settings(BaseSettings):
     @property
     def opened_store(self) -> "Store":
         """The model store. Connects to nothing."""
+        from model_store.signature import read_public_key
         from model_store.store import open_store
 
-        return open_store(self.store, cache=self.store_cache or Path.home() / ".cache" / "candor" / "store")
+        key = None if self.require_signature is None else read_public_key(self.require_signature)
+        cache = self.store_cache or Path.home() / ".cache" / "candor" / "store"
+        return open_store(self.store, cache=cache, key=key)
 
     @property
     def tokens_text(self) -> str | None:

@@ -64,11 +64,19 @@ def settings(
     store: str | None = None,
     ledger: str | None = None,
     recalibrate_on_alarm: str | None = None,
+    require_signature: Path | None = None,
 ) -> "Settings":
     """Return the settings: these values if they are not None, else the environment. Raises SettingsError."""
     from serving.settings import load_settings
 
-    return load_settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=recalibrate_on_alarm)
+    return load_settings(
+        host=host,
+        port=port,
+        store=store,
+        ledger=ledger,
+        recalibrate_on_alarm=recalibrate_on_alarm,
+        require_signature=require_signature,
+    )
 
 
 def read_token(file: Path | None) -> str | None:

@@ -1,6 +1,7 @@
 """`candor serve`: the server that answers for images."""
 
 import gc
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,9 @@ def serve(
     store: StoreOption = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger URL, or 'off' (default: sqlite:///./candor.db).")] = None,
     on_alarm: OnAlarmOption = None,
+    require_signature: Annotated[
+        Path | None, typer.Option(help="Serve only what the owner of this public key, a PEM file, has signed.")
+    ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="First measure for ten seconds which threads and batch suit this machine.")
     ] = False,
@@ -31,7 +35,14 @@ def serve(
     from serving.process.server import serve as run_server
 
     gc.enable()
-    chosen = settings(host=host, port=port, store=store, ledger=ledger, recalibrate_on_alarm=on_alarm)
+    chosen = settings(
+        host=host,
+        port=port,
+        store=store,
+        ledger=ledger,
+        recalibrate_on_alarm=on_alarm,
+        require_signature=require_signature,
+    )
     raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
 
 

@@ -1,6 +1,7 @@
 """`candor models`: what the model store holds, whether it is whole, and what was done with it."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,8 @@ A version is published once and never changes. An alias, such as
 'production', points at one version and can be moved: promote and
 rollback move 'production', alias moves any. The history says who moved
 what, when and why. Retire takes a bad version out, gc removes what
-nothing refers to any more.
+nothing refers to any more. Sign and verify say whose it is, and whether
+it is whole.
 
 Without a verb it lists, as `candor models list` does.
 """
@@ -133,6 +135,9 @@ def verify(
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Adopt without asking.")] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="Also require a signature by the owner of this public key, a PEM file.")
+    ] = None,
     store: StoreOption = None,
     ledger: LedgerOption = None,
     json_out: JsonOption = False,
@@ -147,9 +152,12 @@ def verify(
     from candor.commands.ledger_digest import ledger_problem
     from candor.terminal.console import print_json
     from candor.terminal.verification import print_findings
+    from model_store.signature import read_public_key
     from model_store.verification import verify as verify_store
 
     opened = open_store(store)
+    if key is not None:
+        opened = dataclasses.replace(opened, key=read_public_key(key))
     if adopt:
         _adopt(opened, model, version, yes=yes, ledger=ledger)
     findings = []

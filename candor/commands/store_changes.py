@@ -1,6 +1,7 @@
 """The verbs of `candor models` that change something: promote, rollback, alias, retire, gc."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -136,6 +137,35 @@ def alias(
         print_json({"model": model, "alias": name, "removed": remove} | chosen.model_dump(mode="json"))
     else:
         stdout.print(said)
+
+
+@app.command()
+def sign(
+    model: ModelArgument,
+    version: VersionArgument,
+    key: Annotated[Path, typer.Option(help="PEM file with the private key, on the curve P-256, P-384 or P-521.")],
+    password_file: Annotated[Path | None, typer.Option(help="File with the password of the key.")] = None,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Sign every file of a version, as OpenSSF's model-signing does it. Needs the extra 'signing'.
+
+    A server with --require-signature serves nothing else. What a recalibration
+    publishes is signed the same way before it is promoted.
+
+    Example: candor models sign chest 2 --key signing.pem
+    """
+    from candor.commands.options import read_token
+    from candor.terminal.console import print_json, stdout
+    from model_store.signature import sign as sign_bundle
+
+    opened = open_store(store)
+    bundle = opened.read(model, version, signed=False)
+    opened.write_signature(model, version, sign_bundle(bundle, key=key, password=read_token(password_file)))
+    if json_out:
+        print_json({"model": model, "version": version, "digest": bundle.digest})
+    else:
+        stdout.print(f"{model}: version {version} is signed")
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What `candor import` prints: what was found out, what was tried, and how calibrated the model is now."""
 
-
 from calibration.wording import counted
 from candor.terminal.console import stdout
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row

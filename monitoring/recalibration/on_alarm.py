@@ -198,7 +198,7 @@ class AlarmResponder:
         for version in self._store.versions(alarm.model)[::-1]:
             if version <= alarm.version:
                 return None
-            made = self._store.read(alarm.model, version).card.provenance
+            made = self._store.read(alarm.model, version, signed=False).card.provenance
             begun_ns = alarm.last.at_ns if alarm.last else 0
             if (
                 made.parent_version == alarm.version

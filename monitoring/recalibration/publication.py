@@ -201,7 +201,7 @@ def publish_draft(ledger: Ledger, store: Store, drafted: Recalibration, **detail
     model = drafted.card.name
     parent = store.read(model, drafted.parent_version).of_variant(drafted.card.precisions[0])
     number = store.publish(model, lambda folder, number: _build(folder, number, parent, drafted.card))
-    done = dataclasses.replace(drafted, card=store.read(model, number).card)
+    done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
     note(ledger, done.calibration_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
 

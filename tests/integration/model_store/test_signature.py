@@ -1,0 +1,207 @@
+"""Signatures of bundles: what model-signing signs is accepted, and nothing else, by name."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from typer.testing import CliRunner
+
+from candor import command_line
+from model_store.bundle import Bundle
+from model_store.canary import start_canary
+from model_store.errors import SignatureKeyInvalid
+from model_store.manifest import SIGNATURE_FILE, write_manifest
+from model_store.signature import SignatureError, read_public_key
+from model_store.store import Store
+from serving.errors import SettingsError
+from serving.settings import load_settings
+from tests.builders.services import running
+
+
+class Keys(NamedTuple):
+    private: Path
+    public: Path
+
+
+def make_keys(folder: Path, name: str, curve: ec.EllipticCurve | None = None) -> Keys:
+    private = ec.generate_private_key(curve or ec.SECP256R1())
+    return write_keys(folder, name, private)
+
+
+def write_keys(folder: Path, name: str, private: Any) -> Keys:
+    keys = Keys(folder / f"{name}.pem", folder / f"{name}.pub")
+    keys.private.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    keys.public.write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return keys
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return make_keys(tmp_path, "ours")
+
+
+@pytest.fixture
+def run(tiny_store: Store) -> Callable[..., Any]:
+    def invoke(verb: str, *words: object) -> Any:
+        command = ["models", verb, *map(str, words), "--store", str(tiny_store.root)]
+        return CliRunner().invoke(command_line.app, command)
+
+    return invoke
+
+
+def strict(store: Store, keys: Keys) -> Store:
+    """The store as a server with --require-signature sees it."""
+    return dataclasses.replace(store, key=read_public_key(keys.public))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+def test_what_is_signed_is_read_and_model_signing_agrees(
+    tiny_store: Store, run: Callable[..., Any], tmp_path: Path, curve: ec.EllipticCurve
+) -> None:
+    keys = make_keys(tmp_path, "curve", curve)
+    with pytest.raises(SignatureError, match="it has no signature, and one is required"):
+        strict(tiny_store, keys).read("tiny")
+    assert "is signed" in run("sign", "tiny", 1, "--key", keys.private).output
+    assert strict(tiny_store, keys).read("tiny").card.version == 1
+    assert tiny_store.read("tiny").digest  # a store that requires none ignores it
+    folder = tiny_store.folder("tiny", 1)
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    command += ["--signature", str(folder / SIGNATURE_FILE), "--public_key", str(keys.public)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 0
+
+
+def test_a_signature_made_by_model_signing_itself_is_accepted(tiny_store: Store, keys: Keys) -> None:
+    folder = tiny_store.folder("tiny", 1)
+    command = [sys.executable, "-m", "model_signing", "sign", "key", str(folder)]
+    command += ["--signature", str(folder / SIGNATURE_FILE), "--private_key", str(keys.private)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert strict(tiny_store, keys).read("tiny").card.version == 1
+
+
+def test_a_bundle_manifest_and_alias_that_were_changed_together_are_refused(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys
+) -> None:
+    """What digests cannot notice: everything in the store fits each other."""
+    run("sign", "tiny", 1, "--key", keys.private)
+    folder, alias = tiny_store.folder("tiny", 1), tiny_store.model("tiny") / "production"
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {"classes": card["classes"][::-1]}, indent=2))
+    forged = json.loads(alias.read_text()) | {"digest": write_manifest(folder, name="tiny", version=1).digest}
+    alias.write_text(json.dumps(forged))
+    (tiny_store.model("tiny") / "history.jsonl").unlink()
+    assert tiny_store.read("tiny").card.classes == tuple(card["classes"][::-1])
+    with pytest.raises(SignatureError, match=r"tiny/1 is refused: model\.sig is a signature of other files"):
+        strict(tiny_store, keys).read("tiny")
+    assert run("verify", "--key", keys.public, "--ledger", "off").exit_code == 1
+
+
+def test_another_key_and_another_version_are_refused(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", partial(make_bundle, seed=1))
+    run("sign", "tiny", 1, "--key", make_keys(tmp_path, "theirs").private)
+    with pytest.raises(SignatureError, match="was not made with the private key"):
+        strict(tiny_store, keys).read("tiny", 1)
+    run("sign", "tiny", 1, "--key", keys.private)
+    signature = tiny_store.signature("tiny", 1)
+    assert signature is not None
+    tiny_store.write_signature("tiny", 2, signature)
+    with pytest.raises(SignatureError, match="signature of other files"):
+        strict(tiny_store, keys).read("tiny", 2)
+
+
+def test_every_changed_signature_is_refused(tiny_store: Store, run: Callable[..., Any], keys: Keys) -> None:
+    run("sign", "tiny", 1, "--key", keys.private)
+    path = tiny_store.folder("tiny", 1) / SIGNATURE_FILE
+    data = json.loads(path.read_text())
+    envelope = data["dsseEnvelope"]
+    broken = [
+        b"",
+        b"{}",
+        b"[" * 100_000,
+        json.dumps(data | {"dsseEnvelope": envelope | {"signatures": []}}).encode(),
+        json.dumps(data | {"dsseEnvelope": envelope | {"payloadType": "text/plain"}}).encode(),
+        json.dumps(data | {"dsseEnvelope": envelope | {"payload": "AAAA"}}).encode(),
+        json.dumps(data | {"dsseEnvelope": envelope | {"payload": "?"}}).encode(),
+    ]
+    for each in broken:
+        path.write_bytes(each)
+        with pytest.raises(SignatureError):
+            strict(tiny_store, keys).read("tiny")
+
+
+def test_without_a_signature_nothing_is_promoted_or_tried(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys, make_bundle: Callable[..., Bundle]
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    for act in (
+        lambda: strict(tiny_store, keys).promote("tiny", 2),
+        lambda: start_canary(strict(tiny_store, keys), "tiny", 2, mode="shadow"),
+    ):
+        with pytest.raises(SignatureError, match="candor models sign tiny 2 --key KEY"):
+            act()
+    run("sign", "tiny", 2, "--key", keys.private)
+    assert strict(tiny_store, keys).promote("tiny", 2).version == 2
+
+
+@pytest.mark.anyio
+async def test_a_server_serves_only_what_is_signed(
+    tiny_store: Store, tmp_path: Path, run: Callable[..., Any], keys: Keys, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path, require_signature=keys.public) as server:
+        ready = await server.client.get("/readyz")
+        assert ready.status_code == 503
+        assert "it has no signature" in ready.json()["refused"]["tiny"]["reason"]
+        run("sign", "tiny", 1, "--key", keys.private)
+        server.service.watcher.scan()
+        assert (await server.predict(png())).status_code == 200
+
+
+def test_keys_that_are_none_are_one_sentence(
+    tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path
+) -> None:
+    (tmp_path / "text.pem").write_text("no key")
+    other = write_keys(tmp_path, "rsa", rsa.generate_private_key(65537, 2048))
+    for file in (tmp_path / "text.pem", tmp_path / "missing.pem", other.private):
+        assert isinstance(run("sign", "tiny", 1, "--key", file).exception, SignatureKeyInvalid)
+    for file in (tmp_path / "text.pem", tmp_path / "missing.pem", other.public, keys.private):
+        assert isinstance(run("verify", "--key", file).exception, SignatureKeyInvalid)
+
+
+def test_a_key_may_have_a_password(tiny_store: Store, run: Callable[..., Any], keys: Keys, tmp_path: Path) -> None:
+    private = serialization.load_pem_private_key(keys.private.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"open sesame"),
+        )
+    )
+    (tmp_path / "password").write_text("open sesame\n")
+    assert isinstance(run("sign", "tiny", 1, "--key", locked).exception, SignatureKeyInvalid)
+    done = run("sign", "tiny", 1, "--key", locked, "--password-file", tmp_path / "password")
+    assert done.exit_code == 0, done.exception
+    assert strict(tiny_store, keys).read("tiny").card.version == 1
+
+
+def test_a_process_cannot_promote_what_it_cannot_sign(keys: Keys) -> None:
+    with pytest.raises(SettingsError, match="no process holds the key"):
+        load_settings(require_signature=keys.public, recalibrate_on_alarm="promote")
