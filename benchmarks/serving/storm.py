@@ -25,7 +25,8 @@ from benchmarks.serving.subjects import SUBJECTS
 from model_store.store import Store
 
 PEAK_CONNECTIONS = 16
-GOALS = {"of_peak": 0.9, "p99_s": 1.2, "recovery_s": 1.5, "growth_mb": 50.0}
+OF_PEAK, RECOVERY_S, GROWTH_MB = 0.9, 1.5, 50.0
+WAITING, LEAST_S, SPARE = 64, 1.0, 1.2  # images that may wait, or a second; 20 % more than that (decision 58)
 _RECONNECT_S = 0.01
 
 
@@ -194,6 +195,7 @@ def measure(port: int, path: str, image: bytes, *, connections: int, seconds: fl
         "good_per_s": good,
         "of_peak": good / peak,
         "p99_s": max(storm.p99_s, later.p99_s),
+        "p99_goal_s": SPARE * max(LEAST_S, WAITING / peak),
         "recovery_s": recovered_s,
         "memory_mb": memory,
         "growth_mb": memory[2] - memory[1],
@@ -209,9 +211,9 @@ def table(found: dict[str, Any]) -> str:
     rows = [
         ("good answers a second at 16 connections", f"{found['peak_per_s']:.1f}", ""),
         ("good answers a second in the storm", f"{found['good_per_s']:.1f}", ""),
-        ("of the peak", f"{found['of_peak']:.2f}", ">= 0.9"),
-        ("99th percentile of good answers, s", f"{found['p99_s']:.2f}", "<= 1.2"),
-        ("a newcomer's answer after the storm, s", f"{found['recovery_s']:.2f}", "<= 1.5"),
+        ("of the peak", f"{found['of_peak']:.2f}", f">= {OF_PEAK}"),
+        ("99th percentile of good answers, s", f"{found['p99_s']:.2f}", f"<= {found['p99_goal_s']:.2f}"),
+        ("a newcomer's answer after the storm, s", f"{found['recovery_s']:.2f}", f"<= {RECOVERY_S}"),
         ("memory before / half way / after, MB", memory, "flat"),
         ("answers by status", ", ".join(f"{count:,} x {key}" for key, count in sorted(found["statuses"].items())), ""),
         ("connections that were closed", f"{found['closed']:,}", ""),
@@ -220,9 +222,10 @@ def table(found: dict[str, Any]) -> str:
 
 
 def missed(found: dict[str, Any]) -> list[str]:
-    """The goals that the run missed."""
-    less = [name for name in ("p99_s", "recovery_s", "growth_mb") if found[name] > GOALS[name]]
-    return less + (["of_peak"] if found["of_peak"] < GOALS["of_peak"] else [])
+    """The goals that the run missed, each with what was measured."""
+    most = {"p99_s": found["p99_goal_s"], "recovery_s": RECOVERY_S, "growth_mb": GROWTH_MB}
+    over = [f"{name} = {found[name]:.2f}, goal {goal:.2f}" for name, goal in most.items() if found[name] > goal]
+    return over + ([f"of_peak = {found['of_peak']:.2f}, goal {OF_PEAK}"] if found["of_peak"] < OF_PEAK else [])
 
 
 def main() -> int:
@@ -244,8 +247,8 @@ def main() -> int:
             sizes = {"connections": chosen.connections, "seconds": 60 * chosen.minutes, "peak_s": chosen.peak_seconds}
             found = measure(port, f"/predictions/{subject.name}", subject.samples()[0], **sizes)
     print(table(found))
-    for name in missed(found):
-        print(f"missed: {name} = {found[name]:.2f}, goal {GOALS[name]}", file=sys.stderr)
+    for each in missed(found):
+        print(f"missed: {each}", file=sys.stderr)
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=2))
     return 1 if missed(found) else 0
