@@ -57,7 +57,7 @@ def decode_frame(frame: bytes, syntax: str, expected: FrameHeader) -> npt.NDArra
         ImageTooComplex: too many scans or tiles.
         ValueError: the frame is another image than the data set announces. imagecodecs raises errors of its own.
     """
-    found = _read_tiled(frame) if DECODERS[syntax] == "jpeg2k_decode" else _read_jpeg(frame)
+    found = _read_header(frame, tiled=DECODERS[syntax] == "jpeg2k_decode")
     if found[:3] != expected[:3] or not 1 < found.bits <= expected.bits:
         raise ValueError(f"holds {tuple(found)} (columns, rows, samples, bits), announces {tuple(expected)}")
     import imagecodecs
@@ -79,6 +79,13 @@ def stored(pixels: npt.NDArray[Any], *, allocated: int, bits: int, signed: bool)
     width, unused = allocated // 8, allocated - bits
     values = pixels.astype(f"u{width}", casting="unsafe").view(f"{'i' if signed else 'u'}{width}")
     return values << unused >> unused
+
+
+def _read_header(frame: bytes, *, tiled: bool) -> FrameHeader:
+    try:
+        return _read_tiled(frame) if tiled else _read_jpeg(frame)
+    except struct.error:
+        raise ValueError(f"the compressed frame of {len(frame):,} bytes ends within its header") from None
 
 
 def _read_jpeg(frame: bytes) -> FrameHeader:

@@ -131,7 +131,7 @@ def test_every_loss_is_listed() -> None:
         (["train", "digits", "--loss", "focal", "--option", "gamma"], "--option gamma=3"),
         (["train", "digits", "--batch-size", "1"], "batch_size"),
         (["train", "digits", "--recipe", "best"], "auto or fixed"),
-        (["export", "runs/none", "--calibrator", "isotonic"], "vector, none"),
+        (["export", "runs/none", "--calibrator", "best"], "vector, histogram, isotonic"),
     ],
 )
 def test_wrong_usage_is_an_error(arguments: list[str], said: str) -> None:

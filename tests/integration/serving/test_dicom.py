@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import MPEG2MPML, JPEGLSLossless
 
 from model_store.store import Store
 from serving.inference.predictor import Predictor
@@ -32,7 +32,13 @@ async def test_a_slice_is_answered_as_any_image(tiny_store: Store, tmp_path: Pat
     ("data", "status", "code", "detail"),
     [
         (dicom(SLICE, frames=2), 415, "unsupported_image", "2 frames"),
-        (dicom_frames([b"\xff\xd8"], JPEGLSLossless, (2, 2), np.uint8), 415, "unsupported_image", "JPEG-LS"),
+        (
+            dicom_frames([b"\xff\xd8"], JPEGLSLossless, (2, 2), np.uint8),
+            400,
+            "broken_image",
+            "of 2 bytes ends within its header",
+        ),
+        (dicom_frames([b"\xff\xd8"], MPEG2MPML, (2, 2), np.uint8), 415, "unsupported_image", "MPEG2"),
         (dicom(SLICE, keep=100), 400, "broken_image", "cut short"),
         (dicom(SLICE)[:-100], 400, "broken_image", "cut short"),
         (dicom(SLICE, Rows=60_000, Columns=60_000), 413, "image_too_large", "60000 x 60000"),
