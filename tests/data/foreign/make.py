@@ -14,6 +14,7 @@ with the versions of its packages. Run it only to add a model: the files are kep
     python make.py huggingface   # transformers, optimum-onnx, timm
     python make.py hummingbird   # hummingbird-ml, torch, scikit-learn
     python make.py handmade      # onnx: old files of makers that are gone, written operator by operator
+    python make.py clean         # onnx: take out texts that name files of this machine; after torch and keras
 """
 
 import importlib.metadata
@@ -610,6 +611,22 @@ def make_handmade():
 
     own = ort.InferenceSession(str(FOLDER / "uint8_written_out.onnx")).run(None, {"images": images("rgb")})[0]
     expect("uint8_written_out", own.astype(np.float64), makers=("onnx", "onnxruntime"))
+
+
+def make_clean():
+    """Take out what names files of this machine: stack traces and notes in the graphs, which nothing reads."""
+    import onnx
+
+    for file in FOLDER.glob("*.onnx"):
+        model = onnx.load(file)
+        nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+        for part in (model, model.graph, *nodes):
+            if str(FOLDER.parents[2]) in part.doc_string:
+                part.doc_string = ""
+            for at in reversed(range(len(part.metadata_props))):
+                if str(FOLDER.parents[2]) in part.metadata_props[at].value:
+                    del part.metadata_props[at]
+        onnx.save(model, file)
 
 
 if __name__ == "__main__":
