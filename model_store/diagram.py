@@ -61,16 +61,21 @@ def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: str | None) ->
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("model_store"),
+    environment = environment_of("model_store")
+    environment.filters |= {"counted": counted, "percent": percent}
+    return environment
+
+
+def environment_of(package: str) -> Environment:
+    """Return Jinja2 for the templates of a package: values are escaped, and an undefined name is an error."""
+    return Environment(
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"counted": counted, "percent": percent}
-    return environment
 
 
 def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:

@@ -3,11 +3,12 @@
 from functools import cache
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from calibration.wording import counted
+from model_store.diagram import environment_of
 from monitoring.findings import phrases
 from monitoring.findings.answer_record import shown
 from monitoring.pages import formatting
@@ -47,14 +48,7 @@ def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("monitoring.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
+    environment = environment_of("monitoring.pages")
     environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.globals["asset"] = asset
     environment.globals["style"] = Markup(asset("style.css").content)  # our own file
