@@ -18,7 +18,6 @@ from calibration.metrics import Interval
 from calibration.reliability import wilson_interval
 from calibration.wording import counted
 from monitoring.drift import watch
-from monitoring.ledger.calibrations import choose
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import EVERYTHING
@@ -109,19 +108,16 @@ class AnswerRecord:
         return f"{round(100 * self.lower)} to {round(100 * self.upper)} %"
 
 
-def find_answer_record(
-    connection: Connection, model: str, version: int, *, label: str, confidence: float
-) -> AnswerRecord:
-    """Read the record of answers like this one. Raises ModelNotInLedger for a version that was never registered."""
-    row = choose(connection, model, version)
+def find_answer_record(connection: Connection, calibration_id: int, *, label: str, confidence: float) -> AnswerRecord:
+    """Read the record of answers like this one, by the same calibration."""
     at = int(bin_index(confidence))
     columns = bin_day.c
     sums = [func.sum(column) for column in (columns.served, columns.n, columns.correct, columns.confidence)]
-    alike = (columns.calibration_id == row.calibration_id, columns.slice == f"predicted:{label}", columns.bin == at)
+    alike = (columns.calibration_id == calibration_id, columns.slice == f"predicted:{label}", columns.bin == at)
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()
     )
-    watches = watch.load_all(connection, row.calibration_id)
+    watches = watch.load_all(connection, calibration_id)
     return AnswerRecord(
         label=label,
         confidence=confidence,

@@ -1,7 +1,7 @@
 """The pages on which people try images. A trial is recorded only if its form says so."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from anyio import to_thread
@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from model_store.card import Card
 from model_store.errors import ImageError
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
@@ -17,6 +18,8 @@ from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, ModelNotInL
 from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.ledger.database import Ledger
 from monitoring.pages.rendering import answer_page, render
+from monitoring.pages.status_words import advice_tone, title
+from monitoring.reports.report import calibration_report
 from serving.console.tried_image import TriedImage, as_picture
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import error_answer
@@ -43,6 +46,14 @@ class TrialForm(Struct, frozen=True):
     record: str | None = None
 
 
+class Standing(NamedTuple):
+    """Whether a version is to be trusted today: a class of the style sheet, a heading and a sentence."""
+
+    tone: str
+    title: str
+    sentence: str
+
+
 class ConsoleRoutes:
     """The handlers of trials. `ledger` is None where this server shows no labels."""
 
@@ -62,7 +73,7 @@ class ConsoleRoutes:
     async def form(self, request: Request) -> Response:
         """The page with the form."""
         served = self._models.find(request.path_params["model"])
-        return self._page(served, [], fields={})
+        return await self._page(served, [], fields={})
 
     async def try_images(self, request: Request) -> Response:
         """The page with the form and the answers."""
@@ -77,7 +88,7 @@ class ConsoleRoutes:
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             with served.lease():
                 trials = [await self._try(served, file, fields, request) for file in files if file.data or file.name]
-        return self._page(served, trials, fields=fields)
+        return await self._page(served, trials, fields=fields)
 
     async def _try(self, served: ServedVersion, file: FormFile, fields: dict[str, str], request: Request) -> TriedImage:
         name = file.name or "image"
@@ -113,15 +124,31 @@ class ConsoleRoutes:
         if self._ledger is None:
             return None
         try:
-            return await to_thread.run_sync(_read_record, self._ledger, served, answer)
+            return await to_thread.run_sync(_read_record, self._ledger, served.calibration_id, answer)
+        except SQLAlchemyError:
+            return None
+
+    async def _standing(self, served: ServedVersion) -> Standing | None:
+        """How the version stands today; None if there is no ledger, or it cannot be read now."""
+        if self._ledger is None:
+            return None
+        try:
+            return await to_thread.run_sync(_read_standing, self._ledger, served.card)
         except (SQLAlchemyError, ModelNotInLedger):
             return None
 
-    def _page(self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str]) -> Response:
+    async def _page(self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str]) -> Response:
         versions = list(self._models.by_name()[served.card.name].answering)
         page: dict[str, Any] = {"model": served.card.name, "versions": versions, "chosen": served.card.version}
         return answer_page(
-            render("try.html", **page, trials=trials, explain=bool(fields.get("explain")), limit=MOST_FILES)
+            render(
+                "try.html",
+                **page,
+                standing=await self._standing(served),
+                trials=trials,
+                explain=bool(fields.get("explain")),
+                limit=MOST_FILES,
+            )
         )
 
 
@@ -129,10 +156,15 @@ def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[s
     return read_form(body, content_type, limit=MOST_FILES)
 
 
-def _read_record(ledger: Ledger, served: ServedVersion, answer: Classification) -> AnswerRecord:
-    card = served.card
+def _read_record(ledger: Ledger, calibration_id: int, answer: Classification) -> AnswerRecord:
     with ledger.read() as connection:
-        return find_answer_record(connection, card.name, card.version, label=answer.label, confidence=answer.confidence)
+        return find_answer_record(connection, calibration_id, label=answer.label, confidence=answer.confidence)
+
+
+def _read_standing(ledger: Ledger, card: Card) -> Standing:
+    report = calibration_report(ledger, card.name, version=card.version, slices=False)
+    tone = advice_tone(report.status, report.accuracy.answer)
+    return Standing(tone, title(report), report.recommendation.worried)
 
 
 ENDPOINTS: Final = (

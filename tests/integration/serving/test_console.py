@@ -44,6 +44,7 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
     assert page.status_code == 200
     assert f"The model says “{answer['label']}”" in page.text
     assert "Not recorded." in page.text
+    assert "No labels yet" in page.text  # how the version stands today
     assert '<section class="card trial early">' in page.text  # nothing bears it out yet
     assert "<b>.png" not in page.text
     assert "&lt;b&gt;.png" in page.text
