@@ -46,7 +46,7 @@ class TrialForm(Struct, frozen=True):
     record: str | None = None
 
 
-class Standing(NamedTuple):
+class VersionStanding(NamedTuple):
     """Whether a version is to be trusted today: a class of the style sheet, a heading and a sentence."""
 
     tone: str
@@ -128,7 +128,7 @@ class ConsoleRoutes:
         except SQLAlchemyError:
             return None
 
-    async def _standing(self, served: ServedVersion) -> Standing | None:
+    async def _standing(self, served: ServedVersion) -> VersionStanding | None:
         """How the version stands today; None if there is no ledger, or it cannot be read now."""
         if self._ledger is None:
             return None
@@ -161,10 +161,10 @@ def _read_record(ledger: Ledger, calibration_id: int, answer: Classification) ->
         return find_answer_record(connection, calibration_id, label=answer.label, confidence=answer.confidence)
 
 
-def _read_standing(ledger: Ledger, card: Card) -> Standing:
+def _read_standing(ledger: Ledger, card: Card) -> VersionStanding:
     report = calibration_report(ledger, card.name, version=card.version, slices=False)
     tone = advice_tone(report.status, report.accuracy.answer)
-    return Standing(tone, title(report), report.recommendation.worried)
+    return VersionStanding(tone, title(report), report.recommendation.worried)
 
 
 ENDPOINTS: Final = (
