@@ -133,9 +133,9 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from candor.predictions.errors import PredictionsRefused
     from model_store.errors import ModelStoreError
     from monitoring.errors import MonitoringError
-    from serving.client.client import ServerRefused
+    from serving.client.client import ServerRefused, TokenInvalid
     from serving.errors import ServingError
     from training.errors import TrainingError
 
     rooms = (ModelStoreError, MonitoringError, ServerRefused, ServingError, TrainingError)
-    return *rooms, CalibratorInvalid, PredictionsRefused, HTTPError, DBAPIError, OSError
+    return *rooms, TokenInvalid, CalibratorInvalid, PredictionsRefused, HTTPError, DBAPIError, OSError

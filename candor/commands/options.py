@@ -80,8 +80,10 @@ def settings(
 
 
 def read_token(file: Path | None) -> str | None:
-    """Return the token in a file. As an argument, other users of the machine could read it."""
-    return None if file is None else file.read_text(encoding="utf-8").strip()
+    """Return the token in a file. As an argument, other users of the machine could read it. Raises TokenInvalid."""
+    from serving.client.client import usable_token
+
+    return None if file is None else usable_token(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def cache_folder() -> Path:

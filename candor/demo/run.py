@@ -74,7 +74,11 @@ def run_demo(
         with Client(server.url) as client:
             _watch(session, server, client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
-        if not once:
+        if once:
+            stdout.print(
+                f"To look at it in a browser: candor serve --store {session.store.root} --ledger {session.ledger_url}"
+            )
+        else:
             report = f"{server.url}/calibration/{session.model}/page"
             stdout.print(f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}")
             server.wait()

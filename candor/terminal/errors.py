@@ -14,7 +14,8 @@ def sentence(error: Exception) -> str:
     """
     if isinstance(error, TransportError):
         reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".") or type(error).__name__
-        return f"no answer from {error.request.url}: {reason}; check the address, and that the server is running"
+        where = error.request.url.copy_with(userinfo=b"")  # which would be a secret
+        return f"no answer from {where}: {reason}; check the address, and that the server is running"
     if isinstance(error, DBAPIError):  # whose text is the whole SQL statement
         return f"the ledger's database failed: {error.orig}"
     if isinstance(error, OSError) and error.filename is not None:

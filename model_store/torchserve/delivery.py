@@ -50,7 +50,7 @@ class MonitorConnection:
         headers = {"Content-Type": "application/json"}
         try:
             if self._token_file is not None:
-                headers["Authorization"] = f"Bearer {self._token_file.read_text(encoding='utf-8').strip()}"
+                headers["Authorization"] = f"Bearer {_read_token(self._token_file)}"
             request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 return answer.status, json.load(answer)
@@ -62,6 +62,14 @@ class MonitorConnection:
             return error.code, _parsed(said)
         except (OSError, ValueError, HTTPException) as error:
             raise MonitorAway(str(error)) from None
+
+
+def _read_token(file: Path) -> str:
+    """The token in the file. Raises ValueError, which does not repeat what the file holds."""
+    words = file.read_text(encoding="utf-8", errors="replace").split()
+    if len(words) != 1 or not (words[0].isascii() and words[0].isprintable()):
+        raise ValueError(f"{file} must hold one bare token, without scopes and names")
+    return words[0]
 
 
 class Delivery:

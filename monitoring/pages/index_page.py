@@ -9,7 +9,6 @@ from monitoring.findings.status import Status
 from monitoring.pages.formatting import grouped
 from monitoring.pages.model_page import REFRESH_S
 from monitoring.pages.rendering import render
-from monitoring.pages.sections import evidence
 from monitoring.pages.status_words import ACCURACY_WORDS, advice_tone, title
 from monitoring.reports.report import Report
 
@@ -45,6 +44,5 @@ def _row(report: Report) -> ModelRow:
         ("calibration error (ECE)", percent(measures.ece)),
         ("by chance", percent(measures.noise_floor)),
         ("labels", f"{grouped(measures.n)}, {percent(report.coverage.ratio)} of answers"),
-        ("evidence of drift", percent(evidence(report.drift))),
     )
     return ModelRow(report, advice_tone(report.status, report.accuracy.answer), title(report), figures)

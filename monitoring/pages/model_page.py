@@ -14,6 +14,6 @@ _WINDOWS = (
 )
 
 
-def model_page(found: PageData) -> str:
-    """Render the page, which reloads itself."""
-    return render("model.html", **sections(found), acts=True, windows=_WINDOWS, refresh_s=REFRESH_S)
+def model_page(found: PageData, *, serves: bool = False) -> str:
+    """Render the page, which renews itself. `serves`: whether this process answers images with the model."""
+    return render("model.html", **sections(found), acts=True, serves=serves, windows=_WINDOWS, refresh_s=REFRESH_S)

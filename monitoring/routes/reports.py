@@ -63,7 +63,9 @@ class ReportRoutes:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        return answer_page(model_page(await to_thread.run_sync(self._page_data, model, version, window)))
+        found = await to_thread.run_sync(self._page_data, model, version, window)
+        serves = self._serves and self._production(model) is not None
+        return answer_page(model_page(found, serves=serves))
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""

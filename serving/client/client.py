@@ -38,6 +38,17 @@ class ServerRefused(Exception):
         self.status, self.code, self.detail = status, code, detail
 
 
+class TokenInvalid(ValueError):
+    """A text that cannot be a token. It is not repeated, because it may hold several."""
+
+    def __init__(self, words: int) -> None:
+        held = "nothing" if words == 0 else f"{words} words" if words > 1 else "characters that no token has"
+        super().__init__(
+            f"a token is one word of printable ASCII characters, and this holds {held}; a line of a server's tokens "
+            "file is `TOKEN scope [name]`: put its first word alone into the client's file"
+        )
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """Number of attempts in total after a 429 or 503, and the longest wait before each, in seconds."""
@@ -371,8 +382,20 @@ class AsyncClient:
                 await asyncio.sleep(step)
 
 
+def usable_token(text: str) -> str:
+    """The token without the space around it. Raises TokenInvalid.
+
+    >>> usable_token(" 6706f5fe0c1d ")
+    '6706f5fe0c1d'
+    """
+    words = text.split()
+    if len(words) != 1 or not (words[0].isascii() and words[0].isprintable()):
+        raise TokenInvalid(len(words))
+    return words[0]
+
+
 def _headers(token: str | None) -> dict[str, str]:
-    return {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {} if token is None else {"Authorization": f"Bearer {usable_token(token)}"}
 
 
 def _retry_after_s(response: httpx.Response, *, default_s: float) -> float:

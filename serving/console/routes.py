@@ -106,6 +106,7 @@ class ConsoleRoutes:
             name=name,
             answer=answer,
             record=await self._earlier(served, answer),
+            promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
             explanation=explanation,
             picture=picture,
             width=width,

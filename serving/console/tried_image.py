@@ -23,13 +23,15 @@ NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such
 class TriedImage:
     """A trial as its page shows it: an answer, or the error in its place.
 
-    `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to read it from.
+    `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to read it from. `promised`
+    is the share of images like the card's whose prediction set holds the true class.
     """
 
     name: str
     error: str | None = None
     answer: Classification | None = None
     record: AnswerRecord | None = None
+    promised: float | None = None
     explanation: HeatMap | None = None
     picture: str | None = None
     width: int = 0
@@ -65,7 +67,7 @@ class TriedImage:
     def sentences(self) -> list[str]:
         """What to know beside the probabilities."""
         record = NO_LABELS if self.record is None else self.record.sentences
-        return [each for each in (record, _set_sentence(self.answer)) if each]
+        return [each for each in (record, _set_sentence(self.answer, self.promised)) if each]
 
     @property
     def heat_map(self) -> str | None:
@@ -78,13 +80,14 @@ class TriedImage:
         return "" if self.explanation is None else self.explanation.sentence
 
 
-def _set_sentence(answer: Classification | None) -> str:
+def _set_sentence(answer: Classification | None, promised: float | None) -> str:
     listed = None if answer is None else answer.prediction_set
     if listed is None:
         return ""
     if not listed:
         return NOTHING_LISTED
-    return f"Classes that it may be, as far as the card promises: {', '.join(listed)}."
+    often = "" if promised is None else f", right for {round(100 * promised)} in 100 images like the card's"
+    return f"Prediction set{often}: {', '.join(listed)}."
 
 
 def as_picture(image: Image) -> tuple[str, int, int]:

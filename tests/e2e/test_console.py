@@ -114,7 +114,7 @@ def test_answers_are_labeled_blind_and_by_keyboard(
             expect(page.get_by_role("status")).to_contain_text("Your label is recorded: “malignant”")
             said = "the same" if answer["label"] == "malignant" else f"“{answer['label']}”"
             expect(page.get_by_role("status")).to_contain_text(f"The model had said {said}")
-            expect(page.locator(".top")).to_contain_text(f"and {left} other")
+            expect(page.locator(".top")).to_contain_text(f"{left} answer")
     assert server.client.get("/calibration/tiny").json()["coverage"]["labeled"] == 3
 
 
