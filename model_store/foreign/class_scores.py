@@ -34,6 +34,7 @@ LINEAR: Final = frozenset(
         "QLinearMatMul",
     }
 )
+FLOOR: Final = 1e-6  # added to a probability before its logarithm; less where there are many classes
 CUTTABLE: Final = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 Array = npt.NDArray[Any]
@@ -191,8 +192,15 @@ def own_probabilities(scores: npt.NDArray[np.float64], kind: Kind) -> npt.NDArra
         return softmax(np.hstack([np.zeros_like(scores), scores]))
     if kind == "binary probability":
         return np.hstack([1 - scores, scores])
-    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
-    return softmax(np.log(clipped) - np.log1p(-clipped) if kind == "independent" else scores)
+    if kind == "independent logits":
+        return softmax(scores)
+    floor = floor_of(scores.shape[1])
+    return softmax(np.log(np.maximum(scores, 0) + floor) - np.log(np.maximum(1 - scores, 0) + floor))
+
+
+def floor_of(count: int) -> float:
+    """Return what is added to each of `count` probabilities before its logarithm, which a 0 would not have."""
+    return min(FLOOR, 1e-4 / count)
 
 
 def choose_output(

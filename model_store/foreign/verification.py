@@ -14,6 +14,7 @@ from model_store.foreign.labeled_folder import LabeledImages, decoded
 from model_store.foreign.preprocessing import Preprocessing
 from model_store.foreign.preprocessing_choice import spec_of
 from model_store.foreign.sandbox import Sandbox
+from model_store.foreign.wrapping import LOGITS, NATIVE, wrap
 from model_store.graph import INPUT, OUTPUT
 
 MAX_DIFFERENCE: Final = 1e-3  # of a probability
@@ -40,7 +41,9 @@ def verify(
 ) -> Difference:
     """Compare the bundle with the file as it came.
 
-    Both are taken at this temperature. The bundle runs all images in one batch, and some alone, as servers do.
+    Before calibration, its probabilities are compared with the file's own. Those say nothing about the logits behind
+    an exact 0, which a temperature brings to light. So the calibrated answers are compared with the bundle's logits
+    divided by the temperature. The bundle runs all images in one batch, and some alone, as servers do.
 
     Raises:
         ForeignModelRefused: they differ by more than 1e-3.
@@ -49,10 +52,23 @@ def verify(
     pixels = _pixels(inspection, preprocessing, data)
     arrays = image.arrange(preprocessing.apply(pixels, image))
     own = own_probabilities(inspection.running.scores(image, arrays, scores.source.tensor), scores.kind)
-    expected = softmax(np.log(np.maximum(own, 1e-12)) / temperature)
+    difference = _difference(wrap(inspection.core, preprocessing), pixels, own, sandbox)
+    if temperature != 1:
+        core = sandbox.load(inspection.core.serialized)
+        logits = core.run({NATIVE: arrays}, [LOGITS])[LOGITS].astype(np.float64)
+        core.unload()
+        difference = max(difference, _difference(graph, pixels, softmax(logits / temperature), sandbox))
+    return Difference(difference, len(pixels), min(ALONE, len(pixels)))
+
+
+def _difference(
+    graph: bytes, pixels: npt.NDArray[np.uint8], expected: npt.NDArray[np.float64], sandbox: Sandbox
+) -> float:
+    """Return the largest difference of a probability. Raises ForeignModelRefused if it is more than 1e-3."""
     bundle = sandbox.load(graph)
     together = bundle.run({INPUT: pixels}, [OUTPUT])[OUTPUT]
     alone = [bundle.run({INPUT: pixels[at : at + 1]}, [OUTPUT])[OUTPUT][0] for at in range(min(ALONE, len(pixels)))]
+    bundle.unload()
     found = np.concatenate([together, alone])
     difference = float(np.abs(found - np.concatenate([expected, expected[: len(alone)]])).max())
     if not difference <= MAX_DIFFERENCE:  # also refuses NaN
@@ -60,7 +76,7 @@ def verify(
             f"inside Candor's graph the model answers differently by {difference:.2g} in probability; nothing was "
             "published"
         )
-    return Difference(difference, len(pixels), len(alone))
+    return difference
 
 
 def _pixels(inspection: Inspection, preprocessing: Preprocessing, data: LabeledImages | None) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from model_store.foreign.class_scores import ClassScores, Kind
+from model_store.foreign.class_scores import ClassScores, Kind, floor_of
 from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.image_input import UNBATCHED, ImageInput
 from model_store.foreign.old_opsets import raised_to_7
@@ -23,7 +23,6 @@ LOGITS, NATIVE = "candor/logits", "candor/native"
 _BATCH = "candor/batch"  # the foreign input inside a Scan
 OLDEST_OPSET, SCAN_OPSET, CONVERTED_OPSET = 7, 9, 13
 IR_VERSION = 8  # constants need not be listed among the inputs
-FLOOR = 1e-6  # added to a probability before its logarithm; less where there are many classes
 _RESERVED = frozenset({INPUT, OUTPUT, TEMPERATURE, CLASS_BIAS, CLASS_WEIGHT})
 
 
@@ -150,8 +149,7 @@ def _scanned(graph: onnx.GraphProto, image: ImageInput, tensor: str, per_image: 
 
 def _append_logits(graph: onnx.GraphProto, rows: str, kind: Kind, count: int) -> None:
     """From scores, float32 [N, K] or [N, 1], to LOGITS [N, K]."""
-    floor = min(FLOOR, 1e-4 / count)
-    graph.initializer.append(numpy_helper.from_array(np.array([floor], np.float32), "candor/floor"))
+    graph.initializer.append(numpy_helper.from_array(np.array([floor_of(count)], np.float32), "candor/floor"))
     graph.initializer.append(numpy_helper.from_array(np.array([1.0], np.float32), "candor/one_probability"))
 
     def add(operator: str, inputs: list[str], output: str) -> str:

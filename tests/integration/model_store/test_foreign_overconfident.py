@@ -1,0 +1,91 @@
+"""Overconfident models, whose float32 probabilities are exact zeros and ones, are imported and calibrated."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import NodeProto, helper
+from typer.testing import CliRunner
+
+from calibration.temperature import softmax
+from candor.command_line import app
+from model_store.runtime import ort
+from tests.builders.foreign import SIDE, color_weights, foreign_onnx, labeled_folder, linear
+
+COLORS = color_weights() * np.float32(16)
+WEIGHTS = COLORS - COLORS.mean(axis=1, keepdims=True)  # logits hundreds apart: exp(-110) is 0 in float32
+EXCLUSIVE = ("--exclusive",)
+
+
+def classifier() -> list[NodeProto]:
+    """Return what skl2onnx makes of a logistic regression: one operator with its softmax inside, and a Normalizer."""
+    return [
+        helper.make_node("Flatten", ["pixels"], ["flat"]),
+        helper.make_node(
+            "LinearClassifier",
+            ["flat"],
+            ["label", "shares"],
+            domain="ai.onnx.ml",
+            classlabels_ints=[0, 1, 2],
+            coefficients=WEIGHTS.T.ravel().tolist(),
+            intercepts=[0.0, 0.0, 0.0],
+            multi_class=1,
+            post_transform="SOFTMAX",
+        ),
+        helper.make_node("Normalizer", ["shares"], ["scores"], domain="ai.onnx.ml", norm="L1"),
+    ]
+
+
+def hidden_sigmoid() -> list[NodeProto]:
+    """Return independent probabilities whose sigmoid is not the last operator, so that it cannot be cut off."""
+    nodes = linear("Sigmoid")
+    nodes[-1].output[0] = "shares"
+    return [*nodes, helper.make_node("Clip", ["shares"], ["scores"])]
+
+
+def mislabeled(root: Path) -> Path:
+    """Write a labeled folder in which every sixth image is in the folder of another class."""
+    labeled_folder(root, images=30)
+    for name, other in zip("abc", "bca", strict=True):
+        for image in sorted((root / name).glob("p*.png"))[::6]:
+            image.rename(root / other / f"from_{name}_{image.name}")
+    return root
+
+
+def imported(path: Path, folder: Path, *options: str) -> dict[str, Any]:
+    command = ["import", str(path), "--data", str(folder), "--normalize", "unit", "--channels", "rgb"]
+    done = CliRunner().invoke(app, [*command, "--store", str(path.parent / "store"), "--json", *options])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options"),
+    [(classifier(), ()), (linear("Softmax"), ()), (hidden_sigmoid(), EXCLUSIVE)],
+    ids=["LinearClassifier", "Softmax", "hidden Sigmoid"],
+)
+def test_exact_zeros_are_calibrated(tmp_path: Path, nodes: list[NodeProto], options: tuple[str, ...]) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", nodes, constants={"weights": WEIGHTS}, domains=["ai.onnx.ml"])
+    folder = mislabeled(tmp_path / "labeled")
+    raw = imported(path, folder, "--uncalibrated", *options)
+    done = imported(path, folder, *options)
+    assert done["temperature"] > 1.5
+    assert max(raw["max_difference"], done["max_difference"]) < 1e-5
+    assert raw["measures"]["mean_confidence"] > 0.99 > raw["measures"]["accuracy"]
+    assert done["measures"]["nll"] < raw["measures"]["nll"] / 2
+
+
+def test_what_is_published_divides_the_logits_behind_exact_zeros(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "m.onnx", linear("Softmax"), constants={"weights": WEIGHTS})
+    done = imported(path, mislabeled(tmp_path / "labeled"))
+    pixels = np.zeros((3, 3, SIDE, SIDE), np.uint8)
+    pixels[range(3), range(3)] = 120
+    prepared = pixels / np.float32(255)
+    logits = prepared.reshape(3, -1).astype(np.float64) @ WEIGHTS
+    theirs = ort.InferenceSession(path.read_bytes()).run(None, {"pixels": prepared})[0]
+    assert (theirs == np.eye(3)).all()
+    ours = ort.InferenceSession((Path(done["folder"]) / "model.onnx").read_bytes()).run(None, {"image": pixels})[0]
+    assert np.abs(ours - softmax(logits / done["temperature"])).max() < 1e-5
+    assert ours.min() > 1e-6
