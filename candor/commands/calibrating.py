@@ -8,6 +8,7 @@ import typer
 from candor.commands.options import JsonOption
 
 if TYPE_CHECKING:
+    from calibration.portable import PortableCalibrator
     from candor.predictions.calibration import Calibration
     from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 
@@ -16,7 +17,10 @@ _COLUMNS, _MEANING, _OUTPUT = "Columns", "What they mean", "Output"
 
 def calibrate(
     file: Annotated[
-        Path, typer.Argument(help="Predictions and true labels: .csv, .ndjson, .parquet, or .npz of arrays.")
+        Path,
+        typer.Argument(
+            help="Predictions and true labels (none with --apply): .csv, .ndjson, .parquet, or .npz of arrays."
+        ),
     ],
     label: Annotated[str | None, typer.Option(help="Column of the true class.", rich_help_panel=_COLUMNS)] = None,
     probabilities: Annotated[
@@ -59,15 +63,17 @@ def calibrate(
         typer.Option("--allow-label-changes", help="Consider calibrators that may change the predicted class."),
     ] = False,
     apply: Annotated[
-        Path | None, typer.Option(help="Fit nothing: apply this calibrator, and write the rows to --to.")
+        Path | None,
+        typer.Option(help="Fit nothing: apply this calibrator to rows that need no labels, and write them to --to."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="CSV file for the calibrated rows of --apply.", rich_help_panel=_OUTPUT)
+        Path | None,
+        typer.Option(help="CSV file for the calibrated rows of --apply, with their ids.", rich_help_panel=_OUTPUT),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for calibrator.json, calibrator.onnx, report.html, report.json and reliability.svg.",
+            help="Folder for report.html, report.json, reliability.svg, and calibrator.json and .onnx if one helps.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -86,7 +92,8 @@ def calibrate(
     A calibrator is offered only if it improves rows that it has not seen. Below
     100 rows none is fitted.
 
-    Example: candor calibrate predictions.csv --out calibrated
+    Example: candor calibrate predictions.csv --out calibrated; then candor calibrate
+    new.csv --apply calibrated/calibrator.json --to new-calibrated.csv
     """
     from candor.predictions.calibration import examine_predictions
     from candor.predictions.reading import read_predictions
@@ -99,18 +106,19 @@ def calibrate(
         raise typer.BadParameter("give either --probabilities or --logits")
     if (apply is None) != (to is None):
         raise typer.BadParameter("--apply CALIBRATOR goes with --to FILE.csv")
+    calibrator = None if apply is None else _calibrator(apply)
     options = _options(
         label=label, probabilities=probabilities, logits=logits, confidence=confidence, predicted=predicted,
         correct=correct, group=group, classes=classes, positive=positive, normalize=normalize,
-        needs_labels=apply is None,
+        calibrator=calibrator,
     )  # fmt: skip
     with bars() as progress:
         read = read_predictions(file, options, progress=progress)
     stderr.print(f"{file}, {len(read.rows):,} rows, read as", soft_wrap=True)
     for line in preview_lines(read):
         stderr.print(line, soft_wrap=True)
-    if apply is not None and to is not None:
-        _apply(read, apply, to)
+    if calibrator is not None and to is not None:
+        _apply(read, calibrator, to)
         return
     done = examine_predictions(read, title=f"Calibration of {file.name}", allow_label_changes=allow_label_changes)
     if json_out:
@@ -124,7 +132,7 @@ def calibrate(
 def _options(
     *, label: str | None, probabilities: str | None, logits: str | None, confidence: str | None, predicted: str | None,
     correct: str | None, group: str | None, classes: str | None, positive: str | None, normalize: bool,
-    needs_labels: bool,
+    calibrator: "PortableCalibrator | None",
 ) -> "ReadingOptions":  # fmt: skip
     from candor.predictions.labeled import ReadingOptions
     from serving.client.columns import ColumnWishes
@@ -144,7 +152,8 @@ def _options(
         classes=None if classes is None else tuple(name.strip() for name in classes.split(",")),
         positive=positive,
         normalize=normalize,
-        needs_labels=needs_labels,
+        needs_labels=calibrator is None,
+        known=() if calibrator is None or calibrator.of == "confidence" else calibrator.classes,
     )
 
 
@@ -161,21 +170,37 @@ def _write(done: "Calibration", out: Path | None, html: Path | None) -> None:
     if out is None:
         return
     out.mkdir(parents=True, exist_ok=True)
-    done.save(out / "calibrator.json")
-    done.save(out / "calibrator.onnx")
     done.plot().save(out / "reliability.svg")
     (out / "report.html").write_text(done.page(), encoding="utf-8")
     figures = json.dumps(plain(done.as_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(f"{figures}\n", encoding="utf-8")
-    stderr.print(f"Calibrator and report are in {out}", soft_wrap=True)
+    stderr.print(_kept_calibrator(done, out), soft_wrap=True)
 
 
-def _apply(read: "LabeledPredictions", calibrator_file: Path, to: Path) -> None:
-    """Write the rows as the calibrator gives them."""
+def _kept_calibrator(done: "Calibration", out: Path) -> str:
+    """Write the calibrator if one was fitted, and say what is in the folder."""
+    files = [out / "calibrator.json", out / "calibrator.onnx"]
+    if done.calibrator.method != "none":
+        for file in files:
+            done.save(file)
+        return f"Calibrator and report are in {out}"
+    old = [file.name for file in files if file.exists()]
+    earlier = f" {' and '.join(old)} there came from an earlier run." if old else ""
+    return f"The report is in {out}. No calibrator was written: none was fitted that improves predictions.{earlier}"
+
+
+def _calibrator(file: Path) -> "PortableCalibrator":
     from calibration.portable import PortableCalibrator
-    from candor.predictions.calibrated_table import write_calibrated
-    from candor.terminal.console import stdout
 
-    calibrator = PortableCalibrator.from_json(calibrator_file.read_text(encoding="utf-8"))
+    return PortableCalibrator.from_json(file.read_text(encoding="utf-8"))
+
+
+def _apply(read: "LabeledPredictions", calibrator: "PortableCalibrator", to: Path) -> None:
+    """Write the rows as the calibrator gives them."""
+    from candor.predictions.calibrated_table import write_calibrated
+    from candor.terminal.console import stderr, stdout
+
     write_calibrated(read, calibrator, to)
+    for note in read.notes:
+        stderr.print(f"Note: {note}", soft_wrap=True)
     stdout.print(f"{to}: {len(read.rows):,} rows, calibrated by {calibrator.method}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """Predictions after a calibrator, as a CSV table."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from calibration.metrics import top_label
@@ -8,39 +9,47 @@ from candor.predictions.errors import PredictionsRefused
 from candor.predictions.labeled import LabeledPredictions
 from model_store.csv_cells import CsvTable
 
+_NUMBER = "row"
+
 
 def write_calibrated(read: LabeledPredictions, calibrator: PortableCalibrator, file: Path) -> None:
-    """Write a row for each prediction that was read: its number in the source, and calibrated figures.
+    """Write a row for each prediction that was read: its number in the source, its ids, and calibrated figures.
 
     Raises:
         PredictionsRefused: the classes of the calibrator are not those of the predictions.
         OSError: the file cannot be written.
     """
-    if calibrator.of == "confidence":
-        _write_confidence(read, calibrator, file)
-        return
-    if read.probabilities is None:
-        raise PredictionsRefused("the calibrator takes the probabilities of all classes; only a confidence is there")
-    if read.classes != calibrator.classes:
-        raise PredictionsRefused(
-            f"the calibrator is for the classes {', '.join(calibrator.classes)}; the predictions are of "
-            f"{', '.join(read.classes)}: name them in this order with --classes, or put the columns in it"
-        )
-    calibrated = calibrator(read.probabilities)
-    confidence, predicted = top_label(calibrated)
+    header, cells = _confidences(read, calibrator) if calibrator.of == "confidence" else _classes(read, calibrator)
+    numbered = _NUMBER not in read.id_names
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = CsvTable(stream)
-        writer.writerow(["row", "predicted", "confidence", *(f"probability {name}" for name in read.classes)])
-        for number, row, place, sure in zip(read.rows, calibrated, predicted, confidence, strict=True):
-            writer.writerow([number, read.classes[place], f"{sure:.6g}", *(f"{p:.6g}" for p in row)])
+        writer.writerow([*([_NUMBER] if numbered else []), *read.id_names, *header])
+        for place, figures in enumerate(cells):
+            ids = [] if read.ids is None else read.ids[place].tolist()
+            writer.writerow([*([read.rows[place]] if numbered else []), *ids, *figures])
 
 
-def _write_confidence(read: LabeledPredictions, calibrator: PortableCalibrator, file: Path) -> None:
+def _classes(read: LabeledPredictions, calibrator: PortableCalibrator) -> tuple[list[str], Iterator[list[str]]]:
+    """The header, and the cells of each row, in the order of the calibrator's classes."""
+    if read.probabilities is None:
+        raise PredictionsRefused("the calibrator takes the probabilities of all classes; only a confidence is there")
+    names = calibrator.classes
+    if sorted(read.classes) != sorted(names):
+        raise PredictionsRefused(
+            f"the calibrator is for the classes {', '.join(names)}; the predictions are of {', '.join(read.classes)}: "
+            "name the classes of the columns, in the order of the columns, with --classes"
+        )
+    calibrated = calibrator(read.probabilities[:, [read.classes.index(name) for name in names]])
+    confidence, predicted = top_label(calibrated)
+    cells = (
+        [names[place], f"{sure:.6g}", *(f"{p:.6g}" for p in row)]
+        for row, place, sure in zip(calibrated, predicted, confidence, strict=True)
+    )
+    return ["predicted", "confidence", *(f"probability {name}" for name in names)], cells
+
+
+def _confidences(read: LabeledPredictions, calibrator: PortableCalibrator) -> tuple[list[str], Iterator[list[str]]]:
     confidence = read.confidence if read.probabilities is None else top_label(read.probabilities)[0]
     if confidence is None:
         raise PredictionsRefused("the calibrator takes confidences; there are none")
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = CsvTable(stream)
-        writer.writerow(["row", "confidence"])
-        for number, sure in zip(read.rows, calibrator(confidence), strict=True):
-            writer.writerow([number, f"{sure:.6g}"])
+    return ["confidence"], ([f"{sure:.6g}"] for sure in calibrator(confidence))

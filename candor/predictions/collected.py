@@ -53,6 +53,7 @@ class Collected:
         labels, predicted: codes in `classes`; `one_hot`: (N, L) numbers, of the classes `one_hot_names`.
         confidence: (N,) numbers; `correct`: (N,) 0, 1 or NaN.
         groups: codes in `group_names`.
+        ids: (N, I) texts of the columns `id_names`, if they were asked for.
     """
 
     scores: FloatArray | None = None
@@ -66,12 +67,18 @@ class Collected:
     correct: FloatArray | None = None
     group_names: Codes = field(default_factory=Codes)
     groups: IntArray | None = None
+    id_names: tuple[str, ...] = ()
+    ids: npt.NDArray[np.object_] | None = None
     rows: int = 0
 
 
-def collect(file: Path, rows: Iterable[Mapping[str, Any]], columns: TableColumns) -> Collected:
+def collect(
+    file: Path, rows: Iterable[Mapping[str, Any]], columns: TableColumns, *, with_ids: bool = False
+) -> Collected:
     """Read the rows of a table, chunk by chunk. Raises PredictionsRefused and what the rows raise."""
     found = Collected(one_hot_names=tuple(each.name for each in columns.one_hot))
+    if with_ids:
+        found.id_names = (*columns.ids, *([columns.group] if columns.group else []))
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     iterator = iter(rows)
     while chunk := list(islice(iterator, _CHUNK)):
@@ -113,7 +120,13 @@ def _arrays(chunk: Sequence[Mapping[str, Any]], columns: TableColumns, found: Co
         arrays["correct"] = _truths([row.get(columns.correct) for row in chunk], columns.correct, first)
     if columns.group:
         arrays["groups"] = found.group_names.of([row.get(columns.group) for row in chunk])
+    if found.id_names:
+        arrays["ids"] = np.array([[_cell(row.get(name)) for name in found.id_names] for row in chunk], dtype=object)
     return arrays
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _matrix(chunk: Sequence[Mapping[str, Any]], columns: Sequence[ClassColumn], first: int) -> FloatArray:

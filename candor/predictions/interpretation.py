@@ -9,7 +9,7 @@ from candor.predictions.collected import Collected
 from candor.predictions.errors import PredictionsRefused, rows_listed
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from candor.predictions.scores import Scores, fractions, interpret_scores, interpret_single
-from candor.predictions.truths import match_labels, positive_class, suspicious_truths
+from candor.predictions.truths import known_names, known_pair, match_labels, positive_class, suspicious_truths
 from serving.client.columns import TableColumns
 
 
@@ -30,7 +30,7 @@ def interpret(found: Collected, columns: TableColumns, options: ReadingOptions) 
 def _of_scores(
     found: Collected, values: FloatArray, columns: TableColumns, options: ReadingOptions
 ) -> LabeledPredictions:
-    truth = _one_hot_labels(found) if found.labels is None else found.labels
+    truth = _truth(found) if options.needs_labels else None
     if truth is None and options.needs_labels:
         raise PredictionsRefused(
             "which column holds the true class? Name it with --label COLUMN (or one column per class: label_A, label_B)"
@@ -42,8 +42,8 @@ def _of_scores(
     if scores.shape[1] == 1:
         classes, read, said = _binary(found, scores[:, 0], codes, rows, columns, options)
     else:
-        classes = _class_names(found, options)
-        read, said = interpret_scores(scores, rows, kind=kind, normalize=options.normalize), ()
+        classes, said = _class_names(found, options)
+        read = interpret_scores(scores, rows, kind=kind, normalize=options.normalize)
     labels = None
     if codes is not None:
         labels, about = match_labels(found.classes.names, codes, classes, rows, are_given=options.classes is not None)
@@ -51,7 +51,8 @@ def _of_scores(
         said = (*said, *about, *suspicious_truths(read.probabilities, labels, classes, are_named=named))
     return LabeledPredictions(
         kind=read.kind, classes=classes, probabilities=read.probabilities, labels=labels,
-        groups=_groups(found, kept), rows=rows, taken=tuple(columns.described()), notes=(*notes, *read.notes, *said),
+        groups=_groups(found, kept), rows=rows, id_names=found.id_names, ids=_ids(found, kept),
+        taken=tuple(columns.described()), notes=(*notes, *read.notes, *said),
     )  # fmt: skip
 
 
@@ -62,8 +63,13 @@ def _binary(
     column = columns.scores[0].column if columns.scores else columns.vector
     if options.classes is not None and len(options.classes) == 2:
         classes = options.classes
+    elif options.known:
+        classes = known_pair(options.known, (column or "", *found.score_names), options.positive)
     elif codes is None:
-        raise PredictionsRefused("one column of probabilities and no labels: name both classes, with --classes NO,YES")
+        raise PredictionsRefused(
+            "one column of probabilities and no labels: name both classes, with --classes NO,YES; or, if "
+            "it is that of the predicted class, name it with --confidence COLUMN"
+        )
     else:
         names = [found.classes.names[code] for code in sorted(set(codes.tolist()))]
         classes = positive_class(names, found.score_names[0] if found.score_names else "", options.positive)
@@ -74,12 +80,18 @@ def _binary(
 
 def _of_confidence(found: Collected, columns: TableColumns, options: ReadingOptions) -> LabeledPredictions:
     if found.confidence is None:
+        _require_truth(found, columns, options)
         names = ", ".join(name for _, name in columns.described()) or "none"
+        if options.known:
+            raise PredictionsRefused(
+                f"no columns are called as the classes of the calibrator, {', '.join(options.known)}. Name them "
+                f"in this order with --probabilities a,b,c --classes {','.join(options.known)}. Columns: {names}"
+            )
         raise PredictionsRefused(
             "which columns hold the probabilities of the classes? Name them with --probabilities 'p_*' or "
             f"--probabilities a,b,c (--logits for logits). Columns: {names}"
         )
-    correct = found.correct
+    correct = found.correct if options.needs_labels else None
     if correct is None and options.needs_labels:
         correct = _correct(found)
     missing = np.isnan(found.confidence)
@@ -89,8 +101,19 @@ def _of_confidence(found: Collected, columns: TableColumns, options: ReadingOpti
     confidence, said = fractions(found.confidence[kept], rows)
     return LabeledPredictions(
         kind="confidence", confidence=confidence, correct=None if correct is None else correct[kept] == 1,
-        groups=_groups(found, kept), rows=rows, taken=tuple(columns.described()), notes=(*notes, *said),
+        groups=_groups(found, kept), rows=rows, id_names=found.id_names, ids=_ids(found, kept),
+        taken=tuple(columns.described()), notes=(*notes, *said),
     )  # fmt: skip
+
+
+def _require_truth(found: Collected, columns: TableColumns, options: ReadingOptions) -> None:
+    lacks = found.labels is None and found.one_hot is None and found.correct is None
+    if lacks and options.needs_labels and columns.unused:
+        raise PredictionsRefused(
+            f"no column holds the true class: there is {', '.join(columns.unused[:12])}. Name it with --label COLUMN; "
+            "if other columns hold the probabilities of the classes, name them with --probabilities a,b,c. "
+            "Predictions without labels can be calibrated by a calibrator that you have: --apply CALIBRATOR --to FILE"
+        )
 
 
 def _correct(found: Collected) -> FloatArray:
@@ -125,7 +148,7 @@ def _kept(
         left = missing & ~unlabeled
         notes.append(f"{counted(int(left.sum()), 'row')} with a missing value left out: {_rows(left)}.")
     ungrouped = np.zeros(found.rows, dtype=bool) if found.groups is None else found.groups < 0
-    if ungrouped.any():
+    if ungrouped.any() and needs_labels:
         raise PredictionsRefused(f"{_rows(ungrouped)} name no group: fill the column, or leave out --group")
     kept = ~(unlabeled | missing)
     if not kept.any():
@@ -137,6 +160,10 @@ def _kept(
 
 def _rows(where: npt.NDArray[np.bool_]) -> str:
     return rows_listed(np.flatnonzero(where) + 1)
+
+
+def _truth(found: Collected) -> IntArray | None:
+    return _one_hot_labels(found) if found.labels is None else found.labels
 
 
 def _one_hot_labels(found: Collected) -> IntArray | None:
@@ -155,15 +182,20 @@ def _one_hot_labels(found: Collected) -> IntArray | None:
     return np.where(empty, -1, codes[marks.argmax(axis=1)])
 
 
-def _class_names(found: Collected, options: ReadingOptions) -> tuple[str, ...]:
+def _class_names(found: Collected, options: ReadingOptions) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes of the columns, and notes."""
     if options.classes is None:
-        return found.score_names
+        return known_names(found.score_names, options.known)
     if len(options.classes) != len(found.score_names):
         raise PredictionsRefused(
             f"--classes names {len(options.classes)} classes; there are {len(found.score_names)} columns of scores"
         )
-    return options.classes
+    return options.classes, ()
 
 
 def _groups(found: Collected, kept: npt.NDArray[np.bool_]) -> IntArray | None:
     return None if found.groups is None else found.groups[kept]
+
+
+def _ids(found: Collected, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.object_] | None:
+    return None if found.ids is None else found.ids[kept]

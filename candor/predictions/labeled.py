@@ -22,7 +22,8 @@ class ReadingOptions:
         classes: names of the classes in the order of the scores, which is also that of labels given as indices.
         positive: the class whose probability a single column holds.
         normalize: divide rows that do not add up to 1 by their sum.
-        needs_labels: whether rows without a label are left out; without, all are kept and labels may be absent.
+        needs_labels: whether rows without a label are left out; without, labels are not read, and ids are kept.
+        known: the classes that a calibrator is for; empty if there is none. Columns are found by these names.
     """
 
     wishes: ColumnWishes = field(default_factory=ColumnWishes)
@@ -30,6 +31,7 @@ class ReadingOptions:
     positive: str | None = None
     normalize: bool = False
     needs_labels: bool = True
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class LabeledPredictions:
         confidence, correct: (N,), for a confidence alone.
         groups: (N,) numbers of groups; None if unknown.
         rows: (N,) numbers of these rows in the file, from 1.
+        id_names: I columns that name a row; `ids`: (N, I) their cells as text, kept only if labels are not needed.
         taken: what was taken for what, for a preview.
         notes: sentences on what was guessed or left out.
     """
@@ -56,5 +59,7 @@ class LabeledPredictions:
     correct: npt.NDArray[np.bool_] | None = None
     groups: IntArray | None = None
     rows: IntArray
+    id_names: tuple[str, ...] = ()
+    ids: npt.NDArray[np.object_] | None = None
     taken: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()

@@ -1,18 +1,24 @@
 """Reads labeled predictions from a file: `.csv`, `.ndjson`, `.jsonl`, `.parquet`, or `.npz` of arrays."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from calibration.wording import counted
 from candor.predictions.archive import collect_archive
-from candor.predictions.collected import Collected, as_text, collect
+from candor.predictions.collected import Collected, as_text, collect, numbers
+from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
 from serving.client.columns import TableColumns, find_columns
 from serving.client.tables import count_rows, read_columns, read_rows
 
 _SAMPLE = 200
+_LISTED = 5
 RowsRead = Callable[[str, int, int], None]  # file, rows read, about how many there are
 
 
@@ -36,11 +42,38 @@ def _collect(file: Path, options: ReadingOptions, progress: RowsRead | None) -> 
     if file.suffix.lower() == ".npz":
         return collect_archive(file, options.wishes)
     names = read_columns(file)
-    columns = find_columns(names, options.wishes)
-    if not columns.scores and not columns.vector and columns.label:
-        labels = {as_text(row.get(columns.label)) or "" for row in islice(read_rows(file), _SAMPLE)}
+    columns = find_columns(names, options.wishes, labels=options.known)
+    if options.needs_labels and not columns.scores and not columns.vector and columns.label:
+        labels = Counter(as_text(row.get(columns.label)) or "" for row in read_rows(file))
         columns = find_columns(names, options.wishes, labels=labels)
-    return columns, collect(file, _watched(file, progress), columns)
+        if not columns.scores and columns.confidence is None:
+            _refuse_names(file, columns, labels)
+    return columns, collect(file, _watched(file, progress), columns, with_ids=not options.needs_labels)
+
+
+def _refuse_names(file: Path, columns: TableColumns, labels: Counter[str]) -> None:
+    """Say which labels no column is called by, if there are columns that could be those of the classes."""
+    sample = list(islice(read_rows(file), _SAMPLE))
+    numeric = [name for name in columns.unused if _holds_numbers([row.get(name) for row in sample], name)]
+    called = {name.casefold() for name in numeric}
+    wrong = [(name, count) for name, count in labels.most_common() if name and name.casefold() not in called]
+    if len(numeric) < 2 or not wrong:
+        return
+    said = ", ".join(f"{name!r} ({counted(count, 'row')})" for name, count in wrong[:_LISTED])
+    more = f" and {len(wrong) - _LISTED:,} more" if len(wrong) > _LISTED else ""
+    listed = ",".join(numeric)
+    raise PredictionsRefused(
+        f"labels {said}{more} do not match the columns {', '.join(numeric)}. Correct slips in the file; if labels have "
+        f"other names than the columns of their classes, give --probabilities {listed} --classes with the names of the "
+        "labels in the order of these columns"
+    )
+
+
+def _holds_numbers(cells: list[Any], column: str) -> bool:
+    try:
+        return not np.isnan(numbers(cells, column, 1)).all()
+    except PredictionsRefused:
+        return False
 
 
 def _watched(file: Path, progress: RowsRead | None) -> Iterator[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 """Which class each label names, and whether labels are truths at all."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -42,12 +43,54 @@ def match_labels(
         found = {code: int(names[code]) for code in used}
         pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(classes[:4]))
         notes = (f"Labels are numbers; taken in the order of the columns: {pairs}.",)
+    else:
+        notes = _spelling([(names[code], classes[at]) for code, at in found.items() if at is not None])
     unknown = [code for code in used if found[code] is None]
     if unknown:
         _refuse_unknown(names, codes, classes, rows, unknown)
     table = np.full(max(used) + 1, -1)
     table[used] = [found[code] for code in used]
     return table[codes], notes
+
+
+def known_names(names: Sequence[str], known: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that a calibrator's classes `known` give the columns called `names`, and notes.
+
+    >>> known_names(["Ill", "normal"], ("normal", "ill")), known_names(["0", "1"], ("normal", "ill"))[0]
+    ((('ill', 'normal'), ()), ('normal', 'ill'))
+    """
+    if len(names) == len(known) and list(names) == [str(place) for place in range(len(known))] and names != known:
+        pairs = ", ".join(f"{place} is {name}" for place, name in enumerate(known[:4]))
+        return known, (f"Columns are numbered; taken in the order of the calibrator's classes: {pairs}.",)
+    called = {_loose(name): name for name in known}
+    return tuple(name if name in known else called.get(_loose(name), name) for name in names), ()
+
+
+def known_pair(known: tuple[str, ...], column_names: Sequence[str], positive: str | None) -> tuple[str, str]:
+    """Return a calibrator's two classes, the one second whose probability a single column holds: else its second.
+
+    Raises:
+        PredictionsRefused: the calibrator is not of two classes, or none is called `positive`.
+
+    >>> known_pair(("normal", "ill"), ["score"], None), known_pair(("normal", "ill"), ["p_normal", "normal"], None)
+    (('normal', 'ill'), ('ill', 'normal'))
+    """
+    if len(known) != 2:
+        raise PredictionsRefused(
+            f"the calibrator is for the classes {', '.join(known)}; there is a single column of probabilities. Name a "
+            "column for each, with --probabilities a,b,c"
+        )
+    first, second = known
+    if positive is not None and _loose(positive) not in (_loose(first), _loose(second)):
+        raise PredictionsRefused(f"--positive {positive}: the calibrator is for the classes {first} and {second}")
+    said = [positive] if positive else column_names
+    return (second, first) if _loose(first) in {_loose(each) for each in said} else (first, second)
+
+
+def _spelling(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """A note on labels that were taken as classes that are spelled otherwise."""
+    differ = [f"{label!r} as {name}" for label, name in pairs if label != name]
+    return (f"Labels differ from the classes in case or marks only; taken: {', '.join(differ[:6])}.",) if differ else ()
 
 
 def positive_class(labels: Sequence[str], column_class: str, wish: str | None) -> tuple[str, str]:
@@ -127,7 +170,9 @@ def _refuse_unknown(
 ) -> None:
     shown = ", ".join(repr(names[code]) for code in unknown[:5])
     bad = rows[np.isin(codes, unknown)]
-    advice = "Give --classes with the names of the labels, in the order of the columns"
+    near = get_close_matches(names[unknown[0]], classes, 1)
+    advice = f"Is it a slip for {near[0]!r}? Then correct it in the file. Else g" if near else "G"
+    advice += "ive --classes with the names of the labels, in the order of the columns"
     raise PredictionsRefused(
         f"no column is about the label{'s' if len(unknown) > 1 else ''} {shown} ({rows_listed(bad, 3)}); the columns "
         f"are about {', '.join(classes[:8])}. {advice}"

@@ -114,7 +114,8 @@ def find_columns(
     Args:
         names: of the columns, in order.
         wishes: what the caller says.
-        labels: values of the label column; columns with such names are scores of these classes.
+        labels: names of classes, as the label column or a calibrator has them; columns with such names, whatever
+            their case, are scores of these classes.
 
     Raises:
         ColumnsUnclear: a wish names no column, or two columns could be the label, the confidence or the like.
@@ -132,7 +133,7 @@ def find_columns(
     confidence = one.take(wanted.confidence, CONFIDENCE, "confidence", "--confidence")
     correct = one.take(wanted.correct, CORRECT, "correctness", "--correct")
     group = one.take(wanted.group, GROUP, "group", "--group")
-    vector, scores, kind = _scores(left, wanted, set(labels))
+    vector, scores, kind = _scores(left, wanted, {_plain(each) or each for each in labels if each})
     one_hot = () if label else _one_hot(left)
     for each in (*(column.column for column in (*scores, *one_hot)), vector):
         if each in left:
@@ -182,7 +183,7 @@ def _scores(
     for kind, found in _families(left):
         if len(found) > 1:
             return None, found, wishes.kind or kind
-    named = tuple(ClassColumn(name, name) for name in left if name in labels)
+    named = tuple(ClassColumn(name, name) for name in left if (_plain(name) or name) in labels)
     numbered = tuple(ClassColumn(name, name) for name in left if name.isdecimal())
     if len(named) > 1 or len(numbered) > 1:
         return None, named if len(named) > 1 else numbered, wishes.kind

@@ -108,7 +108,13 @@ def test_rows_without_labels_can_be_calibrated(tmp_path: Path) -> None:
     run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines()[1:] == ["1,yes,0.75,0.25,0.75", "2,no,0.5,0.5,0.5"]
     (tmp_path / "new.csv").write_text("p_yes,p_no\n0.1,0.9\n")
-    with pytest.raises(PredictionsRefused, match="for the classes no, yes; the predictions are of yes, no"):
+    run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "row,predicted,confidence,probability no,probability yes",
+        "1,no,0.75,0.75,0.25",
+    ]
+    (tmp_path / "new.csv").write_text("p_yes,p_maybe\n0.1,0.9\n")
+    with pytest.raises(PredictionsRefused, match="for the classes no, yes; the predictions are of yes, maybe"):
         run(tmp_path / "new.csv", "--apply", tmp_path / "c.json", "--to", tmp_path / "out.csv")
 
 
