@@ -23,7 +23,7 @@ def print_imported(done: ImportedModel, folder: str, *, promoted: bool, data: La
     stdout.print(f"Published {card.name} version {done.version} in {folder}")
     kind = "labeled" if data is not None else "made-up"
     stdout.print(
-        f"Its probabilities differ from the file's own by at most {done.difference.largest:.1e} on "
+        f"Before calibration, its probabilities differ from the file's own by at most {done.difference.largest:.1e} on "
         f"{counted(done.difference.images, f'{kind} image')}."
     )
     if data is not None:

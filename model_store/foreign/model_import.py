@@ -170,7 +170,8 @@ def import_source(
         cards.append(write_bundle(folder, card=card, onnx=graph))
 
     version = store.publish(name, build)
-    return ImportedModel(cards[-1], version, findings, decision.trials, difference, measured.notes)
+    notes = (*decision.doubts(inspection.image), *measured.notes)
+    return ImportedModel(cards[-1], version, findings, decision.trials, difference, notes)
 
 
 def _inspected(

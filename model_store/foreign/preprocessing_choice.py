@@ -5,13 +5,13 @@ is lower at any temperature. It is chosen by that likelihood, on images of the h
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from calibration.metrics import nll
+from calibration.metrics import of_true_class
 from calibration.temperature import apply_temperature, fit_temperature
 from model_store.foreign.image_input import ImageInput
 from model_store.foreign.labeled_folder import LabeledImages, decoded
@@ -19,6 +19,8 @@ from model_store.foreign.preprocessing import Preprocessing
 from model_store.image import InputSpec
 
 TRIAL_IMAGES: Final = 200  # enough to tell the usual ones apart
+CHANCE: Final = 1.96  # standard errors of a difference in NLL
+ROUNDING: Final = 1e-6  # of a fitted temperature, in NLL
 
 Logits = npt.NDArray[np.float64]
 Run = Callable[[npt.NDArray[np.float32]], Logits]  # prepared images (N, C, H, W) -> logits (N, K)
@@ -27,13 +29,28 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class PreprocessingTrial:
-    """How a preprocessing, by `name`, did on `images` images: its accuracy, and NLL after the best temperature."""
+    """How a preprocessing, by `name`, did on images: its accuracy, and the NLL of each after the best temperature."""
 
     preprocessing: Preprocessing
     name: str
     accuracy: float
-    nll: float
-    images: int
+    losses: npt.NDArray[np.float64] = field(repr=False, compare=False)
+
+    @property
+    def nll(self) -> float:
+        """The mean of the losses."""
+        return float(self.losses.mean())
+
+    @property
+    def images(self) -> int:
+        """How many there were."""
+        return len(self.losses)
+
+    def is_likelier_than(self, other: "PreprocessingTrial") -> bool:
+        """Whether its NLL is lower, on the same images, by more than chance."""
+        lower = other.losses - self.losses
+        error = lower.std(ddof=1) / np.sqrt(len(lower)) if len(lower) > 1 else np.inf
+        return bool(lower.mean() > CHANCE * error + ROUNDING)
 
 
 def try_preprocessings(
@@ -88,8 +105,7 @@ def _trial(
         preprocessing,
         preprocessing.described(image.channels),
         float((logits.argmax(axis=1) == labels).mean()),
-        float(nll(apply_temperature(logits, temperature), labels)),
-        len(labels),
+        -np.log(np.maximum(of_true_class(apply_temperature(logits, temperature), labels), np.finfo(np.float64).tiny)),
     )
 
 

@@ -49,6 +49,25 @@ class Decision:
         sized = "stretched to size" if best.resize == "stretch" else "scaled and cropped to size"
         return f"{best.described(image.channels)}{meaning}, {sized}; {self.why}"
 
+    def doubts(self, image: ImageInput) -> tuple[str, ...]:
+        """Return a note if the labeled images do not tell the preprocessing from others, and what decides."""
+        rivals = [each for each in self.trials[1:] if not self.trials[0].is_likelier_than(each)]
+        if not rivals:
+            return ()
+        best, others = self.preprocessing, [each.preprocessing for each in rivals]
+        differing = {
+            "--normalize": any(each.normalization != best.normalization for each in others),
+            "--channels": image.channels == 3 and any(each.order != best.order for each in others),
+            "--resize": any(each.resize != best.resize for each in others),
+        }
+        options = " and ".join(option for option, differs in differing.items() if differs)
+        names = " or ".join(f"{each.name} ({each.preprocessing.resize})" for each in rivals)
+        return (
+            f"{rivals[0].images} labeled images do not tell {self.trials[0].name} ({best.resize}), which was taken, "
+            f"from {names}: their NLLs are equal or differ by less than chance. Ask whoever trained the model, and "
+            f"import it again with {options} if it was another.",
+        )
+
 
 def decide(
     source: ForeignSource,

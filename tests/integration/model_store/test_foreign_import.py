@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from PIL import Image
 from typer.testing import CliRunner
 
 import candor
@@ -39,6 +40,25 @@ def test_the_order_of_channels_is_found_on_labeled_images(tmp_path: Path, order:
     assert done["tried"][0]["accuracy"] == 1
     assert min(each["accuracy"] for each in done["tried"]) < 0.5
     assert len(done["tried"]) == 11
+
+
+def test_a_note_names_preprocessings_that_the_images_do_not_tell_apart(tmp_path: Path) -> None:
+    path = foreign_onnx(tmp_path / "model.onnx", constants={"weights": color_weights()})
+    colored = labeled_folder(tmp_path / "colored")
+    done = imported(path, "--data", str(colored), "--normalize", "unit")
+    assert not [each for each in done["notes"] if "do not tell" in each]
+    for at, name in enumerate("abc"):  # gray pictures: only brightness tells the classes apart
+        for image in sorted((colored / name).glob("*.png")):
+            Image.new("L", (SIDE, SIDE), 60 * at + 20).save(image)
+    done = imported(path, "--data", str(colored), "--normalize", "unit", "--anyway", "--uncalibrated")
+    (doubt,) = [each for each in done["notes"] if "do not tell" in each]
+    assert "unit, RGB" in doubt
+    assert "unit, BGR" in doubt
+    assert "--channels" in doubt
+    assert "--normalize" not in doubt
+    assert "--resize" not in doubt
+    given = imported(path, "--data", str(colored), "--normalize", "unit", "--channels", "bgr", "--anyway")
+    assert not [each for each in given["notes"] if "do not tell" in each]
 
 
 def test_one_half_fits_and_the_other_measures(tmp_path: Path) -> None:
