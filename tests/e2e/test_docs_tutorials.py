@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from model_store.store import Store
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
@@ -66,7 +68,7 @@ def test_the_loop_is_closed(tmp_path: Path) -> None:
     assert drifted["drift"]["alarm_label"] > 359, "no alarm on the images of the place that the model was made for"
     assert later["measures"]["ece"] < elsewhere["measures"]["ece"]
     assert "recalibrate digits" in printed
-    assert (tmp_path / "model_store/models/digits/production").read_text().strip() == "1"
+    assert Store(tmp_path / "model_store/models").production("digits") == 1
 
 
 def test_a_foreign_model_comes_in_and_is_watched(tmp_path: Path) -> None:

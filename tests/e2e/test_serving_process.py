@@ -107,7 +107,7 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
             server.predict(b"").status_code,
             server.predict(b"text" * 1000).status_code,
             server.predict(png()[:100]).status_code,
-            server.predict(bytes(30 * 2**20)).status_code,
+            server.predict(bytes(65 * 2**20)).status_code,
             server.predict(png(), **{"Content-Type": "text/plain"}).status_code,
             server.predict(png(), **{"X-Request-Id": "x" * 10**4}).status_code,
             server.client.get("/" + "x" * 50_000).status_code,
