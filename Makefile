@@ -64,7 +64,7 @@ $(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.installed
-	$(PIP) -e ".[train,torchserve,grpc,traces,dev]"
+	$(PIP) -e ".[train,torchserve,grpc,traces,s3,signing,dev]"
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt | $(BIN)/python
