@@ -155,13 +155,13 @@ def sign(
 
     Example: candor models sign chest 2 --key signing.pem
     """
-    from candor.commands.options import read_token
     from candor.terminal.console import print_json, stdout
     from model_store.signature import sign as sign_bundle
 
     opened = open_store(store)
     bundle = opened.read(model, version, signed=False)
-    opened.write_signature(model, version, sign_bundle(bundle, key=key, password=read_token(password_file)))
+    password = None if password_file is None else password_file.read_text(encoding="utf-8").strip()
+    opened.write_signature(model, version, sign_bundle(bundle, key=key, password=password))
     if json_out:
         print_json({"model": model, "version": version, "digest": bundle.digest})
     else:
