@@ -1,6 +1,6 @@
 """The JSON Schema of card.json: made from `Card`, shipped in the wheel, and published with the documentation.
 
-`python -m model_store.card_schema` writes both files anew after a change of the card.
+`python -m model_store.card_schema` writes both files again after a change of the card.
 """
 
 import json

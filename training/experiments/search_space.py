@@ -17,7 +17,7 @@ from training.experiments.variant import Variant, value_of
 from training.runs.config import TrainConfig
 
 Axes = Mapping[str, tuple[Any, ...]]
-SHOWN = "shown"  # training images shown, each epoch anew; epochs follow from it
+SHOWN = "shown"  # training images shown, again in each epoch; epochs follow from it
 SHARED: Axes = {
     SHOWN: (19200, 9600),
     "learning_rate": (1e-3, 3e-4, 3e-3),

@@ -76,7 +76,7 @@ class Sqlite(Dialect):
         return engine
 
     def open_reader(self, url: URL, *, busy_timeout_s: float) -> Engine:
-        # Without a pool, because whether somebody writes is asked anew by each connection.
+        # Without a pool, because whether somebody writes is asked again by each connection.
         engine = create_engine(url, creator=partial(_open_to_read, self.file(url), busy_timeout_s), poolclass=NullPool)
         event.listen(engine, "begin", lambda connection: _run(connection, "BEGIN"))
         return engine
