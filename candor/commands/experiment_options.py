@@ -27,6 +27,13 @@ MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print the tabl
 JudgeOption = Annotated[
     str, typer.Option(help="Evaluation set: val, or perturbed for validation images under a simulated shift.")
 ]
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        help="auto: each method with every candidate that `candor train` would try on this data; fixed: with the "
+        "options given here alone."
+    ),
+]
 AccuracyLossOption = Annotated[float, typer.Option(help="Accuracy that a choice may lose on validation.")]
 NllShareOption = Annotated[float, typer.Option(help="Share by which the NLL of a choice may be higher.")]
 CORES = os.cpu_count() or 1
@@ -39,6 +46,13 @@ def evaluation_set_of(judge: str) -> "EvaluationSet":
     if judge == "val":
         return "val"
     raise typer.BadParameter(f"got {judge!r}; choose val or perturbed", param_hint="--judge")
+
+
+def is_automatic(recipe: str) -> bool:
+    """What --recipe says; a usage error for anything but auto and fixed."""
+    if recipe not in ("auto", "fixed"):
+        raise typer.BadParameter(f"got {recipe!r}; expected auto or fixed", param_hint="--recipe")
+    return recipe == "auto"
 
 
 def folder_of(out: Path | None, name: str) -> Path:

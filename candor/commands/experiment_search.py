@@ -43,6 +43,9 @@ def search(
     first_seed: FirstSeedOption = 0,
     test_seeds: Annotated[int, typer.Option(min=1, help="Further seeds, that measure the choices on test.")] = 8,
     judge: JudgeOption = "val",
+    by: Annotated[
+        str, typer.Option(help="What chooses: ece within the limits below, or nll for the best predictions.")
+    ] = "ece",
     accuracy_loss: AccuracyLossOption = 0.01,
     nll_share: NllShareOption = 0.05,
     out: OutOption = None,
@@ -62,6 +65,8 @@ def search(
 
     if few > seeds:
         raise typer.BadParameter(f"got {few} of {seeds} seeds; give at most --seeds", param_hint="--few")
+    if by not in ("ece", "nll"):
+        raise typer.BadParameter(f"got {by!r}; choose ece or nll", param_hint="--by")
     grid, folder = grid_of("search", data=data, network=network, method=method), folder_of(out, "search")
     drawn = tuple(range(first_seed, first_seed + seeds))
     fresh = tuple(range(drawn[-1] + 1, drawn[-1] + 1 + test_seeds))
@@ -80,6 +85,7 @@ def search(
             context.runner,
             context.datasets,
             context.data_folder,
+            "nll" if by == "nll" else "ece",
         )
         pairs = searching.run()
         report = SearchReport(

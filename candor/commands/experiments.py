@@ -19,9 +19,11 @@ from candor.commands.experiment_options import (
     NetworkOption,
     NllShareOption,
     OutOption,
+    RecipeOption,
     SeedsOption,
     evaluation_set_of,
     folder_of,
+    is_automatic,
 )
 from candor.commands.experiment_search import search
 from candor.commands.options import JsonOption, cache_folder, settings
@@ -42,6 +44,10 @@ def compare(
     method: MethodOption = None,
     seeds: SeedsOption = None,
     first_seed: FirstSeedOption = 0,
+    ensembles: Annotated[
+        int | None,
+        typer.Option(min=2, help="Also measure ensembles of this many seeds of each method; nothing is trained again."),
+    ] = None,
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -64,7 +70,7 @@ def compare(
     if json_out:
         print_json(found.as_rows())
         return
-    show_tables(found.tables(), folder, notes=found.notes, markdown=markdown)
+    show_tables(found.tables(ensembles=ensembles), folder, notes=found.notes, markdown=markdown)
 
 
 @experiment.command()
@@ -186,6 +192,7 @@ def crossval(
     network: Annotated[str, typer.Option(help="Network, 'NAME [key=value ...]'.")] = "tf_efficientnet_lite0",
     method: MethodOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds and training.")] = 0,
+    recipe: RecipeOption = "auto",
     out: OutOption = None,
     jobs: JobsOption = CORES,
     markdown: MarkdownOption = False,
@@ -200,10 +207,11 @@ def crossval(
     from training.datasets import load_dataset
     from training.experiments.folds import cross_validate, fold_table, folds_of
     from training.experiments.presets import network_variant
+    from training.experiments.recipe_grid import recipe_grids
     from training.experiments.runner import ExperimentRunner
     from training.experiments.variant import Variant
 
-    folder = folder_of(out, "crossval")
+    folder, automatic = folder_of(out, "crossval"), is_automatic(recipe)
     with bars() as progress:
         dataset = load_dataset(
             data, layout=layout, group_pattern=group_pattern, cache=cache_folder(), seed=seed, progress=progress
@@ -215,7 +223,9 @@ def crossval(
             networks=(network_variant(network),),
         )
         runner = ExperimentRunner(folder, cache_folder() / "features", jobs, progress)
-        results, notes = runner.run(grid.cells(parts, settings().data), parts)
+        # One grid for all folds, since their results are put together: folds are alike in size.
+        (first, *_) = recipe_grids(grid, parts, settings().data) if automatic else (grid,)
+        results, notes = runner.run(replace(first, data=grid.data).cells(parts, settings().data), parts)
     failures = [f"{each.cell.method}, {each.cell.data}: {each.failure}" for each in results if each.failure]
     found = cross_validate(results)
     for note in dataset.notes:
@@ -240,6 +250,7 @@ def select(
             "validation."
         ),
     ] = None,
+    recipe: RecipeOption = "auto",
     judge: JudgeOption = "val",
     accuracy_loss: AccuracyLossOption = 0.01,
     nll_share: NllShareOption = 0.05,
@@ -254,11 +265,12 @@ def select(
     """
     from candor.terminal.console import print_json
     from training.experiments.choice import Limits
+    from training.experiments.recipe_grid import recipe_grids
     from training.experiments.reference import with_reference
     from training.experiments.select import select as run_selection
     from training.experiments.table import write_csv
 
-    evaluation_set = evaluation_set_of(judge)
+    evaluation_set, automatic = evaluation_set_of(judge), is_automatic(recipe)
     grid, folder = (
         grid_of("select", data=data, network=network, method=method, seeds=seeds, first_seed=first_seed),
         folder_of(out, "select"),
@@ -269,7 +281,9 @@ def select(
         datasets = context.datasets
         if reference is not None:
             datasets = {name: with_reference(each, reference, cache=cache_folder()) for name, each in datasets.items()}
-        results, notes = context.runner.run(grid.cells(datasets, context.data_folder), datasets)
+        grids = recipe_grids(grid, datasets, context.data_folder) if automatic else (grid,)
+        cells = [cell for each in grids for cell in each.cells(datasets, context.data_folder)]
+        results, notes = context.runner.run(cells, datasets)
     found = run_selection(
         results,
         limits=Limits(accuracy_loss, nll_share),

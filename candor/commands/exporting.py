@@ -9,6 +9,7 @@ import typer
 from candor.commands.options import JsonOption, StoreOption, cache_folder, settings
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
+    from model_store.card import Card
     from training.datasets import Dataset
 
 FORMATS = ("bundle", "triton", "kserve")
@@ -132,6 +133,8 @@ def export(
             f"accuracy is {gap:+.3f}. Without a shift of the images the model is off by that much in use: then export "
             "with\n--calibrator temperature."
         )
+    for note in _bound_notes(exported.card):
+        stdout.print(note, soft_wrap=True)
     images = counted(verified.images, "real image")
     stdout.print(f"torch and ONNX Runtime differ by at most {verified.max_difference:.1e} on {images}")
     if exported.card.variants:
@@ -144,6 +147,16 @@ def export(
         stdout.print(f"{name}: version {exported.version} is in production. Next: candor serve")
     else:
         stdout.print(f"Next: candor promote {name} {exported.version}")
+
+
+def _bound_notes(card: "Card") -> list[str]:
+    """A sentence for each temperature of the bundle that validation does not determine."""
+    from candor.terminal.evaluation import bound_notes
+
+    notes = bound_notes(card.calibration.temperature)
+    for each in card.variants or ():
+        notes += bound_notes(each.calibration.temperature, name=f"temperature of {each.precision}")
+    return notes
 
 
 def _data(run: Path, given: str | None) -> "Dataset":

@@ -85,6 +85,10 @@ Warmup = Annotated[float | None, _option(OPTIMIZER, "Epochs in which the learnin
 LayerDecay = Annotated[
     float | None, _option(OPTIMIZER, "Factor of the learning rate for each trained layer below the head (1).")
 ]
+ProbeEpochs = Annotated[
+    int | None, _option(EPOCHS, "Epochs of the head alone, before the blocks or the whole network learn too (0).")
+]
+ProbeRate = Annotated[float | None, _option(OPTIMIZER, "Learning rate of the epochs of the head alone (1e-3).")]
 ClipNorm = Annotated[float | None, _option(OPTIMIZER, "Largest norm of a step's gradient (no limit).")]
 Sampler = Annotated[str | None, _option(EPOCHS, "shuffled, or balanced: every class equally often (shuffled).")]
 LearningRate = Annotated[

@@ -20,6 +20,7 @@ from training.evaluation.evaluation import (
 )
 
 SHOWN: tuple[Method, ...] = ("uncalibrated", "temperature", "perturbed")  # what candor export can put into a graph
+TEMPERATURES: dict[Method, str] = {"temperature": "temperature", "perturbed": "perturbed temperature"}
 SHORT_LEGEND = "* was fitted on this split, so its figures look too good; read test\n"
 LEGEND = "* was fitted on this split, so its figures look too good; ~ can change the predicted class\n"
 
@@ -45,19 +46,28 @@ def evaluation_tables(evaluation: Evaluation, *, verbose: bool = False) -> list[
         table(f"Temperature {evaluation.temperature:.3f}", MEASURES_COLUMNS, summary),
         *more,
         LEGEND if verbose else SHORT_LEGEND,
-        *temperature_notes(evaluation, "temperature"),
+        *temperature_notes(evaluation),
         _referral(promises["referral"]),
         _prediction_sets(promises["conformal"]),
     ]
 
 
-def temperature_notes(evaluation: Evaluation, method: Method) -> list[str]:
-    """Return what has to be known about the temperature of a calibrator: whether it is a bound of the search."""
-    temperature = temperature_of(evaluation.calibrators[method])
+def temperature_notes(evaluation: Evaluation) -> list[str]:
+    """Return a sentence for each temperature that is a bound of the search."""
+    known = [method for method in TEMPERATURES if method in evaluation.calibrators]
+    return [
+        note
+        for method in known
+        for note in bound_notes(temperature_of(evaluation.calibrators[method]), name=TEMPERATURES[method])
+    ]
+
+
+def bound_notes(temperature: float, *, name: str = "temperature") -> list[str]:
+    """Return what has to be known about a temperature: whether it is a bound of the search."""
     if not at_bound(temperature):
         return []
     return [
-        f"Note: the temperature {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so the validation "
+        f"Note: the {name} {temperature:g} is a bound of its range ({LOWEST:g} to {HIGHEST:g}), so the validation "
         "labels do not determine it: they are too few, or nearly all wrong. Do not rely on its "
         "confidence."
     ]

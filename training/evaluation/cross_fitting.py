@@ -19,6 +19,7 @@ def cross_fitted(
     labels: NDArray[np.int64],
     *,
     groups: NDArray[np.int64] | None = None,
+    fitted_on: NDArray[np.float64] | None = None,
     folds: int = FOLDS,
 ) -> NDArray[np.float64]:
     """Return probabilities (N, K), each row from a calibrator of this kind that was fitted without it.
@@ -28,6 +29,7 @@ def cross_fitted(
         logits: (N, K).
         labels: (N,) in 0..K-1.
         groups: (N,), patients or the like, kept together in a fold; None if every image stands alone.
+        fitted_on: (C * N, K), other logits to fit on: of C changed copies of each image, copy by copy.
         folds: number of parts; fewer if there are fewer images or groups.
 
     Raises:
@@ -39,7 +41,10 @@ def cross_fitted(
         raise ValueError(f"promises about a fitted calibrator need at least two images or groups; got {count}")
     fold = (np.random.default_rng(0).permutation(count) % min(folds, count))[units]
     probabilities = np.empty(logits.shape)
+    fitting = logits if fitted_on is None else fitted_on
+    copies = len(fitting) // len(labels)
     for number in range(min(folds, count)):
         held_out = fold == number
-        probabilities[held_out] = kind.fit(logits[~held_out], labels[~held_out])(logits[held_out])
+        known = np.tile(~held_out, copies)
+        probabilities[held_out] = kind.fit(fitting[known], np.tile(labels, copies)[known])(logits[held_out])
     return probabilities

@@ -96,12 +96,13 @@ class Evaluation:
     def held_out(self, method: Method) -> NDArray[np.float64]:
         """(N, K) of validation, each row from a calibrator that was fitted without its label."""
         if method not in self._held_out:
-            val, kind = self.predictions["val"], KINDS[method]
-            fitted_here = FITTED_ON.get(method, "val") == "val" and kind is not Uncalibrated
-            self._held_out[method] = (
-                cross_fitted(kind, val.logits.astype(np.float64), val.labels, groups=val.groups)
-                if fitted_here
-                else self.probabilities("val", method)
+            val, seen = self.predictions["val"], self.predictions[FITTED_ON.get(method, "val")]
+            self._held_out[method] = cross_fitted(
+                KINDS[method],
+                val.logits.astype(np.float64),
+                val.labels,
+                groups=val.groups,
+                fitted_on=seen.logits.astype(np.float64),
             )
         return self._held_out[method]
 

@@ -9,6 +9,7 @@ from training.datasets import Dataset
 from training.evaluation.evaluation import EVALUATED
 from training.experiments.averages import average_table
 from training.experiments.cell import CellResult
+from training.experiments.ensembles import ensemble_tables
 from training.experiments.grid import Grid
 from training.experiments.paired import paired_tables
 from training.experiments.paper import averages, paper_rows
@@ -40,8 +41,11 @@ class GridComparison:
     results: tuple[CellResult, ...]
     notes: tuple[str, ...]
 
-    def tables(self) -> list[ResultTable]:
-        """ECE, accuracy, MCE and NLL by data set and network, differences paired by seed, and averages."""
+    def tables(self, *, ensembles: int | None = None) -> list[ResultTable]:
+        """ECE, accuracy, MCE and NLL by data set and network, paired differences, averages, and `ensembles` of seeds.
+
+        Raises BadChoice if there are too few seeds for one ensemble.
+        """
         kinds: list[tuple[str, str, Callable[[MethodSummary], str]]] = [
             ("ece", "Table 1, ECE", _ece),
             ("accuracy", "Table 1, accuracy", lambda line: format_estimate(line.figures["accuracy"])),
@@ -52,7 +56,9 @@ class GridComparison:
         made = [_table(name, title, figure, self._of(pair)) for name, title, figure in kinds for pair in pairs]
         shown = [line.figures[name] for line in self.summaries for name in ("ece", "accuracy")]
         first = replace(made[0], notes=(EXPLAINED, *certainty_notes(shown), CHANGES_ARGMAX, *made[0].notes))
-        return [first, *made[1:], *paired_tables(self.results), average_table(self.summaries, self.notes)]
+        together = ensemble_tables(self.results, ensembles) if ensembles else []
+        paired = paired_tables(self.results)
+        return [first, *made[1:], *paired, *together, average_table(self.summaries, self.notes)]
 
     def write(self, folder: Path) -> None:
         """Write summary.csv (a row per method and calibrator) and cells.csv (a row per run and calibrator)."""

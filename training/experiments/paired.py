@@ -6,6 +6,7 @@ Both runs of a pair start from the same weights and are measured on the same tes
 from collections.abc import Sequence
 
 from training.experiments.cell import CellResult
+from training.experiments.paired_images import image_table
 from training.experiments.summary import BASELINE, estimate, measure
 from training.experiments.table import ResultTable, file_stem, format_estimate
 
@@ -18,14 +19,15 @@ FIGURES = ("ece", "accuracy", "nll")
 
 
 def paired_tables(results: Sequence[CellResult]) -> list[ResultTable]:
-    """One table for each data set and network that has cross-entropy and another method."""
+    """Two tables for each data set and network that has cross-entropy and another method: over seeds, over images."""
     groups: dict[tuple[str, str], dict[str, dict[int, CellResult]]] = {}
     for result in results:
         cell = result.cell
         if not result.failure:
             methods = groups.setdefault((cell.data, cell.network), {})
             methods.setdefault(cell.method, {})[cell.config.seed] = result
-    return [_table(pair, methods) for pair, methods in groups.items() if BASELINE[0] in methods and len(methods) > 1]
+    compared = [(pair, found) for pair, found in groups.items() if BASELINE[0] in found and len(found) > 1]
+    return [table for pair, found in compared for table in (_table(pair, found), image_table(pair, found))]
 
 
 def _table(pair: tuple[str, str], methods: dict[str, dict[int, CellResult]]) -> ResultTable:

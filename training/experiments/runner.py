@@ -129,6 +129,7 @@ def _features_of(config: TrainConfig) -> tuple[Any, ...]:
     return (
         config.weights, config.image_size, config.resize, config.views, config.perturbed, config.test_views,
         config.frozen, config.trainable, config.augment, config.loss, str(config.loss_options),
+        config.probe_epochs > 0,
     )  # fmt: skip
 
 

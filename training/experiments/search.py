@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from training.datasets import Dataset
 from training.errors import BadChoice
@@ -21,6 +22,7 @@ from training.experiments.summary import BASELINE
 from training.experiments.trial import TRIALS, TrialResult
 from training.experiments.variant import Variant
 
+Rule = Literal["ece", "nll"]  # by which recipes are chosen: for calibration, or for prediction
 Place = tuple[str, int]  # title of a method and number of its recipe
 
 
@@ -50,9 +52,10 @@ class TrialScore:
     seeds: int
     admissible: bool = True
 
-    @property
-    def rank(self) -> tuple[bool, float, float]:
-        """Lower is better: within the limits by ECE to a thousandth, then by NLL; beyond them by NLL alone."""
+    def rank(self, rule: Rule) -> tuple[bool, float, float]:
+        """Lower is better. By "ece": within the limits ECE to a thousandth, then NLL; beyond them NLL alone."""
+        if rule == "nll":
+            return False, 0.0, self.nll
         return not self.admissible, round(self.ece, 3) if self.admissible else 0.0, self.nll
 
 
@@ -75,6 +78,7 @@ class SearchedPair:
     network: Variant
     space: Axes
     tried: tuple[TriedRecipe, ...]
+    rule: Rule = "ece"
 
     @property
     def chosen(self) -> tuple[TriedRecipe, ...]:
@@ -82,7 +86,7 @@ class SearchedPair:
         best: dict[str, TriedRecipe] = {}
         for each in self.tried:
             title = each.method.variant.title
-            if each.final and (title not in best or each.final.rank < _final(best[title]).rank):
+            if each.final and (title not in best or each.final.rank(self.rule) < _final(best[title]).rank(self.rule)):
                 best[title] = each
         return tuple(best.values())
 
@@ -105,6 +109,7 @@ class MethodSearch:
     runner: ExperimentRunner
     datasets: Mapping[str, Dataset]
     data_folder: Path | None
+    rule: Rule = "ece"
 
     def run(self) -> list[SearchedPair]:
         """Every pair of data set and network. Raises BadChoice without cross-entropy, or if it always diverges."""
@@ -154,11 +159,12 @@ class MethodSearch:
                 )
                 for each in tried
             ),
+            self.rule,
         )
 
     def _best(self, tried: Sequence[TriedRecipe], method: SearchedMethod) -> list[TriedRecipe]:
         """The finalists of `method`; a recipe that diverged is none."""
-        own = [(each.first.rank, each) for each in tried if each.method is method and each.first]
+        own = [(each.first.rank(self.rule), each) for each in tried if each.method is method and each.first]
         return [each for _, each in sorted(own, key=lambda pair: pair[0])[: self.budget.finalists]]
 
     def _train(

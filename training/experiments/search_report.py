@@ -93,12 +93,17 @@ class SearchReport:
     def _terms(self, pair: SearchedPair) -> str:
         budget = self.budget
         seconds = sum(each.seconds for each in pair.tried)
+        lowest = (
+            "the lowest NLL"
+            if pair.rule == "nll"
+            else "the lowest ECE without a calibrator among recipes within the limits, else the lowest NLL"
+        )
         return (
             f"Each method: {counted(budget.trials, 'recipe')} with {counted(budget.few, 'seed')}, the best "
             f"{budget.finalists} of them with {len(budget.seeds)}: {counted(budget.fits, 'fit')}. "
             f"Seeds of the search: {_range(budget.seeds)}; of the test: "
-            f"{_range(self.seeds)}. Chosen is the lowest ECE without a calibrator among recipes within the limits, "
-            f"else the lowest NLL. trials-{self.evaluation_set}.csv has all trials; they took {seconds:.0f} s."
+            f"{_range(self.seeds)}. Chosen is {lowest}. "
+            f"trials-{self.evaluation_set}.csv has all trials; they took {seconds:.0f} s."
         )
 
 

@@ -32,5 +32,6 @@ def features_of(session: TrainingSession) -> tuple[object, ...]:
     return (
         config.backbone, str(config.weights), config.image_size, config.resize, config.views, config.perturbed,
         config.test_views, config.frozen, config.trainable, config.augment, config.head,
+        config.probe_epochs > 0,
         config.seed if config.weights == "none" else None,
     )  # fmt: skip

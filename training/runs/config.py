@@ -52,6 +52,10 @@ class TrainConfig(BaseModel):
     layer_decay: Annotated[
         float, Field(gt=0, le=1, description="factor of the learning rate for each layer below the head")
     ] = 1.0
+    probe_epochs: Annotated[
+        int, Field(ge=0, description="epochs in which the head alone learns, on kept features, before the rest does")
+    ] = 0
+    probe_rate: Annotated[PositiveFloat, Field(description="learning rate in those epochs")] = 1e-3
     clip_norm: Annotated[
         PositiveFloat | None, Field(description="largest norm of a step's gradient; None: no limit")
     ] = None
@@ -106,6 +110,10 @@ class TrainConfig(BaseModel):
             raise ValueError(f"got {self.warmup:g} epochs of warm-up of {self.epochs}; leave some for training")
         if self.layer_decay < 1 and self.frozen and not self.trainable:
             raise ValueError("layer_decay needs trained layers below the head: give trainable or whole with it")
+        if self.probe_epochs and self.frozen and not self.trainable:
+            raise ValueError("probe_epochs come before training more than the head: give trainable or whole with it")
+        if self.probe_epochs and self.weights == "none" and not self.frozen and self.heads > 1:
+            raise ValueError("several whole networks with random weights share no features for probe_epochs")
         if self.sampler == "balanced" and self.class_weights == "balanced":
             raise ValueError("a balanced sampler and balanced class weights correct twice; give one of the two")
         if self.augment is not None:
@@ -118,6 +126,16 @@ class TrainConfig(BaseModel):
     def cached(self) -> bool:
         """Whether only heads are trained, on features of a frozen backbone that are computed once."""
         return self.frozen and not self.trainable and self.augment is None
+
+    @property
+    def probe(self) -> Self:
+        """The choices of the run that trains the head alone, on kept features, before the rest is trained.
+
+        It is the run of a frozen backbone with the same seed: fine-tuning starts from its solution.
+        """
+        alone = {"frozen": True, "trainable": 0, "augment": None, "layer_decay": 1.0, "warmup": 0.0, "perturbed": False}
+        own = {"epochs": self.probe_epochs, "learning_rate": self.probe_rate, "probe_epochs": 0, "test_views": 1}
+        return self.model_copy(update=alone | own)
 
     @property
     def balances(self) -> bool:

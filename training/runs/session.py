@@ -25,7 +25,7 @@ from training.fitting.loop import fit
 from training.fitting.prediction import predict
 from training.fitting.snapshot import SnapshotFile
 from training.losses import Objective, balanced_weights, build_objective
-from training.networks.classifier import Classifier, build_classifier, head_seeds, mean_answer
+from training.networks.classifier import Branch, Classifier, build_classifier, head_seeds, mean_answer
 from training.processes.device import find_device
 from training.processes.distributed import Group
 from training.processes.execution import Execution, leader_first
@@ -35,7 +35,7 @@ from training.runs.config import TrainConfig
 # A head's steps take milliseconds. Two threads gain little, and under other load they wait for each other ten times as
 # long as they compute. One thread also gives bitwise equal results for any number of cores.
 HEAD_THREADS = 1
-ExampleName = Literal["train", "val", "test", "perturbed"]
+ExampleName = Literal["train", "val", "test", "perturbed", "probe train", "probe val"]
 Read = Callable[[SplitName, ImageTransform], NetworkInputs]
 
 
@@ -114,7 +114,15 @@ class TrainingSession:
             parts = zip(*(self._tested(read, "val", after=change) for change in PERTURBATIONS), strict=True)
             tested = [JoinedInputs(view) for view in parts]
             examples["perturbed"] = Examples(inputs, labels, streamed=streamed, test_views=tested)
-        return examples
+        return examples | self._probe_examples(cache)
+
+    def _probe_examples(self, cache: Path) -> dict[ExampleName, Examples]:
+        """What the head alone learns from before the rest does: features of the whole backbone as it was loaded."""
+        if not self.config.probe_epochs:
+            return {}
+        probe = replace(self, config=self.config.probe)
+        known = probe.for_head(probe.examples(probe.network().to(self.execution.device), cache=cache))
+        return {"probe train": known["train"], "probe val": known["val"]}
 
     def _tested(self, read: Read, name: SplitName, *, after: ImageTransform = UNCHANGED) -> list[NetworkInputs]:
         """The further views over which answers are averaged; the training split is never evaluated."""
@@ -151,30 +159,55 @@ class TrainingSession:
         snapshot: Callable[[str], Path] | None = None,
         watch: Callable[[Epoch], None] | None = None,
     ) -> list[Epoch]:
-        """Train every part of `network`, one after the other.
+        """Train every part of `network`, one after the other, the head alone first if there are epochs for that.
 
-        `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing is written.
+        `snapshot` returns the snapshot file of each fit, from which it resumes; without it nothing is written. Epochs
+        of the head alone come first in the history and are never the kept ones.
         """
         history: list[Epoch] = []
-        parts, seeds = self.parts(network), head_seeds(self.config.seed, self.config.heads)
-        with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
-            for number, (part, seed) in enumerate(zip(parts, seeds, strict=True)):
-                history += fit(
-                    part,
-                    examples["train"],
-                    examples["val"],
-                    objective=self.objective(),
-                    schedule=self.config.schedule,
-                    seed=seed,
-                    head=number,
-                    execution=self.execution,
-                    snapshots=SnapshotFile(snapshot(f"head-{number}"), self.group) if snapshot else None,
-                    watch=watch,
-                    stage=f"{self.stage}train {self.config.loss}"
-                    + (f", head {number + 1} of {len(parts)}" if len(parts) > 1 else ""),
-                    progress=self.progress,
-                )
+        for number, (part, member) in enumerate(zip(self.parts(network), network.members, strict=True)):
+            probed: list[Epoch] = []
+            if self.config.probe_epochs and isinstance(member, Branch):
+                probe = replace(self, config=self.config.probe, stage=f"{self.stage}head alone, ")
+                train, val = examples["probe train"], examples["probe val"]
+                fitted = probe._fit_part(number, member.head, train, val, "probe", snapshot=snapshot, watch=watch)
+                probed = [replace(epoch, kept=False) for epoch in fitted]
+            before, train, val = len(probed), examples["train"], examples["val"]
+            fitted = self._fit_part(
+                number, part, train, val, "head", snapshot=snapshot, watch=_counting_on(before, watch)
+            )
+            history += [*probed, *(_later(epoch, before) for epoch in fitted)]
         return history
+
+    def _fit_part(
+        self,
+        number: int,
+        part: nn.Module,
+        train: Examples,
+        val: Examples,
+        name: str,
+        *,
+        snapshot: Callable[[str], Path] | None,
+        watch: Callable[[Epoch], None] | None,
+    ) -> list[Epoch]:
+        """Train `part`, that of network `number`."""
+        count = self.config.heads
+        with _threads(HEAD_THREADS if self.config.cached else torch.get_num_threads()):
+            return fit(
+                part,
+                train,
+                val,
+                objective=self.objective(),
+                schedule=self.config.schedule,
+                seed=head_seeds(self.config.seed, count)[number],
+                head=number,
+                execution=self.execution,
+                snapshots=SnapshotFile(snapshot(f"{name}-{number}"), self.group) if snapshot else None,
+                watch=watch,
+                stage=f"{self.stage}train {self.config.loss}"
+                + (f", head {number + 1} of {count}" if count > 1 else ""),
+                progress=self.progress,
+            )
 
     def evaluation(self, network: Classifier, examples: Mapping[ExampleName, Examples]) -> Evaluation:
         """Predict with the trained network and evaluate it."""
@@ -198,6 +231,16 @@ class TrainingSession:
             for inputs in (known.inputs, *known.test_views)
         ]
         return mean_answer([torch.from_numpy(each) for each in logits]).numpy() if known.test_views else logits[0]
+
+
+def _later(epoch: Epoch, count: int) -> Epoch:
+    """`epoch`, numbered after `count` others."""
+    return replace(epoch, epoch=epoch.epoch + count)
+
+
+def _counting_on(count: int, watch: Callable[[Epoch], None] | None) -> Callable[[Epoch], None] | None:
+    """`watch` for epochs that come after `count` others."""
+    return watch and (lambda epoch: watch(_later(epoch, count)))
 
 
 @contextmanager

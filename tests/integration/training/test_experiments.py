@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from calibration.measures import Measures
+from calibration.temperature import softmax
 from candor import command_line
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.errors import BadChoice, LostProcess, TrainingDiverged, WeightsNotFound
@@ -21,10 +23,14 @@ from training.experiments.cell import Cell, read_cell
 from training.experiments.compare import GridComparison, compare
 from training.experiments.grid import Grid
 from training.experiments.presets import network_variant
+from training.experiments.recipe_grid import recipe_grids
 from training.experiments.runner import ExperimentRunner
 from training.experiments.summary import summarize
+from training.experiments.table import format_number
 from training.experiments.variant import Variant, changed, parse_variant
 from training.networks.backbones import SMALL
+from training.runs.config import TrainConfig
+from training.runs.recipe import automatic
 
 CLASSES = ("dark", "bright")
 
@@ -234,6 +240,37 @@ def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
     assert table.rows[0][1] == "2"
 
 
+def test_differences_over_images_are_those_of_the_predictions(compared: GridComparison, folder: Path) -> None:
+    (found,) = (each for each in compared.tables() if each.name.startswith("by-image"))
+    row = next(row for row in found.rows if row[0] == "dca beta=5, none")
+    right: dict[str, list[Any]] = {}
+    for path in (folder / "cells").iterdir():
+        record, known = json.loads((path / "cell.json").read_text()), np.load(path / "predictions.npz")
+        right.setdefault(record["method"], []).append(known["test_logits"].argmax(axis=1) == known["test_labels"])
+    difference = np.mean(right["dca beta=5"], axis=0) - np.mean(right["ce"], axis=0)
+    half = 1.96 * difference.std() / np.sqrt(len(difference))
+    assert row[1:3] == ("2", "40")
+    assert row[3] == f"{format_number(difference.mean())} ± {format_number(half)}"
+
+
+def test_ensembles_answer_with_the_mean_probability_of_their_seeds(compared: GridComparison, folder: Path) -> None:
+    (found,) = (each for each in compared.tables(ensembles=2) if each.name.startswith("ensembles"))
+    row = next(row for row in found.rows if row[0] == "ce, none")
+    seeds = [
+        np.load(path / "predictions.npz")
+        for path in (folder / "cells").iterdir()
+        if json.loads((path / "cell.json").read_text())["method"] == "ce"
+    ]
+    mean = np.mean([softmax(known["test_logits"]) for known in seeds], axis=0)
+    known = Measures.from_probabilities(mean, seeds[0]["test_labels"])
+    assert row[1:4] == ("1", format_number(known.accuracy), format_number(known.ece))
+    single = [Measures.from_probabilities(softmax(each["test_logits"]), each["test_labels"]).nll for each in seeds]
+    assert known.nll is not None
+    assert row[-1] == format_number(known.nll - np.mean([nll for nll in single if nll is not None]))
+    with pytest.raises(BadChoice, match="--seeds 3 or a multiple"):
+        compared.tables(ensembles=3)
+
+
 def test_invalid_choices_are_refused() -> None:
     base = small_grid("ce").base
     for text in ("", "beta=3", "dca quickly"):
@@ -278,15 +315,43 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert run(command_line.app, ["experiment", "compare", "--preset", "none"]).exit_code == 2
 
 
-@pytest.mark.parametrize("data", ["digits", "some/folder"])
-def test_select_measures_the_network_that_train_trains(data: str) -> None:
-    """Without the search of the recipe `auto`, which tries other heads and losses on the same data."""
+def labeled(*counts: int) -> Dataset:
+    """A data set with so many training images of each class; nothing looks at the pixels."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    splits: dict[Any, Split] = dict.fromkeys(
+        ("train", "val", "test"), Split(ArrayImages(np.zeros((len(labels), 1, 1), np.uint8)), labels)
+    )
+    return Dataset("folder", tuple(f"class {label}" for label in range(len(counts))), 1, 256, splits, "fingerprint")
+
+
+@pytest.mark.parametrize("counts", [(60, 60), (400, 400), (1500, 1500), (4000, 4000), (200, 10)], ids=str)
+@pytest.mark.parametrize("method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"])
+def test_select_measures_the_networks_that_train_would_train(counts: tuple[int, ...], method: str) -> None:
     from candor.commands.experiment_context import grid_of
     from candor.commands.training import _config
 
-    grid = grid_of("select", data=[data])
-    ((found, network),) = grid.pairs()
-    measured = grid.config(found, network, parse_variant("dca"), seed=0, folder=None)
-    assert measured.model_dump(exclude={"weights"}) == _config({}, digits=data == "digits").model_dump(
-        exclude={"weights"}
-    )
+    dataset, wanted = labeled(*counts), parse_variant(method)
+    fields = {name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields}
+    choices = {"loss": wanted.subject} | fields
+    if "gamma" in wanted.changes:
+        choices["loss_options"] = {"gamma": wanted.changes["gamma"]}
+    trained = automatic(dataset, _config(choices, digits=False), given=choices).candidates
+    grid = grid_of("select", data=["some/folder"], method=[method], seeds=1)
+    (found,) = recipe_grids(grid, {"folder": dataset}, None)
+    measured = [cell.config for cell in found.cells({"folder": dataset}, None)]
+    assert [each.model_dump(exclude={"weights"}) for each in measured] == [
+        each.model_dump(exclude={"weights"}) for each in trained
+    ]
+    assert found.methods[0].title == method
+    assert len({each.title for each in found.methods}) == len(trained)
+
+
+def test_select_measures_the_network_of_the_digits() -> None:
+    from candor.commands.experiment_context import grid_of
+    from candor.commands.training import _config
+
+    grid = grid_of("select", data=["digits"])
+    (found,) = recipe_grids(grid, {"digits": labeled(50, 50)}, None)
+    measured = found.config(found.data[0], found.networks[0], parse_variant("dca"), seed=0, folder=None)
+    trained = _config({}, digits=True)
+    assert measured.model_dump(exclude={"weights"}) == trained.model_dump(exclude={"weights"})

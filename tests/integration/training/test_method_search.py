@@ -94,6 +94,16 @@ def test_trials_hold_nothing_of_test(shown: str, home: Path) -> None:
     assert "test" not in next((home / "out" / "trials").glob("*/trial.json")).read_text().split('"config"')[0]
 
 
+def test_the_lowest_nll_chooses_if_it_is_asked_to(shown: str, home: Path) -> None:
+    found = run(home, "--by", "nll")
+    assert "Chosen is the lowest NLL." in found.stdout
+    for method in ("ce", "dca"):
+        own = [row for row in rows(home / "out" / "trials-val.csv") if row["method"] == method and row["final_nll"]]
+        (chosen,) = (row for row in own if row["chosen"] == "True")
+        assert float(chosen["final_nll"]) == min(float(row["final_nll"]) for row in own)
+    assert run(home, "--by", "accuracy").exit_code == 2
+
+
 def test_a_second_call_trains_nothing(shown: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_figures", lambda *_, **__: pytest.fail("computed again"))
     assert run(home).stdout == shown

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from candor.commands.exporting import _bound_notes
 from candor.terminal.answers import answer_tables
 from candor.terminal.catalog import catalog_table
 from candor.terminal.console import stderr, stdout, visible
@@ -14,7 +15,9 @@ from candor.terminal.errors import sentence
 from candor.terminal.evaluation import temperature_notes
 from candor.terminal.recipe import recipe_sentence
 from candor.terminal.tables import figure, interval, table
+from model_store.card import VariantCard
 from model_store.catalog import CatalogEntry
+from tests.builders.bundles import build_card
 from training.evaluation.evaluation import Predictions, evaluate
 from training.runs.config import CandidateScore, RecipeRecord
 
@@ -85,12 +88,29 @@ def test_an_error_is_a_sentence_that_names_its_object(error: Exception, said: st
 def test_a_temperature_at_its_bound_is_told() -> None:
     logits = np.array([[0.0, 3.0], [3.0, 0.0]] * 20, dtype=np.float32)
     sure = Predictions(100 * logits, np.array([1] + [1, 0] * 19 + [0]))  # and often wrong
-    (note,) = temperature_notes(evaluate({"val": sure, "test": sure}), "temperature")
+    (note,) = temperature_notes(evaluate({"val": sure, "test": sure}))
     assert note.startswith("Note: the temperature 20 is a bound of its range (0.05 to 20)")
+    both = temperature_notes(evaluate({"val": sure, "test": sure, "perturbed": sure}))
+    assert [each.split(" 20 is")[0] for each in both] == ["Note: the temperature", "Note: the perturbed temperature"]
     right = Predictions(logits, np.array([1, 0] * 20))
-    assert temperature_notes(evaluate({"val": right, "test": right}), "temperature") == []
+    assert temperature_notes(evaluate({"val": right, "test": right})) == []
     other = Predictions(logits, np.array([1, 0, 0, 0] * 10))
-    assert temperature_notes(evaluate({"val": other, "test": other}), "temperature") == []
+    assert temperature_notes(evaluate({"val": other, "test": other})) == []
+
+
+def test_an_export_names_every_temperature_at_its_bound() -> None:
+    card = build_card(temperature=20.0)
+    low, well = build_card(temperature=0.05), build_card(temperature=1.4)
+    variant = VariantCard(
+        precision="int8", file="model.int8.onnx", calibration=low.calibration, accuracy_loss=0.0, agreement=1.0,
+        max_difference=0.0,
+    )  # fmt: skip
+    notes = _bound_notes(card.model_copy(update={"variants": (variant,)}))
+    assert [each.split(" is a bound")[0] for each in notes] == [
+        "Note: the temperature 20",
+        "Note: the temperature of int8 0.05",
+    ]
+    assert _bound_notes(well) == []
 
 
 @pytest.mark.parametrize(("images", "shown"), [(20, False), (400, True)])

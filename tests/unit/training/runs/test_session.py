@@ -123,6 +123,50 @@ def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Datase
         torch.testing.assert_close(each, ends[1][name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", [{"trainable": 1}, {"frozen": False}, {"trainable": 1, "augment": "light"}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"head": "pooled", "heads": 2}], ids=str)
+def test_fine_tuning_starts_from_the_head_that_the_frozen_run_trains(
+    dataset: Dataset, tmp_path: Path, mode: dict[str, Any], more: dict[str, Any]
+) -> None:
+    choices = CHOICES | more
+    if more and "frozen" in mode:
+        with pytest.raises(ValueError, match="share no features"):
+            TrainConfig(**choices, **mode, probe_epochs=3)
+        return
+    rates = {"probe_rate": 0.01, "learning_rate": 1e-9}  # the rest hardly moves, so its start is seen at its end
+    tuned = TrainingSession(TrainConfig(**choices, **mode, **rates, probe_epochs=3), dataset)
+    frozen = TrainingSession(TrainConfig(**choices | {"epochs": 3, "learning_rate": 0.01}), dataset)
+    network, other = tuned.network(), frozen.network()
+    seen: list[Epoch] = []
+    found = tuned.fit(network, tuned.examples(network, cache=tmp_path), watch=seen.append)
+    alone = frozen.fit(other, frozen.for_head(frozen.examples(other, cache=tmp_path)))
+    for number in range(tuned.config.heads):
+        own = [epoch for epoch in found if epoch.head == number]
+        assert [epoch.epoch for epoch in own] == [1, 2, 3, 4]
+        assert [epoch.kept for epoch in own] == [False, False, False, True]
+        assert own[:3] == [replace(epoch, kept=False) for epoch in alone if epoch.head == number]
+        solution = dict(other.members[number].named_parameters())
+        for name, each in network.members[number].head.named_parameters():
+            torch.testing.assert_close(each, solution[name], rtol=0, atol=1e-6)
+    assert [(epoch.head, epoch.epoch) for epoch in seen] == [(epoch.head, epoch.epoch) for epoch in found]
+
+
+def test_a_run_that_was_killed_after_the_head_alone_ends_with_the_same_weights(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    session = TrainingSession(TrainConfig(trainable=1, probe_epochs=2, **CHOICES), dataset)
+    ends = []
+    for killed in (False, True):
+        network = session.network()
+        examples = session.examples(network, cache=tmp_path)
+        history = session.fit(network, examples, snapshot=lambda name: tmp_path / f"{name}.safetensors")
+        ends.append((history, {name: each.clone() for name, each in network.state_dict().items()}))
+        if not killed:
+            (tmp_path / "head-0.safetensors").unlink()
+    assert ends[0][0] == ends[1][0]
+    assert all(torch.equal(each, ends[1][1][name]) for name, each in ends[0][1].items())
+
+
 def test_images_are_not_held_in_memory(dataset: Dataset, tmp_path: Path) -> None:
     count, side = 300, 96
     split = Split(ArrayImages(np.zeros((count, 4, 4), np.uint8)), np.arange(count) % 2)
