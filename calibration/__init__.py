@@ -4,4 +4,4 @@ No I/O, no clock, no torch, no web. All other packages build on this one, so the
 report computed from live labels are the same arithmetic on the same sums.
 """
 
-DISTRIBUTION = "candor-calibration"  # PyPI has another package `calibration`; candor/own_packages.py compares this
+DISTRIBUTION = "candor-calibration"  # what pip calls Candor: decision 40

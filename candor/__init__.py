@@ -27,7 +27,7 @@ torch nor ONNX Runtime. Training needs the extra `train`.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from candor.own_packages import require_own_calibration
+from candor.own_packages import require_own_packages_for
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -132,7 +132,7 @@ def measure(probabilities: "npt.ArrayLike", labels: "npt.ArrayLike") -> "Measure
     >>> print(f"ECE {found.ece:.2f}, 95 % interval {found.ece_lower:.2f} to {found.ece_upper:.2f}")
     ECE 0.20, 95 % interval 0.00 to 0.50
     """
-    require_own_calibration()
+    require_own_packages_for("calibration")
     from calibration.measures import Measures
 
     return Measures.from_probabilities(probabilities, labels)
@@ -146,7 +146,7 @@ def _load(name: str) -> object:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'candor' has no attribute {name!r}")
-    require_own_calibration()
+    require_own_packages_for(module)
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:

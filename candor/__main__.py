@@ -1,5 +1,21 @@
-"""`python -m candor`: the command line."""
+"""`candor` and `python -m candor`: the command line, once it is certain that Candor's packages are its own."""
 
-from candor.command_line import main
+import sys
 
-main()
+from candor.own_packages import ForeignPackage, require_own_packages
+
+
+def main() -> None:
+    """Run the command line. A foreign package in the place of one of Candor's is one sentence and exit code 1."""
+    try:
+        require_own_packages()
+    except ForeignPackage as error:
+        sys.stderr.write(f"candor: {error}\n")
+        sys.exit(1)
+    from candor import command_line  # which imports packages that are only now known to be Candor's
+
+    command_line.main()
+
+
+if __name__ == "__main__":
+    main()

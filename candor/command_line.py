@@ -29,7 +29,6 @@ from candor.commands import (
     training,
     uploads,
 )
-from candor.own_packages import ForeignCalibration, require_own_calibration
 from candor.terminal.help import LiteralHelp
 
 app = typer.Typer(
@@ -42,6 +41,8 @@ app = typer.Typer(
 
 # What the extra `train` installs and nothing else of Candor imports.
 TRAINING_PACKAGES = ("matplotlib", "onnxscript", "safetensors", "scipy", "sklearn", "timm", "torch", "torchvision")
+
+UNIX_MODULES = ("fcntl", "resource", "uvloop")
 
 
 def _show_release(asked: bool) -> None:
@@ -97,13 +98,12 @@ def options(
 def main() -> None:
     """Run the command line. An error that a room raises on purpose becomes one sentence and exit code 1."""
     try:
-        require_own_calibration()
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except ForeignCalibration as error:  # before the errors of the rooms, which cannot be imported then
-        _fail(str(error))
     except ModuleNotFoundError as error:
+        if sys.platform != "linux" and error.name in UNIX_MODULES:
+            _fail(f"this command needs Linux, and this system is {sys.platform} ({error}); see docs/limits.md")
         if error.name is None or error.name.split(".")[0] not in TRAINING_PACKAGES:
             raise
         from model_store.installation import install_command

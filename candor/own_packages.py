@@ -1,27 +1,79 @@
-"""Whether the package `calibration` is Candor's: PyPI's `uncertainty-calibration` installs one of the same name."""
+"""Whether Candor's packages are its own. Their names are common words, which other distributions and folders have too.
 
+PyPI's `uncertainty-calibration`, for example, installs a package `calibration` too. Of two distributions that install
+the same name, the later one overwrites the earlier one without a word, and uninstalling it leaves a hole. So Candor
+refuses to work beside such a distribution, whichever came first.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
 
-OWN = "candor-calibration"  # calibration.DISTRIBUTION, repeated because that package is what is in doubt
+OWN: Final = "candor-calibration"  # calibration.DISTRIBUTION, repeated because that package is what is in doubt
+ROOMS: Final = ("calibration", "model_store", "monitoring", "serving", "training")
+_NEEDS: Final = {"calibration": ROOMS[:1], "model_store": ROOMS[:2], "monitoring": ROOMS[:3], "training": ROOMS}
+_INSTALLED: Final = re.compile(rf"^(candor|{'|'.join(ROOMS)})(?=/|\.py,)", re.MULTILINE)
+_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
-class ForeignCalibration(ImportError):
-    """Another distribution's `calibration` is in the place of Candor's."""
+class ForeignPackage(ImportError):
+    """Another package has the name of one of Candor's, or has taken its place."""
 
 
-def require_own_calibration() -> None:
-    """Raise ForeignCalibration if Python finds another distribution's package `calibration`."""
-    try:
-        import calibration
+def require_own_packages_for(module: str) -> None:
+    """Raise ForeignPackage if one of the packages that `module` builds on is not Candor's."""
+    require_own_packages(_NEEDS.get(module.split(".")[0], ROOMS[:-1]))
 
-        owner = getattr(calibration, "DISTRIBUTION", None)
-    except ImportError:  # the other package may lack what it needs itself
-        owner = None
-    if owner != OWN:
-        spec = find_spec("calibration")
-        where = spec.origin if spec else None
-        raise ForeignCalibration(
-            f"Candor needs its own package `calibration`, but Python finds another one in {where}: uninstall the "
-            "distribution that it belongs to (for example `pip uninstall uncertainty-calibration`) and reinstall "
-            "Candor, or take that folder off PYTHONPATH."
+
+@cache
+def require_own_packages(rooms: tuple[str, ...] = ROOMS) -> None:
+    """Raise ForeignPackage if one of `rooms` belongs to another distribution too, or Python finds another one."""
+    for name, owner in _other_owners().items():
+        if name in ("candor", *rooms):
+            raise ForeignPackage(
+                f"Candor and the distribution {owner} both install a package `{name}`, and only one of them can work: "
+                "install Candor into a virtual environment of its own, or uninstall the other with "
+                f"`{sys.executable} -m pip uninstall {owner}` and then reinstall Candor."
+            )
+    for room in rooms:
+        _require_own_place(room)
+
+
+def _require_own_place(room: str) -> None:
+    """Raise ForeignPackage if Python does not find the package `room` beside this one."""
+    spec = find_spec(room)
+    found = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+    if found is None:
+        raise ForeignPackage(
+            f"Candor's package `{room}` is no longer complete in {_ROOT / room}: uninstalling another distribution may "
+            "have taken it away. Reinstall Candor."
         )
+    if found != _ROOT / room / "__init__.py":
+        raise ForeignPackage(
+            f"Candor needs its own package `{room}`, but Python finds another one in {found}: take that folder off "
+            "Python's path (PYTHONPATH, or the folder of your script), or uninstall what it belongs to and reinstall "
+            "Candor."
+        )
+
+
+def _other_owners() -> dict[str, str]:
+    """The name of another distribution for each of Candor's names that it installs."""
+    found: dict[str, str] = {}
+    for each in distributions():
+        names = _names_of(each)
+        if names and (owner := each.name) != OWN:
+            found |= dict.fromkeys(names, owner)
+    return found
+
+
+def _names_of(distribution: Distribution) -> Iterable[str]:
+    """Those of Candor's names that a distribution installs: from its list of names, which is short, or of files."""
+    listed = distribution.read_text("top_level.txt")
+    if listed is None:
+        return set(_INSTALLED.findall(distribution.read_text("RECORD") or ""))
+    return set(listed.split()) & {"candor", *ROOMS}

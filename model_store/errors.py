@@ -145,3 +145,13 @@ def _suggestion(name: str) -> str:
     """
     near = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("_.-")[:64].rstrip("-")
     return f"; for example {near!r}" if near else ""
+
+
+class LinuxRequired(ModelStoreError, RuntimeError):
+    """The operating system cannot keep the limits that a command rests on."""
+
+    def __init__(self, what: str, platform: str) -> None:
+        super().__init__(
+            f"{what} needs Linux, and this system is {platform}, which does not enforce limits on the memory of a "
+            "process: run it in a Linux container or virtual machine (docs/limits.md#operating-systems)"
+        )

@@ -13,9 +13,9 @@ app = typer.Typer(name="config", help="See how Candor is configured.", no_args_i
 def doctor(json_out: JsonOption = False) -> None:
     """Check this installation, one line a check, and say what to do about what is wrong.
 
-    It looks at packages, ONNX Runtime, settings, the store and its bundles, the
-    ledger, the clock, ports, access and permissions, and changes nothing. Exit
-    code 1 if something is broken.
+    It looks at the system, packages, ONNX Runtime, settings, the store and its
+    bundles, the ledger, the clock, ports, access and permissions, and changes
+    nothing. Exit code 1 if something is broken.
 
     Example: candor doctor
     """

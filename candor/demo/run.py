@@ -17,6 +17,7 @@ from candor.demo.training import publish, show_training, train_both
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from model_store.card import Card
+from model_store.operating_system import require_linux
 from serving.client.client import Client
 from training.datasets import find_dataset
 
@@ -53,6 +54,7 @@ def run_demo(
         once: stop the server at the end.
         json_file: where to write every figure.
     """
+    require_linux("candor demo")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server is stopped too
     started = time.monotonic()
     _clear(out)

@@ -4,7 +4,6 @@ A graph may contain loops, and ask for any amount of memory. ONNX Runtime has no
 would end the caller. So nothing of a foreign file runs in the calling process.
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from model_store.foreign.errors import ForeignModelRefused
 from model_store.foreign.sandbox_worker import read_message, write_message
+from model_store.operating_system import require_linux, usable_cores
 
 WORKER = Path(__file__).with_name("sandbox_worker.py")
 BASE_BYTES = 4 * 2**30  # address space of Python, ONNX Runtime and one batch
@@ -64,11 +64,11 @@ class Sandbox:
 
     def __init__(self, model_bytes: int, *, memory_bytes: int | None = None, seconds: float = SECONDS) -> None:
         """`model_bytes`: size of the foreign graph, on which the limit of memory depends."""
+        require_linux("candor import")
         self._seconds, self._limit = seconds, memory_bytes or BASE_BYTES + TIMES_FILE * model_bytes
         self._timed_out, self._loaded = False, 0
-        threads = len(os.sched_getaffinity(0))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(WORKER), str(self._limit), str(threads)],
+            [sys.executable, "-P", str(WORKER), str(self._limit), str(usable_cores())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

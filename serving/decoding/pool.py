@@ -6,7 +6,6 @@ goes to a decoding process. As many are decoded at a time as there are processes
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from model_store.image import InputSpec, decode
+from model_store.operating_system import usable_cores
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.process import DecodingJob, DecodingProcess, NoMemoryNow, ProcessLost
@@ -238,4 +238,4 @@ def _is_idle(process: DecodingProcess) -> bool:
 def _process_limit(settings: Settings) -> int:
     """How many processes: half of the memory remains to be shared out to large images."""
     fitting = max(1, settings.decode_memory_bytes // (2 * STANDING_BYTES))
-    return settings.decode_processes or min(len(os.sched_getaffinity(0)), fitting)
+    return settings.decode_processes or min(usable_cores(), fitting)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from serving.doctor.data import check_ledger, check_store
 from serving.doctor.diagnosis import Diagnosis
 from serving.doctor.packages import check_packages, check_postgres, check_python, check_runtime, check_torchserve
-from serving.doctor.system import check_access, check_files, check_ports
+from serving.doctor.system import check_access, check_files, check_ports, check_system
 from serving.errors import SettingsError
 from serving.settings import load_settings
 
 
 def examine() -> Iterator[Diagnosis]:
     """Look at the installation that the environment describes."""
+    yield from check_system()
     yield from check_python()
     yield from check_packages()
     try:

@@ -1,10 +1,14 @@
-"""Ports, secrets in files, and folders that must be written."""
+"""The operating system, ports, secrets in files, and folders that must be written."""
 
 import os
+import platform
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from model_store.errors import LinuxRequired
+from model_store.operating_system import require_linux
 from serving.doctor.diagnosis import Diagnosis
 from serving.errors import ListenError, SettingsError
 from serving.health import ask
@@ -12,6 +16,23 @@ from serving.http.auth import read_access
 from serving.process.listener import listen
 from serving.process.tls import tls_files
 from serving.settings import Settings
+
+STATUS: Final = Path("/proc/self/statm")
+
+
+def check_system() -> Iterator[Diagnosis]:
+    """Whether this system can keep the limits on which serving rests: Linux, with /proc."""
+    found = f"{platform.system()} {platform.release()} on {platform.machine()}"
+    try:
+        require_linux("candor serve")
+        STATUS.read_text()
+    except LinuxRequired as error:
+        yield Diagnosis("system", "broken", found, str(error))
+    except OSError:
+        advice = "mount /proc: without it the limits of memory for images are not exact"
+        yield Diagnosis("system", "warning", f"{found} without {STATUS}", advice)
+    else:
+        yield Diagnosis("system", "ok", found)
 
 
 def check_ports(settings: Settings) -> Iterator[Diagnosis]:

@@ -4,7 +4,6 @@ Normalization, temperature and softmax are part of the graph.
 """
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from model_store.bundle import Bundle
 from model_store.image import decode
+from model_store.operating_system import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
@@ -152,7 +152,7 @@ def session_options(threads: int, *, spinning: bool = False) -> ort.SessionOptio
     waiting at all would wake a thread up for each layer. After the batch they stop, unless `spinning` is set.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     if not spinning:
         options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -5,7 +5,6 @@ smallest batch, because that leaves most resources to others and answers soonest
 """
 
 import itertools
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from model_store.bundle import Bundle
+from model_store.operating_system import usable_cores
 from serving.inference.predictor import Predictor
 from serving.settings import Device, Settings
 
@@ -64,7 +64,7 @@ def tuned(settings: Settings, result: TuningResult) -> Settings:
 
 def _thread_counts() -> list[int]:
     """1, 2, 4, ... and the number of cores available to this process."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return sorted({*(2**power for power in range(cores.bit_length()) if 2**power <= cores), cores})
 
 

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from model_store.operating_system import require_linux
 from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
@@ -53,7 +54,11 @@ logger = logging.getLogger(__name__)
 
 
 def serve_monitor(settings: Settings) -> int:
-    """Serve until a signal arrives. Returns the exit code. Raises ListenError, LedgerError or SettingsError."""
+    """Serve until a signal arrives. Returns the exit code.
+
+    Raises LinuxRequired, ListenError, LedgerError or SettingsError.
+    """
+    require_linux("candor monitor")
     if settings.ledger_url is None:
         raise SettingsError("candor monitor needs a ledger: pass --ledger, or unset CANDOR_LEDGER=off.")
     read_access(settings, ())

@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from model_store.installation import install_command
+from model_store.operating_system import require_linux
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
@@ -79,8 +80,9 @@ ENDPOINTS: Final = (  # with a ledger
 def serve(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code.
 
-    Raises SettingsError before anything is opened, and ListenError if the address is in use.
+    Raises LinuxRequired or SettingsError before anything is opened, and ListenError if the address is in use.
     """
+    require_linux("candor serve")
     read_access(settings, ())
     tls_files(settings)
     configure_logging(settings.log_level)

@@ -8,6 +8,7 @@ from typing import Final
 
 from model_store.bundle import Bundle
 from model_store.errors import NotInStore
+from model_store.operating_system import require_linux
 from model_store.store import Store
 from model_store.torchserve.outbox import waiting
 from serving.errors import TorchServeError
@@ -68,8 +69,9 @@ class TorchServeChange:
 def start(folder: Path, settings: Settings, options: TorchServeOptions) -> TorchServeRecord:
     """Start a TorchServe in `folder` with the production versions of the store, and wait until they answer.
 
-    Raises TorchServeError, NotInStore or BundleError; nothing of it runs then.
+    Raises LinuxRequired, TorchServeError, NotInStore or BundleError; nothing of it runs then.
     """
+    require_linux("candor torchserve")
     java, torchserve = find_java(), find_torchserve()
     folder, opened = folder.resolve(), settings.opened_store
     bundles = production_bundles(opened, options.models)

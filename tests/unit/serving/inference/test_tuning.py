@@ -1,5 +1,7 @@
 """Tuning: what is chosen of what was measured, and that every way is measured on a real session."""
 
+import os
+
 import pytest
 
 from model_store.store import Store
@@ -33,5 +35,5 @@ def test_thread_counts_are_powers_of_two_and_all_cores(monkeypatch: pytest.Monke
     from serving.inference import tuning
 
     for cores, expected in ((1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])):
-        monkeypatch.setattr(tuning.os, "sched_getaffinity", lambda _, count=cores: set(range(count)))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, count=cores: set(range(count)))
         assert tuning._thread_counts() == expected
