@@ -9,9 +9,9 @@ LOCK_EXTRAS := train grpc traces postgres parquet s3 remote signatures signing t
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 
-.PHONY: help install demo check test lint docs lock bench soak clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit bench soak clean
 help:                 ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
 install: $(VENV)/.installed      ## set up .venv with everything the demo needs
 
@@ -40,6 +40,22 @@ lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=-
 	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
 	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
 	$(COMPILE) --extra postgres --extra gpu --override requirements/gpu.override.txt --generate-hashes --constraint requirements/constraints.txt --output-file requirements/gpu.txt
+
+dist: | $(BIN)/uv      ## build the sdist, and from it the wheel, in dist/
+	$(BIN)/uv build --quiet --clear --out-dir dist
+
+test-wheel: $(VENV)/.installed | $(BIN)/uv     ## run the demo from the wheel alone, in a fresh environment
+	$(BIN)/python -m tests.release wheel
+
+test-lowest: $(VENV)/.installed | $(BIN)/uv    ## test with the lowest releases that pyproject.toml allows (TESTS="tests/unit")
+	$(BIN)/python -m tests.release lowest $(TESTS)
+
+test-newest: $(VENV)/.installed | $(BIN)/uv    ## test with the newest releases of everything
+	$(BIN)/python -m tests.release newest $(TESTS)
+
+audit: | $(BIN)/uv     ## ask for known vulnerabilities of every pinned release; needs a connection to the advisories
+	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --no-deps --requirement requirements/constraints.txt
+	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements/serving.txt
 
 soak: $(VENV)/.installed-dev     ## an hour: 100 kills a database, full disks, hostile bodies, a storm (SOAK_ARGS="sqlite --kills 9")
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)

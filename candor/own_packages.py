@@ -2,7 +2,7 @@
 
 PyPI's `uncertainty-calibration`, for example, installs a package `calibration` too. Of two distributions that install
 the same name, the later one overwrites the earlier one without a word, and uninstalling it leaves a hole. So Candor
-refuses to work beside such a distribution, whichever came first.
+refuses to work beside such a distribution, whichever came first (decision 62).
 """
 
 import re

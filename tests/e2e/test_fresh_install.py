@@ -1,10 +1,10 @@
-"""`pip install .` in a new virtual environment, as a server has it: no torch, and yet it answers and reports."""
+"""The wheel in a new virtual environment, as a server has it: no torch, and yet it answers and reports."""
 
 import os
 import re
 import signal
 import subprocess
-import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,31 +13,50 @@ import pytest
 from model_store.store import Store
 from serving.client.client import Client
 from tests.builders.waiting import PATIENCE_S, wait_until
+from tests.release.environment import ROOT, FreshEnvironment, build_wheel, uv
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
+PACKAGES = {"calibration", "candor", "model_store", "monitoring", "serving", "training"}
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which may name a checkout
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of a virtual environment into which Candor was installed without extras."""
-    folder = tmp_path_factory.mktemp("fresh") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--progress-bar", "off"]
-    subprocess.run([*pip, ROOT], check=True)
-    return folder / "bin"
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
+    """A virtual environment into which the wheel was installed without extras."""
+    found = FreshEnvironment(tmp_path_factory.mktemp("fresh") / "venv")
+    found.install(wheel)
+    return found
+
+
+@pytest.fixture(scope="module")
+def environment(fresh: FreshEnvironment) -> Path:
+    """Its bin folder."""
+    return fresh.python.parent
 
 
 @pytest.fixture
 def url(environment: Path, tiny_store: Store, tmp_path: Path) -> Iterator[str]:
     command = [environment / "candor", "serve", "--port", "0", "--store", tiny_store.root]
     command += ["--ledger", f"sqlite:///{tmp_path}/ledger.db"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
         server.send_signal(signal.SIGTERM)
         assert server.wait(PATIENCE_S) == 0
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in held} == PACKAGES
+    files = {path for room in PACKAGES for path in (ROOT / room).rglob("*") if path.is_file()}
+    there = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    assert held == {path for path in there if not path.startswith("model_store/models/")}
 
 
 def test_no_torch_came_along(environment: Path) -> None:
@@ -54,7 +73,7 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
         assert client.calibration("tiny")["coverage"] == {"served": 1, "labeled": 1, "ratio": 1.0}
     command = [environment / "candor", "report", "tiny", "--ledger", f"sqlite:///{tmp_path}/ledger.db"]
     command += ["--html", tmp_path / "report.html"]  # its templates and style sheet are package data
-    report = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    report = subprocess.run(command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True)
     assert "1 of 1 answer has a label" in report.stdout
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Calibration report: tiny" in page
@@ -65,9 +84,7 @@ def test_serves_labels_and_reports(environment: Path, url: str, png: Callable[..
 def test_training_says_how_this_installation_gets_what_it_needs(
     environment: Path, tmp_path: Path, verb: list[str]
 ) -> None:
-    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which may name a checkout
-    command = [environment / "candor", *verb]
-    failed = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+    failed = candor(environment, *verb, folder=tmp_path)
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith("candor: this command trains, which needs more packages (No module named ")
@@ -77,6 +94,55 @@ def test_training_says_how_this_installation_gets_what_it_needs(
 
 
 def test_its_own_name_is_not_that_of_a_stranger_on_the_index(environment: Path) -> None:
-    listed = subprocess.run([environment / "pip", "list"], capture_output=True, text=True, check=True)
-    names = [line.split()[0] for line in listed.stdout.splitlines() if line.startswith("candor")]
-    assert names == ["candor-calibration"]
+    program = "from importlib.metadata import distributions; print(*(each.name for each in distributions()))"
+    listed = subprocess.run([environment / "python", "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert [name for name in listed.stdout.split() if name.startswith("candor")] == ["candor-calibration"]
+
+
+@pytest.fixture(params=["top_level.txt", "no list"])
+def stranger(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A wheel of somebody else with a package `calibration`, as setuptools and as other tools make it."""
+    path = tmp_path / "somebody_elses-1.0-py3-none-any.whl"
+    info = "somebody_elses-1.0.dist-info"
+    files = {
+        "calibration/__init__.py": "",
+        "calibration/utils.py": "",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: somebody-elses\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if request.param == "top_level.txt":
+        files[f"{info}/top_level.txt"] = "calibration\n"
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_a_stranger_with_the_same_package_is_refused_in_either_order(
+    wheel: Path, stranger: Path, tmp_path: Path, first: str
+) -> None:
+    shared = FreshEnvironment(tmp_path / "venv")
+    for each in (wheel, stranger) if first == "ours" else (stranger, wheel):
+        shared.install("--no-deps", each)
+    refused = candor(shared.python.parent, "--version", folder=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith("candor: Candor and the distribution somebody-elses both install a package `calibration`")
+    assert f"`{shared.python} -m pip uninstall somebody-elses` and then reinstall Candor" in line
+
+
+def test_the_hole_that_a_stranger_leaves_is_told(fresh: FreshEnvironment, wheel: Path, stranger: Path) -> None:
+    fresh.install("--no-deps", stranger)
+    uv("pip", "uninstall", "--python", fresh.python, "somebody-elses")
+    refused = candor(fresh.python.parent, "--version", folder=fresh.folder)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("candor: Candor's package `calibration` is no longer complete in ")
+    fresh.install("--no-deps", "--reinstall", wheel)
+    assert candor(fresh.python.parent, "--version", folder=fresh.folder).stdout.startswith("candor ")
+
+
+def candor(folder_of_programs: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [folder_of_programs / "candor", *arguments]
+    return subprocess.run(command, cwd=folder, env=ALONE, capture_output=True, text=True, check=False)

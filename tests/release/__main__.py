@@ -1,0 +1,69 @@
+"""What a release must pass beyond the tests. `make test-wheel`, `make test-lowest` and `make test-newest` call it.
+
+python -m tests.release wheel [TAG]         the demo, from the wheel alone in a fresh environment; TAG names its version
+python -m tests.release lowest [PATH ...]   tests with the lowest releases that pyproject.toml allows
+python -m tests.release newest [PATH ...]   tests with the newest
+"""
+
+import sys
+from pathlib import Path
+
+from tests.release.environment import ROOT, FreshEnvironment, build_wheel
+
+BUILD = ROOT / "build"
+EXTRAS = ("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures", "tensorboard")
+# Their own requirements rule out the lowest releases of the others.
+NEWER_EXTRAS = ("signing", "mlflow", "wandb")
+TESTS = ("tests/contract", "tests/unit", "tests/integration")
+# Old releases of others warn about what came after them; new ones may not.
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
+
+
+def check_wheel(tag: str | None = None) -> None:
+    """Build sdist and wheel, and run the demo on digits from the wheel, in a folder without the source."""
+    wheel = build_wheel(BUILD / "dist")
+    version = wheel.name.split("-")[1]
+    if tag is not None and tag != f"v{version}":
+        sys.exit(f"the tag {tag} is not v{version}, the version in pyproject.toml")
+    environment = FreshEnvironment(BUILD / "wheel")
+    chosen = environment.resolve(
+        "packages.txt", "--constraint", ROOT / "requirements/constraints.txt", extras=["train"]
+    )
+    environment.install("--requirement", chosen)
+    environment.install("--no-deps", wheel)
+    folder = environment.folder / "elsewhere"
+    environment.run("candor", "demo", "--once", "--data", "digits", folder=folder, CANDOR_DATA="")
+
+
+def check_lowest(*tests: str) -> None:
+    """Run tests with the lowest releases of what Candor needs, and the newest test tools that still fit them."""
+    environment = FreshEnvironment(BUILD / "lowest")
+    lowest = environment.resolve("lowest.txt", "--resolution", "lowest-direct", extras=EXTRAS)
+    chosen = environment.resolve("packages.txt", extras=[*EXTRAS, "dev"], overrides=lowest)
+    run_tests(environment, chosen, "-W", "default", *tests)
+
+
+def check_newest(*tests: str) -> None:
+    """Run tests with the newest releases of everything."""
+    environment = FreshEnvironment(BUILD / "newest")
+    chosen = environment.resolve("packages.txt", extras=[*EXTRAS, *NEWER_EXTRAS, "dev"])
+    run_tests(environment, chosen, *tests)
+
+
+def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) -> None:
+    """Install `packages` and this checkout, and run pytest."""
+    environment.install("--requirement", packages)
+    environment.install("--no-deps", "--editable", ROOT)
+    environment.run(environment.python, *PYTEST, *arguments, folder=ROOT, PYTHONPATH=str(ROOT))
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["wheel", *tag] if len(tag) < 2:
+            check_wheel(*tag)
+        case ["lowest", *paths]:
+            check_lowest(*(paths or TESTS))
+        case ["newest", *paths]:
+            check_newest(*(paths or TESTS))
+        case _:
+            sys.exit(__doc__)
