@@ -37,6 +37,19 @@ class Canary(BaseModel):
     ended_at: datetime | None = None
     reason: str | None = None
 
+    @property
+    def how(self) -> str:
+        """What it is tried on, as the end of a sentence.
+
+        >>> Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)).how
+        'answers 5 % of the requests'
+        """
+        if self.mode == "share":
+            return f"answers {100 * self.share:g} % of the requests"
+        if self.mode == "header":
+            return "answers requests with X-Candor-Canary: true"
+        return "computes beside production and is only recorded"
+
 
 def read_canary(store: Store, name: str) -> Canary | None:
     """Return the model's canary, running or ended, or None. Raises CanaryError if the file cannot be read."""
@@ -70,8 +83,22 @@ def start_canary(
         raise CanaryError(f"version {version} of '{name}' is in production already; name another one")
     canary = Canary(version=version, digest=bundle.digest, mode=mode, share=share, started_at=datetime.now(UTC))
     _write(store, name, canary)
-    append(store.storage, name, new_event("canary started", version=version, digest=bundle.digest, by=by, why=why))
+    event = new_event("canary started", version=version, digest=bundle.digest, by=by, why=why, how=canary.how)
+    append(store.storage, name, event)
     return canary
+
+
+def change_canary(
+    store: Store, name: str, *, mode: Mode, share: float = 0.0, by: str | None = None, why: str | None = None
+) -> Canary:
+    """Give the running canary another share or mode, without starting it again. Raises CanaryError or BundleError."""
+    running = _running(store, name)
+    store.read(name, running.version, digest=running.digest)
+    changed = running.model_copy(update={"mode": mode, "share": share})
+    event = new_event("canary changed", version=running.version, digest=running.digest, by=by, why=why, how=changed.how)
+    _write(store, name, changed)
+    append(store.storage, name, event)
+    return changed
 
 
 def end_canary(store: Store, name: str, end: End, *, reason: str | None = None, by: str | None = None) -> Canary:
@@ -79,9 +106,7 @@ def end_canary(store: Store, name: str, end: End, *, reason: str | None = None, 
 
     It is promoted only if its bundle is the one that was tried.
     """
-    canary = read_canary(store, name)
-    if canary is None or canary.ended is not None:
-        raise CanaryError(f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one")
+    canary = _running(store, name)
     if end == "promoted":
         store.read(name, canary.version, digest=canary.digest)
         store.promote(name, canary.version, by=by, why=reason)
@@ -92,6 +117,13 @@ def end_canary(store: Store, name: str, end: End, *, reason: str | None = None, 
     )
     append(store.storage, name, event)
     return ended
+
+
+def _running(store: Store, name: str) -> Canary:
+    canary = read_canary(store, name)
+    if canary is None or canary.ended is not None:
+        raise CanaryError(f"'{name}' has no canary running; `candor canary start {name} VERSION` starts one")
+    return canary
 
 
 def promote_version(

@@ -28,6 +28,7 @@ Action = Literal[
     "restored",
     "collected",
     "canary started",
+    "canary changed",
     "canary promoted",
     "canary aborted",
     "signed",
@@ -43,6 +44,7 @@ class StoreEvent(BaseModel):
         alias: with which alias, if with one.
         digest: of the bundle, as far as it was known.
         before: the version to which the alias pointed before.
+        how: a canary is tried, such as "5 % of the requests".
         previous: hash of the line before; None on the first line.
     """
 
@@ -56,6 +58,7 @@ class StoreEvent(BaseModel):
     at: datetime
     by: Annotated[str, Field(max_length=200)]
     why: Annotated[str, Field(max_length=1000)] | None = None
+    how: Annotated[str, Field(max_length=100)] | None = None
     previous: str | None = None
 
 
@@ -68,6 +71,7 @@ def new_event(
     before: int | None = None,
     by: str | None = None,
     why: str | None = None,
+    how: str | None = None,
 ) -> StoreEvent:
     """Return an event of now, by default by the current user. Raises HistoryError for a text that is too long."""
     try:
@@ -80,6 +84,7 @@ def new_event(
             at=datetime.now(UTC),
             by=by or current_user(),
             why=why,
+            how=how,
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -109,13 +109,16 @@ class Store:
         self.storage.write(name, f"{version}/{SIGNATURE_FILE}", data)
         append(self.storage, name, new_event("signed", version=version, by=by))
 
-    def publish(self, name: str, build: Callable[[Path, int], object], *, by: str | None = None) -> int:
+    def publish(
+        self, name: str, build: Callable[[Path, int], object], *, by: str | None = None, why: str | None = None
+    ) -> int:
         """Publish the next version of a model atomically.
 
         Args:
             name: the model.
             build: called with an empty folder and the version number; writes the bundle there.
             by: who does this, by default the current user.
+            why: the reason, for those who look later.
 
         Returns:
             The version number.
@@ -135,7 +138,7 @@ class Store:
                     break
                 _empty(draft)  # another process has just published this number: build the next
         with suppress(OSError):  # the version is published; `candor models verify` says that its record is missing
-            append(self.storage, name, new_event("published", version=version, digest=digest, by=by))
+            append(self.storage, name, new_event("published", version=version, digest=digest, by=by, why=why))
         return version
 
     def promote(self, name: str, version: int, *, by: str | None = None, why: str | None = None) -> Alias:

@@ -50,13 +50,8 @@ def start(
     part = 0.0 if header or shadow else DEFAULT_SHARE if share is None else share
     opened = open_store(store)
     require_ledger_agrees(opened.read(model, version), ledger)
-    start_canary(opened, model, version, mode=mode, share=part)
-    does = {
-        "share": f"answers {100 * part:g} % of the requests",
-        "header": "answers requests with X-Candor-Canary: true",
-        "shadow": "computes beside production and is only recorded",
-    }
-    stdout.print(f"{model}: version {version} {does[mode]}. Next: candor canary status {model}")
+    started = start_canary(opened, model, version, mode=mode, share=part)
+    stdout.print(f"{model}: version {version} {started.how}. Next: candor canary status {model}")
 
 
 @app.command()

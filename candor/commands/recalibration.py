@@ -53,10 +53,11 @@ def recalibrate(
     Example: candor recalibrate chest --preview
     """
     from candor.terminal.console import print_json, stdout
-    from candor.terminal.recalibration import page, recalibration_tables
+    from candor.terminal.recalibration import recalibration_tables
     from model_store.canary import start_canary
     from monitoring.api.json_body import plain
-    from monitoring.recalibration import AnswerFilter
+    from monitoring.pages.recalibration_page import recalibration_page
+    from monitoring.recalibration import AnswerFilter, preview_of
     from monitoring.recalibration import recalibrate as fit
 
     if (canary is not None) + shadow + preview > 1:
@@ -78,11 +79,11 @@ def recalibrate(
     if canary is not None or shadow:
         start_canary(opened, model, done.card.version, mode="shadow" if shadow else "share", share=canary or 0.0)
     if html is not None:
-        html.write_text(page(done), encoding="utf-8")
+        html.write_text(recalibration_page(preview_of(done)), encoding="utf-8")
     if json_out:
         print_json(plain(done.as_dict() | {"published": not preview}))
         return
-    for part in recalibration_tables(done):
+    for part in recalibration_tables(preview_of(done)):
         stdout.print(part)
     if html is not None:
         stdout.print(f"The diagrams are in {html}")

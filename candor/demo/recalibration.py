@@ -10,11 +10,11 @@ from candor.demo.monitoring import label_answers, send_split
 from candor.demo.session import DemoSession, heading, side_by_side
 from candor.demo.traffic import RequestStream, SentImages
 from candor.terminal.console import stdout
-from candor.terminal.recalibration import class_table, notes, sentence
+from candor.terminal.recalibration import class_table, note_lines
 from candor.terminal.remedies import remedy_table
 from monitoring.errors import RecalibrationRefused
 from monitoring.ledger.database import Ledger
-from monitoring.recalibration import AnswerFilter, Recalibration
+from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
 from monitoring.recalibration import recalibrate as fit
 from serving.client.client import Client
 from training.evaluation.plots import plot_reliability
@@ -45,16 +45,17 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
             time.sleep(0.05)
         time.sleep(STREAM_S)
     stdout.print(f"The first {done.labels} of these labels, read from the ledger, choose the remedy.\n")
+    shown = preview_of(done)
     for part in (
         *remedy_table(done.proposal.choice, unchanged="as served"),
         "",
-        sentence(done),
+        shown.sentence,
         "",
-        class_table(done.proposal.classes),
+        class_table(shown.classes),
     ):
         stdout.print(part)
-    for line in notes(done):
-        stdout.print(f"Note: {line}")
+    for line in note_lines(shown):
+        stdout.print(line)
     answered = ", ".join(f"{count} by version {version}" for version, count in sorted(stream.versions.items()))
     stdout.print(
         f"\nIt was published as version {done.card.version} and promoted while the server answered requests: "

@@ -27,14 +27,15 @@ def last_recalibration(history: Sequence[Event]) -> dict[str, Any] | None:
 def describe_recalibration(detail: dict[str, Any]) -> str:
     """Say what became of a recalibration and what can be done next, from an event's detail."""
     outcome, model, version = detail["outcome"], detail["model"], detail.get("version")
-    cause = "because of the drift alarm" if detail.get("by") == "alarm" else "by a person"
+    cause = "because of the drift alarm" if detail.get("by") == "alarm" else f"by {detail.get('actor') or 'a person'}"
     if outcome in (REFUSED, FAILED):
         return f"No recalibration {cause}: {detail['reason']}"
     if outcome == PROMOTED:
         back = detail["parent_version"]
         return f"Version {version} was promoted {cause}. `candor promote {model} {back}` rolls back."
     if outcome == PUBLISHED:
-        return f"Version {version} was published {cause}{_figures(detail)}. {_next(detail)}"
+        note = f" Why: {detail['note']}." if detail.get("note") else ""
+        return f"Version {version} was published {cause}{_figures(detail)}.{note} {_next(detail)}"
     again = f"`candor recalibrate {model} {detail['options']} --preview` shows it on the latest labels."
     if outcome == LIMITED:
         return f"A recalibration was not published: {detail['reason']} It is{_figures(detail)[1:]}. {again}"

@@ -66,6 +66,15 @@ def versions_path(model: str) -> str:
     return f"/versions/{quote(model, safe='')}"
 
 
+def recalibrate_path(model: str) -> str:
+    """The path of the page on which a model is recalibrated.
+
+    >>> recalibrate_path("a b")
+    '/recalibrate/a%20b'
+    """
+    return f"/recalibrate/{quote(model, safe='')}"
+
+
 def try_path(model: str) -> str:
     """The path at which images are tried on a model.
 

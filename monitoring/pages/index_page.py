@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from monitoring.api.viewer import EVERYONE, Viewer
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.phrases import percent
 from monitoring.findings.status import Status
@@ -24,10 +25,10 @@ class ModelRow(NamedTuple):
     figures: tuple[tuple[str, str], ...]
 
 
-def index_page(reports: Sequence[Report], *, loaded: Collection[str] = ()) -> str:
+def index_page(reports: Sequence[Report], *, loaded: Collection[str] = (), viewer: Viewer = EVERYONE) -> str:
     """Render each model, the most serious status first. On those that are `loaded`, an image can be tried."""
     rows = [_row(report) for report in sorted(reports, key=_seriousness)]
-    return render("models.html", rows=rows, loaded=loaded, refresh_s=REFRESH_S)
+    return render("models.html", rows=rows, loaded=loaded, refresh_s=REFRESH_S, viewer=viewer)
 
 
 def _seriousness(report: Report) -> tuple[int, str]:

@@ -8,6 +8,7 @@ import json
 from typing import NamedTuple
 from uuid import UUID
 
+from monitoring.api.viewer import EVERYONE, Viewer
 from monitoring.findings.answer_record import shown
 from monitoring.ledger.waiting import Revision, WaitingAnswer, WaitingCounts
 from monitoring.pages.formatting import moment
@@ -56,6 +57,7 @@ def label_page(
     asked: Asked | None,
     given: Given | None,
     skip: int,
+    viewer: Viewer = EVERYONE,
 ) -> str:
     """Render the page. `skip`: how many answers the reader has passed over."""
     earlier = (
@@ -64,4 +66,4 @@ def label_page(
         else [(classes[each.label], each.source, moment(each.received_at_ns)) for each in asked.revisions]
     )
     page = {"model": model, "version": version, "classes": classes, "counts": counts, "asked": asked, "given": given}
-    return render("label.html", **page, earlier=earlier, skip=skip)
+    return render("label.html", **page, earlier=earlier, skip=skip, viewer=viewer)

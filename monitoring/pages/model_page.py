@@ -1,5 +1,6 @@
 """One version of a model on one page: the assessment, the picture, then the numbers and what they mean."""
 
+from monitoring.api.viewer import EVERYONE, Viewer
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
 from monitoring.reports.page_data import PageData
@@ -14,6 +15,7 @@ _WINDOWS = (
 )
 
 
-def model_page(found: PageData, *, serves: bool = False) -> str:
+def model_page(found: PageData, *, serves: bool = False, viewer: Viewer = EVERYONE) -> str:
     """Render the page, which renews itself. `serves`: whether this process answers images with the model."""
-    return render("model.html", **sections(found), acts=True, serves=serves, windows=_WINDOWS, refresh_s=REFRESH_S)
+    page = {"acts": viewer.may("admin"), "serves": serves, "windows": _WINDOWS, "refresh_s": REFRESH_S}
+    return render("model.html", **sections(found), **page, viewer=viewer)

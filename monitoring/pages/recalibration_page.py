@@ -1,31 +1,23 @@
-"""A recalibration before it is published: reliability and classes before and after, in one file without scripts."""
+"""A recalibration before it is published: what it does on held-out labels, in one file without scripts."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
-from calibration.reliability import ReliabilityBin
+from calibration.remedies import REMEDIES
 from model_store.diagram import reliability_diagram
+from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.pages.rendering import render
 
 
-class ClassRow(NamedTuple):
-    """One class on the held-out labels: `labels` of it, and pairs (before, after). NaN without such answers."""
-
-    name: str
-    labels: int
-    sensitivity: tuple[float, float]
-    specificity: tuple[float, float]
-    gap: tuple[float, float]
+def recalibration_page(shown: RecalibrationPreview) -> str:
+    """Render the page as a document."""
+    return render("recalibration.html", **recalibration_values(shown))
 
 
-def recalibration_page(
-    *,
-    title: str,
-    sentence: str,
-    diagrams: Mapping[str, Sequence[ReliabilityBin]],
-    classes: Sequence[ClassRow],
-    notes: Sequence[str],
-) -> str:
-    """Render the page. `diagrams`: the bins of each diagram by its heading; `notes`: what to know before promoting."""
-    drawn = {heading: reliability_diagram(bins) for heading, bins in diagrams.items()}
-    return render("recalibration.html", title=title, sentence=sentence, diagrams=drawn, classes=classes, notes=notes)
+def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
+    """The values of `sections/recalibration.html`, which the document and the console's page share."""
+    drawn = {"As served": shown.served, "Recalibrated": shown.recalibrated}
+    return {
+        "shown": shown,
+        "remedies": REMEDIES,
+        "diagrams": [(name, reliability_diagram(bins, of="held-out answers"), bins) for name, bins in drawn.items()],
+    }

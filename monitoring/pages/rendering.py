@@ -30,6 +30,7 @@ _FILTERS = (
         formatting.page_path,
         formatting.pretty_json,
         formatting.try_path,
+        formatting.recalibrate_path,
         formatting.label_path,
         formatting.versions_path,
     ),

@@ -105,10 +105,11 @@ def _percent_of(ece: float | None, full: float) -> int:
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        yield MeasureRow(measure.title, measure.text, _shown(measure, now), _shown(measure, card))
+        yield MeasureRow(measure.title, measure.text, shown_measure(measure, now), shown_measure(measure, card))
 
 
-def _shown(measure: Measure, value: float | None) -> str:
+def shown_measure(measure: Measure, value: float | None) -> str:
+    """A measure as the pages write it; a dash if it is not known."""
     if measure.is_share:
         return percent(value, signed=measure.signed)
     return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"

@@ -4,12 +4,14 @@
     representative.py   whether the labels look chosen rather than drawn
     proposal.py         the remedy, what it does on labels not used to fit it, and what the card may promise
     publication.py      the next version in the store
+    preview.py          all this in words and figures, before it is published
 
 The ledger holds whole probability vectors. Their logarithms are logits / T up to one constant per row, so a calibrator
 fitted on them continues the one in the graph. The network stays as it is.
 """
 
 from monitoring.recalibration.answers import AnswerFilter, LabeledAnswers, labeled_answers
+from monitoring.recalibration.preview import preview_of
 from monitoring.recalibration.proposal import ClassChange, Proposal, propose
 from monitoring.recalibration.publication import Recalibration, recalibrate
 
@@ -20,6 +22,7 @@ __all__ = [
     "Proposal",
     "Recalibration",
     "labeled_answers",
+    "preview_of",
     "propose",
     "recalibrate",
 ]

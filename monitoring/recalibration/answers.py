@@ -32,11 +32,14 @@ class AnswerFilter:
         last: of the remaining answers, the N whose first label arrived last. Where the drift watch uses audited answers
             only, audited ones are counted, as the watch counts them.
         prediction_ids: only these, 16 bytes each.
+        until_feedback_id: whose first label is this one or came before it. So what was looked at can be done later,
+            although labels keep arriving.
     """
 
     since_ns: int | None = None
     last: int | None = None
     prediction_ids: Collection[bytes] | None = None
+    until_feedback_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class LabeledAnswers:
         served_since_ns: when the earliest of them was served.
         coverage: share with a label of the answers that could be here: served between the first and the last of these
             and, if they are an audit, drawn for it. NaN without answers.
+        until_feedback_id: the first label of the last of them; 0 without answers.
     """
 
     calibration_id: int
@@ -61,6 +65,7 @@ class LabeledAnswers:
     groups: npt.NDArray[np.str_] | None
     served_since_ns: int | None
     coverage: float = math.nan
+    until_feedback_id: int = 0
 
     @property
     def are_fair(self) -> bool:
@@ -91,6 +96,7 @@ class LabeledAnswers:
             None if self.groups is None else self.groups[chosen],
             self.served_since_ns,
             self.coverage,
+            self.until_feedback_id,
         )
 
 
@@ -126,6 +132,7 @@ def labeled_answers(
         groups=_patients(rows),
         served_since_ns=min((row.served_at_ns for row in rows), default=None),
         coverage=_coverage(connection, known[0].calibration_id, rows, audited=rows is audited),
+        until_feedback_id=rows[-1].first_feedback_id if rows else 0,
     )
 
 
@@ -139,6 +146,7 @@ def _rows(connection: Connection, calibration_id: int, answer_filter: AnswerFilt
             columns.tags,
             columns.audit,
             label_current.c.label,
+            label_current.c.first_feedback_id,
         )
         .join(label_current, label_current.c.prediction_id == columns.prediction_id)
         .where(label_current.c.calibration_id == calibration_id)
@@ -146,6 +154,8 @@ def _rows(connection: Connection, calibration_id: int, answer_filter: AnswerFilt
     )
     if answer_filter.since_ns is not None:
         wanted = wanted.where(columns.served_at_ns >= answer_filter.since_ns)
+    if answer_filter.until_feedback_id is not None:
+        wanted = wanted.where(label_current.c.first_feedback_id <= answer_filter.until_feedback_id)
     rows = connection.execute(wanted).all()
     if answer_filter.prediction_ids is not None:
         chosen = frozenset(answer_filter.prediction_ids)

@@ -136,7 +136,7 @@ def propose(
 def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
     n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
     if n < needed:
-        lower = ", or lower the minimum (--min-labels) if you know why" if needed > FEWEST_LABELS else ""
+        lower = ", or lower the minimum (`--min-labels`) if you know why" if needed > FEWEST_LABELS else ""
         raise RecalibrationRefused(
             f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected at least "
             f"{needed:,}. Label more answers{lower}."
@@ -153,7 +153,7 @@ def _chosen_labels(uneven: UnevenLabels) -> str:
     return (
         f"The labels look chosen: {percent(uneven.most_share)} of the answers {uneven.most} have a label, but "
         f"{percent(uneven.least_share)} of the answers {uneven.least}. A fit on chosen labels can be wrong for all "
-        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept the labels with --chosen-labels."
+        "other answers. Label a random sample (set CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`)."
     )
 
 
@@ -189,7 +189,7 @@ def _clinical(remedy: str) -> str:
     title = REMEDIES[remedy].title
     return (
         f"{title[:1].upper()}{title[1:]} improves on the model as served, but may change the predicted class of some "
-        "answers. That is a clinical decision: look at it with --preview --allow-label-changes."
+        "answers. That is a clinical decision: a preview that allows label changes (`--allow-label-changes`) shows it."
     )
 
 

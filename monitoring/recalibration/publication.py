@@ -1,6 +1,7 @@
 """The next version of a model: the parent's graph with another calibrator, and a card that says how it was fitted."""
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,8 @@ class Recalibration:
         fair_labels: whether the choice of the labels explains little; see `LabeledAnswers.are_fair`.
         coverage: share of the answers of that time, or of those drawn for an audit, that have a label.
         dropped: promises of the parent's card that the new one cannot make, each a sentence.
+        parent_digest: of the bundle that served the answers.
+        until_feedback_id: the last label that was used.
     """
 
     card: Card
@@ -44,6 +47,20 @@ class Recalibration:
     fair_labels: bool
     coverage: float
     dropped: tuple[str, ...]
+    parent_digest: str
+    until_feedback_id: int
+
+    @property
+    def fingerprint(self) -> str:
+        """A value that differs if another bundle, other labels or other choices lead to another version."""
+        proposal = self.proposal
+        numbers = [*proposal.affine.weight, *proposal.affine.bias, self.before.ece, self.after.ece, self.after.accuracy]
+        parts = (
+            *(self.card.name, self.parent_version, self.parent_digest, self.card.precisions[0]),
+            *(proposal.remedy, proposal.labels, proposal.held_out, proposal.changed, proposal.audited),
+            *(f"{number:.6g}" for number in numbers),
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     @property
     def new_temperature(self) -> float:
@@ -148,8 +165,8 @@ def recalibrate(
     )
     if not publish:
         return drafted
-    if not (drafted.fair_labels or chosen_labels):
-        raise RecalibrationRefused(_perhaps_chosen(drafted))
+    if not chosen_labels:
+        require_fair_labels(drafted)
     return publish_draft(ledger, store, drafted)
 
 
@@ -177,7 +194,7 @@ def draft(
             uneven = find_uneven_labels(
                 connection,
                 answers.calibration_id,
-                since_ns=answers.served_since_ns if chosen != AnswerFilter() else None,
+                since_ns=None if _is_all(chosen) else answers.served_since_ns,
             )
     proposal = propose(
         answers, parent.card, min_labels=min_labels, uneven=uneven, allow_label_changes=allow_label_changes
@@ -193,26 +210,58 @@ def draft(
         answers.are_fair,
         answers.coverage,
         dropped,
+        bundle.digest,
+        answers.until_feedback_id,
     )
 
 
-def publish_draft(ledger: Ledger, store: Store, drafted: Recalibration, **detail: Any) -> Recalibration:
-    """Publish a draft as the model's next version and note that in the parent's history, with further `detail`."""
+def publish_draft(
+    ledger: Ledger,
+    store: Store,
+    drafted: Recalibration,
+    *,
+    as_version: int | None = None,
+    by: str | None = None,
+    why: str | None = None,
+    **detail: Any,
+) -> Recalibration:
+    """Publish a draft as the model's next version and note that in the parent's history, with further `detail`.
+
+    `as_version`: the number that it must get. Raises RecalibrationRefused if it would get another one, since somebody
+    has published a version meanwhile.
+    """
     model = drafted.card.name
-    parent = store.read(model, drafted.parent_version).of_variant(drafted.card.precisions[0])
-    number = store.publish(model, lambda folder, number: _build(folder, number, parent, drafted.card))
+    parent = store.read(model, drafted.parent_version, digest=drafted.parent_digest)
+    parent = parent.of_variant(drafted.card.precisions[0])
+
+    def build(folder: Path, number: int) -> None:
+        if as_version not in (None, number):
+            raise RecalibrationRefused(
+                f"Somebody has published version {number - 1} meanwhile. Look at it first, and then again at this one."
+            )
+        _build(folder, number, parent, drafted.card)
+
+    number = store.publish(model, build, by=by, why=why)
+    detail |= {name: text for name, text in (("actor", by), ("note", why)) if text}
     done = dataclasses.replace(drafted, card=store.read(model, number, signed=False).card)
     note(ledger, done.calibration_id, done.outcome(PUBLISHED) | {"version": number} | detail)
     return done
 
 
-def _perhaps_chosen(drafted: Recalibration) -> str:
+def _is_all(chosen: AnswerFilter) -> bool:
+    return dataclasses.replace(chosen, until_feedback_id=None) == AnswerFilter()
+
+
+def require_fair_labels(drafted: Recalibration) -> None:
+    """Raise RecalibrationRefused if nothing shows how the labels were chosen."""
+    if drafted.fair_labels:
+        return
     of = "the answers drawn for the audit" if drafted.proposal.audited else "the answers of that time"
-    return (
+    raise RecalibrationRefused(
         f"{percent(drafted.coverage)} of {of} have a label, and nothing shows how these were chosen. Where wrong "
-        "answers are labeled more often than right ones, a fit makes a calibrated model worse. --preview shows it. "
-        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or publish with --chosen-labels if you know "
-        "that the labeled answers are a fair sample."
+        "answers are labeled more often than right ones, a fit makes a calibrated model worse. A preview shows it. "
+        "Label what is missing or a random audit (CANDOR_AUDIT_SHARE), or accept chosen labels (`--chosen-labels`) if "
+        "you know that the labeled answers are a fair sample."
     )
 
 

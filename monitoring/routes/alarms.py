@@ -8,13 +8,14 @@ from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.fields import Text
 from monitoring.api.json_body import JsonReader
+from monitoring.api.viewer import read_actor
 from monitoring.drift.events import ACKNOWLEDGED, RESET
 from monitoring.errors import FeedbackInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.pages.formatting import page_path
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.form import read_form
-from monitoring.routes.request import BodyReader, read_actor, read_version
+from monitoring.routes.request import BodyReader, read_version
 
 
 class AlarmNote(Struct, frozen=True, forbid_unknown_fields=True):

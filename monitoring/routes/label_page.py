@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from monitoring.api.viewer import read_actor, read_viewer
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
@@ -23,7 +24,7 @@ from monitoring.pages.rendering import answer_page
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.form import read_form
 from monitoring.routes.reports import Production
-from monitoring.routes.request import BodyReader, read_actor, read_version
+from monitoring.routes.request import BodyReader, read_version
 
 SOURCE: Final = "console"
 _SKIP_LIMIT: Final = 100_000
@@ -84,6 +85,7 @@ class LabelPageRoutes:
                 asked=asked,
                 given=self._given(connection, row, query.get("done"), query.get("status", "")),
                 skip=skip,
+                viewer=read_viewer(request),
             )
 
     @staticmethod

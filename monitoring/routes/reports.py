@@ -7,6 +7,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from monitoring.api.viewer import read_viewer
 from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL
@@ -65,7 +66,7 @@ class ReportRoutes:
         window = request.query_params.get("window", ALL)
         found = await to_thread.run_sync(self._page_data, model, version, window)
         serves = self._serves and self._production(model) is not None
-        return answer_page(model_page(found, serves=serves))
+        return answer_page(model_page(found, serves=serves, viewer=read_viewer(request)))
 
     async def slices(self, request: Request) -> SlicesOfModel:
         """The slices of the report, worst first."""
@@ -88,7 +89,7 @@ class ReportRoutes:
         """All models at a glance."""
         reports = await to_thread.run_sync(self._all)
         loaded = {each.model for each in reports if self._serves and self._production(each.model) is not None}
-        return answer_page(index_page(reports, loaded=loaded))
+        return answer_page(index_page(reports, loaded=loaded, viewer=read_viewer(request)))
 
     async def _of(self, request: Request) -> Report:
         model, version = request.path_params["model"], read_version(request)

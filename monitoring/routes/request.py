@@ -9,7 +9,6 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
-from monitoring.api.endpoint import LOCAL
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
@@ -84,11 +83,6 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
         if size_bytes > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=_SPLIT)
         yield chunk
-
-
-def read_actor(request: Request) -> str:
-    """Who sends the request: the name of its token, `local` without tokens."""
-    return getattr(request.state, "actor", LOCAL)
 
 
 def media_type(request: Request) -> str:

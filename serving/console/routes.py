@@ -14,6 +14,7 @@ from model_store.card import Card
 from model_store.errors import ImageError
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
+from monitoring.api.viewer import Viewer, read_viewer
 from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, ModelNotInLedger
 from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.ledger.database import Ledger
@@ -73,7 +74,7 @@ class ConsoleRoutes:
     async def form(self, request: Request) -> Response:
         """The page with the form."""
         served = self._models.find(request.path_params["model"])
-        return await self._page(served, [], fields={})
+        return await self._page(served, [], fields={}, viewer=read_viewer(request))
 
     async def try_images(self, request: Request) -> Response:
         """The page with the form and the answers."""
@@ -88,7 +89,7 @@ class ConsoleRoutes:
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
             with served.lease():
                 trials = [await self._try(served, file, fields, request) for file in files if file.data or file.name]
-        return await self._page(served, trials, fields=fields)
+        return await self._page(served, trials, fields=fields, viewer=read_viewer(request))
 
     async def _try(self, served: ServedVersion, file: FormFile, fields: dict[str, str], request: Request) -> TriedImage:
         name = file.name or "image"
@@ -138,7 +139,9 @@ class ConsoleRoutes:
         except (SQLAlchemyError, ModelNotInLedger):
             return None
 
-    async def _page(self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str]) -> Response:
+    async def _page(
+        self, served: ServedVersion, trials: list[TriedImage], *, fields: dict[str, str], viewer: Viewer
+    ) -> Response:
         versions = list(self._models.by_name()[served.card.name].answering)
         page: dict[str, Any] = {"model": served.card.name, "versions": versions, "chosen": served.card.version}
         return answer_page(
@@ -149,6 +152,7 @@ class ConsoleRoutes:
                 trials=trials,
                 explain=bool(fields.get("explain")),
                 limit=MOST_FILES,
+                viewer=viewer,
             )
         )
 

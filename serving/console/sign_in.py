@@ -41,7 +41,8 @@ class SignInRoutes:
     async def page(self, request: Request) -> Response:
         """The page with the form."""
         where = own_path(request.query_params.get("next", "/"))
-        return answer_page(sign_in_page(where, is_open=self._access.is_open))
+        viewer = self._access.signed_in(request.headers.get("cookie", "").encode("latin-1"))
+        return answer_page(sign_in_page(where, is_open=self._access.is_open, viewer=viewer))
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session and go on to the page that was asked for."""

@@ -1,106 +1,124 @@
-"""The page of a model's versions: their cards, what differs, promote and roll back, and who did what when."""
+"""The page of a model's versions: their cards, what differs, promotion, rollback, the canary, and who did what when."""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from anyio import to_thread
 from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from model_store.canary import promote_version
-from model_store.catalog import catalog_of
-from model_store.difference import BundleDifference, difference
+from model_store.canary import Canary, read_canary
+from model_store.catalog import CatalogEntry, catalog_of
 from model_store.errors import ModelStoreError
 from model_store.history import StoreEvent, read_events
-from model_store.lifecycle import roll_back, rollback_target
+from model_store.lifecycle import rollback_target
 from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.api.fields import Version
-from monitoring.errors import BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid
+from monitoring.api.viewer import Viewer, read_viewer
+from monitoring.errors import (
+    BodiesFull,
+    BodyNotJson,
+    BodyTimeout,
+    BodyTooLarge,
+    BundleReplaced,
+    FeedbackInvalid,
+)
+from monitoring.ledger.database import Ledger
 from monitoring.pages.formatting import versions_path
+from monitoring.pages.model_page import REFRESH_S
 from monitoring.pages.rendering import answer_page, render
+from monitoring.pages.status_words import short_word
 from monitoring.routes.form import MEDIA_TYPE, read_form
-from monitoring.routes.request import BodyReader, read_actor
+from monitoring.routes.request import BodyReader
+from serving.console.comparison import VersionComparison, compare_versions
+from serving.console.version_acts import Act, VersionActs
 from serving.errors import ModelNotLoaded
 
-_LONGEST: Final = 44  # characters of a value that differs
-_CONFLICT: Final = 409
+CONFLICT: Final = 409
+NO_LEDGER: Final = "The ledger cannot be read now, so nothing shows how the versions answer."
 _HTML: Final = {"text/html": str}
+_SAID: Final = {  # what was done; each is said only while it is so
+    "promoted": "Version {} is in production. Running servers switch within a second and lose no request.",
+    "started": "Version {} is tried beside production. Servers begin within a second.",
+    "changed": "The canary, version {}, goes on with its new share.",
+    "ended": "The canary, version {}, has ended. Production is not affected.",
+    "published": "Version {} is published, and answers nothing yet. Try it as a canary, or put it into production.",
+}
 
 
 class VersionForm(Struct, frozen=True):
-    """What to do, with which version, and why."""
+    """What to do, with which version, and why.
+
+    `seen`: the version in production that the page showed. `mode` and `share`, in percent, are those of a canary;
+    `anyway`: promote one without labels.
+    """
 
     action: str
     version: str | None = None
     why: str | None = None
+    seen: str | None = None
+    mode: str | None = None
+    share: str | None = None
+    anyway: str | None = None
 
 
 @dataclass(frozen=True)
 class VersionRoutes:
-    """The handlers of the page."""
+    """The handlers of the page. `ledger` is None where this server keeps no labels."""
 
     store: Store
     bodies: BodyReader
+    ledger: Ledger | None = None
 
     async def page(self, request: Request) -> Response:
         """The versions, and what differs between two of them if the query names them."""
-        name, query = request.path_params["model"], request.query_params
-        found = await to_thread.run_sync(
-            self._read, name, query.get("first"), query.get("second"), query.get("done", "")
-        )
-        return answer_page(found)
+        name = request.path_params["model"]
+        return answer_page(await to_thread.run_sync(self._read, name, read_viewer(request), dict(request.query_params)))
 
     async def act(self, request: Request) -> Response:
-        """Promote a version or roll back, then show the page again."""
-        name = request.path_params["model"]
+        """Do what a form says, then show the page again."""
+        name, viewer = request.path_params["model"], read_viewer(request)
         async with self.bodies.parsed(request, read_form) as fields:
             try:
-                done = await to_thread.run_sync(self._act, name, fields, read_actor(request))
-            except (ModelStoreError, OSError) as error:
-                return answer_page(await to_thread.run_sync(self._refused, name, error), status=_CONFLICT)
-        return RedirectResponse(f"{versions_path(name)}?done={done}", status_code=303)
+                done, version = await to_thread.run_sync(self._act, name, viewer, fields)
+            except (ModelStoreError, BundleReplaced, OSError) as error:
+                reason = refusal(error)
+                return answer_page(await to_thread.run_sync(self._read, name, viewer, {}, reason), status=CONFLICT)
+        return RedirectResponse(f"{versions_path(name)}?done={done}&of={version}", status_code=303)
 
-    def _act(self, name: str, fields: dict[str, str], actor: str) -> int:
-        """Returns the version that is now in production."""
+    def _act(self, name: str, viewer: Viewer, fields: dict[str, str]) -> Act:
         self._require(name)
-        action, why, version = fields.get("action"), fields.get("why"), fields.get("version", "")
-        if action == "rollback":
-            return roll_back(self.store, name, by=actor, why=why).version
-        if action != "promote" or not (version.isascii() and version.isdecimal() and len(version) < 10):
-            raise FeedbackInvalid("The form must say `promote` with a version, or `rollback`.")
-        promote_version(self.store, name, int(version), by=actor, why=why)
-        return int(version)
+        return VersionActs(self.store, self.ledger, name, actor=viewer.name).act(fields)
 
-    def _refused(self, name: str, error: Exception) -> str:
-        reason = str(error)
-        if isinstance(error, OSError):
-            reason = (
-                f"This server cannot write to its model store ({error.strerror}). Use `candor promote` where it can be "
-                "written."
-            )
-        return self._read(name, None, None, "", reason=f"{reason[:1].upper()}{reason[1:]}")
-
-    def _read(self, name: str, first: str | None, second: str | None, done: str, reason: str = "") -> str:
+    def _read(self, name: str, viewer: Viewer, query: dict[str, str], reason: str = "") -> str:
         self._require(name)
         events, broken = self._history(name)
         entries = sorted(catalog_of(self.store, name), key=lambda each: -each.version)
+        production = next((each.version for each in entries if each.production), None)
+        canary, unread = self._canary(name)
         page: dict[str, Any] = {
             "model": name,
+            "viewer": viewer,
+            "refresh_s": REFRESH_S,
             "entries": entries,
-            "reason": reason or broken,
-            "first": first,
-            "second": second,
+            "production": production,
+            "canary": canary,
+            "reason": reason or broken or unread,
+            "first": query.get("first"),
+            "second": query.get("second"),
+            "short_word": short_word,
         }
         return render(
             "versions.html",
             **page,
-            production=next((each.version for each in entries if each.production), None),
             back=self._rollback_target(name),
-            differences=self._compare(name, first, second),
+            compared=self._compare(name, query),
             events=events,
-            done=int(done) if done.isascii() and done.isdecimal() and len(done) < 10 else None,
+            said=_said(query, entries=entries, canary=canary, production=production),
+            trial=self._trial(name, production, canary),
         )
 
     def _require(self, name: str) -> None:
@@ -115,33 +133,71 @@ class VersionRoutes:
         except ModelStoreError as error:
             return [], str(error)
 
+    def _canary(self, name: str) -> tuple[Canary | None, str]:
+        """The running or the last canary, or why it cannot be read."""
+        try:
+            return read_canary(self.store, name), ""
+        except ModelStoreError as error:
+            return None, str(error)
+
+    def _trial(self, name: str, production: int | None, canary: Canary | None) -> list[tuple[str, int, Any]] | str:
+        """How production and a running canary answer: a role, a version and its report; or why that is not known."""
+        if canary is None or canary.ended is not None:
+            return []
+        acts = VersionActs(self.store, self.ledger, name, actor="")
+        versions = [("production", production), ("canary", canary.version)]
+        try:
+            return [(role, number, acts.report(number)) for role, number in versions if number is not None]
+        except SQLAlchemyError:
+            return NO_LEDGER
+
     def _rollback_target(self, name: str) -> int | None:
         try:
             return rollback_target(self.store, name)
         except ModelStoreError:
             return None
 
-    def _compare(self, name: str, first: str | None, second: str | None) -> list[tuple[str, str, str]] | str | None:
-        """Rows of what differs; a sentence if that cannot be said; None if nothing is asked."""
-        if first is None or second is None:
+    def _compare(self, name: str, query: dict[str, str]) -> VersionComparison | str | None:
+        """What differs; a sentence if that cannot be said; None if nothing is asked."""
+        asked = [query[each] for each in ("first", "second") if each in query]
+        if len(asked) < 2:
             return None
-        numbers = [text for text in (first, second) if text.isascii() and text.isdecimal() and len(text) < 10]
+        numbers = [int(text) for text in asked if text.isascii() and text.isdecimal() and len(text) < 10]
         if len(numbers) < 2:
             return "Choose two versions to compare."
         try:
-            found = difference(*(self.store.read(name, int(number)) for number in numbers))
+            return compare_versions(*(self.store.read(name, number) for number in numbers))
         except ModelStoreError as error:
             return str(error)
-        return [_row(each) for each in found]
 
 
-def _row(each: BundleDifference) -> tuple[str, str, str]:
-    return each.field, _short(each.first), _short(each.second)
+def refusal(error: Exception) -> str:
+    """Why the store refused, as a sentence."""
+    reason = str(error)
+    if isinstance(error, OSError) and not isinstance(error, ModelStoreError):
+        reason = (
+            f"this server cannot write to its model store ({error.strerror}). Use `candor promote` where it can be "
+            "written"
+        )
+    return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
-def _short(value: Any) -> str:
-    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def _said(
+    query: dict[str, str], *, entries: list[CatalogEntry], canary: Canary | None, production: int | None
+) -> str | None:
+    """What was done, if it is so: an address that somebody made up says nothing."""
+    done, of = query.get("done", ""), query.get("of", "")
+    number = int(of) if of.isascii() and of.isdecimal() and len(of) < 10 else None
+    is_canary = canary is not None and canary.version == number
+    runs = canary is not None and canary.ended is None
+    so = {
+        "promoted": production == number,
+        "started": is_canary and runs,
+        "changed": is_canary and runs,
+        "ended": is_canary and not runs,
+        "published": number in {each.version for each in entries} and number != production,
+    }
+    return _SAID[done].format(number) if so.get(done) and number is not None else None
 
 
 ENDPOINTS: Final = (
@@ -150,7 +206,7 @@ ENDPOINTS: Final = (
         path="/versions/{model}",
         handler=VersionRoutes.page,
         tag="pages",
-        summary="A page with the versions of a model, what differs between two of them, and their history.",
+        summary="A page with the versions of a model, what differs between two of them, their canary and history.",
         gives=_HTML,
         parameters=(
             Parameter("first", "query", Version, "a version to compare"),
@@ -163,7 +219,7 @@ ENDPOINTS: Final = (
         path="/versions/{model}",
         handler=VersionRoutes.act,
         tag="pages",
-        summary="Promote a version, or roll back, from that page's form.",
+        summary="Promote a version, roll back, or start, change, promote or end a canary, from that page's forms.",
         scope="admin",
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,

@@ -22,7 +22,8 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from monitoring.api.endpoint import LOCAL, Endpoint, Scope
+from monitoring.api.endpoint import Endpoint, Scope
+from monitoring.api.viewer import EVERYONE, Viewer
 from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
 from serving.http.own_hosts import OwnHosts
 from serving.http.sessions import is_session_of, new_session, session_in
@@ -69,7 +70,7 @@ class AccessControl:
     def check(self, request: AsgiScope) -> None:
         """Raise Unauthorized, Forbidden, UnknownHost or CrossOrigin unless the request is allowed.
 
-        Notes the name of the token in the request's state.
+        Notes in the request's state who sends it.
         """
         headers = request["headers"]
         needed = self._needed.find(request["method"], request["path"])
@@ -79,7 +80,7 @@ class AccessControl:
             self.check_origin(dict(headers))
         if self._grants and needed is not None:
             given = dict(headers)
-            request.setdefault("state", {})["actor"] = self.check_token(
+            request.setdefault("state", {})["viewer"] = self.check_token(
                 given.get(b"authorization", b""), needed, cookies=given.get(b"cookie", b"")
             )
 
@@ -88,23 +89,28 @@ class AccessControl:
         """Whether there are no tokens, so that everyone may do everything."""
         return not self._grants
 
-    def check_token(self, authorization: bytes, scope: Scope, *, cookies: bytes = b"") -> str:
-        """The name of the token in the value of an Authorization header, or else of the session in a Cookie header.
+    def check_token(self, authorization: bytes, scope: Scope, *, cookies: bytes = b"") -> Viewer:
+        """The holder of the token in the value of an Authorization header, or else of the session in a Cookie header.
 
         Raises Unauthorized or Forbidden unless the token grants `scope`.
         """
         if not self._grants:
-            return LOCAL
+            return EVERYONE
         kind, _, token = authorization.partition(b" ")
         granted = self._holder(token.strip().decode("latin-1")) if kind.lower() == b"bearer" else None
-        if not authorization and cookies:
-            session = session_in(cookies)
-            granted = next((grant for grant in self._grants if is_session_of(grant.digest, session)), None)
+        signed_in = not authorization and bool(cookies)
+        if signed_in:
+            granted = self._of_session(cookies)
         if granted is None:
             raise Unauthorized("this server requires a token; send the header Authorization: Bearer TOKEN.")
         if scope not in granted.scopes and "admin" not in granted.scopes:
             raise Forbidden(f"the token's scopes are {', '.join(sorted(granted.scopes))}; this needs {scope}.")
-        return granted.name
+        return Viewer(granted.name, granted.scopes, signed_in)
+
+    def signed_in(self, cookies: bytes) -> Viewer | None:
+        """The holder of the session in a Cookie header; None if there is none."""
+        granted = self._of_session(cookies)
+        return None if granted is None else Viewer(granted.name, granted.scopes, signed_in=True)
 
     def sign_in(self, token: str) -> str:
         """A session of the token's holder. Raises Unauthorized for an unknown token."""
@@ -112,6 +118,10 @@ class AccessControl:
         if granted is None:
             raise Unauthorized("no such token is known here; check it for missing characters, or ask who gave it out.")
         return new_session(granted.digest)
+
+    def _of_session(self, cookies: bytes) -> Grant | None:
+        session = session_in(cookies)
+        return next((grant for grant in self._grants if is_session_of(grant.digest, session)), None)
 
     def _holder(self, token: str) -> Grant | None:
         given = _digest(token)

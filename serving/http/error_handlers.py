@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from monitoring.api.viewer import NOBODY, Viewer
 from monitoring.errors import MonitoringError
 from monitoring.pages.rendering import answer_page, render
 from serving.error_table import ERRORS, INTERNAL, ErrorAnswer, error_answer
@@ -62,9 +63,10 @@ def wants_page(scope: Scope) -> bool:
     return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
 
 
-def sign_in_page(next_path: str, *, is_open: bool = False, reason: str = "") -> str:
-    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to."""
-    return render("sign_in.html", next=next_path, is_open=is_open, reason=reason, hours=LIFETIME_S // 3600)
+def sign_in_page(next_path: str, *, is_open: bool = False, reason: str = "", viewer: Viewer | None = None) -> str:
+    """The page to sign in, which then leads to `next_path`. `is_open`: nobody needs to; `viewer`: who has already."""
+    page = {"next": next_path, "is_open": is_open, "reason": reason, "viewer": viewer or NOBODY}
+    return render("sign_in.html", **page, hours=LIFETIME_S // 3600)
 
 
 def _page(scope: Scope, answer: ErrorAnswer) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, as_json, bind, routes_of
+from monitoring.api.viewer import read_viewer
 from monitoring.pages.rendering import answer_page, render
 from serving.deployment.loaded_models import LoadedModel, LoadedModels
 from serving.deployment.store_watcher import Refusal
@@ -87,10 +88,10 @@ class ServerRoutes:
         chosen = self._loaded.by_name()[name].answering if version == "all" else {served.card.version: served}
         return [_torchserve_model(each) for each in chosen.values()]
 
-    async def index(self, _: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """The loaded models, on a server without monitoring."""
         models = [(name, model.production.card.version) for name, model in self._loaded.by_name().items()]
-        return answer_page(render("server.html", models=models))
+        return answer_page(render("server.html", models=models, viewer=read_viewer(request)))
 
     def _refused_bundles(self) -> dict[str, RefusedBundle]:
         return {name: RefusedBundle(refusal.version, refusal.reason) for name, refusal in self._refused().items()}

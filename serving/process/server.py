@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
+from anyio import CapacityLimiter
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from model_store.installation import install_command
@@ -26,6 +27,8 @@ from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.request import BodyReader
+from serving.console.recalibration import ENDPOINTS as RECALIBRATION_ENDPOINTS
+from serving.console.recalibration import RecalibrationRoutes
 from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
 from serving.console.routes import ConsoleRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
@@ -72,7 +75,7 @@ logger = logging.getLogger(__name__)
 JOIN_S = 5.0
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
-    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS, *VERSION_ENDPOINTS),
+    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS, *VERSION_ENDPOINTS, *RECALIBRATION_ENDPOINTS),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
 
@@ -132,9 +135,11 @@ class Service:
             ledger=monitor.ledger,
             clock=time.perf_counter,
         )
-        versions = VersionRoutes(self._store, BodyReader(monitor.bodies))
+        reader = BodyReader(monitor.bodies)
+        recalibration = RecalibrationRoutes(self._store, reader, monitor.ledger, CapacityLimiter(1))
         pages = [
-            *bind(VERSION_ENDPOINTS, versions),
+            *bind(VERSION_ENDPOINTS, VersionRoutes(self._store, reader, monitor.ledger)),
+            *bind(RECALIBRATION_ENDPOINTS, recalibration),
             *bind(CONSOLE_ENDPOINTS, console),
             *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self._access, monitor.bodies)),
         ]

@@ -10,7 +10,6 @@ import pytest
 
 from calibration.metrics import ece
 from calibration.temperature import softmax
-from candor.terminal.recalibration import notes
 from model_store.bundle import Bundle, write_bundle
 from model_store.card import Card, ConformalCard, InputReference, Referral
 from model_store.errors import NotInStore
@@ -18,7 +17,7 @@ from model_store.store import Store
 from monitoring.errors import RecalibrationRefused
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger import PredictionRow
-from monitoring.recalibration import AnswerFilter, labeled_answers, recalibrate
+from monitoring.recalibration import AnswerFilter, labeled_answers, preview_of, recalibrate
 from tests.builders.answers import NOW_NS, SECOND_NS
 from tests.builders.monitored import Clock, MonitoredModel
 
@@ -268,7 +267,7 @@ def test_labels_that_may_be_chosen_by_outcome_are_not_published(fresh: Monitored
         recalibrate(fresh.ledger, store, "tiny")
     preview = recalibrate(fresh.ledger, store, "tiny", publish=False)
     assert preview.coverage == pytest.approx(0.5, abs=0.01)
-    assert "nothing shows how these labels were chosen" in " ".join(notes(preview))
+    assert "Nothing shows how these labels were chosen" in " ".join(preview_of(preview).notes)
     assert store.versions("tiny") == [1]
     assert recalibrate(fresh.ledger, store, "tiny", chosen_labels=True).card.version == 2
 

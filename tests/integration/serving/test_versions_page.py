@@ -1,5 +1,6 @@
 """Promote, roll back and compare on the page: what is done, what is refused with a sentence, and who did it."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from model_store.bundle import write_bundle
+from model_store.canary import read_canary
 from model_store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 from tests.builders.services import Running, running
@@ -35,12 +37,11 @@ async def act(server: Running, headers: dict[str, str] = ADMIN, **form: str) -> 
 
 async def test_promote_and_roll_back_say_who_and_why(server: Running, tiny_store: Store) -> None:
     promoted = await act(server, action="promote", version="2", why="<better>")
-    assert (promoted.status_code, promoted.headers["location"]) == (303, "/versions/tiny?done=2")
+    assert (promoted.status_code, promoted.headers["location"]) == (303, "/versions/tiny?done=promoted&of=2")
     assert tiny_store.production("tiny") == 2
-    page = (await server.client.get("/versions/tiny?done=2", headers=ADMIN)).text
+    page = (await server.client.get("/versions/tiny?done=promoted&of=2", headers=ADMIN)).text
     assert "Version 2 is in production." in page
-    assert "<td>eve</td>" in page
-    assert "&lt;better&gt;" in page
+    assert "<b>eve</b> production: set version 2: “&lt;better&gt;”" in page
     assert "Roll back to version 1" in page
     back = await act(server, action="rollback", why="worse")
     assert back.status_code == 303
@@ -49,7 +50,7 @@ async def test_promote_and_roll_back_say_who_and_why(server: Running, tiny_store
 
 async def test_two_versions_are_compared(server: Running) -> None:
     page = (await server.client.get("/versions/tiny?first=1&second=2", headers=READER)).text
-    assert "file model.onnx" in page
+    assert "Files that differ: card.json, model.onnx" in page
     same = (await server.client.get("/versions/tiny?first=1&second=1", headers=READER)).text
     assert "the same in every byte" in same
     for second in ("x", "9", "99999999999999"):
@@ -105,6 +106,93 @@ async def test_only_admins_act_and_everyone_stays_on_this_server(server: Running
     ).status_code == 403
     assert tiny_store.production("tiny") == 1
     assert (await server.client.get("/versions/none", headers=READER)).status_code == 404
+
+
+async def test_a_canary_is_started_widened_watched_and_promoted(
+    server: Running, tiny_store: Store, png: Callable[..., bytes]
+) -> None:
+    started = await act(server, action="canary", version="2", mode="share", share="5", why="new", seen="1")
+    assert started.headers["location"] == "/versions/tiny?done=started&of=2"
+    server.service.watcher.scan()
+    page = (await server.client.get("/versions/tiny?done=started&of=2", headers=ADMIN)).text
+    assert "Version 2 is tried beside production." in page
+    assert "It answers 5 % of the requests, since" in page
+    began = read_canary(tiny_store, "tiny")
+    widened = await act(server, action="change-canary", version="2", mode="share", share="100 %", why="well")
+    assert widened.status_code == 303
+    server.service.watcher.scan()
+    now = read_canary(tiny_store, "tiny")
+    assert began is not None
+    assert now is not None
+    assert (now.share, now.started_at) == (1.0, began.started_at)
+    answers = [(await server.predict(png(seed), authorization=ADMIN["authorization"])).json() for seed in range(3)]
+    assert {each["version"] for each in answers} == {2}
+    refused = await act(server, action="promote-canary", version="2", why="good")
+    assert (refused.status_code, "No answer of the canary, version 2, has a label" in refused.text) == (409, True)
+    labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers]
+    assert (await server.client.post("/feedback", json=labels, headers=ADMIN)).status_code == 200
+    page = (await server.client.get("/versions/tiny", headers=ADMIN)).text
+    assert re.search(r"Canary, version 2</b>.*?<dt>answers</dt><dd>3</dd>.*?<dt>labels</dt><dd>3</dd>", page, re.S)
+    assert (await act(server, action="promote-canary", version="2", why="good")).status_code == 303
+    assert tiny_store.production("tiny") == 2
+    page = (await server.client.get("/versions/tiny?done=promoted&of=2", headers=ADMIN)).text
+    assert "<b>eve</b> canary changed version 2, which answers 100 % of the requests: “well”" in page
+    assert "Version 2 was put into production on" in page
+
+
+async def test_a_canary_ends_and_what_is_no_longer_so_is_refused(server: Running, tiny_store: Store) -> None:
+    for how in ({"mode": "share", "share": "0"}, {"mode": "share", "share": "x"}, {"mode": "x"}, {"mode": "share"}):
+        assert (await act(server, action="canary", version="2", why="w", **how)).status_code == 422
+    assert (await act(server, action="canary", version="2", mode="shadow", why="w", seen="2")).status_code == 409
+    assert (await act(server, action="end-canary", version="2", why="w")).status_code == 409
+    assert (await act(server, action="canary", version="2", mode="shadow", why="w", seen="1")).status_code == 303
+    assert (await act(server, action="canary", version="2", mode="shadow", why="w", seen="1")).status_code == 409
+    assert (await act(server, action="end-canary", version="1", why="w")).status_code == 409
+    assert (await act(server, action="promote-canary", version="2", why="w", anyway="yes", seen="2")).status_code == 409
+    ended = await act(server, action="end-canary", version="2", why="too slow", seen="1")
+    assert ended.headers["location"] == "/versions/tiny?done=ended&of=2"
+    page = (await server.client.get("/versions/tiny", headers=READER)).text
+    assert "too slow" in page
+    assert tiny_store.production("tiny") == 1
+    again = await act(server, action="canary", version="2", mode="header", why="w", seen="1")
+    assert again.status_code == 303
+    assert (await act(server, action="promote-canary", version="2", why="w", anyway="yes")).status_code == 303
+    assert tiny_store.production("tiny") == 2
+
+
+async def test_a_page_that_is_out_of_date_does_nothing(server: Running, tiny_store: Store) -> None:
+    tiny_store.promote("tiny", 2)
+    for action in ("promote", "rollback"):
+        refused = await act(server, action=action, version="1", why="w", seen="1")
+        assert refused.status_code == 409
+        assert "Version 2 was put into production since this page was made" in refused.text
+    assert tiny_store.production("tiny") == 2
+
+
+async def test_a_made_up_address_says_nothing(server: Running) -> None:
+    for query in ("done=promoted&of=2", "done=ended&of=1", "done=published&of=9", "done=x&of=1", "done=promoted"):
+        assert 'role="status"' not in (await server.client.get(f"/versions/tiny?{query}", headers=ADMIN)).text
+
+
+async def test_a_reader_sees_no_button_that_would_be_refused(server: Running) -> None:
+    reader = (await server.client.get("/versions/tiny", headers=READER)).text
+    assert 'method="post"' not in reader
+    assert "needs a token with the scope admin" in reader
+    assert "Compare two versions" in reader
+    assert 'method="post"' in (await server.client.get("/versions/tiny", headers=ADMIN)).text
+    index = (await server.client.get("/", headers=READER)).text
+    assert "/versions/tiny" in index
+    for needs_more in ("/try/tiny", "/label/tiny"):
+        assert needs_more not in index
+    sign_in = (await server.client.get("/sign-in", headers=PAGE)).text
+    assert "Sign out" not in sign_in
+
+
+async def test_tables_of_numbers_are_drawn_not_printed(server: Running) -> None:
+    page = (await server.client.get("/versions/tiny?first=1&second=2", headers=READER)).text
+    assert "squared_error" not in page
+    assert page.count('aria-label="Reliability diagram of the reference of version') == 2
+    assert '<th scope="row">Accuracy</th>' in page
 
 
 async def test_an_alarm_is_acknowledged_on_the_page(server: Running, png: Callable[..., bytes]) -> None:

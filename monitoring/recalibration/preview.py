@@ -1,0 +1,89 @@
+"""A recalibration in words and figures, before it is published: the same for the terminal, a file and the console."""
+
+from collections.abc import Iterator
+
+from calibration.bins import BinSums, FloatArray
+from calibration.metrics import top_label
+from calibration.reliability import ReliabilityBin, reliability
+from calibration.remedies import REMEDIES
+from calibration.wording import counted
+from monitoring.findings.phrases import points
+from monitoring.findings.recalibration_preview import ClassRow, RecalibrationPreview
+from monitoring.recalibration.proposal import ClassChange, Proposal
+from monitoring.recalibration.publication import Recalibration
+
+
+def preview_of(done: Recalibration) -> RecalibrationPreview:
+    """Return what to show of a recalibration, a draft or published."""
+    proposal = done.proposal
+    return RecalibrationPreview(
+        title=f"Recalibration of {done.card.name} version {done.parent_version}",
+        sentence=_sentence(done),
+        changes=_changes(proposal),
+        choice=proposal.choice,
+        held_out=proposal.held_out,
+        before=proposal.before,
+        after=proposal.after,
+        served=_reliability(proposal.served, proposal),
+        recalibrated=_reliability(proposal.probabilities, proposal),
+        classes=[_row(each) for each in proposal.classes],
+        notes=[f"{note[:1].upper()}{note[1:]}" for note in _notes(done)],
+    )
+
+
+def _sentence(done: Recalibration) -> str:
+    """Say which remedy was chosen, on which labels."""
+    proposal, title = done.proposal, REMEDIES[done.proposal.remedy].title
+    labels = "labels of the random audit" if proposal.audited else "labels"
+    return (
+        f"{title[:1].upper()}{title[1:]} was fitted on {proposal.fitted_on} {labels} of version {done.parent_version} "
+        f"(temperature {done.old_temperature:.3f} -> {done.new_temperature:.3f}). The other {proposal.held_out} labels "
+        "measure what it does."
+    )
+
+
+def _changes(proposal: Proposal) -> str:
+    if REMEDIES[proposal.remedy].keeps_argmax:
+        return "No predicted class changes, only confidence does."
+    return (
+        f"This version changes the predicted class of {proposal.changed} of the "
+        f"{counted(proposal.held_out, 'held-out answer')}. Whether its sensitivity and specificity are acceptable is a "
+        "clinical decision."
+    )
+
+
+def _notes(done: Recalibration) -> Iterator[str]:
+    """Yield what has to be known before the version is promoted."""
+    proposal = done.proposal
+    if proposal.choice.better is not None:
+        yield (
+            f"{REMEDIES[proposal.choice.better].title} would improve more, but may change the predicted class. A "
+            "preview that allows label changes (`--allow-label-changes`) shows it."
+        )
+    gap = next(trial.classwise_gap for trial in proposal.choice.trials if trial.name == proposal.remedy)
+    if gap > proposal.choice.served_classwise_gap:
+        yield (
+            f"the largest error of a class rises from {points(proposal.choice.served_classwise_gap)} to {points(gap)}. "
+            "Retrain, or label more answers of that class."
+        )
+    if not done.fair_labels:
+        yield (
+            "nothing shows how these labels were chosen. If wrong answers are labeled more often than right ones, the "
+            "fit is wrong too. A random audit (CANDOR_AUDIT_SHARE) excludes that."
+        )
+    yield from done.dropped
+
+
+def _row(each: ClassChange) -> ClassRow:
+    return ClassRow(
+        each.name,
+        each.labels,
+        (each.sensitivity_before, each.sensitivity_after),
+        (each.specificity_before, each.specificity_after),
+        (each.gap_before, each.gap_after),
+    )
+
+
+def _reliability(probabilities: FloatArray, proposal: Proposal) -> list[ReliabilityBin]:
+    confidence, predicted = top_label(probabilities)
+    return reliability(BinSums.from_predictions(confidence, predicted == proposal.true_classes))

@@ -1,0 +1,94 @@
+"""Two versions side by side: the measures and reliability diagrams of their cards, and every other field that differs.
+
+Tables of numbers, such as bins and confusion matrices, are drawn or counted, never printed.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from markupsafe import Markup
+
+from calibration.measures import MEASURES
+from calibration.reliability import reliability
+from model_store.bundle import Bundle
+from model_store.diagram import reliability_diagram
+from model_store.difference import BundleDifference, difference
+from monitoring.pages.sections import shown_measure
+
+_LONGEST: Final = 44  # characters of a value that differs
+_MOST_VALUES: Final = 12  # of a list that is printed
+_DRAWN: Final = ("version", "calibration.bins", "calibration.measures.")  # shown in another way
+
+
+class ComparedMeasure(NamedTuple):
+    """A measure of both cards, as text."""
+
+    title: str
+    first: str
+    second: str
+
+
+class VersionComparison(NamedTuple):
+    """Two bundles compared.
+
+    Attributes:
+        same: whether they are the same in every byte.
+        diagrams: of the reference data of each card.
+        measures: those of both cards.
+        fields: what else differs: its name and both values.
+        matrices: names of tables of numbers that differ.
+        files: names of files that differ.
+    """
+
+    same: bool
+    diagrams: tuple[Markup, Markup]
+    measures: list[ComparedMeasure]
+    fields: list[tuple[str, str, str]]
+    matrices: list[str]
+    files: list[str]
+
+
+def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
+    """Compare two bundles of a model."""
+    found = difference(first, second)
+    files = [each.field.removeprefix("file ") for each in found if each.field.startswith("file ")]
+    fields = [each for each in found if not each.field.startswith(("file ", *_DRAWN))]
+    is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
+    return VersionComparison(
+        same=not found,
+        diagrams=(_diagram(first), _diagram(second)),
+        measures=list(_measures(first, second)),
+        fields=[_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden],
+        matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
+        files=files,
+    )
+
+
+def _diagram(bundle: Bundle) -> Markup:
+    card = bundle.card
+    return reliability_diagram(reliability(card.calibration.sums), of=f"the reference of version {card.version}")
+
+
+def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
+    cards = [bundle.card.calibration.measures for bundle in (first, second)]
+    for each in MEASURES:
+        if each.page:
+            yield ComparedMeasure(each.title, *(shown_measure(each, card.get(each.name)) for card in cards))
+
+
+def _is_matrix(value: Any) -> bool:
+    """Whether a value is a table of numbers, or a list too long to be read."""
+    return isinstance(value, list) and (
+        len(value) > _MOST_VALUES or any(isinstance(each, list | dict) for each in value)
+    )
+
+
+def _row(each: BundleDifference) -> tuple[str, str, str]:
+    return each.field, _short(each.first), _short(each.second)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
+    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
