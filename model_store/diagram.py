@@ -20,7 +20,10 @@ from calibration.wording import counted, percent
 _LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
-_LIGHT = {"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675", "accent": "#2563b0", "bad": "#b3261e"}
+_LIGHT = {
+    **{"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675"},
+    **{"accent": "#2563b0", "good": "#1a7f4b", "bad": "#b3261e"},
+}
 _STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)  # of the axis of confidence, which a model with few classes does not use up
 
 
@@ -34,7 +37,7 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answer
 
 def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
     """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
-    return _drawn(bins, of=of, own_style=_light(drawing_rules()))
+    return _drawn(bins, of=of, own_style=file_style())
 
 
 @cache
@@ -43,13 +46,13 @@ def drawing_rules() -> str:
     return files("model_store").joinpath("templates", "drawing.css").read_text(encoding="utf-8")
 
 
-def _light(rules: str) -> Markup:
+def file_style() -> Markup:
     """The rules with colors in place of names: not every viewer and notebook that shows SVG knows CSS variables."""
-    plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], rules)
+    plain = re.sub(r"var\(--(\w+)\)", lambda found: _LIGHT[found[1]], drawing_rules())
     return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
-def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: str | None) -> Markup:
+def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: Markup | None) -> Markup:
     filled = [row for row in bins if row.n]
     least = min((row.lower for row in filled), default=0.0)
     start = next(each for each in _STARTS if each <= least + 1e-9)

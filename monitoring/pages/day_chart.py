@@ -1,102 +1,125 @@
-"""Calibration error by day of service as inline SVG, with the range expected by chance and the version's events."""
+"""Calibration by day of service as inline SVG: the error with the range expected by chance, and its direction."""
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from calibration import metrics
 from calibration.bins import BinSums
+from model_store.diagram import file_style
 from monitoring.findings.phrases import percent
-from monitoring.ledger.days import Days, day_date, gather
+from monitoring.ledger.days import Days, gather
+from monitoring.pages.day_axis import BOTTOM, NARROW, SHAPES, TOP, WIDE, DayAxis, Mark, WidthPair, in_words
 from monitoring.pages.rendering import render
 
-_WIDE, _NARROW, _HEIGHT = 760, 340, 232  # on a phone the narrow one is shown, so that its text keeps its size
-_LEFT, _AFTER, _TOP, _BOTTOM = 46, 14, 30, 206  # the axes, and the room to the right of them
-_MARK_WIDTH = 15
-_LANE = 12  # where marks stand, above the plot, so that they hide no dot
-_MARGIN = 10  # between the axes and the first and the last day
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
 _Z90 = 1.645  # standard deviations that 19 of 20 stay under
 FEW_LABELS = 20  # below this a dot is hollow
-_EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
-_SQUARE = "M-5 -5H5V5H-5Z"
-SHAPES = {  # each kind of event has its shape, because not everyone tells colors apart
-    "alarm": "M0 -7L7 6H-7Z",
-    "promoted": "M0 -7L6 0L0 7L-6 0Z",
-    "acknowledged": _SQUARE,
-    "reset": _SQUARE,
-}
 
 
-class Mark(NamedTuple):
-    """An event on a day: its kind and a sentence."""
+class Dot(NamedTuple):
+    """One day or a few: `day` is their middle. The gap is mean confidence minus accuracy, with its 95 % interval."""
 
-    day: int
-    kind: str
-    sentence: str
-
-
-class _Dot(NamedTuple):
     days: Days
-    day: float  # the middle
+    day: float
     ece: float
     floor: float
     limit: float
     labels: int
+    accuracy: float
+    gap: float
+    gap_lower: float
+    gap_upper: float
+
+    @property
+    def coverage(self) -> float:
+        """The share of answers with a label."""
+        return self.labels / self.days.served if self.days.served else math.nan
 
 
-class DayChart(NamedTuple):
-    """The chart for a wide and for a narrow page, and its points."""
-
-    wide: Markup
-    narrow: Markup
-    dots: list[_Dot]
+def day_dots(days: Sequence[Days]) -> list[Dot]:
+    """The points of the charts, at most 62; days without labels have none."""
+    return [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
 
 
-def day_chart(days: Sequence[Days], marks: Sequence[Mark] = ()) -> DayChart | None:
+def day_chart(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> WidthPair | None:
     """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without labels."""
-    dots = [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
-    if not dots:
-        return None
-    return DayChart(_drawn(dots, marks, width=_WIDE), _drawn(dots, marks, width=_NARROW), dots)
+    return WidthPair(*(_ece_drawn(dots, marks, width=width) for width in (WIDE, NARROW))) if dots else None
 
 
-def _drawn(dots: list[_Dot], marks: Sequence[Mark], *, width: int) -> Markup:
-    plot = _Plot.around(dots, marks, width=width)
-    inside = [mark for mark in marks if plot.first <= mark.day <= plot.last]
-    return render(
+def gap_chart(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> WidthPair | None:
+    """Draw confidence minus accuracy of each day with its 95 % interval. None without labels."""
+    return WidthPair(*(_gap_drawn(dots, marks, width=width) for width in (WIDE, NARROW))) if dots else None
+
+
+def day_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> Markup:
+    """Return the same drawing as an SVG file of its own."""
+    return _ece_drawn(dots, marks, width=WIDE, own_style=file_style())
+
+
+def gap_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> Markup:
+    """Return the same drawing as an SVG file of its own."""
+    return _gap_drawn(dots, marks, width=WIDE, own_style=file_style())
+
+
+def _ece_drawn(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int, own_style: Markup | None = None) -> Markup:
+    axis = _axis(dots, marks, width=width)
+    highest = max([0.05, *(math.ceil(20 * max(dot.ece, dot.limit)) / 20 for dot in dots)])
+    plot = _Plot(axis, 0.0, highest)
+    return _drawn(
         "day_chart.svg",
-        plot=plot,
+        plot,
+        marks,
         dots=dots,
         limits=plot.line([(dot.day, dot.limit) for dot in dots]),
         floors=plot.line([(dot.day, dot.floor) for dot in dots]),
-        marks=list(_beside_each_other(inside)),
-        shapes=SHAPES,
-        few_labels=FEW_LABELS,
-        described=_description(dots, inside),
+        described=_ece_described(dots, axis.inside(marks)),
+        own_style=own_style,
     )
 
 
-def _beside_each_other(marks: Sequence[Mark]) -> Iterator[tuple[Mark, int]]:
-    """Each mark, and how far it stands to the right of its day, so that none hides another."""
-    seen: Counter[int] = Counter()
-    for mark in marks:
-        yield mark, seen[mark.day] * _MARK_WIDTH
-        seen[mark.day] += 1
+def _gap_drawn(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int, own_style: Markup | None = None) -> Markup:
+    axis = _axis(dots, marks, width=width)
+    furthest = max([0.05, *(math.ceil(10 * max(abs(dot.gap_lower), abs(dot.gap_upper))) / 10 for dot in dots)])
+    plot = _Plot(axis, -furthest, furthest)
+    described = _gap_described(dots, axis.inside(marks))
+    return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
 
 
-def _description(dots: list[_Dot], marks: Sequence[Mark]) -> str:
+def _drawn(template: str, plot: "_Plot", marks: Sequence[Mark], **values: Any) -> Markup:
+    return render(
+        template,
+        plot=plot,
+        axis=plot.axis,
+        marks=plot.axis.placed(marks),
+        shapes=SHAPES,
+        few_labels=FEW_LABELS,
+        **values,
+    )
+
+
+def _axis(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int) -> DayAxis:
+    return DayAxis.around(dots[0].days.first, dots[-1].days.last, marks, width=width)
+
+
+def _ece_described(dots: Sequence[Dot], marks: Sequence[Mark]) -> str:
     """What the chart shows, in a few sentences."""
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
-    events = "".join(f" {mark.kind.capitalize()} on {day_date(mark.day)}." for mark in marks)
     return (
         f"Calibration error by day, {dots[0].days} to {dots[-1].days}: on {outside} of {len(dots)} points it is above "
-        f"what chance explains. The highest is {percent(highest.ece)}, {highest.days}.{events}"
+        f"what chance explains. The highest is {percent(highest.ece)}, {highest.days}.{''.join(in_words(marks))}"
+    )
+
+
+def _gap_described(dots: Sequence[Dot], marks: Sequence[Mark]) -> str:
+    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
+    return (
+        f"Confidence minus accuracy by day, {dots[0].days} to {dots[-1].days}: the 95 % interval is above zero on "
+        f"{over} of {len(dots)} points, and below it on {under}. The last is {percent(dots[-1].gap, signed=True)}."
+        f"{''.join(in_words(marks))}"
     )
 
 
@@ -109,64 +132,42 @@ def chance_limit(labeled: BinSums) -> float:
     return metrics.noise_floor(labeled) + _Z90 * spread
 
 
-def _dot(each: Days) -> _Dot:
-    labeled = each.labeled
-    return _Dot(
+def _dot(each: Days) -> Dot:
+    labeled, gap = each.labeled, metrics.signed_gap_interval(each.labeled)
+    return Dot(
         days=each,
         day=(each.first + each.last) / 2,
         ece=metrics.ece(labeled),
         floor=metrics.noise_floor(labeled),
         limit=chance_limit(labeled),
         labels=labeled.total,
+        accuracy=metrics.accuracy(labeled),
+        gap=metrics.signed_gap(labeled),
+        gap_lower=gap.lower,
+        gap_upper=gap.upper,
     )
 
 
 @dataclass(frozen=True)
 class _Plot:
-    """Maps days and ECE to coordinates: days from `first` to `last`, ECE from 0 to `highest`."""
+    """Maps shares from `lowest` to `highest` to the height of a chart over an axis of days."""
 
-    first: int
-    last: int
+    axis: DayAxis
+    lowest: float
     highest: float
-    width: int
-    height = _HEIGHT
-    left, top, bottom, middle, lane = _LEFT, _TOP, _BOTTOM, (_TOP + _BOTTOM) / 2, _LANE
 
     @property
-    def right(self) -> int:
-        return self.width - _AFTER
+    def ticks(self) -> list[float]:
+        """The labeled shares."""
+        return [self.lowest + part * (self.highest - self.lowest) for part in (0, 0.25, 0.5, 0.75, 1)]
 
-    @property
-    def name(self) -> str:
-        """The class of the style sheet."""
-        return "wide" if self.width == _WIDE else "narrow"
-
-    @classmethod
-    def around(cls, dots: Sequence[_Dot], marks: Sequence[Mark], *, width: int) -> "_Plot":
-        first, last = dots[0].days.first, dots[-1].days.last
-        inside = [mark.day for mark in marks if first - _EARLIER_DAYS <= mark.day]
-        highest = max(max(dot.ece, dot.limit) for dot in dots)
-        return cls(min([first, *inside]), max([last, *inside]), max(0.05, math.ceil(highest * 20) / 20), width)
-
-    @property
-    def dated(self) -> list[int]:
-        """The days labeled with their date."""
-        if self.last - self.first < 4 or self.width == _NARROW:
-            return sorted({self.first, self.last})
-        return sorted({round(self.first + (self.last - self.first) * share) for share in (0, 0.25, 0.5, 0.75, 1)})
-
-    def date(self, day: int) -> date:
-        return day_date(day)
-
-    def x(self, day: float) -> float:
-        inner = self.right - _LEFT - 2 * _MARGIN
-        return round(_LEFT + _MARGIN + inner * (day - self.first) / max(self.last - self.first, 1), 1)
-
-    def y(self, ece: float) -> float:
-        return round(_BOTTOM - (_BOTTOM - _TOP) * min(ece / self.highest, 1.0), 1)
+    def y(self, share: float) -> float:
+        """Where a share is; what is outside stands at the edge."""
+        part = (share - self.lowest) / (self.highest - self.lowest)
+        return round(BOTTOM - (BOTTOM - TOP) * min(max(part, 0.0), 1.0), 1)
 
     def line(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return (x, y) of (day, ECE) pairs; a single point becomes a short line."""
-        placed = [(self.x(day), self.y(ece)) for day, ece in points]
+        """Return (x, y) of (day, share) pairs; a single point becomes a short line."""
+        placed = [(self.axis.x(day), self.y(share)) for day, share in points]
         x, y = placed[0]
         return [(x - 12, y), (x + 12, y)] if len(placed) == 1 else placed

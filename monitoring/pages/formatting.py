@@ -66,6 +66,15 @@ def versions_path(model: str) -> str:
     return f"/versions/{quote(model, safe='')}"
 
 
+def download_path(model: str, file: str) -> str:
+    """The path of a chart or table of a model's page as a file.
+
+    >>> download_path("a b", "days.csv")
+    '/calibration/a%20b/download/days.csv'
+    """
+    return f"/calibration/{quote(model, safe='')}/download/{file}"
+
+
 def recalibrate_path(model: str) -> str:
     """The path of the page on which a model is recalibrated.
 

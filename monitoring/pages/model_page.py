@@ -18,4 +18,4 @@ _WINDOWS = (
 def model_page(found: PageData, *, serves: bool = False, viewer: Viewer = EVERYONE) -> str:
     """Render the page, which renews itself. `serves`: whether this process answers images with the model."""
     page = {"acts": viewer.may("admin"), "serves": serves, "windows": _WINDOWS, "refresh_s": REFRESH_S}
-    return render("model.html", **sections(found), **page, viewer=viewer)
+    return render("model.html", **sections(found, downloads=True), **page, viewer=viewer)

@@ -31,6 +31,7 @@ _FILTERS = (
         formatting.pretty_json,
         formatting.try_path,
         formatting.recalibrate_path,
+        formatting.download_path,
         formatting.label_path,
         formatting.versions_path,
     ),

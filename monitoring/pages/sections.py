@@ -11,7 +11,9 @@ from monitoring.findings.drift import Drift
 from monitoring.findings.phrases import percent
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
-from monitoring.pages.day_chart import FEW_LABELS, SHAPES, Mark, day_chart
+from monitoring.pages.day_axis import SHAPES, Mark
+from monitoring.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
+from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_chart
 from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import ClassBins, Report
@@ -40,14 +42,10 @@ class MeasureRow(NamedTuple):
     card: str
 
 
-def sections(found: PageData) -> dict[str, Any]:
-    """The values of the templates in `templates/sections`."""
+def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
+    """The values of the templates in `templates/sections`. `downloads`: link to the charts and tables as files."""
     report = found.report
-    marks = [
-        Mark(entry_day(entry), entry["kind"], entry["sentence"])
-        for entry in found.of_this_version
-        if entry["kind"] in _MARKED
-    ]
+    dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
     drawn = [(each, reliability_diagram(each.bins, of=f'answers of "{each.name}"')) for each in _drawn(report)]
     return {
         "report": report,
@@ -61,7 +59,11 @@ def sections(found: PageData) -> dict[str, Any]:
         "class_diagrams": drawn,
         "classes_left_out": len(report.class_bins) - len(drawn),
         "shapes": SHAPES,
-        "day_chart": day_chart(found.days, marks),
+        "dots": dots,
+        "day_chart": day_chart(dots, marks),
+        "gap_chart": gap_chart(dots, marks),
+        "downloads": downloads,
+        "evidence_chart": bar and evidence_chart(bar),
         "bars": _bars(report),
         "evidence": evidence(report.drift),
         "measure_rows": list(_measure_rows(report)),
@@ -70,6 +72,21 @@ def sections(found: PageData) -> dict[str, Any]:
         "value_limit": VALUE_LIMIT,
         "few_labels": FEW_LABELS,
     }
+
+
+def marks_of(found: PageData) -> list[Mark]:
+    """The events of this version that charts by day show."""
+    return [
+        Mark(entry_day(entry), entry["kind"], entry["sentence"])
+        for entry in found.of_this_version
+        if entry["kind"] in _MARKED
+    ]
+
+
+def own_evidence(report: Report) -> EvidenceBar | None:
+    """The evidence of the version's watch; None if there is no watch."""
+    share = evidence(report.drift)
+    return None if report.drift is None or share is None else evidence_bar(report.drift, share, report.calm_evidence)
 
 
 def _drawn(report: Report) -> list[ClassBins]:

@@ -42,6 +42,7 @@ from monitoring.metrics.drift_gauges import DriftGauges
 from monitoring.metrics.window_gauges import WindowGauges
 from monitoring.recording.recorder import Recorder
 from monitoring.routes.alarms import AcknowledgeForm, AlarmNote, AlarmRoutes
+from monitoring.routes.downloads import DownloadRoutes
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.feedback import FeedbackRoutes
 from monitoring.routes.form import MEDIA_TYPE as FORM
@@ -195,6 +196,20 @@ _REPORTS: Final = (
     ),
     Endpoint(
         method="GET",
+        path="/calibration/{model}/download/{file}",
+        handler=DownloadRoutes.file,
+        tag="calibration",
+        summary="A chart or table of that page as a file, such as days.csv or reliability.svg.",
+        gives={"text/csv": str, "image/svg+xml": str},
+        parameters=(
+            _OF_VERSION,
+            _WINDOW,
+            Parameter("class", "query", str, "of a reliability diagram; all if left out"),
+        ),
+        refuses=_REPORT,
+    ),
+    Endpoint(
+        method="GET",
         path="/",
         handler=ReportRoutes.index,
         tag="pages",
@@ -262,12 +277,14 @@ def endpoints(
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
     metrics.registry.register(AccuracyGauges(ledger))
+    reports = ReportRoutes(ledger, production or (lambda model: None), serves=serves)
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),
         LoggedPredictionRoutes(recorder, reader),
         AlarmRoutes(recorder, reader),
-        ReportRoutes(ledger, production or (lambda model: None), serves=serves),
+        reports,
+        DownloadRoutes(reports),
         LabelPageRoutes(ledger, recorder, production or (lambda model: None), reader),
         MetricsRoute(metrics.registry),
     )

@@ -64,7 +64,7 @@ class ReportRoutes:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        found = await to_thread.run_sync(self._page_data, model, version, window)
+        found = await to_thread.run_sync(self.page_data, model, version, window)
         serves = self._serves and self._production(model) is not None
         return answer_page(model_page(found, serves=serves, viewer=read_viewer(request)))
 
@@ -100,7 +100,8 @@ class ReportRoutes:
         chosen = self._in_production(model) if version is None else version
         return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
 
-    def _page_data(self, model: str, version: int | None, window: str) -> PageData:
+    def page_data(self, model: str, version: int | None, window: str) -> PageData:
+        """The data of a page; without a version, of the one in production."""
         chosen = self._in_production(model) if version is None else version
         return read_page_data(self._ledger, model, version=chosen, window=window)
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from markupsafe import Markup
 
 from calibration.measures import MEASURES
-from calibration.reliability import reliability
+from calibration.reliability import ReliabilityBin, reliability
 from model_store.bundle import Bundle
 from model_store.diagram import reliability_diagram
 from model_store.difference import BundleDifference, difference
@@ -33,7 +33,7 @@ class VersionComparison(NamedTuple):
 
     Attributes:
         same: whether they are the same in every byte.
-        diagrams: of the reference data of each card.
+        diagrams: of the reference data of each card, and their bins.
         measures: those of both cards.
         fields: what else differs: its name and both values.
         matrices: names of tables of numbers that differ.
@@ -41,7 +41,7 @@ class VersionComparison(NamedTuple):
     """
 
     same: bool
-    diagrams: tuple[Markup, Markup]
+    diagrams: list[tuple[Markup, list[ReliabilityBin]]]
     measures: list[ComparedMeasure]
     fields: list[tuple[str, str, str]]
     matrices: list[str]
@@ -56,7 +56,7 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
     return VersionComparison(
         same=not found,
-        diagrams=(_diagram(first), _diagram(second)),
+        diagrams=[_diagram(first), _diagram(second)],
         measures=list(_measures(first, second)),
         fields=[_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden],
         matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
@@ -64,9 +64,9 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     )
 
 
-def _diagram(bundle: Bundle) -> Markup:
-    card = bundle.card
-    return reliability_diagram(reliability(card.calibration.sums), of=f"the reference of version {card.version}")
+def _diagram(bundle: Bundle) -> tuple[Markup, list[ReliabilityBin]]:
+    card, bins = bundle.card, reliability(bundle.card.calibration.sums)
+    return reliability_diagram(bins, of=f"the reference of version {card.version}"), bins
 
 
 def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:

@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
 from tests.builders.servers import Server
@@ -86,14 +87,14 @@ def test_a_version_is_promoted_and_rolled_back_while_images_are_answered(
     server = start(tiny_store)
     with open_page(browser) as page:
         page.goto(f"{server.url}/versions/tiny")
-        promotion = page.locator("form", has=page.get_by_role("button", name="Promote"))
-        promotion.get_by_label("Why").fill("it is better")
-        promotion.get_by_role("button").click()
+        production = page.locator("form", has=page.get_by_role("button", name="Put it into production"))
+        production.get_by_label("Why").fill("it is better")
+        production.get_by_role("button", name="Put it into production").click()
         expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
         wait_until(lambda: server.predict(png()).json()["version"] == 2)
         back = page.locator("form", has=page.get_by_role("button", name="Roll back to version 1"))
         back.get_by_label("Why").fill("it is worse")
-        back.get_by_role("button").click()
+        back.get_by_role("button", name="Roll back").click()
         expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
         wait_until(lambda: server.predict(png()).json()["version"] == 1)
         expect(page.locator("main")).to_contain_text("it is better")
@@ -166,7 +167,10 @@ def test_every_page_is_accessible_and_fits(
     png: Callable[..., bytes],
     dark: bool,
     width: int,
+    make_bundle: Any,
 ) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    start_canary(tiny_store, "tiny", 2, mode="share", share=0.0)
     server = start(tiny_store)
     answers = [server.predict(png(seed)).json() for seed in range(31)]
     labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers[:30]]
@@ -177,6 +181,8 @@ def test_every_page_is_accessible_and_fits(
             "/try/tiny",
             "/label/tiny",
             "/versions/tiny",
+            "/versions/tiny?first=1&second=2",
+            "/recalibrate/tiny?preview=yes&min_labels=20&allow_label_changes=yes",
             "/calibration/tiny/page",
             "/sign-in",
             "/docs",

@@ -50,20 +50,73 @@ function watchForm(form) {
   });
 }
 
-// A reader who has marked text, opened a part or left the window keeps what is there.
-function isRead(main) {
-  return document.hidden || String(getSelection()) !== "" || main.querySelector("details[open], :focus") !== null;
+function isChanged(field) {
+  if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+  if (field.tagName !== "SELECT") return field.value !== field.defaultValue;
+  return field.selectedIndex !== Math.max(0, [...field.options].findIndex((each) => each.defaultSelected));
+}
+
+// A part in which somebody types, reads with the keyboard, has marked text or opened something stays as it is.
+function isRead(part) {
+  const marked = getSelection();
+  if (String(marked) !== "" && part.contains(marked.anchorNode)) return true;
+  if (part.contains(document.activeElement) || part.querySelector("details[open]")) return true;
+  return [...part.querySelectorAll("input, select, textarea")].some(isChanged);
 }
 
 async function renew() {
   const main = document.querySelector("main[data-live]");
-  if (isRead(main)) return;
+  if (document.hidden) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.ok) main.replaceChildren(...parsed(await answer.text()).querySelector("main").childNodes);
+    if (!answer.ok) return;
+    const shown = [...main.children];
+    const fresh = [...parsed(await answer.text()).querySelector("main").children];
+    if (fresh.length === shown.length) {
+      shown.forEach((part, at) => part.isEqualNode(fresh[at]) || isRead(part) || part.replaceWith(fresh[at]));
+    } else if (!isRead(main)) {
+      main.replaceChildren(...fresh);
+    }
+    letChartsBeRead();
   } catch {
     // The server is away; the page keeps the time as of which it holds.
   }
+}
+
+// A chart takes the focus. Arrow keys and a tap go from point to point, and a line below the chart says what each is.
+function letChartsBeRead() {
+  document.querySelectorAll(".chart svg[role=img]").forEach((chart) => chart.setAttribute("tabindex", "0"));
+}
+
+function pointAt(chart, point) {
+  chart.querySelectorAll(".pointed").forEach((each) => each.classList.remove("pointed"));
+  point.classList.add("pointed");
+  let line = chart.nextElementSibling;
+  if (!line?.classList.contains("readout")) {
+    line = document.createElement("p");
+    line.className = "readout explain";
+    line.setAttribute("role", "status");
+    chart.after(line);
+  }
+  line.textContent = point.querySelector("title").textContent;
+}
+
+function readByKey(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const chart = event.target.closest?.(".chart svg[role=img]");
+  if (!step || !chart) return;
+  event.preventDefault();
+  const left = (point) => point.getBoundingClientRect().left;
+  const points = [...chart.querySelectorAll("g:has(> title)")].sort((one, other) => left(one) - left(other));
+  if (!points.length) return;
+  const now = points.findIndex((each) => each.classList.contains("pointed"));
+  const next = now < 0 ? (step > 0 ? 0 : points.length - 1) : Math.min(Math.max(now + step, 0), points.length - 1);
+  pointAt(chart, points[next]);
+}
+
+function readByTap(event) {
+  const point = event.target.closest?.(".chart svg[role=img] g");
+  if (point?.querySelector("title")) pointAt(point.closest("svg"), point);
 }
 
 // 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
@@ -73,6 +126,9 @@ function answerByKey(event) {
   if (/^[1-9]$/.test(event.key)) document.querySelectorAll("form[data-label] button")[event.key - 1]?.click();
 }
 
+document.addEventListener("keydown", readByKey);
+document.addEventListener("click", readByTap);
+letChartsBeRead();
 if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");

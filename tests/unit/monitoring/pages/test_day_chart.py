@@ -1,6 +1,7 @@
+import itertools
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days
-from monitoring.pages.day_chart import Mark, chance_limit, day_chart
+from monitoring.pages.day_axis import NARROW, Mark
+from monitoring.pages.day_chart import chance_limit, day_chart, day_chart_file, day_dots, gap_chart, gap_chart_file
 
 
 def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float = 0.8) -> Days:
@@ -17,7 +19,7 @@ def day(number: int, *, labels: int = 100, confidence: float = 0.8, right: float
 
 
 def drawn(days: Sequence[Days], marks: Sequence[Mark] = ()) -> ET.Element:
-    chart = day_chart(days, marks)
+    chart = day_chart(day_dots(days), marks)
     assert chart is not None
     return ET.fromstring(chart.wide)
 
@@ -56,8 +58,8 @@ def test_a_lone_day_and_no_day() -> None:
     svg = drawn([day(100)])
     (area,) = svg.iter("polygon")
     assert len(area.attrib["points"].split()) == 4
-    assert day_chart([]) is None
-    assert day_chart([day(100, labels=0)]) is None
+    assert day_chart(day_dots([])) is None
+    assert day_chart(day_dots([day(100, labels=0)])) is None
 
 
 def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
@@ -70,7 +72,7 @@ def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
 
 
 def test_the_narrow_chart_has_the_same_days_and_says_the_same() -> None:
-    chart = day_chart([day(100), day(101, right=0.4)], [Mark(101, "alarm", "came")])
+    chart = day_chart(day_dots([day(100), day(101, right=0.4)]), [Mark(101, "alarm", "came")])
     assert chart is not None
     wide, narrow = ET.fromstring(chart.wide), ET.fromstring(chart.narrow)
     assert wide.attrib["aria-label"] == narrow.attrib["aria-label"]
@@ -83,3 +85,58 @@ def test_a_year_fits() -> None:
     dots = [dot for dot in svg.iter("circle") if dot.get("class", "").startswith("dot")]
     assert len(dots) == math.ceil(365 / 6)
     assert all(0 < float(dot.attrib["cx"]) < 760 for dot in dots)
+
+
+def shape_places(svg: ET.Element) -> list[float]:
+    return [float(path.attrib["transform"].removeprefix("translate(").split()[0]) for path in svg.iter("path")]
+
+
+@pytest.mark.parametrize("days", [range(100, 102), range(100, 130), [100], [129]])
+@pytest.mark.parametrize("count", [1, 4, 12])
+def test_no_mark_hides_another_or_leaves_the_chart(days: Sequence[int], count: int) -> None:
+    """Also where they fall on neighboring days, or on the last one, on a phone."""
+    marks = [Mark(days[number % len(days)], "alarm", str(number)) for number in range(count)]
+    chart = day_chart(day_dots([day(number) for number in range(100, 130)]), marks)
+    assert chart is not None
+    for drawing, width in ((chart.wide, 760), (chart.narrow, NARROW)):
+        places = shape_places(ET.fromstring(drawing))
+        assert len(places) == count
+        assert all(later - earlier >= 14.9 for earlier, later in itertools.pairwise(places))
+        assert min(places) >= 46
+        assert max(places) <= width - 7
+
+
+def test_many_marks_still_fit() -> None:
+    chart = day_chart(day_dots([day(100), day(101)]), [Mark(101, "reset", str(number)) for number in range(60)])
+    assert chart is not None
+    places = shape_places(ET.fromstring(chart.narrow))
+    assert len(set(places)) == 60
+    assert places == sorted(places)
+    assert max(places) < NARROW
+
+
+def test_the_gap_by_day_has_its_sign_and_interval() -> None:
+    dots = day_dots([day(100, confidence=0.9, right=0.5), day(101, confidence=0.5, right=0.9), day(102)])
+    chart = gap_chart(dots)
+    assert chart is not None
+    svg = ET.fromstring(chart.wide)
+    (zero,) = (float(line.attrib["y1"]) for line in svg.iter("line") if line.get("class") == "truth")
+    y = [float(dot.attrib["cy"]) for dot in svg.iter("circle")]
+    assert y[0] < zero < y[1]
+    assert y[2] == pytest.approx(zero, abs=0.1)
+    assert zero - y[0] == pytest.approx(y[1] - zero, abs=0.2)
+    for line, dot in zip((line for line in svg.iter("line") if line.get("class") == "range"), y, strict=True):
+        assert float(line.attrib["y2"]) <= dot <= float(line.attrib["y1"])
+    assert "the 95 % interval is above zero on 1 of 3 points, and below it on 1." in svg.attrib["aria-label"]
+    assert dots[0].gap == pytest.approx(0.4)
+    assert dots[0].coverage == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("make", [day_chart_file, gap_chart_file])
+def test_a_chart_as_a_file_needs_nothing_else(make: Callable[..., str]) -> None:
+    text = make(day_dots([day(100), day(101, right=0.4)]), [Mark(101, "alarm", "came <here>")])
+    svg = ET.fromstring(text)
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert (svg.attrib["width"], svg.attrib["height"]) == ("760", "232")
+    assert "var(" not in text
+    assert "came &lt;here&gt;" in text

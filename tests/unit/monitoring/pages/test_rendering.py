@@ -8,6 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from model_store.diagram import diagram_file, drawing_rules
+from monitoring.api.viewer import EVERYONE
 from monitoring.pages.assets import asset
 from monitoring.pages.formatting import code_marks
 from monitoring.pages.rendering import render
@@ -17,13 +18,13 @@ ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "train
 
 
 def test_values_are_escaped() -> None:
-    page = render("server.html", models=[("<script>", 1)])
+    page = render("server.html", models=[("<script>", 1)], viewer=EVERYONE)
     assert "<li>&lt;script&gt;, version 1" in page
     assert 'href="/try/%3Cscript%3E"' in page
 
 
 def test_the_first_page_without_models_says_so() -> None:
-    assert "No model is loaded." in render("server.html", models=[])
+    assert "No model is loaded." in render("server.html", models=[], viewer=EVERYONE)
 
 
 def test_code_marks_escape_too() -> None:
@@ -40,7 +41,7 @@ def test_there_is_one_style_sheet_and_no_html_in_python() -> None:
     pages = Path(str(files("monitoring.pages")))
     templates = pages / "templates"
     assert [path.name for path in pages.rglob("*.css")] == ["style.css"]
-    styled = [path.name for path in templates.rglob("*.jinja") if "<style" in path.read_text(encoding="utf-8")]
+    styled = [path.name for path in templates.rglob("*.html.jinja") if "<style" in path.read_text(encoding="utf-8")]
     assert sorted(styled) == ["document.html.jinja"]  # a drawing of its own has rules of style.css
     assert not [path.name for path in templates.rglob("*.jinja") if " style=" in path.read_text(encoding="utf-8")]
     with_html = [

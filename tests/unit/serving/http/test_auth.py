@@ -197,7 +197,12 @@ def test_the_request_carries_the_name_of_its_token() -> None:
         request = {"type": "http", "method": "POST" if token == ADMIN else "GET", "path": path}
         headers = [(b"authorization", f"Bearer {token}".encode())]
         access.check(request | {"headers": headers, "state": (state := {})})
-        assert state["viewer"].name == name
+        viewer = state["viewer"]
+        assert viewer.name == name
+        assert [scope for scope in ("predict", "feedback", "read", "admin") if viewer.may(scope)] == (
+            ["read"] if token == READ else ["predict", "feedback", "read", "admin"]
+        )
+        assert not viewer.signed_in
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

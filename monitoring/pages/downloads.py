@@ -1,0 +1,206 @@
+"""The charts and tables of a model's page as files: a drawing as SVG, its figures as CSV.
+
+Plain links lead to them, so that they work without script. Figures are unrounded; what is not known is an empty cell.
+"""
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from calibration.reliability import ReliabilityBin
+from model_store.csv_cells import CsvTable
+from model_store.diagram import diagram_file
+from monitoring.errors import QueryInvalid, brief
+from monitoring.pages.day_chart import day_chart_file, day_dots, gap_chart_file
+from monitoring.pages.evidence_chart import evidence_file
+from monitoring.pages.sections import marks_of, own_evidence
+from monitoring.reports.page_data import PageData
+
+CSV: Final = "text/csv; charset=utf-8"
+SVG: Final = "image/svg+xml"
+Row = Sequence[Any]
+_DRIFT: Final = ("share", "usual_lower", "usual_upper", "log_evalue", "log_threshold", "labels", "alarm")
+
+
+class Download(NamedTuple):
+    """A file: its name, media type and content."""
+
+    name: str
+    media_type: str
+    content: str
+
+
+def make_download(found: PageData, file: str, *, of: str | None = None) -> Download:
+    """Make a file such as `days.csv`; `of` names the class of a reliability diagram.
+
+    Raises QueryInvalid for a file or a class that is not there.
+    """
+    kind, _, suffix = file.partition(".")
+    report = found.report
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}")
+    if suffix == "csv" and kind in TABLES:
+        header, rows = TABLES[kind](found, of)
+        return Download(f"{name}.csv", CSV, _as_csv([header, *rows]))
+    if suffix == "svg" and kind in DRAWINGS:
+        return Download(f"{name}.svg", SVG, DRAWINGS[kind](found, of))
+    known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
+    raise QueryInvalid(f"There is no file {brief(file)} to download; expected one of {', '.join(known)}.")
+
+
+def _as_csv(rows: Iterable[Row]) -> str:
+    text = io.StringIO()
+    CsvTable(text).writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
+    if of is None:
+        return found.report.bins
+    for each in found.report.class_bins:
+        if each.name == of:
+            return each.bins
+    raise QueryInvalid(f"No answer of this version names the class {brief(of)}.")
+
+
+def _reliability(found: PageData, of: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        "confidence_from",
+        "confidence_to",
+        "n",
+        "mean_confidence",
+        "accuracy",
+        "accuracy_lower",
+        "accuracy_upper",
+    )
+    rows = [
+        (each.lower, each.upper, each.n, each.confidence, each.accuracy, each.accuracy_lower, each.accuracy_upper)
+        for each in _bins(found, of)
+    ]
+    return header, list(rows)
+
+
+def _days(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *("days", "answers", "labels", "coverage", "accuracy", "signed_gap", "signed_gap_lower", "signed_gap_upper"),
+        *("ece", "noise_floor", "chance_limit"),
+    )
+    rows = [
+        (
+            *(str(dot.days), dot.days.served, dot.labels, dot.coverage, dot.accuracy),
+            *(dot.gap, dot.gap_lower, dot.gap_upper, dot.ece, dot.floor, dot.limit),
+        )
+        for dot in day_dots(found.days)
+    ]
+    return header, list(rows)
+
+
+def _evidence(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    drift, bar = found.report.drift, own_evidence(found.report)
+    if drift is None or bar is None:
+        return _DRIFT, []
+    usual = (bar.usual.lower, bar.usual.upper) if bar.usual else (None, None)
+    return _DRIFT, [(bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)]
+
+
+def _slices(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    columns = (
+        *("name", "served", "n", "accuracy", "mean_confidence", "ece", "noise_floor"),
+        *("signed_gap", "gap_lower", "gap_upper", "p_value", "significant"),
+    )
+    slices = found.report.slices
+    known = (*slices.known, *slices.by_true_class) if slices else ()
+    return columns, [[getattr(each, column) for column in columns] for each in known]
+
+
+def _tags(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    columns = ("tag", "evidence", "labels", "tolerance", "active", "alarm_label")
+    tags = found.report.tag_watches
+    return columns, [[getattr(each, column) for column in columns] for each in tags.watches] if tags else []
+
+
+def _measures(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    now, card = found.report.measures.as_dict(), found.report.reference
+    return ("measure", "now", "card"), [(name, value, card.get(name)) for name, value in now.items()]
+
+
+def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *("rate", "from_confidence", "lower", "upper", "corrected", "corrected_lower", "corrected_upper"),
+        *("labeled_expected", "labeled_shown", "contradicted"),
+    )
+    rows = []
+    for each in found.report.expected_performance.rows():
+        rates = [
+            (rate.value, rate.lower, rate.upper) if rate else (None,) * 3
+            for rate in (each.from_confidence, each.corrected)
+        ]
+        compared = each.compared
+        shown = (compared.expected.value, compared.shown, compared.contradicted) if compared else (None,) * 3
+        rows.append((each.title, *rates[0], *rates[1], *shown))
+    return header, list(rows)
+
+
+def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = ("version", "status", "answers", "labels", "accuracy", "signed_gap", "ece", "noise_floor")
+    rows = [
+        (
+            *(each.version, each.status.value, each.coverage.served, each.measures.n),
+            *(each.measures.accuracy, each.measures.signed_gap, each.measures.ece, each.measures.noise_floor),
+        )
+        for each in found.versions
+    ]
+    return header, list(rows)
+
+
+def _history(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    rows = [(each["at"], each["version"], each["kind"], each["tag"], each["sentence"]) for each in found.entries]
+    return ("at", "version", "kind", "tag", "sentence"), list(rows)
+
+
+Table = Callable[[PageData, str | None], tuple[Row, list[Row]]]
+TABLES: Final[Mapping[str, Table]] = {
+    "reliability": _reliability,
+    "days": _days,
+    "evidence": _evidence,
+    "slices": _slices,
+    "tags": _tags,
+    "measures": _measures,
+    "estimated": _estimated,
+    "versions": _versions,
+    "history": _history,
+}
+
+
+def _evidence_drawn(found: PageData, _: str | None) -> str:
+    bar = own_evidence(found.report)
+    if bar is None:
+        raise QueryInvalid("This version is not watched, so there is no evidence to draw.")
+    return evidence_file(bar)
+
+
+def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], str]:
+    def drawn(found: PageData, _: str | None) -> str:
+        dots = day_dots(found.days)
+        if not dots:
+            raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
+        return draw(dots, marks_of(found))
+
+    return drawn
+
+
+def _reliability_drawn(found: PageData, of: str | None) -> str:
+    return diagram_file(_bins(found, of), of="all answers" if of is None else f'answers of "{of}"')
+
+
+DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
+    "reliability": _reliability_drawn,
+    "days": _days_drawn(day_chart_file),
+    "gap": _days_drawn(gap_chart_file),
+    "evidence": _evidence_drawn,
+}

@@ -1,0 +1,35 @@
+"""The drift watch's evidence as a bar: against what an alarm needs, with the usual range of calibrated models."""
+
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from model_store.diagram import file_style
+from monitoring.findings.drift import Drift
+from monitoring.findings.looks import CalmEvidence
+from monitoring.pages.rendering import render
+
+
+class EvidenceBar(NamedTuple):
+    """The evidence as a share of what an alarm needs, in [0, 1], and where nine in ten calibrated models stand."""
+
+    share: float
+    usual: CalmEvidence | None
+    described: str
+
+
+def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> EvidenceBar:
+    """Describe the evidence after `drift.labels` labels."""
+    now = f"{100 * share:.0f} % of the evidence that an alarm needs"
+    between = f"; {100 * usual.lower:.0f} to {100 * usual.upper:.0f} % is usual after as many labels" if usual else ""
+    return EvidenceBar(share, usual, f"Evidence of drift: {'alarm' if drift.active else now}{between}.")
+
+
+def evidence_chart(bar: EvidenceBar) -> Markup:
+    """Draw the bar, as wide as there is room."""
+    return render("evidence.svg", bar=bar, own_style=None)
+
+
+def evidence_file(bar: EvidenceBar) -> Markup:
+    """Return the same drawing as an SVG file of its own, with its scale."""
+    return render("evidence.svg", bar=bar, own_style=file_style())

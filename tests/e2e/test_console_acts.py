@@ -1,0 +1,200 @@
+"""Acting and watching in a real browser, against a real server: recalibration, canaries, scopes, downloads."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from calibration.temperature import softmax
+from model_store.store import Store
+from tests.builders.browser import open_browser, open_page
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+TOKENS = "a-token-for-everything admin eve; a-token-for-reading read rita"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+def label_answers(server: Server, png: Callable[..., bytes], *, count: int = 240) -> None:
+    """Label real answers as if confidence were far too high."""
+    rng, labels = np.random.default_rng(0), []
+    for seed in range(count):
+        answer = server.predict(png(seed)).json()
+        names = list(answer["probabilities"])
+        honest = softmax(np.log(np.array([list(answer["probabilities"].values())]) + 1e-9) / 4)[0]
+        labels.append({"prediction_id": answer["prediction_id"], "label": str(rng.choice(names, p=honest))})
+    assert server.client.post("/feedback", json=labels).status_code == 200
+
+
+def sign_in(page: Page, server: Server, token: str) -> None:
+    page.goto(f"{server.url}/sign-in")
+    page.get_by_label("Your token").fill(token)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+
+
+def press(page: Page, name: str, why: str) -> None:
+    """Fill in why, in the form with this button, and press it."""
+    form = page.locator("form", has=page.get_by_role("button", name=name))
+    form.get_by_label("Why").fill(why)
+    form.get_by_role("button", name=name).click()
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], script: bool
+) -> None:
+    server = start(tiny_store, tokens=TOKENS)
+    server.client.headers["authorization"] = "Bearer a-token-for-everything"
+    label_answers(server, png)
+    with open_page(browser, script=script) as page:
+        sign_in(page, server, "a-token-for-everything")
+        page.goto(f"{server.url}/calibration/tiny/page")
+        page.get_by_role("link", name="Recalibrate").click()
+        page.get_by_role("button", name="Show what it would do").click()
+        expect(page.locator("main")).to_contain_text("labels measure what it does")
+        expect(page.locator("svg.square")).to_have_count(2)
+        press(page, "Publish version 2", "far too sure")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is published, and answers nothing yet")
+        assert tiny_store.production("tiny") == 1
+        form = page.locator("form", has=page.get_by_role("button", name="Start the canary"))
+        form.get_by_label("Share").fill("10")
+        press(page, "Start the canary", "try it")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
+        form = page.locator("form", has=page.get_by_role("button", name="Change what it answers"))
+        form.get_by_label("Share").fill("100")
+        press(page, "Change what it answers", "goes well")
+        wait_until(lambda: server.predict(png()).json()["version"] == 2)
+        press(page, "Put it into production", "better")
+        expect(page.get_by_role("alert")).to_contain_text("has a label, so nothing shows that it is as good")
+        answer = server.predict(png()).json()
+        label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
+        assert server.client.post("/feedback", json=label).status_code == 200
+        press(page, "Put it into production", "better")
+        expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
+        press(page, "Roll back to version 1", "worse after all")
+        expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
+        wait_until(lambda: server.predict(png()).json()["version"] == 1)
+        said = page.locator(".log").inner_text()
+        for part in ("eve published version 2: “far too sure”", "which answers 100 % of the requests: “goes well”"):
+            assert part in said
+        assert "eve production: rolled back version 1: “worse after all”" in said
+
+
+def test_a_reader_is_offered_nothing_that_is_then_refused(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, make_bundle: Any
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    server = start(tiny_store, tokens=TOKENS)
+    with open_page(browser) as page:
+        sign_in(page, server, "a-token-for-reading")
+        seen, waiting = set[str](), ["/"]
+        while waiting:
+            path = waiting.pop()
+            if path.split("?")[0] in seen or "/static/" in path or "/download/" in path:
+                continue
+            seen.add(path.split("?")[0])
+            answer = page.goto(server.url + path)
+            assert answer is not None
+            assert answer.status == 200, path
+            forms = page.locator("form[method=post]").evaluate_all("(all) => all.map((form) => form.action)")
+            assert [each for each in forms if not each.endswith("/sign-out")] == [], path
+            links = page.locator("a[href^='/']").evaluate_all("(all) => all.map((each) => each.getAttribute('href'))")
+            waiting += links
+        assert {"/versions/tiny", "/calibration/tiny/page"} <= seen
+        page.goto(f"{server.url}/sign-in")
+        expect(page.locator("main")).to_contain_text("You are signed in as rita, who may see pages.")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+
+
+def test_no_form_acts_for_a_page_of_another_site(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    server = start(tiny_store, tokens=TOKENS)
+    server.client.headers["authorization"] = "Bearer a-token-for-everything"
+    label_answers(server, png, count=120)
+    before = server.client.get("/calibration/tiny/history").json()
+    with open_page(browser) as page:
+        sign_in(page, server, "a-token-for-everything")
+        page.goto(f"{server.url}/recalibrate/tiny?preview=yes")
+        publication = page.locator("form[method=post]").evaluate("(form) => Object.fromEntries(new FormData(form)) ")
+        page.goto(f"http://localhost:{server.port}/healthz")  # another site than 127.0.0.1, on which the session is
+        for path, fields in (
+            ("/recalibrate/tiny", publication | {"why": "x"}),
+            ("/versions/tiny", {"action": "promote", "version": "2", "why": "x"}),
+            ("/versions/tiny", {"action": "canary", "version": "2", "mode": "share", "share": "50", "why": "x"}),
+            ("/calibration/tiny/page", {"note": "x"}),
+        ):
+            page.evaluate(
+                "([url, fields]) => fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include', "
+                "body: new URLSearchParams(fields)})",
+                [server.url + path, fields],
+            )
+    assert (tiny_store.production("tiny"), tiny_store.versions("tiny")) == (1, [1, 2])
+    assert not (tiny_store.root / "tiny" / "canary.json").exists()
+    assert server.client.get("/calibration/tiny/history").json() == before
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with script", "without script"])
+def test_charts_and_tables_are_downloaded_by_links(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], script: bool
+) -> None:
+    server = start(tiny_store)
+    label_answers(server, png, count=60)
+    with open_page(browser, script=script) as page:
+        page.goto(f"{server.url}/calibration/tiny/page?window=last:500")
+        links = page.locator("a[download]")
+        assert links.count() >= 12
+        for number in range(links.count()):
+            with page.expect_download() as loading:
+                links.nth(number).click()
+            name, content = loading.value.suggested_filename, Path(loading.value.path()).read_text()
+            assert name.startswith("tiny-1-")
+            assert content.startswith("<svg") if name.endswith(".svg") else "," in content.splitlines()[0]
+
+
+def test_a_page_renews_what_changed_and_keeps_what_is_typed(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes], make_bundle: Any
+) -> None:
+    tiny_store.publish("tiny", make_bundle)
+    server = start(tiny_store)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/versions/tiny")
+        why = page.locator("form", has=page.get_by_role("button", name="Start the canary")).get_by_label("Why")
+        why.fill("half a sentence")
+        page.locator("h1").click()  # the field has no focus any more
+        tiny_store.promote("tiny", 2, by="somebody else")
+        page.evaluate("renew()")
+        expect(page.locator(".log")).to_contain_text("somebody else production: set version 2")
+        expect(why).to_have_value("half a sentence")
+        assert page.evaluate("performance.getEntriesByType('navigation').length") == 1
+
+
+def test_a_chart_is_read_by_keyboard(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, png: Callable[..., bytes]
+) -> None:
+    server = start(tiny_store)
+    label_answers(server, png, count=60)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/calibration/tiny/page")
+        chart = page.locator("svg.square").first
+        chart.focus()
+        said = []
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+            said.append(page.locator(".readout").inner_text())
+        assert len(set(said)) > 1
+        assert all("on average" in each and "right" in each for each in said)
+        page.keyboard.press("ArrowLeft")
+        assert page.locator(".readout").inner_text() == said[-2]
