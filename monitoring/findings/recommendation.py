@@ -64,7 +64,7 @@ def _worry(found: Findings) -> str:
     if accuracy.answer is not AccuracyAnswer.LOWER or found.is_whole_alarm:
         return confidence
     since = f" in answers served since {accuracy.since}" if accuracy.since else ""
-    which = f"in the labeled answers{since}, which may be chosen, " if accuracy.chosen else ""
+    which = f"in the labeled answers{since}, which may not be typical of all, " if accuracy.chosen else ""
     lower = f"{which}it is at least {points(-accuracy.difference_upper)} lower than on the card"
     yes = f"Possibly, about accuracy: {lower}." if accuracy.chosen else f"Yes, about accuracy: {lower}{since}."
     return f"{yes} About confidence: {confidence[0].lower()}{confidence[1:]}"

@@ -103,9 +103,8 @@ class RecalibrationRoutes:
             try:
                 number = await to_thread.run_sync(self._publish, name, wanted, fields, viewer, limiter=self.fitting)
             except (RecalibrationRefused, ModelStoreError, OSError) as error:
-                page = await to_thread.run_sync(
-                    self._read, name, wanted, viewer, True, refusal(error), limiter=self.fitting
-                )
+                reason = refusal(error, command="candor recalibrate")
+                page = await to_thread.run_sync(self._read, name, wanted, viewer, True, reason, limiter=self.fitting)
                 return answer_page(page, status=CONFLICT)
         return RedirectResponse(f"{versions_path(name)}?done=published&of={number}", status_code=303)
 

@@ -171,13 +171,12 @@ class VersionRoutes:
             return str(error)
 
 
-def refusal(error: Exception) -> str:
-    """Why the store refused, as a sentence."""
+def refusal(error: Exception, *, command: str = "candor promote") -> str:
+    """Why the store refused, as a sentence; `command` does the same where the store can be written."""
     reason = str(error)
     if isinstance(error, OSError) and not isinstance(error, ModelStoreError):
         reason = (
-            f"this server cannot write to its model store ({error.strerror}). Use `candor promote` where it can be "
-            "written"
+            f"this server cannot write to its model store ({error.strerror}). Use `{command}` where it can be written"
         )
     return f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 

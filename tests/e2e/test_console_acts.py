@@ -67,11 +67,11 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         expect(page.get_by_role("status")).to_contain_text("Version 2 is published, and answers nothing yet")
         assert tiny_store.production("tiny") == 1
         form = page.locator("form", has=page.get_by_role("button", name="Start the canary"))
-        form.get_by_label("Share").fill("10")
+        form.locator("input[name=share]").fill("10")
         press(page, "Start the canary", "try it")
         expect(page.get_by_role("status")).to_contain_text("Version 2 is tried beside production")
         form = page.locator("form", has=page.get_by_role("button", name="Change what it answers"))
-        form.get_by_label("Share").fill("100")
+        form.locator("input[name=share]").fill("100")
         press(page, "Change what it answers", "goes well")
         wait_until(lambda: server.predict(png()).json()["version"] == 2)
         press(page, "Put it into production", "better")
