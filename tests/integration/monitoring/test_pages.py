@@ -101,7 +101,7 @@ def test_the_page_of_an_alarm(alarmed: PageData) -> None:
     assert "`" not in page
     assert "&lt;b&gt;known&lt;/b&gt;" in page
     assert "answers with site=&lt;0&gt;" in page
-    assert page.count('<g class="mark alarm">') == 4  # two alarms, on the wide and on the narrow chart
+    assert page.count('<g class="mark alarm">') == 8  # two alarms, on two charts, each wide and narrow
     assert page.count('<span class="pill">alarm</span></td><td>The alarm was raised at label') == 2
     assert page.rindex("The alarm was acknowledged") < page.rindex(
         "This version was promoted to production"

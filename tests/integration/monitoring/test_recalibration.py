@@ -394,7 +394,7 @@ def test_a_probability_of_zero_is_no_obstacle(served: MonitoredModel, store: Sto
         (
             AnswerFilter(last=50),
             100,
-            r"Got 50 labeled answers of tiny version 1; expected at least 100\. .* \(--min-labels\)",
+            r"Got 50 labeled answers of tiny version 1; expected at least 100\. .* \(`--min-labels`\)",
         ),
         (AnswerFilter(prediction_ids=frozenset()), 1, "Got 0 labeled answers"),
         (AnswerFilter(last=0), 0, "Got 0 labeled answers of tiny version 1; expected at least 20. Label more answers."),
