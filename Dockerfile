@@ -18,7 +18,7 @@ RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check --no-
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home candor \
- && mkdir /data /models && chown candor /data
+ && mkdir /data /models && chown candor /data /models
 COPY --from=build /opt/candor /opt/candor
 ENV PATH=/opt/candor/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_STORE=/models CANDOR_LEDGER=sqlite:////data/candor.db \

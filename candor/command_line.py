@@ -26,6 +26,7 @@ from candor.commands import (
     store,
     store_changes,
     torchserve,
+    traffic,
     training,
     uploads,
 )
@@ -55,7 +56,7 @@ def _show_release(asked: bool) -> None:
 
 Verb = Callable[..., None]
 GROUPS: dict[str, tuple[Verb | typer.Typer, ...]] = {
-    "See it work": (demo.demo, calibrating.calibrate),
+    "See it work": (demo.demo, traffic.traffic, calibrating.calibrate),
     "Train": (data.app, training.train, exporting.export, experiments.experiment),
     "Serve": (
         importing.import_,

@@ -295,8 +295,11 @@ class Settings(BaseSettings):
         file = values.get("ledger_file")
         if file is None:
             return values
-        if "ledger" in values:
-            raise SettingsError("CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them")
+        if values.get("ledger"):
+            raise SettingsError(
+                "CANDOR_LEDGER and CANDOR_LEDGER_FILE are both set; unset one of them, or give the first no value "
+                "where an image sets it"
+            )
         return values | {"ledger": _read_secret(Path(file), setting="CANDOR_LEDGER_FILE")}
 
     @model_validator(mode="after")

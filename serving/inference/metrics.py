@@ -50,6 +50,12 @@ class ServingMetrics:
         self.queue_length = Gauge(
             "candor_queue_length", "Requests admitted and not yet answered.", LABELS, registry=registry
         )
+        self.queue_wait = Gauge(
+            "candor_queue_wait_seconds",
+            "Predicted seconds until a request that arrives now is answered; beyond the deadline it is refused.",
+            LABELS,
+            registry=registry,
+        )
         self.rejected = Counter(
             "candor_requests_rejected",
             "Requests answered with an error, by error code.",
@@ -91,6 +97,7 @@ class VersionMetrics:
         self._loaded = metrics.model_loaded.labels(*labels, precision)
         self._loaded.set(1)
         metrics.queue_length.labels(*labels).set_function(lambda: queue.waiting)
+        metrics.queue_wait.labels(*labels).set_function(lambda: queue.wait_s)
 
     def observe(
         self, requests: Sequence[PendingRequest], *, now_s: float, inference_s: float, first_id: bytes | None = None

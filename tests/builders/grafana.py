@@ -1,6 +1,7 @@
 """The part of Grafana's dashboard format (11.6) that our dashboards use. A field that is not listed is an error.
 
-The end-to-end test compiles them against Grafana's own TypeScript types; this needs no network.
+The end-to-end test compiles them against Grafana's own TypeScript types; this needs no network. The files by which
+Grafana is provisioned have no such types: these models follow "Provision Grafana" in its documentation.
 """
 
 from typing import Any, Literal
@@ -131,3 +132,39 @@ class Dashboard(Model):
     annotations: Annotations
     templating: Variables
     panels: list[Panel | Row]
+
+
+class SourceOptions(Model):
+    time_interval: str = Field(pattern=r"^\d+[smh]$")
+
+
+class ProvisionedSource(Model):
+    name: str = Field(min_length=1)
+    type: Literal["prometheus"]
+    uid: str = Field(pattern="^[a-zA-Z0-9_-]{1,40}$")
+    access: Literal["proxy"]
+    url: str = Field(pattern="^http://")
+    is_default: bool
+    json_data: SourceOptions
+
+
+class DataSourceProvisioning(Model):
+    api_version: Literal[1]
+    datasources: list[ProvisionedSource] = Field(min_length=1)
+
+
+class ProviderOptions(Model):
+    path: str = Field(pattern="^/")
+
+
+class DashboardProvider(Model):
+    name: str = Field(min_length=1)
+    folder: str
+    type: Literal["file"]
+    allow_ui_updates: bool
+    options: ProviderOptions
+
+
+class DashboardProvisioning(Model):
+    api_version: Literal[1]
+    providers: list[DashboardProvider] = Field(min_length=1)

@@ -27,6 +27,17 @@ def test_benchmarks_import_no_tests() -> None:
         assert "tests" not in {name.split(".")[0] for name in imported(path)}, path
 
 
+def test_deploy_holds_what_installs_candor_and_nothing_that_runs_in_it() -> None:
+    assert {path.name for path in (ROOT / "deploy").iterdir() if path.is_dir()} - {"__pycache__"} == {
+        "compose",
+        "kubernetes",
+    }
+    for path in (ROOT / "deploy").rglob("*.py"):
+        assert {name.split(".")[0] for name in imported(path)} - sys.stdlib_module_names == {"yaml"}
+    for path in (file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
+        assert "deploy" not in {name.split(".")[0] for name in imported(path)}, path
+
+
 def test_calibration_needs_numpy_alone() -> None:
     outside = set[str]()
     for path in (ROOT / "calibration").rglob("*.py"):

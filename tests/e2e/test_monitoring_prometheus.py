@@ -6,9 +6,7 @@ And a script of everything that counts, after which the counters in Prometheus e
 import itertools
 import json
 import os
-import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +28,8 @@ import monitoring
 from calibration.bins import BinSums
 from model_store.store import Store
 from tests.builders.dashboards import asked
+from tests.builders.haste import hurried
+from tests.builders.processes import free_port
 from tests.builders.waiting import PATIENCE_S, wait_until
 
 ROOM = Path(monitoring.__file__).parent
@@ -42,27 +42,6 @@ pytestmark = [
     ),
 ]
 CANDOR = [sys.executable, "-c", "from candor.command_line import main; main()"]
-QUICKLY = "1s"
-
-# The rules and the example of Alertmanager are taken as they are, but for their patience:
-SUBSTITUTIONS = (
-    (r"\binterval: \d+[smh]", f"interval: {QUICKLY}"),  # how often a group is evaluated
-    (r"\bfor: \d+[smh]", "for: 1s"),
-    (r"\bgroup_wait: \d+s", "group_wait: 0s"),
-    (r"\bgroup_interval: \d+m", "group_interval: 1s"),
-)
-
-
-def hurried(text: str) -> str:
-    for pattern, replacement in SUBSTITUTIONS:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Webhook:
@@ -167,7 +146,7 @@ class Scene:
         for rules in (ROOM / "rules").glob("*.rules.yml"):
             (folder / rules.name).write_text(hurried(rules.read_text()))
         config = {
-            "global": {"scrape_interval": QUICKLY, "evaluation_interval": QUICKLY},
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": ["*.rules.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager]}]}]},
             "scrape_configs": [

@@ -56,6 +56,7 @@ def test_all_32_are_answered_whatever_way_they_came(
     with ThreadPoolExecutor(len(ways)) as pool:
         sent = [pool.submit(way) for way in ways]
         wait_until(lambda: server.metric("candor_queue_length") > 16)
+        assert server.metric("candor_queue_wait_seconds") > 0.1
         server.signal(signal.SIGTERM)
         wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         answered = [status for future in sent for status in future.result()]

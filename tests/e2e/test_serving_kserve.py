@@ -1,12 +1,11 @@
 """KServe's own client, unchanged, against a real server over REST and gRPC.
 
-Its package pins what ours does not, so it lives in an environment of its own, which is made once.
+Its package pins what ours does not, so it lives in an environment of its own.
 """
 
 import json
 import os
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from model_store.store import Store
+from tests.builders.environments import own_environment
 from tests.builders.servers import Server
 from tests.builders.waiting import PATIENCE_S
 
@@ -49,14 +49,8 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """A Python that has KServe's client. The environment is kept below the user's cache."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "candor" / "clients" / "kserve"
-    binary = folder / "bin" / "python"
-    if not (folder / "installed").is_file():
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([binary, "-m", "pip", "install", "--quiet", KSERVE], check=True, timeout=600)
-        (folder / "installed").touch()
-    return binary
+    """A Python that has KServe's client."""
+    return own_environment("kserve", KSERVE) / "python"
 
 
 def test_kserves_client_runs_unchanged(python: Path, start: Callable[..., Server], tiny_store: Store) -> None:

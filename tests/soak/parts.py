@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.soak import siege
+from tests.soak import composed, siege
 from tests.soak.fuzz import fuzz
 from tests.soak.soak import soak
 
@@ -87,6 +87,15 @@ def hostile_bodies(_: Sizes) -> Figures:
     return Figures(shown, found.failure)
 
 
+def demo(_: Sizes) -> Figures:
+    """The demo of compose.yaml, at its own pace."""
+    with tempfile.TemporaryDirectory(prefix="candor-compose-") as folder:
+        found = composed.watch_demo(Path(folder))
+    late = found["dashboard_s"] > composed.GOAL_S
+    text = f"alarm on the dashboard after {found['dashboard_s']} s, in Alertmanager after {found['alertmanager_s']} s"
+    return Figures(text, f"over {composed.GOAL_S:.0f} s" if late else None)
+
+
 PARTS: Final[dict[str, Callable[[Sizes], Figures]]] = {
     "sqlite": partial(harm, "sqlite"),
     "postgresql": partial(harm, "postgresql"),
@@ -94,4 +103,5 @@ PARTS: Final[dict[str, Callable[[Sizes], Figures]]] = {
     "schemathesis": schemathesis,
     "siege": hostile_bodies,
     "storm": storm,
+    "compose": demo,
 }

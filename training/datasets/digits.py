@@ -27,17 +27,23 @@ NOISE = 10.0  # standard deviation, gray levels of 255
 
 def read_digits() -> Dataset:
     """The corrupted digits: ten classes, 32 x 32 gray images."""
-    bunch = load_digits()
-    pixels = _enlarged(np.asarray(bunch.images))
-    labels = np.asarray(bunch.target, np.int64)
-    train, val, test = stratified_parts(labels, SHARES, seed=0)
+    parts = digit_levels()
     splits: dict[SplitName, Split] = {
-        "train": Split(ArrayImages(pixels[train]), labels[train]),
-        "val": Split(ArrayImages(pixels[val]), labels[val]),
-        "test": Split(ArrayImages(corrupted(pixels[test], seed=0)), labels[test]),
+        name: Split(ArrayImages(_enlarged(levels) if name != "test" else corrupted(_enlarged(levels), seed=0)), labels)
+        for name, (levels, labels) in parts.items()
     }
     classes = tuple(str(digit) for digit in range(10))
     return Dataset(NAME, classes, 1, 8 * SCALE, splits, fingerprint(classes, splits))
+
+
+def digit_levels() -> dict[SplitName, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """The digits as they are: gray levels of 0 to 16, (N, 8, 8), and labels, (N,), by split."""
+    bunch = load_digits()
+    levels = np.asarray(bunch.images, np.uint8)
+    labels = np.asarray(bunch.target, np.int64)
+    names: tuple[SplitName, ...] = ("train", "val", "test")
+    parts = stratified_parts(labels, SHARES, seed=0)
+    return {name: (levels[part], labels[part]) for name, part in zip(names, parts, strict=True)}
 
 
 def corrupted(pixels: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
@@ -53,6 +59,6 @@ def corrupted(pixels: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
     return np.clip(np.rint(127.5 + CONTRAST * (blurred - 127.5) + noise), 0, 255).astype(np.uint8)
 
 
-def _enlarged(images: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _enlarged(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(N, 8, 8) of 0..16 -> uint8 (N, 32, 32) of 0..255."""
     return np.rint(images * (255 / 16)).astype(np.uint8).repeat(SCALE, axis=1).repeat(SCALE, axis=2)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry
 
 import monitoring
+from model_store.torchserve.counters import COUNTERS
+from serving.inference.metrics import ServingMetrics
 from serving.process.monitor import open_monitor
 from serving.settings import Settings
 
@@ -42,10 +43,17 @@ def test_the_example_of_alertmanager_is_sound_and_routes_by_severity() -> None:
             f"--verify.receivers={receiver}", f"severity={severity}")  # fmt: skip
 
 
-def test_the_configuration_of_the_compose_example_is_sound(tmp_path: Path) -> None:
-    compose = yaml.safe_load((ROOM.parent / "compose.yaml").read_text())
-    (tmp_path / "prometheus.yml").write_text(compose["configs"]["prometheus"]["content"])
-    run("promtool", "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+def test_the_configuration_of_the_compose_example_is_sound() -> None:
+    run("promtool", "check", "config", "--syntax-only", "../../deploy/compose/prometheus.yml")
+
+
+def test_only_a_server_has_what_tells_servers_from_monitors_and_torchserve(tmp_path: Path) -> None:
+    """CandorNothingServes counts processes with `candor_decode_seconds`."""
+    server, monitor = CollectorRegistry(), CollectorRegistry()
+    ServingMetrics(server)
+    with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), monitor):
+        names = [{family.name for family in registry.collect()} for registry in (server, monitor)]
+    assert ["candor_decode_seconds" in each for each in (*names, COUNTERS)] == [True, False, False]
 
 
 @pytest.mark.parametrize(("where", "reads"), [("inside", True), ("apart", False)])

@@ -123,6 +123,8 @@ def test_the_ledger_may_be_named_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("CANDOR_LEDGER_FILE", str(file))
     assert load_settings().ledger_url == "sqlite:///x.db"
     assert load_settings(ledger="sqlite:///y.db").ledger_url == "sqlite:///y.db"
+    monkeypatch.setenv("CANDOR_LEDGER", "")  # an image sets it, and an orchestrator cannot unset it
+    assert load_settings().ledger_url == "sqlite:///x.db"
     for text in ("", " \n"):
         file.write_text(text)
         with pytest.raises(SettingsError, match=r"CANDOR_LEDGER_FILE: .* is empty"):

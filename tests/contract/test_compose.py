@@ -1,0 +1,91 @@
+"""compose.yaml: it names what is there, asks for every password, and mounts what Grafana and Prometheus understand."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serving.settings import Settings
+from tests.builders.composition import PASSWORD, ROOT, read_composition
+from tests.builders.dashboards import DASHBOARDS
+from tests.builders.grafana import DashboardProvisioning, DataSourceProvisioning
+
+COMPOSITION = read_composition(POSTGRES_PASSWORD=PASSWORD)
+SERVICES = COMPOSITION["services"]
+CONFIGURATIONS = ROOT / "deploy" / "compose"
+
+
+def mounts() -> list[tuple[str, str, str]]:
+    """Service, source and target of every volume."""
+    return [(name, *volume.split(":")[:2]) for name, each in SERVICES.items() for volume in each.get("volumes", [])]
+
+
+def test_no_password_has_a_default() -> None:
+    with pytest.raises(KeyError, match="POSTGRES_PASSWORD"):
+        read_composition()
+    text = (ROOT / "compose.yaml").read_text()
+    assert re.findall(r"\$\{(?!POSTGRES_PASSWORD:\?|MODELS:-models\})[^}]*\}", text) == []
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"  # else it is admin, admin
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+def test_ports_are_open_to_this_machine_alone() -> None:
+    ports = [port for each in SERVICES.values() for port in each.get("ports", [])]
+    assert len(ports) == 5
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_what_it_mounts_is_there() -> None:
+    for name, source, _ in mounts():
+        assert source in COMPOSITION["volumes"] if "/" not in source else (ROOT / source).exists(), name
+    used = {source for _, source, _ in mounts() if "/" not in source}
+    assert used == set(COMPOSITION["volumes"])
+    mounted = {(ROOT / source).resolve() for _, source, _ in mounts() if source.startswith("./deploy")}
+    assert mounted == {path for path in CONFIGURATIONS.rglob("*") if path.is_file()}
+
+
+def test_candors_services_are_confined_and_set_what_exists() -> None:
+    ours = {name: each for name, each in SERVICES.items() if each["image"] == "candor"}
+    assert set(ours) == {"candor", "monitor", "demo"}
+    for each in ours.values():
+        assert (each["read_only"], each["cap_drop"]) == (True, ["ALL"])
+        names = {name.removeprefix("CANDOR_").lower() for name in each.get("environment", {})}
+        assert names <= Settings.model_fields.keys()
+    assert [name for name, each in SERVICES.items() if "profiles" in each] == ["demo"]
+
+
+def test_prometheus_scrapes_the_services_in_the_job_of_the_rules() -> None:
+    (job,) = yaml.safe_load((CONFIGURATIONS / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["job_name"] == "candor"
+    assert job["static_configs"] == [{"targets": ["candor:8080", "monitor:8080"]}]
+
+
+def test_grafana_is_provisioned_with_the_source_and_the_dashboards() -> None:
+    """As far as a schema can tell: no package ships the server."""
+    sources = DataSourceProvisioning.model_validate(
+        yaml.safe_load((CONFIGURATIONS / "grafana/datasources.yml").read_text())
+    )
+    providers = DashboardProvisioning.model_validate(
+        yaml.safe_load((CONFIGURATIONS / "grafana/dashboards.yml").read_text())
+    )
+    (source,), (provider,) = sources.datasources, providers.providers
+    service, _, port = source.url.removeprefix("http://").partition(":")
+    assert service in SERVICES
+    assert f"127.0.0.1:{port}:{port}" in SERVICES[service]["ports"]
+    targets = {target: origin for name, origin, target in mounts() if name == "grafana"}
+    assert {path.stem for path in (ROOT / targets[provider.options.path]).glob("*.json")} == set(DASHBOARDS)
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert home.parent == Path(provider.options.path)
+    assert home.stem in DASHBOARDS
+    assert {str(Path(target).parent) for target in targets if target.endswith(".yml")} == {
+        "/etc/grafana/provisioning/datasources",
+        "/etc/grafana/provisioning/dashboards",
+    }
+
+
+def test_the_demo_can_publish_into_the_store() -> None:
+    """Docker gives a new volume the owner of the folder in the image."""
+    (made,) = re.findall(r"chown candor ([\w/ ]+)", (ROOT / "Dockerfile").read_text())
+    assert {target for name, _, target in mounts() if name == "demo"} <= set(made.split())

@@ -1,0 +1,65 @@
+"""`docker compose --profile demo up`, as processes: the alarm is on the dashboard and in Alertmanager."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders.composition import PROGRAMS, Composition
+from tests.builders.dashboards import DASHBOARDS, panels
+from tests.builders.haste import hurried
+from tests.builders.postgres import Cluster
+from tests.builders.waiting import PATIENCE_S, wait_until
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        any(shutil.which(tool) is None for tool in PROGRAMS.values()),
+        reason=f"install Debian's packages {' and '.join(PROGRAMS.values())}",
+    ),
+]
+SHORT = ("--rate", "30", "--clean", "4", "--label-delay", "1", "--once", "--json")
+
+
+@pytest.fixture
+def composition(tmp_path: Path, postgres: Cluster) -> Iterator[Composition]:
+    started = Composition(tmp_path, postgres, edited=hurried)
+    yield started
+    started.close()
+
+
+def paths_of_rules(composition: Composition) -> list[str]:
+    groups = httpx.get(f"{composition.url('prometheus')}/api/v1/rules").json()["data"]["groups"]
+    return [Path(group["file"]).name for group in groups]
+
+
+def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) -> None:
+    composition.start_all()
+    assert set(paths_of_rules(composition)) == {"candor.rules.yml", "serving.rules.yml"}
+    wait_until(lambda: len(composition.query('up{job="candor"} == 1')) == 2, "server and monitor scraped")
+    (stat,) = (panel for panel in panels(DASHBOARDS["overview"]) if panel["title"] == "Active drift alarms")
+    (target,) = stat["targets"]
+
+    def alarms() -> list[str]:
+        return [series["value"][1] for series in composition.query(target["expr"])]
+
+    assert alarms() == ["0"]
+    demo = composition.start("demo", *SHORT)
+    assert demo.wait(PATIENCE_S) == 0, composition.log("demo")
+    log = composition.log("demo")
+    figures = json.loads(log[log.index("{") :])
+    assert figures["missed"] == 0
+    assert figures["alarm_after_shift_s"] < 60
+    wait_until(lambda: alarms() == ["1"], "the dashboard to show the alarm")
+
+    def paged() -> bool:
+        alerts = httpx.get(f"{composition.url('alertmanager')}/api/v2/alerts").json()
+        return "CandorCalibrationDrift" in {alert["labels"]["alertname"] for alert in alerts}
+
+    wait_until(paged, "Alertmanager to have the alert")
+    assert "candor_build_info" in httpx.get(f"{composition.url('candor')}/metrics").text
+    page = httpx.get(f"{composition.url('monitor')}/calibration/digits/page")
+    assert page.status_code == 200

@@ -1,0 +1,136 @@
+"""The sample that comes with Candor, and what the traffic does when servers are away. Clients and clock are fakes."""
+
+import io
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
+from candor.demo.sample import MODEL, SampleImages
+
+PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
+
+
+def test_the_images_are_scikit_learns_digits() -> None:
+    bunch = load_digits()
+    truth = {(image.astype(np.uint8).tobytes(), label) for image, label in zip(bunch.images, bunch.target, strict=True)}
+    sample = SampleImages(seed=0)
+    held = {(image.tobytes(), label) for image, label in zip(sample.pixels, sample.labels, strict=True)}
+    assert held <= truth
+    assert len(sample.labels) > 1000
+
+
+def test_every_image_comes_once_before_one_comes_again() -> None:
+    sample = SampleImages(seed=1)
+    drawn = [sample.draw(shifted=False) for _ in sample.labels]
+    assert sorted(label for _, label in drawn) == sorted(map(str, sample.labels.tolist()))
+    assert len({image for image, _ in drawn}) > 0.99 * len(drawn)
+    size, mode = (lambda image: (image.size, image.mode))(Image.open(io.BytesIO(drawn[0][0])))
+    assert (size, mode) == ((32, 32), "L")
+
+
+def test_a_shifted_image_is_another_one_with_the_same_class() -> None:
+    clean, shifted = SampleImages(seed=2).draw(shifted=False), SampleImages(seed=2).draw(shifted=True)
+    assert clean[1] == shifted[1]
+    assert clean[0] != shifted[0]
+
+
+class FakeServers:
+    """Answers with ids; the alarm is raised by the labels of shifted images. `away`: the first requests fail."""
+
+    def __init__(self, *, away: int = 0, alarm_after: int = 20, active: bool = False) -> None:
+        self.away, self.alarm_after, self.active = away, alarm_after, active
+        self.shifted: set[str] = set()
+        self.labels: dict[str, str] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def models(self) -> Any:
+        return {"models": [{"name": MODEL}]}
+
+    def predict(self, image: bytes, *, model: str, tags: dict[str, str]) -> Any:
+        if self.away:
+            self.away -= 1
+            raise httpx.ConnectError("away")
+        key = f"{len(self.labels)}-{len(image)}-{len(self.shifted)}"
+        if tags["camera"] == "new":
+            self.shifted.add(key)
+        return {"prediction_id": key}
+
+    def feedback(self, labels: list[dict[str, str]]) -> Any:
+        self.labels |= {each["prediction_id"]: each["label"] for each in labels}
+        return [{"status": "accepted"} for _ in labels]
+
+    def calibration(self, model: str) -> Any:
+        active = self.active or len(self.shifted & self.labels.keys()) >= self.alarm_after
+        return {"drift": {"active": active, "direction": "over", "alarm_label": 7}}
+
+
+class Clock:
+    """Time that passes only in sleep."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def traffic(servers: FakeServers, said: list[str] | None = None) -> LiveTraffic:
+    clock, client = Clock(), servers
+    say = [] if said is None else said
+    images = SampleImages(seed=0)
+    made: Any = client
+    return LiveTraffic(made, made, PLAN, images, say.append, now_s=lambda: clock.now_s, sleep=clock.sleep)
+
+
+def test_the_alarm_ends_it_and_is_told_with_its_seconds() -> None:
+    said: list[str] = []
+    servers = FakeServers()
+    figures = traffic(servers, said).run()
+    assert figures["missed"] == 0
+    assert figures["alarm_after_s"] == figures["alarm_after_shift_s"] + PLAN.clean_s
+    late_s = PLAN.label_delay_s + servers.alarm_after / PLAN.rate_hz
+    assert late_s <= figures["alarm_after_shift_s"] <= late_s + 2
+    assert figures["answers"] == pytest.approx(PLAN.rate_hz * figures["alarm_after_s"], abs=2)
+    assert said[-1].startswith("ALARM")
+
+
+def test_requests_that_nobody_answers_are_counted() -> None:
+    assert traffic(FakeServers(away=3)).run()["missed"] == 3
+
+
+def test_an_alarm_of_before_is_refused() -> None:
+    with pytest.raises(TrafficFailed, match="active since label 7: acknowledge it"):
+        traffic(FakeServers(active=True)).run()
+
+
+def test_an_alarm_that_does_not_come_is_told() -> None:
+    with pytest.raises(TrafficFailed, match="no alarm within 100 s"):
+        traffic(FakeServers(alarm_after=10**6)).run()
+
+
+def test_an_alarm_before_the_shift_is_no_success() -> None:
+    servers = FakeServers(alarm_after=10**6)
+    sender = traffic(servers)
+    accept = servers.feedback
+
+    def raise_alarm(labels: list[dict[str, str]]) -> Any:
+        servers.active = len(servers.labels) > 5
+        return accept(labels)
+
+    servers.feedback = raise_alarm  # type: ignore[method-assign]
+    with pytest.raises(TrafficFailed, match="before the shift, after"):
+        sender.run()
+
+
+def test_servers_that_never_come_are_told() -> None:
+    servers = FakeServers()
+    servers.ready = lambda: False  # type: ignore[method-assign]
+    with pytest.raises(TrafficFailed, match=f"no server with the model {MODEL}"):
+        traffic(servers).run()
