@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ _RECONNECT_S = 0.01
 
 @dataclass
 class Storm:
-    """The results of `seconds`. Latencies are those of answers with status 200."""
+    """The results of `seconds`. Latencies are those of answers with status 200, in the order of the answers."""
 
     seconds: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)  # perf_counter
     statuses: Counter[int] = field(default_factory=Counter)
     retry_after_s: Counter[str] = field(default_factory=Counter)
     closed: int = 0  # connections that the server ended
@@ -48,8 +50,25 @@ class Storm:
     @property
     def p99_s(self) -> float:
         """The 99th percentile of the latencies."""
-        ordered = sorted(self.latencies_s) or [float("nan")]
-        return ordered[int(len(ordered) * 0.99)]
+        return _p99(self.latencies_s)
+
+    @property
+    def p99_of_bound(self) -> float:
+        """The 99th percentile of each latency as a share of what 64 images needed just then, or of one second if that
+        is more.
+
+        What they needed is the time from the 64th answer before it. So a machine that slows down for a while does not
+        count as a queue that is too long.
+        """
+        needed_s = (now - then for then, now in zip(self.answered_s, self.answered_s[WAITING:], strict=False))
+        return _p99(
+            [took / max(LEAST_S, needed) for took, needed in zip(self.latencies_s[WAITING:], needed_s, strict=True)]
+        )
+
+
+def _p99(values: Sequence[float]) -> float:
+    ordered = sorted(values) or [float("nan")]
+    return ordered[int(len(ordered) * 0.99)]
 
 
 class Client(asyncio.Protocol):
@@ -112,7 +131,9 @@ class Client(asyncio.Protocol):
     def _count(self, status: int, fields: dict[bytes, bytes]) -> None:
         self._storm.statuses[status] += 1
         if status == 200:
-            self._storm.latencies_s.append(time.perf_counter() - self._sent_s)
+            now_s = time.perf_counter()
+            self._storm.latencies_s.append(now_s - self._sent_s)
+            self._storm.answered_s.append(now_s)
         elif status == 429:
             self._storm.retry_after_s[fields.get(b"retry-after", b"none").decode()] += 1
 
@@ -135,7 +156,8 @@ async def drive(port: int, request: bytes, *, connections: int, seconds: float, 
     clients = [Client(port, request, storm) for _ in range(connections)]
     await asyncio.gather(*(client.begin() for client in clients))
     await asyncio.sleep(warm_up_s)
-    storm.latencies_s, storm.statuses, storm.retry_after_s, storm.closed = [], Counter(), Counter(), 0
+    storm.latencies_s, storm.answered_s = [], []
+    storm.statuses, storm.retry_after_s, storm.closed = Counter(), Counter(), 0
     started_s = time.perf_counter()
     await asyncio.sleep(seconds)
     storm.seconds = time.perf_counter() - started_s
@@ -195,7 +217,7 @@ def measure(port: int, path: str, image: bytes, *, connections: int, seconds: fl
         "good_per_s": good,
         "of_peak": good / peak,
         "p99_s": max(storm.p99_s, later.p99_s),
-        "p99_goal_s": SPARE * max(LEAST_S, WAITING / peak),
+        "p99_of_bound": max(storm.p99_of_bound, later.p99_of_bound),
         "recovery_s": recovered_s,
         "memory_mb": memory,
         "growth_mb": memory[2] - memory[1],
@@ -212,7 +234,8 @@ def table(found: dict[str, Any]) -> str:
         ("good answers a second at 16 connections", f"{found['peak_per_s']:.1f}", ""),
         ("good answers a second in the storm", f"{found['good_per_s']:.1f}", ""),
         ("of the peak", f"{found['of_peak']:.2f}", f">= {OF_PEAK}"),
-        ("99th percentile of good answers, s", f"{found['p99_s']:.2f}", f"<= {found['p99_goal_s']:.2f}"),
+        ("99th percentile of good answers, s", f"{found['p99_s']:.2f}", ""),
+        ("the same, of what 64 images needed just then", f"{found['p99_of_bound']:.2f}", f"<= {SPARE}"),
         ("a newcomer's answer after the storm, s", f"{found['recovery_s']:.2f}", f"<= {RECOVERY_S}"),
         ("memory before / half way / after, MB", memory, "flat"),
         ("answers by status", ", ".join(f"{count:,} x {key}" for key, count in sorted(found["statuses"].items())), ""),
@@ -223,7 +246,7 @@ def table(found: dict[str, Any]) -> str:
 
 def missed(found: dict[str, Any]) -> list[str]:
     """The goals that the run missed, each with what was measured."""
-    most = {"p99_s": found["p99_goal_s"], "recovery_s": RECOVERY_S, "growth_mb": GROWTH_MB}
+    most = {"p99_of_bound": SPARE, "recovery_s": RECOVERY_S, "growth_mb": GROWTH_MB}
     over = [f"{name} = {found[name]:.2f}, goal {goal:.2f}" for name, goal in most.items() if found[name] > goal]
     return over + ([f"of_peak = {found['of_peak']:.2f}, goal {OF_PEAK}"] if found["of_peak"] < OF_PEAK else [])
 
