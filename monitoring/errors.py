@@ -187,6 +187,10 @@ class BackupRefused(MonitoringError, ValueError):
     """A ledger that cannot be copied, or a target that cannot hold the copy."""
 
 
+class RestoreRefused(MonitoringError, ValueError):
+    """A backup that cannot be put in the place of a ledger."""
+
+
 class NotRegistered(MonitoringError, LookupError):
     """An answer of a calibration that is not registered with the recorder."""
 

@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, open_ledger
+from candor.commands.options import JsonOption, LedgerOption, open_ledger, settings
 
 app = typer.Typer(
-    name="ledger", help="Maintain a ledger: check, prune, erase, export, back up, upgrade.", no_args_is_help=True
+    name="ledger",
+    help="Maintain a ledger: check, prune, erase, export, back up, restore, upgrade.",
+    no_args_is_help=True,
 )
 
 
@@ -154,6 +156,34 @@ def backup(
     with open_ledger(ledger) as opened, bars() as progress:
         size_bytes = copy(opened, file, progress=progress)
     stdout.print(f"{file}: {size_bytes:,} bytes")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="Backup to put in the place of the ledger.")],
+    ledger: LedgerOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Keep a ledger that exists beside it.")] = False,
+) -> None:
+    """Put a backup in the place of a SQLite ledger. Stop its servers and monitors first.
+
+    Answers and labels after the backup are not in it. What was there is kept beside it, and never deleted.
+
+    Example: candor ledger restore copy.db --replace
+    """
+    from candor.terminal.console import stdout
+    from monitoring.maintenance.restore import restore as put
+
+    url = settings(ledger=ledger).ledger_url
+    if url is None:
+        raise typer.BadParameter("the ledger is switched off; give --ledger URL or set CANDOR_LEDGER")
+    found = put(url, file, replace=replace)
+    newest = ""
+    if found.last_ns is not None:
+        at = datetime.fromtimestamp(found.last_ns / 1e9, tz=UTC)
+        newest = f"; the newest answer is of {at.isoformat(timespec='seconds')}"
+    stdout.print(f"{found.file} holds {found.answers:,} answers and {found.labels:,} labels{newest}")
+    if found.kept is not None:
+        stdout.print(f"kept what was there as {found.kept}")
 
 
 @app.command()

@@ -3,20 +3,16 @@
 `candor serve` and `candor monitor` put `AccessMiddleware` in front of their routes. The gRPC service passes the
 metadata of each call to the same `AccessControl`. The endpoints declare which scope a request needs.
 
-A line of the tokens file is `TOKEN scope[,scope] [name]`. The scopes are predict, feedback, read (reports, pages,
-metrics, metadata) and admin, which allows everything. The history of a model names who acted: the token's name, or
-`local` where there are no tokens. Health checks need no token, so that orchestrators need no secret.
+`serving.http.grants` reads the tokens. The history of a model names who acted: the token's name, or `local` where there
+are no tokens. Health checks need no token, so that orchestrators need no secret.
 
 People sign in with their token in a browser, and a cookie stands for it (`serving.http.sessions`).
 """
 
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
-from typing import Final, TypeAlias, get_args
+from typing import Final, TypeAlias
 
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Send
@@ -24,27 +20,16 @@ from starlette.types import Scope as AsgiScope
 
 from monitoring.api.endpoint import Endpoint, Scope
 from monitoring.api.viewer import EVERYONE, Viewer
-from serving.errors import CrossOrigin, Forbidden, ServingError, SettingsError, Unauthorized
+from serving.errors import CrossOrigin, Forbidden, ServingError, Unauthorized
+from serving.http.grants import Grant, digest_of, read_grants
 from serving.http.own_hosts import OwnHosts
 from serving.http.sessions import is_session_of, new_session, session_in
 from serving.settings import Settings
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-MIN_TOKEN_LENGTH: Final = 16
-MAX_NAME_LENGTH: Final = 100
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 _name = itemgetter(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What the token with this digest allows; `name` is its holder in the history."""
-
-    digest: bytes
-    scopes: frozenset[Scope]
-    name: str
 
 
 class AccessControl:
@@ -83,6 +68,18 @@ class AccessControl:
             request.setdefault("state", {})["viewer"] = self.check_token(
                 given.get(b"authorization", b""), needed, cookies=given.get(b"cookie", b"")
             )
+
+    def use(self, grants: Iterable[Grant]) -> bool:
+        """Let these grants count from now on; return whether they differ from those before.
+
+        Raises ValueError if there are none: tokens are never switched off while a process runs.
+        """
+        found = tuple(grants)
+        if not found:
+            raise ValueError("no grants: this would let everyone in")
+        changed = found != self._grants
+        self._grants = found
+        return changed
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +121,7 @@ class AccessControl:
         return next((grant for grant in self._grants if is_session_of(grant.digest, session)), None)
 
     def _holder(self, token: str) -> Grant | None:
-        given = _digest(token)
+        given = digest_of(token)
         granted: Grant | None = None
         for grant in self._grants:  # compares with every token, so that the time taken reveals nothing
             if hmac.compare_digest(grant.digest, given):
@@ -216,48 +213,3 @@ def read_access(settings: Settings, endpoints: Iterable[Endpoint]) -> AccessCont
     grants = read_grants(settings.tokens_text, settings.tokens_file)
     hosts = OwnHosts(settings.host, *settings.hosts)
     return AccessControl(grants, endpoints=endpoints, hosts=hosts, origins=settings.cors_origins)
-
-
-def read_grants(text: str | None, file: Path | None) -> list[Grant]:
-    """The grants in `text` (lines, or parts between semicolons) and in the lines of `file`.
-
-    Raises SettingsError, also if a setting asks for tokens but gives none: that must not open the server to all.
-    """
-    lines = (text or "").replace(";", "\n").splitlines()
-    if file is not None:
-        try:
-            lines += file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"the tokens file {file} cannot be read ({reason})") from None
-    wanted = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not wanted and (text is not None or file is not None):
-        raise SettingsError(
-            "CANDOR_TOKENS or CANDOR_TOKENS_FILE is set but gives no token; write `TOKEN scope[,scope] [name]`, or "
-            "unset it to let everyone in"
-        )
-    grants = [_grant(number, words) for number, words in enumerate(wanted, 1)]
-    if len({grant.digest for grant in grants}) < len(grants):
-        raise SettingsError("two of the tokens are equal; give each its own line once, with all its scopes")
-    return grants
-
-
-def _grant(number: int, words: list[str]) -> Grant:
-    scopes = frozenset(words[1].split(",")) if 2 <= len(words) <= 3 else frozenset()
-    if not scopes or not scopes <= set(SCOPES):
-        raise SettingsError(
-            f"token {number}: expected `TOKEN scope[,scope] [name]` with scopes among {', '.join(SCOPES)}"
-        )
-    if len(words[0]) < MIN_TOKEN_LENGTH or not words[0].isascii():
-        raise SettingsError(
-            f"token {number} has less than {MIN_TOKEN_LENGTH} characters, or is not ASCII; make one: "
-            "openssl rand -hex 32"
-        )
-    name = words[2] if len(words) == 3 else f"token {number}"
-    if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-        raise SettingsError(f"the name of token {number} must have at most {MAX_NAME_LENGTH} printable characters")
-    return Grant(_digest(words[0]), scopes, name)  # type: ignore[arg-type]  # the scopes are checked above
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

@@ -4,6 +4,7 @@ Any number of these processes can take labels and show reports on one ledger. On
 the metric candor_monitor_leader say whether it is this one.
 """
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -48,6 +49,7 @@ from serving.process.listener import (
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.tls import tls_files
+from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
         sys.stdout.flush()
+        tokens = asyncio.create_task(keep_tokens(access, settings))
         await server.serve(sockets=[listener])
+        tokens.cancel()
     logger.info("monitor stopped")
     return 0
 

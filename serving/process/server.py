@@ -62,6 +62,7 @@ from serving.process.listener import (
 from serving.process.logs import configure_logging
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.tls import tls_files
+from serving.process.token_file import keep_tokens
 from serving.settings import Settings
 from serving.v2.rest import ENDPOINTS as V2_ENDPOINTS
 from serving.v2.rest import ProtocolRoutes
@@ -163,10 +164,14 @@ class Service:
         # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()
         warming = self._loop.call_later(WARM_UP_S, self.pipeline.warm_up)
-        trimming = self._loop.create_task(keep_returning_memory())
+        keeping = [
+            self._loop.create_task(keep_returning_memory()),
+            self._loop.create_task(keep_tokens(self._access, self._settings)),
+        ]
         await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
         warming.cancel()
-        trimming.cancel()
+        for task in keeping:
+            task.cancel()
 
     def close(self) -> None:
         """Stop the threads. By now every batch is answered."""

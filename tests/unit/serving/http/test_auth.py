@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from monitoring.api.endpoint import Endpoint, Scope
 from serving.errors import CrossOrigin, Forbidden, SettingsError, Unauthorized, UnknownHost
-from serving.http.auth import AccessControl, NeededScopes, read_access, read_grants
+from serving.http.auth import AccessControl, NeededScopes, read_access
+from serving.http.grants import read_grants
 from serving.http.own_hosts import OwnHosts
 from serving.http.routes import ServerRoutes
 from serving.process.server import ENDPOINTS

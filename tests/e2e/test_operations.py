@@ -1,0 +1,167 @@
+"""What an operator does to a running installation: restores a backup, upgrades, goes back, rotates tokens."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_store.store import Store
+from monitoring.ledger.schema import SCHEMA_VERSION
+from tests.builders.postgres import Cluster
+from tests.builders.servers import Server
+from tests.builders.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+
+OLD, NEW = "old-token-of-the-gateway", "new-token-of-the-gateway"
+FROZEN = Path(__file__).parents[1] / "data"
+
+
+def candor(*words: object) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    command = [sys.executable, "-m", "candor", *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def answered(server: Server, image: bytes, count: int) -> list[str]:
+    return [server.predict(image).json()["prediction_id"] for _ in range(count)]
+
+
+def labeled(server: Server, ids: list[str]) -> list[str]:
+    items = [{"prediction_id": key, "label": "benign"} for key in ids]
+    return [result["status"] for result in server.client.post("/feedback", json=items).json()]
+
+
+def test_a_backup_comes_back_and_what_was_there_is_kept(
+    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    url, copy = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "copy.db"
+    server = start(tiny_store, ledger=url)
+    before = answered(server, png(), 6)
+    assert labeled(server, before[:4]) == ["accepted"] * 4
+    assert candor("ledger", "backup", copy, "--ledger", url).returncode == 0
+    after = answered(server, png(), 3)
+    refused = candor("ledger", "restore", copy, "--ledger", url, "--replace")
+    assert refused.returncode == 1
+    assert "stop all of them first" in refused.stderr.replace("\n", " ")
+    assert labeled(server, after[:1]) == ["accepted"]  # nothing has changed under the server
+    server.process.kill()  # the log of SQLite stays beside the file
+    server.process.wait()
+    assert "--replace" in candor("ledger", "restore", copy, "--ledger", url).stderr
+    restored = candor("ledger", "restore", copy, "--ledger", url, "--replace")
+    assert restored.returncode == 0, restored.stderr
+    assert "6 answers and 4 labels" in restored.stdout.replace("\n", " ")
+    again = start(tiny_store, ledger=url)
+    assert labeled(again, before[4:]) == ["accepted"] * 2
+    assert labeled(again, before[:1]) == ["unchanged"]
+    assert "accepted" not in labeled(again, after)
+    again.process.terminate()
+    assert again.exit_code() == 0
+    assert candor("ledger", "check", "--ledger", url).returncode == 0
+    kept = tmp_path / "ledger.db.replaced-1"
+    assert candor("ledger", "check", "--ledger", f"sqlite:///{kept}").returncode == 0
+    with sqlite3.connect(kept) as there:
+        assert there.execute("SELECT count(*) FROM prediction").fetchone() == (9,)
+    there.close()
+
+
+def test_what_is_no_backup_changes_nothing(tmp_path: Path) -> None:
+    url, ledger = f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "ledger.db"
+    ledger.write_bytes(b"what is there")
+    text, cut, other = tmp_path / "text.db", tmp_path / "cut.db", tmp_path / "other.db"
+    text.write_text("this is no database, however long it is " * 40)
+    with sqlite3.connect(other) as made:
+        made.execute("CREATE TABLE t (x)")
+        made.executemany("INSERT INTO t VALUES (?)", [("x" * 900,)] * 200)
+    made.close()
+    cut.write_bytes(other.read_bytes()[:50_000])
+    for copy in (text, cut, other, tmp_path / "missing.db", tmp_path):
+        refused = candor("ledger", "restore", copy, "--ledger", url, "--replace")
+        assert refused.returncode in (1, 2), refused.stdout
+        assert "Traceback" not in refused.stderr
+        assert copy.name in refused.stderr.replace("\n", "")
+        assert ledger.read_bytes() == b"what is there"
+    assert not list(tmp_path.glob(".ledger*"))
+    assert not list(tmp_path.glob("*.replaced*"))
+
+
+def test_postgresql_is_dumped_and_restored_by_its_own_tools(
+    start: Callable[..., Server], tiny_store: Store, postgres: Cluster, png: Callable[..., bytes]
+) -> None:
+    url, empty = postgres.make_database(), postgres.make_database("restored")
+    plain, target = (each.replace("postgresql+psycopg", "postgresql") for each in (url, empty))
+    server = start(tiny_store, ledger=url)
+    ids = answered(server, png(), 6)
+    labeled(server, ids[:4])
+    dump = subprocess.run(
+        ["pg_dump", "--clean", "--if-exists", "--no-owner", plain], capture_output=True, check=True
+    ).stdout
+    server.process.kill()
+    server.process.wait()
+    command = ["psql", "--quiet", "--set=ON_ERROR_STOP=1", target]
+    subprocess.run(command, input=dump, capture_output=True, check=True)
+    again = start(tiny_store, ledger=empty)
+    assert labeled(again, ids) == ["unchanged"] * 4 + ["accepted"] * 2
+    assert candor("ledger", "check", "--ledger", empty).returncode == 0
+    refused = candor("ledger", "restore", "copy.db", "--ledger", empty)
+    assert (refused.returncode, "pg_restore" in refused.stderr) == (1, True)
+
+
+def test_a_server_upgrades_a_ledger_and_the_copy_is_the_way_back(
+    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    file, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    url, old = f"sqlite:///{file}", SCHEMA_VERSION - 1
+    with sqlite3.connect(file) as made:
+        made.executescript((FROZEN / f"ledger_schema_{old}.sql").read_text())
+    made.close()
+    shutil.copy(file, copy)
+    server = start(tiny_store, ledger=url)
+    assert f"upgraded from schema {old} to {SCHEMA_VERSION}" in server.log()
+    assert labeled(server, answered(server, png(), 2)) == ["accepted"] * 2
+    server.process.terminate()
+    assert server.exit_code() == 0
+    assert candor("ledger", "check", "--ledger", url).returncode == 0
+    with sqlite3.connect(file) as newer:  # as a release after this one would leave it
+        newer.execute("UPDATE ledger_schema SET version = ?", (SCHEMA_VERSION + 1,))
+    newer.close()
+    for words in (["ledger", "check"], ["serve", "--port", "0", "--store", tiny_store.root]):
+        refused = candor(*words, "--ledger", url)
+        assert refused.returncode == 1
+        assert "newer" in refused.stderr.replace("\n", " ")
+    assert candor("ledger", "restore", copy, "--ledger", url, "--replace").returncode == 0
+    assert candor("ledger", "check", "--ledger", url).returncode == 0
+
+
+def test_tokens_are_rotated_while_requests_go_on(
+    start: Callable[..., Server], tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"{OLD} admin gateway\n")
+    server = start(tiny_store, tokens_file=str(file))
+
+    def status(token: str) -> int:
+        return server.predict(png(), Authorization=f"Bearer {token}").status_code
+
+    assert (status(OLD), status(NEW)) == (200, 401)
+    server.client.post("/sign-in", data={"token": OLD}, follow_redirects=False)
+    assert server.client.get("/metrics").status_code == 200  # by the cookie
+    file.write_text("")  # an editor that is not done, or a mistake: nobody more is let in, nobody is locked out
+    wait_until(lambda: "the tokens stay as they were" in server.log())
+    assert (status(OLD), status(NEW)) == (200, 401)
+    file.write_text(f"{OLD} admin gateway\n{NEW} admin gateway-2\n")
+    wait_until(lambda: status(NEW) == 200)
+    assert status(OLD) == 200
+    mounted = tmp_path / "mounted"  # Kubernetes replaces the whole file
+    mounted.write_text(f"{NEW} admin gateway-2\n")
+    mounted.replace(file)
+    wait_until(lambda: status(OLD) == 401)
+    assert status(NEW) == 200
+    assert server.client.get("/metrics").status_code == 401
+    assert OLD not in server.log()
+    assert NEW not in server.log()
