@@ -99,6 +99,10 @@ class HistoryError(ModelStoreError):
     """The history of a model cannot be read, or was changed; or a line for it is too long."""
 
 
+class SamplesInvalid(ModelStoreError):
+    """The sample images of a model cannot be read, or are too many or too large."""
+
+
 class VersionRetired(ModelStoreError):
     """The version was taken out, so no alias and no canary may point at it; or it is in use, so it cannot be."""
 

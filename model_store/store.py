@@ -23,11 +23,12 @@ from model_store.files import UnsafeFile
 from model_store.history import HISTORY_FILE, append, event_of, new_event, published_digest
 from model_store.manifest import MAX_VERSION, SIGNATURE_FILE
 from model_store.retirement import RETIRED_FILE, require_not_retired
+from model_store.samples import SAMPLES_FILE
 from model_store.signature import SignatureError, require_signature
 from model_store.storage import LocalStorage, Stamp, Storage
 
 VERSION_PATTERN = r"[1-9][0-9]{0,8}"
-RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE)  # files beside the versions that are no aliases
+RECORDS = ("canary.json", HISTORY_FILE, RETIRED_FILE, SAMPLES_FILE)  # files beside the versions that are no aliases
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,18 @@ from model_store.bundle import Bundle
 from model_store.canary import FILE as CANARY_FILE
 from model_store.canary import read_canary
 from model_store.card import NAME_PATTERN
-from model_store.errors import AliasError, BundleError, CanaryError, HistoryError, ModelStoreError, NotInStore
+from model_store.errors import (
+    AliasError,
+    BundleError,
+    CanaryError,
+    HistoryError,
+    ModelStoreError,
+    NotInStore,
+    SamplesInvalid,
+)
 from model_store.history import HISTORY_FILE, published_digest, read_events
 from model_store.retirement import RETIRED_FILE, retirements
+from model_store.samples import SAMPLES_FILE, read_samples
 from model_store.store import RECORDS, VERSION_PATTERN, Store
 
 Kind = Literal["version", "alias", "canary", "record", "stray"]
@@ -99,11 +108,11 @@ def _canary(store: Store, name: str) -> Iterator[Finding]:
 
 
 def _records(store: Store, name: str) -> Iterator[Finding]:
-    """The history and the list of retired versions, if they cannot be read."""
-    for file, read in ((HISTORY_FILE, read_events), (RETIRED_FILE, retirements)):
+    """The history, the list of retired versions, and the samples, if they cannot be read."""
+    for file, read in ((HISTORY_FILE, read_events), (RETIRED_FILE, retirements), (SAMPLES_FILE, read_samples)):
         try:
             read(store.storage, name)
-        except HistoryError as error:
+        except (HistoryError, SamplesInvalid) as error:
             yield Finding(name, "record", file, problem=str(error))
 
 

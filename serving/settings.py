@@ -210,6 +210,16 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None, ge=1, le=36_500, description="Days for which answers and labels are kept; unset: forever."
     )
+    keep_pictures_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days for which the ledger keeps what the model saw of each answer, for those who label; unset: no "
+        "pictures.",
+    )
+    keep_pictures_bytes: int = Field(
+        2**30, ge=2**20, description="Most bytes of all pictures together; the oldest make room."
+    )
     drift_average_run_length: float = Field(
         1e5, gt=1, description="Least average number of labels between two false drift alarms."
     )

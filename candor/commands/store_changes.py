@@ -1,4 +1,4 @@
-"""The verbs of `candor models` that change something: promote, rollback, alias, retire, gc."""
+"""The verbs of `candor models` that change something: promote, rollback, alias, retire, samples, gc."""
 
 import dataclasses
 from pathlib import Path
@@ -193,6 +193,42 @@ def retire(
         return
     state = "may be promoted" if undo else "is retired"
     stdout.print(f"{model}: version {version} {state}{'' if changed else ', as it was before'}")
+
+
+@app.command()
+def samples(
+    model: ModelArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files that take the place of all samples.", exists=True, dir_okay=False),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the samples.")] = False,
+    store: StoreOption = None,
+    json_out: JsonOption = False,
+) -> None:
+    """Sample images of a model, which its page offers to those who try it. Without files, list them.
+
+    Everyone who may open that page can see them: take images that may be shown.
+
+    Example: candor models samples chest scan-1.png scan-2.dcm
+    """
+    from candor.terminal.console import print_json, stdout
+    from model_store.errors import NotInStore
+    from model_store.samples import Sample, read_samples, write_samples
+
+    if images and clear:
+        raise typer.BadParameter("give files or --clear, not both.")
+    opened = open_store(store)
+    if model not in opened.models():
+        raise NotInStore(f"there is no model '{model}' in {opened.storage.address}")
+    if images or clear:
+        found = [Sample(file.name, file.read_bytes()) for file in images or ()]
+        write_samples(opened.storage, model, found)
+    names = [each.name for each in read_samples(opened.storage, model)]
+    if json_out:
+        print_json({"model": model, "samples": names})
+    else:
+        stdout.print(f"{model}: {', '.join(names) or 'no samples'}", soft_wrap=True)
 
 
 @app.command()

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from candor.demo.session import DemoSession, heading
 from candor.terminal.console import stdout
 from candor.terminal.measures import MEASURES_COLUMNS, measures_row
 from candor.terminal.tables import figure, table
+from model_store.samples import Sample, write_samples
 from training.datasets import FoundDataset
 from training.errors import WeightsNotFound
 from training.evaluation.evaluation import EVALUATED, Method
@@ -18,6 +21,7 @@ from training.runs.config import TrainConfig, offline_config
 from training.runs.export import ExportedModel, export
 from training.runs.run import RunResult, train
 
+SAMPLES: Final = 6
 CALIBRATORS: dict[Method, str] = {"uncalibrated": "", "temperature": " + temperature"}
 
 
@@ -98,6 +102,7 @@ def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     session.store.promote(session.model, exported.version)
     folder = session.store.folder(session.model, exported.version)
     files = ", ".join(f"{path.name} {_size(path)}" for path in sorted(folder.iterdir()))
+    offer_samples(session)
     heading("2. Export")
     stdout.print(f"The DCA model is now version {exported.version} of {session.model}, and in production: {folder}")
     stdout.print(f"Files: {files}.")
@@ -107,6 +112,18 @@ def publish(session: DemoSession, run: RunResult) -> ExportedModel:
     )
     session.figures["export"] = exported.verification.model_dump(include={"max_difference", "images"})
     return exported
+
+
+def offer_samples(session: DemoSession) -> None:
+    """Put some test images of each class beside the model, for those who try it in a browser."""
+    split, classes = session.dataset.splits["test"], session.dataset.classes
+    each = max(1, SAMPLES // len(classes))
+    samples = [
+        Sample(f"{name} {place}", split.images.encoded(int(at)))
+        for number, name in enumerate(classes[:SAMPLES])
+        for place, at in enumerate(np.flatnonzero(split.labels == number)[:each], start=1)
+    ]
+    write_samples(session.store.storage, session.model, samples)
 
 
 def _size(file: Path) -> str:

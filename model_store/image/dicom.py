@@ -10,7 +10,8 @@ Source: DICOM PS3.3 C.7.6.3.1.2 (photometric interpretation).
 
 import io
 import logging
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from model_store.image.gray import Gray, Window, as_gray
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+Opened = TypeVar("Opened")
 Frames = Literal["one", "first"]  # a file with several frames: refuse it, or use the first
 
 NATIVE: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
@@ -56,6 +58,24 @@ def open_dicom(
         UnsupportedImage: the compression or the kind of object is not read.
         ImageTooLarge, ImageTooComplex, BrokenImage: `model_store.errors` describes each.
     """
+    return open_dataset(
+        data,
+        lambda dataset: Image.fromarray(_render(dataset, window)),
+        max_pixels=max_pixels,
+        frames=frames,
+        reserve=reserve,
+    )
+
+
+def open_dataset(
+    data: bytes,
+    use: Callable[["Dataset"], Opened],
+    *,
+    max_pixels: int,
+    frames: Frames,
+    reserve: Reserve = unlimited,
+) -> Opened:
+    """Return what `use` makes of the data set, once all checks of `open_dicom` have passed. Raises its errors."""
     try:
         import pydicom
         import pydicom.config
@@ -70,7 +90,7 @@ def open_dicom(
         dataset = pydicom.dcmread(io.BytesIO(data))
         _check(dataset, max_pixels=max_pixels, frames=frames)
         reserve(_needed_bytes(dataset))
-        return Image.fromarray(_render(dataset, window))
+        return use(dataset)
     except ImageError:
         raise
     except MemoryError as error:
@@ -140,7 +160,7 @@ def _render(dataset: "Dataset", window: Window | None) -> Gray:
     """Return the pixels as uint8, (H, W) or (H, W, 3)."""
     from pydicom.pixels.processing import apply_color_lut
 
-    pixels = _pixels(dataset)
+    pixels = stored_pixels(dataset)
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     if photometric == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, dataset)
@@ -157,7 +177,7 @@ def _upper_byte(pixels: npt.NDArray[Any], bits: int) -> Gray:
     return (pixels >> max(0, bits - 8)).astype(np.uint8)
 
 
-def _pixels(dataset: "Dataset") -> npt.NDArray[Any]:
+def stored_pixels(dataset: "Dataset") -> npt.NDArray[Any]:
     """Return the first frame as stored: integers (H, W) or RGB (H, W, 3). pydicom removes unused bits."""
     from pydicom.pixels.utils import pixel_array
 

@@ -44,20 +44,32 @@ def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None)
 
 def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
     """Return the gray of each stored value. Without a window, `ends` are the values that become black and white."""
-    values = _rescaled(stored, dataset)
+    values = rescaled(stored, dataset)
     if window is not None:
         return _windowed(values, *window, "LINEAR")
     if "VOILUTSequence" in dataset:
         return _looked_up(values, dataset)
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-12):
-        return _windowed(values, center, width, function)
-    low, high = sorted(_rescaled(np.array(ends, np.float64), dataset).tolist())
+    own = own_window(dataset)
+    if own is not None:
+        return _windowed(values, *own, _function(dataset))
+    low, high = sorted(rescaled(np.array(ends, np.float64), dataset).tolist())
     return _bytes((values - low) / (high - low) if high > low else np.zeros_like(values))
 
 
-def _rescaled(stored: Values, dataset: "Dataset") -> Values:
+def own_window(dataset: "Dataset") -> Window | None:
+    """Return the file's first window, center and width; None if it has none that is valid."""
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    if center is None or width is None or width < (1 if _function(dataset) == "LINEAR" else 1e-12):
+        return None
+    return center, width
+
+
+def _function(dataset: "Dataset") -> str:
+    return str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+
+
+def rescaled(stored: Values, dataset: "Dataset") -> Values:
+    """Return stored values in the units after the rescale, such as Hounsfield."""
     if "ModalityLUTSequence" in dataset:
         from pydicom.pixels.processing import apply_modality_lut
 

@@ -1,9 +1,9 @@
 """The ledger's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 Facts are appended: `calibration`, `prediction`, `feedback`, `monitor_event`, `tag_value`. Everything else except
-`input_day` is derived from them in the same transaction and can be recounted: `label_current`, `bin_day`, `bin_total`,
-`class_day`, `monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new rows go to the
-end of the table and an age is a range of keys.
+`input_day` and `picture` is derived from them in the same transaction and can be recounted: `label_current`, `bin_day`,
+`bin_total`, `class_day`, `monitor_state`. Times are nanoseconds since 1970 UTC. Ids of predictions are UUIDv7, so new
+rows go to the end of the table and an age is a range of keys.
 """
 
 from sqlalchemy import (
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5  # a new number needs a migration: see migrations/
+SCHEMA_VERSION = 6  # a new number needs a migration: see migrations/
 
 metadata = MetaData()
 _serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only for INTEGER
@@ -60,6 +60,18 @@ prediction = Table(
 )
 _by_request = prediction.c.request_id.is_not(None)
 Index("prediction_request", prediction.c.request_id, sqlite_where=_by_request, postgresql_where=_by_request)
+
+# What the model saw, where a server keeps it for those who label (pictures.py). The index sums up sizes without reading
+# pictures.
+picture = Table(
+    "picture",
+    metadata,
+    Column("prediction_id", LargeBinary(16), primary_key=True),
+    Column("expires_at_ns", BigInteger, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("png", LargeBinary, nullable=False),
+    Index("picture_age", "expires_at_ns", "size_bytes"),
+)
 
 # Ids for labels on PostgreSQL, where several processes take them; within a calibration they follow the commits.
 feedback_number = Sequence("feedback_number", metadata=metadata)

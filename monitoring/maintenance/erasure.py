@@ -1,4 +1,4 @@
-"""Erasure of single answers at a person's request: the answer, its tags, its labels, and its share of the sums.
+"""Erasure of single answers at a person's request: the answer, its tags, labels and picture, and its share of the sums.
 
 A day sum of a small slice may describe one person, so the sums are reduced too; those of brightness are deleted for the
 whole day. The drift detector is not changed: it is a product of bets over all labels, from which no single label can be
@@ -18,6 +18,7 @@ from monitoring.ledger.class_sums import ClassKey, subtract_class_sums
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.inputs import forget_inputs
 from monitoring.ledger.locks import Lock, lock, lock_calibrations, lock_tables
+from monitoring.ledger.pictures import drop_pictures
 from monitoring.ledger.schema import (
     bin_day,
     bin_total,
@@ -84,6 +85,7 @@ def _erase(connection: Connection, ids: Sequence[bytes], *, now_ns: int) -> int:
         labels += connection.execute(delete(feedback).where(said)).rowcount
     for table in (label_current, prediction):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
+    drop_pictures(connection, ids)
     _subtract(connection, totals)
     subtract_class_sums(connection, classes)
     for cell in {(key.calibration_id, key.day, key.bin) for key in totals}:

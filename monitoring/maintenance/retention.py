@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select
 from monitoring.drift import watch
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import lock_calibrations
-from monitoring.ledger.schema import calibration, feedback, feedback_pending, label_current, prediction
+from monitoring.ledger.schema import calibration, feedback, feedback_pending, label_current, picture, prediction
 from monitoring.ledger.sums import DAY_NS
 from monitoring.ledger.watermark import pruned_before_ns, set_pruned_before
 from monitoring.maintenance import Progress, silent
@@ -93,6 +93,8 @@ def _delete_answers(ledger: Ledger, last: bytes, before_ns: int) -> int:
         count = connection.execute(delete(prediction).where(old)).rowcount
         orphaned = (label_current.c.prediction_id <= last) & ~_has_answer(label_current.c.prediction_id)
         connection.execute(delete(label_current).where(orphaned))
+        bare = (picture.c.prediction_id <= last) & ~_has_answer(picture.c.prediction_id)
+        connection.execute(delete(picture).where(bare))
     return count
 
 

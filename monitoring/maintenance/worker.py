@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.errors import ClockDoubtful, RecorderClosed
 from monitoring.ledger.database import Ledger
+from monitoring.ledger.pictures import any_expired, drop_expired
 from monitoring.ledger.sums import DAY_NS
 from monitoring.maintenance import retention
 from monitoring.maintenance.clock import ClockWatch, since_start_ns
@@ -78,6 +79,7 @@ class MaintenanceWorker:
                     waited_s = 0.0
                     self._look_for_models()
                     self._look_for_alarms()
+                    self._drop_pictures()
                 self._ending.wait(self._look_s)
                 waited_s += self._look_s
 
@@ -124,6 +126,20 @@ class MaintenanceWorker:
             self._recorder.look_up()
         except RecorderClosed:
             self._ending.set()
+
+    def _drop_pictures(self) -> None:
+        """Delete pictures whose time is over, also those that another process kept, or an earlier setting."""
+        if not self.leads or self._doubted:
+            return
+        now_ns = self._ledger.clock()
+        try:
+            with self._ledger.read() as connection:
+                if not any_expired(connection, now_ns=now_ns):
+                    return
+            with self._ledger.write() as connection:
+                drop_expired(connection, now_ns=now_ns)
+        except SQLAlchemyError as error:
+            _log.warning("pictures whose time is over were not deleted, and will be later: %s", error)
 
     def _look_for_alarms(self) -> None:
         if self._on_alarm is None or not self.leads:

@@ -1,4 +1,4 @@
-"""The files that pages load: one style sheet and one script, under names that change with their content.
+"""The files that pages load: a style sheet and scripts, under names that change with their content.
 
 So a browser may keep them for ever, and a new release is seen at once. Documents such as the scheduled report carry the
 style sheet inside, because they are one file.
@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from model_store.diagram import drawing_rules
 
-_TYPES = {"style.css": "text/css", "console.js": "text/javascript"}
+_TYPES = {
+    "style.css": "text/css",
+    "api.js": "text/javascript",
+    "console.js": "text/javascript",
+    "viewer.js": "text/javascript",
+}
 
 
 class Asset(NamedTuple):

@@ -9,14 +9,28 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from monitoring.findings import answer_record, phrases
+from monitoring.pages.language import LANGUAGES, gettext, localized, reader
+
 
 def grouped(number: int) -> str:
-    """A count with commas.
+    """A count with its digits in groups.
 
     >>> grouped(1234567)
     '1,234,567'
     """
-    return f"{number:,}"
+    return localized(f"{number:,}")
+
+
+def percent(ratio: float | None, *, signed: bool = False) -> str:
+    """A ratio with one decimal as the reader writes it; a dash for None and NaN."""
+    return localized(phrases.percent(ratio, signed=signed))
+
+
+def shown(confidence: float) -> str:
+    """A confidence in whole percent, which is never shown as certainty."""
+    found = answer_record.shown(confidence)
+    return gettext("over 99 %") if found == "over 99 %" else found
 
 
 def duration(seconds: float) -> str:
@@ -31,12 +45,44 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 3_600:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 86_400 else f"{seconds / 86_400:.1f} days"
+    if seconds < 86_400:
+        return localized(f"{seconds / 3_600:.1f} h")
+    return localized(f"{seconds / 86_400:.1f} ") + gettext("days")
 
 
-def moment(time_ns: int) -> str:
-    """A time in UTC, to the second."""
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def instant(at: datetime, *, seconds: bool = False) -> Markup:
+    """A time as the reader writes it, in the reader's zone, which it names."""
+    who = reader()
+    local = at.astimezone(who.zone)
+    zone = local.strftime("%Z")
+    shown = local.strftime(f"{who.language.date} %H:%M{':%S' if seconds else ''}")
+    named = zone if zone[:1].isalpha() else f"UTC{zone}"
+    stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}">{} {}</time>').format(stamp, shown, named)
+
+
+def english() -> Markup:
+    """The attribute of an element whose text is English whatever the reader's language."""
+    return Markup("") if reader().language is LANGUAGES[0] else Markup(' lang="en"')
+
+
+def moment(time_ns: int) -> Markup:
+    """A time in nanoseconds since 1970 as the reader writes it, to the second.
+
+    >>> str(moment(0))
+    '<time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00 UTC</time>'
+    """
+    return instant(datetime.fromtimestamp(time_ns / 1e9, UTC), seconds=True)
+
+
+def stamped(at: str | datetime) -> Markup:
+    """A time in ISO 8601, or as an object, as the reader writes it, to the minute; without a zone it is UTC.
+
+    >>> str(stamped("2026-09-22T10:00:00"))
+    '<time datetime="2026-09-22T10:00:00Z">2026-09-22 10:00 UTC</time>'
+    """
+    found = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return instant(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def page_path(model: str) -> str:

@@ -4,14 +4,15 @@ Whoever sees an answer before judging leans towards it (Dratsch et al. 2023), an
 better than it is.
 """
 
+import base64
 import json
 from typing import NamedTuple
 from uuid import UUID
 
 from monitoring.api.viewer import EVERYONE, Viewer
-from monitoring.findings.answer_record import shown
 from monitoring.ledger.waiting import Revision, WaitingAnswer, WaitingCounts
-from monitoring.pages.formatting import moment
+from monitoring.pages.formatting import moment, shown
+from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 
 
@@ -20,10 +21,22 @@ class Asked(NamedTuple):
 
     answer: WaitingAnswer
     revisions: list[Revision]
+    png: bytes | None = None  # what the model saw, if it is kept
 
     @property
     def prediction_id(self) -> str:
         return str(UUID(bytes=self.answer.prediction_id))
+
+    @property
+    def picture(self) -> str | None:
+        """The picture in base64."""
+        return None if self.png is None else base64.b64encode(self.png).decode()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels, from its header."""
+        found = self.png or b""
+        return int.from_bytes(found[16:20], "big"), int.from_bytes(found[20:24], "big")
 
     @property
     def tags(self) -> str:
@@ -43,9 +56,15 @@ class Given(NamedTuple):
     @property
     def sentence(self) -> str:
         """What to know about the label, now that it is recorded."""
-        verb = {"corrected": "corrected to", "unchanged": "unchanged:"}.get(self.status, "recorded:")
-        right = "the same" if self.label == self.answered else f"“{self.answered}”"
-        return f"Your label is {verb} “{self.label}”. The model had said {right}, confidence {shown(self.confidence)}."
+        recorded = gettext("Your label is recorded: “%(label)s”.")
+        changed = {
+            "corrected": gettext("Your label is corrected to “%(label)s”."),
+            "unchanged": gettext("Your label is unchanged: “%(label)s”."),
+        }
+        same = gettext("The model had said the same, confidence %(confidence)s.")
+        other = gettext("The model had said “%(answered)s”, confidence %(confidence)s.")
+        sentence = f"{changed.get(self.status, recorded)} {same if self.label == self.answered else other}"
+        return sentence % {"label": self.label, "answered": self.answered, "confidence": shown(self.confidence)}
 
 
 def label_page(

@@ -10,8 +10,7 @@ from starlette.responses import HTMLResponse
 from calibration.wording import counted
 from model_store.diagram import environment_of
 from monitoring.findings import phrases
-from monitoring.findings.answer_record import shown
-from monitoring.pages import formatting
+from monitoring.pages import formatting, language
 from monitoring.pages.assets import asset
 
 PAGE_HEADERS: Final = {
@@ -24,8 +23,9 @@ PAGE_HEADERS: Final = {
     "cache-control": "no-store",
 }
 _FILTERS = (
-    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.percent, phrases.tolerance, shown),
-    *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment),
+    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.tolerance),
+    *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment, formatting.stamped),
+    *(formatting.percent, formatting.shown, language.localized),
     *(
         formatting.page_path,
         formatting.pretty_json,
@@ -45,12 +45,16 @@ def render(template: str, /, **values: Any) -> Markup:
 
 def answer_page(html: str, *, status: int = 200) -> HTMLResponse:
     """The answer that a browser gets for a rendered page: it loads only what this server has, and nobody frames it."""
-    return HTMLResponse(html, status, headers=PAGE_HEADERS)
+    return HTMLResponse(html, status, headers=PAGE_HEADERS | {"content-language": language.reader().language.code})
 
 
 @cache
 def _environment() -> Environment:
     environment = environment_of("monitoring.pages")
+    environment.add_extension("jinja2.ext.i18n")
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
+    environment.globals |= {"reader": language.reader, "english": formatting.english}
     environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.globals["asset"] = asset
     environment.globals["style"] = Markup(asset("style.css").content)  # our own file

@@ -2,23 +2,24 @@
 
 from monitoring.findings.accuracy import AccuracyAnswer
 from monitoring.findings.status import Status
+from monitoring.pages.language import N_, gettext
 from monitoring.reports.report import Report
 
 TITLES = {
-    Status.OK: "No miscalibration found",
-    Status.PARTLY: "No miscalibration found, but part is not checked",
-    Status.EARLY: "Too early to say",
-    Status.NO_LABELS: "No labels yet",
-    Status.OFF: "Confidence and accuracy differ",
-    Status.ALARM: "Alarm: confidence no longer matches accuracy",
+    Status.OK: N_("No miscalibration found"),
+    Status.PARTLY: N_("No miscalibration found, but part is not checked"),
+    Status.EARLY: N_("Too early to say"),
+    Status.NO_LABELS: N_("No labels yet"),
+    Status.OFF: N_("Confidence and accuracy differ"),
+    Status.ALARM: N_("Alarm: confidence no longer matches accuracy"),
 }
 SHORT_WORDS = {
-    Status.OK: "ok",
-    Status.PARTLY: "partly checked",
-    Status.EARLY: "too early",
-    Status.NO_LABELS: "no labels",
-    Status.OFF: "miscalibrated",
-    Status.ALARM: "alarm",
+    Status.OK: N_("ok"),
+    Status.PARTLY: N_("partly checked"),
+    Status.EARLY: N_("too early"),
+    Status.NO_LABELS: N_("no labels"),
+    Status.OFF: N_("miscalibrated"),
+    Status.ALARM: N_("alarm"),
 }
 ACCURACY_TONES = {
     AccuracyAnswer.LOWER: "off",
@@ -27,40 +28,41 @@ ACCURACY_TONES = {
     AccuracyAnswer.UNKNOWN: "early",
 }
 ACCURACY_WORDS = {
-    AccuracyAnswer.LOWER: "lower",
-    AccuracyAnswer.AS_IT_WAS: "as it was",
-    AccuracyAnswer.HIGHER: "higher",
-    AccuracyAnswer.UNKNOWN: "not known",
+    AccuracyAnswer.LOWER: N_("lower"),
+    AccuracyAnswer.AS_IT_WAS: N_("as it was"),
+    AccuracyAnswer.HIGHER: N_("higher"),
+    AccuracyAnswer.UNKNOWN: N_("not known"),
 }
 
 
 def short_word(report: Report) -> str:
     """The status in a word or two, where labels that may be chosen could explain it too."""
     if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
-        return f"{SHORT_WORDS[report.status]}, or chosen labels"
-    return SHORT_WORDS[report.status]
+        return gettext("%(word)s, or chosen labels") % {"word": gettext(SHORT_WORDS[report.status])}
+    return gettext(SHORT_WORDS[report.status])
 
 
 def title(report: Report) -> str:
     """The status as a heading; it names the tags if theirs are the only alarms."""
     whole = report.drift is not None and report.drift.active
     alarms = report.tag_watches.active if report.tag_watches else ()
-    told = TITLES[report.status]
+    told = gettext(TITLES[report.status])
     if report.status is Status.OFF and report.recommendation.is_rival:
-        told += " in the labels, which may be chosen"
+        told = gettext("Confidence and accuracy differ in the labels, which may be chosen")
     if report.status is Status.ALARM and (doubt := _doubt(report)):
-        told = f"Alarm: {doubt}"
+        told = gettext(doubt)
     if report.status is not Status.ALARM or whole or not alarms:
         return told
-    return f"{told} in answers with {', '.join(each.tag for each in alarms[:3])}"
+    tags = ", ".join(each.tag for each in alarms[:3])
+    return gettext("%(told)s in answers with %(tags)s") % {"told": told, "tags": tags}
 
 
 def _doubt(report: Report) -> str:
     """What an alarm says where something else than the model may have raised it; empty if nothing else can."""
     if report.recommendation.is_cleared:
-        return "raised, but the labels no longer bear it out"
+        return N_("Alarm: raised, but the labels no longer bear it out")
     if report.recommendation.is_rival:
-        return "in the labels, which may be chosen, confidence does not match accuracy"
+        return N_("Alarm: in the labels, which may be chosen, confidence does not match accuracy")
     return ""
 
 

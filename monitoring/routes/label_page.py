@@ -17,7 +17,15 @@ from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
 from monitoring.ledger.calibrations import CalibrationRow, choose
 from monitoring.ledger.database import Ledger
-from monitoring.ledger.waiting import count_waiting, find_answer, next_waiting, revisions, what_was_answered
+from monitoring.ledger.pictures import read_picture
+from monitoring.ledger.waiting import (
+    WaitingAnswer,
+    count_waiting,
+    find_answer,
+    next_waiting,
+    revisions,
+    what_was_answered,
+)
 from monitoring.pages.formatting import label_path
 from monitoring.pages.label_page import Asked, Given, label_page
 from monitoring.pages.rendering import answer_page
@@ -76,7 +84,7 @@ class LabelPageRoutes:
                 found = find_answer(connection, row, _uuid("answer", asked_id))
                 if found is None:
                     raise QueryInvalid(f"Version {row.version} of {model} has no answer {brief(asked_id)}.")
-            asked = None if found is None else Asked(found, revisions(connection, found.prediction_id))
+            asked = None if found is None else _asked(connection, found)
             return label_page(
                 model=model,
                 version=row.version,
@@ -99,6 +107,11 @@ class LabelPageRoutes:
             return None
         predicted, confidence = answered
         return Given(done, status, row.classes[labels[-1].label], row.classes[predicted], confidence)
+
+
+def _asked(connection: Connection, found: WaitingAnswer) -> Asked:
+    shown = read_picture(connection, found.prediction_id)
+    return Asked(found, revisions(connection, found.prediction_id), shown)
 
 
 def _require_recorded(result: FeedbackResult) -> None:

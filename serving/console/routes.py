@@ -1,5 +1,6 @@
 """The pages on which people try images. A trial is recorded only if its form says so."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +12,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from model_store.card import Card
-from model_store.errors import ImageError
+from model_store.errors import (
+    BrokenImage,
+    EmptyImage,
+    ImageError,
+    ImageTooComplex,
+    ImageTooLarge,
+    ModelStoreError,
+    UnknownImage,
+    UnsupportedImage,
+)
+from model_store.samples import LONGEST_NAME, Sample, read_samples
+from model_store.storage import Storage
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.api.viewer import Viewer, read_viewer
@@ -22,9 +34,20 @@ from monitoring.pages.rendering import answer_page, render
 from monitoring.pages.status_words import advice_tone, title
 from monitoring.reports.report import calibration_report
 from serving.console.tried_image import TriedImage, as_picture
+from serving.console.viewed_image import ViewedImage, as_viewed
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import error_answer
-from serving.errors import ClientGone, MalformedRequest, ModelNotLoaded, NotReady, ServingError, VersionNotLoaded
+from serving.errors import (
+    ClientGone,
+    DecoderUnavailable,
+    MalformedRequest,
+    ModelNotLoaded,
+    NotReady,
+    Overloaded,
+    ServingError,
+    UnsupportedMedia,
+    VersionNotLoaded,
+)
 from serving.http.bodies import Binary, Prediction
 from serving.http.caller import AsgiCaller
 from serving.http.pipeline import InferencePipeline
@@ -33,15 +56,20 @@ from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 MOST_FILES: Final = 20  # each is shown with its picture
 _HTML: Final = {"text/html": str}
+_BODY: Final = (BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest)
+_IMAGE: Final = (BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage, UnsupportedImage)
 _REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 
 
 class TrialForm(Struct, frozen=True):
-    """Images to try, on which version, and whether to explain and to record the answers."""
+    """Images to try, the name of a sample image, on which version, and whether to explain and to record the answers."""
 
     file: list[Binary]
+    sample: str | None = None
     version: str | None = None
     explain: str | None = None
     record: str | None = None
@@ -66,9 +94,11 @@ class ConsoleRoutes:
         pipeline: InferencePipeline,
         bodies: BodyBudget,
         ledger: Ledger | None,
+        storage: Storage,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._models, self._pipeline, self._ledger = settings, models, pipeline, ledger
+        self._storage = storage
         self._bodies, self._clock = bodies, clock
 
     async def form(self, request: Request) -> Response:
@@ -87,9 +117,23 @@ class ConsoleRoutes:
             body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
             files, fields = await to_thread.run_sync(_read_form, body, head.content_type)
             served = self._models.find(request.path_params["model"], fields.get("version") or None)
+            if fields.get("sample"):
+                files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
             with served.lease():
                 trials = [await self._try(served, file, fields, request) for file in files if file.data or file.name]
         return await self._page(served, trials, fields=fields, viewer=read_viewer(request))
+
+    async def view(self, request: Request) -> ViewedImage:
+        """The values of one image, for a viewer that sets the window itself."""
+        settings = self._settings
+        head = read_head(request.scope["headers"], limit_bytes=settings.max_body_bytes)
+        async with self._bodies.hold(head.length_bytes, copies=head.copies) as hold:
+            limit_bytes, timeout_s = settings.max_body_bytes, settings.body_timeout_s
+            body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
+            served = self._models.find(request.path_params["model"])
+            with served.lease():
+                found = await self._pipeline.view(served, body)
+        return await to_thread.run_sync(as_viewed, found)
 
     async def _try(self, served: ServedVersion, file: FormFile, fields: dict[str, str], request: Request) -> TriedImage:
         name = file.name or "image"
@@ -114,6 +158,19 @@ class ConsoleRoutes:
             height=height,
             prediction_id=recorded,
         )
+
+    def _sample(self, model: str, name: str) -> list[FormFile]:
+        """The sample of this name; without such a sample, one that says so as an image does."""
+        found = [each.data for each in self._samples(model) if each.name == name]
+        return [FormFile(name[:LONGEST_NAME], found[0] if found else b"")]
+
+    def _samples(self, model: str) -> list[Sample]:
+        """The sample images of the model; none while they cannot be read, which the server's log says."""
+        try:
+            return read_samples(self._storage, model)
+        except (ModelStoreError, OSError) as error:
+            logger.warning("samples cannot be read", extra={"fields": {"model": model, "reason": str(error)}})
+            return []
 
     async def _record(self, served: ServedVersion, data: bytes, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
@@ -144,12 +201,14 @@ class ConsoleRoutes:
     ) -> Response:
         versions = list(self._models.by_name()[served.card.name].answering)
         page: dict[str, Any] = {"model": served.card.name, "versions": versions, "chosen": served.card.version}
+        samples = await to_thread.run_sync(self._samples, served.card.name)
         return answer_page(
             render(
                 "try.html",
                 **page,
                 standing=await self._standing(served),
                 trials=trials,
+                samples=[each.name for each in samples],
                 explain=bool(fields.get("explain")),
                 limit=MOST_FILES,
                 viewer=viewer,
@@ -193,5 +252,15 @@ ENDPOINTS: Final = (
         takes={"multipart/form-data": TrialForm},
         gives=_HTML,
         refuses=(*_REFUSES, BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest),
+    ),
+    Endpoint(
+        method="POST",
+        path="/try/{model}/view",
+        handler=ConsoleRoutes.view,
+        tag="pages",
+        summary="The values of an image, for a viewer with a window. No model sees it, and nothing is recorded.",
+        scope="predict",
+        takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
+        refuses=(*_REFUSES, *_BODY, *_IMAGE, DecoderUnavailable, Overloaded, UnsupportedMedia),
     ),
 )

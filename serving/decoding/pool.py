@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from model_store.image import InputSpec, decode
+from model_store.image.viewing import Viewing
 from model_store.operating_system import usable_cores
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
@@ -54,6 +55,7 @@ class DecodingPool:
         image = (
             self._decode_here(data, spec) if is_cheap(data) else await self._decode_in_process(data, spec, deadline_s)
         )
+        assert not isinstance(image, Viewing)
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return image
 
@@ -64,6 +66,12 @@ class DecodingPool:
         async with self._turn:
             await asyncio.sleep(0)
             return await self.decode(data, spec)
+
+    async def view(self, data: bytes, spec: InputSpec) -> Viewing:
+        """`data` as a viewer needs it, always from a process. Raises what `decode` raises."""
+        found = await self._decode_in_process(data, spec, None, viewing=True)
+        assert isinstance(found, Viewing)
+        return found
 
     def warm_up(self) -> None:
         """Start the first process now, so that no image waits for it."""
@@ -78,7 +86,9 @@ class DecodingPool:
     def _decode_here(self, data: bytes, spec: InputSpec) -> Image:
         return decode(data, spec, max_pixels=self._max_pixels)
 
-    async def _decode_in_process(self, data: bytes, spec: InputSpec, deadline_s: float | None) -> Image:
+    async def _decode_in_process(
+        self, data: bytes, spec: InputSpec, deadline_s: float | None, *, viewing: bool = False
+    ) -> Image | Viewing:
         self._queue.admit(deadline_s)
         self._queue.waiting += 1
         arrived_s = time.perf_counter()
@@ -87,7 +97,9 @@ class DecodingPool:
         except BaseException:
             self._queue.waiting -= 1
             raise
-        run = partial(self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s)
+        run = partial(
+            self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s, viewing=viewing
+        )
         working = asyncio.get_running_loop().run_in_executor(self._processes.threads, run)
         # The client may hang up meanwhile: the place is free only once the process is.
         working.add_done_callback(self._release)
@@ -124,7 +136,7 @@ class DecodingPool:
         wait_s = max(self._queue.wait_s, deadline_s)
         return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
 
-    def _release(self, working: "asyncio.Future[Image]") -> None:
+    def _release(self, working: "asyncio.Future[Image | Viewing]") -> None:
         self._queue.waiting -= 1
         self._free.release()
         if not working.cancelled():
@@ -164,10 +176,12 @@ class _Processes:
         with self._lock:
             return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
-    def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float) -> Image:
+    def decode(
+        self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float, viewing: bool = False
+    ) -> Image | Viewing:
         """The image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
         reserve = partial(self._memory.reserve, timeout_s=self._wait_s)
-        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve)
+        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, viewing)
         for _ in range(TRIES):
             process = self._take()
             try:

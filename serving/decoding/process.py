@@ -23,6 +23,7 @@ import numpy as np
 from model_store import errors
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import InputSpec
+from model_store.image.viewing import LONGEST, Viewing
 from serving.decoding.messages import (
     ACCEPTED,
     DECODED,
@@ -77,6 +78,14 @@ class DecodingJob:
     cpu_s: float
     limit_bytes: int
     reserve: Callable[[int], AbstractContextManager[bool]]
+    viewing: bool = False  # as a viewer needs it, not as the model does
+
+    @property
+    def answer_bytes(self) -> int:
+        """The largest answer."""
+        if self.viewing:
+            return 2 * 3 * LONGEST * LONGEST
+        return self.spec.channels * self.spec.height * self.spec.width
 
 
 class DecodingProcess:
@@ -107,12 +116,16 @@ class DecodingProcess:
         """Its process id."""
         return int(self._process.pid)
 
-    def decode(self, job: DecodingJob) -> Image:
-        """The image of `job`. Raises ImageError, ProcessLost or NoMemoryNow. After an error, ask `alive`."""
+    def decode(self, job: DecodingJob) -> Image | Viewing:
+        """The image of `job`, a Viewing if it asks for one.
+
+        Raises ImageError, ProcessLost or NoMemoryNow. After an error, ask `alive`.
+        """
         accepted = False
         try:
             self._connection.settimeout(WALL_FACTOR * job.cpu_s)
-            send(self._connection, JOB, job.data, spec=asdict(job.spec), max_pixels=job.max_pixels, cpu_s=job.cpu_s)
+            limits = {"max_pixels": job.max_pixels, "cpu_s": job.cpu_s}
+            send(self._connection, JOB, job.data, spec=asdict(job.spec), viewing=job.viewing, **limits)
             message = self._receive(job)
             if message is None:
                 raise ProcessLost
@@ -158,7 +171,7 @@ class DecodingProcess:
         self._process.wait()
         self._connection.close()
 
-    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Image:
+    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Image | Viewing:
         with job.reserve(needed) as granted:
             send(self._connection, GRANTED if granted else DENIED, limit=job.limit_bytes)
             try:
@@ -169,12 +182,16 @@ class DecodingProcess:
                 raise
 
     def _receive(self, job: DecodingJob) -> Message | None:
-        return receive(self._connection, limit_bytes=job.spec.channels * job.spec.height * job.spec.width)
+        return receive(self._connection, limit_bytes=job.answer_bytes)
 
-    def _result(self, message: Message | None, job: DecodingJob) -> Image:
+    def _result(self, message: Message | None, job: DecodingJob) -> Image | Viewing:
         if message is None:
             self.kill()
             raise self._died(job)
+        if message.kind == DECODED and job.viewing:
+            offset, slope, center, width, inverted, reduced = message.head["viewing"]
+            samples = np.frombuffer(message.data, np.uint16).reshape(message.head["shape"])
+            return Viewing(samples, offset, slope, center, width, inverted, reduced)
         shape = (job.spec.channels, job.spec.height, job.spec.width)
         if message.kind == DECODED and message.head["shape"] == list(shape):
             return np.frombuffer(message.data, np.uint8).reshape(shape)

@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any, Final
 
+import numpy as np
+
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import InputSpec, decode
 from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
@@ -46,17 +48,27 @@ def answer(connection: socket.socket, job: Message) -> bool:
     """Decode one image within the job's limits. Returns whether the process is still good for another."""
     limits = _Limits(cpu_s=float(job.head["cpu_s"]))
     memory = _Memory(connection, limits, len(job.data))
+    spec, run = read_spec(job.head["spec"]), _view if job.head["viewing"] else _decode
     try:
-        pixels = decode(
-            job.data, read_spec(job.head["spec"]), max_pixels=job.head["max_pixels"], reserve=memory.reserve
-        )
+        pixels, fields = run(job.data, spec, max_pixels=job.head["max_pixels"], reserve=memory.reserve)
     except (ImageError, MemoryError) as error:
         limits.lift()
         _refuse(connection, error)
         return not isinstance(error, MemoryError) and not isinstance(error.__cause__, MemoryError)
     limits.lift()
-    send(connection, DECODED, pixels.data.cast("B"), shape=pixels.shape)
+    send(connection, DECODED, pixels.data.cast("B"), shape=pixels.shape, **fields)
     return True
+
+
+def _decode(data: bytes, spec: InputSpec, **limits: Any) -> tuple[Any, dict[str, Any]]:
+    return decode(data, spec, **limits), {}
+
+
+def _view(data: bytes, spec: InputSpec, **limits: Any) -> tuple[Any, dict[str, Any]]:
+    from model_store.image.viewing import view
+
+    samples, *rest = view(data, window=spec.window, frames=spec.frames, **limits)
+    return np.ascontiguousarray(samples), {"viewing": rest}
 
 
 def _refuse(connection: socket.socket, error: ImageError | MemoryError) -> None:

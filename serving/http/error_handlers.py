@@ -16,14 +16,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from model_store.errors import ImageError
 from monitoring.api.viewer import NOBODY, Viewer
 from monitoring.errors import MonitoringError
+from monitoring.pages.language import N_, gettext, reader_of, reading
 from monitoring.pages.rendering import answer_page, render
 from serving.error_table import ERRORS, INTERNAL, ErrorAnswer, error_answer
 from serving.errors import ServingError, Unauthorized
-from serving.http.sessions import LIFETIME_S
+from serving.http.sessions import COOKIE, LIFETIME_S
 
 logger = logging.getLogger(__name__)
+TITLES: Final = {  # of pages, for people who know no status codes
+    400: N_("This cannot be read"),
+    403: N_("You may not do this"),
+    404: N_("This is not here"),
+    405: N_("This cannot be done here"),
+    409: N_("This does not fit what is there"),
+    413: N_("This is too large"),
+    415: N_("This kind of file is not read here"),
+    422: N_("This cannot be taken"),
+    429: N_("The server is busy"),
+    503: N_("Not available now"),
+}
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -53,7 +67,11 @@ async def send_error(scope: Scope, receive: Receive, send: Send, error: Exceptio
 
 def error_response(scope: Scope, answer: ErrorAnswer) -> Response:
     """The answer as a Starlette response: a page for a browser, JSON for everyone else."""
-    response = _page(scope, answer) if wants_page(scope) else _json(answer)
+    if wants_page(scope):
+        with reading(reader_of(scope, session_cookie=COOKIE)):
+            response = _page(scope, answer)
+    else:
+        response = _json(answer)
     response.raw_headers.extend(answer.headers)
     return response
 
@@ -72,7 +90,8 @@ def sign_in_page(next_path: str, *, is_open: bool = False, reason: str = "", vie
 def _page(scope: Scope, answer: ErrorAnswer) -> Response:
     if answer.status == ERRORS[Unauthorized][0]:
         return answer_page(_signing_in(scope, answer), status=401)
-    title = "The server failed" if answer is INTERNAL else HTTPStatus(answer.status).phrase
+    words = N_("The server failed") if answer is INTERNAL else TITLES.get(answer.status)
+    title = gettext(words) if words else HTTPStatus(answer.status).phrase
     sentence = answer.detail[:1].upper() + answer.detail[1:]
     return answer_page(
         render("error.html", title=title, sentence=sentence, status=answer.status, code=answer.code),
@@ -84,9 +103,9 @@ def _signing_in(scope: Scope, answer: ErrorAnswer) -> str:
     """The page to sign in, in place of the page that was asked for, or after a wrong token."""
     if scope["path"] == "/sign-in":
         where = dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("next", "/")
-        return sign_in_page(where, reason=f"This did not work: {answer.detail}")
+        return sign_in_page(where, reason=gettext("This did not work: %(why)s") % {"why": answer.detail})
     where = scope["path"] if scope["method"] == "GET" else "/"
-    return sign_in_page(where, reason="This page is for people who have a token.")
+    return sign_in_page(where, reason=gettext("This page is for people who have a token."))
 
 
 def _json(answer: ErrorAnswer) -> Response:
@@ -95,5 +114,5 @@ def _json(answer: ErrorAnswer) -> Response:
 
 # Starlette answers an error under the key `Exception` and raises it again, which suits bugs; others are only answered.
 ERROR_HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = dict.fromkeys(
-    (HTTPException, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
+    (HTTPException, ImageError, ServingError, MonitoringError, SQLAlchemyError, Exception), answer_error
 )

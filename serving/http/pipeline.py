@@ -13,6 +13,7 @@ from typing import Any
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec
+from model_store.image.viewing import Viewing
 from serving.decoding.pool import DecodingPool
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
@@ -110,6 +111,13 @@ class InferencePipeline:
             return found, image, None
         async with self._occluder.place(served.card, served.folder) as explain:
             return found, image, await explain(image, served.card.classes.index(found.label))
+
+    async def view(self, served: ServedVersion, data: bytes) -> Viewing:
+        """An encoded image as a viewer needs it, beginning with the window that the version sees.
+
+        Raises ImageError, Overloaded or DecoderUnavailable.
+        """
+        return await self._decoder.view(data, served.card.input.spec)
 
     async def answer_many(
         self,

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -42,6 +43,7 @@ from serving.http.bodies import (
 )
 from serving.http.error_handlers import ERROR_HANDLERS
 from serving.http.items import NDJSON
+from serving.http.page_middleware import PageMiddleware
 from serving.http.request import HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import with_description
@@ -192,7 +194,7 @@ def build_router(routes: ServerRoutes, mounted: Sequence[Endpoint]) -> Starlette
         "/predictions/{model}", _post_only, methods=["GET", "DELETE", "PATCH"], include_in_schema=False
     )
     mounts: list[BaseRoute] = [*routes_of(endpoints), other_methods]
-    return Starlette(routes=mounts, exception_handlers=ERROR_HANDLERS)
+    return Starlette(routes=mounts, exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)])
 
 
 async def _post_only(_: Request) -> Response:

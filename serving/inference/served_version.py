@@ -27,6 +27,7 @@ from monitoring.ledger.inputs import InputSums, input_sums
 from monitoring.ledger.predictions import PredictionRow
 from monitoring.ledger.shadows import shadow_id
 from monitoring.ledger.sums import DAY_NS
+from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from serving.errors import InferenceFailed, LedgerFailed
 from serving.inference.admission import QueueEstimate
@@ -78,6 +79,7 @@ class ServedVersion:
         max_batch: int,
         deadline_s: float | None = None,
         audit: AuditSampler | None = None,
+        pictures: PictureKeeper | None = None,
         background: bool = False,
     ) -> None:
         """Warm up the predictor and register the version with the recorder. Called in the store watcher's thread."""
@@ -92,6 +94,7 @@ class ServedVersion:
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
         self._audit = audit if audit and audit.on and recorder else None
+        self._pictures = pictures
         self.counts = InferenceCounts()
         self.calibration_id = recorder.register(self.card, digest=self.digest) if recorder else 0
         self._loop = loop
@@ -234,6 +237,8 @@ class ServedVersion:
             else:
                 self.counts.answered += 1
                 request.answer.set_result(answer)
+                if self._pictures is not None and request.shadow_of is None:
+                    self._pictures.offer(request.given_id, request.image)
         self.queue.delivered(len(batch.requests), arrived_s=batch.requests[0].arrived_s, now_s=now_s)
         self._metrics.observe(batch.requests, now_s=now_s, inference_s=batch.inference_s, first_id=batch.first_id)
 

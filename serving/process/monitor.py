@@ -20,6 +20,7 @@ from monitoring.maintenance.worker import MaintenanceWorker
 from monitoring.metrics.counters import MonitorMetrics
 from monitoring.recalibration.limits import RecalibrationLimits
 from monitoring.recalibration.on_alarm import AlarmPolicy, AlarmResponder
+from monitoring.recording.picture_keeper import PictureKeeper
 from monitoring.recording.recorder import Recorder
 from monitoring.recording.spool import Spool
 from monitoring.routes import endpoints
@@ -35,7 +36,7 @@ class Monitor:
     """What a process uses of monitoring.
 
     `alarmed` says whether a drift detector of a calibration id has an active alarm, `leads` whether this process
-    leads. `bodies` is the memory of all request bodies of the process.
+    leads. `bodies` is the memory of all request bodies of the process. `pictures` keeps pictures of answers, if at all.
     """
 
     recorder: Recorder | None
@@ -44,6 +45,7 @@ class Monitor:
     alarmed: Callable[[int], bool] = lambda _calibration_id: False
     leads: Callable[[], bool] = lambda: False
     ledger: Ledger | None = None
+    pictures: PictureKeeper | None = None
 
 
 @contextmanager
@@ -81,12 +83,13 @@ def open_monitor(
         Ledger(url) as ledger,
         _open_spool(settings, answers=production is not None) as spool,
         Recorder(ledger, metrics, settings=drift, tags=settings.watched_tags, policy=policy, spool=spool) as recorder,
+        _open_pictures(settings, ledger, answers=production is not None) as pictures,
     ):
         alarmed = partial(_alarmed, ledger)
         if settings.monitor == "apart" and production is not None:
             if settings.recalibrate_on_alarm != "off":
                 _log.warning("this server only records: `candor monitor` acts on alarms, if it has the same setting")
-            yield Monitor(recorder, [], bodies, alarmed)
+            yield Monitor(recorder, [], bodies, alarmed, pictures=pictures)
             return
         mounted = endpoints(
             recorder,
@@ -98,7 +101,7 @@ def open_monitor(
         )
         respond = _responder(settings, ledger, metrics)
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:
-            yield Monitor(recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger)
+            yield Monitor(recorder, mounted, bodies, alarmed, lambda: worker.leads, ledger, pictures)
 
 
 def _responder(settings: Settings, ledger: Ledger, metrics: MonitorMetrics) -> Callable[[], None] | None:
@@ -120,6 +123,15 @@ def _open_spool(settings: Settings, *, answers: bool) -> AbstractContextManager[
     if not answers or (settings.ledger_required and not settings.spool.exists()):
         return nullcontext()
     return Spool(settings.spool, limit_bytes=0 if settings.ledger_required else settings.spool_limit_bytes)
+
+
+def _open_pictures(
+    settings: Settings, ledger: Ledger, *, answers: bool
+) -> AbstractContextManager[PictureKeeper | None]:
+    """What keeps pictures of answers; None unless the settings ask for them."""
+    if not answers or settings.keep_pictures_days is None:
+        return nullcontext()
+    return PictureKeeper(ledger, days=settings.keep_pictures_days, limit_bytes=settings.keep_pictures_bytes)
 
 
 def _alarmed(ledger: Ledger, calibration_id: int) -> bool:

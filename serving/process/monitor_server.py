@@ -19,6 +19,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -34,6 +35,7 @@ from serving.http.auth import AccessControl, read_access
 from serving.http.bodies import Alive
 from serving.http.error_handlers import ERROR_HANDLERS, send_error
 from serving.http.middleware import with_middlewares
+from serving.http.page_middleware import PageMiddleware
 from serving.http.routes import HEALTHZ
 from serving.inference.metrics import register_build_info
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
@@ -157,7 +159,9 @@ def build(
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
     sign_in = bind(SIGN_IN_ENDPOINTS, SignInRoutes(access or AccessControl(), monitor.bodies))
     endpoints = with_description([*bind(ENDPOINTS, health), *sign_in, *monitor.endpoints])
-    return Starlette(routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS)
+    return Starlette(
+        routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
+    )
 
 
 def guarded(app: ASGIApp, settings: Settings, *, access: AccessControl | None = None) -> ASGIApp:

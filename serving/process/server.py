@@ -122,6 +122,7 @@ class Service:
         self._access = read_access(settings, ENDPOINTS)
         self.recorder: Recorder | None = monitor.recorder
         self._bodies = monitor.bodies
+        self._pictures = monitor.pictures
         self._store = settings.opened_store
         self.models = models
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
@@ -134,6 +135,7 @@ class Service:
             pipeline=self.pipeline,
             bodies=monitor.bodies,
             ledger=monitor.ledger,
+            storage=self._store.storage,
             clock=time.perf_counter,
         )
         reader = BodyReader(monitor.bodies)
@@ -214,6 +216,7 @@ class Service:
             deadline_s=self._settings.deadline_s,
             background=background,
             audit=AuditSampler(self._settings.audit_share),
+            pictures=self._pictures,
         )
 
     async def _drain_grpc(self, rpc: "grpc.aio.Server | None", ending: asyncio.Event) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
+from tests.builders.dicoms import dicom
 from tests.builders.servers import Server
 from tests.builders.waiting import wait_until
 
@@ -194,3 +196,54 @@ def test_every_page_is_accessible_and_fits(
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, tmp_path: Path
+) -> None:
+    pixels = np.linspace(-1000, 1000, 200 * 100).reshape(200, 100).astype(np.int16)
+    (tmp_path / "slice.dcm").write_bytes(dicom(pixels, WindowCenter=0, WindowWidth=400))
+    server = start(tiny_store)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/try/tiny")
+        try_images(page, [tmp_path / "slice.dcm"])
+        said = page.locator(".trial h2").inner_text()
+        page.get_by_role("button", name="Window and zoom").press("Enter")
+        viewer = page.get_by_role("dialog", name="slice.dcm")
+        expect(viewer.locator("output").first).to_have_text("0")
+        expect(viewer).to_contain_text("the model has answered already")
+        before = grays(page)
+        assert (before[0], before[-1]) == (0, 255)
+        assert 14 < sum(20 < each < 235 for each in before) < 20  # 400 of 2,000 values are neither black nor white
+        viewer.get_by_label("Width of the window").focus()
+        page.keyboard.press("End")
+        expect(viewer.locator("output").nth(1)).to_have_text("4,000")
+        assert 50 < grays(page)[0] < 100
+        viewer.get_by_label("Zoom").focus()
+        page.keyboard.press("End")
+        frame = viewer.locator(".frame")
+        assert frame.evaluate("(each) => each.scrollHeight / each.clientHeight") > 7
+        viewer.get_by_role("button", name="As it was").click()
+        assert grays(page) == before
+        box = viewer.locator("canvas").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 10, box["y"] + 10)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 60, box["y"] + 40, steps=4)
+        page.mouse.up()
+        assert grays(page) != before
+        assert Axe().run(page).violations_count == 0
+        page.keyboard.press("Escape")
+        expect(viewer).to_be_hidden()
+        assert page.locator(".trial h2").inner_text() == said
+
+
+def grays(page: Page) -> list[int]:
+    """A column of the canvas, each second row, once it is drawn."""
+    script = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+      const canvas = document.querySelector("#viewer canvas");
+      const data = canvas.getContext("2d").getImageData(50, 0, 1, canvas.height).data;
+      done(Array.from({ length: canvas.height / 2 }, (_, row) => data[8 * row]));
+    })))"""
+    found: list[int] = page.evaluate(script)
+    return found

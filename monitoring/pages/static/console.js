@@ -8,21 +8,21 @@ function parsed(text) {
   return new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
 }
 
-async function sendForm(form) {
+async function sendForm(form, button) {
   const results = document.getElementById("results");
   const hint = form.querySelector("[data-hint]");
-  const button = form.querySelector("button");
-  const files = form.querySelector("input[type=file]").files.length;
-  hint.textContent = files === 1 ? "Classifying 1 image …" : `Classifying ${files} images …`;
+  const files = button.name ? [] : [...form.querySelector("input[type=file]").files];
+  hint.textContent = form.dataset.busy;
   button.disabled = true;
   try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: { Accept: "text/html" } });
+    const answer = await fetch(form.action, { method: "POST", body: new FormData(form, button), headers: { Accept: "text/html" } });
     const page = parsed(await answer.text());
     const found = page.getElementById("results") ?? page.querySelector("main section");
     results.replaceChildren(...(found.id === "results" ? found.childNodes : [found]));
+    results.dispatchEvent(new CustomEvent("candor:tried", { bubbles: true, detail: { files, form } }));
     hint.textContent = "";
   } catch {
-    hint.textContent = "The server did not answer. Is it still running? Try again.";
+    hint.textContent = form.dataset.away;
   } finally {
     button.disabled = false;
   }
@@ -30,10 +30,10 @@ async function sendForm(form) {
 
 function watchForm(form) {
   const input = form.querySelector("input[type=file]");
-  form.querySelector("[data-hint]").textContent = "You can also drop images here.";
+  const main = form.querySelector("[data-classify]");
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    sendForm(form);
+    sendForm(form, event.submitter ?? main);
   });
   form.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -45,7 +45,7 @@ function watchForm(form) {
     form.classList.remove("over");
     if (event.dataTransfer.files.length) {
       input.files = event.dataTransfer.files;
-      sendForm(form);
+      sendForm(form, main);
     }
   });
 }
@@ -129,6 +129,10 @@ function answerByKey(event) {
 document.addEventListener("keydown", readByKey);
 document.addEventListener("click", readByTap);
 letChartsBeRead();
+// The server writes times in this zone from the next page on; until then in UTC, and it always says which.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (zone) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+
 if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");

@@ -1,19 +1,25 @@
 """Trials and signing in, through ASGI: what is recorded, what is refused, and what stays inert."""
 
+import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from model_store.samples import Sample, write_samples
 from model_store.store import Store
 from monitoring.ledger.database import Ledger
 from serving.http.sessions import LIFETIME_S, is_session_of, new_session
+from tests.builders.dicoms import dicom
 from tests.builders.services import Running, running
 
 pytestmark = pytest.mark.anyio
 PAGE = {"accept": "text/html,application/xhtml+xml"}
+WINDOWED = np.array([[-1000, 40], [80, 3000]], np.int16)
 READER, PREDICTOR = "a-token-for-reading", "a-token-for-trying"
 
 
@@ -70,6 +76,19 @@ async def test_a_bad_image_among_good_ones_gets_a_sentence_in_its_place(
     assert "empty.png: no answer" in page
 
 
+async def test_a_viewer_gets_the_values_of_an_image_and_nothing_is_recorded(server: Running, tmp_path: Path) -> None:
+    data = dicom(WINDOWED, WindowCenter=40, WindowWidth=80)
+    answer = await server.client.post("/try/tiny/view", content=data, headers={"content-type": "application/dicom"})
+    found = answer.json()
+    samples = np.frombuffer(base64.b64decode(found["samples"]), "<u2").reshape(2, 2)
+    np.testing.assert_array_equal(found["offset"] + found["slope"] * samples, WINDOWED)
+    assert (found["center"], found["window"], found["channels"], found["reduced"]) == (40, 80, 1, 1)
+    assert recorded(tmp_path) == 0
+    refused = await server.client.post("/try/tiny/view", content=b"none", headers={"content-type": "image/png"})
+    assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
+    assert (await server.client.post("/try/none/view", content=data)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
@@ -94,7 +113,7 @@ async def test_errors_are_pages_for_a_browser_and_json_for_programs(server: Runn
         assert page.headers["content-type"].startswith("text/html")
         assert body.json()["detail"][1:] in page.text.replace("&#39;", "'").replace("&#34;", '"')
     refused = await server.client.get("/calibration/tiny/page?window=week", headers=PAGE)
-    assert (refused.status_code, "<h1>Unprocessable" in refused.text) == (422, True)
+    assert (refused.status_code, "<h1>This cannot be taken</h1>" in refused.text) == (422, True)
 
 
 async def test_signing_in_opens_what_the_token_grants_and_no_more(guarded: Running, png: Callable[..., bytes]) -> None:
@@ -135,13 +154,65 @@ async def test_signing_in_leads_to_this_server_only(guarded: Running, where: str
 async def test_pages_load_only_files_of_this_release(server: Running) -> None:
     page = (await server.client.get("/")).text
     assets = [part.split('"')[0] for part in page.split('"/static/')[1:]]
-    assert len(assets) == 2
+    assert len(assets) >= 2
     for name in assets:
         found = await server.client.get(f"/static/{name}")
         assert found.status_code == 200
         assert "immutable" in found.headers["cache-control"]
     for name in ("none", "style.css", "..%2f..%2fpyproject.toml", "console.000000000000.js"):
         assert (await server.client.get(f"/static/{name}")).status_code == 404
+
+
+async def test_pages_and_their_files_are_compressed_and_kept_as_long_as_they_may(server: Running) -> None:
+    page = await server.client.get("/", headers=PAGE)
+    assert (page.headers["content-encoding"], page.headers["cache-control"]) == ("gzip", "no-store")
+    for name in (part.split('"')[0] for part in page.text.split('"/static/')[1:]):
+        found = await server.client.get(f"/static/{name}")
+        assert found.headers["content-encoding"] == "gzip"
+        assert found.headers["cache-control"] == "public, max-age=31536000, immutable"
+    plain = await server.client.get("/", headers=PAGE | {"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.text == page.text
+    assert "content-encoding" not in (await server.client.get("/calibration/tiny")).headers  # for programs
+
+
+async def test_pages_are_in_the_language_of_the_reader(server: Running, png: Callable[..., bytes]) -> None:
+    german = PAGE | {"accept-language": "de-AT,de;q=0.9,en;q=0.8"}
+    answer = (await server.predict(png())).json()
+    page = await server.client.get("/label/tiny", headers=german | {"cookie": "candor_zone=Asia/Tokyo"})
+    assert page.headers["content-language"] == "de"
+    assert '<html lang="de">' in page.text
+    assert "Was zeigt das Bild wirklich?" in page.text
+    assert re.search(r"<time datetime=\"[0-9T:-]+Z\">\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d JST</time>", page.text)
+    tried = await server.client.post("/try/tiny", files={"file": ("a.png", png())}, headers=german)
+    assert f"{100 * answer['confidence']:.1f}".replace(".", ",") in tried.text
+    assert '<p class="sentence" lang="en">The model says' in tried.text  # what somebody acts on stays English
+    assert "<h1>Das gibt es hier nicht</h1>" in (await server.client.get("/nowhere", headers=german)).text
+
+
+async def test_a_language_is_chosen_and_kept(server: Running) -> None:
+    chosen = await server.client.get("/language?to=de&next=/try/tiny", headers=PAGE)
+    assert (chosen.status_code, chosen.headers["location"]) == (303, "/try/tiny")
+    assert "tiny ausprobieren" in (await server.client.get("/try/tiny", headers=PAGE)).text
+    assert "Candor: Try" not in (await server.client.get("/try/tiny", headers=PAGE)).text
+    await server.client.get("/language?to=en", headers=PAGE)
+    assert "Try tiny" in (await server.client.get("/try/tiny", headers=PAGE)).text
+    for wrong in ("to=xx", "to=", "", "to=../../x"):
+        assert "set-cookie" not in (await server.client.get(f"/language?{wrong}", headers=PAGE)).headers
+    elsewhere = await server.client.get("/language?to=de&next=//evil.example", headers=PAGE)
+    assert elsewhere.headers["location"] == "/"
+
+
+async def test_odd_cookies_and_headers_only_cost_the_reader_their_wishes(server: Running) -> None:
+    odd = (
+        {"cookie": "candor_zone=../../etc/passwd; candor_language=xx"},
+        {"cookie": "candor_zone=Europe; candor_language=../de"},
+        {"cookie": 'candor_zone="; candor_language=de\\'},
+        {"accept-language": "de;q=x, ;;;, *;q=1"},
+        {"accept-language": "de;q=0"},
+    )
+    for headers in odd:
+        assert '<html lang="en">' in (await server.client.get("/", headers=PAGE | headers)).text, headers
 
 
 def test_a_session_ends_and_belongs_to_its_token() -> None:
@@ -152,3 +223,21 @@ def test_a_session_ends_and_belongs_to_its_token() -> None:
     until, _, mac = session.partition(".")
     for forged in (f"{int(until) + 1}.{mac}", f"{until}.", f".{mac}", "", "a.b", f"{until}.é"):
         assert not is_session_of(b"digest", forged, now_s=1_000.0)
+
+
+async def test_a_sample_image_of_the_model_is_tried_with_one_click(
+    server: Running, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    assert 'name="sample"' not in (await server.client.get("/try/tiny", headers=PAGE)).text
+    write_samples(tiny_store.storage, "tiny", [Sample("<b>one", png(1)), Sample("two", b"none")])
+    page = (await server.client.get("/try/tiny", headers=PAGE)).text
+    assert 'name="sample" value="&lt;b&gt;one" formnovalidate>' in page
+    for name, words in (("<b>one", "The model says"), ("two", "two: no answer"), ("three", "three: no answer")):
+        form = {"sample": (None, name), "file": ("", b"")}
+        tried = await server.client.post("/try/tiny", files=form, headers=PAGE)
+        assert tried.status_code == 200
+        assert words in tried.text
+        assert tried.text.count('<section class="card trial') == 1
+    assert recorded(tmp_path) == 0
+    (tiny_store.root / "tiny" / "samples.zip").write_bytes(b"no archive")
+    assert (await server.client.get("/try/tiny", headers=PAGE)).status_code == 200

@@ -1,13 +1,20 @@
 """Labels that people give on the page: blind, audit draws first, corrected with a history."""
 
+import base64
+import io
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from PIL import Image
+from sqlalchemy import func, select
 
 from model_store.store import Store
+from monitoring.ledger.schema import picture
+from monitoring.maintenance.erasure import forget
 from tests.builders.services import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -113,3 +120,32 @@ async def test_a_query_that_names_nothing_is_refused(server: Running, query: str
 
 async def test_an_unknown_model_has_no_queue(server: Running) -> None:
     assert (await server.client.get("/label/none", headers=PAGE)).status_code == 404
+
+
+async def test_a_picture_is_shown_only_where_the_settings_keep_it_and_gone_once_it_is_forgotten(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    async with running(tiny_store, tmp_path) as server:
+        [first] = await serve(server, png, 1)
+        assert server.service._pictures is None
+    async with running(tiny_store, tmp_path, keep_pictures_days=1) as server:
+        await server.client.post("/try/tiny", files={"file": ("a.png", png(3))}, headers=PAGE)  # a trial is not kept
+        [second] = (each for each in await serve(server, png, 1) if each != first)
+        ledger = server.service.recorder._ledger if server.service.recorder else None
+        assert ledger is not None
+        pages = {each: f"/label/tiny?answer={each}" for each in (first, second)}
+        for _ in range(200):
+            page = (await server.client.get(pages[second], headers=PAGE)).text
+            if "as the model saw it" in page:
+                break
+            await anyio.sleep(0.05)
+        shown = re.findall(r'src="data:image/png;base64,([^"]+)" alt="[^"]*" width="(\d+)" height="(\d+)"', page)
+        size = Image.open(io.BytesIO(base64.b64decode(shown[0][0]))).size
+        assert size == (int(shown[0][1]), int(shown[0][2])) == (8, 8)  # the model's input
+        assert "<img" not in (await server.client.get(pages[first], headers=PAGE)).text
+        assert "no picture of it is kept here" in (await server.client.get(pages[first], headers=PAGE)).text
+        with ledger.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(picture)) == 1
+        await anyio.to_thread.run_sync(lambda: forget(ledger, request_id="scan-0"))
+        with ledger.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(picture)) == 0

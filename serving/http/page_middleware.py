@@ -1,0 +1,32 @@
+"""`PageMiddleware`: what every page gets: the language and time zone of its reader, and compression.
+
+Only pages and the files that they load are compressed. Answers to programs are small, or are tables that are streamed.
+"""
+
+from typing import Final
+
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from monitoring.pages.language import reader_of, reading
+from serving.http.error_handlers import wants_page
+from serving.http.sessions import COOKIE
+
+_LEAST_BYTES: Final = 600  # a packet holds as much anyway
+_LEVEL: Final = 6
+
+
+class PageMiddleware:
+    """Around the routes of pages. Everything else passes through it unchanged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._compressed = GZipMiddleware(app, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http" or not (wants_page(scope) or scope["path"].startswith("/static/")):
+            await self._app(scope, receive, send)
+            return
+        with reading(reader_of(scope, session_cookie=COOKIE)):
+            await self._compressed(scope, receive, send)

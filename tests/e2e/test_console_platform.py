@@ -1,0 +1,129 @@
+"""What holds for every page of the console, in a real browser: size, speed, stillness, text, language."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from model_store.store import Store
+from tests.builders.browser import open_browser, open_page
+from tests.builders.servers import Server
+
+pytestmark = pytest.mark.e2e
+PAGES = ("/", "/try/tiny", "/label/tiny", "/versions/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere")
+MOST_BYTES, LONGEST_MS, LEAST_PX = 300_000, 1_000, 12.0
+OBSERVE = """
+window.shifts = [];
+new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map((each) => each.value)))
+  .observe({ type: "layout-shift", buffered: true });
+"""
+MEASURE = """
+() => {
+  const [page] = performance.getEntriesByType("navigation");
+  const files = performance.getEntriesByType("resource");
+  const painted = performance.getEntriesByName("first-contentful-paint")[0];
+  return {
+    bytes: [page, ...files].reduce((sum, each) => sum + each.encodedBodySize, 0),
+    plain: page.decodedBodySize,
+    sent: page.encodedBodySize,
+    painted_ms: painted ? painted.startTime : null,
+    shifts: window.shifts,
+  };
+}
+"""
+SMALLEST = """
+() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let smallest = [1000, ""];
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest("title, script, style")) continue;
+    const matrix = element.ownerSVGElement ? element.getScreenCTM() : null;
+    const scale = matrix ? Math.hypot(matrix.a, matrix.b) : 1;
+    const size = scale * parseFloat(getComputedStyle(element).fontSize);
+    if (size < smallest[0]) smallest = [size, text];
+  }
+  return smallest;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes]) -> Server:
+    """A server whose model has answers, labels, and a class diagram."""
+    started = start(tiny_store)
+    answers = [started.predict(png(seed)).json() for seed in range(40)]
+    labels = [{"prediction_id": each["prediction_id"], "label": "normal"} for each in answers[:35]]
+    assert started.client.post("/feedback", json=labels).status_code == 200
+    return started
+
+
+def test_every_page_is_small_fast_and_still(server: Server, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.add_init_script(OBSERVE)
+        for path in PAGES:
+            page.goto(server.url + path)
+            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+            page.wait_for_timeout(150)  # what a script moves, it moves by then
+            found: dict[str, Any] = page.evaluate(MEASURE)
+            assert found["bytes"] <= MOST_BYTES, path
+            assert found["shifts"] == [], path
+            assert found["painted_ms"] <= LONGEST_MS, path
+            assert found["sent"] < found["plain"], path  # compressed
+
+
+def test_text_is_never_small_and_nothing_is_cut_off(server: Server, browser: Browser) -> None:
+    with open_page(browser) as page:
+        for path in PAGES:
+            page.goto(server.url + path)
+            for width in (320, 390, 820, 1200, 2560):
+                page.set_viewport_size({"width": width, "height": 900})
+                size, text = page.evaluate(SMALLEST)
+                assert size >= LEAST_PX - 0.01, f"{path} at {width}: {size} px: {text}"
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} at {width}"
+
+
+def test_a_request_is_sent_from_the_page_of_the_api_by_keyboard(
+    server: Server, browser: Browser, tmp_path: Any, png: Callable[..., bytes]
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/docs")
+        classify = page.locator("details.operation").first
+        expect(classify.get_by_label("model", exact=True)).to_have_value("tiny")
+        classify.locator("input[type=file]").set_input_files(tmp_path / "a.png")
+        classify.get_by_label("model", exact=True).press("Enter")
+        expect(classify.locator("[data-hint]")).to_contain_text("200 OK")
+        expect(classify.locator("[data-answer]")).to_contain_text('"prediction_id"')
+        expect(classify.locator("[data-sent]")).to_contain_text("curl -X POST -H 'Content-Type: image/png'")
+        feedback = page.locator("details.operation", has_text="POST /feedback").first
+        feedback.locator("summary").first.focus()
+        page.keyboard.press("Enter")
+        feedback.get_by_role("button", name="Send to this server").focus()
+        page.keyboard.press("Enter")
+        expect(feedback.locator("[data-hint]")).to_contain_text("422")
+        expect(feedback.locator("[data-answer]")).to_contain_text('"error"')
+    assert server.metric("candor_predictions_total") == 41
+
+
+def test_the_console_speaks_german(server: Server, browser: Browser) -> None:
+    with open_page(browser, width=390) as page:
+        page.goto(f"{server.url}/label/tiny")
+        page.get_by_role("link", name="Deutsch").click()
+        expect(page.get_by_text("Was zeigt das Bild wirklich?")).to_be_visible()
+        for path in PAGES:
+            page.goto(server.url + path)
+            assert page.evaluate("document.documentElement.lang") == "de"
+            found = Axe().run(page)
+            assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+        page.get_by_role("link", name="English").click()
+        assert page.evaluate("document.documentElement.lang") == "en"
