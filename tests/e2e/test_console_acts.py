@@ -74,12 +74,12 @@ def test_a_model_is_recalibrated_tried_promoted_and_rolled_back(
         form.locator("input[name=share]").fill("100")
         press(page, "Change what it answers", "goes well")
         wait_until(lambda: server.predict(png()).json()["version"] == 2)
-        press(page, "Put it into production", "better")
+        press(page, "Put the canary into production", "better")
         expect(page.get_by_role("alert")).to_contain_text("has a label, so nothing shows that it is as good")
         answer = server.predict(png()).json()
         label = {"prediction_id": answer["prediction_id"], "label": answer["label"]}
         assert server.client.post("/feedback", json=label).status_code == 200
-        press(page, "Put it into production", "better")
+        press(page, "Put the canary into production", "better")
         expect(page.get_by_role("status")).to_contain_text("Version 2 is in production")
         press(page, "Roll back to version 1", "worse after all")
         expect(page.get_by_role("status")).to_contain_text("Version 1 is in production")
