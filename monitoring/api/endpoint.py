@@ -50,6 +50,7 @@ class Endpoint:
         takes: the type of the body by media type; `body_optional`: it may be left out.
         gives: the type of the answer by media type, if it is not the JSON of what `handler` returns.
         redirects: whether a success leads to another page (303) instead.
+        conflicts: whether it answers 409 with a page that says why what a form asks for cannot be done now.
         otherwise: types of answers with other statuses that are not plain errors.
         refuses: the errors that it raises; serving's table of errors knows their statuses.
         error: the type of an error's body.
@@ -66,6 +67,7 @@ class Endpoint:
     body_optional: bool = False
     gives: Mapping[str, Any] = field(default_factory=dict)
     redirects: bool = False
+    conflicts: bool = False
     otherwise: Mapping[int, Any] = field(default_factory=dict)
     parameters: Sequence[Parameter] = ()
     refuses: Sequence[type[Exception]] = ()

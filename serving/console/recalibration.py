@@ -238,6 +238,7 @@ ENDPOINTS: Final = (
         scope="admin",
         takes={MEDIA_TYPE: RecalibrationForm},
         redirects=True,
+        conflicts=True,
         refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotLoaded),
     ),
 )

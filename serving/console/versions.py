@@ -222,6 +222,7 @@ ENDPOINTS: Final = (
         scope="admin",
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,
+        conflicts=True,
         refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotLoaded),
     ),
 )

@@ -57,9 +57,12 @@ def _gives(endpoint: Endpoint) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     content = {media: {"schema": schemas.of(kind)} for media, kind in _gives(endpoint).items()}
-    done = {"200": {"description": "done", "content": content}}
+    done: dict[str, Any] = {"200": {"description": "done", "content": content}}
     if endpoint.redirects:
         done = {"303": {"description": "done; Location names the page to go to"}}
+    if endpoint.conflicts:
+        page = {"text/html": {"schema": schemas.of(str)}}
+        done |= {"409": {"description": "not done; the page says why", "content": page}}
     described: dict[str, Any] = {
         "tags": [endpoint.tag],
         "summary": endpoint.summary,

@@ -29,9 +29,11 @@ class Described:
         self._client, self._document = client, document
         self.asked: set[tuple[str, str]] = set()
 
-    async def ask(self, method: str, template: str, *, model: str = "tiny", query: str = "", **more: Any) -> Any:
+    async def ask(
+        self, method: str, template: str, *, model: str = "tiny", file: str = "", query: str = "", **more: Any
+    ) -> Any:
         """The answer's JSON, or its text."""
-        path = template.replace("{model}", model).replace("{version}", "1")
+        path = template.replace("{model}", model).replace("{version}", "1").replace("{file}", file)
         answer = await self._client.request(method, path + query, **more)
         self.asked.add((method, template))
         described = self._document["paths"][template][method.lower()]["responses"]
@@ -93,6 +95,10 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     await api.ask("GET", "/label/{model}")
     await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at"})
     await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1"})
+    unlike = {"version": "1", "production": "1", "next": "2", "until": "1", "seen": "x", "why": "y"}
+    assert "Got 1 labeled answer" in await api.ask("POST", "/recalibrate/{model}", data=unlike)
+    await api.ask("POST", "/versions/{model}", data={"action": "rollback", "why": "y"})
+    assert (await api.ask("GET", "/calibration/{model}/download/{file}", file="days.csv")).startswith("days,answers")
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
     for path in (path for path, operations in api._document["paths"].items() if "get" in operations):
