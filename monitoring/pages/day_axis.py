@@ -10,7 +10,7 @@ from markupsafe import Markup
 from monitoring.ledger.days import day_date
 
 WIDE, NARROW, HEIGHT = 760, 340, 232  # on a phone the narrow one is shown, so that its text keeps its size
-LEFT, AFTER, TOP, BOTTOM = 46, 14, 30, 206  # the axes, and the room to the right of them
+LEFT, AFTER, TOP, BOTTOM = 52, 14, 30, 206  # the axes, and the room to the right of them
 _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
 _MARGIN = 10  # between the axes and the first and the last day

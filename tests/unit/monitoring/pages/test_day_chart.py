@@ -102,7 +102,7 @@ def test_no_mark_hides_another_or_leaves_the_chart(days: Sequence[int], count: i
         places = shape_places(ET.fromstring(drawing))
         assert len(places) == count
         assert all(later - earlier >= 14.9 for earlier, later in itertools.pairwise(places))
-        assert min(places) >= 46
+        assert min(places) >= 52
         assert max(places) <= width - 7
 
 
