@@ -36,9 +36,9 @@ ACCURACY_WORDS = {
 
 
 def short_word(report: Report) -> str:
-    """The status in a word or two, where labels that may be chosen could explain it too."""
+    """The status in a word or two, where labels that are not typical of all answers could explain it too."""
     if report.recommendation.is_rival and report.status in (Status.OFF, Status.ALARM):
-        return gettext("%(word)s, or chosen labels") % {"word": gettext(SHORT_WORDS[report.status])}
+        return gettext("%(word)s, or labels that are not typical") % {"word": gettext(SHORT_WORDS[report.status])}
     return gettext(SHORT_WORDS[report.status])
 
 
@@ -48,7 +48,7 @@ def title(report: Report) -> str:
     alarms = report.tag_watches.active if report.tag_watches else ()
     told = gettext(TITLES[report.status])
     if report.status is Status.OFF and report.recommendation.is_rival:
-        told = gettext("Confidence and accuracy differ in the labels, which may be chosen")
+        told = gettext("Confidence and accuracy differ in the labels, which may not be typical of all answers")
     if report.status is Status.ALARM and (doubt := _doubt(report)):
         told = gettext(doubt)
     if report.status is not Status.ALARM or whole or not alarms:
@@ -62,7 +62,7 @@ def _doubt(report: Report) -> str:
     if report.recommendation.is_cleared:
         return N_("Alarm: raised, but the labels no longer bear it out")
     if report.recommendation.is_rival:
-        return N_("Alarm: in the labels, which may be chosen, confidence does not match accuracy")
+        return N_("Alarm: in the labels, which may not be typical of all answers, confidence does not match accuracy")
     return ""
 
 

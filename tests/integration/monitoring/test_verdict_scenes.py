@@ -49,7 +49,10 @@ def test_only_images_of_one_class_get_labels(path: Path, clock: Clock) -> None:
     )
     assert not found.says("Recalibrate with --allow-label-changes")
     assert FLAT_ALARM not in found.page
-    assert "Alarm: in the labels, which may be chosen, confidence does not match accuracy" in found.page
+    assert (
+        "Alarm: in the labels, which may not be typical of all answers, confidence does not match accuracy"
+        in found.page
+    )
 
 
 def test_bad_news_comes_first_and_all_the_rest_later(path: Path, clock: Clock) -> None:

@@ -17,4 +17,4 @@ def report(status: Status, *, rival: bool) -> Any:
 def test_the_word_is_that_of_the_status_unless_the_labels_may_be_chosen(status: Status) -> None:
     assert short_word(report(status, rival=False)) == SHORT_WORDS[status]
     chosen = short_word(report(status, rival=True))
-    assert ("or chosen labels" in chosen) == (status in (Status.OFF, Status.ALARM))
+    assert ("or labels that are not typical" in chosen) == (status in (Status.OFF, Status.ALARM))
