@@ -1,32 +1,179 @@
-# The serving image: HTTP server, ledger and monitoring. It has no torch, and needs neither root nor a shell.
+# The images of Candor, one target for each use. docs/how-to/container.md says how to build, run and check them.
 #
-#   docker build -t candor .
-#   docker run -p 8080:8080 -v ./model_store/models:/models:ro -v candor-data:/data candor
-FROM python:3.13-slim AS build
-WORKDIR /src
-RUN python -m venv /opt/candor
-COPY requirements/serving.txt ./
-RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r serving.txt
-COPY pyproject.toml README.md LICENSE ./
-COPY calibration calibration
-COPY model_store model_store
-COPY monitoring monitoring
-COPY serving serving
-COPY training training
-COPY candor candor
-RUN /opt/candor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
+#   docker build -t candor .                                   serving on CPUs: the default
+#   docker build -t candor-gpu --target gpu .                  serving on NVIDIA GPUs
+#   docker build -t candor-torchserve --target torchserve .    TorchServe with Candor's models
+#   docker build -t candor-training --target training .        the commands that train and export
+#
+# All but torch comes from a lock with hashes (make lock). No image has pip or a compiler, and none needs root.
+ARG PYTHON=python:3.13-slim
+# TorchServe was never released for a later Python, nor tried with a later Java than this Debian's.
+ARG TORCH_PYTHON=python:3.11-slim-bookworm
+ARG CUDA=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
 
-FROM python:3.13-slim
-RUN useradd --system --uid 10001 --no-create-home candor \
- && mkdir /data /models && chown candor /data /models
-COPY --from=build /opt/candor /opt/candor
-ENV PATH=/opt/candor/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+# ---- what all targets share
+
+FROM scratch AS source
+COPY pyproject.toml README.md LICENSE /
+COPY calibration /calibration
+COPY model_store /model_store
+COPY monitoring /monitoring
+COPY serving /serving
+COPY training /training
+COPY candor /candor
+
+FROM scratch AS image
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Candor" \
+      org.opencontainers.image.description="Serves and monitors medical image classifiers whose confidence you can trust" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV PATH=/opt/app/bin:/opt/candor/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPYCACHEPREFIX=/opt/bytecode \
+    CANDOR_STORE=/models
+
+# ---- gpu: its base has CUDA and cuDNN, and no Python
+
+FROM ${CUDA} AS gpu-root
+COPY container/root.sh /tmp/
+RUN apt-get update && apt-get install -y --no-install-recommends python3 && /bin/sh /tmp/root.sh /data /models
+
+FROM gpu-root AS gpu-build
+WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+COPY requirements/image.txt requirements/gpu.txt requirements/
+COPY container container
+RUN container/packages.sh requirements/gpu.txt && container/prune.sh container/gpu.unused
+COPY --from=source / ./
+COPY --from=gpu-root /var/lib/dpkg/status dpkg-status
+RUN container/program.sh calibration model_store monitoring serving candor
+
+FROM gpu-root AS gpu
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Candor on NVIDIA GPUs" \
+      org.opencontainers.image.description="Serves and monitors medical image classifiers whose confidence you can trust" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=gpu-build /opt/candor /opt/candor
+COPY --from=gpu-build /opt/app /opt/app
+COPY --from=gpu-build /opt/bytecode /opt/bytecode
+COPY --from=gpu-build /opt/sbom /opt/sbom
+ENV PATH=/opt/app/bin:/opt/candor/bin:$PATH \
+    LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPYCACHEPREFIX=/opt/bytecode \
     CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_STORE=/models CANDOR_LEDGER=sqlite:////data/candor.db \
     CANDOR_SPOOL=/data/candor.spool CANDOR_STORE_CACHE=/data/store
-USER candor
+USER 10001:10001
 VOLUME /data
 EXPOSE 8080
-HEALTHCHECK --interval=20s --timeout=5s --start-period=10s \
-  CMD ["candor", "health"]
+HEALTHCHECK --interval=20s --timeout=5s --start-period=30s CMD ["candor", "health"]
+ENTRYPOINT ["candor"]
+CMD ["serve"]
+
+# ---- training: every command, with torch's build for CPUs
+
+FROM ${TORCH_PYTHON} AS training-root
+COPY container/root.sh /tmp/
+RUN sh /tmp/root.sh /models /work
+
+FROM ${TORCH_PYTHON} AS training-build
+ARG LOCK=training
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_PACKAGES="torch>=2.6 torchvision>=0.21"
+WORKDIR /src
+COPY requirements/image.txt requirements/${LOCK}.txt requirements/
+COPY container container
+RUN container/packages.sh requirements/${LOCK}.txt \
+ && container/pip.sh --no-deps ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} ${TORCH_PACKAGES} \
+ && container/prune.sh container/torch.unused
+COPY --from=source / ./
+COPY --from=training-root /var/lib/dpkg/status dpkg-status
+RUN container/program.sh calibration model_store monitoring serving training candor
+
+FROM image AS training
+LABEL org.opencontainers.image.title="Candor for training"
+COPY --from=training-root / /
+COPY --from=training-build /opt/candor /opt/candor
+COPY --from=training-build /opt/app /opt/app
+COPY --from=training-build /opt/bytecode /opt/bytecode
+COPY --from=training-build /opt/sbom /opt/sbom
+# The root may be read-only and the user has no home, so what libraries keep for themselves goes to /tmp.
+ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib CANDOR_LEDGER=off
+USER 10001:10001
+WORKDIR /work
+VOLUME /work
+HEALTHCHECK NONE
+ENTRYPOINT ["candor"]
+CMD ["--help"]
+
+# ---- torchserve: TorchServe, which needs Java and torch, with the models of the store
+
+FROM ${TORCH_PYTHON} AS torchserve-root
+COPY container/root.sh /tmp/
+RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless && sh /tmp/root.sh /data /models
+
+FROM ${TORCH_PYTHON} AS torchserve-build
+ARG LOCK=torchserve
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_PACKAGES="torch>=2.6"
+WORKDIR /src
+COPY requirements/image.txt requirements/${LOCK}.txt requirements/
+COPY container container
+RUN container/packages.sh requirements/${LOCK}.txt \
+ && container/pip.sh --no-deps ${TORCH_INDEX:+--index-url ${TORCH_INDEX}} ${TORCH_PACKAGES} \
+ && container/prune.sh container/torch.unused
+COPY --from=source / ./
+COPY --from=torchserve-root /var/lib/dpkg/status dpkg-status
+RUN container/program.sh calibration model_store monitoring serving candor ts
+
+FROM image AS torchserve
+LABEL org.opencontainers.image.title="TorchServe with Candor's models"
+COPY --from=torchserve-root / /
+COPY --from=torchserve-build /opt/candor /opt/candor
+COPY --from=torchserve-build /opt/app /opt/app
+COPY --from=torchserve-build /opt/bytecode /opt/bytecode
+COPY --from=torchserve-build /opt/sbom /opt/sbom
+ENV HOME=/tmp CANDOR_LEDGER=off CANDOR_STORE_CACHE=/data/store
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8090 8092
+HEALTHCHECK --interval=20s --timeout=10s --start-period=60s CMD ["candor", "torchserve", "status"]
+ENTRYPOINT ["candor"]
+CMD ["torchserve", "start", "--foreground", "--host", "0.0.0.0"]
+
+# ---- serving: the default
+
+FROM ${PYTHON} AS serving-root
+COPY container/root.sh /tmp/
+RUN sh /tmp/root.sh /data /models
+
+FROM ${PYTHON} AS serving-build
+ARG LOCK=serving
+WORKDIR /src
+RUN apt-get update && apt-get install -y --no-install-recommends binutils
+COPY requirements/image.txt requirements/${LOCK}.txt requirements/
+COPY container container
+RUN container/packages.sh requirements/${LOCK}.txt && container/prune.sh container/serving.unused
+COPY --from=source / ./
+COPY --from=serving-root /var/lib/dpkg/status dpkg-status
+RUN container/program.sh calibration model_store monitoring serving candor
+
+# A copy of a whole root is one layer: what was removed from the base is not in the image, and not merely hidden.
+FROM image AS serving
+COPY --from=serving-root / /
+COPY --from=serving-build /opt/candor /opt/candor
+COPY --from=serving-build /opt/app /opt/app
+COPY --from=serving-build /opt/bytecode /opt/bytecode
+COPY --from=serving-build /opt/sbom /opt/sbom
+ENV CANDOR_HOST=0.0.0.0 CANDOR_PORT=8080 CANDOR_LEDGER=sqlite:////data/candor.db \
+    CANDOR_SPOOL=/data/candor.spool CANDOR_STORE_CACHE=/data/store
+USER 10001:10001
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=20s --timeout=5s --start-period=10s CMD ["candor", "health"]
 ENTRYPOINT ["candor"]
 CMD ["serve"]

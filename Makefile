@@ -8,8 +8,16 @@ DEMO_ARGS ?=
 LOCK_EXTRAS := train grpc traces postgres parquet s3 remote signatures signing tensorboard mlflow wandb torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
+HASHED = $(COMPILE) --generate-hashes --constraint requirements/constraints.txt
+# What the images install (docs/how-to/container.md).
+SERVING_EXTRAS := postgres s3 signatures
+FULL_EXTRAS := dicom grpc parquet traces
+TRAINING_EXTRAS := train dicom s3 signatures signing tensorboard
+TORCHSERVE_EXTRAS := torchserve s3 signatures
+DOCKER ?= docker
+IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit bench soak clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit images bench soak clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -38,8 +46,22 @@ docs: $(VENV)/.installed-docs    ## build the documentation in build/docs; broke
 lock: | $(BIN)/uv      ## resolve pyproject.toml into requirements/ (LOCK_ARGS=--upgrade takes newer releases)
 	$(COMPILE) $(LOCK_EXTRAS:%=--extra %) --output-file requirements/constraints.txt
 	sed -i -E '/^(torch|torchvision|triton|setuptools)==|^(nvidia|cuda)-/d' requirements/constraints.txt
-	$(COMPILE) --extra postgres --generate-hashes --constraint requirements/constraints.txt --output-file requirements/serving.txt
-	$(COMPILE) --extra postgres --extra gpu --override requirements/gpu.override.txt --generate-hashes --constraint requirements/constraints.txt --output-file requirements/gpu.txt
+	$(HASHED) $(SERVING_EXTRAS:%=--extra %) --output-file requirements/serving.txt
+	$(HASHED) $(SERVING_EXTRAS:%=--extra %) $(FULL_EXTRAS:%=--extra %) --output-file requirements/full.txt
+	$(HASHED) $(SERVING_EXTRAS:%=--extra %) --extra gpu --override requirements/gpu.override.txt --output-file requirements/gpu.txt
+	$(HASHED) $(TRAINING_EXTRAS:%=--extra %) --output-file requirements/training.txt
+	$(HASHED) $(TORCHSERVE_EXTRAS:%=--extra %) --output-file requirements/torchserve.txt
+	sed -i -E '/^(torch|torchvision|triton)==|^(nvidia|cuda)-/,/[^\\]$$/d' requirements/training.txt requirements/torchserve.txt
+	$(COMPILE:pyproject.toml=requirements/image.in) --generate-hashes --output-file requirements/image.txt
+
+images:               ## build the images in IMAGES with DOCKER, and write their bills of materials to build/
+	@mkdir -p build
+	@set -e; for target in $(IMAGES); do \
+	  $(DOCKER) build --target $$target --tag candor-$$target $(IMAGE_ARGS) \
+	    --build-arg VERSION=$$(sed -nE 's/^version = "(.*)"/\1/p' pyproject.toml) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) . ; \
+	  $(DOCKER) run --rm --entrypoint cat candor-$$target /opt/sbom/sbom.cdx.json > build/candor-$$target.cdx.json; \
+	done
 
 dist: | $(BIN)/uv      ## build the sdist, and from it the wheel, in dist/
 	$(BIN)/uv build --quiet --clear --out-dir dist

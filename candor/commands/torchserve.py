@@ -1,6 +1,7 @@
 """`candor torchserve`: a TorchServe that answers with the models of the store."""
 
 import dataclasses
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,10 @@ FOLDER = Path("candor-torchserve")
 def start(
     models: Annotated[list[str] | None, typer.Argument(help="Models to serve (default: all in production).")] = None,
     folder: FolderOption = FOLDER,
-    port: Annotated[
-        int, typer.Option(min=0, max=65_531, help="First of five ports on 127.0.0.1; 0 takes free ones.")
-    ] = 8090,
+    port: Annotated[int, typer.Option(min=0, max=65_531, help="First of five ports; 0 takes free ones.")] = 8090,
+    host: Annotated[
+        str, typer.Option(help="Address for predictions and metrics; 0.0.0.0 for every interface.")
+    ] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes for each model.")] = 1,
     batch_delay_ms: Annotated[
         int, typer.Option(min=1, max=10_000, help="Milliseconds for which it waits for a batch to fill.")
@@ -44,28 +46,38 @@ def start(
     monitor_token_file: Annotated[
         Path | None, typer.Option(help="File with the monitor's token; its scope is admin.")
     ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay until SIGTERM or Ctrl-C, and end it then, as containers need it.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Start a TorchServe with the production version of every model.
 
-    It needs Java 17 and the extra `torchserve`. It listens on 127.0.0.1 alone:
+    It needs Java 17 and the extra `torchserve`. It listens on 127.0.0.1:
     predictions on the first port, management on the second, metrics on the
-    third, gRPC on the last two.
+    third, gRPC on the last two. Management and gRPC stay there whatever --host is.
 
     Example: candor torchserve start --monitor http://127.0.0.1:8080
     """
     from candor.terminal.console import stderr, stdout
     from serving.settings import load_settings
-    from serving.torchserve.instance import TorchServeOptions, start, status
+    from serving.torchserve.instance import TorchServeOptions, start, status, stay
     from serving.torchserve.record import KEYS
 
     settings = load_settings(store=store, monitor_url=monitor, monitor_token_file=monitor_token_file)
+    if foreground:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # process 1 of a container would ignore it
     stderr.print("starting TorchServe, which takes some seconds ...")
     record = start(
         folder,
         settings,
         TorchServeOptions(
-            port=port, workers=workers, batch_delay_ms=batch_delay_ms, tokens=tokens, models=tuple(models or ())
+            port=port,
+            host=host,
+            workers=workers,
+            batch_delay_ms=batch_delay_ms,
+            tokens=tokens,
+            models=tuple(models or ()),
         ),
     )
     _show(status(folder))
@@ -73,6 +85,8 @@ def start(
     stdout.print(f"Ask it: curl{token} -T IMAGE {record.url()}/predictions/MODEL", soft_wrap=True)
     if tokens:
         stdout.print(f"TOKEN is `key` of `inference` in {folder / KEYS}", soft_wrap=True)
+    if foreground:
+        stay(folder, record)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The files that a TorchServe is started with: config.properties, the metrics, and the archives of the models."""
 
+import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,19 +28,29 @@ class Ports:
     grpc_management: int
 
 
-def choose_ports(port: int) -> Ports:
+def check_host(host: str) -> None:
+    """Raises TorchServeError unless `host` is an IPv4 address, such as 0.0.0.0 for every interface."""
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError as error:
+        raise TorchServeError(
+            f"--host must be an IPv4 address, such as 0.0.0.0 for every interface, and is {host!r}"
+        ) from error
+
+
+def choose_ports(port: int, host: str = HOST) -> Ports:
     """Return five ports from `port` on, or five free ones for 0. Raises TorchServeError if one is in use."""
     wanted = [port + number if port else 0 for number in range(5)]
     sockets: list[socket.socket] = []
     try:
         for number in wanted:
             try:
-                sockets.append(socket.create_server((HOST, number)))
+                sockets.append(socket.create_server((host, number)))
             except (OSError, OverflowError) as error:
                 said = str(getattr(error, "strerror", None) or error)
                 reason = said.partition(" (while")[0]  # Python adds the address, which stands here already
                 raise TorchServeError(
-                    f"TorchServe needs the ports {port} to {port + 4} of {HOST}, and {number} cannot be used "
+                    f"TorchServe needs the ports {port} to {port + 4} of {host}, and {number} cannot be used "
                     f"({reason}): end what listens there, or give another --port"
                 ) from error
         return Ports(*(each.getsockname()[1] for each in sockets))
@@ -62,19 +73,20 @@ def write_archives(folder: Path, bundles: Sequence[Bundle], *, workers: int, bat
 
 
 def write_configuration(
-    folder: Path, *, torchserve: Path, ports: Ports, tokens: bool, archives: Path, max_body_bytes: int
+    folder: Path, *, torchserve: Path, host: str, ports: Ports, tokens: bool, archives: Path, max_body_bytes: int
 ) -> Path:
     """Write config.properties and metrics.yaml into `folder`; returns the former.
 
-    `torchserve` is the folder of its package, `archives` that of the models. Every address is the loopback's, models
-    can only be registered from `archives`, and bodies reach the handler as they are.
+    `torchserve` is the folder of its package, `archives` that of the models. Predictions and metrics are at `host`,
+    every other address is the loopback's. Models can only be registered from `archives`, and bodies reach the handler
+    as they are.
     """
     config, metrics = folder / "config.properties", folder / "metrics.yaml"
     metrics.write_text(_metrics(torchserve), encoding="utf-8")
     properties = {
-        "inference_address": f"http://{HOST}:{ports.inference}",
+        "inference_address": f"http://{host}:{ports.inference}",
         "management_address": f"http://{HOST}:{ports.management}",
-        "metrics_address": f"http://{HOST}:{ports.metrics}",
+        "metrics_address": f"http://{host}:{ports.metrics}",
         "grpc_inference_address": HOST,
         "grpc_management_address": HOST,
         "grpc_inference_port": ports.grpc_inference,

@@ -1,6 +1,7 @@
 """Starts, updates, describes and stops the TorchServe of a folder."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from model_store.store import Store
 from model_store.torchserve.outbox import waiting
 from serving.errors import TorchServeError
 from serving.settings import Settings
-from serving.torchserve.configuration import choose_ports, write_archives, write_configuration
+from serving.torchserve.configuration import HOST, check_host, choose_ports, write_archives, write_configuration
 from serving.torchserve.java import find_java, find_torchserve
-from serving.torchserve.launcher import OUTBOX, clear, command_line, end, launch, wait_until_healthy
+from serving.torchserve.launcher import OUTBOX, clear, command_line, end, last_words, launch, wait_until_healthy
 from serving.torchserve.management import TorchServeManagement
 from serving.torchserve.record import TorchServeRecord, locked, read_record
 
 ARCHIVES: Final = "archives"
+ALIVE_S: Final = 0.5  # between two looks at whether it still runs
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class TorchServeOptions:
     """How to start a TorchServe.
 
     `port` is the first of five; 0 takes free ones. `models`: those that are served; empty: all that are in production.
+    `host`: the address of predictions and metrics; management and gRPC are on the loopback.
     """
 
     port: int
@@ -34,6 +37,7 @@ class TorchServeOptions:
     batch_delay_ms: int
     tokens: bool = True
     models: tuple[str, ...] = ()
+    host: str = HOST
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
     Raises LinuxRequired, TorchServeError, NotInStore or BundleError; nothing of it runs then.
     """
     require_linux("candor torchserve")
+    check_host(options.host)
     java, torchserve = find_java(), find_torchserve()
     folder, opened = folder.resolve(), settings.opened_store
     bundles = production_bundles(opened, options.models)
@@ -83,13 +88,14 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
                     "in what was promoted since, `candor torchserve stop` ends it"
                 )
             clear(folder, known)
-        ports = choose_ports(options.port)
+        ports = choose_ports(options.port, options.host)
         archives = folder / ARCHIVES
         shutil.rmtree(archives, ignore_errors=True)
         write_archives(archives, bundles, workers=options.workers, batch_delay_ms=options.batch_delay_ms)
         config = write_configuration(
             folder,
             torchserve=torchserve,
+            host=options.host,
             ports=ports,
             tokens=options.tokens,
             archives=archives,
@@ -107,6 +113,7 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
                 batch_delay_ms=options.batch_delay_ms,
                 tokens=options.tokens,
                 monitor_url=settings.monitor_url,
+                host=options.host,
             ),
             command_line(java, torchserve, config=config, archives=archives),
         )
@@ -176,6 +183,20 @@ def stop(folder: Path) -> TorchServeRecord | None:
         if record is not None:
             end(folder, record)
     return record
+
+
+def stay(folder: Path, record: TorchServeRecord) -> None:
+    """Return when the TorchServe of a folder was ended by an interrupt (Ctrl-C), as it then is with its workers.
+
+    Raises TorchServeError if it ends by itself, or somebody else ends it.
+    """
+    try:
+        while record.alive:
+            time.sleep(ALIVE_S)
+    except KeyboardInterrupt:
+        stop(folder)
+        return
+    raise TorchServeError(f"TorchServe (process {record.pid}) has ended. {last_words(folder)}")
 
 
 def running(folder: Path) -> TorchServeRecord:

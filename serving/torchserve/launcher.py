@@ -72,15 +72,16 @@ def wait_until_healthy(folder: Path, record: TorchServeRecord) -> None:
     end_s = time.monotonic() + START_S
     while time.monotonic() < end_s:
         if not record.alive:
-            raise TorchServeError(f"TorchServe ended while it started. {_last_words(folder)}")
+            raise TorchServeError(f"TorchServe ended while it started. {last_words(folder)}")
         with TorchServeManagement(folder, record) as management:
             if management.healthy():
                 return
         time.sleep(0.1)
-    raise TorchServeError(f"TorchServe did not answer within {START_S:g} s. {_last_words(folder)}")
+    raise TorchServeError(f"TorchServe did not answer within {START_S:g} s. {last_words(folder)}")
 
 
-def _last_words(folder: Path) -> str:
+def last_words(folder: Path) -> str:
+    """Return the last lines of its logs, as a sentence."""
     lines = []
     for path in (folder / LOGS / "ts_log.log", folder / ERRORS):
         with contextlib.suppress(OSError):

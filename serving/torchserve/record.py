@@ -25,7 +25,8 @@ class TorchServeRecord:
     """A TorchServe that was started.
 
     `began` identifies the process together with its id. `scratch` is its temporary folder, which its workers' command
-    lines name. `models`: those that it serves; empty: all that are in production.
+    lines name. `models`: those that it serves; empty: all that are in production. `host`: where predictions and metrics
+    are; management is always at the loopback.
     """
 
     ports: Ports
@@ -39,6 +40,7 @@ class TorchServeRecord:
     began: str = ""
     scratch: Path = Path()
     store_address: str | None = None
+    host: str = HOST
 
     @property
     def alive(self) -> bool:
@@ -46,8 +48,9 @@ class TorchServeRecord:
         return began(self.pid) == self.began
 
     def url(self, service: str = "inference") -> str:
-        """Return the address of a service: inference, management or metrics."""
-        return f"http://{HOST}:{getattr(self.ports, service)}"
+        """Return the address of a service on this machine: inference, management or metrics."""
+        host = HOST if service == "management" or self.host == "0.0.0.0" else self.host
+        return f"http://{host}:{getattr(self.ports, service)}"
 
     def worker_pids(self) -> list[int]:
         """Return the worker processes that run, also after the end of their server."""

@@ -1,5 +1,6 @@
 """The lock in requirements/ holds what pyproject.toml asks for, and names no package index. Offline."""
 
+import re
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -27,12 +28,22 @@ def pins(file: str) -> dict[str, list[Requirement]]:
     return found
 
 
+def of_extras(image: str) -> list[str]:
+    """What an image installs beside the dependencies: its extras are in the Makefile."""
+    (names,) = re.findall(rf"^{image}_EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return [needs for name in names.split() for needs in EXTRAS[name]]
+
+
 @pytest.mark.parametrize(
     ("file", "asked"),
     [
         ("constraints.txt", [*PROJECT["dependencies"], *(each for needs in EXTRAS.values() for each in needs)]),
-        ("serving.txt", [*PROJECT["dependencies"], *EXTRAS["postgres"]]),
-        ("gpu.txt", [*WITHOUT_CPU, *EXTRAS["postgres"], *PROJECT["optional-dependencies"]["gpu"]]),
+        ("serving.txt", [*PROJECT["dependencies"], *of_extras("SERVING")]),
+        ("full.txt", [*PROJECT["dependencies"], *of_extras("SERVING"), *of_extras("FULL")]),
+        ("gpu.txt", [*WITHOUT_CPU, *of_extras("SERVING"), *PROJECT["optional-dependencies"]["gpu"]]),
+        ("training.txt", [*PROJECT["dependencies"], *of_extras("TRAINING")]),
+        ("torchserve.txt", [*PROJECT["dependencies"], *of_extras("TORCHSERVE")]),
+        ("image.txt", ["setuptools>=77", "cyclonedx-bom"]),
     ],
 )
 def test_every_dependency_is_pinned_within_its_range(file: str, asked: list[str]) -> None:
@@ -48,9 +59,12 @@ def test_every_dependency_is_pinned_within_its_range(file: str, asked: list[str]
             assert requirement.specifier.contains(version, prereleases=True), f"{pin} is not {requirement}: make lock"
 
 
-def test_both_files_agree() -> None:
+@pytest.mark.parametrize("file", ["serving.txt", "full.txt", "training.txt", "torchserve.txt"])
+def test_images_have_what_was_tested(file: str) -> None:
     wide = pins("constraints.txt")
-    for name, narrow in pins("serving.txt").items():
+    for name, narrow in pins(file).items():
+        if name in ("setuptools", "wheel"):  # which belong to the environment
+            continue
         assert {str(pin.specifier) for pin in narrow} <= {str(pin.specifier) for pin in wide[name]}
 
 
@@ -66,7 +80,7 @@ def test_the_lock_names_no_index_and_hashes_what_a_server_installs() -> None:
         assert "://" not in path.read_text()
         assert "--index" not in path.read_text()
         assert "--find-links" not in path.read_text()
-    for file in ("serving.txt", "gpu.txt"):
+    for file in ("serving.txt", "full.txt", "gpu.txt", "training.txt", "torchserve.txt", "image.txt"):
         text = (LOCK / file).read_text()
         pinned = sum(len(each) for each in pins(file).values())
         assert sum(line.endswith("\\") and "==" in line for line in text.splitlines()) == pinned

@@ -19,7 +19,7 @@ from serving.settings import PREFIX, Settings
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 ROOMS = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
-FOLDERS = (*ROOMS, "benchmarks", "deploy", "docs", "tests")
+FOLDERS = (*ROOMS, "benchmarks", "container", "deploy", "docs", "tests")
 WALKS = ("CONTRIBUTING.md", "docs/architecture.md")
 GROUPS = (
     "canary",

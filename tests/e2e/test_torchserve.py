@@ -384,6 +384,28 @@ def test_it_is_started_once_restarted_after_a_crash_and_ended_whole(site: Site) 
     }
 
 
+def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command(site: Site) -> None:
+    folder = site.folder / "foreground"
+    where = ("--host", "0.0.0.0", "--port", "0", "--folder", str(folder), "--store", str(site.store.root))
+    command = [sys.executable, "-m", "candor", "torchserve", "start", "--foreground", "--no-tokens", *where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        said = ""
+        while "Ask it" not in said and (line := process.stdout.readline()):
+            said += line
+        (port,) = re.findall(r"predictions http://127.0.0.1:(\d+)", said)
+        (management,) = re.findall(r"management http://127.0.0.1:(\d+)", said)
+        image = encode(picture(7), "PNG")
+        answered = httpx.post(f"http://127.0.0.2:{port}/predictions/tiny", content=image, timeout=PATIENCE_S)
+        assert answered.json()["version"] == site.store.production("tiny")
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.2:{management}/models")
+        pid = json.loads((folder / "torchserve.json").read_text())["pid"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    assert began(pid) is None
+
+
 def saved_dicom(pixels: Any) -> bytes:
     dataset = header(pixels.shape, pixels.dtype)
     dataset.PixelData = pixels.tobytes()

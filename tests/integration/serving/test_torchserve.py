@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +96,19 @@ def test_a_port_in_use_is_named() -> None:
         pytest.raises(TorchServeError, match=f"and {free.metrics} cannot be used .*another --port"),
     ):
         choose_ports(free.metrics)
+
+
+@pytest.mark.parametrize("host", ["localhost", "::", "candor.example"])
+def test_a_host_that_is_no_ipv4_address_is_refused(tmp_path: Path, host: str) -> None:
+    options = instance.TorchServeOptions(port=0, workers=1, batch_delay_ms=1, host=host)
+    with pytest.raises(TorchServeError, match=f"must be an IPv4 address, such as 0.0.0.0 .* is '{host}'"):
+        instance.start(tmp_path, Settings(), options)
+
+
+def test_management_is_at_the_loopback_wherever_predictions_are(tmp_path: Path) -> None:
+    elsewhere = replace(of_process(os.getpid(), tmp_path), host="192.0.2.7")
+    assert (elsewhere.url(), elsewhere.url("management")) == ("http://192.0.2.7:1", "http://127.0.0.1:2")
+    assert replace(elsewhere, host="0.0.0.0").url("metrics") == "http://127.0.0.1:3"
 
 
 def test_a_store_without_production_is_refused_before_anything_starts(tmp_path: Path) -> None:

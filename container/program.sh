@@ -1,0 +1,12 @@
+#!/bin/sh
+# Install Candor into /opt/app, compile what it imports into /opt/bytecode, and list all packages in /opt/sbom.
+#
+#   program.sh ROOM...    the packages of Candor whose imports are compiled
+set -eu
+/opt/tools/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /tmp .
+container/pip.sh --no-deps --target /opt/app /tmp/*.whl
+/opt/tools/bin/pip --python /opt/candor/bin/python check
+PYTHONPYCACHEPREFIX=/opt/bytecode PYTHONHASHSEED=0 /opt/candor/bin/python container/bytecode.py "$@"
+mkdir /opt/sbom
+/opt/tools/bin/cyclonedx-py environment --output-reproducible --of JSON -o /tmp/python.json /opt/candor/bin/python
+/opt/tools/bin/python container/sbom.py /tmp/python.json /src/dpkg-status > /opt/sbom/sbom.cdx.json
