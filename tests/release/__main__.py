@@ -14,7 +14,9 @@ BUILD = ROOT / "build"
 EXTRAS = ("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures", "tensorboard")
 # Their own requirements rule out the lowest releases of the others.
 NEWER_EXTRAS = ("signing", "mlflow", "wandb")
-TESTS = ("tests/contract", "tests/unit", "tests/integration")
+# The last ones hold what Candor takes over from uvicorn: limits, draining, broken clients.
+FRONT = ("process", "bodies", "drain", "abuse")
+TESTS = ("tests/contract", "tests/unit", "tests/integration", *(f"tests/e2e/test_serving_{name}.py" for name in FRONT))
 # Old releases of others warn about what came after them; new ones may not.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
 
@@ -29,7 +31,7 @@ def check_wheel(tag: str | None = None) -> None:
     chosen = environment.resolve(
         "packages.txt", "--constraint", ROOT / "requirements/constraints.txt", extras=["train"]
     )
-    environment.install("--requirement", chosen)
+    environment.install("--no-deps", "--requirement", chosen)
     environment.install("--no-deps", wheel)
     folder = environment.folder / "elsewhere"
     environment.run("candor", "demo", "--once", "--data", "digits", folder=folder, CANDOR_DATA="")
@@ -52,7 +54,7 @@ def check_newest(*tests: str) -> None:
 
 def run_tests(environment: FreshEnvironment, packages: Path, *arguments: str) -> None:
     """Install `packages` and this checkout, and run pytest."""
-    environment.install("--requirement", packages)
+    environment.install("--no-deps", "--requirement", packages)  # resolved already, with lower releases than they say
     environment.install("--no-deps", "--editable", ROOT)
     environment.run(environment.python, *PYTEST, *arguments, folder=ROOT, PYTHONPATH=str(ROOT))
 
