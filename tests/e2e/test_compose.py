@@ -3,14 +3,17 @@
 import json
 import shutil
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.builders.composition import PROGRAMS, Composition
 from tests.builders.dashboards import DASHBOARDS, panels
 from tests.builders.haste import hurried
+from tests.builders.manifests import ROOT
 from tests.builders.postgres import Cluster
 from tests.builders.waiting import PATIENCE_S, wait_until
 
@@ -52,7 +55,7 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
     log = composition.log("demo")
     figures = json.loads(log[log.index("{") :])
     assert figures["missed"] == 0
-    assert figures["alarm_after_shift_s"] < 60
+    assert 0 < figures["labels_after_shift"] < 500  # how long that takes is the machine's matter
     wait_until(lambda: alarms() == ["1"], "the dashboard to show the alarm")
 
     def paged() -> bool:
@@ -60,6 +63,11 @@ def test_the_demo_raises_the_alarm_on_the_dashboard(composition: Composition) ->
         return "CandorCalibrationDrift" in {alert["labels"]["alertname"] for alert in alerts}
 
     wait_until(paged, "Alertmanager to have the alert")
-    assert "candor_build_info" in httpx.get(f"{composition.url('candor')}/metrics").text
+    (rule,) = yaml.safe_load((ROOT / "deploy/kubernetes/autoscaling/adapter-rule.yaml").read_text())["rules"]
+    given = {"<<.GroupBy>>": "instance", "<<.Series>>": rule["name"]["as"], "<<.LabelMatchers>>": 'job="candor"'}
+    query = reduce(lambda text, pair: text.replace(*pair), given.items(), rule["metricsQuery"])
+    (wait,) = composition.query(query)  # what the autoscaler would see: of the server, not of the monitor
+    assert wait["metric"]["instance"] == composition.url("candor").removeprefix("http://")
+    assert 0 <= float(wait["value"][1]) < 60
     page = httpx.get(f"{composition.url('monitor')}/calibration/digits/page")
     assert page.status_code == 200

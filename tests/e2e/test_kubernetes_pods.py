@@ -111,7 +111,7 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, pn
     clients = [threading.Thread(target=send, args=(fleet, [png(n) for n in range(4)], stop)) for _ in range(3)]
     for client in clients:
         client.start()
-    wait_until(lambda: len(fleet.labeled) > 30, "answers and labels")
+    wait_until(lambda: len(fleet.labeled) > 15, "answers and labels")
     victim = fleet.servers.pods[0]
     victim.kill()
     leader.kill()
@@ -119,12 +119,12 @@ def test_a_server_and_the_leading_monitor_are_killed_under_load(fleet: Fleet, pn
     standby = next(pod for pod in fleet.monitors.pods if pod is not leader)
     wait_until(lambda: httpx.get(f"{standby.url}/readyz").json()["leader"], "the other monitor to lead")
     before = len(fleet.labeled)
-    wait_until(lambda: len(fleet.labeled) > before + 30, "answers and labels from those that are left")
+    wait_until(lambda: len(fleet.labeled) > before + 15, "answers and labels from those that are left")
     victim.start()
     leader.start()
     wait_until(lambda: fleet.servers.all_ready() and fleet.monitors.all_ready(), "every probe of every pod")
     before = len(fleet.labeled)
-    wait_until(lambda: len(fleet.labeled) > before + 30, "answers and labels from everybody")
+    wait_until(lambda: len(fleet.labeled) > before + 15, "answers and labels from everybody")
     rolled = fleet.servers.pods[1]
     assert rolled.stop() == 0  # a rolling update: admitted requests are answered, then it ends by itself
     stop.set()
