@@ -8,12 +8,12 @@ from calibration.measure_table import Measure
 from calibration.measures import MEASURES
 from model_store.diagram import reliability_diagram
 from monitoring.findings.drift import Drift
-from monitoring.findings.phrases import percent
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.pages.day_axis import SHAPES, Mark
 from monitoring.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_chart
+from monitoring.pages.formatting import percent
 from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import ClassBins, Report
