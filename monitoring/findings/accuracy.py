@@ -16,7 +16,7 @@ from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from calibration.bins import BinSums
 from calibration.confidence_sequence import accuracy_evidence, accuracy_sequence, share_interval
@@ -28,6 +28,7 @@ from monitoring.findings.post_stratification import PostStratified, post_stratif
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import AUDIT, EVERYTHING
+from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums, read_sums
 
 ALPHA = 0.05
@@ -142,7 +143,7 @@ def labeled_days(connection: Connection, calibration_id: int, name: str) -> list
     """Return the days of a slice, oldest first."""
     columns = bin_day.c
     wanted = (
-        select(columns.day, *(func.sum(columns[field]).label(field) for field in ("n", "correct", "served")))
+        select(columns.day, *(summed(columns[field]).label(field) for field in ("n", "correct", "served")))
         .where(columns.calibration_id == calibration_id, columns.slice == name)
         .group_by(columns.day)
         .order_by(columns.day)

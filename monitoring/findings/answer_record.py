@@ -21,6 +21,7 @@ from monitoring.drift import watch
 from monitoring.ledger.days import day_date
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.statement import summed
 
 ENOUGH_LABELS = 30  # with fewer, the share of right answers is too uncertain to be quoted
 NEARLY_ALL = 0.98  # with as many of the answers labeled, the choice of the labels explains nothing
@@ -112,7 +113,7 @@ def find_answer_record(connection: Connection, calibration_id: int, *, label: st
     """Read the record of answers like this one, by the same calibration."""
     at = int(bin_index(confidence))
     columns = bin_day.c
-    sums = [func.sum(column) for column in (columns.served, columns.n, columns.correct, columns.confidence)]
+    sums = [summed(column) for column in (columns.served, columns.n, columns.correct, columns.confidence)]
     alike = (columns.calibration_id == calibration_id, columns.slice == f"predicted:{label}", columns.bin == at)
     served, labeled, right, total, day = tuple(
         connection.execute(select(*sums, func.min(columns.day)).where(*alike)).one()

@@ -19,6 +19,7 @@ from calibration.metrics import Z95
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, EVERYTHING, SliceKeys, SliceNames
+from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import DAY_NS, LedgerSums
 
 FEW_LABELS = 100  # with fewer labels nothing is decided
@@ -216,7 +217,7 @@ def _measures(n: _Floats, confidence: _Floats, correct: _Floats, squared: _Float
 def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:
     """Answers served in a slice by day, for days that have any."""
     columns = bin_day.c
-    wanted = select(columns.day, func.sum(columns.served)).where(
+    wanted = select(columns.day, summed(columns.served)).where(
         columns.calibration_id == calibration_id, columns.slice == name, columns.day >= (since_day or 0)
     )
     return {day: int(served) for day, served in connection.execute(wanted.group_by(columns.day)) if served}
@@ -226,7 +227,7 @@ def _audited(calibration_id: int, since_day: int | None) -> Select[Any]:
     """Select (day, bin, sums) of the drawn answers that have a label."""
     columns = bin_day.c
     return (
-        select(columns.day, columns.bin, *(func.sum(columns[name]) for name in _FIELDS))
+        select(columns.day, columns.bin, *(summed(columns[name]) for name in _FIELDS))
         .where(columns.calibration_id == calibration_id, columns.slice == AUDIT, columns.day >= (since_day or 0))
         .group_by(columns.day, columns.bin)
         .having(func.sum(columns.n) > 0)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, select
 
 from calibration.bins import BinSums
 from monitoring.findings.phrases import percent
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, bin_total
+from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import LedgerSums
 
 ENOUGH = 1_000  # answers before a histogram is compared
@@ -54,7 +55,7 @@ def served_by_class(connection: Connection, row: CalibrationRow, *, since_day: i
     """Count the answers served by slice of the predicted class."""
     table = bin_total if since_day is None else bin_day
     columns = table.c
-    wanted: Select[Any] = select(columns.slice, func.sum(columns.served)).where(
+    wanted: Select[Any] = select(columns.slice, summed(columns.served)).where(
         columns.calibration_id == row.calibration_id, columns.slice.in_([f"{_PREDICTED}{name}" for name in row.classes])
     )
     if since_day is not None:

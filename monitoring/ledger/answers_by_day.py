@@ -3,11 +3,12 @@
 from collections import defaultdict
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, IntArray
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day
+from monitoring.ledger.statement import summed
 
 
 def read_answers_by_day(
@@ -17,7 +18,7 @@ def read_answers_by_day(
     number = {f"predicted:{name}": index for index, name in enumerate(row.classes)}
     columns = bin_day.c
     wanted = (
-        select(columns.day, columns.slice, columns.bin, func.sum(columns.served))
+        select(columns.day, columns.slice, columns.bin, summed(columns.served))
         .where(columns.calibration_id == row.calibration_id, columns.slice.in_(number))
         .where(columns.day >= since_day, columns.day < before_day)
         .group_by(columns.day, columns.slice, columns.bin)

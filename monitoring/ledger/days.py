@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from calibration.bins import BIN_COUNT, BinSums
 from monitoring.ledger.schema import bin_day
 from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.statement import summed
 from monitoring.ledger.sums import DAY_NS
 
 
@@ -44,7 +45,7 @@ def read_days(
     connection: Connection, calibration_id: int, *, since_day: int | None = None, name: str = EVERYTHING
 ) -> list[Days]:
     """Return the days on which a calibration answered, oldest first, with the answers of a slice."""
-    added = [func.sum(column).label(column.name) for column in bin_day.columns if not column.primary_key]
+    added = [summed(column).label(column.name) for column in bin_day.columns if not column.primary_key]
     columns = bin_day.c
     wanted = select(columns.day, columns.bin, *added).where(
         columns.calibration_id == calibration_id, columns.slice == name

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table
+from sqlalchemy import ClauseElement, Column, ColumnElement, Connection, Row, Select, Table, cast, func
 
 from monitoring.ledger.dialects import Dialect, dialect_of
 
@@ -82,3 +82,8 @@ def replacing(table: Table) -> Statement:
 def adding(table: Table) -> Statement:
     """Return an INSERT that adds to the values of existing keys."""
     return Statement(table, on_conflict=lambda old, new: old + new)
+
+
+def summed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The sum of a column, in its type: PostgreSQL's sum of integers is a decimal, which does not mix with floats."""
+    return cast(func.sum(column), column.type)

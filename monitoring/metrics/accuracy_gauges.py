@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from monitoring.findings.accuracy import AccuracyAnswer, AccuracyVerdict, find_accuracy
@@ -15,6 +15,7 @@ from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import bin_total, monitor_state
 from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.statement import summed
 from monitoring.ledger.visible_versions import superseded, visible_versions
 
 _LABELS = ("model", "version")
@@ -97,5 +98,5 @@ def _latest(connection: Connection) -> dict[int, int]:
 
 def _served(connection: Connection) -> dict[int, int]:
     columns = bin_total.c
-    wanted = select(columns.calibration_id, func.sum(columns.served)).filter_by(slice=EVERYTHING)
+    wanted = select(columns.calibration_id, summed(columns.served)).filter_by(slice=EVERYTHING)
     return {calibration_id: int(n) for calibration_id, n in connection.execute(wanted.group_by(columns.calibration_id))}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.measures import MEASURES
@@ -21,6 +21,7 @@ from monitoring.ledger.database import Ledger
 from monitoring.ledger.grid import GRID
 from monitoring.ledger.schema import bin_total, monitor_state
 from monitoring.ledger.slices import EVERYTHING
+from monitoring.ledger.statement import summed
 from monitoring.ledger.visible_versions import VisibleVersion, visible_versions
 
 WINDOWS = ("all", "last:500")
@@ -100,7 +101,7 @@ def _served(connection: Connection) -> dict[int, tuple[float, float]]:
     The first counts by answer on both sides, so a late label counts where it belongs.
     """
     columns = bin_total.c
-    sums = (func.sum(column) for column in (columns.n, columns.served_confidence, columns.served))
+    sums = (summed(column) for column in (columns.n, columns.served_confidence, columns.served))
     counts = select(columns.calibration_id, *sums).filter_by(slice=EVERYTHING).group_by(columns.calibration_id)
     return {
         calibration_id: (int(labeled) / int(served), int(confidence) / GRID / int(served))
