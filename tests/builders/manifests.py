@@ -62,17 +62,24 @@ def pods() -> dict[str, Manifest]:
 
 
 def image_environment() -> dict[str, str]:
-    """Candor's variables that the image sets."""
+    """Candor's variables that the image for serving sets."""
     return {
-        f"CANDOR_{name}": value for name, value in re.findall(r"CANDOR_(\w+)=(\S+)", (ROOT / "Dockerfile").read_text())
+        f"CANDOR_{name}": value
+        for name, value in re.findall(r"CANDOR_(\w+)=(\S+)", _stage("image") + _stage("serving"))
     }
 
 
 def image_entry() -> list[str]:
-    """The command of the image without its arguments."""
-    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    """The command of the image for serving, without its arguments."""
+    (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", _stage("serving"), re.MULTILINE)
     command: list[str] = json.loads(entry)
     return command
+
+
+def _stage(name: str) -> str:
+    """The part of the Dockerfile that makes a target."""
+    (text,) = re.findall(rf"^FROM \S+ AS {name}\n(.*?)(?=^FROM |\Z)", (ROOT / "Dockerfile").read_text(), re.M | re.S)
+    return str(text)
 
 
 def container_environment(spec: Manifest) -> dict[str, str]:
