@@ -66,6 +66,15 @@ def english() -> Markup:
     return Markup("") if reader().language is LANGUAGES[0] else Markup(' lang="en"')
 
 
+def span(lower: str, upper: str) -> str:
+    """The two ends of a range.
+
+    >>> span("1 %", "2 %")
+    '1 % to 2 %'
+    """
+    return gettext("%(lower)s to %(upper)s") % {"lower": lower, "upper": upper}
+
+
 def moment(time_ns: int) -> Markup:
     """A time in nanoseconds since 1970 as the reader writes it, to the second.
 

@@ -54,7 +54,7 @@ def _environment() -> Environment:
     environment.add_extension("jinja2.ext.i18n")
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_callables(language.gettext, language.ngettext, newstyle=True)  # type: ignore[attr-defined]
-    environment.globals |= {"reader": language.reader, "english": formatting.english}
+    environment.globals |= {"reader": language.reader, "english": formatting.english, "span": formatting.span}
     environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.globals["asset"] = asset
     environment.globals["style"] = Markup(asset("style.css").content)  # our own file

@@ -14,6 +14,7 @@ from monitoring.pages.day_axis import SHAPES, Mark
 from monitoring.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_chart
 from monitoring.pages.formatting import percent
+from monitoring.pages.language import N_
 from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
 from monitoring.reports.page_data import PageData, entry_day
 from monitoring.reports.report import ClassBins, Report
@@ -106,9 +107,9 @@ def evidence(drift: Drift | None) -> float | None:
 def _bars(report: Report) -> list[Bar]:
     """ECE, its noise floor and the card's ECE on one scale."""
     eces = {
-        "now": (report.measures.ece, "accent"),
-        "by chance": (report.measures.noise_floor, "muted-tone"),
-        "on the card": (report.reference.get("ece"), "good"),
+        N_("now"): (report.measures.ece, "accent"),
+        N_("by chance"): (report.measures.noise_floor, "muted-tone"),
+        N_("on the card"): (report.reference.get("ece"), "good"),
     }
     known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
     full = max([0.1, *known])
