@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -47,6 +48,7 @@ def traffic(
     token = read_token(token_file)
     plan = TrafficPlan(rate_hz=rate, clean_s=clean, label_delay_s=label_delay, once=once)
     with Client(url, token=token) as server, Client(monitor_url or url, token=token) as monitor:
-        figures = LiveTraffic(server, monitor, plan, SampleImages(seed=seed), stderr.print).run()
+        say = partial(stderr.print, soft_wrap=True)
+        figures = LiveTraffic(server, monitor, plan, SampleImages(seed=seed), say).run()
     if json_out:
         print_json(figures)
