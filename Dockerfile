@@ -113,7 +113,10 @@ CMD ["--help"]
 
 FROM ${TORCH_PYTHON} AS torchserve-root
 COPY container/root.sh /tmp/
-RUN apt-get update && apt-get install -y --no-install-recommends openjdk-17-jre-headless && sh /tmp/root.sh /data /models
+# Java registers its manual, in a folder that slim images lack.
+RUN mkdir -p /usr/share/man/man1 \
+ && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openjdk-17-jre-headless \
+ && sh /tmp/root.sh /data /models
 
 FROM ${TORCH_PYTHON} AS torchserve-build
 ARG LOCK=torchserve
