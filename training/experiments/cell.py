@@ -30,6 +30,7 @@ from training.runs.config import TrainConfig
 from training.runs.session import TrainingSession
 
 FORMAT = 1  # increase it when a change of code changes the numbers
+MOVED_FORMAT = 2  # the same for moved images alone: 1 had black borders
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Cell:
         choices = self.config.model_dump(mode="json", exclude_defaults=True) | {
             "weights": weights_key(self.config.weights)
         }
-        parts = [FORMAT, self.fingerprint, dict(sorted(choices.items()))]
+        moved = max(self.config.views, self.config.test_views) > 1 or self.config.augment is not None
+        formats = [FORMAT, MOVED_FORMAT] if moved else FORMAT
+        parts = [formats, self.fingerprint, dict(sorted(choices.items()))]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 

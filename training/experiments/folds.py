@@ -19,9 +19,10 @@ from calibration.sampling import grouped_parts, joined
 from training.datasets import SPLIT_NAMES, Dataset, Split, SplitName, fingerprint
 from training.datasets.errors import BadDataset
 from training.experiments.cell import CellResult
+from training.experiments.paired_images import over_units
 from training.experiments.reference import joined_split, some
-from training.experiments.summary import calibrators_of
-from training.experiments.table import ResultTable, format_number
+from training.experiments.summary import Estimate, calibrators_of
+from training.experiments.table import ResultTable, format_estimate, format_number
 
 VAL_SHARE = 0.2  # of the images of the other folds
 
@@ -64,28 +65,38 @@ def _fold(dataset: Dataset, whole: Split, units: NDArray[np.int64], test: NDArra
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """The answers to all images by one method with one calibrator: measures, intervals, and accuracies by fold."""
+    """The answers to all images by one method with one calibrator: measures, intervals, and accuracies by fold.
+
+    `gained` is the accuracy above that of the first method with the same calibrator, paired by image.
+    """
 
     method: str
     calibrator: str
     measures: Measures
     intervals: Mapping[str, Interval]
     accuracies: tuple[float, ...]
+    gained: Estimate
 
 
 def cross_validate(results: Sequence[CellResult]) -> list[CrossValidated]:
     """Put the folds of each method together; a method that failed in a fold is left out."""
     methods = dict.fromkeys(result.cell.method for result in results)
     failed = {result.cell.method for result in results if result.failure}
+    whole = {
+        method: [each for each in results if each.cell.method == method] for method in methods if method not in failed
+    }
+    right: dict[str, NDArray[np.float64]] = {}
     return [
-        _together(method, calibrator, [each for each in results if each.cell.method == method])
-        for method in methods
-        if method not in failed
-        for calibrator in calibrators_of(next(each for each in results if each.cell.method == method))
+        _together(method, calibrator, known, right)
+        for method, known in whole.items()
+        for calibrator in calibrators_of(known[0])
     ]
 
 
-def _together(method: str, calibrator: str, results: Sequence[CellResult]) -> CrossValidated:
+def _together(
+    method: str, calibrator: str, results: Sequence[CellResult], first: dict[str, NDArray[np.float64]]
+) -> CrossValidated:
+    """`first` has the correctness of the first method's answers by calibrator, and gets it from that method."""
     answers = []
     for result in results:
         kind, seen = calibrators_of(result)[calibrator]
@@ -95,12 +106,14 @@ def _together(method: str, calibrator: str, results: Sequence[CellResult]) -> Cr
     known = [each.groups for each in tests if each.groups is not None]
     groups = np.concatenate(known) if len(known) == len(tests) else None
     accuracies = (float((p.argmax(axis=1) == each.labels).mean()) for p, each in zip(answers, tests, strict=True))
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
     return CrossValidated(
         method,
         calibrator,
         Measures.from_probabilities(probabilities, labels),
         measure_intervals(probabilities, labels, groups=groups),
         tuple(accuracies),
+        over_units(right - first.setdefault(calibrator, right), groups),
     )
 
 
@@ -111,11 +124,13 @@ def fold_table(found: Sequence[CrossValidated], dataset: Dataset) -> ResultTable
     return ResultTable(
         "folds",
         f"{dataset.name}: every image tested once, in {count} folds",
-        ("method", "accuracy", "95 %", "lowest fold", "highest fold", "ECE", "floor", "z", "NLL", "gap"),
+        ("method", "accuracy", "95 %", "gained", "lowest fold", "highest fold", "ECE", "floor", "z", "NLL", "gap"),
         tuple(_row(each) for each in found),
         (
             f"{images} images, each answered by a network that saw neither it nor its patient; "
             "calibrators are fitted on a fifth of the other folds.",
+            "gained: accuracy above that of the first method with the same calibrator, paired by image (or patient): "
+            "mean ± half of the 95 % interval.",
             "Folds share training images, so the spread over folds is no interval; the interval is over "
             "images, or over patients if they are known.",
         ),
@@ -130,6 +145,7 @@ def _row(each: CrossValidated) -> tuple[str, ...]:
         f"{each.method}, {each.calibrator}",
         format_number(known.accuracy),
         f"{low} to {high}",
+        format_estimate(each.gained),
         *(format_number(value) for value in figures),
         format_number(known.ece_z, 1),
         format_number(known.nll),

@@ -7,13 +7,15 @@ epoch, by seed, epoch and number. So it does not depend on the order of images, 
 No change mirrors an image unless its name says so: the side of a finding and of the heart matter.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms import InterpolationMode
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional
 
 from training.errors import UnknownName
@@ -33,20 +35,37 @@ class Strength:
     brightness: float  # of the range 0..255
 
     def __call__(self, image: Images, generator: np.random.Generator) -> Images:
-        """`image` (C, H, W), moved and exposed differently."""
+        """`image` (C, H, W), moved and exposed differently; what moves in is its reflection."""
         angle, across, down, scale, contrast, brightness = generator.uniform(-1, 1, size=6)
-        height, width = image.shape[1:]
-        moved = functional.affine(
-            torch.from_numpy(image),
+        grid = moved_grid(
+            image.shape,
             angle=self.angle * angle,
-            translate=[round(self.shift * width * across), round(self.shift * height * down)],
+            across=self.shift * across,
+            down=self.shift * down,
             scale=1 + self.scale * scale,
-            shear=[0.0, 0.0],
-            interpolation=InterpolationMode.BILINEAR,
-        ).numpy()
+        )
+        (moved,) = reflected(torch.from_numpy(image)[None], grid).numpy()
         return _gray_values(
             (moved - 127.5) * (1 + self.contrast * contrast) + 127.5 + 255 * self.brightness * brightness
         )
+
+
+def moved_grid(shape: Sequence[int], *, angle: float, across: float, down: float, scale: float) -> Tensor:
+    """Where each pixel of a moved image (C, H, W) comes from, (1, H, W, 2): turned, shifted by shares of the side, and
+    enlarged.
+    """
+    turn = math.radians(angle)
+    cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
+    moves = torch.tensor([[[cosine, -sine, 2 * across], [sine, cosine, 2 * down]]], dtype=torch.float32)
+    return affine_grid(moves, [1, *shape], align_corners=False)
+
+
+def reflected(images: Tensor, grid: Tensor) -> Tensor:
+    """`images` (N, C, H, W) moved by `grid` (N, H, W, 2), float32; what moves in is the image mirrored at its border.
+
+    A black border would be a feature that no image of use has: a frozen network answers to it.
+    """
+    return grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
 LIGHT = Strength(angle=7.0, shift=0.05, scale=0.07, contrast=0.1, brightness=0.1)
@@ -133,7 +152,7 @@ class Augmentation:
 
 def view_of(number: int) -> ImageTransform:
     """View `number` as a transform of images."""
-    return ImageTransform(f"view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number))
+    return ImageTransform(f"light-view-{number}", lambda inputs, numbers: viewed(inputs, numbers, view=number))
 
 
 def viewed(inputs: Images, numbers: Numbers, *, view: int) -> Images:

@@ -240,31 +240,31 @@ def test_differences_are_paired_by_seed(compared: GridComparison) -> None:
     assert table.rows[0][1] == "2"
 
 
-def test_differences_over_images_are_those_of_the_predictions(compared: GridComparison, folder: Path) -> None:
+def predicted(compared: GridComparison, method: str) -> list[Any]:
+    """The test predictions of `method`, one for each seed."""
+    return [each.predictions["test"] for each in compared.results if each.cell.method == method]
+
+
+def test_differences_over_images_are_those_of_the_predictions(compared: GridComparison) -> None:
     (found,) = (each for each in compared.tables() if each.name.startswith("by-image"))
     row = next(row for row in found.rows if row[0] == "dca beta=5, none")
-    right: dict[str, list[Any]] = {}
-    for path in (folder / "cells").iterdir():
-        record, known = json.loads((path / "cell.json").read_text()), np.load(path / "predictions.npz")
-        right.setdefault(record["method"], []).append(known["test_logits"].argmax(axis=1) == known["test_labels"])
-    difference = np.mean(right["dca beta=5"], axis=0) - np.mean(right["ce"], axis=0)
-    half = 1.96 * difference.std() / np.sqrt(len(difference))
+    own, base = (
+        np.mean([each.logits.argmax(axis=1) == each.labels for each in predicted(compared, method)], axis=0)
+        for method in ("dca beta=5", "ce")
+    )
+    half = 1.96 * (own - base).std() / np.sqrt(len(own))
     assert row[1:3] == ("2", "40")
-    assert row[3] == f"{format_number(difference.mean())} ± {format_number(half)}"
+    assert row[3] == f"{format_number((own - base).mean())} ± {format_number(half)}"
 
 
-def test_ensembles_answer_with_the_mean_probability_of_their_seeds(compared: GridComparison, folder: Path) -> None:
+def test_ensembles_answer_with_the_mean_probability_of_their_seeds(compared: GridComparison) -> None:
     (found,) = (each for each in compared.tables(ensembles=2) if each.name.startswith("ensembles"))
     row = next(row for row in found.rows if row[0] == "ce, none")
-    seeds = [
-        np.load(path / "predictions.npz")
-        for path in (folder / "cells").iterdir()
-        if json.loads((path / "cell.json").read_text())["method"] == "ce"
-    ]
-    mean = np.mean([softmax(known["test_logits"]) for known in seeds], axis=0)
-    known = Measures.from_probabilities(mean, seeds[0]["test_labels"])
+    seeds = predicted(compared, "ce")
+    mean = np.mean([softmax(each.logits) for each in seeds], axis=0)
+    known = Measures.from_probabilities(mean, seeds[0].labels)
     assert row[1:4] == ("1", format_number(known.accuracy), format_number(known.ece))
-    single = [Measures.from_probabilities(softmax(each["test_logits"]), each["test_labels"]).nll for each in seeds]
+    single = [Measures.from_probabilities(softmax(each.logits), each.labels).nll for each in seeds]
     assert known.nll is not None
     assert row[-1] == format_number(known.nll - np.mean([nll for nll in single if nll is not None]))
     with pytest.raises(BadChoice, match="--seeds 3 or a multiple"):

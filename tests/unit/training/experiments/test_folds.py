@@ -81,12 +81,12 @@ def test_answers_of_all_folds_are_measured_together() -> None:
     random = np.random.default_rng(0)
     config = TrainConfig(backbone=SMALL, weights="none")
 
-    def result(fold: int, *, count: int, right: float) -> CellResult:
+    def result(fold: int, *, count: int, right: float, method: str = "ce") -> CellResult:
         labels = np.arange(count) % 2
         answers = np.where(np.arange(count) < right * count, labels, 1 - labels)
         logits = (2.0 * np.eye(2)[answers] + random.normal(0, 0.01, (count, 2))).astype(np.float32)
         known = Predictions(logits, labels)
-        return CellResult(Cell(f"fold {fold}", SMALL, "ce", config, str(fold)), 0.0, {"val": known, "test": known})
+        return CellResult(Cell(f"fold {fold}", SMALL, method, config, str(fold)), 0.0, {"val": known, "test": known})
 
     found = cross_validate([result(1, count=100, right=0.9), result(2, count=60, right=0.5)])
     plain = next(each for each in found if each.calibrator == "none")
@@ -96,6 +96,12 @@ def test_answers_of_all_folds_are_measured_together() -> None:
     table = fold_table(found, dataset())
     assert table.rows[0][:2] == ("ce, none", ".750")
     assert "2 folds" in table.title
+    better = [result(1, count=100, right=1.0, method="other"), result(2, count=60, right=0.5, method="other")]
+    both = cross_validate([result(1, count=100, right=0.9), result(2, count=60, right=0.5), *better])
+    gained = {each.method: each.gained for each in both if each.calibrator == "none"}
+    assert (gained["ce"].mean, gained["ce"].half) == (0, 0)
+    spread = np.repeat([1.0, 0.0], [10, 150])  # ten of 160 images are answered better
+    assert (gained["other"].mean, gained["other"].half) == (10 / 160, round(1.96 * spread.std() / 160**0.5, 3))
 
 
 def test_folds_are_trained_as_cells(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from model_store.image import InputSpec
 from training.datasets import ArrayImages, Dataset, Split, fingerprint
 from training.features.answer_views import FixedView, ViewAverage
 from training.fitting.history import Epoch
@@ -107,6 +108,15 @@ def test_answers_are_means_over_fixed_views(dataset: Dataset, tmp_path: Path, mo
     with torch.inference_mode():
         np.testing.assert_allclose(ViewAverage(network, 3, spec)(images).exp(), found, atol=1e-5)
     assert len(evaluation.predictions["perturbed"].labels) == 7 * 32
+
+
+def test_views_have_no_black_border() -> None:
+    """A frozen network answers to a border; a uniform image stays uniform, whatever moves in."""
+    spec = InputSpec(channels=1, height=24, width=24)
+    for number in range(1, 5):
+        seen = FixedView(number, spec)(torch.full((1, 1, 24, 24), 200, dtype=torch.uint8))
+        assert seen.min() > 150
+        torch.testing.assert_close(seen, seen.mean().expand_as(seen), rtol=0, atol=1e-3)
 
 
 def test_last_blocks_train_on_kept_features_as_they_do_on_images(dataset: Dataset, tmp_path: Path) -> None:
