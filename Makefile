@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar off -c requirements/constraints.txt
 DEMO_ARGS ?=
 # torch brings its CUDA packages; a machine takes the build of it that it can use, so none of them is pinned.
-LOCK_EXTRAS := train grpc traces postgres parquet s3 remote signatures signing tensorboard mlflow wandb torchserve docs dev
+LOCK_EXTRAS := train grpc traces postgres parquet s3 remote ray signatures signing tensorboard mlflow wandb torchserve docs dev
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
   --no-emit-index-url --no-emit-find-links $(LOCK_ARGS) pyproject.toml
 HASHED = $(COMPILE) --generate-hashes --constraint requirements/constraints.txt
@@ -17,7 +17,7 @@ TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit images bench soak clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit images bench soak test-ray clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -82,6 +82,9 @@ audit: | $(BIN)/uv     ## ask for known vulnerabilities of every pinned release;
 soak: $(VENV)/.installed-dev     ## an hour: 100 kills a database, full disks, hostile bodies, a storm (SOAK_ARGS="sqlite --kills 9")
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
+test-ray: $(VENV)/.installed-ray   ## tests on Ray clusters of several node processes (five minutes)
+	$(BIN)/python -m pytest -q tests/e2e/test_ray_*.py $(TEST_ARGS)
+
 bench: $(VENV)/.installed-dev    ## measure serving throughput as a ratio to raw ONNX Runtime
 	$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)
 
@@ -103,6 +106,10 @@ $(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.installed
 	$(PIP) -e ".[train,torchserve,grpc,traces,s3,signing,dev]"
+	@touch $@
+
+$(VENV)/.installed-ray: $(VENV)/.installed-dev
+	$(PIP) -e ".[ray]"
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt | $(BIN)/python

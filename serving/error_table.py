@@ -54,9 +54,11 @@ from serving.errors import (
     LedgerFailed,
     MalformedHttp,
     MalformedRequest,
+    MetricsElsewhere,
     ModelNotLoaded,
     NotReady,
     Overloaded,
+    ReplicaLost,
     Unauthorized,
     UnknownHost,
     UnsupportedMedia,
@@ -119,7 +121,9 @@ CONNECTION_ERRORS: Final[Rows] = {
     HeadTimeout: (408, "head_timeout"),
     HeadTooLarge: (431, "head_too_large"),
 }
-ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS
+# Errors of a server of several replicas.
+CLUSTER_ERRORS: Final[Rows] = {MetricsElsewhere: (404, "metrics_elsewhere"), ReplicaLost: (503, "replica_lost")}
+ERRORS: Final[Rows] = PREDICTION_ERRORS | MONITORING_ERRORS | PAGE_ERRORS | CONNECTION_ERRORS | CLUSTER_ERRORS
 NOT_READY: Final = ERRORS[NotReady][0]  # also the status of health checks, whose bodies are not errors
 ROUTING_CODES: Final = {404: "unknown_path", 405: "method_not_allowed"}  # codes of Starlette's own HTTPException
 # Sentences for errors whose own text is not for clients.
@@ -194,6 +198,6 @@ def _row_of(kind: type[BaseException]) -> type[Exception] | None:
 def _headers(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     if isinstance(error, Unauthorized):
         return ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, Overloaded | BodiesFull):
+    if isinstance(error, Overloaded | BodiesFull | ReplicaLost):
         return ((b"retry-after", str(error.retry_after_s).encode()),)
     return ()

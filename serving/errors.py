@@ -33,6 +33,10 @@ class ListenError(ServingError, OSError):
     """The server cannot listen on the address."""
 
 
+class ClusterError(ServingError, RuntimeError):
+    """A Ray cluster cannot be joined, or does not run what it is given."""
+
+
 class TorchServeError(ServingError, RuntimeError):
     """TorchServe cannot be started, stopped or asked."""
 
@@ -104,6 +108,25 @@ class AssetUnknown(ServingError, LookupError):
 
 class NotReady(ServingError, RuntimeError):
     """No model is loaded."""
+
+
+class ReplicaLost(ServingError, RuntimeError):
+    """On a cluster, the replica that had the request ended, or none is ready."""
+
+    retry_after_s = 1
+
+    def __init__(self) -> None:
+        super().__init__("no replica answered: the one that had the request ended, or none is ready. Send it again.")
+
+
+class MetricsElsewhere(ServingError, LookupError):
+    """On a cluster, each request would get the counters of another replica."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "several replicas answer at this address, each with counters of its own; scrape `candor monitor`, and "
+            "Ray's metrics of the replicas."
+        )
 
 
 class Overloaded(ServingError, RuntimeError):

@@ -33,6 +33,7 @@ BODY_SHARES: Final = 4  # of the largest body in the memory of all: three copies
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 PrecisionChoice = Literal["float32", "float16", "int8", "auto"]
+Engine = Literal["process", "ray"]
 OnAlarm = Literal["off", "propose", "publish", "promote"]
 
 
@@ -127,6 +128,24 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds between scans of the model store for a new production version; unset: 0.5, or 5 if the "
         "store is at an address.",
+    )
+
+    engine: Engine = Field(
+        "process", description="What runs the server: one process, or Ray, as replicas on the machines of a cluster."
+    )
+    ray_min_replicas: int = Field(1, ge=1, le=10_000, description="Fewest replicas on the Ray cluster.")
+    ray_max_replicas: int = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="Most replicas on the Ray cluster, which adds some while they have more than CANDOR_MAX_BATCH "
+        "requests each.",
+    )
+    ray_replica_cpus: float = Field(
+        1.0,
+        gt=0,
+        le=1024,
+        description="Processor cores that Ray reserves for a replica, which infers with as many threads.",
     )
 
     deadline_s: float | None = Field(

@@ -65,6 +65,7 @@ def settings(
     ledger: str | None = None,
     recalibrate_on_alarm: str | None = None,
     require_signature: Path | None = None,
+    engine: str | None = None,
 ) -> "Settings":
     """Return the settings: these values if they are not None, else the environment. Raises SettingsError."""
     from serving.settings import load_settings
@@ -76,6 +77,7 @@ def settings(
         ledger=ledger,
         recalibrate_on_alarm=recalibrate_on_alarm,
         require_signature=require_signature,
+        engine=engine,
     )
 
 

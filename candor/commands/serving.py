@@ -21,6 +21,10 @@ def serve(
     require_signature: Annotated[
         Path | None, typer.Option(help="Serve only what the owner of this public key, a PEM file, has signed.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="process|ray", help="Run one process, or replicas on a Ray cluster (default: process)."),
+    ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="First measure for ten seconds which threads and batch suit this machine.")
     ] = False,
@@ -32,9 +36,6 @@ def serve(
     Example: candor serve --port 8080
     """
     gc.disable()  # importing frees nothing, yet a dozen collections would take a tenth of the start
-    from serving.process.server import serve as run_server
-
-    gc.enable()
     chosen = settings(
         host=host,
         port=port,
@@ -42,7 +43,13 @@ def serve(
         ledger=ledger,
         recalibrate_on_alarm=on_alarm,
         require_signature=require_signature,
+        engine=engine,
     )
+    if chosen.engine == "ray":
+        from serving.cluster.engine import serve as run_server
+    else:
+        from serving.process.server import serve as run_server
+    gc.enable()
     raise typer.Exit(run_server(_tuned(chosen) if tune else chosen))
 
 

@@ -125,6 +125,7 @@ class Service:
         self._pictures = monitor.pictures
         self._store = settings.opened_store
         self.models = models
+        self._background: list[asyncio.TimerHandle | asyncio.Task[None]] = []
         self.watcher = StoreWatcher(self._store, self.models, self._load, loop=self._loop, alarmed=monitor.alarmed)
         self.pipeline = InferencePipeline(settings=settings, metrics=self._metrics, shadow_of=models.shadow_of)
         self.v2 = InferenceService(models=models, pipeline=self.pipeline, settings=settings)
@@ -161,22 +162,25 @@ class Service:
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listener, self._settings)}\n")
         sys.stdout.flush()
-        self.watcher.start(self._settings.scan_s)
+        self.start()
         rpc = await self._start_grpc()
+        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
+
+    def start(self) -> None:
+        """Follow the model store, and prepare for the first requests."""
+        self.watcher.start(self._settings.scan_s)
         # What is loaded by now lives as long as the process, so the garbage collector need not visit it again.
         gc.freeze()
-        warming = self._loop.call_later(WARM_UP_S, self.pipeline.warm_up)
-        keeping = [
+        self._background = [
+            self._loop.call_later(WARM_UP_S, self.pipeline.warm_up),
             self._loop.create_task(keep_returning_memory()),
             self._loop.create_task(keep_tokens(self._access, self._settings)),
         ]
-        await asyncio.gather(server.serve(sockets=[listener]), self._drain_grpc(rpc, server.ending))
-        warming.cancel()
-        for task in keeping:
-            task.cancel()
 
     def close(self) -> None:
         """Stop the threads. By now every batch is answered."""
+        for each in self._background:
+            each.cancel()
         self.watcher.stop()
         self.pipeline.close()
         loaded = [served for model in self.models.by_name().values() for served in model.all_versions]

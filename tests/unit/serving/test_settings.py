@@ -72,7 +72,8 @@ def test_settings_are_frozen() -> None:
 def test_nothing_else_reads_the_environment() -> None:
     """Besides: variables of torchrun, MLflow, W&B, git and Java, and what is passed to processes that are started.
 
-    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is switched off, not read.
+    TorchServe's handler runs where there is nothing else of Candor. ONNX Runtime's telemetry is switched off, not read,
+    and so is Ray's.
     """
     rooms = ("calibration", "candor", "model_store", "monitoring", "serving", "training")
     root = Path(__file__).parents[3]
@@ -82,6 +83,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "candor/demo/server.py",
         "model_store/runtime.py",
         "model_store/torchserve_handler.py",
+        "serving/cluster/connection.py",
         "serving/decoding/process.py",
         "serving/settings.py",
         "serving/torchserve/java.py",

@@ -1,0 +1,174 @@
+"""`candor serve --engine ray`: deploys the server on a Ray cluster, waits for a signal, and takes it down.
+
+The replicas outlive this process if it is killed; the same command takes them over.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from serving.cluster.connection import joined
+from serving.cluster.placed_settings import PlacedSettings
+from serving.cluster.replica import ReplicaApp, build_app
+from serving.errors import ClusterError, SettingsError
+from serving.http.auth import read_access
+from serving.process.listener import FORCED, address, listen, log_ignored_variables
+from serving.process.logs import configure_logging
+from serving.process.tls import tls_files
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+APPLICATION: Final = "candor"
+KEEP_ALIVE_S: Final = 75  # as long as a single server keeps an idle connection
+# More than a replica admits and refuses at a time: the replica decides, as a single server does, and not Ray.
+REQUESTS_PER_REPLICA: Final = 16_384
+HEALTH_CHECK_S: Final = 5.0
+TRIES: Final = 3  # to start a replica
+# Read by Ray's proxies: their middleware.
+FRONT: Final = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.cluster.front.middlewares"}
+
+
+def serve(settings: Settings) -> int:
+    """Serve on a Ray cluster until a signal arrives. Returns the exit code.
+
+    Raises SettingsError before anything is started, ListenError if the address is in use, and ClusterError.
+    """
+    check(settings)
+    read_access(settings, ())
+    tls = tls_files(settings)
+    configure_logging(settings.log_level)
+    log_ignored_variables()
+    stopped = _stop_on_signals()
+    with joined(settings, FRONT) as ray:
+        from ray import serve as ray_serve
+
+        place = _start_proxies(ray, ray_serve, settings, tls)
+        _deploy(ray_serve, settings)
+        sys.stdout.write(f"Candor serves on {place}\n")
+        sys.stdout.flush()
+        stopped.wait()
+        logger.info("draining")
+        ray_serve.delete(APPLICATION)
+        if not ray_serve.status().applications:
+            ray_serve.shutdown()
+    logger.info("server stopped")
+    return 0
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError for settings that several replicas cannot have."""
+    url = settings.ledger_url
+    if url is not None and url.startswith("sqlite"):
+        raise SettingsError(
+            "the replicas of --engine ray run on several machines, and a SQLite ledger is a file of one: set "
+            "CANDOR_LEDGER to a PostgreSQL database (docs/how-to/postgresql.md), or to 'off'."
+        )
+    if not settings.ledger_required:
+        raise SettingsError(
+            "a replica of --engine ray leaves no spool that another one would find: unset CANDOR_LEDGER_REQUIRED."
+        )
+    if settings.grpc_port is not None:
+        raise SettingsError("--engine ray serves HTTP only: unset CANDOR_GRPC_PORT.")
+    if settings.ray_min_replicas > settings.ray_max_replicas:
+        raise SettingsError(
+            f"CANDOR_RAY_MIN_REPLICAS is {settings.ray_min_replicas}, more than CANDOR_RAY_MAX_REPLICAS, "
+            f"{settings.ray_max_replicas}."
+        )
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that the first SIGTERM or Ctrl-C sets; the second one ends the process at once."""
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if stopped.is_set():
+            os._exit(FORCED)
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopped
+
+
+def _start_proxies(ray: Any, ray_serve: Any, settings: Settings, tls: tuple[Path, Path] | None) -> str:
+    """Start Ray's proxies on every node that has a replica; returns the address.
+
+    Raises ListenError, or ClusterError if proxies run at another address.
+    """
+    running = _running_port(ray)
+    if running is None:
+        with contextlib.closing(listen(settings.host, settings.port)) as free:
+            port = free.getsockname()[1]
+            place = address(free, settings)
+    elif settings.port in (0, running):
+        port, place = running, f"{'http' if tls is None else 'https'}://{settings.host}:{running}"
+    else:
+        raise ClusterError(
+            f"Ray Serve already listens on port {running} of this cluster, not on {settings.port}; give "
+            f"--port {running}, or run `serve shutdown` first."
+        )
+    certificate, key = map(str, tls) if tls else (None, None)
+    options = {"host": settings.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE_S}
+    ray_serve.start(
+        proxy_location="EveryNode", http_options=options | {"ssl_certfile": certificate, "ssl_keyfile": key}
+    )
+    return place
+
+
+def _running_port(ray: Any) -> int | None:
+    """The port of the proxies that run on the cluster; None if Ray Serve does not."""
+    try:
+        controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return None
+    return int(ray.get(controller.get_http_config.remote()).port)
+
+
+def _deploy(ray_serve: Any, settings: Settings) -> None:
+    """Start the replicas, and wait until they answer. Raises ClusterError."""
+    placed = PlacedSettings.of(settings)
+
+    def build() -> ReplicaApp:
+        return build_app(placed)
+
+    deployment = ray_serve.deployment(ray_serve.ingress(build)(), name="server", **_options(settings))
+    try:
+        ray_serve.run(deployment.bind(), name=APPLICATION, route_prefix="/")
+    except RuntimeError as error:
+        reason = _reason(ray_serve) or str(error)
+        ray_serve.delete(APPLICATION)
+        raise ClusterError(f"the replicas do not start: {reason}") from error
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    """How Ray runs the replicas."""
+    on_gpu = settings.device in ("cuda", "tensorrt")
+    return {
+        "max_ongoing_requests": REQUESTS_PER_REPLICA,
+        "autoscaling_config": {
+            "min_replicas": settings.ray_min_replicas,
+            "max_replicas": settings.ray_max_replicas,
+            "target_ongoing_requests": settings.max_batch,
+        },
+        "ray_actor_options": {"num_cpus": settings.ray_replica_cpus, "num_gpus": 1 if on_gpu else 0},
+        "graceful_shutdown_timeout_s": settings.drain_s,
+        "health_check_period_s": HEALTH_CHECK_S,
+        "max_constructor_retry_count": TRIES,
+    }
+
+
+def _reason(ray_serve: Any) -> str | None:
+    """What the last replica that could not start said: the last line of its trace that names an error."""
+    application = ray_serve.status().applications.get(APPLICATION)
+    texts = [] if application is None else [each.message for each in application.deployments.values()]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    found = [re.sub(r"^[\w.]+: ", "", line) for line in lines if re.match(r"[\w.]+(Error|Lost|Unusable): ", line)]
+    return found[-1] if found else None

@@ -1,0 +1,91 @@
+"""One replica: the application of `candor serve`, run by Ray Serve in a process of its own.
+
+The routes, the admission, the batches, the ledger and the errors are those of a single server, because the objects are
+the same. Ray calls the application with requests, and its lifespan when the replica begins and ends.
+"""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.cluster.front import REPLICA, unmarked
+from serving.cluster.placed_settings import PlacedSettings
+from serving.deployment.loaded_models import LoadedModels
+from serving.errors import MetricsElsewhere, NotReady, ServingError
+from serving.inference.metrics import register_build_info
+from serving.process.listener import allow_many_connections
+from serving.process.logs import configure_logging
+from serving.process.monitor import open_monitor
+from serving.process.server import Service
+from serving.settings import Settings
+
+NO_FRONT: Final = (
+    "Ray Serve ran on this cluster before Candor did, so that its proxies lack Candor's middleware; run "
+    "`serve shutdown` there, then `candor serve --engine ray` again."
+)
+
+
+class ReplicaApp:
+    """The ASGI application of one replica. Build it on the event loop that calls it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the ledger and build the service. Raises what that raises, and loads no model yet."""
+        configure_logging(settings.log_level)
+        allow_many_connections()
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        register_build_info(registry)
+        models = LoadedModels()
+        self._opened = ExitStack()
+        monitor = self._opened.enter_context(open_monitor(settings, registry, production=models.production))
+        self._service = Service(settings, registry, monitor, models)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def from_replica(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (REPLICA, b"yes")]}
+            await send(message)
+
+        headers = unmarked(list(scope["headers"]))
+        request = {**scope, "headers": headers or [], "extensions": {}}
+        refusal = _refusal(request["path"], passed_front=headers is not None)
+        if refusal is not None:
+            await self._service.prediction_app.refuse(request, receive, from_replica, refusal)
+            return
+        await self._service.app(request, receive, from_replica)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Load the models before Ray sends requests, and close everything after the last one."""
+        await receive()
+        await asyncio.to_thread(self._service.watcher.try_scan)
+        self._service.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def close(self) -> None:
+        """Stop the threads and close the ledger."""
+        self._service.close()
+        self._opened.close()
+
+
+def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
+    if not passed_front:
+        return NotReady(NO_FRONT)
+    return MetricsElsewhere() if path.rstrip("/") == "/metrics" else None
+
+
+def build_app(placed: PlacedSettings) -> ReplicaApp:
+    """The application of a replica on this node."""
+    return ReplicaApp(placed.here())
