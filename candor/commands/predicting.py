@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candor.commands.options import JsonOption, StoreOption, TokenOption, read_token, settings, web_address
+from candor.commands.scoring import ENGINES, score_folder
 from serving.client.file_ids import FileIdRule, file_id, require_distinct
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ EVERY_IMAGE = (401, 403, 404)  # statuses that every other image would get too
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, or folders of them; with --out one folder, or its address.")
+    ],
     model: Annotated[
         str | None,
         typer.Option(help="Model on the server or in the store, or the folder of a bundle (default: the only model)."),
@@ -37,6 +40,17 @@ def predict(
         typer.Option(help="Send each file's name, or its path, as request id, so that a label can name the file."),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Score a whole folder into this one, or this address: Parquet files, a part of the images in each. "
+            "What is interrupted is continued by the same command."
+        ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="process|ray", help="With --out: score here, or on a Ray cluster.")
+    ] = "process",
+    part_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="With --out: images in a part.")] = 5_000,
     token_file: TokenOption = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
@@ -46,6 +60,9 @@ def predict(
     Without --url nothing is recorded: there is no prediction id, and no label
     can be joined later. The exit code is 1 if an image was refused.
 
+    With --out every image below a folder is answered exactly once, however often
+    the command is interrupted and repeated; docs/how-to/ray.md says more.
+
     Example: candor predict scan.png --url http://127.0.0.1:8080
     """
     from candor.terminal.console import print_json
@@ -53,9 +70,20 @@ def predict(
     from candor.terminal.progress import bars
     from serving.client.tables import image_files
 
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
+    if out is not None:
+        if url is not None or csv is not None or request_id is not None:
+            raise typer.BadParameter("--out scores with a model on disk into Parquet files: without --url, --csv, ids")
+        known = settings(store=store)
+        found = _bundle(model, version, known.opened_store)
+        refused = score_folder(images, out, found, known, engine=engine, part_size=part_size, json_out=json_out)
+        raise typer.Exit(1 if refused else 0)
+    if engine != "process":
+        raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")
     if url is None and not (request_id is None and token_file is None):
         raise typer.BadParameter("--request-id and --token-file are for a server; name it with --url")
-    files = image_files(images)
+    files = image_files(map(Path, images))
     if request_id is not None:
         require_distinct(files, request_id)
     with ExitStack() as opened:

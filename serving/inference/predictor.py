@@ -122,7 +122,13 @@ class Predictor:
 
     def classify_pixels(self, image: npt.NDArray[np.uint8]) -> Classification:
         """The answer for one decoded image, (C, H, W)."""
-        row = self.predict(image[np.newaxis])[0]
+        return self.classify_batch(image[np.newaxis])[0]
+
+    def classify_batch(self, images: npt.NDArray[np.uint8]) -> list[Classification]:
+        """The answers for decoded images, (N, C, H, W). Raises ModelUnusable."""
+        return [self._classification(row) for row in self.predict(images)]
+
+    def _classification(self, row: Probabilities) -> Classification:
         best = int(row.argmax())
         referral, sets = self.card.referral, self.card.conformal
         return Classification(

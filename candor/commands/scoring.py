@@ -1,0 +1,46 @@
+"""`candor predict --out`: the answers to all images of a folder, in parts, in this process or on a Ray cluster."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from model_store.bundle import Bundle
+    from serving.settings import Settings
+
+ENGINES = ("process", "ray")
+
+
+def score_folder(
+    images: list[str], out: str, bundle: "Bundle", known: "Settings", *, engine: str, part_size: int, json_out: bool
+) -> int:
+    """Score one folder or address into another; print the counts. Returns how many images were refused."""
+    from calibration.wording import counted
+    from candor.terminal.console import print_json, stdout
+    from candor.terminal.progress import bars
+    from serving.inference.precision import served_variant
+    from serving.scoring.folder import AnyFolder
+    from serving.scoring.job import in_this_process, score
+
+    if len(images) != 1 or not ("://" in images[0] or Path(images[0]).is_dir()):
+        raise typer.BadParameter("--out takes one folder of images, or its address such as s3://bucket/images")
+    if engine == "ray":
+        from serving.cluster.scoring import on_cluster as run
+    else:
+        run = in_this_process
+    source, place = AnyFolder(images[0]), AnyFolder(out)
+    variant = served_variant(bundle, known.precision, device=known.device)
+    with bars() as progress:
+        result = score(source, place, variant, known, engine=run, progress=progress, part_size=part_size)
+    if json_out:
+        print_json(dataclasses.asdict(result))
+        return result.refused
+    before = f", {result.parts_before:,} of them from before" if result.parts_before else ""
+    stdout.print(
+        f"{result.out}: {counted(result.images, 'image')} in {counted(result.parts, 'part')}{before}; "
+        f"{result.refused:,} refused",
+        soft_wrap=True,
+    )
+    return result.refused

@@ -1,0 +1,48 @@
+"""The engine that scores parts on a Ray cluster: Ray Data gives them to a pool of actors, and repeats what is lost.
+
+A part that two actors score, because a node was lost after the file was written, is found there by the second one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from serving.cluster.connection import joined
+from serving.scoring.job import ScoringJob
+from serving.scoring.part import PartCount
+
+CPUS: Final = 1.0
+
+
+def on_cluster(job: ScoringJob, parts: Sequence[int]) -> Iterator[PartCount]:
+    """Yield the counts of each part as it is scored, in any order. Raises ClusterError."""
+    if not parts:
+        return
+    with joined(job.settings) as ray:
+        from ray import data as ray_data
+
+        context = ray_data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.execution_options.preserve_order = False
+        numbered = ray_data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+        most = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        scored = numbered.map_batches(
+            Actor,
+            fn_constructor_args=(job,),
+            batch_size=1,
+            compute=ray_data.ActorPoolStrategy(min_size=1, max_size=min(most, len(parts))),
+            num_cpus=CPUS,
+        )
+        for row in scored.iter_rows():
+            yield PartCount(int(row["part"]), int(row["images"]), int(row["refused"]))
+
+
+class Actor:
+    """Scores one part after another in a process that Ray starts."""
+
+    def __init__(self, job: ScoringJob) -> None:
+        self._scorer = job.scorer()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        """The counts of the parts in `batch`, which Ray gives as columns."""
+        counts = [self._scorer.score(int(part)) for part in batch["part"]]
+        return {name: [getattr(each, name) for each in counts] for name in ("part", "images", "refused")}

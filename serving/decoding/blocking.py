@@ -1,0 +1,57 @@
+"""Decodes images one after another in this thread, with the limits that the server has."""
+
+from functools import partial
+from typing import Final
+
+from model_store.image import InputSpec, decode
+from model_store.image.viewing import Viewing
+from serving.decoding.cheap import is_cheap
+from serving.decoding.memory import MemoryBudget
+from serving.decoding.pool import STANDING_BYTES, TRIES
+from serving.decoding.process import DecodingJob, DecodingProcess, ProcessLost
+from serving.errors import DecoderUnavailable
+from serving.inference.batcher import Image
+from serving.settings import Settings
+
+WAIT_S: Final = 1.0  # for memory that nobody else has
+
+
+class BlockingDecoder:
+    """A cheap image is decoded here, any other one in a process that may be killed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_pixels, self._cpu_s = settings.max_pixels, settings.decode_cpu_s
+        self._memory = MemoryBudget(max(STANDING_BYTES, settings.decode_memory_bytes - STANDING_BYTES))
+        self._process: DecodingProcess | None = None
+
+    def decode(self, data: bytes, spec: InputSpec) -> Image:
+        """`data` as (C, H, W) uint8. Raises model_store's ImageError, or DecoderUnavailable."""
+        if is_cheap(data):
+            return decode(data, spec, max_pixels=self._max_pixels)
+        reserve = partial(self._memory.reserve, timeout_s=WAIT_S)
+        job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, self._memory.capacity_bytes, reserve)
+        for _ in range(TRIES):
+            process = self._running()
+            try:
+                image = process.decode(job)
+            except ProcessLost:
+                self.close()
+                continue
+            assert not isinstance(image, Viewing)
+            return image
+        raise DecoderUnavailable("no decoding process stays alive here.")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def _running(self) -> DecodingProcess:
+        if self._process is None or not self._process.alive():
+            self.close()
+            try:
+                self._process = DecodingProcess()
+            except OSError as error:
+                raise DecoderUnavailable(f"no decoding process can be started here ({error.strerror}).") from error
+        return self._process

@@ -1,0 +1,76 @@
+"""What scoring reads and writes: a folder on a disk, or at an address that fsspec knows (`s3://bucket/images`)."""
+
+import posixpath
+from pathlib import Path
+from typing import Any
+
+from model_store.files import write_whole
+from model_store.image_suffixes import IMAGE_SUFFIXES, SUFFIX_LIST, images_below
+from model_store.installation import install_command
+from serving.scoring.errors import ScoringError
+
+
+class AnyFolder:
+    """Files by name, relative to the folder. Raises ScoringError for an address that cannot be used."""
+
+    def __init__(self, address: str) -> None:
+        """Connects to nothing."""
+        self._fs: Any = None
+        self.address = address if "://" in address else str(Path(address).absolute())
+        if "://" in address:
+            self._fs, self._root = _open(address)
+
+    def images(self) -> list[str]:
+        """The names of all images below, sorted, without hidden ones. Raises ScoringError if there are none."""
+        if self._fs is None:
+            root = Path(self.address)
+            found = [path.relative_to(root).as_posix() for path in images_below(root)]
+        else:
+            start = len(self._root.rstrip("/")) + 1
+            found = sorted(path[start:] for path in self._fs.find(self._root) if _is_image(path))
+        if not found:
+            raise ScoringError(f"{self.address} has no images; looked for {SUFFIX_LIST}")
+        return found
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises OSError."""
+        if self._fs is None:
+            return (Path(self.address) / name).read_bytes()
+        content: bytes = self._fs.cat_file(posixpath.join(self._root, name))
+        return content
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a file, as a whole: nobody sees half of it. Makes the folder if need be."""
+        if self._fs is None:
+            Path(self.address).mkdir(parents=True, exist_ok=True)
+            write_whole(Path(self.address) / name, data)
+        else:
+            self._fs.pipe_file(posixpath.join(self._root, name), data)
+
+    def names(self) -> set[str]:
+        """The names of the files directly in it; empty if it does not exist."""
+        if self._fs is None:
+            root = Path(self.address)
+            return {path.name for path in root.iterdir()} if root.is_dir() else set()
+        self._fs.invalidate_cache()
+        try:
+            return {posixpath.basename(path) for path in self._fs.ls(self._root, detail=False)}
+        except FileNotFoundError:
+            return set()
+
+
+def _is_image(path: str) -> bool:
+    name = posixpath.basename(path)
+    return posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def _open(address: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ModuleNotFoundError as error:
+        raise ScoringError(f"{address} needs more packages ({error}): {install_command('remote')}") from error
+    try:
+        file_system, root = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise ScoringError(f"{address} cannot be opened: {error}") from error
+    return file_system, root

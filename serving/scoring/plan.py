@@ -1,0 +1,110 @@
+"""What is to be scored: the list of images, fixed once, and which of them make up which part.
+
+`images.parquet` has the names, a row group for each part; `plan.json` says of which folder and for which model, and is
+written after it. A plan that is there is continued, whatever has been added to the folder since.
+"""
+
+import io
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from model_store.bundle import Bundle
+from model_store.installation import install_command
+from serving.scoring.errors import ScoringError
+from serving.scoring.folder import AnyFolder
+
+PLAN_FILE: Final = "plan.json"
+IMAGES_FILE: Final = "images.parquet"
+PART_SIZE: Final = 5_000  # images: a minute or two of work of one core, and a file of less than a megabyte
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key` names the plan."""
+
+    key: str
+    source: str
+    model: str
+    version: int
+    digest: str
+    images: int
+    part_size: int
+    listed: str
+
+    @classmethod
+    def make(cls, out: AnyFolder, source: AnyFolder, bundle: Bundle, *, part_size: int = PART_SIZE) -> Self:
+        """List the images of `source`, and write the plan to `out`. Raises ScoringError."""
+        names = source.images()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        card = bundle.card
+        plan = cls(uuid.uuid4().hex, source.address, card.name, card.version, bundle.digest, len(names), part_size, now)
+        out.write(IMAGES_FILE, _written(names, part_size))
+        out.write(PLAN_FILE, json.dumps(asdict(plan), indent=2).encode() + b"\n")
+        return plan
+
+    @classmethod
+    def read(cls, out: AnyFolder) -> Self | None:
+        """The plan in `out`; None if there is none. Raises ScoringError if that place holds something else."""
+        names = out.names()
+        if PLAN_FILE not in names:
+            if others := sorted(names - {IMAGES_FILE}):
+                raise ScoringError(
+                    f"{out.address} holds {others[0]} and no {PLAN_FILE}, so nothing was scored into it before; "
+                    "give --out an empty folder"
+                )
+            return None
+        try:
+            return cls(**json.loads(out.read(PLAN_FILE)))
+        except (ValueError, TypeError) as error:
+            raise ScoringError(
+                f"{out.address}/{PLAN_FILE} is not a plan of this release ({error}); give another --out"
+            ) from error
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-self.images // self.part_size)
+
+    def size_of(self, part: int) -> int:
+        """How many images a part has.
+
+        >>> plan = ScoringPlan("", "", "", 1, "", images=12, part_size=5, listed="")
+        >>> [plan.size_of(part) for part in range(plan.parts)]
+        [5, 5, 2]
+        """
+        return min(self.part_size, self.images - part * self.part_size)
+
+    def check(self, source: AnyFolder, bundle: Bundle) -> None:
+        """Raise ScoringError if this is not the plan for `source` and the version `bundle`."""
+        if (self.source, self.digest) != (source.address, bundle.digest):
+            raise ScoringError(
+                f"this --out holds answers of {self.model} version {self.version} to the images of {self.source} as "
+                f"of {self.listed}; repeat that command to continue, or give another --out"
+            )
+
+
+def part_names(out: AnyFolder, part: int) -> list[str]:
+    """The names of the images of a part."""
+    table = parquet().ParquetFile(io.BytesIO(out.read(IMAGES_FILE))).read_row_group(part)
+    names: list[str] = table["file"].to_pylist()
+    return names
+
+
+def parquet() -> Any:
+    """The module pyarrow.parquet. Raises ScoringError if it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise ScoringError(f"--out writes Parquet, which needs more packages: {install_command('parquet')}") from error
+    return pyarrow.parquet
+
+
+def _written(names: list[str], part_size: int) -> bytes:
+    import pyarrow
+
+    buffer = io.BytesIO()
+    parquet().write_table(pyarrow.table({"file": names}), buffer, row_group_size=part_size)
+    return buffer.getvalue()

@@ -1,0 +1,165 @@
+"""A folder scored into parts: every image exactly once, also after kills, and refused where that cannot be kept."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from model_store.bundle import Bundle
+from model_store.store import Store
+from serving.inference.predictor import Predictor
+from serving.scoring.errors import ScoringError
+from serving.scoring.folder import AnyFolder
+from serving.scoring.job import ScoringResult, in_this_process, score
+from serving.settings import Settings
+from tests.builders.bundles import encode, picture
+from tests.builders.object_store import object_store
+from tests.builders.waiting import wait_until
+
+COUNT = 23
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    for number in range(COUNT):
+        place = folder / f"site-{number % 2}" / f"{number:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(encode(picture(number), "PNG"))
+    (folder / "site-0" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    (folder / "site-1" / "wide.tif").write_bytes(encode(picture(99), "TIFF"))  # decoded in a process
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run(images: Path, out: Path, bundle: Bundle, **options: int) -> ScoringResult:
+    where = AnyFolder(str(images)), AnyFolder(str(out))
+    settings = Settings(ledger="off", threads=1, max_batch=4)
+    return score(*where, bundle, settings, engine=in_this_process, progress=lambda *_: None, **options)
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    tables = [pq.read_table(part) for part in sorted(out.glob("part-*.parquet"))]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def test_every_image_has_one_row_with_the_answer_that_it_gets_alone(
+    images: Path, tmp_path: Path, tiny_store: Store
+) -> None:
+    bundle = tiny_store.read("tiny", 1)
+    result = run(images, tmp_path / "out", bundle, part_size=5)
+    assert (result.images, result.refused, result.parts, result.parts_before) == (COUNT + 1, 1, 5, 0)
+    rows = rows_of(tmp_path / "out")
+    assert [row["file"] for row in rows] == sorted(
+        path.relative_to(images).as_posix() for path in images.rglob("*.*") if path.suffix != ".txt"
+    )
+    predictor = Predictor(bundle)
+    for row in rows:
+        if row["file"] == "site-0/002.png":
+            assert row["error"]
+            assert row["predicted"] is row["confidence"] is None
+            continue
+        alone = predictor.classify((images / str(row["file"])).read_bytes())
+        assert (row["model"], row["version"], row["predicted"], row["error"]) == ("tiny", 1, alone.label, None)
+        found = {name: row[f"probability {name}"] for name in alone.probabilities}
+        assert found == pytest.approx(alone.probabilities, abs=1e-6)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["images"], manifest["refused"], len(manifest["parts"])) == (COUNT + 1, 1, 5)
+
+
+def test_after_kills_the_same_command_continues(images: Path, tmp_path: Path, tiny_store: Store) -> None:
+    out = tmp_path / "out"
+    slowed = "import time, serving.scoring.part as part; read = part.PartScorer._content; "
+    slowed += "part.PartScorer._content = lambda self, name: time.sleep(0.05) or read(self, name); "
+    command = [sys.executable, "-c", slowed + "from candor.command_line import main; main()", "predict", str(images)]
+    command += ["--store", str(tiny_store.root), "--out", str(out), "--part-size", "2"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    seen: dict[str, int] = {}
+    for kills in range(2):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        wait_until(lambda least=2 + 2 * kills: len(list(out.glob("part-*"))) >= least, "two more parts")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        seen |= {path.name: path.stat().st_mtime_ns for path in out.glob("part-*") if path.name not in seen}
+    (images / "late.png").write_bytes(encode(picture(1), "PNG"))  # is not in the plan
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1  # an image was refused
+    assert f"24 images in 12 parts, {len(seen)} of them from before; 1 refused" in done.stdout.replace("\n", " ")
+    names = [row["file"] for row in rows_of(out)]
+    assert len(names) == len(set(names)) == COUNT + 1
+    assert "late.png" not in names
+    assert {name: (out / name).stat().st_mtime_ns for name in seen} == seen
+
+
+def test_what_does_not_belong_together_is_refused(
+    images: Path, tmp_path: Path, tiny_store: Store, make_bundle: Callable[..., Bundle]
+) -> None:
+    bundle, out = tiny_store.read("tiny", 1), tmp_path / "out"
+    run(images, out, bundle, part_size=10)
+    with pytest.raises(ScoringError, match=r"holds answers of tiny version 1 to the images of .*/images as of"):
+        run(images / "site-0", out, bundle)
+    (out / "part-000001.parquet").write_bytes((out / "part-000000.parquet").read_bytes()[:-9])
+    with pytest.raises(ScoringError, match=r"part-000001\.parquet is damaged .*; delete it, and repeat"):
+        run(images, out, bundle)
+    (out / "part-000001.parquet").unlink()
+    result = run(images, out, bundle)
+    assert (result.images, result.parts_before) == (COUNT + 1, 2)
+    with pytest.raises(ScoringError, match=r"holds notes.txt and no plan\.json"):
+        run(images, images, bundle)
+    with pytest.raises(ScoringError, match="has no images"):
+        run(tmp_path / "nothing", tmp_path / "other", bundle)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--engine", "ray"], "say where with --out"),
+        (["--engine", "spark"], "got 'spark'; expected process or ray"),
+        (["--out", "o", "--url", "http://127.0.0.1:1"], "without --url, --csv, ids"),
+        (["--out", "o", "more"], "--out takes one folder"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    arguments: list[str], sentence: str, images: Path, tiny_store: Store
+) -> None:
+    from typer.testing import CliRunner
+
+    from candor.command_line import app
+
+    given = ["predict", str(images), "--store", str(tiny_store.root), *arguments]
+    done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+
+
+def test_a_bucket_is_scored_into_a_bucket(
+    images: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    with object_store(bucket="scans") as bucket:
+        for name, value in bucket.variables.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        file_system = s3fs.S3FileSystem()
+        file_system.put(str(images), "scans/2026", recursive=True)
+        where = AnyFolder("s3://scans/2026"), AnyFolder("s3://scans/answers")
+        settings = Settings(ledger="off", threads=1)
+        for before in (0, 3):
+            result = score(
+                *where,
+                tiny_store.read("tiny", 1),
+                settings,
+                engine=in_this_process,
+                progress=lambda *_: None,
+                part_size=10,
+            )
+            assert (result.images, result.refused, result.parts, result.parts_before) == (COUNT + 1, 1, 3, before)
+        tables = [pq.read_table(f"scans/answers/part-{part:06}.parquet", filesystem=file_system) for part in range(3)]
+        assert sum(table.num_rows for table in tables) == COUNT + 1
