@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.wording import counted
+from model_store.installation import install_command
 
 
 class TrainingError(Exception):
@@ -109,6 +110,23 @@ class ProcessFailed(TrainingError, RuntimeError):
             "Repeat the command to resume after the last whole epoch"
         )
         self.rank = rank
+
+
+class RayMissing(TrainingError, ImportError):
+    """Training on a Ray cluster was requested, but the package is not installed."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(f"--engine ray needs more packages ({missing}): {install_command('ray')}")
+
+
+class RayFailed(TrainingError, RuntimeError):
+    """A run on a Ray cluster failed, and so did its repetitions."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the processes on the Ray cluster failed, and so did their repetitions: {reason}. "
+            "Repeat the command to resume after the last whole epoch"
+        )
 
 
 class TensorBoardMissing(TrainingError, ImportError):

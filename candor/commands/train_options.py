@@ -142,7 +142,11 @@ Resize = Annotated[str | None, _option(IMAGES, "stretch, or crop to a square (st
 Device = Annotated[str | None, _option(MACHINE, "auto, cpu or cuda (auto).")]
 Amp = Annotated[bool | None, _option(MACHINE, "Compute the network in half precision.", "--amp")]
 MicroBatch = Annotated[int | None, _option(MACHINE, "Images in the network at a time (the whole batch).")]
-Nproc = Annotated[int, _option(MACHINE, "Processes on this machine, started through torchrun (1).")]
+Engine = Annotated[
+    str,
+    _option(MACHINE, "What starts several processes: torchrun on each machine, or Ray on a cluster (torchrun)."),
+]
+Nproc = Annotated[int, _option(MACHINE, "Processes on this machine; with --engine ray, on the cluster (1).")]
 Nnodes = Annotated[int, _option(MACHINE, "Number of machines; run the same command on each (1).")]
 NodeRank = Annotated[int, _option(MACHINE, "Number of this machine, from 0.")]
 Master = Annotated[str | None, _option(MACHINE, "HOST:PORT of machine 0, for several machines.")]

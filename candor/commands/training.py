@@ -21,11 +21,13 @@ from candor.commands.data import (
 from candor.commands.options import JsonOption, cache_folder, settings
 
 RECIPES = ("auto", "fixed")
+ENGINES = ("torchrun", "ray")
 
 if TYPE_CHECKING:  # torch takes seconds to import; --help must not wait for it
     from training.datasets import FoundDataset
     from training.datasets.records import LoadArguments
     from training.processes.distributed import Group
+    from training.processes.launch import Processes
     from training.runs.config import TrainConfig
     from training.runs.repetition import Repetition
     from training.runs.run import RunResult
@@ -88,6 +90,7 @@ def train(
     device: opt.Device = None,
     amp: opt.Amp = None,
     micro_batch: opt.MicroBatch = None,
+    engine: opt.Engine = "torchrun",
     nproc: opt.Nproc = 1,
     nnodes: opt.Nnodes = 1,
     node_rank: opt.NodeRank = 0,
@@ -107,11 +110,16 @@ def train(
         _show_losses()
         return
     from training.processes.distributed import Group
-    from training.processes.launch import Processes, inside_torchrun, launch
+    from training.processes.launch import Processes, already_started, launch
 
     processes = Processes(nproc, nnodes, node_rank, master)
-    if processes.several and not inside_torchrun():
-        launch("candor", sys.argv[1:], processes)
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
+    if not already_started() and (processes.several or engine == "ray"):
+        if engine == "ray":
+            _launch_on_ray(processes, on_gpu=device == "cuda")
+        else:
+            launch("candor", sys.argv[1:], processes)
         return
     reading = load_arguments(
         layout=layout,
@@ -193,6 +201,14 @@ def train(
             _show(found.note, result, repetition, verbose=verbose, json_out=json_out)
     finally:
         group.close()
+
+
+def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:
+    from training.processes.ray_workers import launch_on_ray
+
+    if (processes.nnodes, processes.node_rank, processes.master) != (1, 0, None):
+        raise typer.BadParameter("--nnodes, --node-rank and --master are for torchrun; Ray places --nproc processes")
+    launch_on_ray("candor", sys.argv[1:], workers=processes.nproc, on_gpu=on_gpu)
 
 
 def _show_losses() -> None:

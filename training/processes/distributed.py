@@ -1,8 +1,8 @@
 """The processes that share a batch. They communicate only through this file.
 
 Each process trains its own copy of the network on its shard of every batch. `torchrun` starts the processes and sets
-their ranks in the environment; gloo carries messages between CPUs and nccl between GPUs. A single process needs
-neither.
+their ranks in the environment, and so does Ray Train, which connects them too. gloo carries messages between CPUs and
+nccl between GPUs. A single process needs neither.
 """
 
 import os
@@ -29,6 +29,7 @@ class Group:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    is_own: bool = True  # False: somebody else connected the processes, and will part them
 
     @classmethod
     def alone(cls) -> Self:
@@ -50,7 +51,13 @@ class Group:
 
     @classmethod
     def join(cls, rank: int, size: int, *, local: int = 0, meeting: str = "env://") -> Self:
-        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on this machine."""
+        """Meet the other processes at `meeting`, a URL of torch.distributed; `local` is the rank on this machine.
+
+        Where Ray Train has connected them already, take that connection.
+        """
+        if distributed.is_initialized():
+            gpu = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else None
+            return cls(rank, size, gpu or torch.device("cpu"), is_own=False)
         if torch.cuda.is_available():
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
@@ -103,7 +110,8 @@ class Group:
         if self.size > 1:
             with suppress(RuntimeError):  # the other processes have ended
                 distributed.barrier()  # leaving early would close connections that others still use
-            distributed.destroy_process_group()
+            if self.is_own:
+                distributed.destroy_process_group()
 
 
 def _exchange(collective: Callable[..., object], *tensors: Tensor | list[Tensor]) -> None:

@@ -1,5 +1,7 @@
 """Several processes for one run, started by torchrun (`torch.distributed.run`) on one or several machines.
 
+On a Ray cluster, `ray_workers` starts them instead.
+
 Every process runs the same command line and reads its rank from the environment; the first one writes.
 """
 
@@ -7,6 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from torch import distributed
 
 from training.errors import ProcessFailed
 
@@ -29,9 +33,9 @@ class Processes:
         return self.nproc * self.nnodes > 1
 
 
-def inside_torchrun() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
+def already_started() -> bool:
+    """Whether torchrun or Ray Train started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or distributed.is_initialized()
 
 
 def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:

@@ -90,6 +90,7 @@ def test_nothing_else_reads_the_environment() -> None:
         "serving/torchserve/launcher.py",
         "training/processes/distributed.py",
         "training/processes/launch.py",
+        "training/processes/ray_workers.py",
         "training/runs/source.py",
         "training/runs/trackers.py",
     }
