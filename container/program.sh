@@ -3,6 +3,7 @@
 #
 #   program.sh ROOM...    the packages of Candor whose imports are compiled
 set -eu
+export SOURCE_DATE_EPOCH=315532800 # or the wheel has the time of its files in it, and its hash is in what pip records
 /opt/tools/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /tmp .
 container/pip.sh --no-deps --target /opt/app /tmp/*.whl
 /opt/tools/bin/pip --python /opt/candor/bin/python check
