@@ -31,7 +31,8 @@ check: lint           ## lint, then unit and contract tests: within 90 s on two 
 
 test: $(VENV)/.installed-dev     ## run all tests
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest --cov --cov-report=term $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto --cov --cov-report= --ignore=tests/e2e $(TEST_ARGS)
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term $(TEST_ARGS) tests/e2e
 	$(BIN)/python tests/coverage_floor.py
 
 lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the imports between packages
