@@ -89,6 +89,7 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     infer = {"id": "a", "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]}]}
     await api.ask("POST", "/v2/models/{model}/infer", json=infer)
     await api.ask("POST", "/v2/models/{model}/versions/{version}/infer", json=infer)
+    await api.ask("POST", "/try/{model}/view", content=png(), headers={"content-type": "image/png"})
     await api.ask("POST", "/try/{model}", files=[("file", ("a.png", png())), ("file", ("b.png", b"none"))])
     wanted = await api.ask("POST", "/predictions/{model}", content=png())
     await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
