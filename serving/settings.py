@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from model_store.operating_system import usable_cores
 from monitoring.api.body_budget import DEFAULT_BYTES
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
@@ -70,6 +71,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port and prints it.")
+    fronts: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes that read HTTP and decode small images for the one that infers; 1: that one does it "
+        "itself; 0: by the number of cores, 1 below 8, 2 below 16, else 4.",
+    )
     grpc_port: int | None = Field(
         None, ge=0, le=65535, description="Port of the gRPC service (Open Inference Protocol); unset: no gRPC."
     )
@@ -379,6 +387,11 @@ class Settings(BaseSettings):
         return self.body_memory_bytes or max(BODY_SHARES * self.max_body_bytes, DEFAULT_BYTES)
 
     @property
+    def front_count(self) -> int:
+        """How many processes read HTTP."""
+        return self.fronts or fronts_for(usable_cores())
+
+    @property
     def scan_s(self) -> float:
         """Seconds between scans of the store: each costs a store at an address one request."""
         return self.poll_s or (5.0 if "://" in self.store else 0.5)
@@ -415,6 +428,11 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "; ".join(_sentence(item["loc"], item["msg"], item["input"]) for item in error.errors())
         ) from None
+
+
+def fronts_for(cores: int) -> int:
+    """How many fronts pay on so many cores."""
+    return 1 if cores < 8 else 2 if cores < 16 else 4
 
 
 def ignored_variables() -> list[str]:

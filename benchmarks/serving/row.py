@@ -75,16 +75,17 @@ def _figures(
     loads: dict[str, Row] = {}
     for count in sorted(connections):
         before_s = process.cpu_s()
-        load = _load(process.port, folder, connections=count, seconds=seconds)
-        load["cpu_ms"] = 1e3 * (process.cpu_s() - before_s) / max(1, load["answered"])
-        loads[str(count)] = load
+        measured = load(process.port, folder, connections=count, seconds=seconds)
+        measured["cpu_ms"] = 1e3 * (process.cpu_s() - before_s) / max(1, measured["answered"])
+        loads[str(count)] = measured
         yield {"loads": loads, "loaded_mb": process.rss_mb()}
     yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
     if subject.name == SIGNALLED:
         yield behavior.ended_in_flight(process, samples[0])
 
 
-def _load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
+def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:
+    """What the load generator finds: rates, latencies, statuses. It sends the requests in `folder`."""
     arguments = [str(port), str(folder / "requests"), str(connections), str(seconds)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving.load", *arguments], check=True, capture_output=True, cwd=candor.ROOT

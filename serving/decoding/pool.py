@@ -51,11 +51,20 @@ class DecodingPool:
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
         """
+        if (image := self.decode_cheap(data, spec)) is not None:
+            return image
         started_s = time.perf_counter()
-        image = (
-            self._decode_here(data, spec) if is_cheap(data) else await self._decode_in_process(data, spec, deadline_s)
-        )
-        assert not isinstance(image, Viewing)
+        decoded = await self._decode_in_process(data, spec, deadline_s)
+        assert not isinstance(decoded, Viewing)
+        self._metrics.decode.observe(time.perf_counter() - started_s)
+        return decoded
+
+    def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
+        """`data` as (C, H, W) uint8 if it is provably cheap, else None. Raises ImageError."""
+        if not is_cheap(data):
+            return None
+        started_s = time.perf_counter()
+        image = decode(data, spec, max_pixels=self._max_pixels)
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return image
 
@@ -82,9 +91,6 @@ class DecodingPool:
         if self._retiring is not None:
             self._retiring.cancel()
         self._processes.close()
-
-    def _decode_here(self, data: bytes, spec: InputSpec) -> Image:
-        return decode(data, spec, max_pixels=self._max_pixels)
 
     async def _decode_in_process(
         self, data: bytes, spec: InputSpec, deadline_s: float | None, *, viewing: bool = False

@@ -3,14 +3,10 @@
 It inherits no environment but what Python itself needs, so that no secret reaches the code that parses hostile bytes.
 """
 
-import json
 import logging
-import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -24,6 +20,7 @@ from model_store import errors
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import InputSpec
 from model_store.image.viewing import LONGEST, Viewing
+from serving.child import start_child
 from serving.decoding.messages import (
     ACCEPTED,
     DECODED,
@@ -39,12 +36,6 @@ from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
 
-# sys.path is handed over, because the server's own may come from its working directory.
-_START: Final = (
-    "import json, sys; parent, sys.path[:] = json.loads(sys.argv[1]); "
-    "from serving.decoding.worker import main; main(parent)"
-)
-_ENVIRONMENT: Final = ("LD_LIBRARY_PATH", "PATH", "TZ", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 # One thread and one arena: a process decodes one image at a time. It keeps freed memory for the next image, because
 # getting it from the system again costs up to half as much as decoding; what is over KEPT_BYTES (worker.py) it returns.
 _FIXED: Final = {
@@ -94,18 +85,9 @@ class DecodingProcess:
     def __init__(self) -> None:
         """Start it. Raises OSError."""
         self._connection, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _FIXED
-        command = [sys.executable, "-I", "-c", _START, json.dumps([os.getpid(), sys.path])]
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env=environment,
-                    start_new_session=True,
-                )
+                self._process = start_child("serving.decoding.worker", theirs, environment=_FIXED)
             except OSError:
                 self._connection.close()
                 raise

@@ -8,7 +8,6 @@ import ctypes
 import math
 import os
 import resource
-import signal
 import socket
 import sys
 import time
@@ -18,6 +17,7 @@ import numpy as np
 
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import InputSpec, decode
+from serving.child import obey_only
 from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
 
 JOB_LIMIT_BYTES: Final = 2**31
@@ -26,14 +26,11 @@ FREE_BYTES: Final = 64 * 2**20
 SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve more than they use
 # Memory that a process may keep between two jobs; the server sets as much aside for each process.
 KEPT_BYTES: Final = 128 * 2**20
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def main(parent: int) -> None:
     """Serve the socket that is standard input until the server of process id `parent` ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _die_with(parent)
+    obey_only(parent)
     with socket.socket(fileno=os.dup(0)) as connection:
         while (job := receive(connection, limit_bytes=JOB_LIMIT_BYTES)) is not None:
             send(connection, ACCEPTED)
@@ -138,14 +135,6 @@ def _memory_pages() -> tuple[int, int]:
     except OSError:
         return 256 * 2**20 // resource.getpagesize(), 0
     return int(space), int(resident)
-
-
-def _die_with(parent: int) -> None:
-    """End with the server, however it ends. Where the kernel cannot, the end of the socket does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            sys.exit()
 
 
 def _trim() -> None:

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from functools import partial
-from urllib.parse import unquote
 
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,12 +16,13 @@ from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import LoadedModels
-from serving.error_table import error_answer
+from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
 from serving.http.error_handlers import log_error, send_error, wants_page
 from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
 from serving.http.pipeline import InferencePipeline
+from serving.http.prediction_path import PREFIX, split_path
 from serving.http.protocol import FastPath, take_fast_path
 from serving.http.request import LISTS, SMALLER, RequestHead, read_body, read_explain, read_head
 from serving.inference.admission import RefusalThrottle
@@ -31,7 +31,6 @@ from serving.inference.metrics import ServingMetrics
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 
-PREFIX = "/predictions/"
 CLOSE = (b"connection", b"close")
 NDJSON_HEADER = (b"content-type", NDJSON.encode())
 
@@ -151,14 +150,20 @@ class PredictionApp:
         )
         return write_answers(answers, items, media_type=head.media_type)
 
-    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+    async def settle(self, path: str, error: Exception) -> tuple[ErrorAnswer, bool]:
+        """Count and log a refusal, or delay it if the server is overloaded.
+
+        Returns the answer, and whether the connection ends with it.
+        """
         answer = error_answer(error)
         self._metrics.rejected.labels(answer.code).inc()
-        close = self.draining
         if isinstance(error, Overloaded):
-            close = not await self._throttle.hold() or close
-        else:
-            log_error(scope["path"], answer, error)
+            return answer, not await self._throttle.hold() or self.draining
+        log_error(path, answer, error)
+        return answer, self.draining
+
+    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+        answer, close = await self.settle(scope["path"], error)
         await self._send(send, answer.status, answer.body(), headers=[JSON_HEADER, *answer.headers], close=close)
 
     async def _send(
@@ -169,9 +174,3 @@ class PredictionApp:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def split_path(path: str) -> tuple[str, str | None]:
-    """Model and version of a path that begins with PREFIX. The version is None if the path has none."""
-    model, slash, version = path[len(PREFIX) :].rstrip("/").partition("/")
-    return unquote(model), version if slash else None

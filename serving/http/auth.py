@@ -28,7 +28,7 @@ from serving.settings import Settings
 
 Refuse: TypeAlias = Callable[[AsgiScope, Receive, Send, ServingError], Awaitable[None]]
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
+BROWSER_HEADERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 _name = itemgetter(0)
 
 
@@ -48,6 +48,7 @@ class AccessControl:
         origins: Iterable[str] = (),
     ) -> None:
         self._grants = tuple(grants)
+        self._listeners: list[Callable[[], None]] = []
         self._needed = NeededScopes(endpoints)
         self._hosts = hosts or OwnHosts()
         self._origins = frozenset(origin.encode() for origin in origins)
@@ -61,7 +62,7 @@ class AccessControl:
         needed = self._needed.find(request["method"], request["path"])
         if needed is not None:
             self._hosts.check(next((value for name, value in headers if name == b"host"), b""))
-        if request["method"] not in READING and not _BROWSER_HEADERS.isdisjoint(map(_name, headers)):
+        if request["method"] not in READING and not BROWSER_HEADERS.isdisjoint(map(_name, headers)):
             self.check_origin(dict(headers))
         if self._grants and needed is not None:
             given = dict(headers)
@@ -79,7 +80,25 @@ class AccessControl:
             raise ValueError("no grants: this would let everyone in")
         changed = found != self._grants
         self._grants = found
+        if changed:
+            for listener in self._listeners:
+                listener()
         return changed
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the grants have changed."""
+        self._listeners.append(listener)
+
+    def check_program(self, headers: Iterable[tuple[bytes, bytes]], scope: Scope) -> None:
+        """`check` for a request that needs `scope` and has none of BROWSER_HEADERS. A session is no token here."""
+        given = dict(headers)
+        self._hosts.check(given.get(b"host", b""))
+        self.check_token(given.get(b"authorization", b""), scope)
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Who may do what."""
+        return self._grants
 
     @property
     def is_open(self) -> bool:

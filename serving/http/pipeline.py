@@ -209,13 +209,22 @@ class InferencePipeline:
         writer: AnswerWriter | None = None,
     ) -> Any:
         """Queue the image, wait for its answer, then pass the image to the shadow, if there is one."""
-        request = PendingRequest(image, request_id, arrived_s, asyncio.get_running_loop().create_future(), writer, tags)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        request = PendingRequest(image, request_id, arrived_s, future, writer, tags)
         served.submit(request)
-        answer = await request.answer
+        answer = await future
+        self.shadow(served, request)
+        return answer
+
+    def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
+        """`data` as (C, H, W) uint8 if it may be decoded on the event loop, else None. Raises ImageError."""
+        return self._decoder.decode_cheap(data, spec)
+
+    def shadow(self, served: ServedVersion, request: PendingRequest) -> None:
+        """Pass the image of an answered request to the shadow, if there is one."""
         shadow = self._shadow_of(served)
         if shadow is not None:
             self._shadow.run(shadow, request)
-        return answer
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
         return await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image

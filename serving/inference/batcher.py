@@ -4,7 +4,6 @@ An idle thread runs a single image at once. A busy one finds several images when
 So batching delays no single request and serves many at once. One thread hop returns a whole batch (served_version.py).
 """
 
-import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from serving.inference.direct_answer import AnswerFuture
 from serving.inference.priority import lower_priority
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class PendingRequest:
     image: Image
     request_id: str | None
     arrived_s: float
-    answer: "asyncio.Future[Any]"
+    answer: AnswerFuture
     writer: AnswerWriter | None = None
     tags: str | None = None
     shadow_of: bytes | None = None

@@ -84,6 +84,7 @@ class ServedVersion:
     ) -> None:
         """Warm up the predictor and register the version with the recorder. Called in the store watcher's thread."""
         self.card = predictor.card
+        self.spec = self.card.input.spec
         self.folder = predictor.folder
         self.digest = predictor.digest
         self.max_batch = max_batch
@@ -114,12 +115,20 @@ class ServedVersion:
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Keep this version alive for the duration of a request."""
-        self._leases += 1
+        self.take_lease()
         try:
             yield
         finally:
-            self._leases -= 1
-            self._close_if_unused()
+            self.end_lease()
+
+    def take_lease(self) -> None:
+        """Keep this version alive until `end_lease`, for a request whose duration is no block of code."""
+        self._leases += 1
+
+    def end_lease(self) -> None:
+        """End what `take_lease` began."""
+        self._leases -= 1
+        self._close_if_unused()
 
     def record_promotion(self) -> None:
         """Record in the ledger that this version is now in production; a failure is only logged."""

@@ -10,18 +10,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from serving.errors import ListenError
-from serving.http.protocol import BoundedProtocol
+from serving.http.protocol import BoundedProtocol, Lane
 from serving.process.tls import tls_files
 from serving.settings import Settings, ignored_variables
 
 logger = logging.getLogger(__name__)
 
 FORCED = 1
+BACKLOG = 2048
 
 
 def allow_many_connections() -> None:
@@ -36,11 +38,11 @@ def log_ignored_variables() -> None:
         logger.info("ignored variables that Kubernetes injected for a Service", extra={"fields": {"names": ignored}})
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound, listening socket. Raises ListenError."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A bound, listening socket, which other `shared` ones may join at the same address. Raises ListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[
             0
@@ -51,11 +53,49 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def listen_for(fronts: int, host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each of so many fronts; the kernel spreads connections over them. Raises ListenError."""
+    first = listen(host, port)
+    if fronts == 1:
+        return [first]
+    # Only an address that nobody else uses: shared sockets would silently join those of another server.
+    port = first.getsockname()[1]
+    first.close()
+    return [listen(host, port, shared=True) for _ in range(fronts)]
+
+
 def address(listener: socket.socket, settings: Settings) -> str:
     """The URL that the process prints."""
     host, port = listener.getsockname()[:2]
     scheme = "http" if settings.tls_certificate is None else "https"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class DrainSignals:
+    """SIGTERM and Ctrl-C: the first calls `drain`, and `end` after `delay_s`; the second ends the process."""
+
+    def __init__(self, delay_s: float, *, drain: Callable[[], None], end: Callable[[], None]) -> None:
+        self._delay_s, self._drain, self._end = delay_s, drain, end
+        self._begun = False
+
+    def catch(self) -> None:
+        """Act on signals from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def begin(self) -> None:
+        """Do what the first signal does."""
+        self._begun = True
+        self._drain()
+        asyncio.get_running_loop().call_later(self._delay_s, self._end)
+
+    def _on_signal(self) -> None:
+        if self._begun:
+            logger.warning("second signal: exiting at once")
+            sys.stderr.flush()
+            os._exit(FORCED)
+        self.begin()
 
 
 class DrainingServer(uvicorn.Server):
@@ -64,43 +104,37 @@ class DrainingServer(uvicorn.Server):
     `ending` is set once it accepts no more connections.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None]) -> None:
-        super().__init__(_config(app, settings))
-        self._drain = drain
-        self._delay_s = settings.drain_delay_s
-        self._signalled = False
+    def __init__(
+        self, app: ASGIApp, settings: Settings, *, drain: Callable[[], None], lane: Lane | None = None
+    ) -> None:
+        """`lane` answers without `app` what it can."""
+        super().__init__(_config(app, settings, lane))
+        self._signals = DrainSignals(settings.drain_delay_s, drain=drain, end=self._end)
         self.ending = asyncio.Event()
 
     def catch_signals(self) -> None:
         """Drain on SIGTERM and Ctrl-C from now on. Call it before the address is printed."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+        self._signals.catch()
+
+    def begin_drain(self) -> None:
+        """Drain now."""
+        self._signals.begin()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Replace uvicorn's handling, which raises the signal again at the end and so never exits with 0."""
         yield
 
-    def _on_signal(self) -> None:
-        if self._signalled:
-            logger.warning("second signal: exiting at once")
-            sys.stderr.flush()
-            os._exit(FORCED)
-        self._signalled = True
-        self._drain()
-        asyncio.get_running_loop().call_later(self._delay_s, self._exit)
-
-    def _exit(self) -> None:
+    def _end(self) -> None:
         self.should_exit = True
         self.ending.set()
 
 
-def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Settings, lane: Lane | None) -> uvicorn.Config:
     certificate, key = tls_files(settings) or (None, None)
     return uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, lane=lane),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -108,7 +142,7 @@ def _config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=2048,
+        backlog=BACKLOG,
         ssl_certfile=certificate,
         ssl_keyfile=key,
         timeout_keep_alive=75,

@@ -13,13 +13,15 @@ import httpx
 
 from tests.builders.waiting import PATIENCE_S
 
+DEFAULTS = {"port": "0", "fronts": os.environ.get("TEST_FRONTS", "1")}  # make fronts
+
 
 class Process:
     """`candor serve` or `candor monitor` on a free port."""
 
     def __init__(self, verb: str, folder: Path, **settings: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        environment |= {f"CANDOR_{name.upper()}": value for name, value in ({"port": "0"} | settings).items()}
+        environment |= {f"CANDOR_{name.upper()}": value for name, value in (DEFAULTS | settings).items()}
         self._log = folder / f"{verb}.log"
         with self._log.open("ab") as log:
             command = [sys.executable, "-m", "candor", verb]

@@ -38,7 +38,13 @@ class Server:
 
     def __init__(self, store: Path, folder: Path, **settings: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
-        defaults = {"port": "0", "store": str(store), "ledger": f"sqlite:///{folder / 'ledger.db'}", "poll_s": "0.1"}
+        defaults = {
+            "port": "0",
+            "store": str(store),
+            "ledger": f"sqlite:///{folder / 'ledger.db'}",
+            "poll_s": "0.1",
+            "fronts": os.environ.get("TEST_FRONTS", "1"),  # make fronts
+        }
         environment |= {f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()}
         self.log_file = folder / "server.log"
         with self.log_file.open("ab") as log:

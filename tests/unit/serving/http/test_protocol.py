@@ -13,31 +13,9 @@ from uvicorn.server import ServerState
 
 from serving.errors import ClientGone
 from serving.http.protocol import BoundedProtocol, FastPath, take_fast_path
+from tests.builders.pipes import POST, Pipe
 
-POST = b"POST /predictions/m HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Pipe(asyncio.Transport):
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        self.written.append(bytes(data))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
 
 
 def connected(app: App, pipe: Pipe | None = None) -> BoundedProtocol:
