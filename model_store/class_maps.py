@@ -104,7 +104,8 @@ class _Part:
 
     def _mapped(self, p: str, maps: Sequence[ClassMap]) -> str:
         """Add the map of each column of p (N, K): the number of knots below p is the number of its piece."""
-        last, most = self._constant("last_axis", np.array([-1])), max(len(each.knots) for each in maps)
+        last = self._constant("last_axis", np.array([-1]))
+        most = max(1, *(len(each.knots) for each in maps))  # at least one: ONNX Runtime 1.31 reduces no empty axis
         knots = self._constant("knots", _rows([each.knots for each in maps], most, fill=_BEYOND))  # (K, M)
         passed = self._add("Less", knots, self._add("Unsqueeze", p, last))  # (N, K, M)
         piece = self._add("ReduceSum", self._add("Cast", passed, to=TensorProto.INT64), last, keepdims=0)  # (N, K)
