@@ -72,6 +72,7 @@ NO_CHOICES = {
     "restart",
     "from_card",
     "recipe",
+    "engine",
 }
 NO_CHOICES |= {
     "tensorboard",

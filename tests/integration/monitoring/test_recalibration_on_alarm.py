@@ -302,7 +302,7 @@ def test_a_canary_is_not_disturbed(drifted: MonitoredModel, store: Store) -> Non
 def test_a_store_that_cannot_be_written_is_told(
     drifted: MonitoredModel, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read_only(*_: object) -> int:
+    def read_only(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied", str(store.root))
 
     monkeypatch.setattr(Store, "publish", read_only)

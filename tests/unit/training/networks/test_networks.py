@@ -370,8 +370,8 @@ class TestFeatureCache:
         cache = self.cache(tmp_path, dataset)
         plain, first, second = (cache.read("train", transform=each) for each in (UNCHANGED, view_of(1), view_of(2)))
         assert sorted(path.name for path in cache.folder.iterdir()) == [
-            "train-view-1.npy",
-            "train-view-2.npy",
+            "train-light-view-1.npy",
+            "train-light-view-2.npy",
             "train.npy",
         ]
         assert plain.shape == first.shape
