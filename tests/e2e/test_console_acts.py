@@ -153,10 +153,13 @@ def test_charts_and_tables_are_downloaded_by_links(
     server = start(tiny_store)
     label_answers(server, png, count=60)
     with open_page(browser, script=script) as page:
-        page.goto(f"{server.url}/calibration/tiny/page?window=last:500")
+        address = f"{server.url}/calibration/tiny/page?window=last:500"
+        page.goto(address)
         links = page.locator("a[download]")
         assert links.count() >= 12
         for number in range(links.count()):
+            if number % 5 == 4:  # Chromium holds back the eleventh download of one visit
+                page.goto(address)
             with page.expect_download() as loading:
                 links.nth(number).click()
             name, content = loading.value.suggested_filename, Path(loading.value.path()).read_text()
