@@ -1,6 +1,7 @@
 """`candor monitor` as real processes on one PostgreSQL: the leader is killed under load, and nothing is lost."""
 
 import itertools
+import re
 import signal
 import threading
 from collections import Counter
@@ -39,7 +40,7 @@ def test_a_preflight_allows_every_header_that_an_endpoint_declares(
         for each in endpoints:
             asked = {"Origin": page, "Access-Control-Request-Method": each.method}
             asked["Access-Control-Request-Headers"] = ", ".join(["authorization", "content-type", *each.headers])
-            answer = process.client.options(each.path.format(model="tiny", version=1, name="none"), headers=asked)
+            answer = process.client.options(re.sub(r"\{\w+\}", "1", each.path), headers=asked)
             assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, page), each.path
     finally:
         process.close()
