@@ -305,10 +305,14 @@ def open_store(address: str | Path, *, cache: Path, key: bytes | None = None) ->
     Args:
         cache: folder on this machine for copies of what was read at an address.
         key: PEM of the public key whose owner must have signed what is read.
+
+    Raises NotInStore if the folder is a file.
     """
     text = str(address)
     if text.startswith("file://"):
         text = text.removeprefix("file://")
+    if "://" not in text and Path(text).is_file():
+        raise NotInStore(f"{text} is a file, and a store is a folder; name the folder.")
     return Store(cache, text, key) if "://" in text else Store(Path(text), key=key)
 
 

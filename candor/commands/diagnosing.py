@@ -26,8 +26,9 @@ def doctor(json_out: JsonOption = False) -> None:
     for each in examine():
         found.append(each)
         if not json_out:
-            advice = "" if each.advice is None else f". To do: {each.advice}"
-            line = f"{each.check}: {each.found}{advice}"
+            line = f"{each.check}: {each.found}"
+            if each.advice is not None:
+                line = f"{line.rstrip('.')}{'' if line.endswith('?') else '.'} To do: {each.advice}"
             stdout.print(f"{each.state:8} {' '.join(line.split())}", soft_wrap=True)
     if json_out:
         print_json([dataclasses.asdict(each) for each in found])

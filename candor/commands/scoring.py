@@ -24,6 +24,8 @@ def score_folder(
     from serving.scoring.folder import AnyFolder
     from serving.scoring.job import in_this_process, score
 
+    if len(images) == 1 and "://" not in images[0] and not Path(images[0]).exists():
+        raise typer.BadParameter(f"there is no folder {images[0]}")
     if len(images) != 1 or not ("://" in images[0] or Path(images[0]).is_dir()):
         raise typer.BadParameter("--out takes one folder of images, or its address such as s3://bucket/images")
     if engine == "ray":

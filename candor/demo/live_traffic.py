@@ -107,11 +107,15 @@ class LiveTraffic:
 
     def _await_servers(self) -> None:
         end = self.now_s() + self.plan.start_s
+        told = False
         while not (self.server.ready() and self.monitor.ready() and self._serves()):
             if self.now_s() > end:
                 raise TrafficFailed(
                     f"no server with the model {MODEL}, or no monitor, was ready within {self.plan.start_s:.0f} s"
                 )
+            if not told:
+                self.say(f"Waiting up to {self.plan.start_s:.0f} s for a server with the model {MODEL}, and a monitor.")
+            told = True
             self.sleep(PAUSE_S)
         if (active := self._alarm()) is not None:
             raise TrafficFailed(
@@ -122,7 +126,11 @@ class LiveTraffic:
     def _serves(self) -> bool:
         try:
             return MODEL in [model["name"] for model in self.server.models()["models"]]
-        except (ServerRefused, TransportError):
+        except TransportError:
+            return False
+        except ServerRefused as refused:
+            if refused.status in (401, 403):  # waiting gives no token
+                raise TrafficFailed(str(refused)) from None
             return False
 
     def _send(self, *, shifted: bool, until: Callable[[float, bool], bool]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """A copy of a SQLite ledger while servers write to it: one snapshot, checked, and in place only when complete."""
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -22,6 +23,8 @@ def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
         raise BackupRefused(f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases.")
     if file.exists():
         raise BackupRefused(f"{file} exists already; give another name.")
+    if not file.parent.is_dir():
+        raise BackupRefused(f"There is no folder {file.parent}; make it first, or name another.")
     draft = file.with_name(f".{file.name}.part")
     draft.unlink(missing_ok=True)
     try:
@@ -49,15 +52,18 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
 
 
 def _copy_all(source: Path, draft: Path, errors: list[Exception]) -> None:
-    here, there = sqlite3.connect(source), sqlite3.connect(draft)
     try:
-        here.backup(there, pages=-1)
-        there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
-        (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise BackupRefused(f"The copy of {source} is damaged ({found}); most likely the ledger is too.")
-    except (sqlite3.Error, BackupRefused) as error:
+        with contextlib.closing(sqlite3.connect(source)) as here, contextlib.closing(sqlite3.connect(draft)) as there:
+            _copy_checked(source, here, there)
+    except sqlite3.Error as error:
+        errors.append(BackupRefused(f"{source} cannot be copied to {draft.parent} ({error})."))
+    except BackupRefused as error:
         errors.append(error)
-    finally:
-        there.close()
-        here.close()
+
+
+def _copy_checked(source: Path, here: sqlite3.Connection, there: sqlite3.Connection) -> None:
+    here.backup(there, pages=-1)
+    there.execute("PRAGMA journal_mode=DELETE")  # one file, without a -wal beside it
+    (found,) = there.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise BackupRefused(f"The copy of {source} is damaged ({found}); most likely the ledger is too.")

@@ -99,7 +99,7 @@ class FrontProcesses:
         self._fronts.discard(front)
         self._server.metrics.fronts.set(len(self._fronts))
         if not self._draining.is_set():
-            logger.error("a front ended", extra={"fields": {"pid": front.pid, "code": code}})
+            logger.error("a front ended, and another is started", extra={"fields": {"pid": front.pid, "code": code}})
 
     def _setup(self) -> FrontSetup:
         tokens = [KnownToken(grant.digest, sorted(grant.scopes), grant.name) for grant in self._access.grants]

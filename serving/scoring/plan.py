@@ -103,8 +103,9 @@ def parquet() -> Any:
 
 
 def _written(names: list[str], part_size: int) -> bytes:
+    writer = parquet()
     import pyarrow
 
     buffer = io.BytesIO()
-    parquet().write_table(pyarrow.table({"file": names}), buffer, row_group_size=part_size)
+    writer.write_table(pyarrow.table({"file": names}), buffer, row_group_size=part_size)
     return buffer.getvalue()

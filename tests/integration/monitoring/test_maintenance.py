@@ -301,3 +301,12 @@ def test_a_backup_of_postgresql_is_left_to_its_own_tools(monitored: MonitoredMod
     else:
         with pytest.raises(BackupRefused, match="pg_dump"):
             backup(monitored.ledger, tmp_path / "copy.db")
+
+
+def test_a_backup_into_a_folder_that_cannot_take_it_is_refused(tmp_path: Path, clock: Clock) -> None:
+    """A thread once printed a trace, and the message named a file that nobody had asked for."""
+    with MonitoredModel(tmp_path / "ledger.db", clock) as monitored:
+        with pytest.raises(BackupRefused, match="There is no folder"):
+            backup(monitored.ledger, tmp_path / "nowhere" / "copy.db")
+        with pytest.raises(BackupRefused, match="cannot be copied to /proc"):
+            backup(monitored.ledger, Path("/proc/copy.db"))

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
 from candor.demo.sample import MODEL, SampleImages
+from serving.client.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
 
@@ -134,3 +135,16 @@ def test_servers_that_never_come_are_told() -> None:
     servers.ready = lambda: False  # type: ignore[method-assign]
     with pytest.raises(TrafficFailed, match=f"no server with the model {MODEL}"):
         traffic(servers).run()
+
+
+def test_a_missing_token_is_told_at_once() -> None:
+    """It was once waited for, in silence."""
+
+    class Guarded(FakeServers):
+        def models(self) -> Any:
+            raise ServerRefused(401, "unauthorized", "this server requires a token")
+
+    said: list[str] = []
+    with pytest.raises(TrafficFailed, match="requires a token"):
+        traffic(Guarded(), said).run()
+    assert said == []

@@ -21,7 +21,7 @@ from model_store.errors import (
     NotInStore,
     VersionsExhausted,
 )
-from model_store.store import Store
+from model_store.store import Store, open_store
 
 RECORDS = (".lock", "history.jsonl")
 MakeBundle = Callable[..., Bundle]
@@ -333,3 +333,11 @@ def test_a_refused_name_comes_with_one_that_is_not(
     with pytest.raises(InvalidName, match=f"for example '{near}'"):
         tiny_store.publish(name, make_bundle)
     assert tiny_store.versions(near) == []
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    """A server that was given one once said that nothing is in production, as of an empty store."""
+    file = tmp_path / "passwd"
+    file.write_text("x")
+    with pytest.raises(NotInStore, match="is a file, and a store is a folder"):
+        open_store(file, cache=tmp_path)
