@@ -201,3 +201,11 @@ async def test_an_alarm_is_acknowledged_on_the_page(server: Running, png: Callab
     page = (await server.client.get("/calibration/tiny/page", headers=READER)).text
     assert "new device" in page
     assert "eve" in page
+
+
+async def test_a_single_version_is_offered_no_choice_of_nothing(tiny_store: Store, tmp_path: Path) -> None:
+    async with running(tiny_store, tmp_path) as alone:
+        page = (await alone.client.get("/versions/tiny", headers=PAGE)).text
+    assert "There is no other version to put into production." in page
+    assert 'value="promote"' not in page
+    assert "<select" not in page.partition("Change production")[2]
