@@ -31,7 +31,7 @@ AnyModelArgument = Annotated[str | None, typer.Argument(help="The model (default
 AnyVersionArgument = Annotated[
     int | None, typer.Argument(help="Its version (default: every version).", parser=version_number)
 ]
-SOUGHT = "MODEL/VERSION, such as chest/2, or MODEL/ALIAS, such as chest/production"
+SOUGHT = "a version, such as 2, or an alias"
 WhyOption = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
 
 
@@ -66,13 +66,16 @@ def list_versions(store: StoreOption = None, json_out: JsonOption = False) -> No
 
 @app.command()
 def show(
-    which: Annotated[str, typer.Argument(metavar="BUNDLE", help=SOUGHT + ", or MODEL for the one in production.")],
+    model: Annotated[str, typer.Argument(help="The model. MODEL/VERSION in one word works as well.")],
+    which: Annotated[
+        str | None, typer.Argument(metavar="VERSION", help=f"{SOUGHT} (default: the one in production).".capitalize())
+    ] = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Show what a version is, where it comes from, how calibrated it was, and what was done with it.
 
-    Example: candor models show chest/2
+    Example: candor models show chest 2
     """
     from candor.terminal.bundle import print_bundle
     from candor.terminal.console import print_json
@@ -80,7 +83,7 @@ def show(
     from model_store.manifest import describe
 
     opened = open_store(store)
-    bundle = find_bundle(opened, which)
+    bundle = find_bundle(opened, model if which is None else f"{model}/{which}")
     card = bundle.card
     aliases = {alias: each for alias, each in opened.aliases(card.name).items() if each.version == card.version}
     events = [event for event in read_events(opened.storage, card.name) if event.version == card.version]
@@ -101,19 +104,26 @@ def show(
 
 @app.command()
 def diff(
-    first: Annotated[str, typer.Argument(metavar="A", help=SOUGHT + ".")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The same, of what is compared with A.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL A B", help=f"The model, and twice {SOUGHT}. Of two models: MODEL/VERSION MODEL/VERSION."
+        ),
+    ],
     store: StoreOption = None,
     json_out: JsonOption = False,
 ) -> None:
     """Show every field of the cards, and every file, in which two versions differ.
 
-    Example: candor models diff chest/1 chest/production
+    Example: candor models diff chest 1 production
     """
     from candor.terminal.bundle import difference_table
     from candor.terminal.console import print_json, stdout
     from model_store.difference import difference
 
+    if len(words) not in (2, 3) or (len(words) == 3 and "/" in "".join(words)):
+        raise typer.BadParameter(f"got {' '.join(words)!r}; write it as chest 1 2, or of two models as chest/1 lung/1")
+    first, second = words if len(words) == 2 else (f"{words[0]}/{each}" for each in words[1:])
     opened = open_store(store)
     found = difference(find_bundle(opened, first), find_bundle(opened, second))
     if json_out:

@@ -49,6 +49,6 @@ def traffic(
     plan = TrafficPlan(rate_hz=rate, clean_s=clean, label_delay_s=label_delay, once=once)
     with Client(url, token=token) as server, Client(monitor_url or url, token=token) as monitor:
         say = partial(stderr.print, soft_wrap=True)
-        figures = LiveTraffic(server, monitor, plan, SampleImages(seed=seed), say).run()
+        figures = LiveTraffic(server, monitor, plan, SampleImages(seed=seed), say, monitor_url or url).run()
     if json_out:
         print_json(figures)

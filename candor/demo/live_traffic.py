@@ -51,6 +51,7 @@ class LiveTraffic:
 
     Attributes:
         say: prints a line.
+        address: of `monitor`, for what is to be done about an alarm.
         now_s, sleep: the clock.
         sent: answers so far.
         labeled: labels that were accepted.
@@ -62,6 +63,7 @@ class LiveTraffic:
     plan: TrafficPlan
     images: SampleImages
     say: Callable[[str], object]
+    address: str = "http://127.0.0.1:8080"
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     sent: int = 0
@@ -119,8 +121,9 @@ class LiveTraffic:
             self.sleep(PAUSE_S)
         if (active := self._alarm()) is not None:
             raise TrafficFailed(
-                f"the drift alarm of {MODEL} is active since label {active['alarm_label']}: acknowledge it, or begin "
-                "with an empty ledger"
+                f"the drift alarm of {MODEL} is active since label {active['alarm_label']}. Acknowledge it, or begin "
+                f"with an empty ledger: curl -X POST {self.address}/calibration/{MODEL}/acknowledge "
+                '-d \'{"note": "it was the demo"}\''
             )
 
     def _serves(self) -> bool:

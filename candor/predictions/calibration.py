@@ -1,6 +1,6 @@
 """`Calibration`: labeled predictions, examined. What `candor.calibrate` returns and `candor calibrate` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from candor.predictions.collected import Collected
 from candor.predictions.errors import PredictionsRefused
 from candor.predictions.interpretation import interpret
 from candor.predictions.labeled import LabeledPredictions, ReadingOptions
+from candor.predictions.parameters import in_python
 from candor.predictions.sentences import WORDS, calibrator_sentence, notes, verdict
 from serving.client.columns import ColumnWishes, TableColumns
 
@@ -49,8 +50,17 @@ class Calibration:
         title: names them.
     """
 
-    def __init__(self, examination: Examination, predictions: LabeledPredictions, *, title: str) -> None:
+    def __init__(
+        self,
+        examination: Examination,
+        predictions: LabeledPredictions,
+        *,
+        title: str,
+        worded: Callable[[str], str] = str,
+    ) -> None:
+        """`worded` makes a note speak of what the caller can change: options of the command line, or parameters."""
         self.examination, self.predictions, self.title = examination, predictions, title
+        self._worded = worded
 
     @property
     def standing(self) -> Standing:
@@ -80,7 +90,7 @@ class Calibration:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was guessed or left out, and what to know before relying on the figures."""
-        return (*self.predictions.notes, *notes(self.examination))
+        return tuple(map(self._worded, (*self.predictions.notes, *notes(self.examination))))
 
     def transform(self, probabilities: npt.ArrayLike) -> FloatArray:
         """Calibrate probabilities: (N, K), or (N,) of the second of two classes, or confidences (N,) if it is of those.
@@ -168,7 +178,12 @@ class Calibration:
 
 
 def examine_predictions(
-    predictions: LabeledPredictions, *, title: str, allow_label_changes: bool = False, seed: int = 0
+    predictions: LabeledPredictions,
+    *,
+    title: str,
+    allow_label_changes: bool = False,
+    seed: int = 0,
+    worded: Callable[[str], str] = str,
 ) -> Calibration:
     """Examine what was read. Raises PredictionsRefused if it has no labels."""
     if predictions.probabilities is not None and predictions.labels is not None:
@@ -184,7 +199,7 @@ def examine_predictions(
         found = examine_confidence(predictions.confidence, predictions.correct, groups=predictions.groups, seed=seed)
     else:
         raise PredictionsRefused("predictions are examined by their labels; there are none")
-    return Calibration(found, predictions, title=title)
+    return Calibration(found, predictions, title=title, worded=worded)
 
 
 def calibrate(
@@ -192,6 +207,7 @@ def calibrate(
     labels: npt.ArrayLike,
     *,
     logits: bool = False,
+    normalize: bool = False,
     classes: Sequence[str] | None = None,
     groups: npt.ArrayLike | None = None,
     allow_label_changes: bool = False,
@@ -203,6 +219,7 @@ def calibrate(
         probabilities: (N, K), each row adding up to 1; or (N,) of the second of two classes. A data frame names them.
         labels: (N,) names of classes, or numbers in 0..K-1; or (N, K) with a single 1 in each row.
         logits: whether `probabilities` are logits.
+        normalize: divide rows that do not add up to 1 by their sum.
         classes: K names, in the order of the columns.
         groups: (N,) patients or the like, kept together in fits and intervals; None if every row stands alone.
         allow_label_changes: consider calibrators that may change the predicted class.
@@ -225,10 +242,16 @@ def calibrate(
         found.labels = as_codes(_flat(truth, len(scores), "labels"), found.classes)
     if groups is not None:
         found.groups = as_codes(_flat(np.asarray(groups), len(scores), "groups"), found.group_names)
-    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
+    wishes = ColumnWishes(kind="logits" if logits else "probabilities", label="labels")
     chosen = tuple(map(str, classes)) if classes is not None else None
-    predictions = interpret(found, TableColumns(), ReadingOptions(wishes=wishes, classes=chosen))
-    return examine_predictions(predictions, title="Calibration", allow_label_changes=allow_label_changes, seed=seed)
+    options = ReadingOptions(wishes=wishes, classes=chosen, normalize=normalize)
+    try:
+        predictions = interpret(found, TableColumns(), options)
+    except PredictionsRefused as refused:
+        raise PredictionsRefused(in_python(str(refused))) from None
+    return examine_predictions(
+        predictions, title="Calibration", allow_label_changes=allow_label_changes, seed=seed, worded=in_python
+    )
 
 
 def _scores(values: npt.NDArray[Any]) -> FloatArray:

@@ -96,10 +96,12 @@ def accepted(header: str) -> Language:
 
     >>> accepted("de-CH, de;q=0.9, en;q=0.8").code, accepted("fr, en;q=0.2, de;q=0.4").code, accepted("*").code
     ('de', 'de', 'en')
+    >>> accepted("en; q=0.5, de-AT ; q=0.8").code
+    'de'
     """
     found: list[tuple[float, Language]] = []
     for part in header.split(",")[:20]:
-        name, _, weight = part.strip().partition(";q=")
+        name, _, weight = part.replace(" ", "").partition(";q=")
         language = _BY_CODE.get(name.split("-")[0].lower())
         if language is not None:
             found.append((_weight(weight), language))

@@ -1,6 +1,8 @@
 """The model store and the ledger. Nothing is made, upgraded or changed."""
 
 import os
+import shlex
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +22,11 @@ from monitoring.ledger.watermark import used_ns
 from serving.doctor.diagnosis import Diagnosis
 from serving.settings import Settings
 
+_DATABASE = (
+    "start the database, or correct CANDOR_LEDGER (docs/how-to/postgresql.md); docs/how-to/outages.md says what "
+    "happens to answers meanwhile"
+)
+_FILE = "docs/how-to/ledger.md says how to upgrade, restore and check a ledger; CANDOR_LEDGER names another"
 AHEAD_NS = 3_600 * 10**9  # by which a clock may be behind the ledger's last use
 PUBLISHED_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9  # no clock that is right is before it
 
@@ -28,7 +35,7 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
     """Whether the store can be read, every bundle is whole, and every model has a version in production."""
     store = settings.opened_store
     if store.address is None and not store.root.is_dir():
-        made = "`candor export` makes it; CANDOR_STORE names another"
+        made = "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor alone needs none"
         yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
         return
     try:
@@ -72,10 +79,12 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
     url = settings.ledger_url
     if url is None:
         yield Diagnosis("ledger", "skipped", "CANDOR_LEDGER is off: answers are not recorded")
+        yield check_clock(time.time_ns(), None)
         return
     file = _file_of(url)
     if file is not None and not file.exists():
         yield _new_file(file)
+        yield check_clock(time.time_ns(), None)
         return
     try:
         with Ledger(url, create=False, writable=False) as ledger:
@@ -85,10 +94,11 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
         with Ledger(url, create=False) as ledger:
             pass
     except LedgerError as error:
-        yield Diagnosis("ledger", "broken", str(error), "docs/how-to/outages.md")
+        yield Diagnosis("ledger", "broken", str(error), _ledger_advice(url))
         return
     except (MonitoringError, SQLAlchemyError, OSError) as error:
-        yield Diagnosis("ledger", "broken", f"it cannot be used ({type(error).__name__})", "docs/how-to/outages.md")
+        found = f"it cannot be used ({type(error).__name__})"
+        yield Diagnosis("ledger", "broken", found, _ledger_advice(url))
         return
     what = f"{ledger.name} can be written, has schema {SCHEMA_VERSION} and {counted(len(models), 'model')}"
     yield Diagnosis("ledger", "ok", what)
@@ -114,6 +124,16 @@ def _file_of(url: str) -> Path | None:
         return dialect.file(parsed)
     except (LedgerError, ValueError, SQLAlchemyError):
         return None  # opening it says what is wrong
+
+
+def _ledger_advice(url: str) -> str:
+    """What to do about a ledger that cannot be used, by where it is."""
+    if not url.startswith("sqlite"):
+        return _DATABASE
+    folder = Path(url.partition("///")[2].partition("?")[0]).parent
+    if folder.is_dir():
+        return _FILE
+    return f"`mkdir -p {shlex.quote(str(folder))}`, or set CANDOR_LEDGER to a file in a folder that is there"
 
 
 def _new_file(file: Path) -> Diagnosis:

@@ -18,7 +18,11 @@ def examine() -> Iterator[Diagnosis]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield Diagnosis("settings", "broken", str(error), "docs/reference/settings.md; nothing else was checked")
+        advice = (
+            "correct or unset it, and ask again, because nothing else was checked; "
+            '`env -i PATH="$PATH" candor config show` lists every setting'
+        )
+        yield Diagnosis("settings", "broken", str(error), advice)
         return
     changed = len(settings.model_fields_set)
     yield Diagnosis("settings", "ok", f"{changed} set by the environment; `candor config show` lists all")

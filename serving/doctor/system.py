@@ -1,7 +1,9 @@
 """The operating system, ports, secrets in files, and folders that must be written."""
 
+import getpass
 import os
 import platform
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +63,7 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
         tls = tls_files(settings)
         read_access(settings, ())
     except SettingsError as error:
-        yield Diagnosis("access", "broken", str(error), "docs/how-to/secure.md")
+        yield Diagnosis("access", "broken", str(error), _access_advice(settings))
         return
     tokens = settings.tokens is not None or settings.tokens_file is not None
     found = f"{'tokens' if tokens else 'no tokens'}, {'HTTPS' if tls else 'plain HTTP'}, at {settings.host}"
@@ -75,11 +77,10 @@ def check_access(settings: Settings) -> Iterator[Diagnosis]:
 
 def check_files(settings: Settings) -> Iterator[Diagnosis]:
     """Whether files with secrets are this user's alone, and files that must be written can be."""
-    named = ("tokens_file", "ledger_file", "tls_key", "monitor_token_file")
-    for name in named:
+    for name in ("tokens_file", "ledger_file", "tls_key", "monitor_token_file"):
         path: Path | None = getattr(settings, name)
-        if path is not None and (problem := _secret_problem(path)) is not None:
-            yield Diagnosis("permissions", "warning", f"{path} (CANDOR_{name.upper()}) {problem}", f"chmod 600 {path}")
+        if path is not None:
+            yield from _check_secret(path, f"{path} (CANDOR_{name.upper()})")
     store = settings.opened_store
     if store.address is None and store.root.is_dir() and store.root.stat().st_mode & stat.S_IWOTH:
         found = f"everybody may write to the store {settings.store}, and so change what models answer"
@@ -93,9 +94,27 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
     yield Diagnosis("permissions", "ok", "files that must be written can be")
 
 
-def _secret_problem(path: Path) -> str | None:
+def _check_secret(path: Path, title: str) -> Iterator[Diagnosis]:
+    """Whether a file with a secret is this user's alone. One that the server needs at its start was tried before."""
+    quoted = shlex.quote(str(path))
     try:
         mode = path.stat().st_mode
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        yield Diagnosis("permissions", "warning", f"{title} does not exist", "make it, or unset the variable")
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return "can be read by everybody on this machine" if mode & stat.S_IROTH else None
+        found = f"{title} cannot be read ({error.strerror})"
+        yield Diagnosis("permissions", "warning", found, f"as its owner or root: chown {getpass.getuser()} {quoted}")
+    else:
+        if mode & stat.S_IROTH:
+            found = f"{title} can be read by everybody on this machine"
+            yield Diagnosis("permissions", "warning", found, f"chmod 600 {quoted}")
+
+
+def _access_advice(settings: Settings) -> str:
+    file = settings.tokens_file
+    if file is None or file.exists():
+        return "correct what it names; docs/how-to/secure.md has the format of tokens, and what a certificate needs"
+    token = f'echo "$(openssl rand -hex 32) admin NAME" > {shlex.quote(str(file))}'
+    return f"make it: `(umask 077; {token})`; one line for each client, with its scopes (docs/how-to/secure.md)"

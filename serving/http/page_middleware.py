@@ -1,6 +1,8 @@
 """`PageMiddleware`: what every page gets: the language and time zone of its reader, and compression.
 
-Only pages and the files that they load are compressed. Answers to programs are small, or are tables that are streamed.
+What a browser asks for by name (`Accept: text/html`), and the files that its pages load, are compressed. Answers to
+programs are small, or are tables that are streamed. The language is that of whoever reads, however the page was asked
+for: a page that is fetched with `Accept: */*` is the same page.
 """
 
 from typing import Final
@@ -25,8 +27,12 @@ class PageMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http" or not (wants_page(scope) or scope["path"].startswith("/static/")):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_browser = wants_page(scope) or scope["path"].startswith("/static/")
+        if not is_browser and scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         with reading(reader_of(scope, session_cookie=COOKIE)):
-            await self._compressed(scope, receive, send)
+            await (self._compressed if is_browser else self._app)(scope, receive, send)

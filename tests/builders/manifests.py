@@ -18,7 +18,7 @@ from tests.builders.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
-KUSTOMIZATIONS = ("example", "kserve", "upgrade")
+KUSTOMIZATIONS = ("example", "kserve", "publish", "upgrade")
 Manifest = dict[str, Any]
 
 

@@ -70,9 +70,13 @@ def test_the_version_is_written_in_one_place() -> None:
     for room in ("calibration", "candor", "model_store", "monitoring", "serving", "training"):
         for path in (ROOT / room).rglob("*.py"):
             assert not re.search(r"^__version__ = ", path.read_text(), re.MULTILINE), path
-    folders = [each for each in ROOT.iterdir() if each.is_dir() and not each.name.startswith((".", "build"))]
-    for chart in [chart for folder in folders for chart in folder.rglob("Chart.yaml")]:
-        assert str(yaml.safe_load(chart.read_text())["appVersion"]) == VERSION, chart
+    tagged = [
+        (path, str(image["newTag"]))
+        for path in (ROOT / "deploy").rglob("kustomization.yaml")
+        for image in yaml.safe_load(path.read_text()).get("images", [])
+    ]
+    assert tagged
+    assert [path for path, tag in tagged if tag != VERSION] == []
 
 
 def test_a_released_version_has_its_date_in_the_changelog() -> None:

@@ -73,6 +73,7 @@ def test_a_sound_installation_has_nothing_broken(installation: Callable[..., Any
     }
     assert "CPUExecutionProvider" in found["onnx runtime"][1]
     assert "does not exist yet" in found["ledger"][1]
+    assert found["clock"][0] == "ok", "the clock is looked at before there is a ledger, too"
     assert not (tmp_path / "ledger.db").exists()
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"):
         pass
@@ -86,10 +87,18 @@ def test_a_sound_installation_has_nothing_broken(installation: Callable[..., Any
     ("settings", "check", "sentence"),
     [
         ({"max_bathc": "8"}, "settings", "did you mean CANDOR_MAX_BATCH?"),
-        ({"store": "/nowhere"}, "store", "there is no folder /nowhere | `candor export` makes it"),
+        ({"port": "http"}, "settings", "candor config show` lists every setting"),
+        ({"store": "/nowhere"}, "store", "there is no folder /nowhere | `candor export` and `candor import` make it"),
         ({"ledger": "sqlite:////nowhere/x.db"}, "ledger", "folder /nowhere does not exist; make it first"),
-        ({"ledger": "sqlite:////dev/null"}, "ledger", "docs/how-to/outages.md"),
+        ({"ledger": "sqlite:////no where/x.db"}, "ledger", "`mkdir -p '/no where'`, or set CANDOR_LEDGER"),
+        ({"ledger": "sqlite:////dev/null"}, "ledger", "docs/how-to/ledger.md"),
         ({"ledger": "mysql://x/y"}, "ledger", "mysql"),
+        ({"ledger": "postgresql+psycopg://me@127.0.0.1:1/x"}, "ledger", "start the database, or correct CANDOR_LEDGER"),
+        (
+            {"tokens_file": "/nowhere/my tokens"},
+            "access",
+            """`(umask 077; echo "$(openssl rand -hex 32) admin NAME" > '/nowhere/my tokens')`""",
+        ),
         ({"tokens": "short admin"}, "access", "docs/how-to/secure.md"),
         ({"tls_certificate": "/nowhere"}, "access", "CANDOR_TLS_CERTIFICATE: /nowhere cannot be read"),
         (
@@ -156,6 +165,12 @@ def test_a_port_in_use_and_open_files_are_told(installation: Callable[..., Any],
     assert found["access"][0] == "ok"
     os.environ.pop("CANDOR_TOKENS_FILE")
     assert installation(host="0.0.0.0")["access"][0] == "warning"
+
+
+def test_a_missing_file_of_secrets_is_not_to_be_made_private(installation: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    state, found = installation(monitor_token_file=str(file))["permissions"]
+    assert (state, "does not exist | make it" in found, "chmod" in found) == ("warning", True, False)
 
 
 def test_two_runtimes_and_a_missing_provider(installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,11 +116,12 @@ def test_gc_without_the_ledger_that_it_should_ask_removes_nothing(
 
 
 def test_a_version_is_shown(store: Store, run: Callable[..., Result]) -> None:
-    shown = run("show", "tiny/2").stdout
+    shown = run("show", "tiny", 2).stdout
+    assert shown == run("show", "tiny/2").stdout
     for text in ("tiny version 2", store.read("tiny", 2).digest, "benign, malignant, normal", "published version 2"):
         assert text in shown
-    for which in ("tiny", "tiny/production", "tiny/1"):
-        found = json.loads(run("show", which, "--json").stdout)
+    for which in (["tiny"], ["tiny/production"], ["tiny/1"], ["tiny", "production"], ["tiny", 1]):
+        found = json.loads(run("show", *which, "--json").stdout)
         assert found["card"]["version"] == 1
         assert found["aliases"]["production"]["version"] == 1
         assert sorted(found["files"]) == ["card.json", "model.onnx", "model_card.md", "reliability.svg", "tiny.mar"]
@@ -134,6 +135,9 @@ def test_two_versions_are_compared(store: Store, run: Callable[..., Result]) -> 
     assert "file model.onnx" in found
     assert "classes" not in found
     assert "provenance.seed" in run("diff", "tiny/1", "tiny/3").stdout
+    assert run("diff", "tiny", "production", 3).stdout == run("diff", "tiny/production", "tiny/3").stdout
+    for words in (["tiny"], ["tiny", "1", "2", "3"], ["tiny", "tiny/1", "tiny/2"]):
+        assert "write it as chest 1 2" in run("diff", *words).stderr.replace("\n", " ")
     assert "are the same in every byte" in run("diff", "tiny/1", "tiny/production").stdout
 
 

@@ -190,6 +190,18 @@ async def test_pages_are_in_the_language_of_the_reader(server: Running, png: Cal
     assert "<h1>Das gibt es hier nicht</h1>" in (await server.client.get("/nowhere", headers=german)).text
 
 
+async def test_a_page_that_is_not_asked_for_by_name_is_the_same_page(server: Running) -> None:
+    german = {"accept-language": "de", "accept-encoding": "identity"}
+    for path in ("/label/tiny", "/try/tiny", "/sign-in"):
+        page = await server.client.get(path, headers=PAGE | german)
+        fetched = await server.client.get(path, headers={"accept": "*/*"} | german)
+        assert '<html lang="de">' in page.text
+        assert fetched.text == page.text
+        assert fetched.headers["content-language"] == "de"
+    told = await server.client.get("/nowhere", headers={"accept": "*/*"} | german)
+    assert told.json()["error"] == "not_found"  # a program gets what it can read, in English
+
+
 async def test_a_language_is_chosen_and_kept(server: Running) -> None:
     chosen = await server.client.get("/language?to=de&next=/try/tiny", headers=PAGE)
     assert (chosen.status_code, chosen.headers["location"]) == (303, "/try/tiny")

@@ -158,3 +158,35 @@ def test_patients_are_said_to_be_kept_together() -> None:
     grouped = candor.calibrate(P, Y, groups=np.arange(300) // 3)
     assert any("100 groups" in note for note in grouped.notes)
     assert not any("--group" in note for note in grouped.notes)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "options", "advice"),
+    [
+        (np.log(P), Y, {}, "For logits, give logits=True"),
+        (3 * P, Y, {}, "normalize=True divides each row by its sum"),
+        (P / 2, Y, {}, "normalize=True divides each row by its sum; logits=True takes"),
+        (P, Y, {"classes": ["pneumonia", "normal", "other"]}, "`classes` names 3 classes"),
+        (P, Y, {"classes": None}, None),
+        (P[:, 1], np.array(["left", "right"])[Y], {}, "Give `classes`, the second of which"),
+        (P[:, 1], np.arange(300) % 3, {}, "give an array of shape \\(N, K\\)"),
+        (Frame(), np.array(["good", "bad"])[Y], {}, "ive `classes` with the names of the labels"),
+    ],
+)
+def test_a_caller_is_told_of_parameters_and_not_of_options(
+    probabilities: Any, labels: Any, options: dict[str, Any], advice: str | None
+) -> None:
+    if advice is None:
+        assert not any("--" in note for note in candor.calibrate(probabilities, labels, **options).notes)
+        return
+    with pytest.raises(ValueError, match=advice) as refused:
+        candor.calibrate(probabilities, labels, **options)
+    assert "--" not in str(refused.value)
+
+
+def test_rows_are_divided_by_their_sum_and_given_labels_are_believed() -> None:
+    found = candor.calibrate(3 * P, Y, normalize=True)
+    assert found.measures.accuracy == candor.calibrate(P, Y).measures.accuracy
+    assert any(note.startswith("normalize=True divided rows") for note in found.notes)
+    right = candor.calibrate(np.full((300, 2), (0.4, 0.6)), np.ones(300, dtype=int))  # labels were named by the caller
+    assert right.measures.accuracy == 1

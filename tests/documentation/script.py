@@ -1,0 +1,113 @@
+"""The commands of a page as one shell script, and its run: real processes, real files, real ports.
+
+Pages print the ports of the defaults. So a script runs in a network of its own where this machine allows one; elsewhere
+free ports take their place.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.documentation.commands import ROOT, Command
+from tests.documentation.walks import Walk
+
+PATIENCE_S: Final = 900.0
+_ALONE: Final = ('ip link set lo up && exec "$@"', "alone")
+_NETWORKS: Final = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"])
+_SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b(?!.* --tune)")
+_PORT: Final = re.compile(r"--port (\d+)")
+_PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
+_SENDING: Final = re.compile(r"\bcandor (feedback|predictions) (?!.*--url)")
+# A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's start.
+_PREAMBLE: Final = """
+trap 'jobs -p | xargs -r kill 2>/dev/null; wait' EXIT
+curl() { command curl --fail-with-body "$@"; }
+up() { until command curl -sf -o /dev/null "http://127.0.0.1:$1/readyz"; do kill -0 "$2"; sleep 0.1; done; }
+down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
+"""
+
+
+def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
+    """Type the commands of a walk in `folder`; returns what they printed. Raises AssertionError if one fails."""
+    prefix, ports = _network()
+    script = "\n".join([_PREAMBLE, *_lines(walk, commands)])
+    script = _PRINTED.sub(lambda found: ports.get(found[1], found[1]), script)
+    if ports:
+        script = _SENDING.sub(rf"candor \1 --url http://127.0.0.1:{ports['8080']} ", script)
+    done = subprocess.Popen(
+        [*prefix, "bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=_environment(folder),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed, complained = done.communicate("y\n" * 20, timeout=PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(done.pid, signal.SIGKILL)
+        printed, complained = done.communicate()
+    assert done.returncode == 0, f"{script}\n---\n{printed}\n---\n{complained}"
+    return printed
+
+
+def _lines(walk: Walk, commands: Iterable[Command]) -> Iterator[str]:
+    yield from (_started(line) for line in walk.before)
+    for command in commands:
+        if walk.reason(command) is not None:
+            continue
+        typed = walk.filled(command.typed)
+        yield from (_started(line) for line in walk.between(command))
+        if not command.is_python:
+            yield f"echo '+' {_quoted(typed)} >&2"
+            yield _started(typed)
+        elif command.file:
+            yield f"cat > {command.file} <<'PYTHON'\n{typed}PYTHON"
+        else:
+            yield f"python - <<'PYTHON'\n{typed}PYTHON"
+    yield from (_started(line) for line in walk.after)
+
+
+def _started(typed: str) -> str:
+    """A server goes on in the background until another one takes its port; everything else is typed as it is."""
+    if not _SERVER.search(typed):
+        return typed
+    port = (_PORT.findall(typed) or ["8080"])[0]
+    name = f"server_{port}"
+    command = typed.rstrip().removesuffix("&").rstrip()
+    return f'down "${{{name}:-}}"\n{command} &\n{name}=$!; up {port} ${name}'
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+    kept |= {name: os.environ[name] for name in ("CANDOR_DATA",) if name in os.environ}
+    kept["PATH"] = f"{Path(sys.executable).parent}:{kept['PATH']}"
+    return kept | {"HOME": str(folder), "PYTHONPATH": str(ROOT)}
+
+
+def _network() -> tuple[list[str], dict[str, str]]:
+    """What runs a command in a network where every port is free; else nothing, and the ports that take their place."""
+    for unshare in _NETWORKS:
+        prefix = [*unshare, "bash", "-c", *_ALONE]
+        try:
+            if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+                return prefix, {}
+        except FileNotFoundError:
+            break
+    probes = {name: socket.create_server(("127.0.0.1", 0)) for name in ("8080", "8090", "8091", "8092")}
+    ports = {name: str(probe.getsockname()[1]) for name, probe in probes.items()}
+    for probe in probes.values():
+        probe.close()
+    return [], ports

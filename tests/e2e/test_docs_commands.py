@@ -1,0 +1,30 @@
+"""Every command that the documentation prints is typed, page by page, as it is printed (tests/documentation)."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.documentation.script import run_walk
+from tests.documentation.walks import WALKS, commands_of_entry
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def is_run_here(key: str) -> bool:
+    walk = WALKS[key]
+    return walk.run_by is None and any(walk.reason(each) is None for each in commands_of_entry(key))
+
+
+RUN = [key for key in WALKS if is_run_here(key)]
+
+
+@pytest.mark.parametrize("key", RUN)
+def test_the_commands_work_as_printed(key: str, tmp_path: Path) -> None:
+    walk = WALKS[key]
+    missing = [program for program in walk.needs if shutil.which(program) is None]
+    if missing or (walk.needs_data and not os.environ.get("CANDOR_DATA")):
+        pytest.skip(f"needs {', '.join(missing) or 'the folder CANDOR_DATA'}")
+    walk.scene(tmp_path)
+    walk.check(tmp_path, run_walk(walk, commands_of_entry(key), tmp_path))
