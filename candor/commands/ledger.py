@@ -170,6 +170,7 @@ def restore(
 
     Example: candor ledger restore copy.db --replace
     """
+    from calibration.wording import counted
     from candor.terminal.console import stdout
     from monitoring.maintenance.restore import restore as put
 
@@ -181,7 +182,8 @@ def restore(
     if found.last_ns is not None:
         at = datetime.fromtimestamp(found.last_ns / 1e9, tz=UTC)
         newest = f"; the newest answer is of {at.isoformat(timespec='seconds')}"
-    stdout.print(f"{found.file} holds {found.answers:,} answers and {found.labels:,} labels{newest}")
+    held = f"{counted(found.answers, 'answer')} and {counted(found.labels, 'label')}"
+    stdout.print(f"{found.file} holds {held}{newest}")
     if found.kept is not None:
         stdout.print(f"kept what was there as {found.kept}")
 

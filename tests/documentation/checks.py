@@ -59,11 +59,9 @@ def third_is_gone(folder: Path, _printed: str) -> None:
 def tokens_are_made(folder: Path, _printed: str) -> None:
     """Three tokens, each with its scopes."""
     lines = [line.split() for line in (folder / "tokens").read_text().splitlines()]
-    assert [words[1:] for words in lines] == [
-        ["predict,feedback", "gateway"],
-        ["read", "prometheus"],
-        ["admin", "dr-weber"],
-    ]
+    names = [("predict,feedback", "gateway"), ("read", "prometheus"), ("admin", "dr-weber")]
+    assert [(scopes, name) for _, scopes, name in lines] == names
+    assert (folder / "tokens").stat().st_mode & 0o077 == 0
 
 
 def calibrated(folder: Path, _printed: str) -> None:

@@ -10,24 +10,8 @@ ROOT: Final = Path(__file__).parents[2]
 # What a line begins with, after settings such as CANDOR_PORT=1: else an indented block is something to read.
 PROGRAMS: Final = (
     *("candor", "curl", "python", "python3", "pip", "uv", "make", "git", "docker", "kubectl", "ray", "apt-get"),
-    *(
-        "cd",
-        "export",
-        "echo",
-        "printf",
-        "cp",
-        "cut",
-        "head",
-        "kill",
-        "until",
-        "mkdir",
-        "openssl",
-        "psql",
-        "pg_dump",
-        "sed",
-        "tar",
-    ),
-    *(".", ".venv/bin/pre-commit"),
+    *("openssl", "psql", "pg_dump", ".", ".venv/bin/pre-commit", "awk", "cd", "cp", "cut", "echo", "export"),
+    *("head", "kill", "mkdir", "printf", "sed", "tar", "touch", "until"),
 )
 _SETTING: Final = re.compile(r"""[A-Z_]+=(?:\$\(.*\)|"[^"]*"|[^\s"$]*)(?:\s+|$)""")
 _COMMENT: Final = re.compile(r"\s+# .*$")

@@ -103,9 +103,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         )
     ),
     "docs/how-to/run-a-server.md": Walk(scene=scenes.chest),
-    "docs/how-to/secure.md": Walk(
-        scene=scenes.chest, after=("CANDOR_TOKENS_FILE=tokens candor serve",), check=checks.tokens_are_made
-    ),
+    "docs/how-to/secure.md": Walk(scene=scenes.chest, check=checks.tokens_are_made),
     "docs/how-to/store.md": Walk(
         scene=scenes.chest,
         meanwhile={
