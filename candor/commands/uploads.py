@@ -180,7 +180,8 @@ def _model_of(file: Path, client: "Client") -> str | None:
     try:
         return client.only_model()
     except ServerRefused as refused:
-        raise typer.BadParameter(f"say whose answers these are ({refused.detail})", param_hint="--model") from refused
+        why = "a monitor does not say which model a label is for" if refused.status == 404 else refused.detail
+        raise typer.BadParameter(f"name the model ({why})", param_hint="--model") from refused
 
 
 def _show_result(result: dict[str, Any], prediction_id: str | None, *, json_out: bool) -> None:

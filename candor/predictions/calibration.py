@@ -242,7 +242,7 @@ def calibrate(
         found.labels = as_codes(_flat(truth, len(scores), "labels"), found.classes)
     if groups is not None:
         found.groups = as_codes(_flat(np.asarray(groups), len(scores), "groups"), found.group_names)
-    wishes = ColumnWishes(kind="logits" if logits else "probabilities", label="labels")
+    wishes = ColumnWishes(kind="logits" if logits else "probabilities")
     chosen = tuple(map(str, classes)) if classes is not None else None
     options = ReadingOptions(wishes=wishes, classes=chosen, normalize=normalize)
     try:

@@ -13,6 +13,7 @@ _IN_PYTHON: Final = (
     (r"Give --positive .*$", "Give `classes`, the second of which is the one that it is the probability of"),
     (r"--positive names the other class", "`classes` in another order takes it as that of the other"),
     (r"each needs a column: name them with --probabilities", "give an array of shape (N, K)"),
+    (r"Name the column of true labels with --label; .*$", "Pass the true classes, not the predicted ones"),
     (r"--classes", "`classes`"),
 )
 

@@ -26,8 +26,9 @@ _PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
 _SENDING: Final = re.compile(r"\bcandor (feedback|predictions) (?!.*--url)")
 # A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's start.
 _PREAMBLE: Final = """
-trap 'jobs -p | xargs -r kill 2>/dev/null; wait' EXIT
-curl() { command curl --fail-with-body "$@"; }
+servers=""
+trap 'for each in $servers; do kill "$each" 2>/dev/null || true; done; wait' EXIT
+curl() { command curl -fS "$@"; }
 up() { until command curl -sf -o /dev/null "http://127.0.0.1:$1/readyz"; do kill -0 "$2"; sleep 0.1; done; }
 down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
 """
@@ -83,7 +84,7 @@ def _started(typed: str) -> str:
     port = (_PORT.findall(typed) or ["8080"])[0]
     name = f"server_{port}"
     command = typed.rstrip().removesuffix("&").rstrip()
-    return f'down "${{{name}:-}}"\n{command} &\n{name}=$!; up {port} ${name}'
+    return f'down "${{{name}:-}}"\n{command} &\n{name}=$!; servers="$servers ${name}"; up {port} ${name}'
 
 
 def _quoted(text: str) -> str:

@@ -64,7 +64,9 @@ WALKS: Final[Mapping[str, Walk]] = {
         },
         check=checks.second_is_in_production,
     ),
-    "docs/how-to/compose.md": Walk(not_run={"export POSTGRES_PASSWORD*": "is for the commands below it"}),
+    "docs/how-to/compose.md": Walk(
+        not_run=dict.fromkeys(("export POSTGRES_PASSWORD*", "curl *"), "is for the services of the other commands")
+    ),
     "docs/how-to/console-label.md": Walk(scene=scenes.chest),
     "docs/how-to/container.md": Walk(not_run={"mkdir*": "is for the commands below it, and needs sudo"}),
     "docs/how-to/fine-tune.md": Walk(not_run={"candor train*": MANY_FITS, "candor experiment*": MANY_FITS}),
@@ -106,6 +108,7 @@ WALKS: Final[Mapping[str, Walk]] = {
     "docs/how-to/secure.md": Walk(scene=scenes.chest, check=checks.tokens_are_made),
     "docs/how-to/store.md": Walk(
         scene=scenes.chest,
+        before=SENT,  # gc asks the ledger what has answered
         meanwhile={
             "candor models verify chest 1 --adopt": ("rm model_store/models/chest/1/manifest.json",),
             "candor models gc --dry-run": (

@@ -68,6 +68,10 @@ def test_predictions_and_labels_from_files(url: str, tmp_path: Path) -> None:
     assert (code, "accepted: 6" in said) == (1, True), said
     assert "'cat' is not a class" in (tmp_path / "labels.csv.rejected.csv").read_text()
     assert not list(tmp_path.glob("*.progress"))
+    (tmp_path / "plain.csv").write_text("request_id,label\neye-1,yes\n")
+    code, said = run("feedback", str(tmp_path / "plain.csv"))
+    assert (code, "a monitor does not say which model" in " ".join(said.replace("│", " ").split())) == (2, True), said
+    assert run("feedback", str(tmp_path / "plain.csv"), "--model", "retina")[0] == 0
 
 
 @pytest.fixture

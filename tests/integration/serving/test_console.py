@@ -199,7 +199,7 @@ async def test_a_page_that_is_not_asked_for_by_name_is_the_same_page(server: Run
         assert fetched.text == page.text
         assert fetched.headers["content-language"] == "de"
     told = await server.client.get("/nowhere", headers={"accept": "*/*"} | german)
-    assert told.json()["error"] == "not_found"  # a program gets what it can read, in English
+    assert told.json()["error"] == "unknown_path"  # a program gets what it can read, in English
 
 
 async def test_a_language_is_chosen_and_kept(server: Running) -> None:
