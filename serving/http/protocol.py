@@ -233,6 +233,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._held is not None:
             self._held += body
         elif not self.parser.should_upgrade():
+            if not self.cycle.body and not self.cycle.response_complete:
+                self.cycle.body, body = body, b""  # type: ignore[assignment]  # bytes pass uvicorn without a copy
             super().on_body(body)
 
     def on_message_complete(self) -> None:
