@@ -56,13 +56,16 @@ from serving.errors import (
     MalformedRequest,
     MetricsElsewhere,
     ModelNotLoaded,
+    ModelNotStored,
     NotReady,
     Overloaded,
     ReplicaLost,
+    StoreMissing,
     Unauthorized,
     UnknownHost,
     UnsupportedMedia,
     VersionNotLoaded,
+    VersionNotStored,
 )
 
 Rows = dict[type[Exception], tuple[int, str]]
@@ -113,8 +116,13 @@ MONITORING_ERRORS: Final[Rows] = {
     RecorderClosed: (503, "recorder_closed"),
     SQLAlchemyError: (503, "ledger_unavailable"),
 }
-# Errors of the files that pages load.
-PAGE_ERRORS: Final[Rows] = {AssetUnknown: (404, "unknown_file")}
+# Errors of pages and of the files that they load.
+PAGE_ERRORS: Final[Rows] = {
+    AssetUnknown: (404, "unknown_file"),
+    ModelNotStored: (404, "unknown_model"),
+    StoreMissing: (404, "no_model_store"),
+    VersionNotStored: (404, "unknown_version"),
+}
 # Errors of a connection, before there is a request.
 CONNECTION_ERRORS: Final[Rows] = {
     MalformedHttp: (400, "malformed_http"),

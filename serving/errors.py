@@ -65,6 +65,32 @@ class ModelNotLoaded(ServingError, LookupError):
         super().__init__(f"there is no model {model[:100]!r} here; loaded models: {names}.")
 
 
+class ModelNotStored(ServingError, LookupError):
+    """The model store has no model of this name."""
+
+    def __init__(self, model: str, *, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(f"there is no model {model[:100]!r} in the model store; it has: {names}.")
+
+
+class StoreMissing(ServingError, LookupError):
+    """This process has no model store, so it can neither show nor change versions."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"there is no model store {address}, so nothing can be shown or changed here. Use the console of the "
+            "server that answers images, or give this process the store of that server with `--store`."
+        )
+
+
+class VersionNotStored(ServingError, LookupError):
+    """The model store has the model, but not this version."""
+
+    def __init__(self, model: str, version: int, *, known: Iterable[int]) -> None:
+        stored = ", ".join(str(number) for number in known)
+        super().__init__(f"there is no version {version} of {model!r} in the model store; it has: {stored}.")
+
+
 class VersionNotLoaded(ServingError, LookupError):
     """The model is loaded, but not this version."""
 

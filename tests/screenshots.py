@@ -1,17 +1,19 @@
 """Pictures of the console's views, light, dark and on a phone: `python -m tests.screenshots URL FOLDER [IMAGE ...]`.
 
 URL is a running server without tokens, such as that of `candor serve` on the folder of a demo. The images are tried.
+`python -m docs.generators.pictures --views FOLDER` needs no server: its data are made up.
 """
 
 import sys
 from pathlib import Path
+from typing import Final
 
 import httpx
 from playwright.sync_api import Browser, Page
 
 from tests.builders.browser import open_browser, open_page
 
-MODES = {"light": (1200, False), "dark": (1200, True), "phone": (390, False)}
+MODES: Final = {"light": (1200, False), "dark": (1200, True), "phone": (390, False)}
 
 
 def main() -> int:
@@ -27,22 +29,49 @@ def main() -> int:
         "model": f"/calibration/{model}/page",
         "label": f"/label/{model}",
         "versions": f"/versions/{model}",
+        "recalibrate": f"/recalibrate/{model}",
+        "sign-in": "/sign-in",
+        "not-found": "/nowhere",
         "api": "/docs",
     }
     with open_browser() as browser:
-        for mode in MODES:
+        for mode, (width, dark) in MODES.items():
             for name, path in views.items():
-                take(browser, url + path, folder / f"{name}-{mode}.png", mode, images if name == "try" else [])
+                tried = images if name == "try" else []
+                take(browser, url + path, folder / f"{name}-{mode}.png", width=width, dark=dark, images=tried)
+            if images:
+                look(browser, f"{url}/try/{model}", folder / f"viewer-{mode}.png", images[0], width=width, dark=dark)
     return 0
 
 
-def take(browser: Browser, url: str, file: Path, mode: str, images: list[Path]) -> None:
-    width, dark = MODES[mode]
+def take(
+    browser: Browser,
+    url: str,
+    file: Path,
+    *,
+    width: int,
+    dark: bool = False,
+    height: int | None = None,
+    images: list[Path] | None = None,
+) -> None:
+    """A picture of a whole page, or of its first `height` pixels, after the images were tried on it."""
     with open_page(browser, width=width, dark=dark) as page:
         page.goto(url)
         if images:
             try_images(page, images)
-        page.screenshot(path=str(file), full_page=True)
+        clip = None if height is None else {"x": 0, "y": 0, "width": width, "height": height}
+        page.screenshot(path=str(file), full_page=True, clip=clip)  # type: ignore[arg-type]
+    sys.stdout.write(f"{file}\n")
+
+
+def look(browser: Browser, url: str, file: Path, image: Path, *, width: int, dark: bool) -> None:
+    """A picture of the viewer with its window and zoom."""
+    with open_page(browser, width=width, dark=dark) as page:
+        page.goto(url)
+        try_images(page, [image])
+        page.get_by_role("button", name="Window and zoom").click()
+        page.locator("dialog output").first.wait_for()
+        page.screenshot(path=str(file))
     sys.stdout.write(f"{file}\n")
 
 

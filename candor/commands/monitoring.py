@@ -103,8 +103,8 @@ def monitor(
     It takes labels and predictions, and serves reports and metrics. Set
     CANDOR_MONITOR=apart on the model servers. Several monitors can share one
     PostgreSQL: all of them answer, one leads (it prunes old answers), and
-    another takes over when the leader is gone. The store is needed only
-    for --recalibrate-on-alarm.
+    another takes over when the leader is gone. With the store of the
+    servers, its pages also act on versions; --recalibrate-on-alarm needs it.
 
     Example: candor monitor --port 8081
     """

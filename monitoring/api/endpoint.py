@@ -14,9 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from monitoring.api.json_body import encode
+from monitoring.errors import QueryInvalid, brief
 
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
+_FOR_PEOPLE: Final = frozenset(("text/html", "image/svg+xml"))  # pages, and the files that they offer
 _GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
@@ -79,10 +81,23 @@ class Endpoint:
         """The names of the request headers that are parameters."""
         return {each.name for each in self.parameters if each.place == "header"}
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a query that it does not know is refused: a person would take the page for what was asked."""
+        return self.method == "GET" and not _FOR_PEOPLE.isdisjoint(self.gives)
+
+    @property
+    def refused(self) -> Sequence[type[Exception]]:
+        """All errors that it may answer, without those of access."""
+        return (*self.refuses, QueryInvalid) if self.is_exact else self.refuses
+
     def route(self) -> Route:
         """The route to mount."""
+        known = [each.name for each in self.parameters if each.place == "query"]
 
         async def answer(request: Request) -> Response:
+            if self.is_exact:
+                check_query(request.query_params.multi_items(), known)
             answered = await self.handler(request)
             return answered if isinstance(answered, Response) else as_json(answered)
 
@@ -104,6 +119,20 @@ def bind(endpoints: Iterable[Endpoint], *owners: object) -> list[Endpoint]:
 def routes_of(endpoints: Iterable[Endpoint]) -> list[Route]:
     """The routes to mount."""
     return [each.route() for each in endpoints if each.mounted]
+
+
+def check_query(items: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
+    """Raise QueryInvalid for a parameter that is not known, or is there more than once.
+
+    >>> check_query([("version", "2")], ["version", "window"])
+    """
+    names = [name for name, _ in items]
+    for name in names:
+        if name not in known:
+            expected = ", ".join(known) or "no parameters"
+            raise QueryInvalid(f"This address does not know the parameter {brief(name)}; it knows {expected}.")
+        if names.count(name) > 1:
+            raise QueryInvalid(f"The address gives '{name}' {names.count(name)} times; give it once.")
 
 
 def as_json(value: Any, *, status: int = 200) -> Response:

@@ -122,6 +122,8 @@ def note_promotion(connection: Connection, calibration_id: int, *, now_ns: int) 
 
 def promoted_version(connection: Connection, model: str) -> int | None:
     """Return the version that a server last recorded as the model's production, or None."""
+    if "\0" in model:  # which PostgreSQL refuses to compare
+        return None
     wanted = select(calibration.c.version).join(
         monitor_event, monitor_event.c.calibration_id == calibration.c.calibration_id
     )
@@ -137,6 +139,8 @@ def load(connection: Connection, calibration_ids: Sequence[int]) -> list[Calibra
 
 def of_model(connection: Connection, model: str) -> list[CalibrationRow]:
     """Return every calibration of a model, the most recently registered first; none for an unknown model."""
+    if "\0" in model:  # which PostgreSQL refuses to compare
+        return []
     newest_first = (calibration.c.registered_at_ns.desc(), calibration.c.calibration_id.desc())
     wanted = select(calibration).where(calibration.c.model == model).order_by(*newest_first)
     return [_row(row) for row in connection.execute(wanted)]

@@ -40,6 +40,8 @@ def make_download(found: PageData, file: str, *, of: str | None = None) -> Downl
     kind, _, suffix = file.partition(".")
     report = found.report
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{report.model}-{report.version}-{kind}{'' if of is None else f'-{of}'}")
+    if of is not None and kind != "reliability" and (kind in TABLES or kind in DRAWINGS):
+        raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
         header, rows = TABLES[kind](found, of)
         return Download(f"{name}.csv", CSV, _as_csv([header, *rows]))

@@ -51,14 +51,16 @@ def duration(seconds: float) -> str:
 
 
 def instant(at: datetime, *, seconds: bool = False) -> Markup:
-    """A time as the reader writes it, in the reader's zone, which it names."""
+    """A time as the reader writes it, in the reader's zone, which it names; hovering shows it in UTC."""
     who = reader()
     local = at.astimezone(who.zone)
     zone = local.strftime("%Z")
     shown = local.strftime(f"{who.language.date} %H:%M{':%S' if seconds else ''}")
     named = zone if zone[:1].isalpha() else f"UTC{zone}"
-    stamp = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Markup('<time datetime="{}">{} {}</time>').format(stamp, shown, named)
+    utc = at.astimezone(UTC)
+    title = Markup("") if named == "UTC" else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    stamp = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
 
 
 def english() -> Markup:

@@ -25,10 +25,19 @@ class ModelRow(NamedTuple):
     figures: tuple[tuple[str, str], ...]
 
 
-def index_page(reports: Sequence[Report], *, loaded: Collection[str] = (), viewer: Viewer = EVERYONE) -> str:
-    """Render each model, the most serious status first. On those that are `loaded`, an image can be tried."""
+def index_page(
+    reports: Sequence[Report],
+    *,
+    loaded: Collection[str] = (),
+    stored: Collection[str] = (),
+    viewer: Viewer = EVERYONE,
+) -> str:
+    """Render each model, the most serious status first.
+
+    On those that are `loaded`, an image can be tried. Versions of those that are `stored` can be acted on.
+    """
     rows = [_row(report) for report in sorted(reports, key=_seriousness)]
-    return render("models.html", rows=rows, loaded=loaded, refresh_s=REFRESH_S, viewer=viewer)
+    return render("models.html", rows=rows, loaded=loaded, stored=stored, refresh_s=REFRESH_S, viewer=viewer)
 
 
 def _seriousness(report: Report) -> tuple[int, str]:

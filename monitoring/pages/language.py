@@ -4,7 +4,8 @@ A reader chooses a language (a cookie), or the browser names it (Accept-Language
 catalogs, `locale/LANGUAGE/LC_MESSAGES/candor.po`. Sentences that findings make stay English and are marked so, because
 a translation that misses a condition could mislead who acts on it.
 
-Times are in the time zone that the browser names in a cookie, else in UTC, and always say which.
+Times are in the time zone that the reader chose, else in the one that the browser names in a cookie, else in UTC, and
+always say which.
 """
 
 import re
@@ -17,12 +18,16 @@ from gettext import GNUTranslations, NullTranslations
 from http.cookies import CookieError, SimpleCookie
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 LANGUAGE_COOKIE: Final = "candor_language"
-ZONE_COOKIE: Final = "candor_zone"
+ZONE_COOKIE: Final = "candor_zone"  # which the browser's script sets
+CHOSEN_ZONE_COOKIE: Final = "candor_chosen_zone"
 DOMAIN: Final = "candor"
 _ZONE_NAME: Final = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
+_REGIONS: Final = frozenset(
+    ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+)
 _SWAPPED: Final = str.maketrans(".,", ",.")
 
 
@@ -50,6 +55,12 @@ class Reader(NamedTuple):
     address: str = "/"
     signed_in: bool = False
     origin: str = "http://localhost:8080"
+    zone_is_chosen: bool = False
+
+    @property
+    def zone_name(self) -> str:
+        """The name of the time zone, such as Europe/Berlin."""
+        return str(self.zone)
 
     @property
     def other_languages(self) -> tuple[Language, ...]:
@@ -81,13 +92,15 @@ def reader_of(scope: Mapping[str, Any], *, session_cookie: str = "") -> Reader:
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     cookies = _cookies(headers.get(b"cookie", ""))
     chosen = _BY_CODE.get(cookies.get(LANGUAGE_COOKIE, ""))
+    zone_choice = cookies.get(CHOSEN_ZONE_COOKIE, "")
     query = scope["query_string"].decode("latin-1")
     return Reader(
         chosen or accepted(headers.get(b"accept-language", "")),
-        zone_named(cookies.get(ZONE_COOKIE, "")),
+        zone_named(zone_choice or cookies.get(ZONE_COOKIE, "")),
         scope["path"] + (f"?{query}" if query else ""),
         session_cookie in cookies,
         f"{headers.get(b'x-forwarded-proto', scope['scheme'])}://{headers.get(b'host', 'localhost')}",
+        bool(zone_choice),
     )
 
 
@@ -121,6 +134,17 @@ def zone_named(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, or the name of a folder of zones
         return UTC
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The time zones to choose from, by region and place; none where the system has no list of them.
+
+    >>> "Europe/Berlin" in zone_names(), "Etc/GMT+3" in zone_names()
+    (True, False)
+    """
+    regions = {name for name in available_timezones() if name.partition("/")[0] in _REGIONS and "/" in name}
+    return tuple(sorted(regions))
 
 
 def gettext(message: str) -> str:

@@ -1,5 +1,7 @@
 """One version of a model on one page: the assessment, the picture, then the numbers and what they mean."""
 
+from enum import StrEnum
+
 from monitoring.api.viewer import EVERYONE, Viewer
 from monitoring.pages.language import N_
 from monitoring.pages.rendering import render
@@ -16,7 +18,20 @@ _WINDOWS = (
 )
 
 
-def model_page(found: PageData, *, serves: bool = False, viewer: Viewer = EVERYONE) -> str:
-    """Render the page, which renews itself. `serves`: whether this process answers images with the model."""
+class Acting(StrEnum):
+    """Whether versions of a model can be acted on from this process: it can, or why not."""
+
+    HERE = "here"
+    NO_STORE = "no store"
+    NOT_STORED = "not stored"
+
+
+def model_page(
+    found: PageData, *, serves: bool = False, acting: Acting = Acting.HERE, viewer: Viewer = EVERYONE
+) -> str:
+    """Render the page, which renews itself.
+
+    `serves`: whether this process answers images with the model. `acting`: whether its versions can be acted on.
+    """
     page = {"acts": viewer.may("admin"), "serves": serves, "windows": _WINDOWS, "refresh_s": REFRESH_S}
-    return render("model.html", **sections(found, downloads=True), **page, viewer=viewer)
+    return render("model.html", **sections(found, downloads=True), **page, acting=acting, viewer=viewer)

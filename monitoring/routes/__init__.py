@@ -9,9 +9,10 @@ from typing import Annotated, Final
 from msgspec import Meta
 from sqlalchemy.exc import SQLAlchemyError
 
+from model_store.store import Store
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
-from monitoring.api.fields import Version
+from monitoring.api.fields import Uuid, Version
 from monitoring.errors import (
     AnswersSpooled,
     BodiesFull,
@@ -231,6 +232,8 @@ _LABELING: Final = (
             _OF_VERSION,
             Parameter("answer", "query", str, "a prediction id; the next answer that waits if left out"),
             Parameter("skip", "query", int, "answers to pass over"),
+            Parameter("done", "query", Uuid, "the prediction id that was just labeled; the page shows its answer"),
+            Parameter("status", "query", str, "what was done with that label: accepted, corrected, unchanged"),
         ),
         refuses=_REPORT,
     ),
@@ -266,18 +269,19 @@ def endpoints(
     production: Production | None = None,
     bodies: BodyBudget | None = None,
     serves: bool = False,
+    store: Store | None = None,
 ) -> list[Endpoint]:
     """The endpoints with their handlers. Call it once, because it registers the ledger's gauges with the registry.
 
     `production` names the version that a report is about when the request names none. Without it, or when it returns
     None, that is the version registered last. `bodies` is the memory that their bodies share with others. `serves`:
-    whether this process answers images with that version.
+    whether this process answers images with that version. `store`: whose versions this process can act on.
     """
     reader = BodyReader(bodies or BodyBudget())
     metrics.registry.register(DriftGauges(ledger))
     metrics.registry.register(WindowGauges(ledger))
     metrics.registry.register(AccuracyGauges(ledger))
-    reports = ReportRoutes(ledger, production or (lambda model: None), serves=serves)
+    reports = ReportRoutes(ledger, production or (lambda model: None), serves=serves, store=store)
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),

@@ -128,5 +128,9 @@ def _uuid(name: str, value: str) -> bytes:
 
 
 def _skip(text: str | None) -> int:
-    """The number of answers passed over; 0 for anything else."""
-    return min(int(text), _SKIP_LIMIT) if text and text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    """The number of answers passed over. Raises QueryInvalid."""
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _SKIP_LIMIT):
+        raise QueryInvalid(f"The query's 'skip' must be a whole number up to {_SKIP_LIMIT}; got {brief(text)}.")
+    return int(text)

@@ -27,6 +27,7 @@ from monitoring.errors import (
     FeedbackInvalid,
     QueryInvalid,
     RecalibrationRefused,
+    brief,
 )
 from monitoring.ledger.database import Ledger
 from monitoring.pages.formatting import versions_path
@@ -36,13 +37,15 @@ from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
 from monitoring.recalibration.publication import draft, publish_draft, require_fair_labels
 from monitoring.routes.form import MEDIA_TYPE, read_form
 from monitoring.routes.request import BodyReader
+from serving.console.stored_models import require_model, require_version
 from serving.console.versions import CONFLICT, refusal
-from serving.errors import ModelNotLoaded
+from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 
 FEWEST: Final = 100  # labels, unless the form says otherwise
 _HTML: Final = {"text/html": str}
 _NO_LEDGER: Final = (
-    "This server keeps no labels itself, so it cannot fit anything. Use `candor recalibrate` where the ledger is."
+    "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor monitor`, or "
+    "`candor recalibrate` where the ledger is."
 )
 _CHANGED: Final = (
     "nothing was published: labels were corrected or erased, or the bundle was replaced, since the preview was made. "
@@ -87,8 +90,7 @@ class RecalibrationRoutes:
     async def page(self, request: Request) -> Response:
         """The form with the options, and the preview if it is asked for."""
         name, query, viewer = request.path_params["model"], request.query_params, read_viewer(request)
-        wanted = read_wanted(query)
-        asked = "preview" in query
+        wanted, asked = read_wanted(query), _flag(query, "preview")
         found = await to_thread.run_sync(self._read, name, wanted, viewer, asked, limiter=self.fitting)
         return answer_page(found)
 
@@ -110,7 +112,7 @@ class RecalibrationRoutes:
 
     def _publish(self, name: str, wanted: Wanted, fields: dict[str, str], viewer: Viewer) -> int:
         """The number of the version that was published."""
-        self._require(name)
+        require_model(self.store, name)
         if wanted.version is None:
             raise FeedbackInvalid("The form must say which version is recalibrated.")
         until, number = _number(fields, "until"), _number(fields, "next")
@@ -156,7 +158,9 @@ class RecalibrationRoutes:
         return self.ledger
 
     def _read(self, name: str, wanted: Wanted, viewer: Viewer, asked: bool, reason: str = "") -> str:
-        self._require(name)
+        require_model(self.store, name)
+        if wanted.version is not None:
+            require_version(self.store, name, wanted.version)
         page: dict[str, Any] = {"model": name, "viewer": viewer, "wanted": wanted, "asked": asked, "reason": reason}
         page |= {"production": None, "drafted": None, "unfair": "", "refused": "", "shown": None}
         page |= {"versions": self.store.versions(name), "fewest": FEWEST}
@@ -176,11 +180,6 @@ class RecalibrationRoutes:
             unfair = "" if wanted.chosen_labels else str(error)
         return {"drafted": drafted, "unfair": unfair, **recalibration_values(preview_of(drafted))}
 
-    def _require(self, name: str) -> None:
-        known = self.store.models()
-        if name not in known:
-            raise ModelNotLoaded(name, known=known)
-
 
 def read_wanted(fields: Mapping[str, str]) -> Wanted:
     """The options in a query or a form; empty ones count as left out. Raises QueryInvalid."""
@@ -188,9 +187,17 @@ def read_wanted(fields: Mapping[str, str]) -> Wanted:
         version=_optional(fields, "version"),
         last=_optional(fields, "last"),
         min_labels=_optional(fields, "min_labels") or FEWEST,
-        allow_label_changes=bool(fields.get("allow_label_changes")),
-        chosen_labels=bool(fields.get("chosen_labels")),
+        allow_label_changes=_flag(fields, "allow_label_changes"),
+        chosen_labels=_flag(fields, "chosen_labels"),
     )
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    """Whether a box is ticked; its value is "yes". Raises QueryInvalid."""
+    text = fields.get(name, "")
+    if text not in ("", "yes"):
+        raise QueryInvalid(f"'{name}' must be yes, or left out; got {brief(text)}.")
+    return bool(text)
 
 
 def _optional(fields: Mapping[str, str], name: str) -> int | None:
@@ -198,7 +205,7 @@ def _optional(fields: Mapping[str, str], name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise QueryInvalid(f"'{name}' must be a whole number above 0, or left empty.")
+        raise QueryInvalid(f"'{name}' must be a whole number above 0, or left empty; got {brief(text)}.")
     return int(text)
 
 
@@ -211,11 +218,11 @@ def _number(fields: Mapping[str, str], name: str) -> int:
 
 _OPTIONS: Final = (
     Parameter("version", "query", Version, "the version to start from; the one in production if left out"),
-    Parameter("preview", "query", str, "anything: show what the recalibration would do"),
+    Parameter("preview", "query", str, "yes: show what the recalibration would do"),
     Parameter("last", "query", int, "use only the latest labels, so many; all if left out"),
     Parameter("min_labels", "query", int, "refuse to fit on fewer labels; 100 if left out"),
-    Parameter("allow_label_changes", "query", str, "anything: consider remedies that may change the predicted class"),
-    Parameter("chosen_labels", "query", str, "anything: accept labels that look chosen"),
+    Parameter("allow_label_changes", "query", str, "yes: consider remedies that may change the predicted class"),
+    Parameter("chosen_labels", "query", str, "yes: accept labels that look chosen"),
 )
 ENDPOINTS: Final = (
     Endpoint(
@@ -227,7 +234,7 @@ ENDPOINTS: Final = (
         scope="admin",
         gives=_HTML,
         parameters=_OPTIONS,
-        refuses=(ModelNotLoaded, QueryInvalid),
+        refuses=(ModelNotStored, QueryInvalid, StoreMissing, VersionNotStored),
     ),
     Endpoint(
         method="POST",
@@ -239,6 +246,15 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: RecalibrationForm},
         redirects=True,
         conflicts=True,
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotLoaded),
+        refuses=(
+            BodiesFull,
+            BodyNotJson,
+            BodyTimeout,
+            BodyTooLarge,
+            FeedbackInvalid,
+            ModelNotStored,
+            StoreMissing,
+            VersionNotStored,
+        ),
     ),
 )

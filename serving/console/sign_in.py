@@ -11,7 +11,6 @@ from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge
 from monitoring.pages.assets import find_asset
-from monitoring.pages.language import LANGUAGE_COOKIE, LANGUAGES
 from monitoring.pages.rendering import answer_page
 from serving.errors import AssetUnknown, MalformedRequest, Unauthorized
 from serving.http.auth import AccessControl
@@ -23,8 +22,7 @@ _LIMIT_BYTES: Final = 8_192
 _TIMEOUT_S: Final = 10.0
 _HTML: Final = {"text/html": str}
 _FORM: Final = "application/x-www-form-urlencoded"
-_YEAR_S: Final = 365 * 86_400
-_NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
+NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
 _KEPT: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 
 
@@ -73,14 +71,6 @@ class SignInRoutes:
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
-    async def language(self, request: Request) -> Response:
-        """Show pages in another language from now on, beginning with the one that was left."""
-        response = RedirectResponse(own_path(request.query_params.get("next", "/")), status_code=303)
-        code = request.query_params.get("to", "")
-        if code in {each.code for each in LANGUAGES}:
-            response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax")
-        return response
-
     async def asset(self, request: Request) -> Response:
         """A file that pages load, to be kept for ever: its name changes with its content."""
         found = find_asset(request.url.path)
@@ -107,7 +97,7 @@ ENDPOINTS: Final = (
         tag="pages",
         summary="A page to sign in with a token, for people who use a browser.",
         scope=None,
-        parameters=(_NEXT,),
+        parameters=(NEXT,),
         gives=_HTML,
     ),
     Endpoint(
@@ -119,7 +109,7 @@ ENDPOINTS: Final = (
         scope=None,
         takes={_FORM: SignInForm},
         redirects=True,
-        parameters=(_NEXT,),
+        parameters=(NEXT,),
         refuses=(BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest, Unauthorized),
     ),
     Endpoint(
@@ -130,16 +120,6 @@ ENDPOINTS: Final = (
         summary="End the session of this browser.",
         scope=None,
         redirects=True,
-    ),
-    Endpoint(
-        method="GET",
-        path="/language",
-        handler=SignInRoutes.language,
-        tag="pages",
-        summary="Choose the language of pages, kept in a cookie.",
-        scope=None,
-        redirects=True,
-        parameters=(Parameter("to", "query", str, "its code, such as de"), _NEXT),
     ),
     Endpoint(
         method="GET",

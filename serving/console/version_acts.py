@@ -158,7 +158,7 @@ def _read_mode(fields: Mapping[str, str]) -> tuple[Mode, float]:
         raise FeedbackInvalid(f"The form's 'mode' must be one of {', '.join(_MODES)}.")
     if mode != "share":
         return mode, 0.0
-    text = fields.get("share", "").strip().removesuffix("%").strip()
+    text = fields.get("share", "").strip().removesuffix("%").strip().replace(",", ".")
     try:
         percent = float(text)
     except ValueError:

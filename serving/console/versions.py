@@ -25,6 +25,8 @@ from monitoring.errors import (
     BodyTooLarge,
     BundleReplaced,
     FeedbackInvalid,
+    QueryInvalid,
+    brief,
 )
 from monitoring.ledger.database import Ledger
 from monitoring.pages.formatting import versions_path
@@ -34,11 +36,13 @@ from monitoring.pages.status_words import short_word
 from monitoring.routes.form import MEDIA_TYPE, read_form
 from monitoring.routes.request import BodyReader
 from serving.console.comparison import VersionComparison, compare_versions
+from serving.console.stored_models import require_model, require_version
 from serving.console.version_acts import Act, VersionActs
-from serving.errors import ModelNotLoaded
+from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 
 CONFLICT: Final = 409
 NO_LEDGER: Final = "The ledger cannot be read now, so nothing shows how the versions answer."
+_COMPARED: Final = ("first", "second")  # versions, in the query
 _HTML: Final = {"text/html": str}
 _SAID: Final = {  # what was done; each is said only while it is so
     "promoted": "Version {} is in production. Running servers switch within a second and lose no request.",
@@ -75,8 +79,9 @@ class VersionRoutes:
 
     async def page(self, request: Request) -> Response:
         """The versions, and what differs between two of them if the query names them."""
-        name = request.path_params["model"]
-        return answer_page(await to_thread.run_sync(self._read, name, read_viewer(request), dict(request.query_params)))
+        name, query = request.path_params["model"], dict(request.query_params)
+        _check_done(query)
+        return answer_page(await to_thread.run_sync(self._read, name, read_viewer(request), query))
 
     async def act(self, request: Request) -> Response:
         """Do what a form says, then show the page again."""
@@ -90,11 +95,11 @@ class VersionRoutes:
         return RedirectResponse(f"{versions_path(name)}?done={done}&of={version}", status_code=303)
 
     def _act(self, name: str, viewer: Viewer, fields: dict[str, str]) -> Act:
-        self._require(name)
+        require_model(self.store, name)
         return VersionActs(self.store, self.ledger, name, actor=viewer.name).act(fields)
 
     def _read(self, name: str, viewer: Viewer, query: dict[str, str], reason: str = "") -> str:
-        self._require(name)
+        require_model(self.store, name)
         events, broken = self._history(name)
         entries = sorted(catalog_of(self.store, name), key=lambda each: -each.version)
         production = next((each.version for each in entries if each.production), None)
@@ -120,11 +125,6 @@ class VersionRoutes:
             said=_said(query, entries=entries, canary=canary, production=production),
             trial=self._trial(name, production, canary),
         )
-
-    def _require(self, name: str) -> None:
-        known = self.store.models()
-        if name not in known:
-            raise ModelNotLoaded(name, known=known)
 
     def _history(self, name: str) -> tuple[list[StoreEvent], str]:
         """What was done, newest first, or why that cannot be said."""
@@ -158,17 +158,39 @@ class VersionRoutes:
             return None
 
     def _compare(self, name: str, query: dict[str, str]) -> VersionComparison | str | None:
-        """What differs; a sentence if that cannot be said; None if nothing is asked."""
-        asked = [query[each] for each in ("first", "second") if each in query]
-        if len(asked) < 2:
+        """What differs; a sentence if a bundle cannot be read; None if nothing is asked.
+
+        Raises QueryInvalid or VersionNotStored.
+        """
+        asked = [each for each in _COMPARED if each in query]
+        if not asked:
             return None
-        numbers = [int(text) for text in asked if text.isascii() and text.isdecimal() and len(text) < 10]
-        if len(numbers) < 2:
-            return "Choose two versions to compare."
+        if len(asked) < len(_COMPARED):
+            raise QueryInvalid("Two versions are compared: the query needs both 'first' and 'second'.")
+        numbers = [_version(query, each) for each in _COMPARED]
+        for number in numbers:
+            require_version(self.store, name, number)
         try:
             return compare_versions(*(self.store.read(name, number) for number in numbers))
         except ModelStoreError as error:
             return str(error)
+
+
+def _version(query: dict[str, str], name: str) -> int:
+    """A version in the query. Raises QueryInvalid."""
+    text = query[name]
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise QueryInvalid(f"The query's '{name}' must be a whole number such as 3; got {brief(text)}.")
+    return int(text)
+
+
+def _check_done(query: dict[str, str]) -> None:
+    """Raise QueryInvalid for words that no form of the page leads to."""
+    done, of = query.get("done"), query.get("of")
+    if (done is None) != (of is None) or (done is not None and done not in _SAID):
+        raise QueryInvalid(f"The query's 'done' must be one of {', '.join(_SAID)}, with 'of', a version.")
+    if of is not None:
+        _version(query, "of")
 
 
 def refusal(error: Exception, *, command: str = "candor promote") -> str:
@@ -185,8 +207,9 @@ def _said(
     query: dict[str, str], *, entries: list[CatalogEntry], canary: Canary | None, production: int | None
 ) -> str | None:
     """What was done, if it is so: an address that somebody made up says nothing."""
-    done, of = query.get("done", ""), query.get("of", "")
-    number = int(of) if of.isascii() and of.isdecimal() and len(of) < 10 else None
+    if "done" not in query:
+        return None
+    done, number = query["done"], _version(query, "of")
     is_canary = canary is not None and canary.version == number
     runs = canary is not None and canary.ended is None
     so = {
@@ -196,7 +219,7 @@ def _said(
         "ended": is_canary and not runs,
         "published": number in {each.version for each in entries} and number != production,
     }
-    return _SAID[done].format(number) if so.get(done) and number is not None else None
+    return _SAID[done].format(number) if so[done] else None
 
 
 ENDPOINTS: Final = (
@@ -210,8 +233,10 @@ ENDPOINTS: Final = (
         parameters=(
             Parameter("first", "query", Version, "a version to compare"),
             Parameter("second", "query", Version, "with this one"),
+            Parameter("done", "query", str, "what a form has just done, which the page says if it is so"),
+            Parameter("of", "query", Version, "with which version"),
         ),
-        refuses=(ModelNotLoaded,),
+        refuses=(ModelNotStored, StoreMissing, VersionNotStored),
     ),
     Endpoint(
         method="POST",
@@ -223,6 +248,6 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,
         conflicts=True,
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotLoaded),
+        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotStored, StoreMissing),
     ),
 )

@@ -82,7 +82,7 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
 def _refusals(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     """The answers with other statuses, with the codes that they carry."""
     codes: dict[int, set[str]] = {status: set() for status in endpoint.otherwise}
-    for error in (*endpoint.refuses, *_access_errors(endpoint)):
+    for error in (*endpoint.refused, *_access_errors(endpoint)):
         status, code = ERRORS[error]
         codes.setdefault(status, set()).add(code)
     return {

@@ -98,6 +98,7 @@ def open_monitor(
             production=production or partial(_recorded_production, ledger),
             serves=production is not None,
             bodies=bodies,
+            store=settings.opened_store,
         )
         respond = _responder(settings, ledger, metrics)
         with MaintenanceWorker(ledger, recorder, registry, retention_s=kept_s, on_alarm=respond) as worker:

@@ -24,10 +24,16 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from model_store.operating_system import require_linux
+from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, bind, routes_of
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
+from monitoring.routes.request import BodyReader
+from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
+from serving.console.acting import acting
+from serving.console.reader_choices import ENDPOINTS as CHOICE_ENDPOINTS
+from serving.console.reader_choices import ChoiceRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
 from serving.console.sign_in import SignInRoutes
 from serving.errors import NotReady, SettingsError
@@ -86,7 +92,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     with open_monitor(settings, registry) as monitor:
         state = _State()
         access = read_access(settings, DECLARED)
-        app = guarded(build(monitor, draining=lambda: state.draining, access=access), settings, access=access)
+        routes = build(monitor, settings.opened_store, draining=lambda: state.draining, access=access)
+        app = guarded(routes, settings, access=access)
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
@@ -147,18 +154,24 @@ ENDPOINTS: Final = (
         refuses=(NotReady,),
     ),
 )
-DECLARED: Final = (*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *MONITORING_ENDPOINTS)
+DECLARED: Final = (
+    *(*DESCRIPTION_ENDPOINTS, *ENDPOINTS, *SIGN_IN_ENDPOINTS, *CHOICE_ENDPOINTS),
+    *(*ACTING_ENDPOINTS, *MONITORING_ENDPOINTS),
+)
 
 
 def build(
-    monitor: Monitor, *, access: AccessControl | None = None, draining: Callable[[], bool] = lambda: False
+    monitor: Monitor, store: Store, *, access: AccessControl | None = None, draining: Callable[[], bool] = lambda: False
 ) -> Starlette:
-    """The application: the endpoints of monitoring, health, signing in, and the description of the API."""
+    """The application: endpoints of monitoring, health, signing in, the store's versions, and the API's description."""
     if monitor.ledger is None:
         raise SettingsError("candor monitor needs a ledger.")
     health = HealthRoutes(monitor.ledger, leads=monitor.leads, draining=draining)
     sign_in = bind(SIGN_IN_ENDPOINTS, SignInRoutes(access or AccessControl(), monitor.bodies))
-    endpoints = with_description([*bind(ENDPOINTS, health), *sign_in, *monitor.endpoints])
+    reader = BodyReader(monitor.bodies)
+    choices = bind(CHOICE_ENDPOINTS, ChoiceRoutes(reader))
+    pages = [*sign_in, *choices, *acting(store, reader, monitor.ledger)]
+    endpoints = with_description([*bind(ENDPOINTS, health), *pages, *monitor.endpoints])
     return Starlette(
         routes=routes_of(endpoints), exception_handlers=ERROR_HANDLERS, middleware=[Middleware(PageMiddleware)]
     )

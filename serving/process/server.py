@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
-from anyio import CapacityLimiter
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from model_store.installation import install_command
@@ -27,14 +26,14 @@ from monitoring.routes import ENDPOINTS as MONITORING_ENDPOINTS
 from monitoring.routes import METRICS
 from monitoring.routes.exposition import MetricsRoute
 from monitoring.routes.request import BodyReader
-from serving.console.recalibration import ENDPOINTS as RECALIBRATION_ENDPOINTS
-from serving.console.recalibration import RecalibrationRoutes
+from serving.console.acting import ENDPOINTS as ACTING_ENDPOINTS
+from serving.console.acting import acting
+from serving.console.reader_choices import ENDPOINTS as CHOICE_ENDPOINTS
+from serving.console.reader_choices import ChoiceRoutes
 from serving.console.routes import ENDPOINTS as CONSOLE_ENDPOINTS
 from serving.console.routes import ConsoleRoutes
 from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
 from serving.console.sign_in import SignInRoutes
-from serving.console.versions import ENDPOINTS as VERSION_ENDPOINTS
-from serving.console.versions import VersionRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
 from serving.errors import ListenError, ModelUnusable
@@ -79,7 +78,7 @@ logger = logging.getLogger(__name__)
 JOIN_S = 5.0
 WARM_UP_S: Final = 1.0  # after the start, which it would slow down
 ENDPOINTS: Final = (  # with a ledger
-    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CONSOLE_ENDPOINTS, *VERSION_ENDPOINTS, *RECALIBRATION_ENDPOINTS),
+    *(*DESCRIPTION_ENDPOINTS, *SIGN_IN_ENDPOINTS, *CHOICE_ENDPOINTS, *CONSOLE_ENDPOINTS, *ACTING_ENDPOINTS),
     *(*MONITORING_ENDPOINTS, *SERVER_ENDPOINTS, *V2_ENDPOINTS),
 )
 
@@ -146,10 +145,9 @@ class Service:
             clock=time.perf_counter,
         )
         reader = BodyReader(monitor.bodies)
-        recalibration = RecalibrationRoutes(self._store, reader, monitor.ledger, CapacityLimiter(1))
         pages = [
-            *bind(VERSION_ENDPOINTS, VersionRoutes(self._store, reader, monitor.ledger)),
-            *bind(RECALIBRATION_ENDPOINTS, recalibration),
+            *acting(self._store, reader, monitor.ledger),
+            *bind(CHOICE_ENDPOINTS, ChoiceRoutes(reader)),
             *bind(CONSOLE_ENDPOINTS, console),
             *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self._access, monitor.bodies)),
         ]

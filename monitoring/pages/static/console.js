@@ -131,9 +131,11 @@ document.addEventListener("click", readByTap);
 letChartsBeRead();
 // The server writes times in this zone from the next page on; until then in UTC, and it always says which.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zone) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+const isZoneNew = zone && !document.cookie.split("; ").includes(`candor_zone=${zone}`);
+if (isZoneNew) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
 
 if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");
 if (live) setInterval(renew, 1000 * Number(live.dataset.live));
+if (live && isZoneNew && zone !== "UTC") renew();

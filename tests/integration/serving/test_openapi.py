@@ -71,7 +71,7 @@ def test_every_route_is_described_and_everything_described_is_a_route(rare: Star
 
 def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
     with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
-        app = build(monitor)
+        app = build(monitor, Store(tmp_path / "none"))
         client = TestClient(app)
         assert described(client) == addresses(app)
         assert ("POST", "/feedback") in addresses(app)

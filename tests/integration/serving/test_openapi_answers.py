@@ -132,7 +132,7 @@ async def test_what_is_not_ready_is_as_described(tmp_path: Path) -> None:
 
 async def test_the_monitor_answers_as_described(tmp_path: Path) -> None:
     with open_monitor(Settings(ledger=f"sqlite:///{tmp_path / 'ledger.db'}"), CollectorRegistry()) as monitor:
-        transport = httpx.ASGITransport(build(monitor))
+        transport = httpx.ASGITransport(build(monitor, Store(tmp_path / "none")))
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
             api = Described(client, (await client.get("/openapi.json")).json())
             for path, operations in api._document["paths"].items():

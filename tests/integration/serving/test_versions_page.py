@@ -53,9 +53,9 @@ async def test_two_versions_are_compared(server: Running) -> None:
     assert "Files that differ: card.json, model.onnx" in page
     same = (await server.client.get("/versions/tiny?first=1&second=1", headers=READER)).text
     assert "the same in every byte" in same
-    for second in ("x", "9", "99999999999999"):
+    for second, status in (("x", 422), ("9", 404), ("99999999999999", 422)):
         odd = await server.client.get(f"/versions/tiny?first=1&second={second}", headers=READER)
-        assert odd.status_code == 200
+        assert odd.status_code == status
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""Forty days of a made-up model, always the same: three weeks calibrated, then overconfident on images of a new device.
+
+The alarm follows, then a recalibration, and ten days of the next version. The pages that show it are Candor's own.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+import numpy as np
+
+from calibration.bins import BinSums
+from calibration.measures import Measures
+from model_store.bundle import write_bundle
+from model_store.canary import start_canary
+from model_store.card import CalibrationCard, Card, InputCard, Provenance, Referral
+from model_store.store import Store
+from monitoring.feedback import FeedbackItem
+from monitoring.ledger import PredictionRow
+from monitoring.recording.recorder import Recorder
+from tests.builders.bundles import build_onnx
+
+MODEL: Final = "chest"
+CLASSES: Final = ("normal", "pneumonia")
+START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
+DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
+TEMPERATURES: Final = (1.0, 1.9, 1.8)  # of versions 1 to 3
+WHY: Final = ("first version", "overconfident on device B", "trained with images of device B")
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now_ns = START_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def fill_store(store: Store) -> None:
+    """Three versions: the second in production, the third a canary. Their graphs are tiny, their cards are the same."""
+    for version, (temperature, why) in enumerate(zip(TEMPERATURES, WHY, strict=True), start=1):
+        made = card(version, temperature)
+        onnx = build_onnx(classes=2, channels=1, temperature=temperature)
+        store.publish(MODEL, lambda folder, _, made=made, onnx=onnx: write(folder, made, onnx), by="mia", why=why)
+    store.promote(MODEL, 1, by="mia", why="the first version")
+    store.promote(MODEL, 2, by="tom", why="recalibrated after the alarm of device B")
+    start_canary(store, MODEL, 3, mode="share", share=0.1, by="mia", why="does it also hold on device A?")
+
+
+def write(folder: Path, made: Card, onnx: bytes) -> None:
+    """Write a bundle."""
+    write_bundle(folder, card=made, onnx=onnx)
+
+
+def live(recorder: Recorder, clock: Clock) -> None:
+    """Answers and labels, day by day."""
+    random = np.random.default_rng(4)
+    serving = recorder.register(card(1, TEMPERATURES[0]))
+    recorder.promote(serving).result()
+    for day in range(DAYS):
+        clock.now_ns = START_NS + day * DAY_NS + 8 * 3_600 * 10**9
+        if day == PROMOTED_DAY:
+            serving = recorder.register(card(2, TEMPERATURES[1]))
+            recorder.promote(serving).result()
+        drifted = DRIFT_DAY <= day < PROMOTED_DAY
+        rows, labels = answers(random, serving, clock.now_ns, drifted=drifted)
+        heard: SimpleQueue[BaseException | None] = SimpleQueue()
+        recorder.record(rows, heard.put)
+        heard.get()
+        clock.now_ns += 5 * 3_600 * 10**9
+        recorder.feedback(labels).result()
+
+
+def answers(
+    random: np.random.Generator, calibration_id: int, now_ns: int, *, drifted: bool
+) -> tuple[list[PredictionRow], list[FeedbackItem]]:
+    """A day's answers and the labels of three in four; on device B, drifted, the model is overconfident."""
+    rows, labels = [], []
+    for number in range(ANSWERS):
+        device, confidence = "AB"[number % 2], float(0.5 + 0.5 * random.beta(3, 1))
+        right = random.random() < (0.5 + 0.35 * (confidence - 0.5) if drifted and device == "B" else confidence)
+        predicted = int(random.random() < 0.6)
+        at_ns = now_ns + number * 10**9
+        identity = (at_ns // 10**6).to_bytes(6, "big") + b"\x70\x00\x80\x00" + number.to_bytes(6, "big")
+        probabilities = np.full(2, 1 - confidence, dtype="<f4")
+        probabilities[predicted] = confidence
+        rows.append(
+            PredictionRow(
+                identity,
+                calibration_id,
+                None,
+                predicted,
+                confidence,
+                probabilities.tobytes(),
+                at_ns,
+                tags=f'{{"device":"{device}"}}',
+            )
+        )
+        if number % 4:
+            labels.append(FeedbackItem(CLASSES[predicted if right else 1 - predicted], identity, source="radiologist"))
+    return rows, labels
+
+
+def card(version: int, temperature: float) -> Card:
+    """A card whose reference is calibrated."""
+    random = np.random.default_rng(version)
+    confidence = 0.5 + 0.5 * random.beta(3, 1, 500)
+    correct = random.random(500) < confidence
+    sums = BinSums.from_predictions(confidence, correct)
+    return Card(
+        name=MODEL,
+        version=version,
+        classes=CLASSES,
+        input=InputCard(channels=1, height=8, width=8),
+        provenance=Provenance(
+            dataset="made up",
+            fingerprint="0" * 64,
+            backbone="none",
+            loss="ce",
+            seed=version,
+            epochs=0,
+            libraries={},
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+        calibration=CalibrationCard.from_reference(
+            temperature=temperature, split="validation", sums=sums, measures=Measures.from_sums(sums)
+        ),
+        referral=Referral(threshold=0.7, promised_accuracy=0.8, delta=0.05, coverage=0.5),
+    )

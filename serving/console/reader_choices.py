@@ -1,0 +1,102 @@
+"""What a reader of pages chooses: the language, and the time zone in which times are written. Cookies keep both."""
+
+from typing import Final
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from monitoring.api.endpoint import Endpoint, Parameter
+from monitoring.errors import BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, QueryInvalid, brief
+from monitoring.pages.language import CHOSEN_ZONE_COOKIE, LANGUAGE_COOKIE, LANGUAGES, zone_names
+from monitoring.pages.rendering import answer_page, render
+from monitoring.routes.form import MEDIA_TYPE, read_form
+from monitoring.routes.request import BodyReader
+from serving.console.sign_in import NEXT, own_path
+
+UTC_NAME: Final = "UTC"
+_YEAR_S: Final = 365 * 86_400
+
+
+class TimeZoneForm(Struct, frozen=True):
+    """A time zone such as Europe/Berlin; that of the browser if left out."""
+
+    zone: str | None = None
+
+
+class ChoiceRoutes:
+    """The handlers of both choices."""
+
+    def __init__(self, bodies: BodyReader) -> None:
+        self._bodies = bodies
+
+    async def language(self, request: Request) -> Response:
+        """Show pages in another language from now on, beginning with the one that was left."""
+        code, response = request.query_params.get("to", ""), _back(request)
+        if code not in {each.code for each in LANGUAGES}:
+            known = ", ".join(f"{each.code} ({each.name})" for each in LANGUAGES)
+            raise QueryInvalid(f"Pages are not written in {brief(code)}; they are in {known}.")
+        response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax")
+        return response
+
+    async def zones(self, request: Request) -> Response:
+        """The page with the time zones."""
+        by_region: dict[str, list[str]] = {}
+        for name in zone_names():
+            by_region.setdefault(name.partition("/")[0], []).append(name)
+        where = own_path(request.query_params.get("next", "/"))
+        return answer_page(render("time_zone.html", regions=by_region, utc=UTC_NAME, next=where))
+
+    async def choose_zone(self, request: Request) -> Response:
+        """Write times in another time zone from now on."""
+        async with self._bodies.parsed(request, read_form) as fields:
+            name, response = fields.get("zone", ""), _back(request)
+        if not name:
+            response.delete_cookie(CHOSEN_ZONE_COOKIE, httponly=True, samesite="lax")
+            return response
+        if name != UTC_NAME and name not in zone_names():
+            raise FeedbackInvalid(f"There is no time zone {brief(name)}; choose one such as Europe/Berlin.")
+        response.set_cookie(CHOSEN_ZONE_COOKIE, name, max_age=_YEAR_S, httponly=True, samesite="lax")
+        return response
+
+
+def _back(request: Request) -> RedirectResponse:
+    """To the page that the reader came from."""
+    return RedirectResponse(own_path(request.query_params.get("next", "/")), status_code=303)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/language",
+        handler=ChoiceRoutes.language,
+        tag="pages",
+        summary="Choose the language of pages, kept in a cookie.",
+        scope=None,
+        redirects=True,
+        parameters=(Parameter("to", "query", str, "its code, such as de"), NEXT),
+        refuses=(QueryInvalid,),
+    ),
+    Endpoint(
+        method="GET",
+        path="/time-zone",
+        handler=ChoiceRoutes.zones,
+        tag="pages",
+        summary="A page to choose the time zone in which pages write times.",
+        scope=None,
+        gives={"text/html": str},
+        parameters=(NEXT,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/time-zone",
+        handler=ChoiceRoutes.choose_zone,
+        tag="pages",
+        summary="Choose the time zone of that page's form, kept in a cookie.",
+        scope=None,
+        takes={MEDIA_TYPE: TimeZoneForm},
+        redirects=True,
+        parameters=(NEXT,),
+        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid),
+    ),
+)

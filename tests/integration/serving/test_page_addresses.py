@@ -1,0 +1,149 @@
+"""Addresses of pages with what nobody meant: each gets a page that says what was wrong, none gets another page."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from model_store.store import Store
+from monitoring.api.endpoint import Endpoint
+from serving.process.monitor import open_monitor
+from serving.process.monitor_server import DECLARED, build, guarded
+from serving.process.server import ENDPOINTS
+from serving.settings import Settings
+from tests.builders.postgres import Cluster
+from tests.builders.services import running
+
+pytestmark = pytest.mark.anyio
+PAGE = {"accept": "text/html"}
+MARKUP = "<script>alert(1)</script>"
+NUMBERS = {"version", "first", "second", "last", "min_labels", "of", "skip"}
+ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
+MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
+EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}"}  # its form sends every field
+
+
+@pytest.fixture(params=["serve", "monitor"])
+async def pages(
+    request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> AsyncIterator[tuple[httpx.AsyncClient, list[Endpoint]]]:
+    """A client of a process whose ledger knows `tiny`, and the pages of the process."""
+    async with running(tiny_store, tmp_path) as server:
+        assert (await server.predict(png())).status_code == 200
+        if request.param == "serve":
+            yield server.client, [each for each in ENDPOINTS if each.is_exact]
+            return
+    settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
+    with open_monitor(settings, CollectorRegistry()) as monitor:
+        transport = httpx.ASGITransport(guarded(build(monitor, tiny_store), settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
+            yield client, [each for each in DECLARED if each.is_exact]
+
+
+def address(endpoint: Endpoint, *, model: str = "tiny") -> str:
+    return endpoint.path.replace("{model}", quoted(model)).replace("{file}", "reliability.csv")
+
+
+def quoted(text: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in text.encode("utf-8", "surrogatepass"))
+
+
+def require_refusal(answer: httpx.Response, *, says: str = "") -> None:
+    """Hold an answer to what a person needs: a page with a status of the 400s, a sentence, and no markup of others."""
+    where = str(answer.request.url)[:200]
+    assert 400 <= answer.status_code < 500, (answer.status_code, where)
+    assert answer.headers["content-type"].startswith("text/html"), where
+    sentence = re.search(r'<p class="sentence"[^>]*>(.+?)</p>', answer.text, re.DOTALL)
+    assert sentence, where
+    assert says in sentence[1], sentence[1]
+    assert len(sentence[1]) < 1_000, where
+    assert "<script>alert" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+async def test_every_page_names_a_parameter_that_it_does_not_know(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
+    client, declared = pages
+    assert len(declared) >= 8
+    for endpoint in declared:
+        for name in ("compare", MARKUP, "\0"):
+            answer = await client.get(f"{address(endpoint)}?{quoted(name)}=9", headers=PAGE)
+            require_refusal(answer, says="does not know the parameter")
+
+
+async def test_every_parameter_of_a_page_refuses_to_be_given_twice(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
+    client, declared = pages
+    for endpoint in declared:
+        for parameter in endpoint.parameters:
+            answer = await client.get(f"{address(endpoint)}?{parameter.name}=1&{parameter.name}=2", headers=PAGE)
+            require_refusal(answer, says="2 times")
+
+
+async def test_every_parameter_of_a_page_refuses_garbage(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, declared = pages
+    asked = 0
+    for endpoint in declared:
+        others = {"first": "second=1&", "second": "first=1&", "of": "done=promoted&", "done": "of=1&"}
+        for parameter in endpoint.parameters:
+            if parameter.name in ("next", "status"):  # where to go on, and the words for a label that was given
+                continue
+            for odd in ODD:
+                if not odd and endpoint.path in EMPTY_IS_LEFT_OUT:
+                    continue
+                query = f"{others.get(parameter.name, '')}{parameter.name}={quoted(odd)}"
+                require_refusal(await client.get(f"{address(endpoint)}?{query}", headers=PAGE))
+                asked += 1
+    assert asked > 100
+
+
+async def test_a_version_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, declared = pages
+    for endpoint in declared:
+        for query in ("version=9", "first=1&second=9", "first=9&second=1", "first=1", "second=1"):
+            if all(part.partition("=")[0] in {each.name for each in endpoint.parameters} for part in query.split("&")):
+                answer = await client.get(f"{address(endpoint)}?{query}", headers=PAGE)
+                require_refusal(answer, says="9" if "9" in query else "both")
+                assert answer.status_code == (404 if "9" in query else 422)
+
+
+async def test_a_model_that_is_not_there_has_no_page(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, declared = pages
+    for endpoint in declared:
+        if "{model}" in endpoint.path:
+            for model in MODELS:
+                answer = await client.get(address(endpoint, model=model), headers=PAGE)
+                require_refusal(answer)
+                assert answer.status_code == 404, (endpoint.path, model[:50])
+
+
+async def test_programs_may_send_parameters_of_their_own(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, _ = pages
+    for path in ("/calibration/tiny", "/calibration", "/metrics", "/readyz"):
+        assert (await client.get(f"{path}?name[]=a&name[]=b")).status_code in (200, 503), path
+
+
+async def test_a_language_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, _ = pages
+    for code in ("fr", "", MARKUP):
+        answer = await client.get(f"/language?to={quoted(code)}", headers=PAGE)
+        require_refusal(answer, says="en (English), de (Deutsch)")
+        assert "set-cookie" not in answer.headers
+
+
+async def test_a_name_that_postgresql_cannot_hold_is_a_model_that_is_not_there(
+    postgres: Cluster, tiny_store: Store
+) -> None:
+    settings = Settings(store=tiny_store.root, ledger=postgres.make_database())
+    with open_monitor(settings, CollectorRegistry()) as monitor:
+        transport = httpx.ASGITransport(build(monitor, tiny_store))
+        async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
+            for path in ("/calibration/a%00b/page", "/label/a%00b"):
+                answer = await client.get(path, headers=PAGE)
+                require_refusal(answer)
+                assert answer.status_code == 404
