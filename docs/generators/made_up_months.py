@@ -4,6 +4,7 @@ The alarm follows, then a recalibration, and ten days of the next version. The p
 """
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -24,9 +25,13 @@ from tests.builders.bundles import build_onnx
 MODEL: Final = "chest"
 CLASSES: Final = ("normal", "pneumonia")
 START_NS, DAY_NS = 1_790_000_000 * 10**9 // (86_400 * 10**9) * 86_400 * 10**9, 86_400 * 10**9
-DAYS, DRIFT_DAY, PROMOTED_DAY, ANSWERS = 40, 22, 30, 60
+DAYS, DRIFT_DAY, PROMOTED_DAY, OTHER_DRIFT_DAY, ANSWERS = 40, 22, 30, 33, 60
 TEMPERATURES: Final = (1.0, 1.9, 1.8)  # of versions 1 to 3
-WHY: Final = ("first version", "overconfident on device B", "trained with images of device B")
+OTHER: Final = "retina"
+WHYS: Final = {
+    MODEL: ("the first version", "overconfident on device B", "trained with images of device B"),
+    OTHER: ("the first version",),
+}
 
 
 class Clock:
@@ -39,38 +44,52 @@ class Clock:
 
 
 def fill_store(store: Store) -> None:
-    """Three versions: the second in production, the third a canary. Their graphs are tiny, their cards are the same."""
-    for version, (temperature, why) in enumerate(zip(TEMPERATURES, WHY, strict=True), start=1):
-        made = card(version, temperature)
-        onnx = build_onnx(classes=2, channels=1, temperature=temperature)
-        store.publish(MODEL, lambda folder, _, made=made, onnx=onnx: write(folder, made, onnx), by="mia", why=why)
-    store.promote(MODEL, 1, by="mia", why="the first version")
+    """Three versions of the first model, the second in production and the third a canary; one version of the other.
+
+    Their graphs are tiny; what the pages show is in their cards and in the ledger.
+    """
+    for model, whys in WHYS.items():
+        for version, why in enumerate(whys, start=1):
+            made = card(model, version, TEMPERATURES[version - 1])
+            onnx = build_onnx(classes=2, channels=1, temperature=TEMPERATURES[version - 1])
+            store.publish(model, partial(_write, card=made, onnx=onnx), by="mia", why=why)
+        store.promote(model, 1, by="mia", why=whys[0])
     store.promote(MODEL, 2, by="tom", why="recalibrated after the alarm of device B")
     start_canary(store, MODEL, 3, mode="share", share=0.1, by="mia", why="does it also hold on device A?")
 
 
-def write(folder: Path, made: Card, onnx: bytes) -> None:
-    """Write a bundle."""
-    write_bundle(folder, card=made, onnx=onnx)
+def _write(folder: Path, _: int, *, card: Card, onnx: bytes) -> None:
+    write_bundle(folder, card=card, onnx=onnx)
 
 
-def live(recorder: Recorder, clock: Clock) -> None:
-    """Answers and labels, day by day."""
-    random = np.random.default_rng(4)
-    serving = recorder.register(card(1, TEMPERATURES[0]))
-    recorder.promote(serving).result()
+def live(recorder: Recorder, clock: Clock, store: Store) -> None:
+    """Answers and labels of both models, day by day."""
+    random, another = np.random.default_rng(4), np.random.default_rng(5)
+    first, other = _serve(recorder, store, MODEL, 1), _serve(recorder, store, OTHER, 1)
     for day in range(DAYS):
         clock.now_ns = START_NS + day * DAY_NS + 8 * 3_600 * 10**9
         if day == PROMOTED_DAY:
-            serving = recorder.register(card(2, TEMPERATURES[1]))
-            recorder.promote(serving).result()
+            first = _serve(recorder, store, MODEL, 2)
         drifted = DRIFT_DAY <= day < PROMOTED_DAY
-        rows, labels = answers(random, serving, clock.now_ns, drifted=drifted)
+        both = [
+            answers(random, first, clock.now_ns, drifted=drifted),
+            answers(another, other, clock.now_ns, drifted=day >= OTHER_DRIFT_DAY),
+        ]
         heard: SimpleQueue[BaseException | None] = SimpleQueue()
-        recorder.record(rows, heard.put)
-        heard.get()
+        for rows, _ in both:
+            recorder.record(rows, heard.put)
+            heard.get()
         clock.now_ns += 5 * 3_600 * 10**9
-        recorder.feedback(labels).result()
+        for _, labels in both:
+            recorder.feedback(labels).result()
+
+
+def _serve(recorder: Recorder, store: Store, model: str, version: int) -> int:
+    """Put a version into production; return its calibration id."""
+    bundle = store.read(model, version)
+    serving = recorder.register(bundle.card, digest=bundle.digest)
+    recorder.promote(serving).result()
+    return serving
 
 
 def answers(
@@ -83,7 +102,8 @@ def answers(
         right = random.random() < (0.5 + 0.35 * (confidence - 0.5) if drifted and device == "B" else confidence)
         predicted = int(random.random() < 0.6)
         at_ns = now_ns + number * 10**9
-        identity = (at_ns // 10**6).to_bytes(6, "big") + b"\x70\x00\x80\x00" + number.to_bytes(6, "big")
+        serial = (1_000 * calibration_id + number).to_bytes(6, "big")
+        identity = (at_ns // 10**6).to_bytes(6, "big") + b"\x70\x00\x80\x00" + serial
         probabilities = np.full(2, 1 - confidence, dtype="<f4")
         probabilities[predicted] = confidence
         rows.append(
@@ -103,14 +123,14 @@ def answers(
     return rows, labels
 
 
-def card(version: int, temperature: float) -> Card:
+def card(model: str, version: int, temperature: float) -> Card:
     """A card whose reference is calibrated."""
     random = np.random.default_rng(version)
     confidence = 0.5 + 0.5 * random.beta(3, 1, 500)
     correct = random.random(500) < confidence
     sums = BinSums.from_predictions(confidence, correct)
     return Card(
-        name=MODEL,
+        name=model,
         version=version,
         classes=CLASSES,
         input=InputCard(channels=1, height=8, width=8),
@@ -122,7 +142,7 @@ def card(version: int, temperature: float) -> Card:
             seed=version,
             epochs=0,
             libraries={},
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            created_at=datetime(2026, 8 + version, 10, 9, 30, tzinfo=UTC),
         ),
         calibration=CalibrationCard.from_reference(
             temperature=temperature, split="validation", sums=sums, measures=Measures.from_sums(sums)

@@ -100,7 +100,7 @@ def monitored(folder: Path) -> Iterator[str]:
     fill_store(store)
     with Ledger(ledger, clock=clock) as opened:
         with Recorder(opened, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))) as recorder:
-            live(recorder, clock)
+            live(recorder, clock, store)
         filed = read_page_data(opened, MODEL, version=1, window=window_since("40d", now_ns=clock()))
         (folder / "report.html").write_text(report_page(filed), encoding="utf-8")
     process = Process("monitor", folder, ledger=ledger, store=str(store.root), drift_tags="device")

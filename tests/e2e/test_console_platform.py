@@ -13,7 +13,10 @@ from tests.builders.browser import open_browser, open_page
 from tests.builders.servers import Server
 
 pytestmark = pytest.mark.e2e
-PAGES = ("/", "/try/tiny", "/label/tiny", "/versions/tiny", "/calibration/tiny/page", "/sign-in", "/docs", "/nowhere")
+PAGES = (
+    *("/", "/try/tiny", "/label/tiny", "/versions/tiny", "/recalibrate/tiny", "/calibration/tiny/page"),
+    *("/sign-in", "/time-zone", "/docs", "/nowhere", "/versions/tiny?compare=9"),
+)
 MOST_BYTES, LONGEST_MS, LEAST_PX, PAPER_PAGES = 300_000, 1_000, 12.0, 2
 OBSERVE = """
 window.shifts = [];

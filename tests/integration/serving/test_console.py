@@ -183,7 +183,11 @@ async def test_pages_are_in_the_language_of_the_reader(server: Running, png: Cal
     assert page.headers["content-language"] == "de"
     assert '<html lang="de">' in page.text
     assert "Was zeigt das Bild wirklich?" in page.text
-    assert re.search(r"<time datetime=\"[0-9T:-]+Z\">\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d JST</time>", page.text)
+    shown = r"<time datetime=\"[0-9T:-]+Z\" title=\"[0-9 :-]+ UTC\">\d\d\.\d\d\.\d{4} \d\d:\d\d:\d\d JST</time>"
+    assert re.search(shown, page.text)
+    chosen = german | {"cookie": "candor_zone=Asia/Tokyo; candor_chosen_zone=America/Bogota"}
+    assert " -05</time>" not in page.text
+    assert re.search(r" UTC-05</time>", (await server.client.get("/label/tiny", headers=chosen)).text)
     tried = await server.client.post("/try/tiny", files={"file": ("a.png", png())}, headers=german)
     assert f"{100 * answer['confidence']:.1f}".replace(".", ",") in tried.text
     assert '<p class="sentence" lang="en">The model says' in tried.text  # what somebody acts on stays English
