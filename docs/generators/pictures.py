@@ -36,7 +36,7 @@ from tests.screenshots import MODES, take
 
 IMAGES: Final = Path(__file__).parents[1] / "images"
 WIDTH: Final = 1080
-RECALIBRATION: Final = f"/recalibrate/{MODEL}?version=1&last=400&preview=yes&chosen_labels=yes"
+RECALIBRATION: Final = f"/recalibrate/{MODEL}?version=1&preview=yes&chosen_labels=yes"
 
 
 class Shot(NamedTuple):
@@ -64,7 +64,6 @@ VIEWS: Final = {
     "compare": f"/versions/{MODEL}?first=1&second=2",
     "recalibrate": f"/recalibrate/{MODEL}",
     "preview": RECALIBRATION,
-    "sign-in": "/sign-in",
     "time-zone": "/time-zone",
     "not-found": f"/versions/{MODEL}?compare=9",
     "api": "/docs",
@@ -82,6 +81,8 @@ def main() -> int:
         with monitored(folder) as url:
             if chosen.views is not None:
                 draw_views(browser, url, chosen.views)
+                with monitor(folder, tokens="a-token-of-nobody admin nobody") as guarded:
+                    draw_modes(browser, f"{guarded}/", chosen.views, "sign-in")
                 return 0
             write_documents(folder)
             for picture, shot in SHOTS.items():
@@ -95,15 +96,23 @@ def main() -> int:
 
 @contextmanager
 def monitored(folder: Path) -> Iterator[str]:
-    """The address of a `candor monitor` with the made-up ledger and store."""
-    clock, ledger, store = Clock(), f"sqlite:///{folder / 'ledger.db'}", Store(folder / "store")
+    """The address of a `candor monitor` with the made-up ledger and store; the folder also gets the report."""
+    clock, store = Clock(), Store(folder / "store")
     fill_store(store)
-    with Ledger(ledger, clock=clock) as opened:
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}", clock=clock) as opened:
         with Recorder(opened, MonitorMetrics(CollectorRegistry()), tags=TagSettings(("device",))) as recorder:
             live(recorder, clock, store)
         filed = read_page_data(opened, MODEL, version=1, window=window_since("40d", now_ns=clock()))
         (folder / "report.html").write_text(report_page(filed), encoding="utf-8")
-    process = Process("monitor", folder, ledger=ledger, store=str(store.root), drift_tags="device")
+    with monitor(folder) as url:
+        yield url
+
+
+@contextmanager
+def monitor(folder: Path, **settings: str) -> Iterator[str]:
+    """The address of a `candor monitor` on what is in the folder."""
+    ledger, store = f"sqlite:///{folder / 'ledger.db'}", str(folder / "store")
+    process = Process("monitor", folder, ledger=ledger, store=store, drift_tags="device", **settings)
     try:
         yield str(process.client.base_url).rstrip("/")
     finally:
@@ -130,8 +139,13 @@ def draw_views(browser: Browser, url: str, folder: Path) -> None:
     """Draw every view in every mode."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, path in VIEWS.items():
-        for mode, (width, dark) in MODES.items():
-            take(browser, url + path, folder / f"{name}-{mode}.png", width=width, dark=dark)
+        draw_modes(browser, url + path, folder, name)
+
+
+def draw_modes(browser: Browser, address: str, folder: Path, name: str) -> None:
+    """Draw one view: light, dark and on a phone."""
+    for mode, (width, dark) in MODES.items():
+        take(browser, address, folder / f"{name}-{mode}.png", width=width, dark=dark)
 
 
 if __name__ == "__main__":
