@@ -102,6 +102,8 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     assert (await api.ask("GET", "/calibration/{model}/download/{file}", file="days.csv")).startswith("days,answers")
     assert await api.ask("POST", "/sign-in", query="?next=/docs") == "/docs"
     assert await api.ask("POST", "/sign-out") == "/sign-in"
+    assert await api.ask("GET", "/language", query="?to=en&next=/docs") == "/docs"
+    assert await api.ask("POST", "/time-zone", query="?next=/docs", data={"zone": "Europe/Berlin"}) == "/docs"
     for path in (path for path, operations in api._document["paths"].items() if "get" in operations):
         if ("GET", path) not in api.asked:
             await api.ask("GET", path)
