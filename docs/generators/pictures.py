@@ -48,13 +48,13 @@ class Shot(NamedTuple):
 
 SHOTS: Final = {
     "monitoring-index": Shot("/"),
-    "monitoring-model": Shot(f"/calibration/{MODEL}/page?version=1"),
+    "monitoring-model": Shot(f"/calibration/{MODEL}/page?version=1", 4400),
     "monitoring-report": Shot("report.html", 1130),
     "calibration-report": Shot("tutorial.html", 1110),
     "console-watch": Shot(f"/calibration/{MODEL}/page?version=1", 1180),
-    "console-versions": Shot(f"/versions/{MODEL}", 1200),
+    "console-versions": Shot(f"/versions/{MODEL}", 1162),
     "console-recalibrate": Shot(RECALIBRATION, 1080),
-    "console-label": Shot(f"/label/{MODEL}"),
+    "console-label": Shot(f"/label/{MODEL}", 540),
 }
 VIEWS: Final = {
     "models": "/",
