@@ -50,7 +50,14 @@ def predict(
     engine: Annotated[
         str, typer.Option(metavar="process|ray", help="With --out: score here, or on a Ray cluster.")
     ] = "process",
-    part_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="With --out: images in a part.")] = 5_000,
+    part_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1_000_000,
+            help="With --out: images in a part (default: 5000, or those of the job that is continued).",
+        ),
+    ] = None,
     token_file: TokenOption = None,
     store: StoreOption = None,
     json_out: JsonOption = False,
@@ -58,10 +65,14 @@ def predict(
     """Classify images with a running server, or with a model on disk.
 
     Without --url nothing is recorded: there is no prediction id, and no label
-    can be joined later. The exit code is 1 if an image was refused.
+    can be joined later.
 
     With --out every image below a folder is answered exactly once, however often
     the command is interrupted and repeated; docs/how-to/ray.md says more.
+
+    Exit codes: 0 if every image was answered, 1 if one was refused or the command
+    failed, 2 for a wrong use. An image refused into --out counts at each repeat;
+    manifest.json is there once every image has its row.
 
     Example: candor predict scan.png --url http://127.0.0.1:8080
     """

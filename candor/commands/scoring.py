@@ -14,15 +14,23 @@ ENGINES = ("process", "ray")
 
 
 def score_folder(
-    images: list[str], out: str, bundle: "Bundle", known: "Settings", *, engine: str, part_size: int, json_out: bool
+    images: list[str],
+    out: str,
+    bundle: "Bundle",
+    known: "Settings",
+    *,
+    engine: str,
+    part_size: int | None,
+    json_out: bool,
 ) -> int:
     """Score one folder or address into another; print the counts. Returns how many images were refused."""
     from calibration.wording import counted
-    from candor.terminal.console import print_json, stdout
+    from candor.terminal.console import print_json, stderr, stdout
     from candor.terminal.progress import bars
     from serving.inference.precision import served_variant
     from serving.scoring.folder import AnyFolder
     from serving.scoring.job import in_this_process, score
+    from serving.scoring.plan import ScoringPlan
 
     if len(images) == 1 and "://" not in images[0] and not Path(images[0]).exists():
         raise typer.BadParameter(f"there is no folder {images[0]}")
@@ -34,6 +42,13 @@ def score_folder(
         run = in_this_process
     source, place = AnyFolder(images[0]), AnyFolder(out)
     variant = served_variant(bundle, known.precision, device=known.device)
+    begun = ScoringPlan.read(place)
+    if begun is not None and part_size not in (None, begun.part_size):
+        stderr.print(
+            f"{place.address} was begun with {counted(begun.part_size, 'image')} in a part, and continues so; "
+            "--part-size is not used.",
+            soft_wrap=True,
+        )
     with bars() as progress:
         result = score(source, place, variant, known, engine=run, progress=progress, part_size=part_size)
     if json_out:

@@ -50,12 +50,15 @@ def score(
     *,
     engine: Engine,
     progress: Progress,
-    part_size: int = PART_SIZE,
+    part_size: int | None = None,
 ) -> ScoringResult:
-    """Score all images of `source` into `out`, or continue to. Raises ScoringError, and OSError if a place is away."""
+    """Score all images of `source` into `out`, or continue to, then in the parts of before.
+
+    Raises ScoringError, and OSError if a place is away.
+    """
     plan = ScoringPlan.read(out)
     if plan is None:
-        plan = ScoringPlan.make(out, source, bundle, part_size=part_size)
+        plan = ScoringPlan.make(out, source, bundle, part_size=part_size or PART_SIZE)
     plan.check(source, bundle)
     counts = _found(plan, out)
     missing = [part for part in range(plan.parts) if part not in counts]

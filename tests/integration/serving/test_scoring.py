@@ -138,6 +138,34 @@ def test_what_makes_no_sense_is_a_usage_error(
     assert sentence in " ".join(done.output.split())
 
 
+def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
+    images: Path, tmp_path: Path, tiny_store: Store
+) -> None:
+    from typer.testing import CliRunner
+
+    from candor.command_line import app
+
+    out = tmp_path / "out"
+
+    def predict(*options: str) -> tuple[int, str]:
+        given = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out), *options]
+        done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
+        return done.exit_code, " ".join(done.stderr.split())
+
+    assert predict("--part-size", "5") == (1, "")  # an image was refused
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    sentence = f"{out} was begun with 5 images in a part, and continues so; --part-size is not used."
+    assert predict("--part-size", "7") == (1, sentence)
+    assert predict("--part-size", "5") == predict() == (1, "")
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")} == kept
+    (images / "site-0" / "002.png").unlink()
+    out = tmp_path / "sound"
+    assert predict() == (0, "")
+    assert json.loads((out / "manifest.json").read_text())["parts"] == [
+        {"file": "part-000000.parquet", "images": COUNT, "refused": 0}
+    ]
+
+
 def test_a_bucket_is_scored_into_a_bucket(
     images: Path, tmp_path: Path, tiny_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
