@@ -199,8 +199,10 @@ def train(
         )
         if group.leads:
             _show(found.note, result, repetition, verbose=verbose, json_out=json_out)
-    finally:
-        group.close()
+    except BaseException:
+        group.close(failed=True)
+        raise
+    group.close()
 
 
 def _launch_on_ray(processes: "Processes", *, on_gpu: bool) -> None:

@@ -105,11 +105,15 @@ class Group:
         """Wait for every process, for example until one has written what others read."""
         self.sum(torch.zeros(1))
 
-    def close(self) -> None:
-        """Leave the group, after all processes are done with it."""
+    def close(self, *, failed: bool = False) -> None:
+        """Leave the group, after all processes are done with it; at once if this one has `failed`.
+
+        The others learn of a failure by their connections to this process, for which they may be waiting.
+        """
         if self.size > 1:
-            with suppress(RuntimeError):  # the other processes have ended
-                distributed.barrier()  # leaving early would close connections that others still use
+            if not failed:
+                with suppress(RuntimeError):  # the other processes have ended
+                    distributed.barrier()  # leaving early would close connections that others still use
             if self.is_own:
                 distributed.destroy_process_group()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import distributed
 
 from training.errors import ProcessFailed
+from training.processes.interfaces import interface_towards
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def launch(module: str, arguments: Sequence[str], processes: Processes) -> None:
     else:
         host, _, port = processes.master.rpartition(":")
         where += [f"--master-addr={host}", f"--master-port={port}"]
+        interface = interface_towards(host)
+        if interface is not None:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     started = run.parse_args([*where, f"--nproc-per-node={processes.nproc}", "-m", module])
     started.training_script_args = [
         *arguments

@@ -160,3 +160,12 @@ def test_the_command_line_starts_two_processes_and_one_writes(tmp_path: Path) ->
     ]
     assert answer["splits"]["test"]["uncalibrated"]["nll"] == pytest.approx(alone.nll, abs=0.05)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "home", "run"]
+
+
+def test_what_the_first_process_refuses_ends_all(tmp_path: Path) -> None:
+    """The second one waits for the first meanwhile, which must not wait for it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("not a run")
+    done = candor("train", "digits", "--nproc", "2", "--epochs", "1", "--out", str(tmp_path / "run"), home=tmp_path)
+    assert done.returncode == 1
+    assert f"candor: {tmp_path / 'run'} already exists; name another folder with --out" in done.stderr
