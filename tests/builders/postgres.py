@@ -28,8 +28,14 @@ def find_programs() -> Path | None:
 class Cluster:
     """One server on a free port of this machine. Does not run as root: there the account `postgres` is taken."""
 
-    def __init__(self, programs: Path, *, below: Path | None = None) -> None:
-        """`below`: where its folder is made, if not where temporary folders are."""
+    def __init__(
+        self, programs: Path, *, below: Path | None = None, address: str = "127.0.0.1", network: str | None = None
+    ) -> None:
+        """`below`: where its folder is made, if not where temporary folders are.
+
+        `address`: one more address of this machine, at which it takes connections from hosts in `network`.
+        """
+        self._address = address
         self._programs = programs
         self._user = "postgres" if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="candor-postgres-", dir=below))
@@ -40,6 +46,9 @@ class Cluster:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
         options = ["-D", str(self._folder / "data"), "-U", "candor", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
         self._run([str(programs / "initdb"), *options])
+        if network is not None:
+            with (self._folder / "data" / "pg_hba.conf").open("a") as allowed:
+                allowed.write(f"host all all {network} trust\n")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -47,7 +56,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start, or start again after a kill; returns when it takes connections."""
-        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self._folder}
+        addresses = ",".join(sorted({"127.0.0.1", self._address}))
+        settings = {"port": self.port, "listen_addresses": addresses, "unix_socket_directories": self._folder}
         settings |= {"fsync": "on", "shared_buffers": "64MB", "max_connections": 60, "logging_collector": "off"}
         command = [str(self._programs / "postgres"), "-D", str(self._folder / "data")]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -87,7 +97,7 @@ class Cluster:
         with psycopg.connect(self._where(name), autocommit=True) as connection:
             connection.execute("DROP SCHEMA public CASCADE")
             connection.execute("CREATE SCHEMA public")
-        return f"postgresql+psycopg://candor@127.0.0.1:{self.port}/{name}"
+        return f"postgresql+psycopg://candor@{self._address}:{self.port}/{name}"
 
     @contextlib.contextmanager
     def replica(self) -> Iterator[int]:

@@ -1,0 +1,80 @@
+"""A server whose link is cut inside a transaction: PostgreSQL soon frees its locks, the leader's among them."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import NAMESPACE, Lock, lock
+from tests.builders.hosts import Hosts
+from tests.builders.postgres import Cluster, find_programs
+from tests.builders.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+HOLDER = """
+import sys, time
+from monitoring.ledger.database import Ledger
+from monitoring.ledger.locks import NAMESPACE, Lock, lock
+ledger = Ledger(sys.argv[1])
+assert ledger.claim(NAMESPACE + Lock.LEADER).held()
+with ledger.write() as connection:
+    lock(connection, Lock.CALIBRATION, 1)
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+FREE_S = 60.0  # far less than the two hours that PostgreSQL waits by itself
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Hosts]:
+    try:
+        with Hosts(1, tmp_path) as made:
+            yield made
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def database(network: Hosts) -> Iterator[Cluster]:
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
+    cluster = Cluster(programs, address=network.gateway, network=network.network)
+    yield cluster
+    cluster.close()
+
+
+def test_what_a_lost_host_held_is_free_again(network: Hosts, database: Cluster) -> None:
+    url = database.make_database()
+    (host,) = network.hosts
+    with Ledger(url) as ledger:
+        holder = host.popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        claim = ledger.claim(NAMESPACE + Lock.LEADER)
+        assert not claim.held()
+        host.unplug()
+        began_s = time.monotonic()
+        wait_until(claim.held, "the leader's lock")
+        print(f"leader's lock free after {time.monotonic() - began_s:.1f} s")
+
+        def writes() -> bool:
+            try:
+                with ledger.write() as connection:
+                    lock(connection, Lock.CALIBRATION, 1)
+            except OperationalError:  # waited for as long as a writer waits
+                return False
+            return True
+
+        wait_until(lambda: writes() or time.monotonic() - began_s > FREE_S, "the lock of labels")
+        waited_s = time.monotonic() - began_s
+        print(f"labels' lock free after {waited_s:.1f} s")
+        assert waited_s < FREE_S
+        claim.close()
+    host.close()
+    holder.communicate()
