@@ -1,11 +1,13 @@
 """What scoring reads and writes: a folder on a disk, or at an address that fsspec knows (`s3://bucket/images`)."""
 
+import os
 import posixpath
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from model_store.files import write_whole
-from model_store.image_suffixes import IMAGE_SUFFIXES, SUFFIX_LIST, images_below
+from model_store.image_suffixes import IMAGE_SUFFIXES, SUFFIX_LIST
 from model_store.installation import install_command
 from serving.scoring.errors import ScoringError
 
@@ -23,8 +25,7 @@ class AnyFolder:
     def images(self) -> list[str]:
         """The names of all images below, sorted, without hidden ones. Raises ScoringError if there are none."""
         if self._fs is None:
-            root = Path(self.address)
-            found = [path.relative_to(root).as_posix() for path in images_below(root)]
+            found = sorted(_names_below(self.address))
         else:
             start = len(self._root.rstrip("/")) + 1
             found = sorted(path[start:] for path in self._fs.find(self._root) if _is_image(path))
@@ -57,6 +58,18 @@ class AnyFolder:
             return {posixpath.basename(path) for path in self._fs.ls(self._root, detail=False)}
         except FileNotFoundError:
             return set()
+
+
+def _names_below(root: str) -> Iterator[str]:
+    """The names of images below a folder of a disk, in no order: strings, because a million paths need a gigabyte."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise ScoringError(f"{error.filename} cannot be listed ({error.strerror}), so images would be left out")
+
+    for folder, _, files in os.walk(root, onerror=refuse):
+        inside = os.path.relpath(folder, root)
+        yield from (name if inside == os.curdir else f"{inside}/{name}" for name in files if _is_image(name))
 
 
 def _is_image(path: str) -> bool:

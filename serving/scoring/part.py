@@ -18,7 +18,7 @@ from serving.decoding.blocking import BlockingDecoder
 from serving.inference.predictor import Classification, open_predictor
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder
-from serving.scoring.plan import ScoringPlan, parquet, part_names
+from serving.scoring.plan import ImageList, ScoringPlan, parquet
 from serving.settings import Settings
 
 KEY: Final = b"candor.plan"
@@ -40,7 +40,7 @@ class PartScorer:
 
     def __init__(self, plan: ScoringPlan, out: AnyFolder, bundle: Bundle, settings: Settings) -> None:
         """`bundle` must be verified. Raises ScoringError or ModelUnusable."""
-        parquet()
+        self._list = ImageList(out)
         self._plan, self._out, self._source = plan, out, AnyFolder(plan.source)
         self._predictor = open_predictor(bundle, threads=settings.threads, device=settings.device)
         self._batch = settings.max_batch
@@ -53,7 +53,7 @@ class PartScorer:
         if found is not None:
             return found
         rows: list[dict[str, Any]] = []
-        names = iter(part_names(self._out, part))
+        names = iter(self._list.of_part(part))
         while batch := list(islice(names, self._batch)):
             rows += self._rows(batch)
         self._out.write(file_name(part), self._written(rows))

@@ -86,11 +86,17 @@ class ScoringPlan:
             )
 
 
-def part_names(out: AnyFolder, part: int) -> list[str]:
-    """The names of the images of a part."""
-    table = parquet().ParquetFile(io.BytesIO(out.read(IMAGES_FILE))).read_row_group(part)
-    names: list[str] = table["file"].to_pylist()
-    return names
+class ImageList:
+    """The names of all images, kept as the file that holds them: a few megabytes for a million."""
+
+    def __init__(self, out: AnyFolder) -> None:
+        """Read the list of the plan in `out`. Raises OSError, and ScoringError without Parquet."""
+        self._file = parquet().ParquetFile(io.BytesIO(out.read(IMAGES_FILE)))
+
+    def of_part(self, part: int) -> list[str]:
+        """The names of the images of a part."""
+        names: list[str] = self._file.read_row_group(part)["file"].to_pylist()
+        return names
 
 
 def parquet() -> Any:
