@@ -150,8 +150,8 @@ class MetricsElsewhere(ServingError, LookupError):
 
     def __init__(self) -> None:
         super().__init__(
-            "several replicas answer at this address, each with counters of its own; scrape `candor monitor`, and "
-            "Ray's metrics of the replicas."
+            "several replicas answer at this address, each with counters of its own; let Prometheus find them by its "
+            "HTTP service discovery at /metrics/targets."
         )
 
 

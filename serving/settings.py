@@ -149,6 +149,21 @@ class Settings(BaseSettings):
         description="Most replicas on the Ray cluster, which adds some while they have more than CANDOR_MAX_BATCH "
         "requests each.",
     )
+    ray_upscale_s: float = Field(
+        30,
+        ge=0,
+        le=86_400,
+        description="Seconds of more load than that before Ray adds replicas; it decides every ten.",
+    )
+    ray_downscale_s: float = Field(
+        600, ge=0, le=86_400, description="Seconds of less load before Ray takes replicas away."
+    )
+    ray_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65_435,
+        description="First of the 100 ports of which a replica takes a free one for its metrics; 0: any free port.",
+    )
     ray_replica_cpus: float = Field(
         1.0,
         gt=0,

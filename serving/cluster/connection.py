@@ -34,7 +34,7 @@ def joined(settings: Settings, environment: dict[str, str] | None = None) -> Ite
     try:
         runtime = {"runtime_env": {"env_vars": environment}} if environment else {}
         ray.init(logging_level="warning", include_dashboard=False, **runtime)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ClusterError(f"no Ray cluster can be joined or started: {error}") from error
     for number, handler in handlers.items():  # Ray sets its own
         signal.signal(number, handler)

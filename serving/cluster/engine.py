@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Final
 
 from serving.cluster.connection import joined
+from serving.cluster.metric_targets import end_directory
 from serving.cluster.placed_settings import PlacedSettings
 from serving.cluster.replica import ReplicaApp, build_app
 from serving.errors import ClusterError, SettingsError
@@ -57,6 +58,7 @@ def serve(settings: Settings) -> int:
         stopped.wait()
         logger.info("draining")
         ray_serve.delete(APPLICATION)
+        end_directory(ray)
         if not ray_serve.status().applications:
             ray_serve.shutdown()
     logger.info("server stopped")
@@ -157,10 +159,13 @@ def _options(settings: Settings) -> dict[str, Any]:
             "min_replicas": settings.ray_min_replicas,
             "max_replicas": settings.ray_max_replicas,
             "target_ongoing_requests": settings.max_batch,
+            "upscale_delay_s": settings.ray_upscale_s,
+            "downscale_delay_s": settings.ray_downscale_s,
         },
         "ray_actor_options": {"num_cpus": settings.ray_replica_cpus, "num_gpus": 1 if on_gpu else 0},
         "graceful_shutdown_timeout_s": settings.drain_s,
         "health_check_period_s": HEALTH_CHECK_S,
+        "logging_config": {"enable_access_log": False},  # a line for each request, which a single server does not log
         "max_constructor_retry_count": TRIES,
     }
 

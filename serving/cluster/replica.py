@@ -1,7 +1,8 @@
 """One replica: the application of `candor serve`, run by Ray Serve in a process of its own.
 
 The routes, the admission, the batches, the ledger and the errors are those of a single server, because the objects are
-the same. Ray calls the application with requests, and its lifespan when the replica begins and ends.
+the same. Ray calls the application with requests, and its lifespan when the replica begins and ends. Its metrics have a
+listener of their own (`metrics_listener`), because requests through Ray's proxies reach any replica.
 """
 
 import asyncio
@@ -9,12 +10,18 @@ from contextlib import ExitStack
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from starlette.types import Message, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monitoring.api.endpoint import bind, routes_of
 from serving.cluster.front import REPLICA, unmarked
+from serving.cluster.metric_targets import TARGETS, TargetRoutes
+from serving.cluster.metrics_listener import MetricsListener
 from serving.cluster.placed_settings import PlacedSettings
 from serving.deployment.loaded_models import LoadedModels
 from serving.errors import MetricsElsewhere, NotReady, ServingError
+from serving.http.error_handlers import ERROR_HANDLERS, send_error
+from serving.http.middleware import with_middlewares
 from serving.inference.metrics import register_build_info
 from serving.process.listener import allow_many_connections
 from serving.process.logs import configure_logging
@@ -42,6 +49,8 @@ class ReplicaApp:
         self._opened = ExitStack()
         monitor = self._opened.enter_context(open_monitor(settings, registry, production=models.production))
         self._service = Service(settings, registry, monitor, models)
+        self._metrics = MetricsListener(registry, self._service.access, settings)
+        self._targets = _targets_app(self._service, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or live."""
@@ -62,15 +71,18 @@ class ReplicaApp:
         if refusal is not None:
             await self._service.prediction_app.refuse(request, receive, from_replica, refusal)
             return
-        await self._service.app(request, receive, from_replica)
+        app = self._targets if request["path"] == TARGETS.path else self._service.app
+        await app(request, receive, from_replica)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Load the models before Ray sends requests, and close everything after the last one."""
         await receive()
         await asyncio.to_thread(self._service.watcher.try_scan)
         self._service.start()
+        self._metrics.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await self._metrics.stop()
         self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -84,6 +96,12 @@ def _refusal(path: str, *, passed_front: bool) -> ServingError | None:
     if not passed_front:
         return NotReady(NO_FRONT)
     return MetricsElsewhere() if path.rstrip("/") == "/metrics" else None
+
+
+def _targets_app(service: Service, settings: Settings) -> ASGIApp:
+    """The application of TARGETS, with the server's access control."""
+    app = Starlette(routes=routes_of(bind([TARGETS], TargetRoutes())), exception_handlers=ERROR_HANDLERS)
+    return with_middlewares(app, settings, endpoints=[TARGETS], access=service.access, refuse=send_error)
 
 
 def build_app(placed: PlacedSettings) -> ReplicaApp:

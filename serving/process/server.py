@@ -124,7 +124,7 @@ class Service:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._metrics = ServingMetrics(registry, exemplars=settings.exemplars)
-        self._access = read_access(settings, ENDPOINTS)
+        self.access = read_access(settings, ENDPOINTS)
         self.recorder: Recorder | None = monitor.recorder
         self._bodies = monitor.bodies
         self._pictures = monitor.pictures
@@ -149,14 +149,14 @@ class Service:
             *acting(self._store, reader, monitor.ledger),
             *bind(CHOICE_ENDPOINTS, ChoiceRoutes(reader)),
             *bind(CONSOLE_ENDPOINTS, console),
-            *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self._access, monitor.bodies)),
+            *bind(SIGN_IN_ENDPOINTS, SignInRoutes(self.access, monitor.bodies)),
         ]
         self.prediction_app = self._build_prediction_app([*pages, *mounted])
         self.app = with_middlewares(
             self.prediction_app,
             settings,
             endpoints=ENDPOINTS,
-            access=self._access,
+            access=self.access,
             refuse=self.prediction_app.refuse,
         )
 
@@ -178,7 +178,7 @@ class Service:
         self._background = [
             self._loop.call_later(WARM_UP_S, self.pipeline.warm_up),
             self._loop.create_task(keep_returning_memory()),
-            self._loop.create_task(keep_tokens(self._access, self._settings)),
+            self._loop.create_task(keep_tokens(self.access, self._settings)),
         ]
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ class Service:
             self._metrics.fronts.set(1)
             return DrainingServer(self.app, self._settings, drain=self._drain, lane=self._lane())
         shared = FrontedServer(self.app, self.prediction_app, self.pipeline, self.models, self._metrics)
-        return FrontProcesses(self._settings, shared, access=self._access, drain=self._drain)
+        return FrontProcesses(self._settings, shared, access=self.access, drain=self._drain)
 
     def _lane(self) -> DirectLane | None:
         """The way past ASGI, unless a middleware must see each request."""
@@ -210,7 +210,7 @@ class Service:
             return None
         return DirectLane(
             settings=self._settings,
-            access=self._access,
+            access=self.access,
             models=self.models,
             pipeline=self.pipeline,
             predictions=self.prediction_app,
@@ -267,7 +267,7 @@ class Service:
         server, port = await start_grpc(
             servicer,
             self._settings,
-            interceptor=AccessInterceptor(self._access, self._metrics),
+            interceptor=AccessInterceptor(self.access, self._metrics),
             tls=tls_files(self._settings),
         )
         sys.stdout.write(f"Candor serves gRPC on {self._settings.host}:{port}\n")

@@ -30,6 +30,7 @@ class RayNodes:
             text=True,
         )
         self.address = self._answer().rpartition(" ")[2]
+        self.joining = {"RAY_ADDRESS": self.address}  # what a command needs
 
     def kill(self) -> None:
         """End the newest node, with all that runs on it."""

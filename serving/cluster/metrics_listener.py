@@ -1,0 +1,82 @@
+"""The listener of one replica for Prometheus: its own metrics, past Ray's proxies, at an address of its node.
+
+Tokens, TLS and limits on connections are those of a server. It answers GET /metrics and nothing else.
+"""
+
+import asyncio
+import socket
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from monitoring.api.endpoint import bind, routes_of
+from monitoring.routes import METRICS
+from monitoring.routes.exposition import MetricsRoute
+from serving.cluster.metric_targets import keep_reporting
+from serving.errors import ListenError
+from serving.http.auth import AccessControl
+from serving.http.error_handlers import ERROR_HANDLERS, send_error
+from serving.http.middleware import with_middlewares
+from serving.process.listener import DrainingServer, listen
+from serving.settings import Settings
+
+PORTS: Final = 100  # tried, from CANDOR_RAY_METRICS_PORT on: each replica of a node takes another one
+
+
+class MetricsListener:
+    """Listens and reports its address until it is stopped. Build it on the event loop that runs it."""
+
+    def __init__(self, registry: CollectorRegistry, access: AccessControl, settings: Settings) -> None:
+        """Bind a port at this node's address. Raises ListenError if none is free."""
+        self._socket = listen_from(settings.ray_metrics_port, node_address())
+        routes = routes_of(bind([METRICS], MetricsRoute(registry)))
+        app = with_middlewares(
+            Starlette(routes=routes, exception_handlers=ERROR_HANDLERS),
+            settings,
+            endpoints=[METRICS],
+            access=access,
+            refuse=send_error,
+        )
+        self._server = DrainingServer(app, settings, drain=lambda: None)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Answer from now on."""
+        host, port = self._socket.getsockname()[:2]
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._tasks = [
+            asyncio.create_task(self._server.serve(sockets=[self._socket])),
+            asyncio.create_task(keep_reporting(place)),
+        ]
+
+    async def stop(self) -> None:
+        """Withdraw the address, answer what is under way, and close."""
+        if not self._tasks:
+            self._socket.close()
+            return
+        serving, reporting = self._tasks
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+        self._server.should_exit = True
+        await serving
+
+
+def listen_from(port: int, host: str) -> socket.socket:
+    """A listening socket at the first free one of PORTS ports; at any free port if `port` is 0. Raises ListenError."""
+    for candidate in range(port, port + PORTS if port else 1):
+        try:
+            return listen(host, candidate)
+        except ListenError:
+            continue
+    raise ListenError(
+        f"no port from {port} to {port + PORTS - 1} is free at {host} for a replica's metrics; set another "
+        "CANDOR_RAY_METRICS_PORT, or 0 for any free port."
+    )
+
+
+def node_address() -> str:
+    """The address of this node, by which the others know it."""
+    import ray
+
+    return str(ray.util.get_node_ip_address())

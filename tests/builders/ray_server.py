@@ -1,0 +1,145 @@
+"""`candor serve --engine ray` in a process of its own, steady traffic to it, and what the ledger must hold after."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from tests.builders.bundles import encode, picture
+from tests.builders.processes import free_port
+from tests.builders.waiting import PATIENCE_S, wait_until
+
+TOKEN = "t" * 32
+PNG = encode(picture(), "PNG")
+# What a client may see when a process ends, so that it sends the request again.
+REPEATABLE = {"replica_lost", "ReadError", "RemoteProtocolError", "ConnectError", "ReadTimeout"}
+
+
+class RayServer:
+    """`candor serve --engine ray` on the cluster that the variables `joining` lead to.
+
+    `start` runs the command, by default on this machine.
+    """
+
+    def __init__(
+        self,
+        joining: dict[str, str],
+        store: Path,
+        folder: Path,
+        *,
+        start: Callable[..., Any] = subprocess.Popen,
+        **settings: str,
+    ) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CANDOR_")}
+        defaults = {"engine": "ray", "store": str(store), "port": str(free_port()), "ray_min_replicas": "2"}
+        environment |= {f"CANDOR_{name.upper()}": value for name, value in (defaults | settings).items()}
+        environment |= joining
+        self.log = folder / "ray-server.log"
+        command = [sys.executable, "-m", "candor", "serve"]
+        with self.log.open("ab") as log:
+            self.process = start(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.url = ""
+        for line in self.process.stdout:
+            if line.startswith("Candor serves on"):
+                self.url = line.split()[-1]
+                break
+        assert self.url, self.log.read_text()[-3000:]
+
+    def await_ready(self, url: str | None = None) -> None:
+        """Wait until a replica answers at `url`, by default the address that the command printed."""
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{url or self.url}/readyz", timeout=PATIENCE_S).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_until(ready, "a replica that is ready")
+
+    def stop(self) -> int:
+        """The exit code after SIGTERM."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = int(self.process.wait(timeout=PATIENCE_S))
+        self.process.stdout.close()
+        return code
+
+
+class Traffic(threading.Thread):
+    """Sends images one after another until stopped; after a failure, to the next of `urls`."""
+
+    def __init__(self, *urls: str, timeout_s: float = 30.0) -> None:
+        super().__init__()
+        self._urls, self._timeout_s, self._stopped = urls, timeout_s, threading.Event()
+        self.ids: list[str] = []
+        self.answered_s: list[float] = []  # when each of them came
+        self.failures: list[str] = []
+        self.failed_s: list[float] = []
+
+    def run(self) -> None:
+        turn = 0
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        while not self._stopped.is_set():
+            url = self._urls[turn % len(self._urls)]
+            with httpx.Client(base_url=url, timeout=self._timeout_s, headers=headers) as client:
+                self._send(client)
+            turn += 1
+
+    def _send(self, client: httpx.Client) -> None:
+        """Until something fails: its connection may lead to a proxy that is gone."""
+        while not self._stopped.is_set():
+            try:
+                answer = client.post("/predictions/tiny", content=PNG)
+            except httpx.TransportError as error:
+                self._fail(type(error).__name__)
+                return
+            if answer.status_code != 200:
+                is_json = answer.headers.get("content-type") == "application/json"
+                self._fail(answer.json()["error"] if is_json else f"{answer.status_code}: {answer.text[:200]}")
+                return
+            self.ids.append(answer.json()["prediction_id"])
+            self.answered_s.append(time.monotonic())
+
+    def _fail(self, what: str) -> None:
+        self.failures.append(what)
+        self.failed_s.append(time.monotonic())
+
+    def stop(self) -> None:
+        """Stop after the request that is on its way."""
+        self._stopped.set()
+        self.join()
+
+
+def answered(traffic: Iterable[Traffic]) -> int:
+    """How many answers arrived so far."""
+    return sum(len(thread.ids) for thread in traffic)
+
+
+def failures_of(traffic: Iterable[Traffic]) -> list[str]:
+    """Everything that failed so far."""
+    return [each for thread in traffic for each in thread.failures]
+
+
+def require_recorded(url: str, traffic: Sequence[Traffic]) -> None:
+    """The ledger at `url` holds every acknowledged answer once; beyond them, at most one row for each failure."""
+    acknowledged = [key for thread in traffic for key in thread.ids]
+    assert len(set(acknowledged)) == len(acknowledged)
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        rows = connection.execute("SELECT encode(prediction_id, 'hex') FROM prediction").fetchall()
+    stored = [row[0] for row in rows]
+    assert len(set(stored)) == len(stored)
+    assert {key.replace("-", "") for key in acknowledged} <= set(stored)
+    failures = failures_of(traffic)
+    assert len(stored) - len(acknowledged) <= len(failures)  # recorded, but the client was not told any more
+    check = [sys.executable, "-m", "candor", "ledger", "check", "--ledger", url]
+    recount = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (recount.returncode, "all agree" in recount.stdout) == (0, True), recount.stdout
+    print(f"{len(acknowledged)} acknowledged, {len(stored)} stored, failures: {sorted(failures)}")

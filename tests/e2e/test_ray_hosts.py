@@ -1,0 +1,105 @@
+"""Ray on hosts with addresses of their own: a link is cut, a host loses its power under load, and two hosts train."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
+
+from model_store.store import Store
+from tests.builders.hosts import ROOT, Hosts
+from tests.builders.postgres import Cluster, find_programs
+from tests.builders.ray_hosts import RayHosts
+from tests.builders.ray_server import REPEATABLE, TOKEN, RayServer, Traffic, answered, failures_of, require_recorded
+from tests.builders.waiting import wait_until
+from tests.e2e.test_ray_training import LAUNCH, WORKER, require_exact
+
+pytestmark = pytest.mark.e2e
+# Beside those: the client's network fails, or the database's, seen by a replica whose host is cut off.
+CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout", "ledger_unavailable"}
+CALM_S = 15.0
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Hosts]:
+    try:
+        with Hosts(3, tmp_path) as made:
+            yield made
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def database(network: Hosts) -> Iterator[Cluster]:
+    """PostgreSQL on another machine than the nodes."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
+    cluster = Cluster(programs, address=network.gateway, network=network.network)
+    yield cluster
+    cluster.close()
+
+
+def calm(traffic: list[Traffic], since_s: float) -> float | None:
+    """How long after `since_s` the last failure was, once there was none for CALM_S while answers came."""
+    failures = [at for thread in traffic for at in thread.failed_s if at > since_s]
+    last_s = max(failures, default=since_s)
+    return last_s - since_s if time.monotonic() - last_s > CALM_S else None
+
+
+def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
+    network: Hosts, database: Cluster, tiny_store: Store, tmp_path: Path
+) -> None:
+    url = database.make_database("ray")
+    head, second, third = network.hosts
+    secrets = {"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
+    with RayHosts([head, second, third], secrets) as cluster:
+        server = RayServer(
+            cluster.joining,
+            tiny_store.root,
+            tmp_path,
+            start=head.popen,
+            host="0.0.0.0",
+            ledger=url,
+            tokens=f"{TOKEN} admin",
+        )
+        port = server.url.rpartition(":")[2]
+        urls = {host: f"http://{host.address}:{port}" for host in (second, third)}
+        for each in urls.values():
+            server.await_ready(each)
+        traffic = [Traffic(*order, timeout_s=5) for order in (urls.values(), reversed(urls.values()))] * 1
+        traffic += [Traffic(*urls.values(), timeout_s=5)]
+        for thread in traffic:
+            thread.start()
+        try:
+            for cut, restored in ((third.unplug, third), (second.power_off, None)):
+                before = answered(traffic)
+                wait_until(lambda least=before + 200: answered(traffic) > least, "answers of both hosts")
+                cut()
+                cut_s, before = time.monotonic(), answered(traffic)
+                calm_s = wait_until(lambda since_s=cut_s: calm(traffic, since_s), "answers without failures")
+                assert answered(traffic) > before
+                print(f"{cut.__name__}: failures for {calm_s:.0f} s")
+                if restored is not None:
+                    restored.plug()
+                    cluster.join(restored)
+                    server.await_ready(urls[restored])
+        finally:
+            for thread in traffic:
+                thread.stop()
+        assert set(failures_of(traffic)) <= CUT_OFF
+        assert server.stop() == 0
+        require_recorded(url, traffic)
+
+
+def test_two_hosts_train_what_one_process_does(network: Hosts, tmp_path: Path) -> None:
+    (tmp_path / "ray_worker.py").write_text(WORKER)
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    with RayHosts(network.hosts, path) as cluster:
+        launch = [sys.executable, "-c", LAUNCH, str(tmp_path)]
+        cluster.head.run(launch, path | cluster.joining)
+    require_exact(tmp_path)

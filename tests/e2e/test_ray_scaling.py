@@ -1,0 +1,105 @@
+"""`candor serve --engine ray` under load and without: Ray adds replicas, takes them away, and no answer is lost."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
+
+from model_store.store import Store
+from tests.builders.postgres import Cluster
+from tests.builders.ray_nodes import RayNodes
+from tests.builders.ray_server import (
+    REPEATABLE,
+    TOKEN,
+    RayServer,
+    Traffic,
+    answered,
+    failures_of,
+    require_recorded,
+)
+from tests.builders.waiting import wait_until
+
+pytestmark = pytest.mark.e2e
+RUNNING = """
+import os
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from ray import serve
+ray.init(logging_level="error", log_to_driver=False)
+while input():
+    server = serve.status().applications["candor"].deployments["server"]
+    print("replicas", server.replica_states.get("RUNNING", 0), flush=True)
+"""
+
+
+class Replicas:
+    """Asks Ray how many replicas run, from a process of its own."""
+
+    def __init__(self, address: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", RUNNING],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "RAY_ADDRESS": address},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def running(self) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("now\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if found := re.fullmatch(r"replicas (\d+)\n", line):
+                return int(found[1])
+        raise AssertionError("Ray does not answer")
+
+    def close(self) -> None:
+        self._process.communicate("\n")
+
+
+@pytest.fixture
+def url(postgres: Cluster) -> str:
+    return postgres.make_database("ray")
+
+
+@pytest.fixture
+def nodes(url: str) -> Iterator[RayNodes]:
+    """A head without replicas, and three nodes for one replica each."""
+    with RayNodes(0, 1, 1, 1, environment={"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}) as running:
+        yield running
+
+
+def test_replicas_come_with_load_and_go_after_it(nodes: RayNodes, url: str, slow_store: Store, tmp_path: Path) -> None:
+    scaling = {"ray_min_replicas": "1", "ray_max_replicas": "3", "ray_upscale_s": "2", "ray_downscale_s": "5"}
+    server = RayServer(
+        nodes.joining, slow_store.root, tmp_path, ledger=url, tokens=f"{TOKEN} admin", max_batch="2", **scaling
+    )
+    server.await_ready()
+    replicas = Replicas(nodes.address)
+    crowd, steady = [Traffic(server.url) for _ in range(10)], Traffic(server.url)
+    assert replicas.running() == 1
+    for thread in (*crowd, steady):
+        thread.start()
+    try:
+        wait_until(lambda: replicas.running() == 3, "replicas on all nodes")
+        before = answered(crowd)
+        wait_until(lambda: answered(crowd) > before + 200, "answers of three replicas")
+        for thread in crowd:
+            thread.stop()
+        wait_until(lambda: replicas.running() == 1, "one replica again")
+        before = answered([steady])
+        wait_until(lambda: answered([steady]) > before + 50, "answers of the replica that stayed")
+    finally:
+        for thread in (*crowd, steady):
+            thread.stop()
+        replicas.close()
+    traffic = [*crowd, steady]
+    assert set(failures_of(traffic)) <= REPEATABLE
+    assert server.stop() == 0
+    require_recorded(url, traffic)
