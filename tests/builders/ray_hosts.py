@@ -20,7 +20,8 @@ class RayHosts:
         """`environment`: what every node has."""
         self.head, self.others = hosts[0], tuple(hosts[1:])
         self._environment = OWN | environment
-        self._running: list[Inside] = []
+        self._running: dict[Host, Inside] = {}
+        self._starts = 0
         self.address = f"{self.head.address}:{PORT}"
         self.joining = OWN | {"RAY_ADDRESS": self.address}  # what a command on a host needs
 
@@ -31,19 +32,21 @@ class RayHosts:
             shutil.copy(self.head.home / ".ray" / "auth_token", host.home / ".ray" / "auth_token")
         self._start(self.head, ["--head", "--port", str(PORT), "--num-cpus", "0", "--include-dashboard", "false"])
         for host in self.others:
-            self.join(host)
+            self.keep(host)
         return self
 
-    def join(self, host: Host) -> None:
-        """Start the node of a host, also again after it was lost."""
-        self._start(host, ["--address", self.address, "--num-cpus", "1"])
+    def keep(self, host: Host) -> None:
+        """Start the node of a host unless it runs, as an init system does: Ray ends a node that it gave up."""
+        if host not in self._running or self._running[host].poll() is not None:
+            self._start(host, ["--address", self.address, "--num-cpus", "1"])
 
     def _start(self, host: Host, options: list[str]) -> None:
-        log = host.home / f"ray-start-{len(self._running)}.log"
+        self._starts += 1
+        log = host.home / f"ray-start-{self._starts}.log"
         command = ["ray", "start", "--block", "--node-ip-address", host.address, *SMALL, *options]
         with log.open("wb") as output:
             process = host.popen(command, self._environment, stdout=output, stderr=output)
-        self._running.append(process)
+        self._running[host] = process
         wait_until(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None, "a Ray node")
         assert process.poll() is None, log.read_text()[-3000:]
 
@@ -52,5 +55,5 @@ class RayHosts:
     ) -> None:
         for host in (self.head, *self.others):
             host.close()
-        for process in self._running:
+        for process in self._running.values():
             process.wait()

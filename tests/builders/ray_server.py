@@ -55,14 +55,14 @@ class RayServer:
 
     def await_ready(self, url: str | None = None) -> None:
         """Wait until a replica answers at `url`, by default the address that the command printed."""
+        wait_until(lambda: self.ready(url), "a replica that is ready")
 
-        def ready() -> bool:
-            try:
-                return httpx.get(f"{url or self.url}/readyz", timeout=PATIENCE_S).status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(ready, "a replica that is ready")
+    def ready(self, url: str | None = None) -> bool:
+        """Whether a replica answers there."""
+        try:
+            return httpx.get(f"{url or self.url}/readyz", timeout=30).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def stop(self) -> int:
         """The exit code after SIGTERM."""

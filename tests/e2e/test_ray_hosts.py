@@ -71,8 +71,8 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
         urls = {host: f"http://{host.address}:{port}" for host in (second, third)}
         for each in urls.values():
             server.await_ready(each)
-        traffic = [Traffic(*order, timeout_s=5) for order in (urls.values(), reversed(urls.values()))] * 1
-        traffic += [Traffic(*urls.values(), timeout_s=5)]
+        orders = list(urls.values()), list(reversed(urls.values()))
+        traffic = [Traffic(*order, timeout_s=5) for order in orders for _ in range(2)]
         for thread in traffic:
             thread.start()
         try:
@@ -86,8 +86,9 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
                 print(f"{cut.__name__}: failures for {calm_s:.0f} s")
                 if restored is not None:
                     restored.plug()
-                    cluster.join(restored)
-                    server.await_ready(urls[restored])
+                    back_s = time.monotonic()
+                    wait_until(lambda: cluster.keep(third) or server.ready(urls[third]), "the restored host")
+                    print(f"serves again {time.monotonic() - back_s:.0f} s after its link")
         finally:
             for thread in traffic:
                 thread.stop()
@@ -99,7 +100,7 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
 def test_two_hosts_train_what_one_process_does(network: Hosts, tmp_path: Path) -> None:
     (tmp_path / "ray_worker.py").write_text(WORKER)
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
-    with RayHosts(network.hosts, path) as cluster:
+    with RayHosts(network.hosts, path | {"GLOO_SOCKET_IFNAME": "eth0"}) as cluster:
         launch = [sys.executable, "-c", LAUNCH, str(tmp_path)]
         cluster.head.run(launch, path | cluster.joining)
     require_exact(tmp_path)
