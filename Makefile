@@ -86,7 +86,7 @@ fronts: $(VENV)/.installed-dev   ## run the end-to-end tests of the server behin
 soak: $(VENV)/.installed-dev     ## an hour: 100 kills a database, full disks, hostile bodies, a storm (SOAK_ARGS="sqlite --kills 9")
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
-test-ray: $(VENV)/.installed-ray   ## tests on Ray clusters of several node processes (five minutes)
+test-ray: $(VENV)/.installed-ray   ## tests on Ray clusters of several nodes (ten minutes)
 	$(BIN)/python -m pytest -q tests/e2e/test_ray_*.py $(TEST_ARGS)
 
 bench: $(VENV)/.installed-dev    ## measure serving throughput as a ratio to raw ONNX Runtime
