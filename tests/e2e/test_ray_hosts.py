@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
@@ -63,6 +64,14 @@ def failing_s(traffic: list[Traffic], cluster: RayHosts, *plugged: Host) -> floa
     return last_s() - since_s
 
 
+def metric_hosts(url: str) -> set[str]:
+    """The hosts at whose addresses Prometheus finds replicas."""
+    answer = httpx.get(f"{url}/metrics/targets", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30)
+    for target in answer.json()[0]["targets"]:
+        httpx.get(f"http://{target}/metrics", headers={"authorization": f"Bearer {TOKEN}"}).raise_for_status()
+    return {target.rpartition(":")[0] for target in answer.json()[0]["targets"]}
+
+
 def await_answers(traffic: list[Traffic]) -> None:
     """Wait for 200 more."""
     before = answered(traffic)
@@ -89,6 +98,7 @@ def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
         urls = {host: f"http://{host.address}:{port}" for host in (second, third)}
         for each in urls.values():
             server.await_ready(each)
+        assert metric_hosts(urls[second]) == {second.address, third.address}
         orders = list(urls.values()), list(reversed(urls.values()))
         traffic = [Traffic(*order, timeout_s=5) for order in orders for _ in range(2)]
         for thread in traffic:
