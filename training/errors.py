@@ -119,6 +119,13 @@ class RayMissing(TrainingError, ImportError):
         super().__init__(f"--engine ray needs more packages ({missing}): {install_command('ray')}")
 
 
+class RayUnreachable(TrainingError, ConnectionError):
+    """No Ray cluster can be joined or started."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"no Ray cluster can be joined or started: {reason}")
+
+
 class RayFailed(TrainingError, RuntimeError):
     """A run on a Ray cluster failed, and so did its repetitions."""
 

@@ -1,6 +1,7 @@
 """Ray on hosts with addresses of their own: a link is cut, a host loses its power under load, and two hosts train."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -128,3 +129,18 @@ def test_two_hosts_train_what_one_process_does(network: Hosts, tmp_path: Path) -
         launch = [sys.executable, "-c", LAUNCH, str(tmp_path)]
         cluster.head.run(launch, path | cluster.joining)
     require_exact(tmp_path)
+
+
+def test_a_command_without_the_token_says_so(network: Hosts, tiny_store: Store) -> None:
+    with RayHosts(network.hosts[:1], {}) as cluster:
+        environment = {"RAY_ADDRESS": cluster.address, "CANDOR_STORE": str(tiny_store.root), "CANDOR_LEDGER": "off"}
+        for words in (["serve", "--engine", "ray"], ["train", "digits", "--engine", "ray", "--nproc", "2"]):
+            command = [sys.executable, "-m", "candor", *words]
+            process = cluster.head.popen(
+                command, environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            told = " ".join(process.communicate()[1].split())
+            assert process.returncode == 1, told
+            assert "candor: no Ray cluster can be joined or started: " in told
+            assert "Authentication token is missing or incorrect" in told
+            assert "Traceback" not in told.partition("candor: ")[0]

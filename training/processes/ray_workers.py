@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from training.errors import RayFailed, RayMissing
+from training.errors import RayFailed, RayMissing, RayUnreachable
 
 RESTARTS: Final = 3
 SILENT: Final = {"RAY_USAGE_STATS_ENABLED": "0"}  # Ray sends its makers nothing
@@ -23,7 +23,7 @@ def launch_on_ray(module: str, arguments: Sequence[str], *, workers: int, on_gpu
     """Run `python -m module arguments` in so many processes of a Ray cluster and wait for their end.
 
     The cluster is the one that RAY_ADDRESS names, else the one that `ray start` began on this machine, else a new one.
-    Raises RayMissing, or RayFailed after RESTARTS.
+    Raises RayMissing, RayUnreachable, or RayFailed after RESTARTS.
     """
     os.environ.update({name: value for name, value in SILENT.items() if name not in os.environ})
     try:
@@ -32,7 +32,10 @@ def launch_on_ray(module: str, arguments: Sequence[str], *, workers: int, on_gpu
         from ray.train.torch import TorchTrainer
     except ModuleNotFoundError as error:
         raise RayMissing(str(error)) from error
-    ray.init(logging_level="warning", include_dashboard=False)
+    try:
+        ray.init(logging_level="warning", include_dashboard=False)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise RayUnreachable(str(error)) from error
     work = {"module": module, "arguments": list(arguments), "folder": str(Path.cwd())}
     try:
         with tempfile.TemporaryDirectory(prefix="candor-ray-") as storage:  # of Ray's own records
