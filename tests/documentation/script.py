@@ -23,7 +23,7 @@ _NETWORKS: Final = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"
 _SERVER: Final = re.compile(r"(?:^|\s)candor (?:serve|monitor)\b(?!.* --tune)")
 _PORT: Final = re.compile(r"--port (\d+)")
 _PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
-_SENDING: Final = re.compile(r"\bcandor (feedback|predictions) (?!.*--url)")
+_SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--url)")
 # A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's start.
 _PREAMBLE: Final = """
 servers=""
@@ -38,9 +38,11 @@ def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
     """Type the commands of a walk in `folder`; returns what they printed. Raises AssertionError if one fails."""
     prefix, ports = _network()
     script = "\n".join([_PREAMBLE, *_lines(walk, commands)])
-    script = _PRINTED.sub(lambda found: ports.get(found[1], found[1]), script)
     if ports:
-        script = _SENDING.sub(rf"candor \1 --url http://127.0.0.1:{ports['8080']} ", script)
+        script = _PRINTED.sub(lambda found: ports[found[1]], script)
+        script = _SENDING.sub(rf"candor \1 --url http://127.0.0.1:{ports['8080']}", script)
+        script = script.replace("candor torchserve start", f"candor torchserve start --port {ports['8090']}")
+        script = f"export CANDOR_PORT={ports['8080']}\n{script}"
     done = subprocess.Popen(
         [*prefix, "bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
