@@ -46,6 +46,7 @@ def _torchserve(scene: Scene) -> None:
         "grpc_inference_port": scene.ports[3],
         "grpc_management_port": scene.ports[4],
         "disable_token_authorization": "true",
+        "max_request_size": str(64 * 2**20),  # a DICOM file is larger than the default
         "models": json.dumps(models),
         "load_models": "model.mar",
     }
