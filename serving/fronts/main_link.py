@@ -13,6 +13,7 @@ from serving.fronts.messages import (
     TO_FRONT,
     FrontDrain,
     FrontSetup,
+    Heartbeat,
     ImageAdmitted,
     ImageAnswered,
     ImageGone,
@@ -75,6 +76,8 @@ class MainLink:
         if isinstance(message, ImageAnswered | ImageAdmitted | RefusalSent):
             if (listener := self._listeners.pop(message.number, None)) is not None:
                 listener(message)
+        elif isinstance(message, Heartbeat):
+            self.connection.send(message)
         elif isinstance(message, FrontSetup):
             self._renew(message)
         elif isinstance(message, FrontDrain):

@@ -19,7 +19,13 @@ Address: TypeAlias = tuple[str, int | None] | None
 
 
 class _Message(msgspec.Struct, array_like=True, gc=False, tag_field="kind"):
-    """`number` says to which image or request of the front it belongs."""
+    """What all messages are."""
+
+
+class _Numbered(_Message):
+    """A message of one image or request; the front has numbered both."""
+
+    number: int
 
 
 class KnownToken(_Message, tag=1):
@@ -44,14 +50,13 @@ class FrontDrain(_Message, tag=3):
     """End: answer what has arrived, accept nothing new."""
 
 
-class ImageSent(_Message, tag=4):
+class ImageSent(_Numbered, tag=4):
     """An image, (C, H, W) uint8, decoded for the input numbered `spec`; without pixels and 0 it only asks.
 
     `arrived_s` is a time by perf_counter, which all processes of a machine share. The other fields are those of the
     path and the headers.
     """
 
-    number: int
     model: str
     version: str | None
     canary: bool | None
@@ -64,35 +69,30 @@ class ImageSent(_Message, tag=4):
     pixels: bytes = b""
 
 
-class ImageAdmitted(_Message, tag=5):
+class ImageAdmitted(_Numbered, tag=5):
     """The image may be sent, for this input. Its version is kept for it."""
 
-    number: int
     spec: int
     input: InputSpec
 
 
-class ImageAnswered(_Message, tag=6):
+class ImageAnswered(_Numbered, tag=6):
     """The JSON answer, committed to the ledger."""
 
-    number: int
     body: bytes
 
 
-class RefusalSent(_Message, tag=7):
+class RefusalSent(_Numbered, tag=7):
     """The answer to an image that gets none. `close`: the connection ends with it."""
 
-    number: int
     status: int
     headers: Headers
     body: bytes
     close: bool
 
 
-class ImageGone(_Message, tag=8):
+class ImageGone(_Numbered, tag=8):
     """The front needs no answer any more."""
-
-    number: int
 
 
 class RefusedHere(_Message, tag=9):
@@ -101,10 +101,9 @@ class RefusedHere(_Message, tag=9):
     code: str
 
 
-class RequestOpened(_Message, tag=10):
+class RequestOpened(_Numbered, tag=10):
     """A request, as ASGI describes it."""
 
-    number: int
     method: str
     path: str
     raw_path: bytes
@@ -117,48 +116,42 @@ class RequestOpened(_Message, tag=10):
     server: Address
 
 
-class BodyWanted(_Message, tag=11):
+class BodyWanted(_Numbered, tag=11):
     """The next part of the body, please, or that the client has disconnected."""
 
-    number: int
 
-
-class BodyPart(_Message, tag=12):
+class BodyPart(_Numbered, tag=12):
     """A part of the body of a request, or of its answer."""
 
-    number: int
     data: bytes
     more: bool
 
 
-class ClientLeft(_Message, tag=13):
+class ClientLeft(_Numbered, tag=13):
     """The client has disconnected."""
 
-    number: int
 
-
-class AnswerStarted(_Message, tag=14):
+class AnswerStarted(_Numbered, tag=14):
     """Status and headers of an answer."""
 
-    number: int
     status: int
     headers: Headers
 
 
-class PartSent(_Message, tag=15):
+class PartSent(_Numbered, tag=15):
     """A part of an answer was taken; the next may follow."""
 
-    number: int
 
-
-class RequestEnded(_Message, tag=16):
+class RequestEnded(_Numbered, tag=16):
     """The application is done with a request, or the front is."""
 
-    number: int
+
+class Heartbeat(_Message, tag=17):
+    """Are you there? A front sends it back at once; one that does not is replaced."""
 
 
 FromFront: TypeAlias = (
-    ImageSent | ImageGone | RefusedHere | RequestOpened | BodyPart | ClientLeft | PartSent | RequestEnded
+    ImageSent | ImageGone | RefusedHere | RequestOpened | BodyPart | ClientLeft | PartSent | RequestEnded | Heartbeat
 )
 ToFront: TypeAlias = (
     FrontSetup
@@ -170,6 +163,7 @@ ToFront: TypeAlias = (
     | AnswerStarted
     | BodyPart
     | RequestEnded
+    | Heartbeat
 )
 Message: TypeAlias = FromFront | ToFront
 FROM_FRONT: Final = msgspec.msgpack.Decoder(FromFront)

@@ -19,6 +19,7 @@ from serving.fronts.connection import FrameConnection
 from serving.fronts.messages import (
     FROM_FRONT,
     FromFront,
+    Heartbeat,
     ImageAdmitted,
     ImageAnswered,
     ImageGone,
@@ -56,7 +57,10 @@ class FrontedServer:
 
 
 class FrontSession:
-    """Answers one front, on the event loop. `lost` is called when its connection ends."""
+    """Answers one front, on the event loop. `lost` is called when its connection ends.
+
+    `is_heard`: whether it has answered a heartbeat. `silent_beats`: how many were sent since it last did.
+    """
 
     def __init__(self, server: FrontedServer, *, lost: Callable[[], None]) -> None:
         self._server, self._lost = server, lost
@@ -65,6 +69,12 @@ class FrontSession:
         self._requests: dict[int, RemoteRequest] = {}
         self._refusing: set[asyncio.Task[None]] = set()
         self.connection = FrameConnection(FROM_FRONT, handle=self._handle, lost=self._end)
+        self.is_heard, self.silent_beats = False, 0
+
+    def beat(self) -> None:
+        """Ask whether the front is there."""
+        self.silent_beats += 1
+        self.connection.send(Heartbeat())
 
     def _handle(self, message: FromFront) -> None:
         if isinstance(message, ImageSent):
@@ -73,6 +83,8 @@ class FrontSession:
             self._forget(message.number)
         elif isinstance(message, RefusedHere):
             self._server.metrics.rejected.labels(message.code).inc()
+        elif isinstance(message, Heartbeat):
+            self.is_heard, self.silent_beats = True, 0
         elif isinstance(message, RequestOpened):
             request = RemoteRequest(self.connection, message, ended=self._requests.__delitem__)
             self._requests[message.number] = request

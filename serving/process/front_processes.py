@@ -1,4 +1,4 @@
-"""Starts the fronts, starts those again that end, and drains them together.
+"""Starts the fronts, starts those again that end or hang, and drains them together.
 
 The main process keeps their listening sockets open too. So connections to a front that has ended wait for the next one
 instead of being refused.
@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 RESTART_S: Final = 1.0  # between two starts of a front that does not stay
 KILL_S: Final = 2.0  # after CANDOR_DRAIN_S, for a front that does not end
+BEAT_S: Final = 1.0
+# Heartbeats that a front may leave unanswered, and one that starts. Beats are counted, not seconds: if the main process
+# stood still too, as in a container that was paused, that is one of them.
+SILENT_BEATS: Final = 5
+SILENT_BEATS_AT_START: Final = 60
 # What a front needs to know. Secrets stay here: it gets the digests of tokens, and no environment.
 SETTINGS: Final = frozenset(
     {
@@ -95,7 +100,9 @@ class FrontProcesses:
         front.session.connection.send(self._setup())
         if self._draining.is_set():
             front.session.connection.send(FrontDrain())
+        watching = asyncio.ensure_future(front.end_if_it_hangs())
         code = await front.ended()
+        watching.cancel()
         self._fronts.discard(front)
         self._server.metrics.fronts.set(len(self._fronts))
         if not self._draining.is_set():
@@ -160,6 +167,14 @@ class _Front:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    async def end_if_it_hangs(self) -> None:
+        """Send heartbeats, and end the front when it has answered none for too long."""
+        while self.session.silent_beats < (SILENT_BEATS if self.session.is_heard else SILENT_BEATS_AT_START):
+            self.session.beat()
+            await asyncio.sleep(BEAT_S)
+        logger.error("a front hangs, and is ended", extra={"fields": {"pid": self.pid}})
+        self.kill()
 
     async def ended(self) -> int:
         """Wait for its end; the exit code."""

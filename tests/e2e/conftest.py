@@ -1,13 +1,16 @@
 """Fixtures of servers in processes of their own."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from model_store.store import Store
+from tests.builders.fronts import CONNECTIONS
 from tests.builders.servers import Server, publish_slow
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import PATIENCE_S, wait_until
 
 # A server that gives up no request because the machine is slow; tests of overload have their own deadline.
 PATIENT = {"deadline_s": "300", "drain_s": "300", "body_timeout_s": "60"}
@@ -34,3 +37,33 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def slow_store(tmp_path: Path) -> Store:
     """A store whose "tiny" takes some 20 ms an image."""
     return publish_slow(tmp_path / "slow")
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
+    """Clients with a connection each, so that every front has some."""
+    made: list[httpx.Client] = []
+
+    def connect(server: Server) -> list[httpx.Client]:
+        new = [httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False) for _ in range(CONNECTIONS)]
+        made.extend(new)
+        return new
+
+    yield connect
+    for client in made:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 and its key in one file."""
+    folder = tmp_path_factory.mktemp("tls")
+    make = (
+        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem -out {folder}/chain.pem"
+    )
+    subprocess.run(
+        ["openssl", *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
+    )
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "chain.pem").read_text())
+    return both

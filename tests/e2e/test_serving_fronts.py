@@ -3,9 +3,9 @@
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,38 +15,11 @@ import pytest
 
 from model_store.store import Store
 from serving.inference.predictor import Predictor
+from tests.builders.fronts import CONNECTIONS, all_fronts
 from tests.builders.servers import Load, Server
 from tests.builders.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("fronts", [2, 4])]
-
-CONNECTIONS = 32  # of which each front gets some: 32 that avoid one of four are one run in 10,000
-
-
-def front_pids(server: Server) -> list[int]:
-    """The process ids of the fronts that run."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == server.process.pid and b"serving.process.front" in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.fixture
-def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
-    """Clients with a connection each, so that every front has some."""
-    made: list[httpx.Client] = []
-
-    def connect(server: Server) -> list[httpx.Client]:
-        new = [httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False) for _ in range(CONNECTIONS)]
-        made.extend(new)
-        return new
-
-    yield connect
-    for client in made:
-        client.close()
 
 
 def test_every_front_gives_the_same_answers_and_the_one_count(
@@ -63,7 +36,7 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
     reading = {"Authorization": "Bearer a-token-that-reads"}
     sending = {"Authorization": "Bearer a-token-that-predicts"}
     connected = clients(server)
-    wait_until(lambda: len(front_pids(server)) == fronts)
+    all_fronts(server, fronts)
     large = png(size=(900, 700))  # for a decoding process
     expected = {
         image: pytest.approx(Predictor(tiny_store.read("tiny", 1)).classify(image).probabilities, abs=1e-6)
@@ -150,12 +123,12 @@ def test_when_a_front_is_killed_the_others_answer_nothing_is_lost_and_it_comes_b
         answered.append(client.post("/predictions/tiny", content=image).json()["prediction_id"])
 
     with Load(server, once, threads=CONNECTIONS) as load:
-        pids = wait_until(lambda: len(found := front_pids(server)) == fronts and found)
+        pids = all_fronts(server, fronts)
         wait_until(lambda: len(answered) > 100)
         os.kill(pids[0], signal.SIGKILL)
         before = len(answered)
         wait_until(lambda: len(answered) > before + 200)
-        wait_until(lambda: len(found := front_pids(server)) == fronts and pids[0] not in found)
+        all_fronts(server, fronts, without=pids[0])
     assert 0 < len(load.errors) < CONNECTIONS  # those of its connections alone
     assert {client.post("/predictions/tiny", content=image).status_code for client in clients(server)} == {200}
     page = httpx.get(f"{server.url}/metrics").text.splitlines()
@@ -177,7 +150,7 @@ def test_sigterm_answers_all_32_whatever_their_front_and_leaves_no_process(
     server = start(slow_store, fronts=str(fronts), drain_delay_s="5.0")
     connected = clients(server)
     image = png(size=(96, 96))
-    pids = wait_until(lambda: len(found := front_pids(server)) == fronts and found)
+    pids = all_fronts(server, fronts)
     with ThreadPoolExecutor(32) as pool:
         sent = [
             pool.submit(httpx.post, f"{server.url}/predictions/tiny", content=image, timeout=PATIENCE_S)

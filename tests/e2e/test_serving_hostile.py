@@ -5,12 +5,12 @@ This sends the bodies that once did most harm; `make soak` sends all of them.
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.builders.children import children
 from tests.builders.hostile_bodies import BODIES
 from tests.builders.waiting import wait_until
 from tests.soak.probe import memory_mb
@@ -64,7 +64,7 @@ def test_memory_comes_back_and_nothing_was_a_surprise(siege: Siege) -> None:
 def test_no_process_outlives_the_server_that_is_killed(tmp_path: Path) -> None:
     with Siege(tmp_path) as siege:
         siege.send("dicom", BODIES["dicom-32-bit"])
-        [child] = _children(siege.server.process.pid)
+        [child] = _decoders(siege)
         siege.server.signal(signal.SIGKILL)
         siege.server.exit_code()
         wait_until(lambda: not _runs(child))
@@ -73,31 +73,23 @@ def test_no_process_outlives_the_server_that_is_killed(tmp_path: Path) -> None:
 def test_a_server_that_ends_takes_its_processes_along(tmp_path: Path) -> None:
     with Siege(tmp_path) as siege:
         siege.send("dicom", BODIES["dicom-32-bit"])
-        [child] = _children(siege.server.process.pid)
+        [child] = _decoders(siege)
         siege.server.signal(signal.SIGTERM)
         assert siege.server.exit_code() == 0
         wait_until(lambda: not _runs(child))
 
 
 def test_a_killed_decoding_process_is_replaced(siege: Siege) -> None:
-    [child] = _children(siege.server.process.pid)
+    [child] = _decoders(siege)
     os.kill(child, signal.SIGKILL)
     assert siege.send("dicom", BODIES["dicom-32-bit"]).status == 200
     assert memory_mb(siege.server.process.pid) < PEAK_MB
 
 
-def _children(pid: int) -> list[int]:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-        if len(found) == 1:
-            return found
-        time.sleep(0.2)
-    return found
+def _decoders(siege: Siege) -> list[int]:
+    """The process ids of its decoding processes, once there is one."""
+    pid = siege.server.process.pid
+    return wait_until(lambda: len(found := children(pid, "serving.decoding.worker")) == 1 and found)
 
 
 def _runs(pid: int) -> bool:

@@ -128,21 +128,6 @@ def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: 
     assert line == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 and its key in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    make = (
-        f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=candor -keyout {folder}/key.pem -out {folder}/chain.pem"
-    )
-    subprocess.run(
-        ["openssl", *make.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True
-    )
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "chain.pem").read_text())
-    return both
-
-
 def test_grpc_is_encrypted_wherever_https_is(
     start: Callable[..., Server], tiny_store: Store, certificate: Path
 ) -> None:
