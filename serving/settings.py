@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         ge=0,
         le=64,
         description="Processes that read HTTP and decode small images for the one that infers; 1: that one does it "
-        "itself; 0: by the number of cores, 1 below 8, 2 below 16, else 4.",
+        "itself; 0: by the number of cores, 1 below 4, 2 below 8, else 4.",
     )
     grpc_port: int | None = Field(
         None, ge=0, le=65535, description="Port of the gRPC service (Open Inference Protocol); unset: no gRPC."
@@ -446,8 +446,12 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def fronts_for(cores: int) -> int:
-    """How many fronts pay on so many cores."""
-    return 1 if cores < 8 else 2 if cores < 16 else 4
+    """How many fronts pay on so many cores, by what an answer costs a front and the main process (decision 67).
+
+    >>> [fronts_for(cores) for cores in (1, 3, 4, 7, 8, 64)]
+    [1, 1, 2, 2, 4, 4]
+    """
+    return 1 if cores < 4 else 2 if cores < 8 else 4
 
 
 def ignored_variables() -> list[str]:

@@ -1,7 +1,8 @@
 """`python -m benchmarks.serving.fronts`: what an answer costs each process of Candor, by the number of fronts.
 
 The busiest process is the limit, however many cores there are: a process that spends 50 µs on an answer gives at most
-20,000 a second. So the processor times of a small machine tell what a large one can give.
+20,000 a second. So the processor times of a small machine tell what a large one can give: what one front gives at most,
+what the main process does, and how many fronts it takes before that is the limit.
 """
 
 import argparse
@@ -23,18 +24,36 @@ from model_store.store import Store
 
 @dataclass(frozen=True)
 class Measured:
-    """One load: answers per second, the median latency in ms, and processor µs of each process for one answer."""
+    """One load: answers per second, the median latency in ms, and processor µs of each process for one answer.
+
+    `memory_mb` is that of all processes, pages that they share counted in each.
+    """
 
     answers_per_s: float
     p50_ms: float
     main_us: float
     fronts_us: tuple[float, ...]
+    memory_mb: float
+
+    @property
+    def front_us(self) -> float:
+        """Processor µs of a front for an answer that goes through it; 0 without fronts."""
+        return sum(self.fronts_us)
+
+    @property
+    def front_per_s(self) -> float:
+        """What one front gives at most."""
+        return 1e6 / self.front_us if self.fronts_us else float("nan")
 
     @property
     def limit_per_s(self) -> float:
         """What the main process, or the fronts if they are equally busy, give at most."""
-        each_us = sum(self.fronts_us) / max(1, len(self.fronts_us))
-        return 1e6 / max(self.main_us, each_us)
+        return 1e6 / max(self.main_us, self.front_us / max(1, len(self.fronts_us)))
+
+    @property
+    def fronts_needed(self) -> float:
+        """How many fronts keep the main process busy."""
+        return self.front_us / self.main_us
 
 
 def main() -> None:
@@ -50,8 +69,8 @@ def main() -> None:
                     folder = Path(name) / f"{number}-{ledger}-{fronts}"
                     for connections, measured in _measure(folder, onnx, options, ledger=ledger, fronts=fronts):
                         rows.setdefault((fronts, ledger, connections), []).append(measured)
-    print("| fronts | ledger | connections | answers/s | p50 ms | main µs | fronts µs | limit, answers/s |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = ("fronts", "ledger", "connections", "answers/s", "p50 ms", "main µs", "front µs", "one front, answers/s")
+    print(f"| {' | '.join(columns)} | limit, answers/s | fronts that keep main busy | MB |\n{'|---' * 11}|")
     for key in sorted(rows, key=lambda key: (key[1], key[2], key[0])):
         print(_row(key, rows[key]))
     result = [{"of": key, "rounds": [vars(each) for each in found]} for key, found in rows.items()]
@@ -80,7 +99,9 @@ def _loaded(process: Process, folder: Path, *, connections: int, seconds: float)
     after = process.cpu_s_by_process(b"serving.process.front")
     cost_us = {pid: 1e6 * (after[pid] - before.get(pid, 0.0)) / max(1, result["answered"]) for pid in after}
     fronts_us = tuple(cost for pid, cost in cost_us.items() if pid != process.pid)
-    return Measured(result["requests_per_s"], result["p50_ms"], cost_us[process.pid], fronts_us)
+    return Measured(
+        result["requests_per_s"], result["p50_ms"], cost_us[process.pid], fronts_us, memory_mb=process.rss_mb()
+    )
 
 
 def _prepare(folder: Path, subject: Subject, onnx: bytes) -> None:
@@ -100,8 +121,8 @@ def _row(key: tuple[int, str, int], found: list[Measured]) -> str:
     middle = partial(_median, found)
     return (
         f"| {fronts} | {ledger} | {connections} | {middle('answers_per_s'):,.0f} | {middle('p50_ms'):.2f} | "
-        f"{middle('main_us'):.0f} | {median(sum(each.fronts_us) for each in found):.0f} | "
-        f"{middle('limit_per_s'):,.0f} |"
+        f"{middle('main_us'):.0f} | {middle('front_us'):.0f} | {middle('front_per_s'):,.0f} | "
+        f"{middle('limit_per_s'):,.0f} | {middle('fronts_needed'):.1f} | {middle('memory_mb'):.0f} |"
     )
 
 

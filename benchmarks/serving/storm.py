@@ -12,8 +12,9 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -195,20 +196,29 @@ def memory_mb(port: int) -> float:
     return float(line.split()[1]) / 2**20
 
 
-def measure(port: int, path: str, image: bytes, *, connections: int, seconds: float, peak_s: float) -> dict[str, Any]:
-    """The figures of one run."""
-    request = post(path, image)
+def measure(
+    port: int,
+    path: str,
+    image: bytes,
+    *,
+    connections: int,
+    seconds: float,
+    peak_s: float,
+    memory_of_all: Callable[[], float] | None = None,
+) -> dict[str, Any]:
+    """The figures of one run. `memory_of_all` gives the memory of a server of several processes, in MB."""
+    request, now_mb = post(path, image), memory_of_all or partial(memory_mb, port)
 
     def run(count: int, duration_s: float) -> Storm:
         return uvloop.run(drive(port, request, connections=count, seconds=duration_s, warm_up_s=min(2.0, duration_s)))
 
     before = run(PEAK_CONNECTIONS, peak_s)
-    memory = [memory_mb(port)]
+    memory = [now_mb()]
     storm = run(connections, seconds / 2)
-    memory.append(memory_mb(port))
+    memory.append(now_mb())
     later = run(connections, seconds / 2)
     recovered_s = recovery_s(port, path, image)
-    memory.append(memory_mb(port))
+    memory.append(now_mb())
     after = run(PEAK_CONNECTIONS, peak_s)
     peak = (before.good_per_s + after.good_per_s) / 2
     good = (storm.good_per_s + later.good_per_s) / 2
@@ -256,6 +266,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.storm", description=__doc__)
     parser.add_argument("--subject", choices=SUBJECTS, default="resnet18")
     parser.add_argument("--connections", type=int, default=512)
+    parser.add_argument("--fronts", type=int, default=1, help="CANDOR_FRONTS; with several, memory is that of all")
     parser.add_argument("--minutes", type=float, default=0.5, help="length of the storm")
     parser.add_argument("--peak-seconds", type=float, default=10.0, help="length of each measurement at 16 connections")
     parser.add_argument("--json", type=Path, help="write every figure to this file")
@@ -264,11 +275,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (port,) = free_ports(1)
         publish(Store(Path(folder) / "store"), subject, subject.onnx())
-        settings = environment(Path(folder), port=port, ledger=True)
-        with running(Process(COMMAND, port=port, folder=Path(folder), environment=settings)):
+        settings = environment(Path(folder), port=port, ledger=True) | {"CANDOR_FRONTS": str(chosen.fronts)}
+        with running(Process(COMMAND, port=port, folder=Path(folder), environment=settings)) as process:
             _await_ready(port)
-            sizes = {"connections": chosen.connections, "seconds": 60 * chosen.minutes, "peak_s": chosen.peak_seconds}
-            found = measure(port, f"/predictions/{subject.name}", subject.samples()[0], **sizes)
+            if chosen.fronts > 1:
+                process.wait_for(chosen.fronts, b"serving.process.front")
+            found = measure(
+                port,
+                f"/predictions/{subject.name}",
+                subject.samples()[0],
+                connections=chosen.connections,
+                seconds=60 * chosen.minutes,
+                peak_s=chosen.peak_seconds,
+                memory_of_all=process.rss_mb if chosen.fronts > 1 else None,
+            )
     print(table(found))
     for each in missed(found):
         print(f"missed: {each}", file=sys.stderr)
