@@ -58,6 +58,24 @@ class UnsupportedImage(ImageError):
         super().__init__(f"the image is {found}: expected {expected}")
 
 
+class NoSuchFrame(ImageError):
+    """The file has fewer frames than the number that was asked for."""
+
+    def __init__(self, number: int, count: int) -> None:
+        has = "a single frame" if count == 1 else f"{count} frames, numbered from 1"
+        super().__init__(f"the image has {has}, and frame {number} was asked for: choose one that it has")
+
+
+class TooManyFrames(ImageError):
+    """All frames of a file were asked for, and they are too many or too large together."""
+
+    def __init__(self, found: int | str, limit: str) -> None:
+        super().__init__(
+            f"the image has {found} frames; the limit of what is decoded at a time is {limit}: choose single frames by "
+            "their number"
+        )
+
+
 class BundleError(ModelStoreError):
     """A bundle does not match its card."""
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,12 @@ from model_store.errors import (
     ImageTooComplex,
     ImageTooLarge,
     ModelStoreError,
+    NoSuchFrame,
+    TooManyFrames,
     UnknownImage,
     UnsupportedImage,
 )
-from model_store.image import KNOWN, InputSpec, decode
+from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.runtime import ORT_ERRORS, ort
 from model_store.torchserve.answers import RequestIdInvalid, answer_of, logged, request_id_of
 from model_store.torchserve.counters import WorkerCounters
@@ -40,15 +42,32 @@ from model_store.torchserve.outbox import OutboxFile, new_file
 
 logger = logging.getLogger(__name__)
 
+
+class FrameInvalid(ModelStoreError):
+    """The query chooses no frame."""
+
+
+class Input(NamedTuple):
+    """One image, (C, H, W), with its id, and the number of its frame if the request chooses any."""
+
+    request_id: str | None
+    pixels: npt.NDArray[np.uint8]
+    frame: int | None = None
+
+
 STATUS: dict[type[ModelStoreError], tuple[int, str]] = {
     RequestIdInvalid: (400, "malformed_request"),
+    FrameInvalid: (400, "malformed_request"),
     EmptyImage: (400, "empty_body"),
     BrokenImage: (400, "broken_image"),
+    NoSuchFrame: (400, "no_such_frame"),
     ImageTooComplex: (413, "image_too_complex"),
     ImageTooLarge: (413, "image_too_large"),
+    TooManyFrames: (413, "too_many_frames"),
     UnknownImage: (415, "not_an_image"),
     UnsupportedImage: (415, "unsupported_image"),
 }
+BATCH = 16  # images of several frames that are inferred at a time
 NOT_A_NUMBER = "the model's output for this image is not a number."
 BATCH_FAILED = "the model failed on this batch; the server's log says why."
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -75,33 +94,61 @@ class CandorHandler:
         if url := os.environ.get("CANDOR_MONITOR_URL"):
             self._deliver_to(url)
 
-    def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[dict[str, Any]]:
-        """Return one answer, or one error whose status is set in `context`, per request of the batch, in order."""
-        answers: list[dict[str, Any]] = [{} for _ in requests]
-        images: dict[int, tuple[str | None, npt.NDArray[np.uint8]]] = {}
+    def handle(self, requests: Sequence[Mapping[str, Any]], context: Any) -> list[Any]:
+        """Return one answer, or one error whose status is set in `context`, per request of the batch, in order.
+
+        A request for all frames of a file gets a list of answers.
+        """
+        answers: list[Any] = [{} for _ in requests]
+        inputs: dict[int, list[Input]] = {}
         for index, request in enumerate(requests):
             context.set_response_content_type(index, "application/json")
             try:
-                request_id = request_id_of(_header(context, index, "x-request-id"))
-                images[index] = request_id, decode(_body(request), self._spec)
-            except (ImageError, RequestIdInvalid) as error:
+                inputs[index] = self._inputs(request, request_id_of(_header(context, index, "x-request-id")))
+            except (ImageError, RequestIdInvalid, FrameInvalid) as error:
                 answers[index] = self._refuse(context, index, *STATUS[type(error)], str(error))
-        rows = self._infer([image for _, image in images.values()])
-        answered = []
-        for (index, (request_id, _)), row in zip(images.items(), rows, strict=True):
-            if isinstance(row, str):
-                answers[index] = self._refuse(context, index, 500, "inference_failed", row)
+        rows = iter(self._infer([each.pixels for given in inputs.values() for each in given]))
+        answered: list[dict[str, Any]] = []
+        for index, given in inputs.items():
+            found = [self._answer(each, next(rows)) for each in given]
+            answered += [each for each in found if "error" not in each]
+            if _asks_for_all(requests[index]):
+                answers[index] = found
             else:
-                answers[index] = answer_of(self._card, row, request_id=request_id)
-                answered.append(answers[index])
+                answers[index] = found[0]
+                if "error" in found[0]:
+                    context.set_response_status(code=500, phrase=HTTPStatus(500).phrase, idx=index)
         if answered:
             self._record(answered)
         return answers
 
-    def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> Sequence[npt.NDArray[np.float32] | str]:
+    def _inputs(self, request: Mapping[str, Any], request_id: str | None) -> list[Input]:
+        """The image of a request, or its chosen frames. Raises ImageError, RequestIdInvalid or FrameInvalid."""
+        frame = _frame(request)
+        if frame is None:
+            return [Input(request_id, decode(_body(request), self._spec))]
+        found = decode_frames(_body(request), self._spec, frame)
+        ids = [f"{request_id}/{number}" if request_id and frame == "all" else request_id for number in found.numbers]
+        return [
+            Input(request_id_of(each), pixels, number)
+            for each, pixels, number in zip(ids, found.pixels, found.numbers, strict=True)
+        ]
+
+    def _answer(self, given: Input, row: npt.NDArray[np.float32] | str) -> dict[str, Any]:
+        """The answer for an image, or the error in its place."""
+        numbered = {} if given.frame is None else {"frame": given.frame}
+        if isinstance(row, str):
+            self._counters.reject("inference_failed")
+            return numbered | {"error": "inference_failed", "detail": row}
+        return numbered | answer_of(self._card, row, request_id=given.request_id)
+
+    def _infer(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32] | str]:
         """The probabilities of each image, (K,), or a sentence why there are none."""
-        if not images:
-            return []
+        return [
+            row for start in range(0, len(images), BATCH) for row in self._infer_batch(images[start : start + BATCH])
+        ]
+
+    def _infer_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32] | str]:
         try:
             found = self._session.run(["probabilities"], {"image": np.stack(images)})[0]
         except ORT_ERRORS:
@@ -143,6 +190,21 @@ def _body(request: Mapping[str, Any]) -> bytes:
     if not isinstance(body, bytes | bytearray):
         raise UnknownImage(KNOWN)
     return bytes(body)
+
+
+def _frame(request: Mapping[str, Any]) -> FrameChoice | None:
+    """The frames that a request chooses by `?frame=`, which TorchServe passes on like a field. Raises FrameInvalid."""
+    value = request.get("frame")
+    if value is None:
+        return None
+    try:
+        return read_choice(value.decode("latin-1") if isinstance(value, bytes | bytearray) else str(value))
+    except ValueError as error:
+        raise FrameInvalid(f"frame: {error}.") from None
+
+
+def _asks_for_all(request: Mapping[str, Any]) -> bool:
+    return _frame(request) == "all"
 
 
 def _header(context: Any, index: int, name: str) -> str | None:

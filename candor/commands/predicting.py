@@ -18,9 +18,19 @@ if TYPE_CHECKING:
     from model_store.store import Store
     from serving.client.client import Client
 
-Classify = Callable[[Path], dict[str, Any]]
+Classify = Callable[[Path], list[dict[str, Any]]]
 CONNECTIONS = 8
 EVERY_IMAGE = (401, 403, 404)  # statuses that every other image would get too
+
+
+def read_frame(text: str) -> Any:
+    """The frame that --frame chooses."""
+    from model_store.image import read_choice
+
+    try:
+        return read_choice(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def predict(
@@ -38,6 +48,15 @@ def predict(
     request_id: Annotated[
         FileIdRule | None,
         typer.Option(help="Send each file's name, or its path, as request id, so that a label can name the file."),
+    ] = None,
+    frame: Annotated[
+        Any,
+        typer.Option(
+            help="Of DICOM files with several frames: the number of one from 1, middle, or all (an answer for each); "
+            "default: what the model was trained on.",
+            metavar="N|middle|all",
+            parser=read_frame,
+        ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write a table to this file: one row per image, with ids.")] = None,
     out: Annotated[
@@ -84,8 +103,10 @@ def predict(
     if engine not in ENGINES:
         raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
     if out is not None:
-        if url is not None or csv is not None or request_id is not None:
-            raise typer.BadParameter("--out scores with a model on disk into Parquet files: without --url, --csv, ids")
+        if url is not None or csv is not None or request_id is not None or frame is not None:
+            raise typer.BadParameter(
+                "--out scores with a model on disk into Parquet files: without --url, --csv, --request-id, --frame"
+            )
         known = settings(store=store)
         found = _bundle(model, version, known.opened_store)
         refused = score_folder(images, out, found, known, engine=engine, part_size=part_size, json_out=json_out)
@@ -100,20 +121,21 @@ def predict(
     with ExitStack() as opened:
         if url is None:
             bundle = _bundle(model, version, settings(store=store).opened_store)
-            answering = _answers(_bundle_classifier(bundle), files, connections=1)
+            answering = _answers(_bundle_classifier(bundle, frame), files, connections=1)
         else:
             client = opened.enter_context(_client(url, token_file))
-            classify = _server_classifier(client, model or client.only_model(), version, request_id)
+            classify = _server_classifier(client, model or client.only_model(), version, request_id, frame)
             answering = _answers(classify, files, connections=CONNECTIONS)
         table = None if csv is None else opened.enter_context(AnswerTable(csv))
         progress = opened.enter_context(bars())
-        answers = []
-        for done, answer in enumerate(answering, 1):
-            answers.append(answer)
-            if table is not None:
-                table.add(answer)
-            if not json_out:
-                print_answer(answer, refusals_only=table is not None)
+        answers: list[dict[str, Any]] = []
+        for done, of_file in enumerate(answering, 1):
+            answers += of_file
+            for answer in of_file:
+                if table is not None:
+                    table.add(answer)
+                if not json_out:
+                    print_answer(answer, refusals_only=table is not None)
             progress("images", done, len(files))
     if json_out:
         print_json(answers)
@@ -122,16 +144,16 @@ def predict(
     raise typer.Exit(1 if any("error" in answer for answer in answers) else 0)
 
 
-def _answers(classify: Classify, files: Sequence[Path], *, connections: int) -> Iterator[dict[str, Any]]:
-    """Yield the answer or the error for each file, in their order."""
+def _answers(classify: Classify, files: Sequence[Path], *, connections: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the answers or the error for each file, in their order: one, or one for each chosen frame."""
     with ThreadPoolExecutor(connections) as pool:
         try:
-            yield from pool.map(lambda file: {"image": str(file)} | _answer(classify, file), files)
+            yield from pool.map(lambda file: [{"image": str(file)} | each for each in _answer(classify, file)], files)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _answer(classify: Classify, file: Path) -> dict[str, Any]:
+def _answer(classify: Classify, file: Path) -> list[dict[str, Any]]:
     from model_store.errors import ImageError
     from serving.client.client import ServerRefused
 
@@ -140,11 +162,11 @@ def _answer(classify: Classify, file: Path) -> dict[str, Any]:
     except ServerRefused as refused:
         if refused.status in EVERY_IMAGE:
             raise
-        return {"error": refused.detail}
+        return [{"error": refused.detail}]
     except ImageError as error:
-        return {"error": str(error)}
+        return [{"error": str(error)}]
     except OSError as error:  # the file's name is printed in front of it
-        return {"error": error.strerror or str(error)}
+        return [{"error": error.strerror or str(error)}]
 
 
 def _client(url: str, token_file: Path | None) -> "Client":
@@ -153,20 +175,37 @@ def _client(url: str, token_file: Path | None) -> "Client":
     return Client(url, token=read_token(token_file))
 
 
-def _server_classifier(client: "Client", model: str, version: int | None, rule: FileIdRule | None) -> Classify:
-    def classify(file: Path) -> dict[str, Any]:
-        request_id = None if rule is None else file_id(file, rule)
-        return client.predict(file, model=model, version=version, request_id=request_id)
+def _server_classifier(
+    client: "Client", model: str, version: int | None, rule: FileIdRule | None, frame: Any
+) -> Classify:
+    def classify(file: Path) -> list[dict[str, Any]]:
+        named: dict[str, Any] = {"model": model, "version": version}
+        named["request_id"] = None if rule is None else file_id(file, rule)
+        if frame == "all":
+            return [_told(each) for each in client.predict_frames(file, **named)]
+        return [client.predict(file, **named, frame=frame)]
 
     return classify
 
 
-def _bundle_classifier(bundle: "Bundle") -> Classify:
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer for a frame; of an error, its sentence, as for a file."""
+    return {"frame": answer["frame"], "error": answer["detail"]} if "error" in answer else answer
+
+
+def _bundle_classifier(bundle: "Bundle", frame: Any) -> Classify:
     from serving.inference.predictor import Predictor
 
     predictor = Predictor(bundle)
     named = {"model": bundle.card.name, "version": bundle.card.version}
-    return lambda file: named | dataclasses.asdict(predictor.classify(file.read_bytes()))
+
+    def classify(file: Path) -> list[dict[str, Any]]:
+        if frame is None:
+            return [named | dataclasses.asdict(predictor.classify(file.read_bytes()))]
+        found = predictor.classify_frames(file.read_bytes(), frame)
+        return [{"frame": number} | named | dataclasses.asdict(answer) for number, answer in found.items()]
+
+    return classify
 
 
 def _bundle(model: str | None, version: int | None, opened: "Store") -> "Bundle":

@@ -18,6 +18,7 @@ Answer = Mapping[str, Any]
 SHOWN = 5  # classes in the text, the most probable
 COLUMNS = (
     "file",
+    "frame",
     "prediction_id",
     "request_id",
     "model",
@@ -33,7 +34,7 @@ COLUMNS = (
 def print_answer(answer: Answer, *, refusals_only: bool) -> None:
     """Print an answer on stdout, or why there is none on stderr."""
     if "error" in answer:
-        stderr.print(f"{answer['image']}: {answer['error']}", style="red", soft_wrap=True)
+        stderr.print(f"{_named(answer)}: {answer['error']}", style="red", soft_wrap=True)
     elif not refusals_only:
         stdout.print(answer_text(answer))
 
@@ -49,12 +50,17 @@ def answer_text(answer: Answer) -> str:
       request id     a.png
     """
     referral = {True: ", refer to a person", False: ", no referral", None: ", no referral threshold"}[answer["refer"]]
-    lines = [f"{answer['image']}: {answer['label']} {answer['confidence']:.3f}{referral}"]
+    lines = [f"{_named(answer)}: {answer['label']} {answer['confidence']:.3f}{referral}"]
     lines.append(f"  probabilities  {_probabilities(answer['probabilities'])}")
     if answer.get("prediction_set") is not None:
         lines.append(f"  prediction set {', '.join(answer['prediction_set']) or '(empty)'}")
     ids = {"prediction id": answer.get("prediction_id"), "request id": answer.get("request_id")}
     return "\n".join(lines + [f"  {name:13}  {value}" for name, value in ids.items() if value is not None])
+
+
+def _named(answer: Answer) -> str:
+    frame = answer.get("frame")
+    return str(answer["image"]) if frame is None else f"{answer['image']}, frame {frame}"
 
 
 def _probabilities(values: Mapping[str, float]) -> str:

@@ -4,7 +4,21 @@ These files are copied into TorchServe archives. So they import only NumPy, Pill
 and pydicom when the first DICOM file arrives.
 """
 
-from model_store.image.decoder import FORMATS, KNOWN, MAX_PIXELS, InputSpec, decode, open_image, prepare
+from model_store.image.decoder import FORMATS, KNOWN, MAX_PIXELS, InputSpec, decode, decode_frames, open_image, prepare
 from model_store.image.dicom import is_dicom
+from model_store.image.frames import DecodedFrames, FrameChoice, read_choice
 
-__all__ = ["FORMATS", "KNOWN", "MAX_PIXELS", "InputSpec", "decode", "is_dicom", "open_image", "prepare"]
+__all__ = [
+    "FORMATS",
+    "KNOWN",
+    "MAX_PIXELS",
+    "DecodedFrames",
+    "FrameChoice",
+    "InputSpec",
+    "decode",
+    "decode_frames",
+    "is_dicom",
+    "open_image",
+    "prepare",
+    "read_choice",
+]

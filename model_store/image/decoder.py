@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, UnknownImage
+from model_store.errors import BrokenImage, EmptyImage, ImageTooComplex, NoSuchFrame, UnknownImage, UnsupportedImage
 from model_store.image.cost import Reserve, check_encoded, check_opened, needed_bytes, unlimited
-from model_store.image.dicom import is_dicom, open_dicom
+from model_store.image.dicom import DicomFrame, is_dicom, open_dicom, open_frames, render
+from model_store.image.frames import MOST_FRAMES, DecodedFrames, FrameChoice
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")  # read by Pillow; DICOM is read by dicom.py
 KNOWN = (*FORMATS, "DICOM")
@@ -77,13 +78,74 @@ def decode(data: bytes, spec: InputSpec, *, max_pixels: int = MAX_PIXELS, reserv
         EmptyImage, UnknownImage, UnsupportedImage, BrokenImage, ImageTooLarge, ImageTooComplex: `model_store.errors`
             describes each.
     """
-    image = open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve)
+    return _prepared(
+        open_image(data, max_pixels=max_pixels, window=spec.window, frames=spec.frames, reserve=reserve), spec
+    )
+
+
+def _prepared(image: Image.Image, spec: InputSpec) -> Pixels:
     try:
         return prepare(image, spec)
     except MemoryError as error:
         raise _out_of_memory(image) from error
     except ValueError as error:  # a color space that Pillow reads but cannot convert, such as CIELAB
         raise BrokenImage(str(error)) from error
+
+
+def decode_frames(
+    data: bytes,
+    spec: InputSpec,
+    frame: FrameChoice,
+    *,
+    max_frames: int = MOST_FRAMES,
+    max_pixels: int = MAX_PIXELS,
+    reserve: Reserve = unlimited,
+) -> DecodedFrames:
+    """Decode the chosen frames of an encoded image, each of them as `decode` does a file that holds it alone.
+
+    Args:
+        frame: the number of a frame from 1, "middle" or "all"; in place of `spec.frames`.
+        max_frames: the limit of frames at a time.
+        max_pixels: the limit of width times height times frames.
+        data, spec, reserve: as for `decode`.
+
+    Raises:
+        NoSuchFrame, TooManyFrames: before any pixel is decoded; and the errors of `decode`.
+    """
+    if not is_dicom(data):
+        image = open_image(data, max_pixels=max_pixels, reserve=reserve)
+        _require_one(data, frame)
+        return DecodedFrames(_prepared(image, spec)[np.newaxis], 1)
+    numbers: list[int] = []
+
+    def prepared(found: DicomFrame) -> Pixels:
+        numbers.append(found.number)
+        return _prepared(render(found, spec.window), spec)
+
+    pixels = open_frames(
+        data,
+        prepared,
+        max_pixels=max_pixels,
+        frames=frame,
+        max_frames=max_frames,
+        kept_bytes=2 * spec.channels * spec.height * spec.width,
+        reserve=reserve,
+    )
+    return DecodedFrames(np.stack(pixels), numbers[0])
+
+
+def _require_one(data: bytes, frame: FrameChoice) -> None:
+    """Refuse to choose among the pictures of a TIFF, PNG or WebP that has several: only frames of DICOM are told apart.
+
+    Raises NoSuchFrame or UnsupportedImage.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if getattr(image, "is_animated", False):
+            raise UnsupportedImage(
+                f"a {image.format} of several pictures", "a single picture, or DICOM, to choose a frame"
+            )
+    if frame not in (1, "middle", "all"):
+        raise NoSuchFrame(int(frame), 1)
 
 
 def open_image(

@@ -5,7 +5,7 @@ any other. It is not in TorchServe's archives.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,9 @@ from PIL import Image
 
 from model_store.image.cost import Reserve, unlimited
 from model_store.image.decoder import MAX_PIXELS, open_image
-from model_store.image.dicom import is_dicom, open_dataset, stored_pixels
+from model_store.image.dicom import DicomFrame, is_dicom, open_frames, render, stored_pixels
+from model_store.image.frames import FrameChoice, Frames
 from model_store.image.gray import Window, own_window, rescaled
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 LONGEST: Final = 1536  # pixels of the longer side
 _LARGEST: Final = 0xFFFF
@@ -49,7 +47,7 @@ def view(
     data: bytes,
     *,
     window: Window | None = None,
-    frames: Literal["one", "first"] = "one",
+    frames: Frames | FrameChoice = "one",
     max_pixels: int = MAX_PIXELS,
     reserve: Reserve = unlimited,
 ) -> Viewing:
@@ -57,27 +55,24 @@ def view(
 
     Args:
         window: center and width in which to begin with a gray DICOM; None takes the file's own, else the whole range.
-        frames, max_pixels, reserve: as for `decode`, whose errors it raises.
+        frames: of a DICOM file of several; of "all", the first is shown.
+        max_pixels, reserve: as for `decode`, whose errors it raises.
     """
     if is_dicom(data):
-        found: Viewing | None = open_dataset(
-            data,
-            lambda dataset: _of_dataset(dataset, window),
-            max_pixels=max_pixels,
-            frames=frames,
-            reserve=reserve,
+        shown: Frames | FrameChoice = 1 if frames == "all" else frames
+        [found] = open_frames(
+            data, lambda frame: _of_frame(frame, window), max_pixels=max_pixels, frames=shown, reserve=reserve
         )
-        if found is not None:
-            return found
-    return _of_picture(open_image(data, max_pixels=max_pixels, frames=frames, reserve=reserve))
+        return found
+    return _of_picture(open_image(data, max_pixels=max_pixels, reserve=reserve))
 
 
-def _of_dataset(dataset: "Dataset", window: Window | None) -> Viewing | None:
-    """The values of a gray DICOM image; None for one in color, which has no window."""
-    photometric = str(dataset.get("PhotometricInterpretation") or "")
+def _of_frame(frame: DicomFrame, window: Window | None) -> Viewing:
+    """The values of a gray DICOM image, or the picture that one in color is, which has no window."""
+    photometric = str(frame.dataset.get("PhotometricInterpretation") or "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        return None
-    pixels = stored_pixels(dataset)
+        return _of_picture(render(frame, None))
+    pixels, dataset = stored_pixels(frame), frame.gray
     if "ModalityLUTSequence" in dataset:
         pixels = _looked_up(pixels, lambda stored: rescaled(stored, dataset))
         offset, slope = 0.0, 1.0

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -84,7 +84,8 @@ class _Calls:
         version: int | None,
         request_id: str | None,
         tags: Mapping[str, str] | None = None,
-    ) -> _Call[Json]:
+        frame: int | str | None = None,
+    ) -> _Call[Any]:
         name = (yield from self.only_model()) if model is None else model
         path = f"/predictions/{quote(name, safe='')}" + (f"/{version}" if version is not None else "")
         headers = {"Content-Type": b"application/octet-stream"}
@@ -93,8 +94,16 @@ class _Calls:
         if tags:
             headers["X-Candor-Tags"] = ",".join(f"{key}={value}" for key, value in tags.items()).encode()
         content = image.read_bytes() if isinstance(image, Path) else image
-        answer: Json = yield from self._json("POST", path, content=content, headers=headers)
-        return answer
+        chosen = {} if frame is None else {"params": {"frame": str(frame)}}
+        return (yield from self._json("POST", path, content=content, headers=headers, **chosen))
+
+    def predict_frames(
+        self, image: bytes | Path, *, model: str | None, version: int | None, request_id: str | None, tags: Any
+    ) -> _Call[list[Json]]:
+        answers: list[Json] = yield from self.predict(
+            image, model=model, version=version, request_id=request_id, tags=tags, frame="all"
+        )
+        return answers
 
     def feedback(self, labels: Sequence[Mapping[str, Any]]) -> _Call[list[Json]]:
         answer = yield from self._json("POST", "/feedback", json=[dict(label) for label in labels])
@@ -170,12 +179,36 @@ class Client:
         version: int | None = None,
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        frame: int | Literal["middle"] | None = None,
     ) -> Json:
         """The answer for one encoded image. Without `model`, the server must have exactly one.
 
-        Raises ServerRefused, with status 404 if the model is not named and the server has several or none.
+        `frame` chooses one of a DICOM file that has several, by its number from 1, or the middle one; the answer then
+        has its number. Raises ServerRefused, with status 404 if the model is not named and the server has several or
+        none.
         """
-        return self._run(self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags))
+        answer: Json = self._run(
+            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags, frame=frame)
+        )
+        return answer
+
+    def predict_frames(
+        self,
+        image: bytes | Path,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[Json]:
+        """The answers for all frames of one DICOM file, each with its number as `frame`.
+
+        The request ids are `request_id` and that number: "a/1", "a/2". A frame whose inference failed has {"error",
+        "detail", "frame"} in its place. Raises ServerRefused as `predict` does.
+        """
+        return self._run(
+            self._calls.predict_frames(image, model=model, version=version, request_id=request_id, tags=tags)
+        )
 
     def predict_many(
         self,
@@ -287,10 +320,26 @@ class AsyncClient:
         version: int | None = None,
         request_id: str | None = None,
         tags: Mapping[str, str] | None = None,
+        frame: int | Literal["middle"] | None = None,
     ) -> Json:
         """See Client.predict."""
+        answer: Json = await self._run(
+            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags, frame=frame)
+        )
+        return answer
+
+    async def predict_frames(
+        self,
+        image: bytes | Path,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        request_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[Json]:
+        """See Client.predict_frames."""
         return await self._run(
-            self._calls.predict(image, model=model, version=version, request_id=request_id, tags=tags)
+            self._calls.predict_frames(image, model=model, version=version, request_id=request_id, tags=tags)
         )
 
     async def predict_many(

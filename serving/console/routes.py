@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ from model_store.errors import (
     ImageTooComplex,
     ImageTooLarge,
     ModelStoreError,
+    NoSuchFrame,
+    TooManyFrames,
     UnknownImage,
     UnsupportedImage,
 )
@@ -48,10 +51,11 @@ from serving.errors import (
     UnsupportedMedia,
     VersionNotLoaded,
 )
-from serving.http.bodies import Binary, Prediction
+from serving.http.bodies import Binary, FrameName, Prediction
 from serving.http.caller import AsgiCaller
 from serving.http.pipeline import InferencePipeline
-from serving.http.request import FormFile, read_body, read_form, read_head
+from serving.http.request import FRAME_PARAMETER, FormFile, read_body, read_form, read_frame, read_head
+from serving.inference.batcher import Image
 from serving.inference.predictor import Classification
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
@@ -61,16 +65,21 @@ logger = logging.getLogger(__name__)
 MOST_FILES: Final = 20  # each is shown with its picture
 _HTML: Final = {"text/html": str}
 _BODY: Final = (BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest)
-_IMAGE: Final = (BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage, UnsupportedImage)
+_FRAME: Final = (NoSuchFrame, TooManyFrames)
+_IMAGE: Final = (BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage, UnsupportedImage, *_FRAME)
 _REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
 
 
 class TrialForm(Struct, frozen=True):
-    """Images to try, the name of a sample image, on which version, and whether to explain and to record the answers."""
+    """Images to try, the name of a sample image, on which version, and whether to explain and to record the answers.
+
+    `frame` chooses frames of DICOM files.
+    """
 
     file: list[Binary]
     sample: str | None = None
     version: str | None = None
+    frame: FrameName | None = None
     explain: str | None = None
     record: str | None = None
 
@@ -120,7 +129,12 @@ class ConsoleRoutes:
             if fields.get("sample"):
                 files = await to_thread.run_sync(self._sample, served.card.name, fields["sample"])
             with served.lease():
-                trials = [await self._try(served, file, fields, request) for file in files if file.data or file.name]
+                given = [file for file in files if file.data or file.name]
+                trials = [
+                    trial
+                    for at, file in enumerate(given)
+                    for trial in await self._try(served, at, file, fields, request)
+                ]
         return await self._page(served, trials, fields=fields, viewer=read_viewer(request))
 
     async def view(self, request: Request) -> ViewedImage:
@@ -132,23 +146,41 @@ class ConsoleRoutes:
             body = await read_body(request.receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
             served = self._models.find(request.path_params["model"])
             with served.lease():
-                found = await self._pipeline.view(served, body)
+                found = await self._pipeline.view(served, body, read_frame(request.query_params.get("frame")))
         return await to_thread.run_sync(as_viewed, found)
 
-    async def _try(self, served: ServedVersion, file: FormFile, fields: dict[str, str], request: Request) -> TriedImage:
-        name = file.name or "image"
+    async def _try(
+        self, served: ServedVersion, at: int, file: FormFile, fields: dict[str, str], request: Request
+    ) -> list[TriedImage]:
+        """The trials of a file: one, or one of each frame that the form chooses."""
+        shown = TriedImage(name=file.name or "image", file=at)
         try:
-            answer, image, explanation = await self._pipeline.try_out(
-                served, file.data, explained=bool(fields.get("explain"))
-            )
-            recorded = await self._record(served, file.data, request) if fields.get("record") else None
+            chosen = read_frame(fields.get("frame") or None)
+            if chosen is None:
+                images: dict[int | None, Image] = {None: await self._pipeline.decode(served, file.data)}
+            else:
+                found = await self._pipeline.decode_frames(served, file.data, chosen, limit=MOST_FILES)
+                images = {number: pixels for number, pixels in zip(found.numbers, found.pixels, strict=True)}  # noqa: C416
+        except (ImageError, ServingError) as error:
+            return [replace(shown, error=error_answer(error).detail)]
+        return [
+            await self._try_image(served, image, replace(shown, frame=number), fields, request)
+            for number, image in images.items()
+        ]
+
+    async def _try_image(
+        self, served: ServedVersion, image: Image, shown: TriedImage, fields: dict[str, str], request: Request
+    ) -> TriedImage:
+        try:
+            answer, explanation = await self._pipeline.try_out(served, image, explained=bool(fields.get("explain")))
+            recorded = await self._record(served, image, request) if fields.get("record") else None
         except ClientGone:
             raise
-        except (ImageError, ServingError) as error:
-            return TriedImage(name=name, error=error_answer(error).detail)
+        except ServingError as error:
+            return replace(shown, error=error_answer(error).detail)
         picture, width, height = await to_thread.run_sync(as_picture, image)
-        return TriedImage(
-            name=name,
+        return replace(
+            shown,
             answer=answer,
             record=await self._earlier(served, answer),
             promised=None if served.card.conformal is None else 1 - served.card.conformal.alpha,
@@ -172,11 +204,13 @@ class ConsoleRoutes:
             logger.warning("samples cannot be read", extra={"fields": {"model": model, "reason": str(error)}})
             return []
 
-    async def _record(self, served: ServedVersion, data: bytes, request: Request) -> str:
+    async def _record(self, served: ServedVersion, image: Image, request: Request) -> str:
         """The id of an answer that is recorded like any other."""
-        answer = await self._pipeline.answer(
-            served, data, request_id=None, arrived_s=self._clock(), caller=AsgiCaller(request.receive)
+        [answer] = await self._pipeline.answer_many(
+            served, [image], request_ids=[None], caller=AsgiCaller(request.receive)
         )
+        if isinstance(answer, Exception):
+            raise answer
         return msgspec.json.decode(answer, type=Prediction).prediction_id
 
     async def _earlier(self, served: ServedVersion, answer: Classification) -> AnswerRecord | None:
@@ -210,6 +244,7 @@ class ConsoleRoutes:
                 trials=trials,
                 samples=[each.name for each in samples],
                 explain=bool(fields.get("explain")),
+                frame=fields.get("frame", ""),
                 limit=MOST_FILES,
                 viewer=viewer,
             )
@@ -261,6 +296,7 @@ ENDPOINTS: Final = (
         summary="The values of an image, for a viewer with a window. No model sees it, and nothing is recorded.",
         scope="predict",
         takes={"image/*": Binary, "application/dicom": Binary, "application/octet-stream": Binary},
+        parameters=(FRAME_PARAMETER,),
         refuses=(*_REFUSES, *_BODY, *_IMAGE, DecoderUnavailable, Overloaded, UnsupportedMedia),
     ),
 )

@@ -23,11 +23,14 @@ NO_LABELS: Final = "This server keeps no labels, so it cannot say how often such
 class TriedImage:
     """A trial as its page shows it: an answer, or the error in its place.
 
+    `file` is the place of its file in the form, `frame` the number of the frame if the form chose any.
     `picture` is the model's input as PNG in base64. `record` is None if there is no ledger to read it from. `promised`
     is the share of images like the card's whose prediction set holds the true class.
     """
 
     name: str
+    file: int = 0
+    frame: int | None = None
     error: str | None = None
     answer: Classification | None = None
     record: AnswerRecord | None = None

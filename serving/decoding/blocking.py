@@ -3,8 +3,9 @@
 from functools import partial
 from typing import Final
 
+import numpy as np
+
 from model_store.image import InputSpec, decode
-from model_store.image.viewing import Viewing
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.pool import STANDING_BYTES, TRIES
@@ -37,7 +38,7 @@ class BlockingDecoder:
             except ProcessLost:
                 self.close()
                 continue
-            assert not isinstance(image, Viewing)
+            assert isinstance(image, np.ndarray)
             return image
         raise DecoderUnavailable("no decoding process stays alive here.")
 

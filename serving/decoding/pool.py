@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from model_store.image import InputSpec, decode
+import numpy as np
+
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
 from model_store.image.viewing import Viewing
 from model_store.operating_system import usable_cores
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
-from serving.decoding.process import DecodingJob, DecodingProcess, NoMemoryNow, ProcessLost
+from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, NoMemoryNow, ProcessLost
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import Image
@@ -35,7 +37,7 @@ class DecodingPool:
 
     def __init__(self, settings: Settings, metrics: ServingMetrics) -> None:
         self._max_pixels = settings.max_pixels
-        self._cpu_s = settings.decode_cpu_s
+        self._cpu_s, self._max_frames = settings.decode_cpu_s, settings.max_items
         self._metrics = metrics
         self._queue = QueueEstimate(deadline_s=settings.deadline_s)
         self._patience_s = settings.deadline_s or settings.decode_cpu_s
@@ -54,10 +56,30 @@ class DecodingPool:
         if (image := self.decode_cheap(data, spec)) is not None:
             return image
         started_s = time.perf_counter()
-        decoded = await self._decode_in_process(data, spec, deadline_s)
-        assert not isinstance(decoded, Viewing)
+        decoded = await self._decode_in_process(data, spec, deadline_s, DecodingTarget())
+        assert isinstance(decoded, np.ndarray)
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return decoded
+
+    async def decode_frames(
+        self,
+        data: bytes,
+        spec: InputSpec,
+        frame: FrameChoice,
+        *,
+        limit: int | None = None,
+        deadline_s: float | None = None,
+    ) -> DecodedFrames:
+        """The chosen frames of `data`, at most `limit` (CANDOR_MAX_ITEMS), always from a process.
+
+        Raises what `decode` raises.
+        """
+        started_s = time.perf_counter()
+        most = self._max_frames if limit is None else min(limit, self._max_frames)
+        found = await self._decode_in_process(data, spec, deadline_s, DecodingTarget(frame, most))
+        assert isinstance(found, DecodedFrames)
+        self._metrics.decode.observe(time.perf_counter() - started_s)
+        return found
 
     def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
         """`data` as (C, H, W) uint8 if it is provably cheap, else None. Raises ImageError."""
@@ -76,9 +98,9 @@ class DecodingPool:
             await asyncio.sleep(0)
             return await self.decode(data, spec)
 
-    async def view(self, data: bytes, spec: InputSpec) -> Viewing:
+    async def view(self, data: bytes, spec: InputSpec, frame: FrameChoice | None) -> Viewing:
         """`data` as a viewer needs it, always from a process. Raises what `decode` raises."""
-        found = await self._decode_in_process(data, spec, None, viewing=True)
+        found = await self._decode_in_process(data, spec, None, DecodingTarget(frame, viewing=True))
         assert isinstance(found, Viewing)
         return found
 
@@ -93,8 +115,8 @@ class DecodingPool:
         self._processes.close()
 
     async def _decode_in_process(
-        self, data: bytes, spec: InputSpec, deadline_s: float | None, *, viewing: bool = False
-    ) -> Image | Viewing:
+        self, data: bytes, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
+    ) -> Decoded:
         self._queue.admit(deadline_s)
         self._queue.waiting += 1
         arrived_s = time.perf_counter()
@@ -103,19 +125,18 @@ class DecodingPool:
         except BaseException:
             self._queue.waiting -= 1
             raise
-        run = partial(
-            self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s, viewing=viewing
-        )
+        run = partial(self._processes.decode, data, spec, max_pixels=self._max_pixels, cpu_s=self._cpu_s, wanted=wanted)
         working = asyncio.get_running_loop().run_in_executor(self._processes.threads, run)
         # The client may hang up meanwhile: the place is free only once the process is.
         working.add_done_callback(self._release)
         try:
-            image = await asyncio.shield(working)
+            decoded = await asyncio.shield(working)
         except NoMemoryNow:
             raise self._overloaded(deadline_s) from None
         # Only what succeeds is counted: an image that is refused late says nothing about the next.
-        self._queue.delivered(1, arrived_s=arrived_s, now_s=time.perf_counter())
-        return image
+        count = len(decoded.pixels) if isinstance(decoded, DecodedFrames) else 1
+        self._queue.delivered(count, arrived_s=arrived_s, now_s=time.perf_counter())
+        return decoded
 
     async def _acquire(self, asked_s: float | None) -> None:
         """Wait for a free process. Raises Overloaded after the deadline, which grows while slow images are decoded."""
@@ -142,7 +163,7 @@ class DecodingPool:
         wait_s = max(self._queue.wait_s, deadline_s)
         return Overloaded(wait_s=wait_s, deadline_s=deadline_s, clears_s=wait_s)
 
-    def _release(self, working: "asyncio.Future[Image | Viewing]") -> None:
+    def _release(self, working: "asyncio.Future[Decoded]") -> None:
         self._queue.waiting -= 1
         self._free.release()
         if not working.cancelled():
@@ -182,12 +203,10 @@ class _Processes:
         with self._lock:
             return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
-    def decode(
-        self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float, viewing: bool = False
-    ) -> Image | Viewing:
-        """The image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
+    def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float, wanted: DecodingTarget) -> Decoded:
+        """What is wanted of the image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
         reserve = partial(self._memory.reserve, timeout_s=self._wait_s)
-        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, viewing)
+        job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, wanted)
         for _ in range(TRIES):
             process = self._take()
             try:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from model_store import errors
 from model_store.errors import BrokenImage, ImageError, ImageTooComplex
-from model_store.image import InputSpec
+from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
 from serving.child import start_child
 from serving.decoding.messages import (
@@ -59,6 +59,18 @@ class NoMemoryNow(Exception):
     """The memory that the image needs was not free in time."""
 
 
+Decoded: TypeAlias = Image | DecodedFrames | Viewing
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingTarget:
+    """What is to be made of an image: the model's input, that of chosen frames (at most `max_frames`), or a Viewing."""
+
+    frame: FrameChoice | None = None
+    max_frames: int = 1
+    viewing: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DecodingJob:
     """One image to decode, its limits, and how to `reserve` memory, of which there are `limit_bytes` in all."""
@@ -69,14 +81,14 @@ class DecodingJob:
     cpu_s: float
     limit_bytes: int
     reserve: Callable[[int], AbstractContextManager[bool]]
-    viewing: bool = False  # as a viewer needs it, not as the model does
+    wanted: DecodingTarget = DecodingTarget()
 
     @property
     def answer_bytes(self) -> int:
         """The largest answer."""
-        if self.viewing:
+        if self.wanted.viewing:
             return 2 * 3 * LONGEST * LONGEST
-        return self.spec.channels * self.spec.height * self.spec.width
+        return self.wanted.max_frames * self.spec.channels * self.spec.height * self.spec.width
 
 
 class DecodingProcess:
@@ -98,8 +110,8 @@ class DecodingProcess:
         """Its process id."""
         return int(self._process.pid)
 
-    def decode(self, job: DecodingJob) -> Image | Viewing:
-        """The image of `job`, a Viewing if it asks for one.
+    def decode(self, job: DecodingJob) -> Decoded:
+        """What `job` wants.
 
         Raises ImageError, ProcessLost or NoMemoryNow. After an error, ask `alive`.
         """
@@ -107,7 +119,7 @@ class DecodingProcess:
         try:
             self._connection.settimeout(WALL_FACTOR * job.cpu_s)
             limits = {"max_pixels": job.max_pixels, "cpu_s": job.cpu_s}
-            send(self._connection, JOB, job.data, spec=asdict(job.spec), viewing=job.viewing, **limits)
+            send(self._connection, JOB, job.data, spec=asdict(job.spec), **asdict(job.wanted), **limits)
             message = self._receive(job)
             if message is None:
                 raise ProcessLost
@@ -153,7 +165,7 @@ class DecodingProcess:
         self._process.wait()
         self._connection.close()
 
-    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Image | Viewing:
+    def _decode_with_memory(self, job: DecodingJob, needed: int) -> Decoded:
         with job.reserve(needed) as granted:
             send(self._connection, GRANTED if granted else DENIED, limit=job.limit_bytes)
             try:
@@ -166,15 +178,18 @@ class DecodingProcess:
     def _receive(self, job: DecodingJob) -> Message | None:
         return receive(self._connection, limit_bytes=job.answer_bytes)
 
-    def _result(self, message: Message | None, job: DecodingJob) -> Image | Viewing:
+    def _result(self, message: Message | None, job: DecodingJob) -> Decoded:
         if message is None:
             self.kill()
             raise self._died(job)
-        if message.kind == DECODED and job.viewing:
+        if message.kind == DECODED and job.wanted.viewing:
             offset, slope, center, width, inverted, reduced = message.head["viewing"]
             samples = np.frombuffer(message.data, np.uint16).reshape(message.head["shape"])
             return Viewing(samples, offset, slope, center, width, inverted, reduced)
         shape = (job.spec.channels, job.spec.height, job.spec.width)
+        if message.kind == DECODED and job.wanted.frame is not None:
+            pixels = np.frombuffer(message.data, np.uint8).reshape(-1, *shape)
+            return DecodedFrames(pixels, int(message.head["first"]))
         if message.kind == DECODED and message.head["shape"] == list(shape):
             return np.frombuffer(message.data, np.uint8).reshape(shape)
         refusal = REFUSALS.get(message.head.get("error", ""), BrokenImage)

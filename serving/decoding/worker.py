@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_store.errors import ImageError, ImageTooComplex
-from model_store.image import InputSpec, decode
+from model_store.image import FrameChoice, InputSpec, decode, decode_frames
 from serving.child import obey_only
 from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
 
@@ -45,9 +45,8 @@ def answer(connection: socket.socket, job: Message) -> bool:
     """Decode one image within the job's limits. Returns whether the process is still good for another."""
     limits = _Limits(cpu_s=float(job.head["cpu_s"]))
     memory = _Memory(connection, limits, len(job.data))
-    spec, run = read_spec(job.head["spec"]), _view if job.head["viewing"] else _decode
     try:
-        pixels, fields = run(job.data, spec, max_pixels=job.head["max_pixels"], reserve=memory.reserve)
+        pixels, fields = _work(job, max_pixels=job.head["max_pixels"], reserve=memory.reserve)
     except (ImageError, MemoryError) as error:
         limits.lift()
         _refuse(connection, error)
@@ -57,14 +56,22 @@ def answer(connection: socket.socket, job: Message) -> bool:
     return True
 
 
-def _decode(data: bytes, spec: InputSpec, **limits: Any) -> tuple[Any, dict[str, Any]]:
-    return decode(data, spec, **limits), {}
+def _work(job: Message, **limits: Any) -> tuple[Any, dict[str, Any]]:
+    """The pixels that are wanted, and what is said of them."""
+    spec, frame = read_spec(job.head["spec"]), job.head["frame"]
+    if job.head["viewing"]:
+        return _view(job.data, spec, frame, **limits)
+    if frame is None:
+        return decode(job.data, spec, **limits), {}
+    found = decode_frames(job.data, spec, frame, max_frames=job.head["max_frames"], **limits)
+    return found.pixels, {"first": found.first}
 
 
-def _view(data: bytes, spec: InputSpec, **limits: Any) -> tuple[Any, dict[str, Any]]:
+def _view(data: bytes, spec: InputSpec, frame: FrameChoice | None, **limits: Any) -> tuple[Any, dict[str, Any]]:
     from model_store.image.viewing import view
 
-    samples, *rest = view(data, window=spec.window, frames=spec.frames, **limits)
+    frames = spec.frames if frame is None else frame
+    samples, *rest = view(data, window=spec.window, frames=frames, **limits)
     return np.ascontiguousarray(samples), {"viewing": rest}
 
 

@@ -7,7 +7,9 @@ cost of an answer.
 import asyncio
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,14 +19,14 @@ from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer
-from serving.errors import ClientGone, Overloaded, ServingError
+from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
 from serving.http.caller import AsgiCaller, Caller
 from serving.http.error_handlers import log_error, send_error, wants_page
-from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers
+from serving.http.items import NDJSON, ImageItem, is_single, read_items, sole_image, write_answers, write_frames
 from serving.http.pipeline import InferencePipeline
 from serving.http.prediction_path import PREFIX, split_path
 from serving.http.protocol import FastPath, take_fast_path
-from serving.http.request import LISTS, SMALLER, RequestHead, read_body, read_explain, read_head
+from serving.http.request import LISTS, NOTHING, SMALLER, PredictionQuery, RequestHead, read_body, read_head, read_query
 from serving.inference.admission import RefusalThrottle
 from serving.inference.answer import JSON_HEADER
 from serving.inference.metrics import ServingMetrics
@@ -96,7 +98,7 @@ class PredictionApp:
         self, scope: Scope, head: RequestHead, receive: Receive, fast_path: FastPath | None, arrived_s: float
     ) -> bytes:
         caller: Caller = fast_path or AsgiCaller(receive)
-        explain = read_explain(scope["query_string"])
+        asked = read_query(scope["query_string"])
         served = self._models.find(*split_path(scope["path"]), canary=head.canary)
         with served.lease():
             # Checked before the body is read and again after it, because other requests arrive meanwhile.
@@ -107,11 +109,15 @@ class PredictionApp:
                 data = await self._body(arrived, receive, hold)
                 items = await self._items(data, head)
                 if items is not None and not is_single(items):
+                    if asked.frame is not None:
+                        raise MalformedRequest("?frame= is for a request with one file.")
                     return await self._list(served, items, head, caller)
-                answer = self._pipeline.answer_explained if explain else self._pipeline.answer
                 image = data if items is None else sole_image(items)
                 tags = head.tags if items is None else items[0].tags
-                return await answer(
+                if asked is not NOTHING:
+                    head = replace(head, tags=tags)
+                    return await self._answer_asked(served, image, asked, head, caller, arrived_s)
+                return await self._pipeline.answer(
                     served,
                     image,
                     request_id=head.request_id,
@@ -120,6 +126,27 @@ class PredictionApp:
                     caller=caller,
                     deadline_s=head.deadline_s,
                 )
+
+    async def _answer_asked(
+        self,
+        served: ServedVersion,
+        image: bytes,
+        asked: PredictionQuery,
+        head: RequestHead,
+        caller: Caller,
+        arrived_s: float,
+    ) -> bytes:
+        """The answer to a request with a query: explained, or of chosen frames, or both."""
+        known: dict[str, Any] = {"request_id": head.request_id, "tags": head.tags, "deadline_s": head.deadline_s}
+        if asked.explain:
+            answer, number = await self._pipeline.answer_explained(
+                served, image, frame=asked.frame, arrived_s=arrived_s, caller=caller, **known
+            )
+            return answer if asked.frame is None else write_frames([answer], [number], single=True)
+        if asked.frame is None:
+            return await self._pipeline.answer(served, image, arrived_s=arrived_s, caller=caller, **known)
+        answers, numbers = await self._pipeline.answer_frames(served, image, asked.frame, caller=caller, **known)
+        return write_frames(answers, numbers, single=asked.frame != "all")
 
     async def _body(self, arrived: bytes | None, receive: Receive, hold: Hold) -> bytes:
         """The body, without waiting if all of it has arrived, which is the usual case."""

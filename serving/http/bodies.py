@@ -11,6 +11,9 @@ Base64: TypeAlias = Annotated[str, Meta(extra_json_schema={"contentEncoding": "b
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 RequestId: TypeAlias = Annotated[str, Meta(max_length=ID_LIMIT, description="your own id of the image, for feedback")]
 
+FrameName: TypeAlias = Annotated[str, Meta(pattern="^([1-9][0-9]{0,8}|middle|all)$", examples=["1", "middle", "all"])]
+FrameNumber: TypeAlias = Annotated[int, Meta(ge=1, description="the frame of the file, where one was chosen")]
+
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, description="seconds")]
 
 
@@ -60,12 +63,14 @@ class Prediction(Struct, frozen=True, kw_only=True):
     audit: Annotated[bool, Meta(description="whether the answer was drawn to be labeled")] | UnsetType = UNSET
     explanation: Heatmap | UnsetType = UNSET
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
+    frame: FrameNumber | UnsetType = UNSET
 
 
 class ImageRefused(ErrorBody, frozen=True, kw_only=True):
     """Why one image of several got no prediction."""
 
     file: Annotated[str, Meta(description="the name of the form's file")] | UnsetType = UNSET
+    frame: FrameNumber | UnsetType = UNSET
 
 
 class Alive(Struct, frozen=True):

@@ -82,8 +82,19 @@ def sole_image(items: Sequence[ImageItem]) -> bytes:
 
 def write_answers(answers: Sequence[bytes | Exception], items: Sequence[ImageItem], *, media_type: str) -> bytes:
     """The answers in the order of the items, including errors: a JSON array, or NDJSON."""
-    parts = [_named(_body(answer), item.name) for answer, item in zip(answers, items, strict=True)]
+    parts = [_with(_body(answer), file=item.name) for answer, item in zip(answers, items, strict=True)]
     return b"\n".join(parts) + b"\n" if media_type == NDJSON else b"[" + b",".join(parts) + b"]"
+
+
+def write_frames(answers: Sequence[bytes | Exception], numbers: Sequence[int], *, single: bool) -> bytes:
+    """The answers to the frames of one image, each with its number: a JSON array, or if `single` the only one.
+
+    Raises the error in the place of the only one.
+    """
+    if single and isinstance(answers[0], Exception):
+        raise answers[0]
+    parts = [_with(_body(answer), frame=number) for answer, number in zip(answers, numbers, strict=True)]
+    return parts[0] if single else b"[" + b",".join(parts) + b"]"
 
 
 def _counted(items: Sequence[_Counted], limit: int) -> Sequence[_Counted]:
@@ -176,5 +187,7 @@ def _body(answer: bytes | Exception) -> bytes:
     return error_answer(answer).body() if isinstance(answer, Exception) else answer
 
 
-def _named(body: bytes, name: str | None) -> bytes:
-    return body if name is None else b'{"file":' + json.dumps(name).encode() + b"," + body[1:]
+def _with(body: bytes, **fields: str | int | None) -> bytes:
+    """A JSON object with fields before its own; without those that are None."""
+    named = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(named).encode()[:-1] + b"," + body[1:] if named else body

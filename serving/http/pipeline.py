@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from model_store.errors import ImageError
-from model_store.image import InputSpec
+from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import Viewing
+from monitoring.api.fields import ID_LIMIT
 from serving.decoding.pool import DecodingPool
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
@@ -83,41 +84,87 @@ class InferencePipeline:
         arrived_s: float,
         caller: Caller,
         deadline_s: float | None = None,
-    ) -> bytes:
-        """The answer with a heat map in its field `explanation`. Raises what `answer` and OcclusionExplainer raise.
+        frame: FrameChoice | None = None,
+    ) -> tuple[bytes, int]:
+        """The answer with a heat map in its field `explanation`, and the number of the frame that it is of.
 
-        Whatever may refuse the explanation does so before the answer is recorded.
+        Raises what `answer` and OcclusionExplainer raise. Whatever may refuse the explanation does so before the answer
+        is recorded.
         """
         served.queue.admit(deadline_s)
         async with self._occluder.place(served.card, served.folder) as explain:
-            image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
+            image, number = await self._decoded(served, data, frame, deadline_s)
             with served.queue:
                 work = self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
                 answer: bytes = await caller.wait(work)
             shown = await explain(image, served.card.classes.index(json.loads(answer)["label"]))
-        return with_explanation(answer, method="occlusion", shown=shown)
+        return with_explanation(answer, method="occlusion", shown=shown), number
+
+    async def answer_frames(
+        self,
+        served: ServedVersion,
+        data: bytes,
+        frame: FrameChoice,
+        *,
+        request_id: str | None,
+        tags: str | None = None,
+        caller: Caller,
+        deadline_s: float | None = None,
+    ) -> tuple[list[Any], range]:
+        """The answers for the chosen frames of one encoded image, as of `answer_many`, and their numbers.
+
+        With "all" the request ids are numbered like the frames. Raises ImageError, Overloaded, MalformedRequest or
+        ClientGone.
+        """
+        served.queue.admit(deadline_s)
+        found = await caller.wait(self.decode_frames(served, data, frame, deadline_s=deadline_s))
+        answers = await self.answer_many(
+            served,
+            list(found.pixels),
+            request_ids=numbered(request_id, found.numbers) if frame == "all" else [request_id],
+            tags=[tags] * len(found.pixels),
+            caller=caller,
+            deadline_s=deadline_s,
+        )
+        return answers, found.numbers
+
+    async def decode_frames(
+        self,
+        served: ServedVersion,
+        data: bytes,
+        frame: FrameChoice,
+        *,
+        limit: int | None = None,
+        deadline_s: float | None = None,
+    ) -> DecodedFrames:
+        """The chosen frames as the model's input. Raises ImageError, Overloaded or DecoderUnavailable."""
+        spec = served.card.input.spec
+        return await self._decoder.decode_frames(data, spec, frame, limit=limit, deadline_s=deadline_s)
+
+    async def decode(self, served: ServedVersion, data: bytes) -> Image:
+        """One encoded image as the model's input. Raises ImageError, Overloaded or DecoderUnavailable."""
+        return await self._decoder.decode(data, served.card.input.spec)
 
     async def try_out(
-        self, served: ServedVersion, data: bytes, *, explained: bool = False
-    ) -> tuple[Classification, Image, HeatMap | None]:
-        """The answer for one encoded image that is not recorded, its pixels, (C, H, W), and a heat map if asked for.
+        self, served: ServedVersion, image: Image, *, explained: bool = False
+    ) -> tuple[Classification, HeatMap | None]:
+        """The answer for (C, H, W) uint8 that is not recorded, and a heat map if asked for.
 
         Raises what `answer_explained` raises.
         """
         served.queue.admit()
-        image = await self._decoder.decode(data, served.card.input.spec)
         found = await served.try_out(image)
         if not explained:
-            return found, image, None
+            return found, None
         async with self._occluder.place(served.card, served.folder) as explain:
-            return found, image, await explain(image, served.card.classes.index(found.label))
+            return found, await explain(image, served.card.classes.index(found.label))
 
-    async def view(self, served: ServedVersion, data: bytes) -> Viewing:
+    async def view(self, served: ServedVersion, data: bytes, frame: FrameChoice | None) -> Viewing:
         """An encoded image as a viewer needs it, beginning with the window that the version sees.
 
         Raises ImageError, Overloaded or DecoderUnavailable.
         """
-        return await self._decoder.view(data, served.card.input.spec)
+        return await self._decoder.view(data, served.card.input.spec, frame)
 
     async def answer_many(
         self,
@@ -151,6 +198,15 @@ class InferencePipeline:
             if isinstance(image, BaseException):
                 raise image
         return [image for image in found if not isinstance(image, BaseException)]
+
+    async def _decoded(
+        self, served: ServedVersion, data: bytes, frame: FrameChoice | None, deadline_s: float | None
+    ) -> tuple[Image, int]:
+        """The image, or its chosen frame, and its number."""
+        if frame is None:
+            return await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s), 1
+        found = await self.decode_frames(served, data, frame, deadline_s=deadline_s)
+        return found.pixels[0], found.first
 
     async def _answer_one(
         self,
@@ -228,6 +284,24 @@ class InferencePipeline:
 
     async def _pixels(self, image: bytes | Image, spec: InputSpec) -> Image:
         return await self._decoder.decode_in_turn(image, spec) if isinstance(image, bytes) else image
+
+
+def numbered(identity: str | None, numbers: Iterable[int]) -> list[str | None]:
+    """The request ids of several images of the request `identity`.
+
+    Raises MalformedRequest if they would be too long for a label to name them.
+
+    >>> numbered("a", range(1, 3)), numbered(None, range(2))
+    (['a/1', 'a/2'], [None, None])
+    """
+    ids = [f"{identity}/{number}" if identity else None for number in numbers]
+    longest = len(ids[-1] or "")
+    if identity and longest > ID_LIMIT:
+        raise MalformedRequest(
+            f"the id has {len(identity)} characters, {longest} with the number of an image; use at most "
+            f"{ID_LIMIT - longest + len(identity)} for {len(ids)} images."
+        )
+    return ids
 
 
 @contextlib.contextmanager

@@ -12,12 +12,13 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.types import Receive
 
+from model_store.image import FrameChoice, read_choice
 from monitoring.api.body_budget import IMAGE_COPIES, LIST_COPIES, Hold
 from monitoring.api.endpoint import Parameter
 from monitoring.api.fields import ID_LIMIT
 from monitoring.errors import BodyTimeout, BodyTooLarge
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
-from serving.http.bodies import RequestId, Seconds
+from serving.http.bodies import FrameName, RequestId, Seconds
 from serving.http.tags import read_tags
 
 FIELDS_LIMIT: Final = 100
@@ -28,6 +29,9 @@ LISTS = ("application/json", "application/x-ndjson", "multipart/form-data")  # b
 DICOM = ("application/dicom", "application/dicom+octet-stream")
 EXACT = ("", "application/octet-stream", *LISTS, CURL_DEFAULT)
 ACCEPTED = ("image/*", "application/dicom", "application/octet-stream", *LISTS, "or none")
+FRAME_PARAMETER: Final = Parameter(
+    "frame", "query", FrameName, "of a DICOM file: a frame by its number from 1, the middle one, or all, by a list"
+)
 HEAD_PARAMETERS: Final = (
     Parameter("X-Request-Id", "header", RequestId, "your own id of the image, for feedback"),
     Parameter("X-Candor-Tags", "header", str, "site=A,device=B: where the image comes from, for reports by slice"),
@@ -83,14 +87,41 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
     return RequestHead(media_type, content_type, request_id, canary, tags, deadline_s, length_bytes)
 
 
-def read_explain(query: bytes) -> bool:
-    """Whether the query string asks for an explanation. Raises MalformedRequest for any other parameter."""
+@dataclass(frozen=True, slots=True)
+class PredictionQuery:
+    """What the query of a prediction asks for: an explanation, and frames of the image in place of the card's."""
+
+    explain: bool = False
+    frame: FrameChoice | None = None
+
+
+NOTHING: Final = PredictionQuery()
+
+
+def read_query(query: bytes) -> PredictionQuery:
+    """What the query string asks for. Raises MalformedRequest for an unknown parameter, value or combination."""
     if not query:
-        return False
-    asked = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    if len(asked) != 1 or asked[0][0] != "explain" or asked[0][1] not in ("occlusion", "none"):
-        raise MalformedRequest("the query must be ?explain=occlusion or ?explain=none.")
-    return asked[0][1] == "occlusion"
+        return NOTHING
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    values = dict(given)
+    if len(values) != len(given) or not values.keys() <= {"explain", "frame"} or not values:
+        raise MalformedRequest("the query must be ?explain=occlusion or none, ?frame=N, middle or all, or both.")
+    if values.get("explain", "none") not in ("occlusion", "none"):
+        raise MalformedRequest("explain must be occlusion or none.")
+    asked = PredictionQuery(values.get("explain") == "occlusion", read_frame(values.get("frame")))
+    if asked.explain and asked.frame == "all":
+        raise MalformedRequest("a heat map explains one frame; choose it by its number, or leave explain out.")
+    return asked
+
+
+def read_frame(text: str | None) -> FrameChoice | None:
+    """The frame that a client chooses, None for none. Raises MalformedRequest."""
+    if text is None:
+        return None
+    try:
+        return read_choice(text)
+    except ValueError as error:
+        raise MalformedRequest(f"frame: {error}.") from None
 
 
 async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float, hold: Hold) -> bytes:

@@ -44,7 +44,7 @@ from serving.http.bodies import (
 from serving.http.error_handlers import ERROR_HANDLERS
 from serving.http.items import NDJSON
 from serving.http.page_middleware import PageMiddleware
-from serving.http.request import HEAD_PARAMETERS
+from serving.http.request import FRAME_PARAMETER, HEAD_PARAMETERS
 from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import with_description
 
@@ -106,7 +106,7 @@ _PREDICTION = tuple(
         handler=PredictionApp.__call__,
         mounted=False,
         tag="predictions",
-        summary="Classify an image, or several. A list is answered by a list, with errors in place of refused images.",
+        summary="Classify an image, or several. Several images, or frames, are answered by a list, with errors in it.",
         scope="predict",
         takes={
             "image/*": Binary,
@@ -119,6 +119,7 @@ _PREDICTION = tuple(
         gives={JSON: Prediction | list[Prediction | ImageRefused], NDJSON: Prediction | ImageRefused},
         parameters=(
             Parameter("explain", "query", Literal["occlusion", "none"], "occlusion adds a heat map to the answer"),
+            FRAME_PARAMETER,
             *HEAD_PARAMETERS,
         ),
         refuses=tuple(PREDICTION_ERRORS),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.bundle import Bundle
-from model_store.image import decode
+from model_store.image import FrameChoice, decode, decode_frames
 from model_store.operating_system import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
@@ -119,6 +119,12 @@ class Predictor:
     def classify(self, data: bytes) -> Classification:
         """The answer for one encoded image. Raises model_store's ImageError."""
         return self.classify_pixels(decode(data, self.card.input.spec))
+
+    def classify_frames(self, data: bytes, frame: FrameChoice) -> dict[int, Classification]:
+        """The answers for chosen frames of one encoded image, by their number from 1. Raises ImageError."""
+        found = decode_frames(data, self.card.input.spec, frame)
+        answers = [self.classify_pixels(pixels) for pixels in found.pixels]
+        return dict(zip(found.numbers, answers, strict=True))
 
     def classify_pixels(self, image: npt.NDArray[np.uint8]) -> Classification:
         """The answer for one decoded image, (C, H, W)."""

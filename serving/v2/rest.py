@@ -130,6 +130,7 @@ class ProtocolRoutes:
             tags=head.tags,
             caller=AsgiCaller(request.receive),
             deadline_s=head.deadline_s,
+            frame=asked.frame,
         )
         content, length = write_response(served.card.name, served.card.version, asked, found)
         if length is None:

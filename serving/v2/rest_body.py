@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, Meta
 
+from model_store.image import FrameChoice
 from monitoring.api.json_body import SMALL_BYTES, JsonReader, encode
 from monitoring.errors import BodyNotJson
 from serving.errors import MalformedRequest
 from serving.http.items import decode_base64
-from serving.http.request import request_id_of
+from serving.http.request import read_frame, request_id_of
 from serving.v2.bodies import InferRequest, InferResponse, RequestedInput, ResponseOutput
 from serving.v2.json_tensors import read_pixels
 from serving.v2.tensors import InputTensor, OutputTensor
@@ -48,13 +49,17 @@ _REQUESTS = JsonReader(InferRequest, MalformedRequest, whole="The request")
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of those in binary."""
+    """An inference request: its id, its inputs, the outputs it wants (none: all), and which of those in binary.
+
+    `frame`: the frames that it chooses of its only image.
+    """
 
     id: str | None
     inputs: list[InputTensor]
     wanted: list[str]
     binary: frozenset[str]
     binary_by_default: bool
+    frame: FrameChoice | None = None
 
     def in_binary(self, name: str) -> bool:
         """Whether output `name` is wanted in binary."""
@@ -78,7 +83,13 @@ def read_request(body: bytes, header_length: str | None, *, limit: int) -> ReadR
     by_default = read.parameters.get("binary_data_output") is True
     wanted = [each.name for each in read.outputs]
     chosen = [each.name for each in read.outputs if each.parameters.get("binary_data", by_default) is True]
-    return ReadRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default)
+    frame = read_parameter(read.parameters.get("frame"))
+    return ReadRequest(request_id_of(read.id), inputs, wanted, frozenset(chosen), by_default, frame)
+
+
+def read_parameter(value: Any) -> FrameChoice | None:
+    """The frames that a request's parameter `frame` chooses: an integer or a text. Raises MalformedRequest."""
+    return None if value is None else read_frame(str(value))
 
 
 def write_response(

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from open_inference.grpc import protocol
 
+from model_store.image import FrameChoice
 from monitoring.api.body_budget import LIST_COPIES, BodyBudget, Hold
 from monitoring.errors import BodyTimeout
 from serving.error_table import INTERNAL, error_answer
@@ -27,7 +28,7 @@ from serving.http.request import RequestHead, read_head, request_id_of
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
 from serving.v2.rest import server_metadata
-from serving.v2.rest_body import NUMBERS_LIMIT, raw, split_bytes
+from serving.v2.rest_body import NUMBERS_LIMIT, raw, read_parameter, split_bytes
 from serving.v2.service import InferenceService
 from serving.v2.tensors import InputTensor, OutputTensor
 from serving.v2.wire import check_fields
@@ -92,6 +93,7 @@ class Servicer:
                 tags=head.tags,
                 caller=GrpcCaller(),
                 deadline_s=head.deadline_s,
+                frame=_frame(request),
             )
         return write_response(served.card.name, served.card.version, request.id, found)
 
@@ -133,6 +135,14 @@ class Servicer:
             raise MalformedRequest("the call holds no message.")
         hold.resize(len(data), copies=LIST_COPIES)
         return _parse(kind, data)
+
+
+def _frame(request: Any) -> FrameChoice | None:
+    """The frames that the request's parameter chooses. Raises MalformedRequest."""
+    if "frame" not in request.parameters:
+        return None
+    value = request.parameters["frame"]
+    return read_parameter(getattr(value, value.WhichOneof("parameter_choice") or "string_param"))
 
 
 def _parse(kind: Any, data: bytes) -> Any:

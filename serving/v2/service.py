@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from model_store.image import FrameChoice
 from serving.deployment.loaded_models import LoadedModels
+from serving.errors import MalformedRequest
 from serving.http.caller import Caller
-from serving.http.pipeline import InferencePipeline
+from serving.http.pipeline import InferencePipeline, numbered
+from serving.inference.batcher import Image
 from serving.inference.served_version import ServedVersion
 from serving.settings import Settings
 from serving.v2.bodies import ModelMetadata, TensorMetadata
@@ -57,13 +60,22 @@ class InferenceService:
         tags: str | None,
         caller: Caller,
         deadline_s: float | None = None,
+        frame: FrameChoice | None = None,
     ) -> list[OutputTensor]:
-        """The outputs for a request's images. One bad image fails all: the protocol has no errors of single images."""
+        """The outputs for a request's images, or for the chosen frames of its only one.
+
+        One bad image fails all: the protocol has no errors of single images.
+        """
         card = served.card
         images = read_images(inputs, card, limit=self._limit)
         outputs([], card, wanted=wanted)  # refuse an unknown output before anything is computed
-        ids = request_ids(identity, len(images))
-        pixels = await self._pipeline.decode_many(images, card.input.spec)
+        if frame is None:
+            ids = request_ids(identity, len(images))
+            pixels = await self._pipeline.decode_many(images, card.input.spec)
+        else:
+            found = await self._pipeline.decode_frames(served, _sole(images), frame, deadline_s=deadline_s)
+            ids = numbered(identity, found.numbers) if frame == "all" else [identity or None]
+            pixels = list(found.pixels)
         results = await self._pipeline.answer_many(
             served,
             pixels,
@@ -77,3 +89,10 @@ class InferenceService:
             if isinstance(result, Exception):
                 raise result
         return outputs(results, card, wanted=wanted)
+
+
+def _sole(images: Sequence[bytes | Image]) -> bytes:
+    """The only image, encoded. Raises MalformedRequest."""
+    if len(images) != 1 or not isinstance(images[0], bytes):
+        raise MalformedRequest("the parameter `frame` is for a single encoded image (BYTES).")
+    return images[0]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store.card import Card
-from monitoring.api.fields import ID_LIMIT
 from serving.errors import MalformedRequest
+from serving.http.pipeline import numbered
 from serving.inference.batcher import Image
 
 INPUT: Final = "image"
@@ -87,16 +87,7 @@ def request_ids(identity: str | None, count: int) -> list[str | None]:
     >>> request_ids("a", 1), request_ids("a", 2), request_ids(None, 2)
     (['a'], ['a/0', 'a/1'], [None, None])
     """
-    if not identity or count == 1:
-        return [identity or None] * count
-    ids: list[str | None] = [f"{identity}/{index}" for index in range(count)]
-    longest = len(ids[-1] or "")
-    if longest > ID_LIMIT:
-        raise MalformedRequest(
-            f"the id has {len(identity)} characters, {longest} with the number of an image; use at most "
-            f"{ID_LIMIT - longest + len(identity)} for {count} images."
-        )
-    return ids
+    return [identity or None] if count == 1 else numbered(identity, range(count))
 
 
 def outputs(results: Sequence[ImageResult], card: Card, *, wanted: Sequence[str]) -> list[OutputTensor]:

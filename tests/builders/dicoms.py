@@ -55,6 +55,14 @@ def dicom(pixels: npt.NDArray[Any], *, keep: int | None = None, frames: int = 1,
     return saved(dataset)
 
 
+def dicom_stack(frames: npt.NDArray[Any], **tags: Any) -> bytes:
+    """An uncompressed file of different frames, (N, H, W[, 3])."""
+    dataset = header(frames.shape[1:], frames.dtype, NumberOfFrames=len(frames), **tags)
+    data = frames.tobytes()
+    dataset.add_new("PixelData", "OW" if frames.dtype.itemsize > 1 else "OB", data + b"\0" * (len(data) % 2))
+    return saved(dataset)
+
+
 def dicom_rle(pixels: npt.NDArray[Any], **tags: Any) -> bytes:
     """The same packed by pydicom's RLE encoder."""
     dataset = header(pixels.shape, pixels.dtype, **tags)

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from model_store.canary import start_canary
 from model_store.store import Store
 from tests.builders.browser import open_browser, open_page
-from tests.builders.dicoms import dicom
+from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.servers import Server
 from tests.builders.waiting import wait_until
 
@@ -236,6 +236,27 @@ def test_a_dicom_is_looked_at_with_window_and_zoom_by_key_and_pointer(
         page.keyboard.press("Escape")
         expect(viewer).to_be_hidden()
         assert page.locator(".trial h2").inner_text() == said
+
+
+def test_each_frame_of_a_file_is_tried_and_the_viewer_opens_that_one(
+    start: Callable[..., Server], tiny_store: Store, browser: Browser, tmp_path: Path
+) -> None:
+    stack = np.stack([np.full((200, 100), value, np.uint8) for value in (10, 120, 240)])
+    stack[:, :, :40] = np.arange(200, dtype=np.uint8)[:, np.newaxis]
+    (tmp_path / "loop.dcm").write_bytes(dicom_stack(stack, WindowCenter=128, WindowWidth=256))
+    server = start(tiny_store)
+    with open_page(browser) as page:
+        page.goto(f"{server.url}/try/tiny")
+        page.get_by_label("Frame of a DICOM file").fill("all")
+        page.set_input_files("#files", tmp_path / "loop.dcm")
+        page.get_by_role("button", name="Classify").click()
+        expect(page.locator(".trial")).to_have_count(3)
+        expect(page.locator(".trial figcaption").nth(2)).to_contain_text("loop.dcm, frame 3")
+        page.locator(".trial").nth(1).get_by_role("button", name="Window and zoom").click()
+        viewer = page.get_by_role("dialog", name="loop.dcm")
+        expect(viewer.locator("output").first).to_have_text("128")
+        assert set(grays(page)) <= {119, 120, 121}
+        assert Axe().run(page).violations_count == 0
 
 
 def grays(page: Page) -> list[int]:

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_store.bundle import Bundle
 from model_store.store import Store
+from tests.builders.dicoms import dicom_stack
 from tests.builders.servers import Server
 from tests.builders.waiting import PATIENCE_S
 
@@ -36,6 +38,7 @@ def url(
     store.publish("pneumoniamnist", partial(make_bundle, name="pneumoniamnist", classes=classes))
     store.promote("pneumoniamnist", 1)
     (tmp_path / "x-ray.png").write_bytes(png())
+    (tmp_path / "loop.dcm").write_bytes(dicom_stack(np.arange(1200, dtype=np.uint16).reshape(3, 20, 20)))
     return start(store).url
 
 
@@ -50,5 +53,6 @@ def test_every_curl_example_works(url: str, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         assert '"error"' not in done.stdout, f"{command}\n{done.stdout}"
         if "/predictions/" in command and done.stdout:
-            given = json.loads(done.stdout)["prediction_id"]
+            answer = json.loads(done.stdout)
+            given = answer[-1]["prediction_id"] if isinstance(answer, list) else answer["prediction_id"]
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from model_store.errors import ImageError
 from model_store.image import InputSpec, decode, prepare
-from model_store.image.dicom import Frames
+from model_store.image.frames import Frames
 from model_store.image.gray import Window
 from training.datasets.errors import BadDataset
 from training.datasets.records import SPLIT_NAMES, Excluded, LoadedFrom, SplitName

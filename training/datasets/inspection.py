@@ -21,7 +21,7 @@ from PIL import Image
 
 from model_store.errors import ImageError
 from model_store.image import is_dicom, open_image
-from model_store.image.dicom import Frames
+from model_store.image.frames import Frames
 from training.progress import Progress, silent
 
 STAGE = "check images"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from calibration.wording import counted
-from model_store.image.dicom import Frames
+from model_store.image.frames import Frames
 from model_store.image.gray import Window
 
 SplitName = Literal["train", "val", "test"]

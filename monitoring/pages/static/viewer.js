@@ -74,7 +74,7 @@ function reset() {
   redraw();
 }
 
-async function look(file, form, name) {
+async function look(file, form, name, frame) {
   const number = ++asked;
   seen = null;
   canvas.width = canvas.height = 1;
@@ -82,7 +82,7 @@ async function look(file, form, name) {
   hint.textContent = viewer.dataset.opening;
   viewer.showModal();
   try {
-    const answer = await fetch(`${form.getAttribute("action")}/view`, {
+    const answer = await fetch(`${form.getAttribute("action")}/view${frame ? `?frame=${frame}` : ""}`, {
       method: "POST",
       headers: { "Content-Type": "application/octet-stream" },
       body: file,
@@ -119,12 +119,12 @@ if (viewer) {
   canvas.addEventListener("pointermove", drag);
   addEventListener("resize", () => seen && redraw());
   document.addEventListener("candor:tried", ({ target, detail }) => {
-    target.querySelectorAll(".trial").forEach((trial, at) => {
+    target.querySelectorAll(".trial").forEach((trial) => {
       const button = trial.querySelector("[data-look]");
-      const file = detail.files[at];
+      const file = detail.files[Number(trial.dataset.file)];
       if (!button || !file) return;
       button.hidden = false;
-      button.addEventListener("click", () => look(file, detail.form, file.name));
+      button.addEventListener("click", () => look(file, detail.form, file.name, trial.dataset.frame));
     });
   });
 }

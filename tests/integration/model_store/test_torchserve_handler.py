@@ -16,6 +16,7 @@ import pytest
 from model_store import errors
 from model_store.card import Card, ConformalCard
 from model_store.errors import ImageError, ImageTooComplex
+from model_store.image import InputSpec, decode
 from model_store.runtime import ort
 from model_store.store import Store
 from model_store.torchserve_handler import STATUS, CandorHandler
@@ -24,6 +25,7 @@ from serving.errors import MalformedRequest
 from serving.http.request import request_id_of
 from serving.inference.answer import JsonAnswerWriter
 from serving.inference.predictor import Predictor
+from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.waiting import PATIENCE_S
 
 
@@ -69,6 +71,24 @@ def test_a_batch_is_answered_and_a_bad_image_in_it_harms_no_neighbor(
     assert {index: status for index, (status, _) in context.statuses.items()} == {1: 415, 2: 400, 3: 415, 4: 400}
     assert answers[4]["error"] == "empty_body"
     assert set(context.types.values()) == {"application/json"}
+
+
+def test_frames_are_answered_as_by_candors_own_server(archive: Path, tiny_store: Store) -> None:
+    stack = np.random.default_rng(4).integers(0, 4096, (20, 30, 20)).astype(np.uint16)
+    data = dicom_stack(stack)
+    handler = CandorHandler()
+    handler.initialize(context := Context(archive))
+    requests = [{"body": data, "frame": frame} for frame in (b"all", "3", b"middle", b"21", b"none")] + [{"body": data}]
+    everything, third, middle, *refused = handler.handle(requests, context)
+    expected = Predictor(tiny_store.read("tiny", 1)).classify_frames(data, "all")
+    assert [each["frame"] for each in everything] == list(expected)
+    for answer in (*everything, third, middle):
+        assert answer["probabilities"] == pytest.approx(expected[answer["frame"]].probabilities, abs=1e-6)
+    for given in handler._inputs(requests[0], None):  # bit by bit
+        assert np.array_equal(given.pixels, decode(dicom(stack[given.frame - 1]), InputSpec(**handler._card["input"])))
+    assert [each["request_id"] for each in (everything[6], third, middle)] == ["id-0/7", "id-1", "id-2"]
+    assert [each["error"] for each in refused] == ["no_such_frame", "malformed_request", "unsupported_image"]
+    assert {index: status for index, (status, _) in context.statuses.items()} == {3: 400, 4: 400, 5: 415}
 
 
 def test_the_answer_has_the_fields_of_candors_own(

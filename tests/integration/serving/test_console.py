@@ -51,7 +51,7 @@ async def test_a_trial_is_answered_as_a_prediction_and_recorded_nowhere(
     assert f"The model says “{answer['label']}”" in page.text
     assert "Not recorded." in page.text
     assert "No labels yet" in page.text  # how the version stands today
-    assert '<section class="card trial early">' in page.text  # nothing bears it out yet
+    assert '<section class="card trial early" data-file="0">' in page.text  # nothing bears it out yet
     assert "<b>.png" not in page.text
     assert "&lt;b&gt;.png" in page.text
     assert recorded(tmp_path) == 1  # the prediction

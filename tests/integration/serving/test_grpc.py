@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc import StatusCode
 from open_inference.grpc import protocol, service
@@ -12,6 +13,7 @@ from open_inference.grpc import protocol, service
 from model_store.store import Store
 from monitoring.api.body_budget import BodyBudget
 from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
+from tests.builders.dicoms import dicom_stack
 from tests.builders.services import running
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +92,20 @@ async def test_the_deadline_of_a_call_is_the_longest_wait_that_it_accepts(stub: 
 async def test_an_unknown_model_is_not_found(stub: Any) -> None:
     asked = protocol.ModelMetadataRequest(name="other")
     assert await refused(stub.ModelMetadata(asked, metadata=bearer(READ))) is StatusCode.NOT_FOUND
+
+
+async def test_a_parameter_chooses_frames(stub: Any) -> None:
+    data = dicom_stack(np.random.default_rng(5).integers(0, 4096, (4, 20, 20)).astype(np.uint16))
+    tensor = protocol.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(data)
+
+    async def infer(**choice: Any) -> Any:
+        request = protocol.ModelInferRequest(model_name="tiny", inputs=[tensor])
+        request.parameters["frame"].CopyFrom(protocol.InferParameter(**choice))
+        return await stub.ModelInfer(request, metadata=bearer(PREDICT))
+
+    for choice, count in (({"int64_param": 2}, 1), ({"string_param": "middle"}, 1), ({"string_param": "all"}, 4)):
+        answer = await infer(**choice)
+        assert [list(each.shape) for each in answer.outputs if each.name == "label"] == [[count]]
+    for choice in ({"int64_param": 5}, {"bool_param": True}, {"string_param": "some"}):
+        assert await refused(infer(**choice)) is StatusCode.INVALID_ARGUMENT

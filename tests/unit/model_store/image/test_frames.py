@@ -1,0 +1,188 @@
+"""Chosen frames of DICOM files: each as a file that holds it alone, in any compression; bounded before decoding."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.sequence import Sequence
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+from model_store.errors import BrokenImage, ImageTooLarge, NoSuchFrame, TooManyFrames, UnsupportedImage
+from model_store.image import InputSpec, decode, decode_frames, read_choice
+from model_store.image.dicom import GRAY_BYTES
+from model_store.image.viewing import view
+from tests.builders.dicoms import dicom, dicom_frames, dicom_rle, dicom_stack, encoded
+
+SPEC = InputSpec(1, 16, 24)
+STACK = np.random.default_rng(5).integers(0, 4096, (5, 40, 56)).astype(np.uint16)
+STACK[:, 0, :2] = (0, 4095)  # each frame has the same range, which is what a file without a window is shown in
+
+
+def one(frame: npt.NDArray[Any], **tags: Any) -> npt.NDArray[np.uint8]:
+    """The model's input of a file that holds this frame alone, uncompressed."""
+    return decode(dicom(frame, **tags), SPEC)
+
+
+def codec(name: str, **options: Any) -> Callable[[npt.NDArray[Any]], bytes]:
+    def encode(frame: npt.NDArray[Any]) -> bytes:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        return bytes(getattr(imagecodecs, name)(frame, **options))
+
+    return encode
+
+
+def rle(frame: npt.NDArray[Any]) -> bytes:
+    """The packed frame in a file that pydicom wrote."""
+    return get_frame(pydicom.dcmread(io.BytesIO(dicom_rle(frame))).PixelData, 0, number_of_frames=1)
+
+
+COMPRESSED: dict[str, tuple[str, Callable[[npt.NDArray[Any]], bytes]]] = {
+    "RLE": (RLELossless, rle),
+    "JPEG 2000": (JPEG2000Lossless, lambda frame: encoded(frame, "JPEG2000", no_jp2=True)),
+    "JPEG Lossless": ("1.2.840.10008.1.2.4.70", codec("jpeg8_encode", lossless=True, predictor=1, bitspersample=12)),
+    "JPEG-LS": ("1.2.840.10008.1.2.4.80", codec("jpegls_encode")),
+    "HTJ2K": ("1.2.840.10008.1.2.4.201", codec("htj2k_encode", reversible=True)),
+}
+
+
+@pytest.mark.parametrize("name", ["uncompressed", *COMPRESSED])
+def test_each_frame_is_decoded_as_a_file_that_holds_it_alone(name: str) -> None:
+    if name == "uncompressed":
+        data = dicom_stack(STACK)
+    else:
+        syntax, encode = COMPRESSED[name]
+        data = dicom_frames(list(map(encode, STACK)), syntax, STACK.shape[1:], np.uint16, NumberOfFrames=len(STACK))
+    expected = [one(frame) for frame in STACK]
+    found = decode_frames(data, SPEC, "all")
+    assert (list(found.numbers), found.pixels.shape) == ([1, 2, 3, 4, 5], (5, 1, 16, 24))
+    assert np.array_equal(found.pixels, expected)
+    for number in range(1, 6):
+        single = decode_frames(data, SPEC, number)
+        assert list(single.numbers) == [number]
+        assert np.array_equal(single.pixels, expected[number - 1 : number])
+    assert np.array_equal(decode_frames(data, SPEC, "middle").pixels[0], expected[2])
+    assert np.array_equal(decode(data, InputSpec(1, 16, 24, frames="first")), expected[0])
+    with pytest.raises(UnsupportedImage, match=r"5 frames: expected a single frame, or a choice: the number"):
+        decode(data, SPEC)
+
+
+def test_color_frames_and_jpeg() -> None:
+    colors = np.random.default_rng(6).integers(0, 256, (3, 24, 32, 3)).astype(np.uint8)
+    spec = InputSpec(3, 12, 16)
+    found = decode_frames(dicom_stack(colors), spec, "all").pixels
+    assert np.array_equal(found, [decode(dicom(frame), spec) for frame in colors])
+    gray = [encoded(frame[..., 0].copy(), "JPEG", quality=90) for frame in colors]
+    data = dicom_frames(gray, JPEGBaseline8Bit, (24, 32), np.uint8, NumberOfFrames=3)
+    alone = [decode(dicom_frames([frame], JPEGBaseline8Bit, (24, 32), np.uint8), SPEC) for frame in gray]
+    assert np.array_equal(decode_frames(data, SPEC, "all").pixels, alone)
+
+
+def test_an_offset_table_of_64_bits_finds_the_frames() -> None:
+    frames = [encoded(frame, "JPEG2000", no_jp2=True) for frame in STACK]
+    frames = [frame + b"\0" * (len(frame) % 2) for frame in frames]
+    offsets = np.cumsum([0, *(8 + len(frame) for frame in frames[:-1])]).astype("<u8").tobytes()
+    lengths = np.array([len(frame) for frame in frames], "<u8").tobytes()
+    tags = {"NumberOfFrames": 5, "ExtendedOffsetTable": offsets, "ExtendedOffsetTableLengths": lengths}
+    data = dicom_frames(frames, JPEG2000Lossless, STACK.shape[1:], np.uint16, **tags)
+    assert np.array_equal(decode_frames(data, SPEC, 4).pixels[0], one(STACK[3]))
+
+
+def group(**values: float) -> Dataset:
+    """A functional group with a rescale, a window, or both."""
+    found = Dataset()
+    for macro, names in (
+        ("PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept")),
+        ("FrameVOILUTSequence", ("WindowCenter", "WindowWidth")),
+    ):
+        item = Dataset()
+        for name in names:
+            if name in values:
+                setattr(item, name, values[name])
+        if len(item):
+            setattr(found, macro, Sequence([item]))
+    return found
+
+
+def test_an_enhanced_file_says_rescale_and_window_of_each_frame() -> None:
+    shared = Sequence([group(RescaleSlope=2.0, RescaleIntercept=-1000.0, WindowCenter=40.0, WindowWidth=400.0)])
+    each = Sequence(
+        [group(), group(WindowCenter=600.0, WindowWidth=2800.0), group(RescaleSlope=1.0, RescaleIntercept=0.0)]
+    )
+    data = dicom_stack(
+        STACK[:3], SharedFunctionalGroupsSequence=shared, PerFrameFunctionalGroupsSequence=each, PixelPaddingValue=4095
+    )
+    expected = [
+        one(STACK[0], RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=40, WindowWidth=400, PixelPaddingValue=4095),
+        one(
+            STACK[1], RescaleSlope=2, RescaleIntercept=-1000, WindowCenter=600, WindowWidth=2800, PixelPaddingValue=4095
+        ),
+        one(STACK[2], RescaleSlope=1, RescaleIntercept=0, WindowCenter=40, WindowWidth=400, PixelPaddingValue=4095),
+    ]
+    assert np.array_equal(decode_frames(data, SPEC, "all").pixels, expected)
+    lung = InputSpec(1, 16, 24, window=(-600.0, 1500.0))
+    alone = decode(dicom(STACK[0], RescaleSlope=2, RescaleIntercept=-1000), lung)
+    assert np.array_equal(decode_frames(data, lung, 1).pixels[0], alone)
+    assert (view(data, frames=2).center, view(data, frames="first").center) == (600.0, 40.0)
+
+
+@pytest.mark.parametrize(("number", "count"), [(6, 5), (999_999_999, 5)])
+def test_a_frame_that_is_not_there_is_told_with_those_that_are(number: int, count: int) -> None:
+    with pytest.raises(NoSuchFrame, match=f"has {count} frames, numbered from 1, and frame {number} was asked for"):
+        decode_frames(dicom_stack(STACK), SPEC, number)
+
+
+def test_too_many_frames_are_refused_before_any_is_decoded() -> None:
+    broken = dicom_frames([b"none"], JPEG2000Lossless, (1000, 1000), np.uint8, NumberOfFrames=60)
+    asked: list[int] = []
+    with pytest.raises(TooManyFrames, match=r"60 x 1000 x 1000 pixels in its frames; .* is 50000000 pixels"):
+        decode_frames(broken, SPEC, "all", reserve=asked.append)
+    with pytest.raises(TooManyFrames, match=r"has 60 frames; .* is 59 at a time: choose single frames"):
+        decode_frames(broken, SPEC, "all", max_frames=59, max_pixels=10**9, reserve=asked.append)
+    with pytest.raises(ImageTooLarge):
+        decode_frames(broken, SPEC, 1, max_pixels=999_999, reserve=asked.append)
+    assert asked == []
+    with pytest.raises(BrokenImage):
+        decode_frames(broken, SPEC, 1)
+
+
+def test_memory_of_one_frame_and_of_all_inputs_is_reserved() -> None:
+    asked: list[int] = []
+    decode_frames(dicom_stack(STACK), SPEC, "all", reserve=asked.append)
+    assert asked == [40 * 56 * (GRAY_BYTES + 4) + 5 * 2 * 16 * 24]
+
+
+def test_a_file_with_fewer_frames_than_it_says_is_broken() -> None:
+    frames = [encoded(frame, "JPEG2000", no_jp2=True) for frame in STACK]
+    data = dicom_frames(frames[:3], JPEG2000Lossless, STACK.shape[1:], np.uint16, NumberOfFrames=5)
+    for choice in ("all", 5):
+        with pytest.raises(BrokenImage):
+            decode_frames(data, SPEC, choice)  # type: ignore[arg-type]
+
+
+def test_other_formats_have_one_frame_and_animations_none_to_choose() -> None:
+    image = encoded(np.arange(64, dtype=np.uint8).reshape(8, 8), "PNG")
+    for choice in (1, "middle", "all"):
+        found = decode_frames(image, SPEC, choice)  # type: ignore[arg-type]
+        assert list(found.numbers) == [1]
+        assert np.array_equal(found.pixels[0], decode(image, SPEC))
+    with pytest.raises(NoSuchFrame, match="a single frame, and frame 2"):
+        decode_frames(image, SPEC, 2)
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 99)]
+    stream = io.BytesIO()
+    pages[0].save(stream, "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(UnsupportedImage, match="a TIFF of several pictures"):
+        decode_frames(stream.getvalue(), SPEC, "all")
+    assert decode(stream.getvalue(), SPEC).max() == 0  # as ever: the first
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "every", "٣", "1" * 10, " 1"])
+def test_what_chooses_no_frame_is_told_so(text: str) -> None:
+    with pytest.raises(ValueError, match="chooses no frame; expected the number of a frame from 1"):
+        read_choice(text)
