@@ -17,7 +17,7 @@ TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-newest audit images bench fronts soak test-ray clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images bench fronts soak test-ray clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -72,6 +72,9 @@ test-wheel: $(VENV)/.installed | $(BIN)/uv     ## run the demo from the wheel al
 
 test-lowest: $(VENV)/.installed | $(BIN)/uv    ## test with the lowest releases that pyproject.toml allows (TESTS="tests/unit")
 	$(BIN)/python -m tests.release lowest $(TESTS)
+
+test-signing: $(VENV)/.installed | $(BIN)/uv   ## test signatures with the lowest releases, model-signing's among them
+	$(BIN)/python -m tests.release signing $(TESTS)
 
 test-newest: $(VENV)/.installed | $(BIN)/uv    ## test with the newest releases of everything
 	$(BIN)/python -m tests.release newest $(TESTS)

@@ -1,7 +1,7 @@
 """Progress bars on stderr, shown only if stderr is a terminal."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -59,7 +59,9 @@ def bars(*, lines: bool = False) -> Iterator[Shown]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
     )
-    silent = not stderr.is_terminal
     captures = stdout.is_terminal  # where stdout goes to a file, the bars must leave it alone
-    with Progress(*columns, console=stderr, disable=silent, redirect_stdout=captures, transient=True) as progress:
+    silent = not stderr.is_terminal
+    progress = Progress(*columns, console=stderr, disable=silent, redirect_stdout=captures, transient=True)
+    # Silent bars are never started: Rich before 14.3 would end them with an empty line.
+    with nullcontext() if silent else progress:
         yield Bars(progress)

@@ -26,6 +26,7 @@ Apache-2.0
 Apache-2.0 WITH LLVM-exception
 Apache 2.0
 Apache License 2.0
+Apache License v2.0
 Apache License Version 2.0
 Apache License, Version 2.0
 Apache Software License

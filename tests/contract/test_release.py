@@ -60,7 +60,7 @@ def test_it_does_what_the_gate_does_and_tries_other_releases() -> None:
     assert ".ci/run" in found
     assert 'python -m tests.release "$RELEASES"' in found
     tried = jobs(ROOT / ".github" / "workflows" / "ci.yml")["releases"]["strategy"]["matrix"]["include"]
-    assert {each["releases"] for each in tried} == {"lowest", "newest"}
+    assert {each["releases"] for each in tried} == {"lowest", "signing", "newest"}
     named = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
     assert sorted({each["python"] for each in tried}) == named
 

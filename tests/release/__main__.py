@@ -1,22 +1,27 @@
-"""What a release must pass beyond the tests. `make test-wheel`, `make test-lowest` and `make test-newest` call it.
+"""What a release must pass beyond the tests. `make test-wheel`, `-lowest`, `-signing` and `-newest` call it.
 
 python -m tests.release wheel [TAG]         the demo, from the wheel alone in a fresh environment; TAG names its version
 python -m tests.release lowest [PATH ...]   tests with the lowest releases that pyproject.toml allows
+python -m tests.release signing [PATH ...]  tests of signatures with the lowest of all this and of model-signing
 python -m tests.release newest [PATH ...]   tests with the newest
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.release.environment import ROOT, FreshEnvironment, build_wheel
 
 BUILD = ROOT / "build"
-EXTRAS = ("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures", "tensorboard")
-# Their own requirements rule out the lowest releases of the others.
-NEWER_EXTRAS = ("signing", "mlflow", "wandb")
-# The last ones hold what Candor takes over from uvicorn: limits, draining, broken clients.
-FRONT = ("process", "bodies", "drain", "abuse")
+EXTRAS = (
+    *("train", "dicom", "grpc", "traces", "postgres", "parquet", "s3", "remote", "signatures"),
+    *("tensorboard", "mlflow", "wandb", "torchserve"),
+)
+# The last ones hold what Candor takes over from uvicorn (limits, draining, broken clients), and traces.
+FRONT = ("process", "bodies", "drain", "abuse", "secrets")
 TESTS = ("tests/contract", "tests/unit", "tests/integration", *(f"tests/e2e/test_serving_{name}.py" for name in FRONT))
+# model-signing rules out the lowest pydantic.
+SIGNING_TESTS = ("tests/integration/model_store/test_signature.py",)
 # Old releases of others warn about what came after them; new ones may not.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2")
 
@@ -37,18 +42,21 @@ def check_wheel(tag: str | None = None) -> None:
     environment.run("candor", "demo", "--once", "--data", "digits", folder=folder, CANDOR_DATA="")
 
 
-def check_lowest(*tests: str) -> None:
-    """Run tests with the lowest releases of what Candor needs, and the newest test tools that still fit them."""
-    environment = FreshEnvironment(BUILD / "lowest")
-    lowest = environment.resolve("lowest.txt", "--resolution", "lowest-direct", extras=EXTRAS)
-    chosen = environment.resolve("packages.txt", extras=[*EXTRAS, "dev"], overrides=lowest)
+def check_lowest(name: str, extras: Sequence[str], tests: Sequence[str]) -> None:
+    """Run tests with the lowest releases of what Candor and `extras` ask for, and the newest test tools that fit them.
+
+    They are in the environment `name`.
+    """
+    environment = FreshEnvironment(BUILD / name)
+    lowest = environment.resolve("lowest.txt", "--resolution", "lowest-direct", extras=extras)
+    chosen = environment.resolve("packages.txt", extras=[*extras, "dev"], overrides=lowest)
     run_tests(environment, chosen, "-W", "default", *tests)
 
 
 def check_newest(*tests: str) -> None:
     """Run tests with the newest releases of everything."""
     environment = FreshEnvironment(BUILD / "newest")
-    chosen = environment.resolve("packages.txt", extras=[*EXTRAS, *NEWER_EXTRAS, "dev"])
+    chosen = environment.resolve("packages.txt", extras=[*EXTRAS, "signing", "dev"])
     run_tests(environment, chosen, *tests)
 
 
@@ -64,7 +72,9 @@ if __name__ == "__main__":
         case ["wheel", *tag] if len(tag) < 2:
             check_wheel(*tag)
         case ["lowest", *paths]:
-            check_lowest(*(paths or TESTS))
+            check_lowest("lowest", EXTRAS, paths or TESTS)
+        case ["signing", *paths]:
+            check_lowest("signing", [*EXTRAS, "signing"], paths or SIGNING_TESTS)
         case ["newest", *paths]:
             check_newest(*(paths or TESTS))
         case _:

@@ -38,8 +38,8 @@ class FreshEnvironment:
         chosen = overrides or self._write("torch.txt", [] if "UV_TORCH_BACKEND" in os.environ else torch_pins())
         options = [option for extra in extras for option in ("--extra", extra)]
         uv(
-            *("pip", "compile", "--python", self.python, *options, *arguments),
-            *("--override", chosen, "--no-header", "--output-file", found, ROOT / "pyproject.toml"),
+            *("pip", "compile", "--python", self.python, "--no-header", "--no-strip-extras", *options, *arguments),
+            *("--override", chosen, "--output-file", found, ROOT / "pyproject.toml"),
         )
         if _CUDA.search(found.read_text()):
             sys.exit(

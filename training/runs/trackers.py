@@ -70,23 +70,25 @@ def track(run: TrackedRun, tracker: Tracker) -> str | None:
         with warnings.catch_warnings():  # of packages about each other
             warnings.simplefilter("ignore")
             _to_mlflow(run) if tracker == "mlflow" else _to_wandb(run)
-    except (OSError, RuntimeError, ValueError, ImportError, _error_of(tracker)) as error:
+    except _errors_of(tracker) as error:
         return f"the run is complete, but {tracker} did not record it: {error}"
     return None
 
 
-def _error_of(tracker: Tracker) -> type[Exception]:
-    """The package's own base of errors."""
+def _errors_of(tracker: Tracker) -> tuple[type[Exception], ...]:
+    """What may be raised: the package's own base of errors, and what it lets through of the packages below."""
+    usual = (OSError, RuntimeError, ValueError, ImportError)
     if tracker == "mlflow":
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError  # of a database that cannot be opened
 
-        return MlflowException
+        return *usual, MlflowException, SQLAlchemyError
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     from wandb.errors import Error
 
-    return Error
+    return *usual, Error
 
 
 def _to_mlflow(run: TrackedRun) -> None:
@@ -112,7 +114,7 @@ def _to_wandb(run: TrackedRun) -> None:
 
     mode: Any = os.environ.get("WANDB_MODE", "offline")
     with wandb.init(
-        project=PROJECT, name=run.folder.name, config=run.choices, dir=run.folder.parent, mode=mode,
+        project=PROJECT, name=run.folder.name, config=run.choices, dir=str(run.folder.parent), mode=mode,
         settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
     ) as made:  # fmt: skip
         several = any(epoch.head for epoch in run.history)
