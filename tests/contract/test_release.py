@@ -65,6 +65,15 @@ def test_it_does_what_the_gate_does_and_tries_other_releases() -> None:
     assert sorted({each["python"] for each in tried}) == named
 
 
+def test_the_gate_tries_a_few_tests_at_both_ends() -> None:
+    gate = (ROOT / ".ci" / "run").read_text()
+    assert all(f'make test-{end} TESTS="$few"' in gate for end in ("lowest", "newest"))
+    (line,) = re.findall(r"^few=(?:.*\\\n)*.*", gate, re.MULTILINE)
+    named = subprocess.run(["bash", "-c", f"{line}\necho $few"], capture_output=True, text=True, check=True).stdout
+    assert len(named.split()) > 10
+    assert all((ROOT / path).exists() for path in named.split())
+
+
 def test_the_version_is_written_in_one_place() -> None:
     """Other files may repeat it only where a format asks for it, and then it is the same."""
     for room in ("calibration", "candor", "model_store", "monitoring", "serving", "training"):
