@@ -18,6 +18,7 @@ mean number of labels between false alarms is ARL or more, however often anyone 
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -70,17 +71,25 @@ class DriftDetector:
             ValueError: a confidence outside [0, 1], a class that the settings lack, no classes although the settings
                 have some, or shapes that differ. The state is unchanged then.
         """
-        p = np.asarray(confidence, dtype=np.float64)
-        right = np.asarray(correct, dtype=bool)
-        if p.ndim != 1 or p.shape != right.shape:
-            raise ValueError(f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)")
-        streams = self._streams(p, predicted)
         alarm: int | None = None
-        for start in range(0, len(p), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            raised = self._add(bets_of(p[part], right[part], self.settings.tolerance), streams[part])
+        for start, bets, streams in self._chunks(confidence, correct, predicted):
+            raised = self._add(bets, streams)
             alarm = start + raised if raised is not None else alarm
         return alarm
+
+    def follow_many(
+        self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None = None
+    ) -> FloatArray:
+        """Add labels as `update_many`; return (N,) log E after each of them.
+
+        >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
+        >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()   # each wrong answer adds evidence
+        [1.9, 4.7, 7.6]
+        """
+        parts = [
+            self._add_and_follow(bets, streams) for _, bets, streams in self._chunks(confidence, correct, predicted)
+        ]
+        return np.concatenate([np.empty(0), *parts])
 
     def reset(self) -> None:
         """Forget all evidence and the alarm, after an acknowledgment or for a new calibrator."""
@@ -149,6 +158,19 @@ class DriftDetector:
         """Return the stream that a row of the state belongs to."""
         return self.settings.stream(row)
 
+    def _chunks(
+        self, confidence: npt.ArrayLike, correct: npt.ArrayLike, predicted: npt.ArrayLike | None
+    ) -> Iterator[tuple[int, FloatArray, IntArray]]:
+        """The labels in parts: number of the first, bets and streams. All are checked before the first part."""
+        p = np.asarray(confidence, dtype=np.float64)
+        right = np.asarray(correct, dtype=bool)
+        if p.ndim != 1 or p.shape != right.shape:
+            raise ValueError(f"confidence {p.shape} and correct {right.shape} must both be of shape (N,)")
+        streams = self._streams(p, predicted)
+        for start in range(0, len(p), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield start, bets_of(p[part], right[part], self.settings.tolerance), streams[part]
+
     def _streams(self, confidence: FloatArray, predicted: npt.ArrayLike | None) -> IntArray:
         """(N, groups) the rows that each label belongs to."""
         rows = [np.zeros(len(confidence), dtype=np.int64), 1 + bin_index(confidence, self.settings.bin_count)]
@@ -167,18 +189,37 @@ class DriftDetector:
         """Add at most _CHUNK labels, (n, 10) bets and (n, groups) rows; the index of the one that raised the alarm."""
         before = self.state.m.reshape(-1, BETS)
         trace, after = run(before, bets, streams)
-        raised = None if self.active else self._first_over(before, trace, streams)
+        raised = None if self.active else self._first_over(self._totals(before, trace, streams))
+        self._take(before, trace, streams, after, raised)
+        return raised
+
+    def _add_and_follow(self, bets: FloatArray, streams: IntArray) -> FloatArray:
+        """Add at most _CHUNK labels; (n,) log E after each."""
+        before = self.state.m.reshape(-1, BETS)
+        trace, after = run(before, bets, streams)
+        totals = self._totals(before, trace, streams)
+        self._take(before, trace, streams, after, None if self.active else self._first_over(totals))
+        return np.asarray(np.log(totals / (self.settings.parts * BETS)))
+
+    def _take(
+        self, before: FloatArray, trace: FloatArray, streams: IntArray, after: FloatArray, raised: int | None
+    ) -> None:
+        """Remember what labels led to, and the alarm if one of them raised it."""
         if raised is not None:
             self.state.alarm_label = self.state.labels + raised + 1
             m = state_at(before, trace, streams, raised).reshape(self.state.m.shape)
             row, side = divmod(int(self.settings.evidence(m).argmax()), 2)
             self.state.row, self.state.direction = row, DIRECTIONS[side]
         self.state.m = after.reshape(self.state.m.shape)
-        self.state.labels += len(bets)
-        return raised
+        self.state.labels += len(streams)
 
-    def _first_over(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> int | None:
+    def _first_over(self, totals: FloatArray) -> int | None:
         """The first label after which E reaches the threshold."""
+        over = totals >= self.settings.threshold * (self.settings.parts * BETS)
+        return int(over.argmax()) if over.any() else None
+
+    def _totals(self, before: FloatArray, trace: FloatArray, streams: IntArray) -> FloatArray:
+        """(n,) E after each label, in units of 1 / (parts * BETS), so that sums of whole shares are exact."""
         (n, groups), shares = streams.shape, self.settings.shares
         row_sums = np.empty((n + 1, len(before)))
         row_sums[0] = shares * ordered_sum(before)
@@ -189,5 +230,4 @@ class DriftDetector:
             row_sums[number, streams[:, group]] = shares[streams[:, group]] * sums[:, group]
             latest[number, streams[:, group]] = number
         standing = np.take_along_axis(row_sums, np.maximum.accumulate(latest, axis=0), axis=0)
-        over = ordered_sum(standing[1:]) >= self.settings.threshold * (self.settings.parts * BETS)
-        return int(over.argmax()) if over.any() else None
+        return ordered_sum(standing[1:])

@@ -6,38 +6,50 @@ colors by name, a file of its own gets those of light pages.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from calibration.reliability import ReliabilityBin
-from calibration.wording import counted, percent
+from calibration.wording import percent
 
 _LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
 _LIGHT = {
     **{"card": "#ffffff", "line": "#dfe3e8", "muted": "#5b6675"},
-    **{"accent": "#2563b0", "good": "#1a7f4b", "bad": "#b3261e"},
+    **{"accent": "#2563b0", "bad": "#b3261e"},
 }
 _STARTS = (0.8, 0.6, 0.4, 0.2, 0.0)  # of the axis of confidence, which a model with few classes does not use up
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+class Speech(NamedTuple):
+    """How a diagram speaks: texts in a language, texts for one or more, and numbers as they are written in it."""
+
+    gettext: Callable[[str], str]
+    ngettext: Callable[[str, str, int], str]
+    localized: Callable[[str], str]
+
+
+ENGLISH = Speech(str, lambda one, more, number: one if number == 1 else more, str)
+
+
+def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> Markup:
     """Draw the bins that have answers, and describe them for those who do not see them; `of` names the answers.
 
     On the dashed line confidence equals accuracy.
     """
-    return _drawn(bins, of=of, own_style=None)
+    return _drawn(bins, of=of, speech=speech, own_style=None)
 
 
-def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> Markup:
+def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> Markup:
     """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
-    return _drawn(bins, of=of, own_style=file_style())
+    return _drawn(bins, of=of, speech=speech, own_style=file_style())
 
 
 @cache
@@ -52,21 +64,27 @@ def file_style() -> Markup:
     return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
-def _drawn(bins: Sequence[ReliabilityBin], *, of: str, own_style: Markup | None) -> Markup:
+def _drawn(bins: Sequence[ReliabilityBin], *, of: str, speech: Speech, own_style: Markup | None) -> Markup:
     filled = [row for row in bins if row.n]
     least = min((row.lower for row in filled), default=0.0)
     start = next(each for each in _STARTS if each <= least + 1e-9)
     plot = _Plot(max((row.n for row in filled), default=1), start)
-    described = description(bins, of=of)
     template = _environment().get_template("diagram.svg.jinja")
-    return Markup(template.render(plot=plot, bins=filled, described=described, own_style=own_style))
+    return Markup(
+        template.render(
+            plot=plot,
+            bins=[(row, _said(row, speech)) for row in filled],
+            described=description(bins, of=of, speech=speech),
+            upward=speech.gettext("accuracy, %"),
+            rightward=speech.gettext("confidence, %, and answers"),
+            own_style=own_style,
+        )
+    )
 
 
 @cache
 def _environment() -> Environment:
-    environment = environment_of("model_store")
-    environment.filters |= {"counted": counted, "percent": percent}
-    return environment
+    return environment_of("model_store")
 
 
 def environment_of(package: str) -> Environment:
@@ -81,20 +99,44 @@ def environment_of(package: str) -> Environment:
     )
 
 
-def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers") -> str:
+def description(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> str:
     """What the diagram shows, in a sentence or two."""
     filled = [row for row in bins if row.n]
     if not filled:
-        return f"Reliability diagram of {of}: no answer has a label yet."
-    below = sum(row.accuracy < _chance(row)[0] for row in filled)
-    above = sum(row.accuracy > _chance(row)[1] for row in filled)
+        return speech.gettext("Reliability diagram of %(of)s: no answer has a label yet.") % {"of": of}
     most = max(filled, key=lambda row: row.n)
-    return (
-        f"Reliability diagram of {of}: {counted(sum(row.n for row in filled), 'labeled answer')} in "
-        f"{counted(len(filled), 'confidence bin')}. Accuracy lies below the range that chance explains in {below} of "
-        f"them, above it in {above}. The fullest bin: {counted(most.n, 'answer')}, on average "
-        f"{percent(most.confidence)} confident and right {percent(most.accuracy)} of the time."
+    labels = sum(row.n for row in filled)
+    text = speech.gettext(
+        "Reliability diagram of %(of)s: %(answers)s in %(bins)s. Accuracy lies below the range that chance explains in "
+        "%(below)s of them, above it in %(above)s. The fullest bin: %(fullest)s."
     )
+    return text % {
+        "of": of,
+        "answers": speech.ngettext("%(count)s labeled answer", "%(count)s labeled answers", labels)
+        % {"count": speech.localized(f"{labels:,}")},
+        "bins": speech.ngettext("%(count)s confidence bin", "%(count)s confidence bins", len(filled))
+        % {"count": len(filled)},
+        "below": sum(row.accuracy < _chance(row)[0] for row in filled),
+        "above": sum(row.accuracy > _chance(row)[1] for row in filled),
+        "fullest": _answers(most, speech),
+    }
+
+
+def _said(row: ReliabilityBin, speech: Speech) -> str:
+    """What the dot of a bin says."""
+    interval = {"lower": f"{100 * row.accuracy_lower:.0f}", "upper": f"{100 * row.accuracy_upper:.0f}"}
+    text = speech.gettext("%(bin)s (95 %% interval %(lower)s to %(upper)s)")
+    return text % (interval | {"bin": _answers(row, speech)})
+
+
+def _answers(row: ReliabilityBin, speech: Speech) -> str:
+    text = speech.ngettext(
+        "%(count)s answer, on average %(confidence)s confident and right %(accuracy)s of the time",
+        "%(count)s answers, on average %(confidence)s confident and right %(accuracy)s of the time",
+        row.n,
+    )
+    shares = {"confidence": percent(row.confidence), "accuracy": percent(row.accuracy)}
+    return text % {name: speech.localized(share) for name, share in (shares | {"count": f"{row.n:,}"}).items()}
 
 
 def _chance(row: ReliabilityBin) -> tuple[float, float]:

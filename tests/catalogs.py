@@ -14,23 +14,31 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from calibration.measures import MEASURES
+from calibration.remedies import REMEDIES
 from monitoring.pages.language import DOMAIN, LANGUAGES
 
 ROOT: Final = Path(__file__).parents[1]
 LOCALE: Final = ROOT / "monitoring" / "pages" / "locale"
-_WHERE: Final = ("monitoring/pages", "serving")
+_WHERE: Final = ("monitoring/pages", "serving", "model_store")
 _METHODS: Final = [("**/templates/**.jinja", "jinja2.ext:babel_extract"), ("**.py", "python")]
 _OPTIONS: Final = {"**/templates/**.jinja": {"trimmed": "true", "silent": "false", "trim_blocks": "true"}}
 
 
 def extracted() -> Catalog:
-    """All texts of templates and modules that are to be translated."""
+    """All texts of templates and modules that are to be translated, and the names of measures and remedies."""
     found = Catalog(domain=DOMAIN)
     for folder in _WHERE:
         for _, _, message, comments, context in extract_from_dir(
             ROOT / folder, _METHODS, _OPTIONS, comment_tags=("Translators:",)
         ):
             found.add(message, auto_comments=comments, context=context)
+    for measure in MEASURES:
+        if measure.page:
+            found.add(measure.title)
+            found.add(measure.text)
+    for remedy in REMEDIES.values():
+        found.add(remedy.title)
     return found
 
 

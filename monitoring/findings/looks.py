@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.bins import BinSums
+from calibration.bins import BinSums, FloatArray, IntArray
 from calibration.confidence_sequence import gap_sequence
 from monitoring.findings.drift import Drift
 from monitoring.findings.windows import Window
@@ -59,8 +59,16 @@ def calm_evidence(drift: Drift) -> CalmEvidence | None:
 
     None for fewer labels than were simulated. Beyond the last simulated number, its range is returned.
     """
-    if drift.labels < _CALM_LABELS[0]:
-        return None
-    at, known = math.log(drift.labels), np.log(_CALM_LABELS)
-    lower, upper = (float(np.interp(at, known, ends)) / drift.log_threshold for ends in (_CALM_LOWER, _CALM_UPPER))
-    return CalmEvidence(min(1.0, lower), min(1.0, upper))
+    lower, upper = (float(end[0]) for end in calm_range(np.array([drift.labels]), np.array([drift.log_threshold])))
+    return None if math.isnan(lower) else CalmEvidence(lower, upper)
+
+
+def calm_range(labels: IntArray, log_threshold: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same for (N,) numbers of labels: (N,) lower and upper ends, NaN for fewer labels than were simulated."""
+    at, known = np.log(np.maximum(labels, 1)), np.log(_CALM_LABELS)
+    few = labels < _CALM_LABELS[0]
+    lower, upper = (
+        np.where(few, np.nan, np.minimum(1.0, np.interp(at, known, ends) / log_threshold))
+        for ends in (_CALM_LOWER, _CALM_UPPER)
+    )
+    return lower, upper

@@ -14,6 +14,7 @@ from model_store.diagram import drawing_rules
 _TYPES = {
     "style.css": "text/css",
     "api.js": "text/javascript",
+    "charts.js": "text/javascript",
     "console.js": "text/javascript",
     "viewer.js": "text/javascript",
 }

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -10,10 +9,13 @@ from markupsafe import Markup
 from calibration import metrics
 from calibration.bins import BinSums
 from model_store.diagram import file_style
-from monitoring.findings.phrases import percent
 from monitoring.ledger.days import Days, gather
-from monitoring.pages.day_axis import BOTTOM, NARROW, SHAPES, TOP, WIDE, DayAxis, Mark, WidthPair, in_words
+from monitoring.pages.axis import NARROW, SHAPES, WIDE, DayAxis, Mark, WidthPair
+from monitoring.pages.formatting import calendar_day, calendar_days, percent, span
+from monitoring.pages.language import gettext
+from monitoring.pages.plot import Plot
 from monitoring.pages.rendering import render
+from monitoring.reports.span import WHOLE, Span
 
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
 _Z90 = 1.645  # standard deviations that 19 of 20 stay under
@@ -45,30 +47,32 @@ def day_dots(days: Sequence[Days]) -> list[Dot]:
     return [_dot(each) for each in gather(days, most=_POINT_LIMIT) if each.labeled.total]
 
 
-def day_chart(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> WidthPair | None:
+def day_chart(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> WidthPair | None:
     """Draw the ECE of each day, and the range that it stays in on 19 of 20 days by chance. None without labels."""
-    return WidthPair(*(_ece_drawn(dots, marks, width=width) for width in (WIDE, NARROW))) if dots else None
+    return WidthPair(*(_ece_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW))) if dots else None
 
 
-def gap_chart(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> WidthPair | None:
+def gap_chart(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> WidthPair | None:
     """Draw confidence minus accuracy of each day with its 95 % interval. None without labels."""
-    return WidthPair(*(_gap_drawn(dots, marks, width=width) for width in (WIDE, NARROW))) if dots else None
+    return WidthPair(*(_gap_drawn(dots, marks, zoom, width=width) for width in (WIDE, NARROW))) if dots else None
 
 
-def day_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> Markup:
+def day_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> Markup:
     """Return the same drawing as an SVG file of its own."""
-    return _ece_drawn(dots, marks, width=WIDE, own_style=file_style())
+    return _ece_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
 
 
-def gap_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = ()) -> Markup:
+def gap_chart_file(dots: Sequence[Dot], marks: Sequence[Mark] = (), *, zoom: Span = WHOLE) -> Markup:
     """Return the same drawing as an SVG file of its own."""
-    return _gap_drawn(dots, marks, width=WIDE, own_style=file_style())
+    return _gap_drawn(dots, marks, zoom, width=WIDE, own_style=file_style())
 
 
-def _ece_drawn(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int, own_style: Markup | None = None) -> Markup:
-    axis = _axis(dots, marks, width=width)
+def _ece_drawn(
+    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
+) -> Markup:
+    axis = _axis(dots, marks, zoom, width=width)
     highest = max([0.05, *(math.ceil(20 * max(dot.ece, dot.limit)) / 20 for dot in dots)])
-    plot = _Plot(axis, 0.0, highest)
+    plot = Plot(axis, 0.0, highest)
     return _drawn(
         "day_chart.svg",
         plot,
@@ -76,20 +80,22 @@ def _ece_drawn(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int, own_st
         dots=dots,
         limits=plot.line([(dot.day, dot.limit) for dot in dots]),
         floors=plot.line([(dot.day, dot.floor) for dot in dots]),
-        described=_ece_described(dots, axis.inside(marks)),
+        described=_ece_described(dots, axis, marks),
         own_style=own_style,
     )
 
 
-def _gap_drawn(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int, own_style: Markup | None = None) -> Markup:
-    axis = _axis(dots, marks, width=width)
+def _gap_drawn(
+    dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
+) -> Markup:
+    axis = _axis(dots, marks, zoom, width=width)
     furthest = max([0.05, *(math.ceil(10 * max(abs(dot.gap_lower), abs(dot.gap_upper))) / 10 for dot in dots)])
-    plot = _Plot(axis, -furthest, furthest)
-    described = _gap_described(dots, axis.inside(marks))
+    plot = Plot(axis, -furthest, furthest)
+    described = _gap_described(dots, axis, marks)
     return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
 
 
-def _drawn(template: str, plot: "_Plot", marks: Sequence[Mark], **values: Any) -> Markup:
+def _drawn(template: str, plot: Plot, marks: Sequence[Mark], **values: Any) -> Markup:
     return render(
         template,
         plot=plot,
@@ -101,26 +107,47 @@ def _drawn(template: str, plot: "_Plot", marks: Sequence[Mark], **values: Any) -
     )
 
 
-def _axis(dots: Sequence[Dot], marks: Sequence[Mark], *, width: int) -> DayAxis:
-    return DayAxis.around(dots[0].days.first, dots[-1].days.last, marks, width=width)
+def _axis(dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int) -> DayAxis:
+    """All days and their marks; of a part that is looked at closely, its days alone."""
+    first, last = dots[0].days.first, dots[-1].days.last
+    if zoom == WHOLE:
+        return DayAxis.around(first, last, marks, width=width)
+    ends = (first if zoom.first is None else zoom.first, last if zoom.last is None else zoom.last)
+    return DayAxis(min(first, ends[0]), max(last, ends[1]), width)
 
 
-def _ece_described(dots: Sequence[Dot], marks: Sequence[Mark]) -> str:
+def _ece_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
     """What the chart shows, in a few sentences."""
     outside, highest = sum(dot.ece > dot.limit for dot in dots), max(dots, key=lambda dot: dot.ece)
-    return (
-        f"Calibration error by day, {dots[0].days} to {dots[-1].days}: on {outside} of {len(dots)} points it is above "
-        f"what chance explains. The highest is {percent(highest.ece)}, {highest.days}.{''.join(in_words(marks))}"
-    )
+    told = gettext(
+        "Calibration error by day, %(days)s: on %(outside)s of %(points)s points it is above what chance explains. "
+        "The highest is %(ece)s, %(day)s."
+    ) % {
+        "days": _from_to(dots),
+        "outside": outside,
+        "points": len(dots),
+        "ece": percent(highest.ece),
+        "day": calendar_days(highest.days),
+    }
+    return told + "".join(axis.in_words(marks))
 
 
-def _gap_described(dots: Sequence[Dot], marks: Sequence[Mark]) -> str:
-    over, under = sum(dot.gap_lower > 0 for dot in dots), sum(dot.gap_upper < 0 for dot in dots)
-    return (
-        f"Confidence minus accuracy by day, {dots[0].days} to {dots[-1].days}: the 95 % interval is above zero on "
-        f"{over} of {len(dots)} points, and below it on {under}. The last is {percent(dots[-1].gap, signed=True)}."
-        f"{''.join(in_words(marks))}"
-    )
+def _gap_described(dots: Sequence[Dot], axis: DayAxis, marks: Sequence[Mark]) -> str:
+    told = gettext(
+        "Confidence minus accuracy by day, %(days)s: the 95 %% interval is above zero on %(over)s of %(points)s "
+        "points, and below it on %(under)s. The last is %(gap)s."
+    ) % {
+        "days": _from_to(dots),
+        "over": sum(dot.gap_lower > 0 for dot in dots),
+        "points": len(dots),
+        "under": sum(dot.gap_upper < 0 for dot in dots),
+        "gap": percent(dots[-1].gap, signed=True),
+    }
+    return told + "".join(axis.in_words(marks))
+
+
+def _from_to(dots: Sequence[Dot]) -> str:
+    return span(calendar_day(dots[0].days.first), calendar_day(dots[-1].days.last))
 
 
 def chance_limit(labeled: BinSums) -> float:
@@ -146,28 +173,3 @@ def _dot(each: Days) -> Dot:
         gap_lower=gap.lower,
         gap_upper=gap.upper,
     )
-
-
-@dataclass(frozen=True)
-class _Plot:
-    """Maps shares from `lowest` to `highest` to the height of a chart over an axis of days."""
-
-    axis: DayAxis
-    lowest: float
-    highest: float
-
-    @property
-    def ticks(self) -> list[float]:
-        """The labeled shares."""
-        return [self.lowest + part * (self.highest - self.lowest) for part in (0, 0.25, 0.5, 0.75, 1)]
-
-    def y(self, share: float) -> float:
-        """Where a share is; what is outside stands at the edge."""
-        part = (share - self.lowest) / (self.highest - self.lowest)
-        return round(BOTTOM - (BOTTOM - TOP) * min(max(part, 0.0), 1.0), 1)
-
-    def line(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return (x, y) of (day, share) pairs; a single point becomes a short line."""
-        placed = [(self.axis.x(day), self.y(share)) for day, share in points]
-        x, y = placed[0]
-        return [(x - 12, y), (x + 12, y)] if len(placed) == 1 else placed

@@ -3,24 +3,25 @@
 Plain links lead to them, so that they work without script. Figures are unrounded; what is not known is an empty cell.
 """
 
-import io
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from calibration.reliability import ReliabilityBin
-from model_store.csv_cells import CsvTable
 from model_store.diagram import diagram_file
 from monitoring.errors import QueryInvalid, brief
+from monitoring.pages.course_chart import course_chart_file, course_steps
+from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text
 from monitoring.pages.day_chart import day_chart_file, day_dots, gap_chart_file
 from monitoring.pages.evidence_chart import evidence_file
-from monitoring.pages.sections import marks_of, own_evidence
+from monitoring.pages.formatting import iso_day
+from monitoring.pages.language import gettext
+from monitoring.pages.phrasing import answers_of, speech
+from monitoring.pages.sections import course_events, marks_of, own_evidence
 from monitoring.reports.page_data import PageData
 
 CSV: Final = "text/csv; charset=utf-8"
 SVG: Final = "image/svg+xml"
-Row = Sequence[Any]
 _DRIFT: Final = ("share", "usual_lower", "usual_upper", "log_evalue", "log_threshold", "labels", "alarm")
 
 
@@ -44,21 +45,11 @@ def make_download(found: PageData, file: str, *, of: str | None = None) -> Downl
         raise QueryInvalid(f"Only the reliability diagram has a class; {kind} is of all answers.")
     if suffix == "csv" and kind in TABLES:
         header, rows = TABLES[kind](found, of)
-        return Download(f"{name}.csv", CSV, _as_csv([header, *rows]))
+        return Download(f"{name}.csv", CSV, csv_text([header, *rows]))
     if suffix == "svg" and kind in DRAWINGS:
         return Download(f"{name}.svg", SVG, DRAWINGS[kind](found, of))
     known = [*(f"{each}.csv" for each in TABLES), *(f"{each}.svg" for each in DRAWINGS)]
     raise QueryInvalid(f"There is no file {brief(file)} to download; expected one of {', '.join(known)}.")
-
-
-def _as_csv(rows: Iterable[Row]) -> str:
-    text = io.StringIO()
-    CsvTable(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
 
 
 def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
@@ -71,20 +62,7 @@ def _bins(found: PageData, of: str | None) -> Sequence[ReliabilityBin]:
 
 
 def _reliability(found: PageData, of: str | None) -> tuple[Row, list[Row]]:
-    header = (
-        "confidence_from",
-        "confidence_to",
-        "n",
-        "mean_confidence",
-        "accuracy",
-        "accuracy_lower",
-        "accuracy_upper",
-    )
-    rows = [
-        (each.lower, each.upper, each.n, each.confidence, each.accuracy, each.accuracy_lower, each.accuracy_upper)
-        for each in _bins(found, of)
-    ]
-    return header, list(rows)
+    return BINS_HEADER, bin_rows(_bins(found, of))
 
 
 def _days(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
@@ -108,6 +86,21 @@ def _evidence(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
         return _DRIFT, []
     usual = (bar.usual.lower, bar.usual.upper) if bar.usual else (None, None)
     return _DRIFT, [(bar.share, *usual, drift.log_evalue, drift.log_threshold, drift.labels, drift.active)]
+
+
+def _course(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    header = (
+        *("from_label", "to_label", "from_day", "to_day", "label_with_most", "labels_since_start"),
+        *("share", "usual_lower", "usual_upper"),
+    )
+    rows = [
+        (
+            *(step.first, step.last, iso_day(step.first_day), iso_day(step.last_day), step.at, step.since_start),
+            *(step.share, step.usual_lower, step.usual_upper),
+        )
+        for step in (course_steps(found.course) if found.course is not None else [])
+    ]
+    return header, list(rows)
 
 
 def _slices(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
@@ -148,6 +141,13 @@ def _estimated(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     return header, list(rows)
 
 
+def _expected_answers(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
+    expected = found.report.expected_performance.from_confidence
+    names = [each.name for each in expected.classes] if expected else []
+    rows = [(name, *expected.confusion[at]) for at, name in enumerate(names)] if expected else []
+    return ("true_class", *(f"answered {name}" for name in names)), list(rows)
+
+
 def _versions(found: PageData, _: str | None) -> tuple[Row, list[Row]]:
     header = ("version", "status", "answers", "labels", "accuracy", "signed_gap", "ece", "noise_floor")
     rows = [
@@ -170,10 +170,12 @@ TABLES: Final[Mapping[str, Table]] = {
     "reliability": _reliability,
     "days": _days,
     "evidence": _evidence,
+    "course": _course,
     "slices": _slices,
     "tags": _tags,
     "measures": _measures,
     "estimated": _estimated,
+    "expected-answers": _expected_answers,
     "versions": _versions,
     "history": _history,
 }
@@ -186,18 +188,24 @@ def _evidence_drawn(found: PageData, _: str | None) -> str:
     return evidence_file(bar)
 
 
+def _course_drawn(found: PageData, _: str | None) -> str:
+    if found.course is None or not len(found.course):
+        raise QueryInvalid("No label of this window and these days is known to the drift watch: nothing to draw.")
+    return course_chart_file(found.course, course_events(found))
+
+
 def _days_drawn(draw: Callable[..., str]) -> Callable[[PageData, str | None], str]:
     def drawn(found: PageData, _: str | None) -> str:
         dots = day_dots(found.days)
         if not dots:
             raise QueryInvalid("No day of this window has labels, so there is nothing to draw.")
-        return draw(dots, marks_of(found))
+        return draw(dots, marks_of(found), zoom=found.span)
 
     return drawn
 
 
 def _reliability_drawn(found: PageData, of: str | None) -> str:
-    return diagram_file(_bins(found, of), of="all answers" if of is None else f'answers of "{of}"')
+    return diagram_file(_bins(found, of), of=gettext("all answers") if of is None else answers_of(of), speech=speech())
 
 
 DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
@@ -205,4 +213,5 @@ DRAWINGS: Final[Mapping[str, Callable[[PageData, str | None], str]]] = {
     "days": _days_drawn(day_chart_file),
     "gap": _days_drawn(gap_chart_file),
     "evidence": _evidence_drawn,
+    "course": _course_drawn,
 }

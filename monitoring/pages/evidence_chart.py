@@ -7,6 +7,8 @@ from markupsafe import Markup
 from model_store.diagram import file_style
 from monitoring.findings.drift import Drift
 from monitoring.findings.looks import CalmEvidence
+from monitoring.pages.formatting import span, whole_percent
+from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 
 
@@ -20,9 +22,15 @@ class EvidenceBar(NamedTuple):
 
 def evidence_bar(drift: Drift, share: float, usual: CalmEvidence | None) -> EvidenceBar:
     """Describe the evidence after `drift.labels` labels."""
-    now = f"{100 * share:.0f} % of the evidence that an alarm needs"
-    between = f"; {100 * usual.lower:.0f} to {100 * usual.upper:.0f} % is usual after as many labels" if usual else ""
-    return EvidenceBar(share, usual, f"Evidence of drift: {'alarm' if drift.active else now}{between}.")
+    told = gettext("Evidence of drift: %(now)s.") % {"now": gettext("alarm") if drift.active else _now(share)}
+    if usual is not None:
+        between = span(whole_percent(usual.lower), whole_percent(usual.upper))
+        told += " " + gettext("After as many labels, %(between)s is usual.") % {"between": between}
+    return EvidenceBar(share, usual, told)
+
+
+def _now(share: float) -> str:
+    return gettext("%(share)s of the evidence that an alarm needs") % {"share": whole_percent(share)}
 
 
 def evidence_chart(bar: EvidenceBar) -> Markup:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from monitoring.findings import answer_record, phrases
+from monitoring.ledger.days import Days, day_date
 from monitoring.pages.language import LANGUAGES, gettext, localized, reader
 
 
@@ -25,6 +26,15 @@ def grouped(number: int) -> str:
 def percent(ratio: float | None, *, signed: bool = False) -> str:
     """A ratio with one decimal as the reader writes it; a dash for None and NaN."""
     return localized(phrases.percent(ratio, signed=signed))
+
+
+def whole_percent(share: float) -> str:
+    """A share in whole percent, however large.
+
+    >>> whole_percent(0.456), whole_percent(12.5)
+    ('46 %', 'over 999 %')
+    """
+    return gettext("over 999 %") if share >= 9.995 else localized(f"{100 * share:.0f} %")
 
 
 def shown(confidence: float) -> str:
@@ -61,6 +71,26 @@ def instant(at: datetime, *, seconds: bool = False) -> Markup:
     title = Markup("") if named == "UTC" else Markup(' title="{}"').format(utc.strftime("%Y-%m-%d %H:%M:%S UTC"))
     stamp = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}"{}>{} {}</time>').format(stamp, title, shown, named)
+
+
+def calendar_day(day: int) -> str:
+    """A UTC day, counted from 1970, as the reader writes dates.
+
+    >>> calendar_day(20_000)
+    '2024-10-04'
+    """
+    return day_date(day).strftime(reader().language.date)
+
+
+def calendar_days(days: Days) -> str:
+    """A day, or the first and the last of several."""
+    first, last = calendar_day(days.first), calendar_day(days.last)
+    return first if first == last else span(first, last)
+
+
+def iso_day(day: int) -> str:
+    """A UTC day, counted from 1970, as addresses have it."""
+    return day_date(day).isoformat()
 
 
 def english() -> Markup:

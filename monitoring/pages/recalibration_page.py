@@ -2,10 +2,23 @@
 
 from typing import Any
 
+from calibration.measures import Measures
 from calibration.remedies import REMEDIES
-from model_store.diagram import reliability_diagram
 from monitoring.findings.recalibration_preview import RecalibrationPreview
+from monitoring.pages.csv_text import Row
+from monitoring.pages.held_files import filed_diagram, held_csv
+from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
+
+_MEASURES = (
+    *("n", "accuracy", "mean_confidence", "signed_gap", "signed_gap_lower", "signed_gap_upper"),
+    *("ece", "ece_lower", "ece_upper", "noise_floor"),
+)
+_CLASSES = (
+    *("class", "labels", "sensitivity_before", "sensitivity_after"),
+    *("specificity_before", "specificity_after", "signed_gap_before", "signed_gap_after"),
+)
+_TRIAL = ("name", "parameters", "improvement", "standard_error", "classwise_gap", "excluded")
 
 
 def recalibration_page(shown: RecalibrationPreview) -> str:
@@ -15,9 +28,27 @@ def recalibration_page(shown: RecalibrationPreview) -> str:
 
 def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     """The values of `sections/recalibration.html`, which the document and the console's page share."""
-    drawn = {"As served": shown.served, "Recalibrated": shown.recalibrated}
+    of = gettext("held-out answers")
+    measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
+    classes = [(each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap) for each in shown.classes]
+    trials = [
+        (*(getattr(each, column) for column in _TRIAL), each.name == shown.choice.chosen)
+        for each in shown.choice.trials
+    ]
     return {
         "shown": shown,
-        "remedies": REMEDIES,
-        "diagrams": [(name, reliability_diagram(bins, of="held-out answers"), bins) for name, bins in drawn.items()],
+        "remedies": {name: gettext(each.title) for name, each in REMEDIES.items()},
+        "diagrams": [
+            filed_diagram("recalibration-as-served", gettext("As served"), shown.served, of=of),
+            filed_diagram("recalibration-recalibrated", gettext("Recalibrated"), shown.recalibrated, of=of),
+        ],
+        "files": {
+            "measures": held_csv("recalibration-measures", ("", *_MEASURES), measures),
+            "classes": held_csv("recalibration-classes", _CLASSES, classes),
+            "remedies": held_csv("recalibration-remedies", (*_TRIAL, "chosen"), trials),
+        },
     }
+
+
+def _measures(name: str, found: Measures) -> Row:
+    return (name, *(getattr(found, each) for each in _MEASURES))

@@ -9,9 +9,9 @@ from starlette.responses import HTMLResponse
 
 from calibration.wording import counted
 from model_store.diagram import environment_of
-from monitoring.findings import phrases
-from monitoring.pages import formatting, language
+from monitoring.pages import formatting, language, phrasing
 from monitoring.pages.assets import asset
+from monitoring.pages.status_words import event_word
 
 PAGE_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -23,18 +23,14 @@ PAGE_HEADERS: Final = {
     "cache-control": "no-store",
 }
 _FILTERS = (
-    *(phrases.answers_in_slice, phrases.answers_in_stream, counted, phrases.tolerance),
+    *(phrasing.answers_in_slice, phrasing.answers_in_stream, phrasing.answers_with, phrasing.tolerance),
+    *(phrasing.counted_answers, phrasing.counted_labels, phrasing.side, phrasing.rate_title, phrasing.file_word),
+    *(counted, event_word, phrasing.action_word, phrasing.alias_word, phrasing.canary_words),
     *(formatting.code_marks, formatting.duration, formatting.grouped, formatting.moment, formatting.stamped),
-    *(formatting.percent, formatting.shown, language.localized),
-    *(
-        formatting.page_path,
-        formatting.pretty_json,
-        formatting.try_path,
-        formatting.recalibrate_path,
-        formatting.download_path,
-        formatting.label_path,
-        formatting.versions_path,
-    ),
+    *(formatting.percent, formatting.shown, formatting.whole_percent, language.localized),
+    *(formatting.calendar_day, formatting.calendar_days, formatting.iso_day, formatting.pretty_json),
+    *(formatting.page_path, formatting.try_path, formatting.recalibrate_path, formatting.download_path),
+    *(formatting.label_path, formatting.versions_path),
 )
 
 

@@ -1,7 +1,8 @@
 """The report as a document: one file without links or scripts, for print and for the files."""
 
-from monitoring.ledger.days import day_date
 from monitoring.ledger.sums import DAY_NS
+from monitoring.pages.formatting import calendar_day
+from monitoring.pages.language import gettext
 from monitoring.pages.rendering import render
 from monitoring.pages.sections import sections
 from monitoring.reports.page_data import PageData
@@ -13,7 +14,12 @@ def report_page(found: PageData) -> str:
 
 
 def _period(found: PageData) -> str:
-    today = day_date(found.report.generated_at_ns // DAY_NS)
+    today = calendar_day(found.report.generated_at_ns // DAY_NS)
     if found.since_day is not None:
-        return f"Answers served from {day_date(found.since_day)} to {today}"
-    return "All labeled answers" if found.report.window == "all" else f"Window {found.report.window}"
+        return gettext("Answers served from %(first)s to %(last)s") % {
+            "first": calendar_day(found.since_day),
+            "last": today,
+        }
+    if found.report.window == "all":
+        return gettext("All labeled answers")
+    return gettext("Window %(window)s") % {"window": found.report.window}

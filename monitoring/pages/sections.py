@@ -7,16 +7,20 @@ from typing import Any, NamedTuple
 from calibration.measure_table import Measure
 from calibration.measures import MEASURES
 from model_store.diagram import reliability_diagram
+from monitoring.drift.course import LABELS_LIMIT
 from monitoring.findings.drift import Drift
 from monitoring.findings.probability_scores import LATEST
 from monitoring.ledger.slices import VALUE_LIMIT
-from monitoring.pages.day_axis import SHAPES, Mark
+from monitoring.pages.axis import SHAPES, Mark
+from monitoring.pages.course_chart import CourseEvent, course_chart, course_steps
 from monitoring.pages.day_chart import FEW_LABELS, day_chart, day_dots, gap_chart
 from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_chart
 from monitoring.pages.formatting import percent
-from monitoring.pages.language import N_
-from monitoring.pages.status_words import ACCURACY_TONES, advice_tone, short_word, title
-from monitoring.reports.page_data import PageData, entry_day
+from monitoring.pages.language import N_, gettext, localized
+from monitoring.pages.phrasing import answers_of, speech
+from monitoring.pages.status_words import accuracy_is_no_comfort, accuracy_tone, advice_tone, short_word, title
+from monitoring.pages.zoom import zoom_of
+from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
 from monitoring.reports.report import ClassBins, Report
 
 _SLICE_LIMIT = 12  # rows of the table of slices
@@ -47,22 +51,31 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     """The values of the templates in `templates/sections`. `downloads`: link to the charts and tables as files."""
     report = found.report
     dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
-    drawn = [(each, reliability_diagram(each.bins, of=f'answers of "{each.name}"')) for each in _drawn(report)]
+    course = found.course
+    drawn = [
+        (each, reliability_diagram(each.bins, of=answers_of(each.name), speech=speech())) for each in _drawn(report)
+    ]
     return {
         "report": report,
         "versions": found.versions,
         "entries": found.entries,
         "title": title(report),
         "short_word": short_word,
-        "accuracy_tones": ACCURACY_TONES,
+        "accuracy_tone": accuracy_tone(report),
+        "accuracy_is_no_comfort": accuracy_is_no_comfort(report),
         "advice_tone": advice_tone(report.status, report.accuracy.answer),
-        "diagram": reliability_diagram(report.bins),
+        "diagram": reliability_diagram(report.bins, of=gettext("all answers"), speech=speech()),
         "class_diagrams": drawn,
         "classes_left_out": len(report.class_bins) - len(drawn),
         "shapes": SHAPES,
         "dots": dots,
-        "day_chart": day_chart(dots, marks),
-        "gap_chart": gap_chart(dots, marks),
+        "day_chart": day_chart(dots, marks, zoom=found.span),
+        "gap_chart": gap_chart(dots, marks, zoom=found.span),
+        "course": course,
+        "course_chart": course_chart(course, course_events(found)) if course is not None else None,
+        "course_steps": course_steps(course) if course is not None else [],
+        "course_limit": LABELS_LIMIT,
+        "zoom": zoom_of(found) if downloads else None,
         "downloads": downloads,
         "evidence_chart": bar and evidence_chart(bar),
         "bars": _bars(report),
@@ -81,6 +94,15 @@ def marks_of(found: PageData) -> list[Mark]:
         Mark(entry_day(entry), entry["kind"], entry["sentence"])
         for entry in found.of_this_version
         if entry["kind"] in _MARKED
+    ]
+
+
+def course_events(found: PageData) -> list[CourseEvent]:
+    """The events of this version that the course of the evidence shows: those of the watch of all answers."""
+    return [
+        CourseEvent(entry["feedback_id"], entry_time_ns(entry), entry["kind"], entry["sentence"])
+        for entry in found.of_this_version
+        if entry["kind"] in _MARKED and entry["tag"] is None
     ]
 
 
@@ -109,7 +131,7 @@ def _bars(report: Report) -> list[Bar]:
     eces = {
         N_("now"): (report.measures.ece, "accent"),
         N_("by chance"): (report.measures.noise_floor, "muted-tone"),
-        N_("on the card"): (report.reference.get("ece"), "good"),
+        N_("on the card"): (report.reference.get("ece"), "accent pale"),
     }
     known = [ece for ece, _ in eces.values() if ece is not None and math.isfinite(ece)]
     full = max([0.1, *known])
@@ -123,11 +145,13 @@ def _percent_of(ece: float | None, full: float) -> int:
 def _measure_rows(report: Report) -> Iterator[MeasureRow]:
     for measure in _MEASURES:
         now, card = getattr(report.measures, measure.name), report.reference.get(measure.name)
-        yield MeasureRow(measure.title, measure.text, shown_measure(measure, now), shown_measure(measure, card))
+        yield MeasureRow(
+            gettext(measure.title), gettext(measure.text), shown_measure(measure, now), shown_measure(measure, card)
+        )
 
 
 def shown_measure(measure: Measure, value: float | None) -> str:
     """A measure as the pages write it; a dash if it is not known."""
     if measure.is_share:
         return percent(value, signed=measure.signed)
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{measure.digits}f}"
+    return "-" if value is None or not math.isfinite(value) else localized(f"{value:.{measure.digits}f}")

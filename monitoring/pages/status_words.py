@@ -33,6 +33,24 @@ ACCURACY_WORDS = {
     AccuracyAnswer.HIGHER: N_("higher"),
     AccuracyAnswer.UNKNOWN: N_("not known"),
 }
+EVENT_WORDS = {
+    "acknowledged": N_("acknowledged"),
+    "alarm": N_("alarm"),
+    "checkpoint": N_("checkpoint"),
+    "ended": N_("ended"),
+    "promoted": N_("promoted"),
+    "recalibrated": N_("recalibrated"),
+    "recalibrating": N_("recalibrating"),
+    "reset": N_("reset"),
+    "settings": N_("settings"),
+    "started": N_("started"),
+    "tags": N_("tags"),
+}
+
+
+def event_word(kind: str) -> str:
+    """The kind of an event in the reader's language."""
+    return gettext(EVENT_WORDS[kind])
 
 
 def short_word(report: Report) -> str:
@@ -64,6 +82,18 @@ def _doubt(report: Report) -> str:
     if report.recommendation.is_rival:
         return N_("Alarm: in the labels, which may not be typical of all answers, confidence does not match accuracy")
     return ""
+
+
+def accuracy_tone(report: Report) -> str:
+    """The class of the style sheet for the answer about accuracy: no greener than the verdict, which is read first."""
+    tone = ACCURACY_TONES[report.accuracy.answer]
+    return "early" if tone == "ok" and report.status is not Status.OK else tone
+
+
+def accuracy_is_no_comfort(report: Report) -> bool:
+    """Whether an accuracy that has not fallen stands beside an error of confidence."""
+    has_fallen = report.accuracy.answer in (AccuracyAnswer.LOWER, AccuracyAnswer.UNKNOWN)
+    return report.status in (Status.OFF, Status.ALARM) and not has_fallen
 
 
 def advice_tone(status: Status, accuracy: AccuracyAnswer) -> str:

@@ -1,9 +1,11 @@
 """The data of a page about one version of a model: its report, days and history, and the other versions."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
+from monitoring.drift.course import CourseReader, EvidenceCourse
 from monitoring.errors import QueryInvalid, brief
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL, DAYS_LIMIT, read_window
@@ -13,6 +15,7 @@ from monitoring.ledger.days import Days, read_days
 from monitoring.ledger.slices import AUDIT, EVERYTHING
 from monitoring.ledger.sums import DAY_NS
 from monitoring.reports.report import Report, calibration_report
+from monitoring.reports.span import WHOLE, Span
 
 _OTHER_VERSIONS = 5  # the newest, beside the one reported on
 _EPOCH = date(1970, 1, 1)
@@ -25,9 +28,12 @@ class PageData:
     Attributes:
         report: of the requested version and window.
         since_day: first UTC day of the window, counted from 1970; None if it has no first day.
-        days: this version's days in the window, with audited answers alone where the audit decides.
+        days: this version's days in the window and the span, with audited answers alone where the audit decides.
         entries: the model's history in the window, all versions, newest last.
         versions: reports of this version and the newest others over the same window, newest first, without slices.
+        span: the days that charts over time show.
+        extent: the first and the last day that they could show; None if there is none.
+        course: the evidence of the drift watch after each label that arrived on these days; None if that is not known.
     """
 
     report: Report
@@ -35,6 +41,9 @@ class PageData:
     days: tuple[Days, ...]
     entries: tuple[VersionedEntry, ...]
     versions: tuple[Report, ...]
+    span: Span
+    extent: tuple[int, int] | None
+    course: EvidenceCourse | None
 
     @property
     def of_this_version(self) -> list[VersionedEntry]:
@@ -42,8 +51,16 @@ class PageData:
         return [entry for entry in self.entries if entry["version"] == self.report.version]
 
 
-def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, window: str = ALL) -> PageData:
-    """Read the data of a page. Raises ModelNotInLedger and QueryInvalid."""
+def read_page_data(
+    ledger: Ledger,
+    model: str,
+    *,
+    version: int | None = None,
+    window: str = ALL,
+    span: Span = WHOLE,
+    courses: CourseReader | None = None,
+) -> PageData:
+    """Read the data of a page; `courses` keeps courses for the next time. Raises ModelNotInLedger, QueryInvalid."""
     report = calibration_report(ledger, model, version=version, window=window)
     with ledger.read() as connection:
         row = choose(connection, model, report.version)
@@ -51,13 +68,31 @@ def read_page_data(ledger: Ledger, model: str, *, version: int | None = None, wi
         since_day = asked.since_day(connection, row.calibration_id, now_ns=report.generated_at_ns)
         heard = AUDIT if report.selection.audit_decides else EVERYTHING
         days = read_days(connection, row.calibration_id, since_day=since_day, name=heard)
+        course = (courses or CourseReader()).read(connection, row.calibration_id)
         entries = [
             entry for entry in read_timeline(connection, model) if since_day is None or entry_day(entry) >= since_day
         ]
+    if course is not None and since_day is not None:
+        course = course.between(since_day)
     others = [number for number in sorted(report.versions, reverse=True) if number != report.version][:_OTHER_VERSIONS]
     chosen = sorted([report.version, *others], reverse=True)
     versions = [calibration_report(ledger, model, version=number, window=window, slices=False) for number in chosen]
-    return PageData(report, since_day, tuple(days), tuple(entries), tuple(versions))
+    return PageData(
+        report,
+        since_day,
+        tuple(each for each in days if span.holds(each.first)),
+        tuple(entries),
+        tuple(versions),
+        span,
+        _extent(days, course),
+        course.between(span.first, span.last) if course is not None else None,
+    )
+
+
+def _extent(days: Sequence[Days], course: EvidenceCourse | None) -> tuple[int, int] | None:
+    """The first and the last day on which answers were served or labels arrived."""
+    known = [each.first for each in days] + (course.day[[0, -1]].tolist() if course is not None and len(course) else [])
+    return (min(known), max(known)) if known else None
 
 
 def window_since(text: str, *, now_ns: int) -> str:
@@ -83,3 +118,8 @@ def window_since(text: str, *, now_ns: int) -> str:
 def entry_day(entry: VersionedEntry) -> int:
     """Return the UTC day of an event, counted from 1970."""
     return (date.fromisoformat(entry["at"][:10]) - _EPOCH).days
+
+
+def entry_time_ns(entry: VersionedEntry) -> int:
+    """Return when an event happened, to the second, in nanoseconds since 1970."""
+    return int(datetime.fromisoformat(entry["at"]).timestamp()) * 10**9

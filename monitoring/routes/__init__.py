@@ -67,6 +67,10 @@ _WINDOW: Final = Parameter(
     Annotated[str, Meta(examples=["all"])],
     "all (the default), last:N labels, days:N, or promotion",
 )
+_SPAN: Final = tuple(
+    Parameter(name, "query", Annotated[str, Meta(examples=["2026-10-01"])], f"{which} day of charts over time")
+    for name, which in (("since", "first"), ("until", "last"))
+)
 
 
 _INTAKE: Final = (
@@ -192,7 +196,7 @@ _REPORTS: Final = (
         tag="calibration",
         summary="The report as a page, with a chart day by day and the versions side by side.",
         gives=_HTML,
-        parameters=(_OF_VERSION, _WINDOW),
+        parameters=(_OF_VERSION, _WINDOW, *_SPAN),
         refuses=_REPORT,
     ),
     Endpoint(
@@ -205,6 +209,7 @@ _REPORTS: Final = (
         parameters=(
             _OF_VERSION,
             _WINDOW,
+            *_SPAN,
             Parameter("class", "query", str, "of a reliability diagram; all if left out"),
         ),
         refuses=_REPORT,

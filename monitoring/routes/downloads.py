@@ -7,7 +7,7 @@ from starlette.responses import Response
 from monitoring.findings.windows import ALL
 from monitoring.pages.downloads import Download, make_download
 from monitoring.routes.reports import ReportRoutes
-from monitoring.routes.request import read_version
+from monitoring.routes.request import read_span_of, read_version
 
 
 class DownloadRoutes:
@@ -29,5 +29,7 @@ class DownloadRoutes:
 
     def _make(self, request: Request) -> Download:
         query, path = request.query_params, request.path_params
-        data = self._reports.page_data(path["model"], read_version(request), query.get("window", ALL))
+        data = self._reports.page_data(
+            path["model"], read_version(request), query.get("window", ALL), read_span_of(request)
+        )
         return make_download(data, path["file"], of=query.get("class"))

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from model_store.errors import ModelStoreError
 from model_store.store import Store
 from monitoring.api.viewer import read_viewer
+from monitoring.drift.course import CourseReader
 from monitoring.findings.slices import Slice, Slices
 from monitoring.findings.timeline import VersionedEntry, read_timeline
 from monitoring.findings.windows import ALL
@@ -20,7 +21,8 @@ from monitoring.pages.model_page import Acting, model_page
 from monitoring.pages.rendering import answer_page
 from monitoring.reports.page_data import PageData, read_page_data
 from monitoring.reports.report import Report, ReportSummary, calibration_report
-from monitoring.routes.request import read_version
+from monitoring.reports.span import Span
+from monitoring.routes.request import read_span_of, read_version
 
 Production = Callable[[str], int | None]
 
@@ -63,6 +65,7 @@ class ReportRoutes:
         self._production = production
         self._serves = serves
         self._store = store
+        self._courses = CourseReader()
 
     async def report(self, request: Request) -> Report:
         """One model's report."""
@@ -72,7 +75,7 @@ class ReportRoutes:
         """The report as a page."""
         model, version = request.path_params["model"], read_version(request)
         window = request.query_params.get("window", ALL)
-        found = await to_thread.run_sync(self.page_data, model, version, window)
+        found = await to_thread.run_sync(self.page_data, model, version, window, read_span_of(request))
         acting = await to_thread.run_sync(self._acting, model)
         serves = self._is_served(model)
         return answer_page(model_page(found, serves=serves, acting=acting, viewer=read_viewer(request)))
@@ -128,10 +131,10 @@ class ReportRoutes:
         chosen = self._in_production(model) if version is None else version
         return calibration_report(self._ledger, model, version=chosen, window=window, slices=slices)
 
-    def page_data(self, model: str, version: int | None, window: str) -> PageData:
+    def page_data(self, model: str, version: int | None, window: str, span: Span) -> PageData:
         """The data of a page; without a version, of the one in production."""
         chosen = self._in_production(model) if version is None else version
-        return read_page_data(self._ledger, model, version=chosen, window=window)
+        return read_page_data(self._ledger, model, version=chosen, window=window, span=span, courses=self._courses)
 
     def _history(self, model: str, version: int | None) -> list[VersionedEntry]:
         with self._ledger.read() as connection:

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
+from monitoring.reports.span import Span, read_span
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
 STALL_S = 30.0
@@ -88,6 +89,11 @@ async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[by
 def media_type(request: Request) -> str:
     """The declared media type of the body, in lower case without parameters; empty if none is declared."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def read_span_of(request: Request) -> Span:
+    """The days in the query that charts over time are to show; all if it names none. Raises QueryInvalid."""
+    return read_span(request.query_params.get("since"), request.query_params.get("until"))
 
 
 def read_version(request: Request) -> int | None:

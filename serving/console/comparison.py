@@ -6,13 +6,12 @@ Tables of numbers, such as bins and confusion matrices, are drawn or counted, ne
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from markupsafe import Markup
-
 from calibration.measures import MEASURES
-from calibration.reliability import ReliabilityBin, reliability
+from calibration.reliability import reliability
 from model_store.bundle import Bundle
-from model_store.diagram import reliability_diagram
 from model_store.difference import BundleDifference, difference
+from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
+from monitoring.pages.language import gettext
 from monitoring.pages.sections import shown_measure
 
 _LONGEST: Final = 44  # characters of a value that differs
@@ -33,19 +32,21 @@ class VersionComparison(NamedTuple):
 
     Attributes:
         same: whether they are the same in every byte.
-        diagrams: of the reference data of each card, and their bins.
+        diagrams: of the reference data of each card.
         measures: those of both cards.
         fields: what else differs: its name and both values.
         matrices: names of tables of numbers that differ.
         files: names of files that differ.
+        table: measures and fields as a file.
     """
 
     same: bool
-    diagrams: list[tuple[Markup, list[ReliabilityBin]]]
+    diagrams: list[FiledDiagram]
     measures: list[ComparedMeasure]
     fields: list[tuple[str, str, str]]
     matrices: list[str]
     files: list[str]
+    table: HeldFile
 
 
 def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
@@ -54,26 +55,38 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     files = [each.field.removeprefix("file ") for each in found if each.field.startswith("file ")]
     fields = [each for each in found if not each.field.startswith(("file ", *_DRAWN))]
     is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
+    shown = [_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden]
     return VersionComparison(
         same=not found,
         diagrams=[_diagram(first), _diagram(second)],
         measures=list(_measures(first, second)),
-        fields=[_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden],
+        fields=shown,
         matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
         files=files,
+        table=_table(first, second, shown),
     )
 
 
-def _diagram(bundle: Bundle) -> tuple[Markup, list[ReliabilityBin]]:
-    card, bins = bundle.card, reliability(bundle.card.calibration.sums)
-    return reliability_diagram(bins, of=f"the reference of version {card.version}"), bins
+def _diagram(bundle: Bundle) -> FiledDiagram:
+    version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
+    heading = gettext("Version %(version)s, on its reference data") % {"version": version}
+    of = gettext("the reference of version %(version)s") % {"version": version}
+    return filed_diagram(f"{bundle.card.name}-{version}-reference", heading, bins, of=of)
+
+
+def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:
+    """The figures of both cards, unrounded, and the fields that differ."""
+    one, other = (bundle.card.calibration.measures for bundle in (first, second))
+    measures = [(each.name, one.get(each.name), other.get(each.name)) for each in MEASURES if each.page]
+    name = f"{first.card.name}-{first.card.version}-{second.card.version}"
+    return held_csv(name, ("", str(first.card.version), str(second.card.version)), [*measures, *fields])
 
 
 def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
     cards = [bundle.card.calibration.measures for bundle in (first, second)]
     for each in MEASURES:
         if each.page:
-            yield ComparedMeasure(each.title, *(shown_measure(each, card.get(each.name)) for card in cards))
+            yield ComparedMeasure(gettext(each.title), *(shown_measure(each, card.get(each.name)) for card in cards))
 
 
 def _is_matrix(value: Any) -> bool:

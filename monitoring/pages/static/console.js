@@ -1,5 +1,5 @@
 // What the console does beyond links and forms: it takes dropped images, sends the form without leaving the page, and
-// renews what a page shows. Without it everything works, one page after the other.
+// renews what a page shows. Charts are read by charts.js. Without both everything works, one page after the other.
 "use strict";
 
 const policy = window.trustedTypes?.createPolicy("candor", { createHTML: (text) => text });
@@ -64,7 +64,8 @@ function isRead(part) {
   return [...part.querySelectorAll("input, select, textarea")].some(isChanged);
 }
 
-async function renew() {
+// Puts what has changed on the page into it. `all`: also where somebody reads, because the reader asked for it.
+async function renew({ all = false } = {}) {
   const main = document.querySelector("main[data-live]");
   if (document.hidden) return;
   try {
@@ -73,50 +74,14 @@ async function renew() {
     const shown = [...main.children];
     const fresh = [...parsed(await answer.text()).querySelector("main").children];
     if (fresh.length === shown.length) {
-      shown.forEach((part, at) => part.isEqualNode(fresh[at]) || isRead(part) || part.replaceWith(fresh[at]));
-    } else if (!isRead(main)) {
+      shown.forEach((part, at) => part.isEqualNode(fresh[at]) || (!all && isRead(part)) || part.replaceWith(fresh[at]));
+    } else if (all || !isRead(main)) {
       main.replaceChildren(...fresh);
     }
-    letChartsBeRead();
+    document.dispatchEvent(new CustomEvent("candor:renewed"));
   } catch {
     // The server is away; the page keeps the time as of which it holds.
   }
-}
-
-// A chart takes the focus. Arrow keys and a tap go from point to point, and a line below the chart says what each is.
-function letChartsBeRead() {
-  document.querySelectorAll(".chart svg[role=img]").forEach((chart) => chart.setAttribute("tabindex", "0"));
-}
-
-function pointAt(chart, point) {
-  chart.querySelectorAll(".pointed").forEach((each) => each.classList.remove("pointed"));
-  point.classList.add("pointed");
-  let line = chart.nextElementSibling;
-  if (!line?.classList.contains("readout")) {
-    line = document.createElement("p");
-    line.className = "readout explain";
-    line.setAttribute("role", "status");
-    chart.after(line);
-  }
-  line.textContent = point.querySelector("title").textContent;
-}
-
-function readByKey(event) {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  const chart = event.target.closest?.(".chart svg[role=img]");
-  if (!step || !chart) return;
-  event.preventDefault();
-  const left = (point) => point.getBoundingClientRect().left;
-  const points = [...chart.querySelectorAll("g:has(> title)")].sort((one, other) => left(one) - left(other));
-  if (!points.length) return;
-  const now = points.findIndex((each) => each.classList.contains("pointed"));
-  const next = now < 0 ? (step > 0 ? 0 : points.length - 1) : Math.min(Math.max(now + step, 0), points.length - 1);
-  pointAt(chart, points[next]);
-}
-
-function readByTap(event) {
-  const point = event.target.closest?.(".chart svg[role=img] g");
-  if (point?.querySelector("title")) pointAt(point.closest("svg"), point);
 }
 
 // 1 to 9 give the answer of that number, 0 skips. The keys of a reader who types, or holds another key, stay theirs.
@@ -126,9 +91,6 @@ function answerByKey(event) {
   if (/^[1-9]$/.test(event.key)) document.querySelectorAll("form[data-label] button")[event.key - 1]?.click();
 }
 
-document.addEventListener("keydown", readByKey);
-document.addEventListener("click", readByTap);
-letChartsBeRead();
 // The server writes times in this zone from the next page on; until then in UTC, and it always says which.
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const isZoneNew = zone && !document.cookie.split("; ").includes(`candor_zone=${zone}`);
@@ -137,5 +99,8 @@ if (isZoneNew) document.cookie = `candor_zone=${zone}; path=/; max-age=31536000;
 if (document.querySelector("form[data-label]")) document.addEventListener("keydown", answerByKey);
 document.querySelectorAll("form[data-try]").forEach(watchForm);
 const live = document.querySelector("main[data-live]");
-if (live) setInterval(renew, 1000 * Number(live.dataset.live));
+if (live) {
+  setInterval(renew, 1000 * Number(live.dataset.live));
+  document.addEventListener("candor:days", () => renew({ all: true }));
+}
 if (live && isZoneNew && zone !== "UTC") renew();

@@ -52,6 +52,10 @@ def test_tables_have_the_figures_of_the_report(found: PageData) -> None:
     measures = {row["measure"]: row for row in rows_of(found, "measures.csv")}
     assert float(measures["ece"]["now"]) == report.measures.ece
     assert float(measures["ece"]["card"]) == report.reference["ece"]
+    course = rows_of(found, "course.csv")
+    assert (course[0]["from_label"], course[-1]["to_label"]) == ("1", "150")
+    assert max(float(row["share"]) for row in course) > 1
+    assert [row["true_class"] for row in rows_of(found, "expected-answers.csv")] == ["normal", "pneumonia"]
     assert [row["version"] for row in rows_of(found, "versions.csv")] == ["2", "1"]
     assert "alarm" in {row["kind"] for row in rows_of(found, "history.csv")}
     assert {row["rate"] for row in rows_of(found, "estimated.csv")} == {

@@ -24,6 +24,7 @@ NUMBERS = {"version", "first", "second", "last", "min_labels", "of", "skip"}
 ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
 MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
 EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}"}  # its form sends every field
+CLEARED_DATES = {"since", "until"}  # the form above the charts sends a date that was cleared
 
 
 @pytest.fixture(params=["serve", "monitor"])
@@ -94,7 +95,7 @@ async def test_every_parameter_of_a_page_refuses_garbage(pages: tuple[httpx.Asyn
             if parameter.name in ("next", "status"):  # where to go on, and the words for a label that was given
                 continue
             for odd in ODD:
-                if not odd and endpoint.path in EMPTY_IS_LEFT_OUT:
+                if not odd and (endpoint.path in EMPTY_IS_LEFT_OUT or parameter.name in CLEARED_DATES):
                     continue
                 query = f"{others.get(parameter.name, '')}{parameter.name}={quoted(odd)}"
                 require_refusal(await client.get(f"{address(endpoint)}?{query}", headers=PAGE))

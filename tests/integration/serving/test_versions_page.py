@@ -136,7 +136,7 @@ async def test_a_canary_is_started_widened_watched_and_promoted(
     assert (await act(server, action="promote-canary", version="2", why="good")).status_code == 303
     assert tiny_store.production("tiny") == 2
     page = (await server.client.get("/versions/tiny?done=promoted&of=2", headers=ADMIN)).text
-    assert "<b>eve</b> canary changed version 2, which answers 100 % of the requests: “well”" in page
+    assert "<b>eve</b> canary changed version 2, which <span>answers 100 % of the requests</span>: “well”" in page
     assert "Version 2 was put into production on" in page
 
 

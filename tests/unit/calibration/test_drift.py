@@ -365,3 +365,32 @@ def test_long_streams_neither_overflow_nor_underflow() -> None:
     detector.reset()
     detector.update_many([0.5] * 3000, [True, False] * 1500)
     assert (detector.state.m[0] > 0).all()
+
+
+@given(classed)
+def test_following_labels_gives_the_evidence_after_each_and_the_same_state(
+    stream: list[tuple[float, bool, int]],
+) -> None:
+    settings = DriftSettings(average_run_length=20, class_count=3)
+    p, right, predicted = zip(*stream, strict=True)
+    followed, updated, one_by_one = (DriftDetector(settings) for _ in range(3))
+    found = followed.follow_many(p, right, predicted)
+    updated.update_many(p, right, predicted)
+    had = []
+    for label in stream:
+        one_by_one.update(*label)
+        had.append(one_by_one.log_evalue)
+    assert found.tolist() == pytest.approx(had, rel=1e-12)
+    assert followed.state.as_dict() == updated.state.as_dict() == one_by_one.state.as_dict()
+
+
+def test_following_goes_on_after_the_alarm_and_over_parts() -> None:
+    p, right = calibrated_stream(3, 5_000, gap=0.2)
+    detector = DriftDetector(DriftSettings())
+    found = np.concatenate([detector.follow_many(p[:10], right[:10]), detector.follow_many(p[10:], right[10:])])
+    assert detector.alarm_label is not None
+    assert (found[: detector.alarm_label - 1] < detector.log_threshold).all()
+    assert found[detector.alarm_label - 1] >= detector.log_threshold
+    assert len(found) == 5_000
+    assert found[-1] == pytest.approx(detector.log_evalue)
+    assert detector.follow_many([], []).tolist() == []

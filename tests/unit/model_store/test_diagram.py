@@ -19,7 +19,7 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     titles = [title.text for title in svg.iter("title")]
     assert titles[1] is not None
     assert titles[1].startswith(
-        "100 answers: on average 90.0 % confident and right 50.0 % of the time (95 % interval 40 to 60)"
+        "100 answers, on average 90.0 % confident and right 50.0 % of the time (95 % interval 40 to 60)"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from calibration import metrics
 from calibration.bins import BinSums
 from monitoring.ledger.days import Days
-from monitoring.pages.day_axis import NARROW, Mark
+from monitoring.pages.axis import NARROW, Mark
 from monitoring.pages.day_chart import chance_limit, day_chart, day_chart_file, day_dots, gap_chart, gap_chart_file
 
 
@@ -76,7 +76,7 @@ def test_the_narrow_chart_has_the_same_days_and_says_the_same() -> None:
     assert chart is not None
     wide, narrow = ET.fromstring(chart.wide), ET.fromstring(chart.narrow)
     assert wide.attrib["aria-label"] == narrow.attrib["aria-label"]
-    assert "The highest is 40.0 %, 1970-04-12. Alarm on 1970-04-12." in wide.attrib["aria-label"]
+    assert "The highest is 40.0 %, 1970-04-12. Alarm: 1970-04-12." in wide.attrib["aria-label"]
     assert all(float(dot.attrib["cx"]) < 340 for dot in narrow.iter("circle"))
 
 

@@ -1,0 +1,139 @@
+"""What the colors of a model's page say: never "all clear" beside an alarm, and nothing to the color-blind alone."""
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator
+
+from calibration.drift_state import DriftSettings
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.findings.accuracy import AccuracyAnswer
+from monitoring.findings.status import Status
+from monitoring.pages.report_page import report_page
+from monitoring.reports.page_data import PageData, read_page_data
+from tests.builders.answers import label, make_row
+from tests.builders.browser import open_browser, open_page
+from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.scenes import Answer, answers, calibrated, card, serve, tell
+
+pytestmark = pytest.mark.e2e
+GREEN = """
+() => {
+  const probe = document.createElement("i");
+  document.body.append(probe);
+  probe.setAttribute("class", "ok");
+  const green = getComputedStyle(probe).getPropertyValue("--good");
+  const color = document.createElement("canvas").getContext("2d");
+  const shade = (text) => { color.clearRect(0, 0, 1, 1); color.fillStyle = text; color.fillRect(0, 0, 1, 1);
+    return String(color.getImageData(0, 0, 1, 1).data); };
+  const wanted = new Set([shade("#1a7f4b"), shade("#4cc38a")]);
+  if (!green.includes("#1a7f4b")) throw new Error("the green of the style sheet is another one: " + green);
+  const painted = (each) => {
+    const style = getComputedStyle(each);
+    const words = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    return [words && style.color, style.backgroundColor, parseFloat(style.borderLeftWidth) && style.borderLeftColor,
+      ...(each.ownerSVGElement ? [style.fill, style.stroke].filter((paint) => paint !== "none") : [])];
+  };
+  return [...document.querySelectorAll("main *")].filter((each) => each.checkVisibility())
+    .filter((each) => painted(each).some((found) => found && wanted.has(shade(found))))
+    .map((each) => each.textContent.trim().slice(0, 60));
+}
+"""
+DEFICIENCIES = ("none", "deuteranopia", "protanopia", "tritanopia", "achromatopsia")
+
+
+class Scene(NamedTuple):
+    """A scene, the status that it leads to, and the answer about accuracy."""
+
+    tell: Callable[[MonitoredModel], None]
+    status: Status
+    accuracy: AccuracyAnswer
+
+
+def off_by_class(monitored: MonitoredModel) -> None:
+    """Each class is off by 20 points, in opposite directions: accuracy is what it was."""
+    off = [answers(3_000, lambda p, by=by: p + by, seed=3) for by in (-0.2, 0.2)]
+    given = [each for k in (0, 1) for each in off[k] if each.predicted == k]
+    show(monitored, sorted(given, key=lambda each: each.chance))
+
+
+def off_on_one_device(monitored: MonitoredModel) -> None:
+    """Of 3,000 answers 300 are of a device on which the model is overconfident; the others are a little too modest."""
+    for number, each in enumerate(answers(3_000, calibrated)):
+        device, name = ("b", "normal") if number % 10 == 0 else ("a", "")
+        row = make_row(number, confidence=each.confidence, predicted=1)
+        monitored.serve(row._replace(tags=f'{{"device":"{device}"}}'))
+        right = each.chance < each.confidence - 0.25 if name else each.right
+        monitored.label(label(number, "pneumonia" if right else "normal"))
+
+
+def fine(monitored: MonitoredModel) -> None:
+    show(monitored, answers(3_000, calibrated, seed=1))
+
+
+def show(monitored: MonitoredModel, given: list[Answer]) -> None:
+    given = [each._replace(number=number) for number, each in enumerate(given)]
+    serve(monitored, given)
+    tell(monitored, given)
+
+
+SCENES = {
+    "an alarm by class": Scene(off_by_class, Status.ALARM, AccuracyAnswer.AS_IT_WAS),
+    "an alarm of a tag": Scene(off_on_one_device, Status.ALARM, AccuracyAnswer.AS_IT_WAS),
+    "nothing": Scene(fine, Status.OK, AccuracyAnswer.AS_IT_WAS),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+def found_in(scene: Scene, path: Path) -> PageData:
+    tags = TagSettings(("device",)) if scene.tell is off_on_one_device else None
+    with MonitoredModel(path, Clock(), card=card(), settings=DriftSettings(), tags=tags) as monitored:
+        scene.tell(monitored)
+        return read_page_data(monitored.ledger, "pneumonia")
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_nothing_is_green_while_an_alarm_is_active(name: str, tmp_path: Path, browser: Browser) -> None:
+    scene = SCENES[name]
+    found = found_in(scene, tmp_path / "ledger.db")
+    assert (found.report.status, found.report.accuracy.answer) == (scene.status, scene.accuracy)
+    for dark in (False, True):
+        with open_page(browser, dark=dark) as page:
+            page.set_content(report_page(found))
+            green = page.evaluate(GREEN)
+            if scene.status is Status.OK:
+                assert any("as it was" in text for text in green)
+                continue
+            assert green == []
+            assert page.locator(".verdict").first.evaluate("(each) => each.className").endswith("alarm")
+            accuracy = page.locator(".verdict").nth(1)
+            assert "whatever the answer, confidence does not match accuracy" in accuracy.inner_text()
+
+
+@pytest.mark.parametrize("kind", DEFICIENCIES)
+def test_events_differ_by_more_than_color_for_every_eye(kind: str, tmp_path: Path, browser: Browser) -> None:
+    found = found_in(SCENES["an alarm by class"], tmp_path / "ledger.db")
+    with open_page(browser) as page:
+        page.set_content(report_page(found))
+        page.context.new_cdp_session(page).send("Emulation.setEmulatedVisionDeficiency", {"type": kind})
+        keys = {each: page.locator(f"#over-time .key.{each}").first for each in ("alarm", "promoted", "reset")}
+        seen = {each: silhouette(key) for each, key in keys.items()}
+        for one, other in combinations(seen, 2):
+            assert (seen[one] ^ seen[other]).mean() > 0.15, f"{one} looks like {other}"
+
+
+def silhouette(of: Locator) -> np.ndarray:
+    """(H, W) where a shape is, whatever its color."""
+    gray = np.asarray(Image.open(BytesIO(of.screenshot())).convert("L"), dtype=np.float64)
+    return gray < (gray.min() + gray.max()) / 2

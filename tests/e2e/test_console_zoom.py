@@ -1,0 +1,150 @@
+"""Charts over time are read and looked at closely by mouse, by keyboard, and without script."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from calibration.drift_state import DriftSettings
+from model_store.store import Store
+from monitoring.ledger.sums import DAY_NS
+from tests.builders.answers import NOW_NS, label, make_row
+from tests.builders.browser import open_browser, open_page
+from tests.builders.monitored import Clock, MonitoredModel
+from tests.builders.servers import Server
+
+pytestmark = pytest.mark.e2e
+DAYS = 40
+ERROR = ".chart svg.wide[aria-label^='Calibration error by day']"
+GAP = ".chart svg.wide[aria-label^='Confidence minus accuracy by day']"
+COURSE = ".chart svg.wide[aria-label^='Evidence of drift']"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def url(start: Callable[..., Server], tiny_store: Store, tmp_path: Path) -> str:
+    """The page of a model with ten labels a day over forty days; from day 30 on it is overconfident."""
+    clock, random = Clock(), np.random.default_rng(0)
+    with MonitoredModel(tmp_path / "ledger.db", clock, settings=DriftSettings(average_run_length=1000)) as monitored:
+        for day in range(DAYS):
+            clock.now_ns = NOW_NS + day * DAY_NS
+            for number in range(10 * day, 10 * day + 10):
+                confidence = random.uniform(0.7, 0.95)
+                right = random.random() < (confidence if day < 30 else confidence - 0.6)
+                monitored.serve(make_row(number, confidence=confidence, served_at_ns=clock.now_ns))
+                monitored.label(label(number, "pneumonia" if right else "normal", at_ns=clock.now_ns))
+    return f"{start(tiny_store).url}/calibration/pneumonia/page"
+
+
+def days_of(page: Page, chart: str) -> tuple[str, str]:
+    """The first and the last day of a chart's points."""
+    points = page.locator(f"{chart} [data-first]")
+    first, last = points.first.get_attribute("data-first"), points.last.get_attribute("data-last")
+    assert first is not None
+    assert last is not None
+    return first, last
+
+
+def readout(page: Page, chart: str) -> Locator:
+    return page.locator(f"{chart} ~ .readout").first
+
+
+def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.goto(url)
+        for chart in (ERROR, GAP, COURSE):
+            line, at = readout(page, chart), page.locator(chart)
+            expect(line).to_contain_text("use the arrow keys")
+            at.hover()
+            said = page.locator(f"{chart} .pointed title").text_content() or ""
+            expect(line).to_have_text(said)
+            at.focus()
+            page.keyboard.press("ArrowRight")
+            expect(line).not_to_have_text(said)
+        expect(readout(page, COURSE)).to_contain_text("of the evidence that an alarm needs")
+        page.keyboard.press("Escape")
+        expect(readout(page, COURSE)).to_contain_text("use the arrow keys")
+        assert page.evaluate("document.activeElement.matches('svg')")
+
+
+def test_days_are_chosen_by_keyboard_and_given_up(url: str, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.goto(url)
+        assert days_of(page, ERROR) == ("2026-09-21", "2026-10-30")
+        page.locator(ERROR).focus()
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        for _ in range(5):
+            page.keyboard.press("Shift+ArrowRight")
+        expect(readout(page, ERROR)).to_contain_text("press Enter, or let go of the mouse")
+        assert page.locator(f"{ERROR} .chosen").count() == 6
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(f"{url}?since=2026-09-23&until=2026-09-28")
+        for chart in (ERROR, GAP, COURSE):
+            expect(page.locator(f"{chart} [data-first]").first).to_have_attribute("data-first", "2026-09-23")
+            assert days_of(page, chart) == ("2026-09-23", "2026-09-28")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Calibration error")
+        page.keyboard.press("Escape")
+        expect(page.locator(f"{ERROR} [data-first]")).to_have_count(DAYS)
+        page.go_back()
+        expect(page.locator(f"{ERROR} [data-first]")).to_have_count(6)
+
+
+def test_days_are_chosen_by_dragging(url: str, browser: Browser) -> None:
+    with open_page(browser) as page:
+        page.goto(url)
+        for chart, goes_back in ((COURSE, True), (ERROR, False)):
+            page.locator(chart).scroll_into_view_if_needed()
+            points = page.locator(f"{chart} [data-first]")
+            before = points.count()
+            one, other = points.nth(before // 4).bounding_box(), points.nth(before // 2).bounding_box()
+            assert one is not None
+            assert other is not None
+            page.mouse.move(other["x"], other["y"])
+            page.mouse.down()
+            page.mouse.move(one["x"], one["y"], steps=5)
+            page.mouse.up()
+            expect(points).not_to_have_count(before)
+            assert "since=" in page.url
+            if goes_back:
+                page.get_by_role("link", name="All days").click()
+                expect(points).to_have_count(before)
+        assert days_of(page, GAP) == days_of(page, ERROR)
+
+
+def test_without_script_links_and_a_form_lead_to_other_days(url: str, browser: Browser) -> None:
+    with open_page(browser, script=False) as page:
+        page.goto(url)
+        assert page.locator(".readout").first.is_hidden()
+        page.get_by_role("link", name="Closer").click()
+        assert days_of(page, ERROR) == ("2026-10-01", "2026-10-20")
+        page.get_by_role("link", name="Later").click()
+        assert days_of(page, ERROR) == ("2026-10-11", "2026-10-30")
+        page.get_by_label("From").fill("2026-10-21")
+        page.get_by_role("button", name="Show").press("Enter")
+        assert days_of(page, COURSE) == ("2026-10-21", "2026-10-30")
+        assert "until=2026-10-30" in page.url
+        with page.expect_download() as saved:
+            page.locator("a[download][href*='days.csv']").click()
+        assert len(saved.value.path().read_text().splitlines()) == 11
+        page.get_by_role("link", name="All days").click()
+        assert days_of(page, ERROR) == ("2026-09-21", "2026-10-30")
+
+
+@pytest.mark.parametrize("width", [320, 1200])
+def test_a_part_of_the_days_is_accessible_and_fits(url: str, browser: Browser, width: int) -> None:
+    with open_page(browser, width=width) as page:
+        page.goto(f"{url}?since=2026-10-18&until=2026-10-25")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.goto(f"{url}?since=2026-10-25&until=2026-10-18")
+        expect(page.locator("main")).to_contain_text("are in the wrong order")
