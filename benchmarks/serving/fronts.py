@@ -42,8 +42,8 @@ class Measured:
 
     @property
     def front_per_s(self) -> float:
-        """What one front gives at most."""
-        return 1e6 / self.front_us if self.fronts_us else float("nan")
+        """What one front gives at most; 0 without fronts."""
+        return 1e6 / self.front_us if self.fronts_us else 0.0
 
     @property
     def limit_per_s(self) -> float:
