@@ -7,8 +7,8 @@
 #
 # All but torch comes from a lock with hashes (make lock). No image has pip or a compiler, and none needs root.
 ARG PYTHON=python:3.13-slim
-# TorchServe was never released for a later Python, nor tried with a later Java than this Debian's.
-ARG TORCH_PYTHON=python:3.11-slim-bookworm
+# TorchServe was never released for a later Python.
+ARG TORCH_PYTHON=python:3.11-slim-trixie
 ARG CUDA=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
 
 # ---- what all targets share
@@ -115,7 +115,7 @@ FROM ${TORCH_PYTHON} AS torchserve-root
 COPY container/root.sh /tmp/
 # Java registers its manual, in a folder that slim images lack.
 RUN mkdir -p /usr/share/man/man1 \
- && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openjdk-17-jre-headless \
+ && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openjdk-21-jre-headless \
  && sh /tmp/root.sh /data /models
 
 FROM ${TORCH_PYTHON} AS torchserve-build

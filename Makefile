@@ -17,7 +17,7 @@ TORCHSERVE_EXTRAS := torchserve s3 signatures
 DOCKER ?= docker
 IMAGES ?= serving torchserve training gpu
 
-.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images bench fronts soak test-ray clean
+.PHONY: help install demo check test lint docs lock dist test-wheel test-lowest test-signing test-newest audit images test-images bench fronts soak test-ray clean
 help:                 ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
 
@@ -63,6 +63,10 @@ images:               ## build the images in IMAGES with DOCKER, and write their
 	    --build-arg REVISION=$$(git rev-parse HEAD) . ; \
 	  $(DOCKER) run --rm --entrypoint cat candor-$$target /opt/sbom/sbom.cdx.json > build/candor-$$target.cdx.json; \
 	done
+
+test-images: DOCKER = podman
+test-images: $(VENV)/.installed-dev images   ## build the images in IMAGES with podman, look into them and try them
+	TEST_IMAGES="$(IMAGES)" $(BIN)/python -m pytest -q $(TEST_ARGS) tests/e2e/test_image*.py tests/e2e/test_docs_container.py
 
 dist: | $(BIN)/uv      ## build the sdist, and from it the wheel, in dist/
 	$(BIN)/uv build --quiet --clear --out-dir dist

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from model_store.bundle import parse_card, write_bundle
+from model_store.samples import Sample, write_samples
 from model_store.store import Store
 
 MODEL: Final = "digits"
@@ -22,6 +23,7 @@ SCALE: Final = 4  # 8 x 8 pixels become 32 x 32
 TURN: Final = 50.0  # degrees, either way
 BLUR: Final = 1.0  # standard deviation, pixels
 NOISE: Final = 10.0  # standard deviation, gray levels of 255
+OFFERED: Final = 6  # sample images for the model's page
 _FOLDER: Final = files("candor.demo") / "sample"
 GRAPH, CARD, IMAGES = "model.onnx", "card.json", "images.npz"
 
@@ -61,10 +63,16 @@ class SampleImages:
 
 
 def publish_sample(store: Store) -> int:
-    """Publish the sample model and put it into production, unless the store has it; return the version that serves."""
+    """Publish the sample model and put it into production, unless the store has it; return the version that serves.
+
+    Some of its images are left beside it, for those who try it in a browser.
+    """
     if (serving := store.production(MODEL)) is not None:
         return serving
     version = store.publish(MODEL, _write)
+    images = SampleImages(seed=0)
+    drawn = [images.draw(shifted=False) for _ in range(OFFERED)]
+    write_samples(store.storage, MODEL, [Sample(f"{digit} {place}", png) for place, (png, digit) in enumerate(drawn)])
     store.promote(MODEL, version)
     return version
 

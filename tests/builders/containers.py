@@ -1,31 +1,67 @@
-"""Containers of an image that was built before: read-only, without capabilities, on this machine's network."""
+"""Containers of images that were built before: read-only, without capabilities, on this machine's network.
 
+TEST_IMAGES names the targets of the Dockerfile that were built, between spaces; each is localhost/candor-TARGET
+(.ci/run and `make images DOCKER=podman` tag them so).
+"""
+
+import json
 import os
 import resource
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
+
+import pytest
 
 # Without systemd, and where cgroups of both versions are mixed.
-PODMAN = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
-CONFINED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges")
+PODMAN: Final = ("podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
+CONFINED: Final = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges")
+BUILT: Final = tuple(os.environ.get("TEST_IMAGES", "").split())
+
+
+def needs(*targets: str) -> pytest.MarkDecorator:
+    """Skip tests unless the images of these targets were built."""
+    missing = [target for target in targets if target not in BUILT]
+    return pytest.mark.skipif(bool(missing), reason=f"TEST_IMAGES does not name {' and '.join(missing)}")
+
+
+def image_of(target: str) -> str:
+    """The name of the image of a target."""
+    return f"localhost/candor-{target}"
+
+
+def configuration(target: str) -> dict[str, Any]:
+    """What `podman image inspect` says of the image of a target."""
+    words = [*PODMAN, "image", "inspect", image_of(target)]
+    (found,) = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    return dict(found)
 
 
 def run(
-    image: str, *command: str, entrypoint: str = "candor", volumes: Mapping[Path, str] | None = None, check: bool = True
+    target: str,
+    *command: str,
+    entrypoint: str = "candor",
+    volumes: Mapping[Path, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    check: bool = True,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in a new container, and return what it said."""
-    words = [*_start(volumes or {}, {}), "--rm", "--entrypoint", entrypoint, image, *command]
+    words = [*_start(volumes or {}, environment or {}), "--rm", "--entrypoint", entrypoint, image_of(target), *command]
     return subprocess.run(words, capture_output=True, text=True, timeout=300, check=check)
 
 
 @contextmanager
-def started(image: str, *, environment: Mapping[str, str], volumes: Mapping[Path, str] | None = None) -> Iterator[str]:
-    """A container that runs the image's own command; the name of it."""
-    name = f"candor-test-{os.getpid()}"
+def started(
+    target: str, *command: str, environment: Mapping[str, str], volumes: Mapping[Path, str] | None = None
+) -> Iterator[str]:
+    """A container that runs the image's own command, or another; the name of it."""
+    name = f"candor-test-{target}-{os.getpid()}"
     subprocess.run(
-        [*_start(volumes or {}, environment), "--detach", "--name", name, image], check=True, capture_output=True
+        [*_start(volumes or {}, environment), "--detach", "--name", name, image_of(target), *command],
+        check=True,
+        capture_output=True,
     )
     try:
         yield name

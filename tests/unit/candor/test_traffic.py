@@ -1,6 +1,7 @@
 """The sample that comes with Candor, and what the traffic does when servers are away. Clients and clock are fakes."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from candor.demo.live_traffic import LiveTraffic, TrafficFailed, TrafficPlan
-from candor.demo.sample import MODEL, SampleImages
+from candor.demo.sample import MODEL, SampleImages, publish_sample
+from model_store.samples import read_samples
+from model_store.store import Store
 from serving.client.client import ServerRefused
 
 PLAN = TrafficPlan(rate_hz=8, clean_s=20, label_delay_s=10, start_s=5, limit_s=100, once=True)
@@ -38,6 +41,14 @@ def test_a_shifted_image_is_another_one_with_the_same_class() -> None:
     clean, shifted = SampleImages(seed=2).draw(shifted=False), SampleImages(seed=2).draw(shifted=True)
     assert clean[1] == shifted[1]
     assert clean[0] != shifted[0]
+
+
+def test_the_model_has_images_beside_it_for_its_page(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert publish_sample(store) == publish_sample(store) == 1
+    offered = read_samples(store.storage, MODEL)
+    assert len({each.data for each in offered}) == 6
+    assert {Image.open(io.BytesIO(each.data)).size for each in offered} == {(32, 32)}
 
 
 class FakeServers:
