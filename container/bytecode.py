@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import py_compile
 import sys
+from pathlib import Path
 
 NOT_MODULES = ("__main__", "torchserve_handler", "versions")  # they act when they are imported
 
@@ -26,7 +27,8 @@ def import_all(room: str) -> None:
 def compile_imported() -> int:
     """Compile the source of every module that is loaded; returns how many there are."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    sources = sorted(file for file in files if file is not None and file.endswith(".py") and file != __file__)
+    there = {file for file in files if file is not None and Path(file).is_file()}  # torch makes modules without one
+    sources = sorted(file for file in there if file.endswith(".py") and file != __file__)
     for source in sources:
         py_compile.compile(source, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     return len(sources)

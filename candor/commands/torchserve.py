@@ -114,7 +114,7 @@ def update(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
 
 @app.command()
 def status(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
-    """Show whether it runs, where, and which versions answer. Exit code 1 if it does not run.
+    """Show whether it runs, where, and which versions answer. Exit code 1 if it does not run, or is still starting.
 
     Example: candor torchserve status
     """
@@ -129,7 +129,7 @@ def status(folder: FolderOption = FOLDER, json_out: JsonOption = False) -> None:
         print_json(fields | {"addresses": addresses if found.running else {}})
     else:
         _show(found)
-    if not found.running:
+    if not found.running or (found.record is not None and found.record.starting):
         raise typer.Exit(1)
 
 
@@ -164,6 +164,8 @@ def _show(found: "TorchServeStatus") -> None:
             [each.model, str(each.version), f"{each.workers} of {record.workers}", str(each.production or "-")]
             for each in found.models
         ]
+        if record.starting:
+            stdout.print("It is starting: not every model answers yet.")
         stdout.print(table("", ["model", "answers with version", "workers", "in production"], rows))
         if any(each.production not in (None, each.version) for each in found.models):
             stdout.print("Another version was promoted since: `candor torchserve update` lets it answer.")

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from serving.torchserve.configuration import HOST, check_host, choose_ports, wri
 from serving.torchserve.java import find_java, find_torchserve
 from serving.torchserve.launcher import OUTBOX, clear, command_line, end, last_words, launch, wait_until_healthy
 from serving.torchserve.management import TorchServeManagement
-from serving.torchserve.record import TorchServeRecord, locked, read_record
+from serving.torchserve.record import TorchServeRecord, locked, read_record, write_record
 
 ARCHIVES: Final = "archives"
 ALIVE_S: Final = 0.5  # between two looks at whether it still runs
@@ -114,6 +114,7 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
                 tokens=options.tokens,
                 monitor_url=settings.monitor_url,
                 host=options.host,
+                starting=True,
             ),
             command_line(java, torchserve, config=config, archives=archives),
         )
@@ -122,6 +123,8 @@ def start(folder: Path, settings: Settings, options: TorchServeOptions) -> Torch
             with TorchServeManagement(folder, record) as management:
                 for bundle in bundles:
                     management.register(bundle)
+            record = replace(record, starting=False)
+            write_record(folder, record)
         except BaseException:
             end(folder, record)
             raise

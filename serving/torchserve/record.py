@@ -26,7 +26,7 @@ class TorchServeRecord:
 
     `began` identifies the process together with its id. `scratch` is its temporary folder, which its workers' command
     lines name. `models`: those that it serves; empty: all that are in production. `host`: where predictions and metrics
-    are; management is always at the loopback.
+    are; management is always at the loopback. `starting`: not every model was registered yet.
     """
 
     ports: Ports
@@ -41,6 +41,7 @@ class TorchServeRecord:
     scratch: Path = Path()
     store_address: str | None = None
     host: str = HOST
+    starting: bool = False
 
     @property
     def alive(self) -> bool:

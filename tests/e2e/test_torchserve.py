@@ -390,6 +390,13 @@ def test_in_the_foreground_it_listens_where_it_is_told_and_ends_with_its_command
     command = [sys.executable, "-m", "candor", "torchserve", "start", "--foreground", "--no-tokens", *where]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
+        status = [sys.executable, "-m", "candor", "torchserve", "status", "--json", "--folder", str(folder)]
+        known = wait_until(
+            lambda: (shown := subprocess.run(status, capture_output=True)).returncode == 0 and shown.stdout
+        )
+        address = json.loads(known)["addresses"]["inference"]
+        first = httpx.post(f"{address}/predictions/tiny", content=encode(picture(7), "PNG"), timeout=PATIENCE_S)
+        assert first.status_code == 200, "its status was good before its models answered"
         said = ""
         while "Ask it" not in said and (line := process.stdout.readline()):
             said += line
