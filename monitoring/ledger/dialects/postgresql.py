@@ -68,7 +68,9 @@ class Postgresql(Dialect):
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         # A database whose machine is gone says nothing: ten seconds of silence end the wait for it.
         alive = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
-        arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | alive
+        # A cluster that was made without a locale has no encoding (SQL_ASCII), and psycopg would return bytes.
+        text = {"client_encoding": "utf8"}
+        arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | text | alive
         try:
             return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
         except ModuleNotFoundError as error:

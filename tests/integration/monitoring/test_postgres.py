@@ -60,6 +60,15 @@ def test_many_replicas_answer_and_label_at_once(url: str, named_by: str) -> None
         monitored.close()
 
 
+def test_a_database_without_an_encoding_is_a_ledger_too(postgres: Cluster, url: str) -> None:
+    """As `initdb` makes it where no locale is set."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bare ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with MonitoredModel(f"{url.rpartition('/')[0]}/bare", Clock()) as monitored:
+        monitored.serve(make_row(1, request_id="Aufnahme-größer"))
+        assert monitored.rows("SELECT request_id FROM prediction") == [("Aufnahme-größer",)]
+
+
 def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
     errors: SimpleQueue[Exception] = SimpleQueue()
     ids: SimpleQueue[int] = SimpleQueue()
