@@ -61,7 +61,7 @@ class Walk:
 
 
 NEVER_RUN: Mapping[str, str] = {
-    "docker *": "no images of others can be had here; the gate builds Candor's and tests/e2e/test_image.py runs it, "
+    "docker *": "no images of others can be had here; the gate builds Candor's and tests/e2e/test_docs_container.py runs them, "
     "tests/e2e/test_compose.py starts the services of compose.yaml as processes",
     "kubectl [!k]*": "there is no cluster; tests/e2e/test_kubernetes_pods.py starts the pods as processes",
     "tar * kubectl *": "there is no cluster",

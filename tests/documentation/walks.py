@@ -68,7 +68,7 @@ WALKS: Final[Mapping[str, Walk]] = {
         not_run=dict.fromkeys(("export POSTGRES_PASSWORD*", "curl *"), "is for the services of the other commands")
     ),
     "docs/how-to/console-label.md": Walk(scene=scenes.chest),
-    "docs/how-to/container.md": Walk(not_run={"mkdir*": "is for the commands below it, and needs sudo"}),
+    "docs/how-to/container.md": Walk(run_by="tests/e2e/test_docs_container.py"),
     "docs/how-to/fine-tune.md": Walk(not_run={"candor train*": MANY_FITS, "candor experiment*": MANY_FITS}),
     "docs/how-to/gpu.md": Walk(scene=scenes.chest),
     "docs/how-to/import-a-model.md": Walk(scene=scenes.foreign_pair),
