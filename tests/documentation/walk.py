@@ -61,8 +61,8 @@ class Walk:
 
 
 NEVER_RUN: Mapping[str, str] = {
-    "docker *": "no images of others can be had here; the gate builds Candor's and tests/e2e/test_docs_container.py runs them, "
-    "tests/e2e/test_compose.py starts the services of compose.yaml as processes",
+    "docker *": "no images of others can be had here; the gate builds Candor's, tests/e2e/test_docs_container.py runs "
+    "them, tests/e2e/test_compose.py starts the services of compose.yaml as processes",
     "kubectl [!k]*": "there is no cluster; tests/e2e/test_kubernetes_pods.py starts the pods as processes",
     "tar * kubectl *": "there is no cluster",
     "pip *": "the tests' environment is there; `make test-wheel` and tests/e2e/test_fresh_install.py install",
