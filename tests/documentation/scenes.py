@@ -20,12 +20,12 @@ from tests.documentation.commands import ROOT
 CLASSES = ("normal", "pneumonia")
 
 
-def chest(folder: Path, name: str = "chest") -> None:
-    """A store with three versions of a model, the first in production; scan.png, scan-1.png and scan-2.dcm."""
+def chest(folder: Path, versions: int = 3) -> None:
+    """A store with versions of a model, the first in production; scan.png, scan-1.png, scan-2.dcm and x-ray.png."""
     store = Store(folder / "model_store/models")
-    for seed in range(3):
-        store.publish(name, partial(build_bundle, name=name, classes=CLASSES, seed=seed))
-    store.promote(name, 1)
+    for seed in range(versions):
+        store.publish("chest", partial(build_bundle, name="chest", classes=CLASSES, seed=seed))
+    store.promote("chest", 1)
     for file in ("scan.png", "scan-1.png", "x-ray.png"):
         (folder / file).write_bytes(encode(picture(), "PNG"))
     (folder / "scan-2.dcm").write_bytes(dicom(np.zeros((8, 8), dtype=np.uint16)))

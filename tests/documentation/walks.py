@@ -4,6 +4,7 @@ A page that lacks an entry, and an entry that fits no command, fail tests/contra
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from tests.documentation import checks, scenes
@@ -105,9 +106,9 @@ WALKS: Final[Mapping[str, Walk]] = {
         )
     ),
     "docs/how-to/run-a-server.md": Walk(scene=scenes.chest),
-    "docs/how-to/secure.md": Walk(scene=scenes.chest, check=checks.tokens_are_made),
+    "docs/how-to/secure.md": Walk(scene=scenes.chest, stands_for=MODEL, check=checks.tokens_are_made),
     "docs/how-to/store.md": Walk(
-        scene=scenes.chest,
+        scene=partial(scenes.chest, versions=6),
         before=SENT,  # gc asks the ledger what has answered
         meanwhile={
             "candor models verify chest 1 --adopt": ("rm model_store/models/chest/1/manifest.json",),
@@ -115,7 +116,9 @@ WALKS: Final[Mapping[str, Walk]] = {
                 "candor models retire chest 2 --undo",
                 "candor models retire chest 3",
             ),
-            "candor models verify --key*": ("candor models sign chest 1 --key signing.pem",),
+            "candor models verify --key*": (
+                "for n in 1 4 5 6; do candor models sign chest $n --key signing.pem; done",
+            ),
         },
         not_run={"candor export RUN*": S3, "candor serve --store s3*": S3},
         check=checks.third_is_gone,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ RUN = [key for key in WALKS if is_run_here(key)]
 @pytest.mark.parametrize("key", RUN)
 def test_the_commands_work_as_printed(key: str, tmp_path: Path) -> None:
     walk = WALKS[key]
-    missing = [program for program in walk.needs if shutil.which(program) is None]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    missing = [program for program in walk.needs if shutil.which(program, path=programs) is None]
     if missing or (walk.needs_data and not os.environ.get("CANDOR_DATA")):
         pytest.skip(f"needs {', '.join(missing) or 'the folder CANDOR_DATA'}")
     walk.scene(tmp_path)
