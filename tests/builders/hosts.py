@@ -49,7 +49,8 @@ class Host:
         (home / "etc-hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name.rpartition('-')[2]}\n")
         inside = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         inside += ["sh", "-ec", INSIDE, "sh", name.rpartition("-")[2], str(home), *map(str, (home.parent, *SHARED))]
-        self._outer = subprocess.Popen(["ip", "netns", "exec", name, *inside], stdout=subprocess.PIPE, text=True)
+        command = ["setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", name, *inside]  # ends with this process
+        self._outer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "up\n":
             raise RuntimeError("this machine makes no namespaces")
@@ -100,7 +101,7 @@ class Hosts:
     """
 
     def __init__(self, count: int, folder: Path) -> None:
-        if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
+        if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter", "setpriv"))):
             raise RuntimeError("hosts need root, iproute2 and util-linux")
         number = os.getpid()
         self._net, self._folder = f"10.{64 + number % 64}.{number // 64 % 256}", folder
