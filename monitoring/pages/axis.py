@@ -17,12 +17,12 @@ _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
 _MARGIN = 10  # between the axes and the first and the last day
 _EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
-_SQUARE = "M-5 -5H5V5H-5Z"
+_BAR = "M-7 -3H7V3H-7Z"
 SHAPES = {  # each kind of event has its shape, because not everyone tells colors apart
     "alarm": "M0 -7L7 6H-7Z",
     "promoted": "M0 -7L6 0L0 7L-6 0Z",
-    "acknowledged": _SQUARE,
-    "reset": _SQUARE,
+    "acknowledged": _BAR,
+    "reset": _BAR,
 }
 
 

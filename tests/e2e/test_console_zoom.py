@@ -62,7 +62,6 @@ def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) 
         page.goto(url)
         for chart in (ERROR, GAP, COURSE):
             line, at = readout(page, chart), page.locator(chart)
-            expect(line).to_contain_text("use the arrow keys")
             at.hover()
             said = page.locator(f"{chart} .pointed title").text_content() or ""
             expect(line).to_have_text(said)
@@ -71,7 +70,8 @@ def test_a_point_is_read_by_mouse_and_by_arrow_keys(url: str, browser: Browser) 
             expect(line).not_to_have_text(said)
         expect(readout(page, COURSE)).to_contain_text("of the evidence that an alarm needs")
         page.keyboard.press("Escape")
-        expect(readout(page, COURSE)).to_contain_text("use the arrow keys")
+        expect(readout(page, COURSE)).to_have_text("")
+        expect(readout(page, "svg.square")).to_contain_text("use the arrow keys")
         assert page.evaluate("document.activeElement.matches('svg')")
 
 
