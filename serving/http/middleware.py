@@ -46,6 +46,7 @@ def _traced(app: ASGIApp) -> ASGIApp:
         from opentelemetry.util.http import (
             OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS,
             get_custom_headers,
+            parse_excluded_urls,
         )
     except ModuleNotFoundError as error:
         raise SettingsError(f"traces need more packages ({error}): {install_command('traces')}") from error
@@ -56,7 +57,8 @@ def _traced(app: ASGIApp) -> ASGIApp:
 
     initialize()  # the exporters that OpenTelemetry's own variables name
     hidden = [*_SECRET_HEADERS, *get_custom_headers(OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS)]
+    untraced = parse_excluded_urls("healthz,readyz,ping,metrics")  # releases before 0.56b0 take no text
     traced: ASGIApp = OpenTelemetryMiddleware(
-        answer, excluded_urls="healthz,readyz,ping,metrics", http_capture_headers_sanitize_fields=hidden
+        answer, excluded_urls=untraced, http_capture_headers_sanitize_fields=hidden
     )
     return traced

@@ -70,7 +70,7 @@ def test_the_gate_tries_a_few_tests_at_both_ends() -> None:
     assert all(f'make test-{end} TESTS="$few"' in gate for end in ("lowest", "newest"))
     (line,) = re.findall(r"^few=(?:.*\\\n)*.*", gate, re.MULTILINE)
     named = subprocess.run(["bash", "-c", f"{line}\necho $few"], capture_output=True, text=True, check=True).stdout
-    assert len(named.split()) > 10
+    assert len(named.split()) > 5
     assert all((ROOT / path).exists() for path in named.split())
 
 
