@@ -121,7 +121,7 @@ def test_what_does_not_belong_together_is_refused(
     [
         (["--engine", "ray"], "say where with --out"),
         (["--engine", "spark"], "got 'spark'; expected process or ray"),
-        (["--out", "o", "--url", "http://127.0.0.1:1"], "without --url, --csv, ids"),
+        (["--out", "o", "--url", "http://127.0.0.1:1"], "without --url, --csv, --request-id, --frame"),
         (["--out", "o", "more"], "--out takes one folder"),
     ],
 )
