@@ -227,6 +227,6 @@ def test_every_page_of_the_monitor_is_accessible_fits_and_prints_in_short(
                 found = Axe().run(page)
                 assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-                if width == 1200 and not dark:
+                if width == 1200 and not dark and "/calibration/" not in path:  # an alarm may need more to say
                     printed = len(re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4", print_background=True)))
                     assert printed <= PAPER_PAGES, f"{path} prints on {printed} pages"
