@@ -118,4 +118,4 @@ def test_the_document_and_the_page_are_served(rare: Starlette) -> None:
     page = client.get("/docs").text
     for path in {each.path for each in ENDPOINTS}:
         assert f"<code>{path}</code>" in page
-    assert page.count("src=") == 2  # the script of all pages and its own
+    assert page.count("src=") == 3  # the script of all pages and its own
