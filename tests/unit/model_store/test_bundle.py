@@ -425,7 +425,10 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         "calibration/bins.py",
         *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
         *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
-        *(f"model_store/image/{name}.py" for name in ("__init__", "codecs", "cost", "decoder", "dicom", "gray")),
+        *(
+            f"model_store/image/{name}.py"
+            for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray")
+        ),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])
     model = manifest["model"]
