@@ -135,7 +135,7 @@ def test_what_makes_no_sense_is_a_usage_error(
     given = ["predict", str(images), "--store", str(tiny_store.root), *arguments]
     done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
     assert done.exit_code == 2
-    assert sentence in " ".join(done.output.split())
+    assert sentence in " ".join(done.output.replace("│", " ").split())  # which old Rich wraps in the frame
 
 
 def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
