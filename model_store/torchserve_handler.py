@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,24 +35,12 @@ from model_store.errors import (
 )
 from model_store.image import KNOWN, FrameChoice, InputSpec, decode, decode_frames, read_choice
 from model_store.runtime import ORT_ERRORS, ort
-from model_store.torchserve.answers import RequestIdInvalid, answer_of, logged, request_id_of
+from model_store.torchserve.answers import FrameInvalid, Input, RequestIdInvalid, answer_of, logged, request_id_of
 from model_store.torchserve.counters import WorkerCounters
 from model_store.torchserve.delivery import Delivery, MonitorConnection
 from model_store.torchserve.outbox import OutboxFile, new_file
 
 logger = logging.getLogger(__name__)
-
-
-class FrameInvalid(ModelStoreError):
-    """The query chooses no frame."""
-
-
-class Input(NamedTuple):
-    """One image, (C, H, W), with its id, and the number of its frame if the request chooses any."""
-
-    request_id: str | None
-    pixels: npt.NDArray[np.uint8]
-    frame: int | None = None
 
 
 STATUS: dict[type[ModelStoreError], tuple[int, str]] = {

@@ -1,10 +1,10 @@
-"""The answer for one image, with the fields of Candor's own server (serving/inference/answer.py)."""
+"""What a request asks, and the answer for one image, as Candor's own server gives it (serving/inference/answer.py)."""
 
 import os
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,18 @@ class RequestIdInvalid(ModelStoreError):
 
     def __init__(self) -> None:
         super().__init__(f"X-Request-Id must be a string of at most {ID_CHARACTERS} printable characters in UTF-8.")
+
+
+class FrameInvalid(ModelStoreError):
+    """The query chooses no frame."""
+
+
+class Input(NamedTuple):
+    """One image, (C, H, W), with its id, and the number of its frame if the request chooses any."""
+
+    request_id: str | None
+    pixels: npt.NDArray[np.uint8]
+    frame: int | None = None
 
 
 def request_id_of(value: str | None) -> str | None:

@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from model_store import errors
+from model_store import errors, torchserve_handler
 from model_store.card import Card, ConformalCard
 from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import InputSpec, decode
@@ -183,3 +183,9 @@ print(sys.modules["calibration"].__file__)
     assert json.loads(answers)[0]["model"] == "tiny"
     for package in packages:
         assert (archive / package).resolve().is_relative_to(archive.resolve())
+
+
+def test_the_module_has_one_class() -> None:
+    """TorchServe takes the class that the module defines, and refuses to load a model with several."""
+    own = [each for each in vars(torchserve_handler).values() if isinstance(each, type)]
+    assert [each for each in own if each.__module__ == torchserve_handler.__name__] == [CandorHandler]
