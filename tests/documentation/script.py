@@ -26,8 +26,9 @@ _PRINTED: Final = re.compile(r"\b(8080|8090|8091|8092)\b")
 _SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--url)")
 # A refusal over HTTP fails, as a reader would say; whoever types takes longer than a server's start.
 _PREAMBLE: Final = """
+exec < <(yes)
 servers=""
-trap 'for each in $servers; do kill "$each" 2>/dev/null || true; done; wait' EXIT
+trap 'for each in $servers; do kill "$each" 2>/dev/null || true; done; wait $servers || true' EXIT
 curl() { command curl -fS "$@"; }
 up() { until command curl -sf -o /dev/null "http://127.0.0.1:$1/readyz"; do kill -0 "$2"; sleep 0.1; done; }
 down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
@@ -47,14 +48,14 @@ def run_walk(walk: Walk, commands: Iterable[Command], folder: Path) -> str:
         [*prefix, "bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
         env=_environment(folder),
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     try:
-        printed, complained = done.communicate("y\n" * 20, timeout=PATIENCE_S)
+        printed, complained = done.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         os.killpg(done.pid, signal.SIGKILL)
         printed, complained = done.communicate()
