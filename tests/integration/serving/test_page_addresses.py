@@ -23,7 +23,7 @@ MARKUP = "<script>alert(1)</script>"
 NUMBERS = {"version", "first", "second", "last", "min_labels", "of", "skip"}
 ODD = ("", "x", "-1", "1.5", "9" * 30, "1e3", "٣", MARKUP, "\0", "\ud800", "a" * 5_000)
 MODELS = ("nowhere", MARKUP, "..", "a" * 5_000, "\0", "%ff", "*", "'; drop table prediction; --")
-EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}"}  # its form sends every field
+EMPTY_IS_LEFT_OUT = {"/recalibrate/{model}", "since", "until"}  # forms send every field
 CLEARED_DATES = {"since", "until"}  # the form above the charts sends a date that was cleared
 
 
