@@ -76,8 +76,10 @@ def _candor(words: Sequence[str]) -> Iterator[str]:
     except UsageError as error:
         yield f"{name}: {error}"
         return
-    missing = [each.name for each in command.params if each.required and given.get(each.name) in (None, ())]
-    yield from (f"{name}: {each.upper()} is missing" for each in missing)
+    for each in command.params:
+        value = given.get(each.name)  # of what was not given: nothing, or a mark of the parser's own
+        if each.required and not (isinstance(value, str | tuple | list) and value):
+            yield f"{name}: {each.name.upper()} is missing"
     yield from (f"{name}: {each!r} is too much" for each in left)
 
 
