@@ -18,7 +18,7 @@ from markupsafe import Markup
 from calibration.reliability import ReliabilityBin
 from calibration.wording import percent
 
-_LEFT, _TOP, _SIDE = 52, 10, 400  # the square plot
+_LEFT, _TOP, _SIDE = 66, 10, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
 _LIGHT = {

@@ -36,7 +36,7 @@ def test_a_diagram_says_what_it_shows_to_those_who_do_not_see_it() -> None:
 def test_the_axis_begins_where_answers_begin() -> None:
     low = BinSums.from_predictions([0.15, 0.9], [True, True])
     first = next(ET.fromstring(reliability_diagram(reliability(low))).iter("circle"))
-    assert float(first.attrib["cx"]) == pytest.approx(52 + 0.15 * 400)
+    assert float(first.attrib["cx"]) == pytest.approx(66 + 0.15 * 400)
 
 
 def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
