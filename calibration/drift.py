@@ -84,7 +84,7 @@ class DriftDetector:
 
         >>> watched = DriftDetector(DriftSettings(average_run_length=1000))
         >>> watched.follow_many([0.99] * 3, [False] * 3).round(1).tolist()   # each wrong answer adds evidence
-        [1.9, 4.7, 7.6]
+        [0.4, 1.6, 2.8]
         """
         parts = [
             self._add_and_follow(bets, streams) for _, bets, streams in self._chunks(confidence, correct, predicted)

@@ -14,7 +14,7 @@ from serving.client.answers import all_right_is_implausible
 from serving.client.columns import OWN_ANSWER, ColumnsUnclear, ColumnWishes, TableColumns, find_columns
 
 _ROLES: Final = ("label", "predicted", "confidence")
-_KNOWN: Final = (*OWN_ANSWER.split(), "error", "file")  # of `candor predict --csv`, which need not be told
+_KNOWN: Final = (*OWN_ANSWER.split(), "error", "file", "frame")  # of `candor predict --csv`, which need not be told
 _LOOKED_AT: Final = 20_000  # rows, in search of a label that is not the predicted class
 
 

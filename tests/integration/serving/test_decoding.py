@@ -94,10 +94,10 @@ async def test_errors_come_through_in_their_own_words(pool: DecodingPool) -> Non
 
 
 async def test_a_process_out_of_time_is_ended_and_replaced(jpeg: Callable[..., bytes]) -> None:
-    pool = opened(decode_cpu_s=1)
+    pool = opened(decode_cpu_s=1, max_pixels=100_000_000)
     try:
         [before] = await _pids_after(pool, jpeg(size=(600, 600)))
-        slow = jpeg_of_scans(90, side=SIDE)
+        slow = jpeg_of_scans(90, side=10_000)  # more than three seconds on a fast machine
         started_s = time.perf_counter()
         with pytest.raises(ImageTooComplex, match="processor time; the limit is 1 s"):
             await pool.decode(slow, SPEC)

@@ -28,7 +28,7 @@ async def stub(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Any]:
         server = started.service
         settings, metrics = server._settings, server._metrics
         servicer = Servicer(server.v2, settings=settings, metrics=metrics, ready=server.ready, bodies=BodyBudget())
-        interceptor = AccessInterceptor(server._access, metrics)
+        interceptor = AccessInterceptor(server.access, metrics)
         listening, port = await start_grpc(servicer, settings, interceptor=interceptor)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             client = service.GRPCInferenceServiceStub(channel)
