@@ -18,7 +18,7 @@ from markupsafe import Markup
 from calibration.reliability import ReliabilityBin
 from calibration.wording import percent
 
-_LEFT, _TOP, _SIDE = 66, 10, 400  # the square plot
+_LEFT, _TOP, _SIDE = 72, 20, 400  # the square plot
 _COUNTS = 64  # the strip of bars under it
 _Z95 = 1.96  # standard deviations that hold 95 %
 _LIGHT = {
@@ -152,7 +152,7 @@ class _Plot:
 
     most: int
     start: float
-    base = _TOP + _SIDE + 30 + _COUNTS  # the bottom of the counts
+    base = _TOP + _SIDE + 36 + _COUNTS  # the bottom of the counts
     width, height = _LEFT + _SIDE + 24, base + 50
     ticks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

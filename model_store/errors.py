@@ -70,10 +70,7 @@ class TooManyFrames(ImageError):
     """All frames of a file were asked for, and they are too many or too large together."""
 
     def __init__(self, found: int | str, limit: str) -> None:
-        super().__init__(
-            f"the image has {found} frames; the limit of what is decoded at a time is {limit}: choose single frames by "
-            "their number"
-        )
+        super().__init__(f"the image has {found} frames; the limit is {limit}: choose single frames by their number")
 
 
 class BundleError(ModelStoreError):

@@ -47,7 +47,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         log_error(request.url.path, answer, error)
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"
-        answer = replace(answer, detail=f"{where}: {error.detail}; GET / lists the addresses.")
+        answer = replace(answer, detail=f"{where}: {error.detail}; GET /docs lists the addresses.")
     return error_response(request.scope, answer)
 
 

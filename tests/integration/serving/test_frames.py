@@ -89,7 +89,7 @@ async def test_all_frames_are_answered_counted_and_labeled_one_by_one(tiny_store
         ("?frame=1&frame=2", 400, "malformed_request", "the query must be"),
         ("?frames=1", 400, "malformed_request", "the query must be"),
         ("?frame=all&explain=occlusion", 400, "malformed_request", "a heat map explains one frame"),
-        ("?frame=all", 413, "too_many_frames", "5 frames; the limit of what is decoded at a time is 4 at a time"),
+        ("?frame=all", 413, "too_many_frames", "5 frames; the limit is 4 at a time"),
     ],
 )
 async def test_what_cannot_be_chosen_is_refused_and_nothing_is_recorded(

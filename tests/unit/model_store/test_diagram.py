@@ -13,7 +13,7 @@ def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
     svg = ET.fromstring(reliability_diagram(reliability(sums)))
     first, second = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in svg.iter("circle"))
     assert second[0] - first[0] == pytest.approx(0.4 / 0.6 * 400, abs=0.02)  # the plot is 400 wide, and begins at 40 %
-    assert first[1] == second[1] == pytest.approx(10 + 200)  # half of both were right
+    assert first[1] == second[1] == pytest.approx(20 + 200)  # half of both were right
     bands = [float(rect.attrib["height"]) for rect in svg.iter("rect") if rect.attrib["class"] == "chance"]
     assert bands[0] == pytest.approx(400 * 2 * 1.96 * 0.05, abs=0.1)
     titles = [title.text for title in svg.iter("title")]
@@ -36,7 +36,7 @@ def test_a_diagram_says_what_it_shows_to_those_who_do_not_see_it() -> None:
 def test_the_axis_begins_where_answers_begin() -> None:
     low = BinSums.from_predictions([0.15, 0.9], [True, True])
     first = next(ET.fromstring(reliability_diagram(reliability(low))).iter("circle"))
-    assert float(first.attrib["cx"]) == pytest.approx(66 + 0.15 * 400)
+    assert float(first.attrib["cx"]) == pytest.approx(72 + 0.15 * 400)
 
 
 def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
