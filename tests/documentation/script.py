@@ -28,7 +28,7 @@ _SENDING: Final = re.compile(r"\bcandor (feedback|predictions|traffic)\b(?!.*--u
 _PREAMBLE: Final = """
 exec < <(yes)
 servers=""
-trap 'for each in $servers; do kill "$each" 2>/dev/null || true; done; wait $servers || true' EXIT
+trap 'for each in $servers; do kill "$each" 2>/dev/null || true; done; [ -z "$servers" ] || wait $servers || true' EXIT
 curl() { command curl -fS "$@"; }
 up() { until command curl -sf -o /dev/null "http://127.0.0.1:$1/readyz"; do kill -0 "$2"; sleep 0.1; done; }
 down() { [ -z "$1" ] || { kill "$1" 2>/dev/null && wait "$1"; } || true; }
