@@ -32,7 +32,7 @@ check: lint           ## lint, then unit and contract tests: within 90 s on two 
 test: $(VENV)/.installed-dev     ## run all tests
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n auto --cov --cov-report= --ignore=tests/e2e $(TEST_ARGS)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-append --cov-report=term --durations=40 $(TEST_ARGS) tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-append --cov-report=term --durations=40 $(TEST_ARGS) tests/e2e
 	$(BIN)/python tests/coverage_floor.py
 
 lint: $(VENV)/.installed-dev     ## check format, lint rules, types and the imports between packages
