@@ -32,8 +32,9 @@ def _card(bundle: Bundle) -> dict[str, Any]:
 
 
 def _fields(path: str, first: Any, second: Any) -> Iterator[BundleDifference]:
-    if isinstance(first, dict) and isinstance(second, dict):
-        for name in dict.fromkeys((*first, *second)):
-            yield from _fields(f"{path}.{name}" if path else name, first.get(name), second.get(name))
+    one, other = ({} if each is None else each for each in (first, second))
+    if isinstance(one, dict) and isinstance(other, dict) and (one or other):
+        for name in dict.fromkeys((*one, *other)):
+            yield from _fields(f"{path}.{name}" if path else name, one.get(name), other.get(name))
     else:
         yield BundleDifference(path, first, second)

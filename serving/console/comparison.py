@@ -12,11 +12,17 @@ from model_store.bundle import Bundle
 from model_store.difference import BundleDifference, difference
 from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from monitoring.pages.language import gettext
+from monitoring.pages.phrasing import counted_labels
 from monitoring.pages.sections import shown_measure
 
 _LONGEST: Final = 44  # characters of a value that differs
 _MOST_VALUES: Final = 12  # of a list that is printed
-_DRAWN: Final = ("version", "calibration.bins", "calibration.measures.")  # shown in another way
+_DRAWN: Final = (
+    "version",
+    "calibration.bins",
+    "calibration.measures.",
+    "calibration.reference_split",
+)  # shown in another way
 
 
 class ComparedMeasure(NamedTuple):
@@ -84,9 +90,16 @@ def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) ->
 
 def _measures(first: Bundle, second: Bundle) -> Iterator[ComparedMeasure]:
     cards = [bundle.card.calibration.measures for bundle in (first, second)]
+    yield ComparedMeasure(gettext("measured on"), *map(_reference, (first, second)))
     for each in MEASURES:
         if each.page:
             yield ComparedMeasure(gettext(each.title), *(shown_measure(each, card.get(each.name)) for card in cards))
+
+
+def _reference(bundle: Bundle) -> str:
+    """The data that the card's measures come from: two cards may have measured different images."""
+    calibration = bundle.card.calibration
+    return f"{calibration.reference_split}, {counted_labels(int(calibration.sums.n.sum()))}"
 
 
 def _is_matrix(value: Any) -> bool:

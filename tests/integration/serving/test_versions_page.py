@@ -51,6 +51,8 @@ async def test_promote_and_roll_back_say_who_and_why(server: Running, tiny_store
 async def test_two_versions_are_compared(server: Running) -> None:
     page = (await server.client.get("/versions/tiny?first=1&second=2", headers=READER)).text
     assert "Files that differ: card.json, model.onnx" in page
+    assert re.search(r"measured on</th><td[^>]*>[^<]+ labels?</td><td[^>]*>[^<]+ labels?</td>", page)
+    assert "{&#39;" not in page  # what only one card has is a row for each of its fields, not Python
     same = (await server.client.get("/versions/tiny?first=1&second=1", headers=READER)).text
     assert "the same in every byte" in same
     for second, status in (("x", 422), ("9", 404), ("99999999999999", 422)):
