@@ -96,7 +96,6 @@ def environment_of(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        optimized=False,  # else filters of constants run once, in the language of the first reader
     )
 
 

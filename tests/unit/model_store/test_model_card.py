@@ -58,4 +58,4 @@ def test_the_diagram_has_a_bar_for_each_bin_with_answers(make_card: MakeCard) ->
     filled = [bar for bar in reliability(calibration.sums) if bar.n]
     assert len(dots) == len(filled)
     for dot, bar in zip(dots, filled, strict=True):
-        assert float(dot.get("cy", "nan")) == pytest.approx(10 + 400 * (1 - bar.accuracy), abs=0.1)
+        assert float(dot.get("cy", "nan")) == pytest.approx(20 + 400 * (1 - bar.accuracy), abs=0.1)
