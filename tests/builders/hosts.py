@@ -73,7 +73,7 @@ class Host:
         return str(output)
 
     def unplug(self) -> None:
-        """Cut the link: packets vanish, nobody is told."""
+        """Cut the link: packets vanish, and neither side learns of it."""
         _ip("link", "set", self._interface, "down")
 
     def plug(self) -> None:

@@ -13,7 +13,7 @@ DAY_NS = 86_400 * 10**9
 
 
 def course(shares: list[float], *, restart: int | None = None) -> EvidenceCourse:
-    """One label an hour since 2024-10-04; `restart`: the label at which the watch starts anew."""
+    """One label an hour since 2024-10-04; `restart`: the label at which the watch starts again."""
     n = len(shares)
     labels = np.arange(1, n + 1)
     if restart is not None:
