@@ -18,7 +18,7 @@ from serving.settings import PREFIX, Settings
 
 
 def settings() -> str:
-    """Every environment variable of `serving/settings.py`."""
+    """Every environment variable of `serving/setting_table.py`."""
     rows = (
         (f"`{PREFIX}{name.upper()}`", f"`{field.default}`", plain(f"{field.description}{_choices(field.annotation)}"))
         for name, field in Settings.model_fields.items()
