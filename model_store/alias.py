@@ -12,6 +12,7 @@ from model_store.errors import AliasError
 from model_store.manifest import MAX_VERSION, Digest
 
 PRODUCTION = "production"
+WHY_LIMIT = 1_000  # characters of why something is done
 ALIAS_PATTERN = r"[a-z][a-z0-9_-]{0,31}"
 
 
@@ -31,7 +32,7 @@ class Alias(BaseModel):
     digest: Digest
     at: datetime
     by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=1000)] | None = None
+    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
     before: int | None = None
     action: Literal["set", "rolled back"] = "set"
 

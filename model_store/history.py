@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model_store.alias import Alias, current_user
+from model_store.alias import WHY_LIMIT, Alias, current_user
 from model_store.errors import HistoryError
 from model_store.manifest import MAX_VERSION, Digest
 from model_store.storage import Storage
@@ -57,7 +57,7 @@ class StoreEvent(BaseModel):
     before: int | None = None
     at: datetime
     by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=1000)] | None = None
+    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
     how: Annotated[str, Field(max_length=100)] | None = None
     previous: str | None = None
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from model_store.alias import current_user
+from model_store.alias import WHY_LIMIT, current_user
 from model_store.errors import HistoryError, VersionRetired
 from model_store.storage import Storage
 
@@ -19,7 +19,7 @@ class Retirement(BaseModel):
 
     at: datetime
     by: Annotated[str, Field(max_length=200)]
-    why: Annotated[str, Field(max_length=1000)] | None = None
+    why: Annotated[str, Field(max_length=WHY_LIMIT)] | None = None
 
 
 _RETIRED = TypeAdapter(dict[int, Retirement])

@@ -46,6 +46,14 @@ class FeedbackInvalid(MonitoringError, ValueError):
     """JSON that is not feedback: wrong types, missing or unknown fields, ids or lists that are too long."""
 
 
+class FormInvalid(MonitoringError, ValueError):
+    """A form of a page with a field that is missing or cannot be read."""
+
+
+class NoteInvalid(MonitoringError, ValueError):
+    """JSON that does not say why an alarm is acknowledged or the watch is restarted."""
+
+
 class TableInvalid(MonitoringError, ValueError):
     """A CSV whose header is missing or names an unknown column."""
 
@@ -168,7 +176,7 @@ class ModelNeeded(MonitoringError, LookupError):
 
 
 class QueryInvalid(MonitoringError, ValueError):
-    """A query parameter (`version`, `window`) that cannot be read."""
+    """A query parameter that is unknown, repeated, or cannot be read."""
 
 
 class LedgerError(MonitoringError, RuntimeError):

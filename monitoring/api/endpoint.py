@@ -19,6 +19,7 @@ from monitoring.errors import QueryInvalid, brief
 JSON: Final = "application/json"
 LOCAL: Final = "local"  # who acts where there are no tokens
 _FOR_PEOPLE: Final = frozenset(("text/html", "image/svg+xml"))  # pages, and the files that they offer
+_EXACT_TAGS: Final = frozenset(("calibration", "feedback", "logged predictions"))
 _GUARDED: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 Scope: TypeAlias = Literal["predict", "feedback", "read", "admin"]
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
@@ -83,8 +84,12 @@ class Endpoint:
 
     @property
     def is_exact(self) -> bool:
-        """Whether a query that it does not know is refused: a person would take the page for what was asked."""
-        return self.method == "GET" and not _FOR_PEOPLE.isdisjoint(self.gives)
+        """Whether a query that it does not know is refused: its answer would be taken for what was asked.
+
+        Pages are, and all that reports, labels and logged predictions do. What other programs define is not: metrics,
+        health checks and the routes of other model servers.
+        """
+        return self.tag in _EXACT_TAGS or (self.method == "GET" and not _FOR_PEOPLE.isdisjoint(self.gives))
 
     @property
     def refused(self) -> Sequence[type[Exception]]:

@@ -67,7 +67,8 @@ def _at(value: Any, path: str, whole: str) -> tuple[str, Any]:
 
 
 def _bound(kind: str, length: str | None, sign: str, limit: str) -> str:
-    bound = f"{_SIGNS[sign]} {float(limit):,g}"
+    number = float(limit)
+    bound = f"{_SIGNS[sign]} {int(number) if number.is_integer() else number:,}"
     if not length:
         return f"be {_KINDS[kind]}, {bound}"
     return f"have {bound} {'characters' if kind == 'str' else 'entries'}"

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from monitoring.api.endpoint import ErrorBody
 from monitoring.api.fields import Moment, Text, Uuid
 from monitoring.api.json_body import JsonReader
-from monitoring.errors import FeedbackInvalid, brief
+from monitoring.errors import FeedbackInvalid, MonitoringError, brief
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, FeedbackStatus, Reason
 
 LIST_LIMIT = 10_000
@@ -99,12 +99,10 @@ def rejection(detail: str) -> FeedbackResult:
     return FeedbackResult(FeedbackStatus.REJECTED, reason=Reason.INVALID, detail=detail)
 
 
-def check_storable(name: str, value: str) -> None:
-    """Refuse text that a database cannot store. Raises FeedbackInvalid."""
+def check_storable(name: str, value: str, *, refusal: type[MonitoringError] = FeedbackInvalid) -> None:
+    """Raise `refusal` for text that a database cannot store."""
     if "\0" in value or not (value.isascii() or _encodes(value)):
-        raise FeedbackInvalid(
-            f"Field '{name}' must be text without NUL characters and lone surrogates; got {brief(value)}."
-        )
+        raise refusal(f"Field '{name}' must be text without NUL characters and lone surrogates; got {brief(value)}.")
 
 
 def read_uuid(name: str, value: str) -> bytes:

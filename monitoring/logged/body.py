@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from monitoring.api.endpoint import ErrorBody
 from monitoring.api.fields import Fraction, Moment, Text, Uuid, Version
 from monitoring.api.json_body import Entries, JsonReader
+from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FeedbackInvalid, PredictionInvalid, TagsInvalid, brief
 from monitoring.feedback.body import LIST_LIMIT, check_storable, read_time_ns, read_uuid
 from monitoring.feedback.items import FeedbackStatus
@@ -165,10 +166,7 @@ def _default_version(defaults: Mapping[str, str]) -> int | None:
     text = defaults.get("version")
     if text is None:
         return None
-    version = _whole_number(text)
-    if not isinstance(version, int) or version < 1:
-        raise PredictionInvalid(f"The query's 'version' must be a whole number from 1 on; got {brief(text)}.")
-    return version
+    return read_whole_number(text, "The query's 'version'", refusal=PredictionInvalid)
 
 
 def _from_text(entry: Any) -> Any:

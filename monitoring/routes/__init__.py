@@ -20,11 +20,13 @@ from monitoring.errors import (
     BodyTimeout,
     BodyTooLarge,
     FeedbackInvalid,
+    FormInvalid,
     LabelUnknown,
     ModelDiffers,
     ModelInvalid,
     ModelNotInLedger,
     ModelsFull,
+    NoteInvalid,
     PendingFull,
     PredictionDiffers,
     PredictionInvalid,
@@ -132,7 +134,7 @@ _ALARMS: Final = tuple(
         takes={JSON: AlarmNote},
         body_optional=True,
         parameters=(_OF_VERSION,),
-        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
+        refuses=(*_BODY, NoteInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
     )
     for verb, handler, summary in (
         ("acknowledge", AlarmRoutes.acknowledge, "Acknowledge the drift alarm, which restarts the watch."),
@@ -150,7 +152,7 @@ _PAGE_FORMS: Final = (
         takes={FORM: AcknowledgeForm},
         parameters=(_OF_VERSION,),
         redirects=True,
-        refuses=(*_BODY, FeedbackInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
+        refuses=(*_BODY, FormInvalid, NoteInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
     ),
 )
 _REPORTS: Final = (
@@ -251,7 +253,7 @@ _LABELING: Final = (
         scope="feedback",
         takes={FORM: LabelForm},
         redirects=True,
-        refuses=(*_BODY, *_WRITES, AnswersSpooled, FeedbackInvalid),
+        refuses=(*_BODY, *_WRITES, AnswersSpooled, FeedbackInvalid, FormInvalid),
     ),
 )
 METRICS: Final = Endpoint(

@@ -6,15 +6,15 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from monitoring.api.fields import Text
+from monitoring.api.fields import ID_LIMIT, Text
 from monitoring.api.json_body import JsonReader
 from monitoring.api.viewer import read_actor
 from monitoring.drift.events import ACKNOWLEDGED, RESET
-from monitoring.errors import FeedbackInvalid
+from monitoring.errors import NoteInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.pages.formatting import page_path
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.form import read_form
+from monitoring.routes.form import read_form, read_reason
 from monitoring.routes.request import BodyReader, read_version
 
 
@@ -49,11 +49,11 @@ class RestartedWatch(Struct, frozen=True, omit_defaults=True):
 class AcknowledgeForm(Struct, frozen=True):
     """What was found and done; `tag`: whose alarm, if not that of all answers."""
 
-    note: str | None = None
+    note: str
     tag: str | None = None
 
 
-_NOTES = JsonReader(AlarmNote, FeedbackInvalid)
+_NOTES = JsonReader(AlarmNote, NoteInvalid)
 
 
 class AlarmRoutes:
@@ -73,7 +73,7 @@ class AlarmRoutes:
     async def by_form(self, request: Request) -> Response:
         """Acknowledge an alarm from the form of the model's page, then show that page again."""
         async with self._bodies.parsed(request, read_form) as fields:
-            asked = AlarmNote(note=fields.get("note"), tag=fields.get("tag"))
+            asked = AlarmNote(note=read_reason(fields, "note", limit=ID_LIMIT), tag=fields.get("tag"))
             restarted = await self._record(request, asked, ACKNOWLEDGED)
         return RedirectResponse(f"{page_path(restarted.model)}?version={restarted.version}", status_code=303)
 
@@ -84,7 +84,9 @@ class AlarmRoutes:
     async def _record(self, request: Request, asked: AlarmNote, kind: str) -> RestartedWatch:
         for name, text in (("note", asked.note), ("tag", asked.tag)):
             if text is not None:
-                check_storable(name, text)
+                check_storable(name, text, refusal=NoteInvalid)
+                if not text.strip():
+                    raise NoteInvalid(f"Field '{name}' holds only spaces; leave it out, or write something.")
         model, version = request.path_params["model"], read_version(request)
         future = self._recorder.acknowledge(
             model,

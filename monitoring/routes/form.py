@@ -1,8 +1,9 @@
 """The fields of a form that a page of ours sends, for the routes that people act with."""
 
+from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from monitoring.errors import FeedbackInvalid
+from monitoring.errors import FormInvalid
 from monitoring.feedback.body import check_storable
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
@@ -10,12 +11,21 @@ _FIELDS_LIMIT = 20
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """The fields by name; empty ones are left out, and the last of a name wins. Raises FeedbackInvalid."""
+    """The fields by name; empty ones are left out, and the last of a name wins. Raises FormInvalid."""
     try:
         fields = parse_qs(body.decode("ascii"), max_num_fields=_FIELDS_LIMIT, errors="strict")
     except ValueError:
-        raise FeedbackInvalid("The form cannot be read; send it from the page it stands on.") from None
+        raise FormInvalid("The form cannot be read; send it from the page it stands on.") from None
     found = {name: values[-1] for name, values in fields.items()}
     for name, value in found.items():
-        check_storable(name, value)
+        check_storable(name, value, refusal=FormInvalid)
     return found
+
+
+def read_reason(fields: Mapping[str, str], name: str, *, limit: int) -> str:
+    """The text in which a person says why, which the pages ask for. Raises FormInvalid."""
+    text = fields.get(name, "").strip()
+    if not 1 <= len(text) <= limit:
+        got = f"got {len(text):,} characters" if text else "it says nothing"
+        raise FormInvalid(f"The form's '{name}' must say why, in at most {limit:,} characters; {got}.")
+    return text

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.viewer import read_actor, read_viewer
+from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import FeedbackInvalid, QueryInvalid, brief
 from monitoring.feedback.body import read_uuid
 from monitoring.feedback.items import FeedbackItem, FeedbackResult
@@ -131,6 +132,4 @@ def _skip(text: str | None) -> int:
     """The number of answers passed over. Raises QueryInvalid."""
     if text is None:
         return 0
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _SKIP_LIMIT):
-        raise QueryInvalid(f"The query's 'skip' must be a whole number up to {_SKIP_LIMIT}; got {brief(text)}.")
-    return int(text)
+    return read_whole_number(text, "The query's 'skip'", refusal=QueryInvalid, least=0, most=_SKIP_LIMIT)

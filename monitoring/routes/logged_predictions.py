@@ -29,7 +29,6 @@ from monitoring.routes.table_upload import RowOutcome, TableSummary, receive_tab
 from monitoring.routes.tables import Row, table_readers
 
 _TABLES = table_readers(PREDICTIONS)
-_DEFAULTS = frozenset({"model", "version"})
 _CAUSES: dict[Fault, type[MonitoringError]] = {
     Fault.INVALID: PredictionInvalid,
     Fault.UNKNOWN_LABEL: LabelUnknown,
@@ -52,7 +51,7 @@ class LoggedPredictionRoutes:
 
     async def post(self, request: Request) -> LoggedPredictionResult | list[LoggedPredictionResult] | TableSummary:
         """One prediction gets one result, a list a list of them, a table (NDJSON, CSV) a summary."""
-        log = _PredictionRecorder(self._recorder, _defaults(request))
+        log = _PredictionRecorder(self._recorder, dict(request.query_params))
         if (table := _TABLES.get(media_type(request))) is not None:
             return await receive_table(request, table(), log, bodies=self._bodies)
         async with self._bodies.parsed(request, log.read_body) as (read, single):
@@ -92,10 +91,3 @@ class _PredictionRecorder:
         written = await asyncio.gather(*map(asyncio.wrap_future, futures))
         recorded = (result for _, results in written for result in results)
         return [next(recorded) if isinstance(entry, LoggedItem) else entry for entry in read]
-
-
-def _defaults(request: Request) -> dict[str, str]:
-    asked = dict(request.query_params)
-    if asked.keys() - _DEFAULTS:
-        raise PredictionInvalid("The query may be ?model=NAME&version=N, for items that leave them out.")
-    return asked

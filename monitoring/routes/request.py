@@ -9,7 +9,8 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
-from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid, brief
+from monitoring.api.whole_number import read_whole_number
+from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid
 from monitoring.reports.span import Span, read_span
 
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
@@ -101,6 +102,4 @@ def read_version(request: Request) -> int | None:
     text = request.query_params.get("version")
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9):
-        raise QueryInvalid(f"The query's 'version' must be a whole number such as 3; got {brief(text)}.")
-    return int(text)
+    return read_whole_number(text, "The query's 'version'", refusal=QueryInvalid)

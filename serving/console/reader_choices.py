@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.endpoint import Endpoint, Parameter
-from monitoring.errors import BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, QueryInvalid, brief
+from monitoring.errors import BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid, QueryInvalid, brief
 from monitoring.pages.language import CHOSEN_ZONE_COOKIE, LANGUAGE_COOKIE, LANGUAGES, zone_names
 from monitoring.pages.rendering import answer_page, render
 from monitoring.routes.form import MEDIA_TYPE, read_form
@@ -55,7 +55,7 @@ class ChoiceRoutes:
             response.delete_cookie(CHOSEN_ZONE_COOKIE, httponly=True, samesite="lax")
             return response
         if name != UTC_NAME and name not in zone_names():
-            raise FeedbackInvalid(f"There is no time zone {brief(name)}; choose one such as Europe/Berlin.")
+            raise FormInvalid(f"There is no time zone {brief(name)}; choose one such as Europe/Berlin.")
         response.set_cookie(CHOSEN_ZONE_COOKIE, name, max_age=_YEAR_S, httponly=True, samesite="lax")
         return response
 
@@ -97,6 +97,6 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: TimeZoneForm},
         redirects=True,
         parameters=(NEXT,),
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid),
+        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid),
     ),
 )

@@ -14,17 +14,19 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from model_store.alias import WHY_LIMIT
 from model_store.errors import ModelStoreError
 from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.api.fields import Version
 from monitoring.api.viewer import Viewer, read_viewer
+from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import (
     BodiesFull,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
-    FeedbackInvalid,
+    FormInvalid,
     QueryInvalid,
     RecalibrationRefused,
     brief,
@@ -35,13 +37,17 @@ from monitoring.pages.recalibration_page import recalibration_values
 from monitoring.pages.rendering import answer_page, render
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
 from monitoring.recalibration.publication import draft, publish_draft, require_fair_labels
-from monitoring.routes.form import MEDIA_TYPE, read_form
+from monitoring.routes.form import MEDIA_TYPE, read_form, read_reason
 from monitoring.routes.request import BodyReader
 from serving.console.stored_models import require_model, require_version
 from serving.console.versions import CONFLICT, refusal
 from serving.errors import ModelNotStored, StoreMissing, VersionNotStored
 
 FEWEST: Final = 100  # labels, unless the form says otherwise
+_PLACES: Final[Mapping[str, str]] = {  # what the page calls the fields that a person fills in
+    "last": "'Only the latest labels' (last)",
+    "min_labels": "'At least so many labels' (min_labels)",
+}
 _HTML: Final = {"text/html": str}
 _NO_LEDGER: Final = (
     "This server keeps no labels itself, so it cannot fit anything. Use the console of `candor monitor`, or "
@@ -61,7 +67,7 @@ class RecalibrationForm(Struct, frozen=True):
     next: str
     until: str
     seen: str
-    why: str | None = None
+    why: str
     last: str | None = None
     min_labels: str | None = None
     allow_label_changes: str | None = None
@@ -101,7 +107,7 @@ class RecalibrationRoutes:
             try:
                 wanted = read_wanted(fields)
             except QueryInvalid as error:
-                raise FeedbackInvalid(str(error)) from None
+                raise FormInvalid(str(error)) from None
             try:
                 number = await to_thread.run_sync(self._publish, name, wanted, fields, viewer, limiter=self.fitting)
             except (RecalibrationRefused, ModelStoreError, OSError) as error:
@@ -114,17 +120,16 @@ class RecalibrationRoutes:
         """The number of the version that was published."""
         require_model(self.store, name)
         if wanted.version is None:
-            raise FeedbackInvalid("The form must say which version is recalibrated.")
+            raise FormInvalid("The form must say which version is recalibrated.")
         until, number = _number(fields, "until"), _number(fields, "next")
+        why = read_reason(fields, "why", limit=WHY_LIMIT)
         self._require_as_seen(name, fields, number)
         drafted = self._draft(name, wanted, until=until)
         if drafted.fingerprint != fields.get("seen"):
             raise RecalibrationRefused(_CHANGED)
         if not wanted.chosen_labels:
             require_fair_labels(drafted)
-        done = publish_draft(
-            self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=fields.get("why")
-        )
+        done = publish_draft(self._require_ledger(), self.store, drafted, as_version=number, by=viewer.name, why=why)
         return done.card.version
 
     def _require_as_seen(self, name: str, fields: Mapping[str, str], number: int) -> None:
@@ -204,15 +209,13 @@ def _optional(fields: Mapping[str, str], name: str) -> int | None:
     text = fields.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise QueryInvalid(f"'{name}' must be a whole number above 0, or left empty; got {brief(text)}.")
-    return int(text)
+    return read_whole_number(text, _PLACES.get(name, f"'{name}'"), refusal=QueryInvalid, also=", or left empty")
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:
     found = _optional(fields, name)
     if found is None:
-        raise FeedbackInvalid(f"The form must say '{name}'; send it from the page with the preview.")
+        raise FormInvalid(f"The form must say '{name}'; send it from the page with the preview.")
     return found
 
 
@@ -251,7 +254,7 @@ ENDPOINTS: Final = (
             BodyNotJson,
             BodyTimeout,
             BodyTooLarge,
-            FeedbackInvalid,
+            FormInvalid,
             ModelNotStored,
             StoreMissing,
             VersionNotStored,

@@ -10,14 +10,17 @@ from typing import Final, Literal, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from model_store.alias import WHY_LIMIT
 from model_store.canary import Canary, Mode, change_canary, end_canary, promote_version, read_canary, start_canary
 from model_store.errors import AliasError, CanaryError
 from model_store.lifecycle import roll_back, rollback_target
 from model_store.store import Store
-from monitoring.errors import FeedbackInvalid, ModelNotInLedger
+from monitoring.api.whole_number import read_whole_number
+from monitoring.errors import FormInvalid, ModelNotInLedger
 from monitoring.ledger.calibrations import require_same_bundle
 from monitoring.ledger.database import Ledger
 from monitoring.reports.report import Report, calibration_report
+from monitoring.routes.form import read_reason
 
 Done = Literal["promoted", "started", "changed", "ended", "published"]
 _MODES: Final[Mapping[str, Mode]] = {"share": "share", "header": "header", "shadow": "shadow"}
@@ -33,7 +36,7 @@ class Act(NamedTuple):
 class VersionActs:
     """Acts on the versions of one model, in the name of `actor`. `ledger` is None where this server keeps no labels.
 
-    They raise FeedbackInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or OSError for what
+    They raise FormInvalid for a form that says nothing, and ModelStoreError, BundleReplaced or OSError for what
     cannot be done.
     """
 
@@ -52,7 +55,7 @@ class VersionActs:
         }
         act = acts.get(fields.get("action", ""))
         if act is None:
-            raise FeedbackInvalid(f"The form must say what to do: {', '.join(acts)}.")
+            raise FormInvalid(f"The form must say what to do: {', '.join(acts)}.")
         self._require_seen(fields)
         return act(fields)
 
@@ -67,12 +70,12 @@ class VersionActs:
     def _promote(self, fields: Mapping[str, str]) -> Act:
         version = read_number(fields, "version")
         self._require_ledger_agrees(version)
-        promote_version(self._store, self._model, version, by=self._actor, why=fields.get("why"))
+        promote_version(self._store, self._model, version, by=self._actor, why=_read_why(fields))
         return Act("promoted", version)
 
     def _roll_back(self, fields: Mapping[str, str]) -> Act:
         self._require_ledger_agrees(rollback_target(self._store, self._model))
-        chosen = roll_back(self._store, self._model, by=self._actor, why=fields.get("why"))
+        chosen = roll_back(self._store, self._model, by=self._actor, why=_read_why(fields))
         return Act("promoted", chosen.version)
 
     def _start_canary(self, fields: Mapping[str, str]) -> Act:
@@ -82,14 +85,14 @@ class VersionActs:
         if running is not None and running.ended is None:
             raise CanaryError(f"version {running.version} is the canary already; end it before you start another one")
         started = start_canary(
-            self._store, self._model, version, mode=mode, share=share, by=self._actor, why=fields.get("why")
+            self._store, self._model, version, mode=mode, share=share, by=self._actor, why=_read_why(fields)
         )
         return Act("started", started.version)
 
     def _change_canary(self, fields: Mapping[str, str]) -> Act:
         self._running(fields)
         mode, share = _read_mode(fields)
-        changed = change_canary(self._store, self._model, mode=mode, share=share, by=self._actor, why=fields.get("why"))
+        changed = change_canary(self._store, self._model, mode=mode, share=share, by=self._actor, why=_read_why(fields))
         return Act("changed", changed.version)
 
     def _promote_canary(self, fields: Mapping[str, str]) -> Act:
@@ -100,12 +103,12 @@ class VersionActs:
                 "as production: label some of its answers first, or tick that you promote it anyway"
             )
         self._require_ledger_agrees(running.version)
-        end_canary(self._store, self._model, "promoted", reason=fields.get("why"), by=self._actor)
+        end_canary(self._store, self._model, "promoted", reason=_read_why(fields), by=self._actor)
         return Act("promoted", running.version)
 
     def _end_canary(self, fields: Mapping[str, str]) -> Act:
         running = self._running(fields)
-        end_canary(self._store, self._model, "aborted", reason=fields.get("why"), by=self._actor)
+        end_canary(self._store, self._model, "aborted", reason=_read_why(fields), by=self._actor)
         return Act("ended", running.version)
 
     def _running(self, fields: Mapping[str, str]) -> Canary:
@@ -143,19 +146,21 @@ class VersionActs:
                 require_same_bundle(connection, bundle.card, bundle.digest)
 
 
+def _read_why(fields: Mapping[str, str]) -> str:
+    """Why it is done, for the history. Raises FormInvalid."""
+    return read_reason(fields, "why", limit=WHY_LIMIT)
+
+
 def read_number(fields: Mapping[str, str], name: str) -> int:
-    """A whole number in a form. Raises FeedbackInvalid."""
-    text = fields.get(name, "")
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise FeedbackInvalid(f"The form's '{name}' must be a whole number.")
-    return int(text)
+    """A version in a form. Raises FormInvalid."""
+    return read_whole_number(fields.get(name, ""), f"The form's '{name}'", refusal=FormInvalid)
 
 
 def _read_mode(fields: Mapping[str, str]) -> tuple[Mode, float]:
-    """The mode of a canary and its share of the requests. Raises FeedbackInvalid."""
+    """The mode of a canary and its share of the requests. Raises FormInvalid."""
     mode = _MODES.get(fields.get("mode", ""))
     if mode is None:
-        raise FeedbackInvalid(f"The form's 'mode' must be one of {', '.join(_MODES)}.")
+        raise FormInvalid(f"The form's 'mode' must be one of {', '.join(_MODES)}.")
     if mode != "share":
         return mode, 0.0
     text = fields.get("share", "").strip().removesuffix("%").strip().replace(",", ".")
@@ -164,5 +169,5 @@ def _read_mode(fields: Mapping[str, str]) -> tuple[Mode, float]:
     except ValueError:
         percent = math.nan
     if not 0 < percent <= 100:
-        raise FeedbackInvalid("The share of the requests must be a number of percent above 0, at most 100.")
+        raise FormInvalid("The share of the requests must be a number of percent above 0, at most 100.")
     return mode, percent / 100

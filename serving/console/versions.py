@@ -18,15 +18,15 @@ from model_store.store import Store
 from monitoring.api.endpoint import Endpoint, Parameter
 from monitoring.api.fields import Version
 from monitoring.api.viewer import Viewer, read_viewer
+from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import (
     BodiesFull,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
     BundleReplaced,
-    FeedbackInvalid,
+    FormInvalid,
     QueryInvalid,
-    brief,
 )
 from monitoring.ledger.database import Ledger
 from monitoring.pages.formatting import versions_path
@@ -61,8 +61,8 @@ class VersionForm(Struct, frozen=True):
     """
 
     action: str
+    why: str
     version: str | None = None
-    why: str | None = None
     seen: str | None = None
     mode: str | None = None
     share: str | None = None
@@ -178,10 +178,7 @@ class VersionRoutes:
 
 def _version(query: dict[str, str], name: str) -> int:
     """A version in the query. Raises QueryInvalid."""
-    text = query[name]
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise QueryInvalid(f"The query's '{name}' must be a whole number such as 3; got {brief(text)}.")
-    return int(text)
+    return read_whole_number(query[name], f"The query's '{name}'", refusal=QueryInvalid)
 
 
 def _check_done(query: dict[str, str]) -> None:
@@ -248,6 +245,6 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,
         conflicts=True,
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FeedbackInvalid, ModelNotStored, StoreMissing),
+        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid, ModelNotStored, StoreMissing),
     ),
 )

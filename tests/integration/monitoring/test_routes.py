@@ -187,10 +187,26 @@ async def test_an_alarm_is_acknowledged(client: httpx.AsyncClient, monitored: Mo
         ("/calibration/pneumonia/acknowledge", b'{"note": 7}', 422),
         ("/calibration/pneumonia/acknowledge", b'{"tag": "site=B"}', 404),
         ("/calibration/pneumonia/reset", b'{"tag": "\\u0000"}', 422),
+        ("/calibration/pneumonia/reset", b'{"note": "  "}', 422),
     ],
 )
 async def test_a_bad_acknowledgment_is_refused(client: httpx.AsyncClient, path: str, body: bytes, status: int) -> None:
-    assert (await client.post(path, content=body)).status_code == status
+    answer = await client.post(path, content=body)
+    assert answer.status_code == status
+    if status == 422:  # it is no feedback
+        assert answer.json()["error"] == "invalid_note"
+
+
+@pytest.mark.parametrize("note", ["", "note=", "note=++", "note=" + "a" * 201])
+async def test_the_form_of_the_page_says_what_was_found(
+    client: httpx.AsyncClient, monitored: MonitoredModel, note: str
+) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    answer = await client.post("/calibration/pneumonia/page", content=note, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_form")
+    assert "'note' must say why, in at most 200 characters" in answer.json()["detail"]
+    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    assert not [event for event in events if event["kind"] == "acknowledged"]
 
 
 async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:

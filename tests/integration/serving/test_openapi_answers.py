@@ -95,7 +95,7 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
     await api.ask("GET", "/label/{model}")
     await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at"})
-    await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1"})
+    await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"})
     unlike = {"version": "1", "production": "1", "next": "2", "until": "1", "seen": "x", "why": "y"}
     assert "Got 1 labeled answer" in await api.ask("POST", "/recalibrate/{model}", data=unlike)
     await api.ask("POST", "/versions/{model}", data={"action": "rollback", "why": "y"})
@@ -121,6 +121,9 @@ async def test_refusals_are_as_described(api: Described) -> None:
     await api.ask("GET", "/calibration/{model}", model="none")
     await api.ask("GET", "/calibration/{model}", query="?window=week")
     await api.ask("POST", "/calibration/{model}/reset", json={"note": 3})
+    await api.ask("GET", "/calibration/{model}/history", query="?verison=2")
+    await api.ask("POST", "/calibration/{model}/page", data={"tag": "site=B"})
+    await api.ask("POST", "/versions/{model}", data={"action": "burn", "why": "y"})
     await api.ask("GET", "/v2/models/{model}", model="none")
     await api.ask("POST", "/v2/models/{model}/infer", json={"inputs": 3})
 

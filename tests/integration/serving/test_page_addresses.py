@@ -31,17 +31,17 @@ CLEARED_DATES = {"since", "until"}  # the form above the charts sends a date tha
 async def pages(
     request: pytest.FixtureRequest, tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
 ) -> AsyncIterator[tuple[httpx.AsyncClient, list[Endpoint]]]:
-    """A client of a process whose ledger knows `tiny`, and the pages of the process."""
+    """A client of a process whose ledger knows `tiny`, and the pages and reports of the process."""
     async with running(tiny_store, tmp_path) as server:
         assert (await server.predict(png())).status_code == 200
         if request.param == "serve":
-            yield server.client, [each for each in ENDPOINTS if each.is_exact]
+            yield server.client, [each for each in ENDPOINTS if each.is_exact and each.method == "GET"]
             return
     settings = Settings(store=tiny_store.root, ledger=f"sqlite:///{tmp_path / 'ledger.db'}")
     with open_monitor(settings, CollectorRegistry()) as monitor:
         transport = httpx.ASGITransport(guarded(build(monitor, tiny_store), settings))
         async with httpx.AsyncClient(transport=transport, base_url="http://candor") as client:
-            yield client, [each for each in DECLARED if each.is_exact]
+            yield client, [each for each in DECLARED if each.is_exact and each.method == "GET"]
 
 
 def address(endpoint: Endpoint, *, model: str = "tiny") -> str:
@@ -125,8 +125,38 @@ async def test_a_model_that_is_not_there_has_no_page(pages: tuple[httpx.AsyncCli
 
 async def test_programs_may_send_parameters_of_their_own(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
     client, _ = pages
-    for path in ("/calibration/tiny", "/calibration", "/metrics", "/readyz"):
+    for path in ("/metrics", "/readyz", "/healthz", "/openapi.json"):
         assert (await client.get(f"{path}?name[]=a&name[]=b")).status_code in (200, 503), path
+
+
+async def test_programs_get_the_refusal_as_json(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, _ = pages
+    for path in ("/calibration", "/calibration/tiny", "/calibration/tiny/slices", "/calibration/tiny/history"):
+        answer = await client.get(f"{path}?verison=2")
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
+        assert "does not know the parameter 'verison'" in answer.json()["detail"]
+    for number in ("0", "9" * 21, "1e3"):
+        answer = await client.get(f"/calibration/tiny?version={number}")
+        assert "must be a whole number from 1 to 999,999,999; got" in answer.json()["detail"]
+
+
+async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_parameter_is_not_taken(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
+    client, _ = pages
+    known = {"model": "tiny", "request_id": "a", "label": "benign"}
+    for path, body in (
+        ("/feedback?source=biopsy", known),
+        ("/predictions-log?modle=tiny", known),
+        ("/models-log?version=2", {"model": "retina", "classes": ["a", "b"]}),
+        ("/calibration/tiny/acknowledge?verison=1", {"note": "known"}),
+        ("/calibration/tiny/reset?version=1&version=2", {"note": "known"}),
+    ):
+        answer = await client.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_query"), path
+    assert [each["model"] for each in (await client.get("/calibration")).json()["models"]] == ["tiny"]
+    kinds = {each["kind"] for each in (await client.get("/calibration/tiny/history")).json()["events"]}
+    assert kinds.isdisjoint({"acknowledged", "reset"})
 
 
 async def test_a_language_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:

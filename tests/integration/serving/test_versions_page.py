@@ -69,7 +69,9 @@ async def test_two_versions_are_compared(server: Running) -> None:
         ({"action": "rollback"}, 409),  # nothing is before
         ({"action": "burn"}, 422),
         ({}, 422),
-        ({"action": "promote", "version": "2", "why": "w" * 2000}, 409),
+        ({"action": "promote", "version": "2", "why": "w" * 2000}, 422),
+        ({"action": "promote", "version": "2"}, 422),  # the page asks why, and so does the server
+        ({"action": "canary", "version": "2", "mode": "shadow", "why": "  "}, 422),
     ],
 )
 async def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(
