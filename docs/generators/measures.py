@@ -1,4 +1,4 @@
-"""What each measure means, by the question that it answers: from the entries of `calibration/measures.py`."""
+"""What each measure means, by the question that it answers: from the entries of `calibration.measures.MEASURES`."""
 
 from collections import defaultdict
 
