@@ -6,7 +6,7 @@ colors by name, a file of its own gets those of light pages.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -36,20 +36,48 @@ class Speech(NamedTuple):
     localized: Callable[[str], str]
 
 
+class DiagramScale(NamedTuple):
+    """The axes of a diagram: where confidence starts, in [0, 1), and how many answers fill the strip of counts."""
+
+    start: float
+    most: int
+
+
 ENGLISH = Speech(str, lambda one, more, number: one if number == 1 else more, str)
 
 
-def reliability_diagram(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> Markup:
+def scale_of(diagrams: Iterable[Sequence[ReliabilityBin]]) -> DiagramScale:
+    """Return the scale on which all these diagrams fit, so that those beside each other can be compared by eye."""
+    filled = [row for bins in diagrams for row in bins if row.n]
+    least = min((row.lower for row in filled), default=0.0)
+    return DiagramScale(
+        next(each for each in _STARTS if each <= least + 1e-9), max((row.n for row in filled), default=1)
+    )
+
+
+def reliability_diagram(
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str = "all answers",
+    speech: Speech = ENGLISH,
+    scale: DiagramScale | None = None,
+) -> Markup:
     """Draw the bins that have answers, and describe them for those who do not see them; `of` names the answers.
 
-    On the dashed line confidence equals accuracy.
+    On the dashed line confidence equals accuracy. `scale` is that of the diagrams beside it, by default its own.
     """
-    return _drawn(bins, of=of, speech=speech, own_style=None)
+    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=None)
 
 
-def diagram_file(bins: Sequence[ReliabilityBin], *, of: str = "all answers", speech: Speech = ENGLISH) -> Markup:
+def diagram_file(
+    bins: Sequence[ReliabilityBin],
+    *,
+    of: str = "all answers",
+    speech: Speech = ENGLISH,
+    scale: DiagramScale | None = None,
+) -> Markup:
     """Return the same drawing as an SVG file of its own, with light colors, for any viewer or notebook."""
-    return _drawn(bins, of=of, speech=speech, own_style=file_style())
+    return _drawn(bins, of=of, speech=speech, scale=scale, own_style=file_style())
 
 
 @cache
@@ -64,11 +92,12 @@ def file_style() -> Markup:
     return Markup(f"{plain}svg {{ font-family: system-ui, sans-serif; }}")  # from our own file
 
 
-def _drawn(bins: Sequence[ReliabilityBin], *, of: str, speech: Speech, own_style: Markup | None) -> Markup:
+def _drawn(
+    bins: Sequence[ReliabilityBin], *, of: str, speech: Speech, scale: DiagramScale | None, own_style: Markup | None
+) -> Markup:
     filled = [row for row in bins if row.n]
-    least = min((row.lower for row in filled), default=0.0)
-    start = next(each for each in _STARTS if each <= least + 1e-9)
-    plot = _Plot(max((row.n for row in filled), default=1), start)
+    start, most = scale or scale_of([bins])
+    plot = _Plot(most, start)
     template = _environment().get_template("diagram.svg.jinja")
     return Markup(
         template.render(

@@ -131,6 +131,10 @@ class TagNotWatched(MonitoringError, LookupError):
         )
 
 
+class AlarmAcknowledged(MonitoringError, ValueError):
+    """A form about an alarm that is not active any more; the sentence says who acknowledged it."""
+
+
 class LabelUnknown(MonitoringError, ValueError):
     """A label that is not one of the model's classes."""
 

@@ -23,6 +23,7 @@ from model_store.errors import (
     UnsupportedImage,
 )
 from monitoring.errors import (
+    AlarmAcknowledged,
     AnswersSpooled,
     BodiesFull,
     BodyNotJson,
@@ -108,6 +109,7 @@ MONITORING_ERRORS: Final[Rows] = {
     BodyNotJson: (400, "malformed_body"),
     ModelNotInLedger: (404, "unknown_model"),
     TagNotWatched: (404, "tag_not_watched"),
+    AlarmAcknowledged: (409, "alarm_acknowledged"),
     ModelDiffers: (409, "model_differs"),
     ModelsFull: (409, "too_many_models"),
     PredictionDiffers: (409, "prediction_differs"),

@@ -8,14 +8,15 @@ last start or acknowledgment gives the same states bit for bit.
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, select
 
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings, DriftState, StateOutdated
-from monitoring.drift import alarm
-from monitoring.drift.events import ACKNOWLEDGED, ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, record
+from monitoring.drift import alarm as alarms
+from monitoring.drift.acknowledgment import why_nothing_is_done
+from monitoring.drift.events import ACKNOWLEDGED, ALARM, CHECKPOINT, ENDED, SETTINGS, STARTED, TAGS, read, record
 from monitoring.drift.replay import replay, seen_since_reset, show
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.feedback.first_labels import FirstLabel
@@ -52,6 +53,13 @@ class Watched:
         settings = json.dumps(asdict(self.settings))
         row = (self.calibration_id, self.name, settings, state, self.last_feedback_id, tags if self.tags.keys else None)
         _KEEP.run(connection, [row])
+
+
+class Restart(NamedTuple):
+    """A watch that somebody asked to restart; `unchanged` says why that was not done, empty if it was."""
+
+    watched: Watched
+    unchanged: str = ""
 
 
 def start(
@@ -151,13 +159,13 @@ def show_and_save(
             known.settings,
             name=known.name,
             until=raised_at,
-            latest=alarm.LABELS_LIMIT,
+            latest=alarms.LABELS_LIMIT,
         )
         append_event(
             connection,
             raised,
             ALARM,
-            alarm.describe(connection, known.calibration_id, known.detector, seen),
+            alarms.describe(connection, known.calibration_id, known.detector, seen),
             now_ns=now_ns,
         )
     return watched, raised_at is not None
@@ -173,13 +181,21 @@ def acknowledge(
     kind: str = ACKNOWLEDGED,
     audit: bool | None = None,
     name: str = EVERYTHING,
-) -> Watched | None:
+    alarm: int | None = None,
+) -> Restart | None:
     """Reset the detector of a slice, with or without an alarm; return None if the slice is not watched.
 
     `actor` is who asked for it. `kind` is ACKNOWLEDGED in response to an alarm, else RESET, for example after a repair
     of the scanner. `audit` says whether the watch, with all its tags, uses audited answers only from now on; None
-    leaves that as it is.
+    leaves that as it is. `alarm` is the feedback id of the alarm that is acknowledged, None for the active one. If
+    that alarm is not active, and `audit` changes nothing, the watch stays as it is.
     """
+    watched = load(connection, calibration_id, name)
+    changes_audit = watched is not None and audit not in (None, watched.settings.audit)
+    if watched is not None and kind == ACKNOWLEDGED and (alarm is not None or not changes_audit):
+        history = read(connection, calibration_id, name)
+        if unchanged := why_nothing_is_done(history, alarm, active=watched.detector.active):
+            return Restart(watched, unchanged)
     if audit is not None:
         _hear(connection, calibration_id, audit=audit, now_ns=now_ns)
     watched = load(connection, calibration_id, name)
@@ -190,7 +206,7 @@ def acknowledge(
     watched.detector.reset()
     watched.save(connection)
     append_event(connection, watched, kind, detail, now_ns=now_ns)
-    return watched
+    return Restart(watched)
 
 
 def checkpoint(connection: Connection, calibration_id: int, reason: str, *, now_ns: int) -> None:

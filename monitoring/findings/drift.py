@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from calibration.drift import DriftDetector
 from calibration.drift_state import DIRECTIONS
 from monitoring.drift import events, watch
+from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.alarm import stream_name
 
 _STREAM_LIMIT = 3  # streams that a report names
@@ -34,6 +35,7 @@ class Drift:
         streams: those with the most evidence, in descending order.
         alarm: the detail of the active alarm's event: stream, name, direction, and `since`, the estimated start.
         audit: whether the detector uses audited answers only.
+        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that raised it.
         alarm_audit: whether it did so when it raised the active alarm.
         class_wise: whether it watches each predicted class, or confidence alone.
         shares_alarms: whether watches of tags share the false alarms, so that `average_run_length` is of all together.
@@ -53,6 +55,7 @@ class Drift:
     shares_alarms: bool = False
     streams: tuple[StreamEvidence, ...] = ()
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None = None
+    alarm_feedback_id: int | None = None
 
     def labels_since_onset(self) -> int | None:
         """Return how many labels the watch has seen since the estimated start of the drift; None if that is unknown."""
@@ -81,6 +84,7 @@ def find_drift(connection: Connection, calibration_id: int, history: list[events
         shares_alarms=detector.settings.part < 1,
         streams=_streams(connection, calibration_id, detector),
         alarm=raised.detail if raised and detector.active else None,
+        alarm_feedback_id=raised_by(history, active=detector.active),
     )
 
 

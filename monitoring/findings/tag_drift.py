@@ -8,6 +8,7 @@ from msgspec import Meta
 from sqlalchemy import Connection
 
 from monitoring.drift import events, watch
+from monitoring.drift.acknowledgment import raised_by
 from monitoring.drift.tag_settings import tag_of
 from monitoring.drift.watch import Watched
 from monitoring.findings.drift import audited_at
@@ -23,6 +24,7 @@ class TagDrift:
         labels: of such answers, since the last reset.
         log_evalue: minus infinity before the first label since then.
         alarm: the detail of the active alarm's event.
+        alarm_feedback_id: names the active alarm when it is acknowledged; the id of the label that raised it.
         alarm_audit: whether only audited answers counted when it was raised.
     """
 
@@ -36,6 +38,7 @@ class TagDrift:
     tolerance: float
     alarm_audit: bool
     alarm: Annotated[dict[str, Any], Meta(description="depends on the release that raised it")] | None
+    alarm_feedback_id: int | None = None
 
     @property
     def evidence(self) -> float:
@@ -82,4 +85,5 @@ def _tag_drift(watched: Watched, history: list[events.Event]) -> TagDrift:
         tolerance=detector.settings.tolerance,
         alarm_audit=detector.active and audited_at(history, raised, now=detector.settings.audit),
         alarm=raised.detail if raised and detector.active else None,
+        alarm_feedback_id=raised_by(history, active=detector.active),
     )

@@ -77,9 +77,11 @@ class Axis:
         raise NotImplementedError
 
     def x(self, at: float) -> float:
-        """Where a place is."""
+        """Where a place is; the only one is in the middle."""
+        if self.last == self.first:
+            return (LEFT + self.right) / 2
         inner = self.right - LEFT - 2 * _MARGIN
-        return round(LEFT + _MARGIN + inner * (at - self.first) / max(self.last - self.first, 1), 1)
+        return round(LEFT + _MARGIN + inner * (at - self.first) / (self.last - self.first), 1)
 
     def inside(self, marks: Sequence[Mark]) -> list[Mark]:
         """The marks that are on the axis, in their order."""

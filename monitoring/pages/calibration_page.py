@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from calibration.examination import Examination, Standing
 from calibration.reliability import ReliabilityBin, reliability
-from model_store.diagram import diagram_file, reliability_diagram
+from model_store.diagram import diagram_file, reliability_diagram, scale_of
 from monitoring.pages.rendering import render
 
 _TONES = {
@@ -41,14 +41,19 @@ class CalibrationText:
 def calibration_page(found: Examination, text: CalibrationText) -> str:
     """Render the whole page."""
     bins = _bins(found)
-    diagrams = {heading: reliability_diagram(each, of=f"rows, {heading.lower()}") for heading, each in bins.items()}
+    scale = scale_of(bins.values())
+    diagrams = {
+        heading: reliability_diagram(each, of=f"rows, {heading.lower()}", scale=scale) for heading, each in bins.items()
+    }
     return render("calibration.html", **_values(found, text), diagrams=diagrams, bins_by_heading=bins)
 
 
 def calibration_fragment(found: Examination, text: CalibrationText) -> str:
     """Render verdict, diagrams as pictures, and tables, to be shown inside another page such as a notebook."""
+    bins = _bins(found)
+    scale = scale_of(bins.values())
     pictures = {
-        heading: base64.b64encode(diagram_file(bins).encode()).decode() for heading, bins in _bins(found).items()
+        heading: base64.b64encode(diagram_file(each, scale=scale).encode()).decode() for heading, each in bins.items()
     }
     return render("calibration_fragment.html", **_values(found, text), pictures=pictures)
 

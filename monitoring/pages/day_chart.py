@@ -18,6 +18,7 @@ from monitoring.pages.rendering import render
 from monitoring.reports.span import WHOLE, Span
 
 _POINT_LIMIT = 62  # longer spans are drawn in steps of several days
+_LEAST = 0.05  # that the plot reaches, so that little error looks little
 _Z90 = 1.645  # standard deviations that 19 of 20 stay under
 FEW_LABELS = 20  # below this a dot is hollow
 
@@ -71,8 +72,7 @@ def _ece_drawn(
     dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
-    highest = max([0.05, *(math.ceil(20 * max(dot.ece, dot.limit)) / 20 for dot in dots)])
-    plot = Plot(axis, 0.0, highest)
+    plot = Plot.upward(axis, max([_LEAST, *(max(dot.ece, dot.limit) for dot in dots)]))
     return _drawn(
         "day_chart.svg",
         plot,
@@ -89,8 +89,7 @@ def _gap_drawn(
     dots: Sequence[Dot], marks: Sequence[Mark], zoom: Span, *, width: int, own_style: Markup | None = None
 ) -> Markup:
     axis = _axis(dots, marks, zoom, width=width)
-    furthest = max([0.05, *(math.ceil(10 * max(abs(dot.gap_lower), abs(dot.gap_upper))) / 10 for dot in dots)])
-    plot = Plot(axis, -furthest, furthest)
+    plot = Plot.around_zero(axis, max([_LEAST, *(max(abs(dot.gap_lower), abs(dot.gap_upper)) for dot in dots)]))
     described = _gap_described(dots, axis, marks)
     return _drawn("gap_chart.svg", plot, marks, dots=dots, described=described, own_style=own_style)
 

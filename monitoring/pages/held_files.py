@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from calibration.reliability import ReliabilityBin
-from model_store.diagram import diagram_file, reliability_diagram
+from model_store.diagram import DiagramScale, diagram_file, reliability_diagram
 from monitoring.pages.csv_text import BINS_HEADER, Row, bin_rows, csv_text
 from monitoring.pages.phrasing import speech
 
@@ -29,14 +29,16 @@ class FiledDiagram(NamedTuple):
     figures: HeldFile
 
 
-def filed_diagram(name: str, heading: str, bins: Sequence[ReliabilityBin], *, of: str) -> FiledDiagram:
-    """Draw a diagram; `of` names its answers, `name` its files, without suffix."""
+def filed_diagram(
+    name: str, heading: str, bins: Sequence[ReliabilityBin], *, of: str, scale: DiagramScale
+) -> FiledDiagram:
+    """Draw a diagram; `of` names its answers, `name` its files, without suffix, `scale` the axes that it shares."""
     spoken = speech()
     return FiledDiagram(
         heading,
-        reliability_diagram(bins, of=of, speech=spoken),
+        reliability_diagram(bins, of=of, speech=spoken, scale=scale),
         list(bins),
-        _held(f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, speech=spoken)),
+        _held(f"{name}.svg", "image/svg+xml", diagram_file(bins, of=of, speech=spoken, scale=scale)),
         held_csv(name, BINS_HEADER, bin_rows(bins)),
     )
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from calibration.measures import Measures
 from calibration.remedies import REMEDIES
+from model_store.diagram import scale_of
 from monitoring.findings.recalibration_preview import RecalibrationPreview
 from monitoring.pages.csv_text import Row
 from monitoring.pages.held_files import filed_diagram, held_csv
@@ -28,7 +29,7 @@ def recalibration_page(shown: RecalibrationPreview) -> str:
 
 def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
     """The values of `sections/recalibration.html`, which the document and the console's page share."""
-    of = gettext("held-out answers")
+    of, scale = gettext("held-out answers"), scale_of([shown.served, shown.recalibrated])
     measures = [_measures("as served", shown.before), _measures("recalibrated", shown.after)]
     classes = [(each.name, each.labels, *each.sensitivity, *each.specificity, *each.gap) for each in shown.classes]
     trials = [
@@ -39,8 +40,10 @@ def recalibration_values(shown: RecalibrationPreview) -> dict[str, Any]:
         "shown": shown,
         "remedies": {name: gettext(each.title) for name, each in REMEDIES.items()},
         "diagrams": [
-            filed_diagram("recalibration-as-served", gettext("As served"), shown.served, of=of),
-            filed_diagram("recalibration-recalibrated", gettext("Recalibrated"), shown.recalibrated, of=of),
+            filed_diagram("recalibration-as-served", gettext("As served"), shown.served, of=of, scale=scale),
+            filed_diagram(
+                "recalibration-recalibrated", gettext("Recalibrated"), shown.recalibrated, of=of, scale=scale
+            ),
         ],
         "files": {
             "measures": held_csv("recalibration-measures", ("", *_MEASURES), measures),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from calibration.measure_table import Measure
 from calibration.measures import MEASURES
-from model_store.diagram import reliability_diagram
+from model_store.diagram import reliability_diagram, scale_of
 from monitoring.drift.course import LABELS_LIMIT
 from monitoring.findings.drift import Drift
 from monitoring.findings.probability_scores import LATEST
@@ -52,8 +52,10 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
     report = found.report
     dots, marks, bar = day_dots(found.days), marks_of(found), own_evidence(report)
     course = found.course
+    scale = scale_of(each.bins for each in _drawn(report))
     drawn = [
-        (each, reliability_diagram(each.bins, of=answers_of(each.name), speech=speech())) for each in _drawn(report)
+        (each, reliability_diagram(each.bins, of=answers_of(each.name), speech=speech(), scale=scale))
+        for each in _drawn(report)
     ]
     return {
         "report": report,

@@ -20,7 +20,7 @@ from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.drift.events import ACKNOWLEDGED
 from monitoring.drift.tag_settings import TagSettings, slice_of
-from monitoring.drift.watch import Watched
+from monitoring.drift.watch import Restart
 from monitoring.errors import AnswersSpooled, ModelNotInLedger, RecorderClosed, TagNotWatched
 from monitoring.feedback.counts import TransactionCounts
 from monitoring.feedback.items import FeedbackItem, FeedbackResult, Reason
@@ -136,18 +136,19 @@ class Recorder:
         kind: str = ACKNOWLEDGED,
         audit: bool | None = None,
         tag: str | None = None,
-    ) -> Future[tuple[CalibrationRow, Watched]]:
+        alarm: int | None = None,
+    ) -> Future[tuple[CalibrationRow, Restart]]:
         """Reset a calibration's detector, by default of the last registered version. Fails with ModelNotInLedger.
 
-        `actor` and `audit` are those of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone; fails with
-        TagNotWatched.
+        `actor`, `audit` and `alarm` are those of `watch.acknowledge`. `tag`, such as `site=B`: that of a tag alone;
+        fails with TagNotWatched.
         """
 
-        def reset(connection: Connection) -> tuple[CalibrationRow, Watched]:
+        def reset(connection: Connection) -> tuple[CalibrationRow, Restart]:
             row = choose(connection, model, version)
             lock(connection, Lock.CALIBRATION, row.calibration_id)
             now_ns = self._ledger.clock()
-            watched = watch.acknowledge(
+            restart = watch.acknowledge(
                 connection,
                 row.calibration_id,
                 note=note,
@@ -156,10 +157,11 @@ class Recorder:
                 kind=kind,
                 audit=audit,
                 name=EVERYTHING if tag is None else slice_of(tag),
+                alarm=alarm,
             )
-            if watched is None:
+            if restart is None:
                 raise ModelNotInLedger(model, version) if tag is None else TagNotWatched(tag, model, row.version)
-            return row, watched
+            return row, restart
 
         return self._submit(reset, lambda known: self._know(known[0]))
 

@@ -14,6 +14,7 @@ from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import JSON, Endpoint, Parameter, bind
 from monitoring.api.fields import Uuid, Version
 from monitoring.errors import (
+    AlarmAcknowledged,
     AnswersSpooled,
     BodiesFull,
     BodyNotJson,
@@ -152,7 +153,16 @@ _PAGE_FORMS: Final = (
         takes={FORM: AcknowledgeForm},
         parameters=(_OF_VERSION,),
         redirects=True,
-        refuses=(*_BODY, FormInvalid, NoteInvalid, ModelNotInLedger, QueryInvalid, TagNotWatched, *_WRITES),
+        refuses=(
+            *_BODY,
+            AlarmAcknowledged,
+            FormInvalid,
+            NoteInvalid,
+            ModelNotInLedger,
+            QueryInvalid,
+            TagNotWatched,
+            *_WRITES,
+        ),
     ),
 )
 _REPORTS: Final = (

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from calibration.measures import MEASURES
 from calibration.reliability import reliability
 from model_store.bundle import Bundle
+from model_store.diagram import DiagramScale, scale_of
 from model_store.difference import BundleDifference, difference
 from monitoring.pages.held_files import FiledDiagram, HeldFile, filed_diagram, held_csv
 from monitoring.pages.language import gettext
@@ -61,10 +62,11 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     files = [each.field.removeprefix("file ") for each in found if each.field.startswith("file ")]
     fields = [each for each in found if not each.field.startswith(("file ", *_DRAWN))]
     is_matrix = [_is_matrix(each.first) or _is_matrix(each.second) for each in fields]
+    scale = scale_of(reliability(each.card.calibration.sums) for each in (first, second))
     shown = [_row(each) for each, hidden in zip(fields, is_matrix, strict=True) if not hidden]
     return VersionComparison(
         same=not found,
-        diagrams=[_diagram(first), _diagram(second)],
+        diagrams=[_diagram(each, scale) for each in (first, second)],
         measures=list(_measures(first, second)),
         fields=shown,
         matrices=[each.field for each, hidden in zip(fields, is_matrix, strict=True) if hidden],
@@ -73,11 +75,11 @@ def compare_versions(first: Bundle, second: Bundle) -> VersionComparison:
     )
 
 
-def _diagram(bundle: Bundle) -> FiledDiagram:
+def _diagram(bundle: Bundle, scale: DiagramScale) -> FiledDiagram:
     version, bins = bundle.card.version, reliability(bundle.card.calibration.sums)
     heading = gettext("Version %(version)s, on its reference data") % {"version": version}
     of = gettext("the reference of version %(version)s") % {"version": version}
-    return filed_diagram(f"{bundle.card.name}-{version}-reference", heading, bins, of=of)
+    return filed_diagram(f"{bundle.card.name}-{version}-reference", heading, bins, of=of, scale=scale)
 
 
 def _table(first: Bundle, second: Bundle, fields: list[tuple[str, str, str]]) -> HeldFile:

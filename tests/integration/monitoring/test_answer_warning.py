@@ -78,7 +78,7 @@ def test_a_change_is_noticed_outlives_pruning_and_ends_with_a_reset(compared: Mo
     assert raised.sentence in calibration_report(compared.ledger, "pneumonia").recommendation.evidence
     prune(compared.ledger, older_than_s=0)
     assert sign(compared) == raised
-    compared.recorder.acknowledge("pneumonia").result()
+    compared.recorder.acknowledge("pneumonia", kind="reset").result()
     assert "from the first complete day" in sign(compared).sentence  # it starts again tomorrow
 
 

@@ -53,7 +53,7 @@ def test_it_is_what_the_detector_had_after_each_label(monitored: MonitoredModel,
     had = tell_one_by_one(monitored, given[:30])
     assert read(monitored, reader).log_evalue.tolist() == same(had)
     clock.now_ns += DAY_NS
-    monitored.recorder.acknowledge("pneumonia", note="known").result()
+    monitored.recorder.acknowledge("pneumonia", note="known", kind="reset").result()
     had += tell_one_by_one(monitored, given[30:45])
     afterwards = read(monitored, reader)
     clock.now_ns += DAY_NS
@@ -104,7 +104,7 @@ def test_too_many_labels_have_a_course_since_a_later_start_or_none(
     given, reader = served(monitored, 60), CourseReader()
     tell_one_by_one(monitored, given[:20])
     assert len(read(monitored, reader)) == 20
-    monitored.recorder.acknowledge("pneumonia", note="known").result()
+    monitored.recorder.acknowledge("pneumonia", note="known", kind="reset").result()
     had = tell_one_by_one(monitored, given[20:40])
     assert read(monitored, reader).log_evalue.tolist() == same(had)
     tell_one_by_one(monitored, given[40:])

@@ -70,7 +70,9 @@ def test_one_site_in_alarm_is_acknowledged_by_itself(ledger_url: str, clock: Clo
         assert monitored.metric("calibration_drift_alarms_total") == 2
         assert monitored.metric("calibration_drift_tag_active", tag="site=B") == 1
         assert monitored.metric("calibration_drift_tag_active", tag="site=A") == 0
-        acknowledged = monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lamp").result(PATIENCE_S)[1]
+        acknowledged = (
+            monitored.recorder.acknowledge("pneumonia", tag="site=B", note="lamp").result(PATIENCE_S)[1].watched
+        )
         assert (acknowledged.detector.active, acknowledged.detector.labels) == (False, 0)
         assert [name for name, each in stored(monitored).items() if each.active] == [""]
         answer(monitored, range(230, 235), site="B", wrong=1)

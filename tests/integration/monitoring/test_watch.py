@@ -63,7 +63,7 @@ def test_the_alarm_is_an_event_at_the_label_that_raised_it(path: Path, clock: Cl
 def test_acknowledging_begins_anew_and_the_replay_honors_it(path: Path, clock: Clock) -> None:
     with MonitoredModel(path, clock, settings=QUICK) as monitored:
         drift(monitored, range(20))
-        row, watched = monitored.recorder.acknowledge("pneumonia", note="scanner replaced").result()
+        row, (watched, _) = monitored.recorder.acknowledge("pneumonia", note="scanner replaced").result()
         assert (row.version, watched.detector.active, watched.detector.labels) == (1, False, 0)
         assert monitored.metric("calibration_drift_active") == 0
         drift(monitored, range(20, 22))
@@ -95,7 +95,7 @@ def test_other_settings_hold_for_the_labels_to_come(path: Path, clock: Clock) ->
         stored, replayed = monitored.detectors()
         assert_same_state(stored, replayed)
         assert stored.labels == 5
-        monitored.recorder.acknowledge("pneumonia", 1).result()
+        monitored.recorder.acknowledge("pneumonia", 1, kind=events.RESET).result()
         drift(monitored, range(5, 7))
         assert_same_state(*monitored.detectors())
 

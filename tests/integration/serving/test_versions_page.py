@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from calibration.bins import BinSums
+from calibration.measures import Measures
 from model_store.bundle import write_bundle
 from model_store.canary import read_canary
+from model_store.card import CalibrationCard
 from model_store.store import Store
 from tests.builders.bundles import build_card, build_onnx
 from tests.builders.services import Running, running
@@ -199,10 +203,26 @@ async def test_tables_of_numbers_are_drawn_not_printed(server: Running) -> None:
     assert '<th scope="row">Accuracy</th>' in page
 
 
-async def test_an_alarm_is_acknowledged_on_the_page(server: Running, png: Callable[..., bytes]) -> None:
-    done = await server.client.post("/calibration/tiny/page?version=1", data={"note": "new device"}, headers=ADMIN)
-    assert (done.status_code, done.headers["location"]) == (303, "/calibration/tiny/page?version=1")
-    page = (await server.client.get("/calibration/tiny/page", headers=READER)).text
+async def test_an_alarm_is_acknowledged_on_the_page(
+    tiny_store: Store, tmp_path: Path, png: Callable[..., bytes]
+) -> None:
+    tokens = SecretStr("a-token-for-everything admin eve; a-token-for-reading read")
+    options = {"drift_average_run_length": 2.0, "drift_tolerance": 0.0}
+    async with running(tiny_store, tmp_path, tokens=tokens, **options) as server:
+        for _ in range(40):
+            answer = (await server.predict(png(), authorization="Bearer a-token-for-everything")).json()
+            wrong = next(name for name in answer["probabilities"] if name != answer["label"])
+            said = {"prediction_id": answer["prediction_id"], "label": wrong}
+            assert (await server.client.post("/feedback", json=said, headers=ADMIN)).status_code == 200
+        page = (await server.client.get("/calibration/tiny/page", headers=ADMIN)).text
+        (alarm,) = re.findall(r'name="alarm" value="(\d+)"', page)
+        form = {"note": "new device", "alarm": alarm}
+        done = await server.client.post("/calibration/tiny/page?version=1", data=form, headers=ADMIN)
+        assert (done.status_code, done.headers["location"]) == (303, "/calibration/tiny/page?version=1")
+        again = await server.client.post("/calibration/tiny/page?version=1", data=form, headers=ADMIN)
+        assert again.status_code == 409
+        assert "acknowledged already by eve" in again.text
+        page = (await server.client.get("/calibration/tiny/page", headers=READER)).text
     assert "new device" in page
     assert "eve" in page
 
@@ -213,3 +233,26 @@ async def test_a_single_version_is_offered_no_choice_of_nothing(tiny_store: Stor
     assert "There is no other version to put into production." in page
     assert 'value="promote"' not in page
     assert "<select" not in page.partition("Change production")[2]
+
+
+async def test_versions_beside_each_other_are_drawn_on_one_scale(tiny_store: Store, tmp_path: Path) -> None:
+    """Of two versions, of which one is sure of all its answers."""
+
+    def sure(folder: Path, version: int) -> None:
+        card = build_card(version=version)
+        sums = BinSums.from_predictions([0.95] * 40, [True] * 38 + [False] * 2)
+        found = CalibrationCard.from_reference(
+            temperature=card.calibration.temperature,
+            split="val",
+            sums=sums,
+            measures=Measures.from_probabilities(np.tile([0.95, 0.05], (40, 1)), np.repeat([0, 1], [38, 2])),
+        )
+        write_bundle(folder, card=card.model_copy(update={"calibration": found}), onnx=build_onnx(seed=2))
+
+    tiny_store.publish("tiny", sure)
+    async with running(tiny_store, tmp_path) as alone:
+        page = (await alone.client.get("/versions/tiny?first=1&second=2", headers=PAGE)).text
+    drawn = re.findall(r'aria-label="Reliability diagram of the reference.*?</svg>', page, re.DOTALL)
+    first, second = (re.findall(r'<text x="([\d.]+)" y="446[.0]*" text-anchor="middle">(\d+)', each) for each in drawn)
+    assert first == second
+    assert len(first) >= 3

@@ -5,7 +5,7 @@ import pytest
 
 from calibration.bins import BinSums
 from calibration.reliability import reliability
-from model_store.diagram import reliability_diagram
+from model_store.diagram import reliability_diagram, scale_of
 
 
 def test_the_diagram_puts_each_bin_where_it_belongs() -> None:
@@ -47,3 +47,17 @@ def test_large_counts_are_short_and_no_answers_are_no_dots() -> None:
     )
     assert ">25k<" in reliability_diagram(reliability(many))
     assert "circle" not in reliability_diagram(reliability(BinSums.zeros()))
+
+
+def test_diagrams_beside_each_other_have_one_scale() -> None:
+    low = reliability(BinSums.from_predictions([0.15, 0.9], [True, True]))
+    high = reliability(BinSums.from_predictions([0.9] * 50, [True] * 50))
+    drawn = [ET.fromstring(reliability_diagram(bins, scale=scale_of([low, high]))) for bins in (low, high)]
+    ticks = [[text.text for text in svg.iter("text") if float(text.attrib["y"]) == 446] for svg in drawn]
+    assert ticks[0] == ticks[1] == ["0", "20", "40", "60", "80", "100"]
+    dots = [[float(dot.attrib["cx"]) for dot in svg.iter("circle")] for svg in drawn]
+    assert dots[0][1] == dots[1][0]  # the same confidence
+    heights = [
+        [float(bar.attrib["height"]) for bar in svg.iter("rect") if bar.attrib["class"] == "count"] for svg in drawn
+    ]
+    assert heights == [[1.0, 1.0], [50.0]]  # one answer against fifty

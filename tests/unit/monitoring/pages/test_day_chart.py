@@ -62,6 +62,39 @@ def test_a_lone_day_and_no_day() -> None:
     assert day_chart(day_dots([day(100, labels=0)])) is None
 
 
+def labels_of_height(svg: ET.Element) -> list[float]:
+    """The numbers beside the plot, from the bottom up."""
+    return [float(text.text or "") for text in svg.iter("text") if text.attrib["x"] == "48"]
+
+
+@pytest.mark.parametrize("right", [0.01 * share for share in range(0, 101, 3)])
+@pytest.mark.parametrize("labels", [1, 7, 400])
+def test_ticks_are_whole_and_go_up_in_steps_that_people_count_in(right: float, labels: int) -> None:
+    days = day_dots([day(100, right=right, labels=labels), day(101)])
+    for chart, least in ((day_chart(days), 0.0), (gap_chart(days), -100.0)):
+        assert chart is not None
+        ticks = labels_of_height(ET.fromstring(chart.wide))
+        (step,) = {later - earlier for earlier, later in itertools.pairwise(ticks)}
+        assert step in (1, 2, 5, 10, 20, 50)
+        assert 4 <= len(ticks) + (least < 0) <= 8
+        assert 0.0 in ticks
+        assert least <= ticks[0]
+        assert ticks[-1] <= 100
+
+
+def test_a_lone_day_stands_in_the_middle_of_the_plot() -> None:
+    days = day_dots([day(100, right=0.5)])
+    for chart in (day_chart(days, [Mark(100, "alarm", "came")]), gap_chart(days)):
+        assert chart is not None
+        for drawing, width in ((chart.wide, 760), (chart.narrow, NARROW)):
+            svg = ET.fromstring(drawing)
+            middle = (56 + width - 14) / 2
+            (dot,) = svg.iter("circle")
+            (date,) = (text for text in svg.iter("text") if text.text == "1970-04-11")
+            assert float(dot.attrib["cx"]) == float(date.attrib["x"]) == middle
+            assert date.attrib["text-anchor"] == "middle"
+
+
 def test_kinds_of_events_differ_in_shape_and_stand_above_the_dots() -> None:
     marks = [Mark(100, kind, kind) for kind in ("alarm", "promoted", "acknowledged")]
     svg = drawn([day(100, right=0.2), day(101)], marks)

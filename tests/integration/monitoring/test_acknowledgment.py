@@ -1,0 +1,150 @@
+"""One alarm is acknowledged once, however often it is said, by page and by API; a malformed form does nothing."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from calibration.drift_state import DriftSettings
+from monitoring.api.endpoint import routes_of
+from monitoring.drift.tag_settings import TagSettings
+from monitoring.routes import endpoints
+from serving.http.error_handlers import ERROR_HANDLERS
+from tests.builders.answers import make_row, prediction_id
+from tests.builders.monitored import Clock, MonitoredModel
+
+pytestmark = pytest.mark.anyio
+PAGE = "/calibration/pneumonia/page?version=1"
+BROWSER = {"accept": "text/html"}
+
+
+@pytest.fixture
+def monitored(tmp_path: Path) -> Iterator[MonitoredModel]:
+    settings = DriftSettings(average_run_length=50)
+    with MonitoredModel(tmp_path / "ledger.db", Clock(), settings=settings, tags=TagSettings(("site",))) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(monitored: MonitoredModel) -> AsyncIterator[httpx.AsyncClient]:
+    table = endpoints(monitored.recorder, monitored.ledger, monitored.metrics, production={"pneumonia": 1}.get)
+    app = Starlette(routes=routes_of(table), exception_handlers=ERROR_HANDLERS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://candor") as opened:
+        yield opened
+
+
+async def drift(client: httpx.AsyncClient, monitored: MonitoredModel, start: int, count: int = 60) -> None:
+    """Answers that are sure and wrong, at one site."""
+    numbers = range(start, start + count)
+    monitored.serve(*(make_row(number, confidence=0.95)._replace(tags='{"site":"B"}') for number in numbers))
+    labels = [{"prediction_id": str(UUID(bytes=prediction_id(each))), "label": "normal"} for each in numbers]
+    assert (await client.post("/feedback", json=labels)).status_code == 200
+
+
+async def forms(client: httpx.AsyncClient) -> list[dict[str, str]]:
+    """The forms of the model's page, with their hidden fields and a note."""
+    page = (await client.get(PAGE, headers=BROWSER)).text
+    found = re.findall(r'<form method="post" action="/calibration/pneumonia/page.*?</form>', page, re.DOTALL)
+    return [
+        dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form)) | {"note": "lamp replaced"}
+        for form in found
+    ]
+
+
+async def send(client: httpx.AsyncClient, form: dict[str, str]) -> httpx.Response:
+    return await client.post(PAGE, data=form, headers=BROWSER)
+
+
+async def watched(client: httpx.AsyncClient) -> tuple[bool, int]:
+    drift = (await client.get("/calibration/pneumonia")).json()["drift"]
+    return drift["active"], drift["labels"]
+
+
+async def acknowledgments(client: httpx.AsyncClient) -> list[dict[str, Any]]:
+    events = (await client.get("/calibration/pneumonia/history")).json()["events"]
+    return [each for each in events if each["kind"] in ("acknowledged", "reset")]
+
+
+async def test_a_form_that_two_people_send_restarts_the_watch_once(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    await drift(client, monitored, 0)
+    whole, _ = await forms(client)
+    answers = await asyncio.gather(*(send(client, whole) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [303, 409, 409]
+    await drift(client, monitored, 100, count=2)
+    before = await watched(client)
+    assert before[1] == 2
+    late = await send(client, whole | {"note": "again"})
+    assert late.status_code == 409
+    assert "acknowledged already by local on 2026-" in late.text
+    assert "lamp replaced" in late.text
+    assert await watched(client) == before
+    assert len(await acknowledgments(client)) == 1
+
+
+async def test_an_old_form_does_not_acknowledge_a_later_alarm(
+    client: httpx.AsyncClient, monitored: MonitoredModel
+) -> None:
+    await drift(client, monitored, 0)
+    old, _ = await forms(client)
+    assert (await send(client, old)).status_code == 303
+    await drift(client, monitored, 100)
+    stale = await send(client, old)
+    assert stale.status_code == 409
+    assert "A later alarm is active" in stale.text
+    assert (await watched(client))[0] is True
+    new, _ = await forms(client)
+    assert (await send(client, new)).status_code == 303
+    assert (await watched(client))[0] is False
+
+
+async def test_the_alarm_of_a_tag_is_another_alarm(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    await drift(client, monitored, 0)
+    _, of_tag = await forms(client)
+    assert of_tag["tag"] == "site=B"
+    assert (await send(client, of_tag)).status_code == 303
+    assert (await send(client, of_tag)).status_code == 409
+    assert (await watched(client))[0] is True
+    assert [each["tag"] for each in await acknowledgments(client)] == ["site=B"]
+
+
+async def test_the_api_says_that_it_was_done_already(client: httpx.AsyncClient, monitored: MonitoredModel) -> None:
+    address = "/calibration/pneumonia/acknowledge"
+    none = (await client.post(address)).json()
+    assert none["unchanged"].startswith("There is no alarm to acknowledge, so nothing was done.")
+    await drift(client, monitored, 0)
+    named = (await client.get("/calibration/pneumonia")).json()["drift"]["alarm_feedback_id"]
+    other = (await client.post(address, json={"alarm": named + 1})).json()
+    assert (other["drift"]["active"], "nothing was done" in other["unchanged"]) == (True, True)
+    first = (await client.post(address, json={"note": "known", "alarm": named})).json()
+    assert (first["drift"], "unchanged" in first) == ({"active": False, "labels": 0}, False)
+    await drift(client, monitored, 100, count=2)
+    for body in ({}, {"note": "again"}, {"alarm": named}):
+        again = await client.post(address, json=body)
+        assert (again.status_code, again.json()["drift"]["labels"]) == (200, 2)
+        assert again.json()["unchanged"].startswith("This alarm was acknowledged already by local on 2026-")
+    assert len(await acknowledgments(client)) == 1
+    assert (await client.post("/calibration/pneumonia/reset")).json()["drift"]["labels"] == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"note": ""}, {"note": " "}, {"alarm": ""}, {"alarm": "-1"}, {"alarm": "x"}, {"alarm": "9" * 5_000}],
+)
+async def test_a_malformed_form_restarts_nothing(
+    client: httpx.AsyncClient, monitored: MonitoredModel, changed: dict[str, str]
+) -> None:
+    await drift(client, monitored, 0)
+    whole, _ = await forms(client)
+    assert (await send(client, whole | changed)).status_code == 422
+    for body in (b"", b"garbage", b"%ff=1"):
+        assert (await client.post(PAGE, content=body, headers=BROWSER)).status_code == 422
+    assert (await watched(client))[0] is True
+    assert await acknowledgments(client) == []
