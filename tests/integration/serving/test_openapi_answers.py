@@ -94,7 +94,7 @@ async def test_every_operation_answers_as_described(api: Described, png: Callabl
     wanted = await api.ask("POST", "/predictions/{model}", content=png())
     await api.ask("POST", "/label/{model}", data={"prediction_id": wanted["prediction_id"], "label": "normal"})
     await api.ask("GET", "/label/{model}")
-    await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at"})
+    await api.ask("POST", "/calibration/{model}/page", data={"note": "looked at", "alarm": "1"})
     await api.ask("POST", "/versions/{model}", data={"action": "promote", "version": "1", "why": "y"})
     unlike = {"version": "1", "production": "1", "next": "2", "until": "1", "seen": "x", "why": "y"}
     assert "Got 1 labeled answer" in await api.ask("POST", "/recalibrate/{model}", data=unlike)
