@@ -152,7 +152,7 @@ class SettingTable(BaseSettings):
         10.0, ge=1, le=600, description="Most processor time for decoding one image, in seconds."
     )
     decode_processes: int = Field(
-        0, ge=0, le=256, description="Most decoding processes; 0: one per available core, as far as the memory reaches."
+        0, ge=0, le=256, description="Most decoding processes; 0: two per available core, as far as the memory reaches."
     )
     body_timeout_s: float = Field(10.0, gt=0, description="Seconds in which a client must send its body.")
 

@@ -275,6 +275,9 @@ def _is_idle(process: DecodingProcess) -> bool:
 
 
 def _process_limit(settings: Settings) -> int:
-    """How many processes: half of the memory remains to be shared out to large images."""
+    """How many processes: half of the memory remains to be shared out to large images.
+
+    Two for each core, so that they get on while a batch is inferred on all cores.
+    """
     fitting = max(1, settings.decode_memory_bytes // (2 * STANDING_BYTES))
-    return settings.decode_processes or min(usable_cores(), fitting)
+    return settings.decode_processes or min(2 * usable_cores(), fitting)

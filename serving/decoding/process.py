@@ -32,6 +32,7 @@ from serving.decoding.messages import (
     receive,
     send,
 )
+from serving.decoding.shared_body import shared_body
 from serving.inference.batcher import Image
 
 logger = logging.getLogger(__name__)
@@ -97,11 +98,13 @@ class DecodingProcess:
     def __init__(self) -> None:
         """Start it. Raises OSError."""
         self._connection, theirs = socket.socketpair()
-        with theirs:
+        with theirs, shared_body() as shared:
+            self._body = None if shared is None else shared[0]
+            files = [] if shared is None else [shared[1]]
             try:
-                self._process = start_child("serving.decoding.worker", theirs, environment=_FIXED)
+                self._process = start_child("serving.decoding.worker", theirs, files=files, environment=_FIXED)
             except OSError:
-                self._connection.close()
+                self._close()
                 raise
         self.used_s = time.monotonic()
 
@@ -118,8 +121,7 @@ class DecodingProcess:
         accepted = False
         try:
             self._connection.settimeout(WALL_FACTOR * job.cpu_s)
-            limits = {"max_pixels": job.max_pixels, "cpu_s": job.cpu_s}
-            send(self._connection, JOB, job.data, spec=asdict(job.spec), **asdict(job.wanted), **limits)
+            self._send(job)
             message = self._receive(job)
             if message is None:
                 raise ProcessLost
@@ -163,7 +165,18 @@ class DecodingProcess:
         """End it at once."""
         self._process.kill()
         self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
         self._connection.close()
+        if self._body is not None:
+            self._body.close()
+
+    def _send(self, job: DecodingJob) -> None:
+        shared = self._body is not None and self._body.write(job.data)
+        limits = {"max_pixels": job.max_pixels, "cpu_s": job.cpu_s, "shared_bytes": len(job.data) if shared else None}
+        body = b"" if shared else job.data
+        send(self._connection, JOB, body, spec=asdict(job.spec), **asdict(job.wanted), **limits)
 
     def _decode_with_memory(self, job: DecodingJob, needed: int) -> Decoded:
         with job.reserve(needed) as granted:

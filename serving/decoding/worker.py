@@ -19,6 +19,7 @@ from model_store.errors import ImageError, ImageTooComplex
 from model_store.image import FrameChoice, InputSpec, decode, decode_frames
 from serving.child import obey_only
 from serving.decoding.messages import ACCEPTED, DECODED, DENIED, GRANTED, NEEDS, REFUSED, Message, receive, send
+from serving.decoding.shared_body import open_shared
 
 JOB_LIMIT_BYTES: Final = 2**31
 # What a job may use without asking: headers, a small image, pydicom's import, and the parser's own objects.
@@ -28,12 +29,18 @@ SLACK_BYTES: Final = 64 * 2**20  # of address space, for libraries that reserve 
 KEPT_BYTES: Final = 128 * 2**20
 
 
-def main(parent: int) -> None:
-    """Serve the socket that is standard input until the server of process id `parent` ends."""
+def main(parent: int, shared: int | None = None) -> None:
+    """Serve the socket that is standard input until the server of process id `parent` ends.
+
+    `shared`: the file of the SharedBody, if there is one.
+    """
     obey_only(parent)
+    body = None if shared is None else open_shared(shared)
     with socket.socket(fileno=os.dup(0)) as connection:
         while (job := receive(connection, limit_bytes=JOB_LIMIT_BYTES)) is not None:
             send(connection, ACCEPTED)
+            if body is not None and job.head["shared_bytes"] is not None:
+                job = Message(job.head, body[: job.head["shared_bytes"]])
             if not answer(connection, job):
                 return
             del job

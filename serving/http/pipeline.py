@@ -217,7 +217,8 @@ class InferencePipeline:
         arrived_s: float,
         deadline_s: float | None,
     ) -> Any:
-        image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
+        with served.decoding:
+            image = await self._decoder.decode(data, served.card.input.spec, deadline_s=deadline_s)
         return await self._infer(served, image, request_id=request_id, tags=tags, arrived_s=arrived_s)
 
     async def _in_batches(
@@ -251,7 +252,8 @@ class InferencePipeline:
         if isinstance(image, Exception):
             raise image
         arrived_s = time.perf_counter()
-        pixels = await self._pixels(image, served.card.input.spec)
+        with served.decoding:
+            pixels = await self._pixels(image, served.card.input.spec)
         return await self._infer(served, pixels, request_id=request_id, tags=tags, arrived_s=arrived_s, writer=writer)
 
     async def _infer(

@@ -1,4 +1,4 @@
-"""Opportunistic batching: a thread infers whatever is in its queue and never waits for more.
+"""Opportunistic batching: a thread infers whatever is in its queue, and waits only for images that are being decoded.
 
 An idle thread runs a single image at once. A busy one finds several images when it is done and takes up to `max_batch`.
 So batching delays no single request and serves many at once. One thread hop returns a whole batch (served_version.py).
@@ -6,18 +6,22 @@ So batching delays no single request and serves many at once. One thread hop ret
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from serving.inference.batching_delay import BatchingDelay
 from serving.inference.direct_answer import AnswerFuture
 from serving.inference.priority import lower_priority
 
 logger = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.005  # while a batch waits: whether an image is still coming
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 
@@ -69,7 +73,8 @@ class Batcher:
     """A queue and the thread that empties it.
 
     `work` gets 1 to `max_batch` requests in that thread. An error that it raises is logged and passed to `failed`, and
-    the thread goes on. With `background` the thread has the lowest priority.
+    the thread goes on. `delay` says how long a batch waits for others. With `background` the thread has the lowest
+    priority.
     """
 
     def __init__(
@@ -79,10 +84,12 @@ class Batcher:
         *,
         max_batch: int,
         name: str,
+        delay: BatchingDelay | None = None,
         background: bool = False,
     ) -> None:
         self._work = work
         self._failed = failed
+        self._delay = delay or BatchingDelay(0.0)
         self._max_batch = max_batch
         self._background = background
         # None ends the thread, after the requests that were queued before it.
@@ -112,16 +119,30 @@ class Batcher:
                 run_batch(batch, self._work, self._failed)
 
     def _take(self) -> tuple[list[PendingRequest], bool]:
-        """Wait for a request, then take all that are queued, except those whose client has gone. False: the end."""
+        """Wait for a request, then take all that are queued or coming, except those whose client has gone.
+
+        False: the end.
+        """
         batch: list[PendingRequest] = []
         request = self._queue.get()
+        since_s = time.perf_counter()
         while request is not None:
             if not request.gone:
                 batch.append(request)
                 if len(batch) == self._max_batch:
                     return batch, True
             try:
-                request = self._queue.get_nowait()
+                request = self._next(len(batch), since_s)
             except Empty:
                 return batch, True
         return batch, False
+
+    def _next(self, images: int, since_s: float) -> PendingRequest | None:
+        """The next in the queue for a batch of `images`, which has waited since `since_s`. Raises Empty."""
+        while True:
+            left_s = self._delay.left_s(images, time.perf_counter() - since_s)
+            try:
+                return self._queue.get(timeout=min(left_s, LOOK_S)) if left_s else self._queue.get_nowait()
+            except Empty:
+                if not left_s:
+                    raise

@@ -34,6 +34,7 @@ from serving.inference.admission import QueueEstimate
 from serving.inference.answer import JsonAnswerWriter, with_audit
 from serving.inference.audit import AuditSampler
 from serving.inference.batcher import Batcher, Image, PendingRequest
+from serving.inference.batching_delay import BatchingDelay
 from serving.inference.inline_batcher import InlineBatcher
 from serving.inference.metrics import ServingMetrics
 from serving.inference.predictor import Classification, Predictor, Probabilities
@@ -91,6 +92,8 @@ class ServedVersion:
         self.on_cpu = predictor.on_cpu
         predictor.warm_up(max_batch)
         self.queue = QueueEstimate(service_s=predictor.one_image_s, batch=max_batch, deadline_s=deadline_s)
+        # On an accelerator, inference takes no cores from decoding.
+        self.decoding = BatchingDelay(predictor.one_image_s if predictor.on_cpu else 0.0)
         self._predictor = predictor
         self._writer = JsonAnswerWriter(self.card)
         self._recorder = recorder
@@ -110,7 +113,13 @@ class ServedVersion:
             self._batcher = InlineBatcher(self._infer, self._fail, max_batch=max_batch, loop=loop)
         else:
             name = f"candor-{self.card.name}-{self.card.version}"
-            self._batcher = Batcher(self._infer, self._fail, max_batch=max_batch, name=name, background=background)
+            self._batcher = Batcher(
+                *(self._infer, self._fail),
+                max_batch=max_batch,
+                name=name,
+                delay=self.decoding,
+                background=background,
+            )
 
     @contextmanager
     def lease(self) -> Iterator[None]:

@@ -46,7 +46,7 @@ from serving.http.pipeline import InferencePipeline
 from serving.http.routes import ENDPOINTS as SERVER_ENDPOINTS
 from serving.http.routes import ServerRoutes, build_router
 from serving.inference.audit import AuditSampler
-from serving.inference.freed_memory import keep_returning_memory
+from serving.inference.freed_memory import keep_freed_memory, keep_returning_memory
 from serving.inference.metrics import ServingMetrics, register_build_info
 from serving.inference.precision import served_variant
 from serving.inference.predictor import open_predictor
@@ -94,6 +94,7 @@ def serve(settings: Settings) -> int:
     configure_logging(settings.log_level)
     log_ignored_variables()
     allow_many_connections()
+    keep_freed_memory()
     with contextlib.ExitStack() as opened:
         listeners = listen_for(settings.front_count, settings.host, settings.port)
         for listener in listeners:

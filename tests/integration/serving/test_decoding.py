@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from model_store.errors import BrokenImage, ImageTooComplex, ImageTooLarge, UnknownImage
 from model_store.image import InputSpec, decode
 from serving.decoding import pool as pool_module
 from serving.decoding.pool import DecodingPool
+from serving.decoding.shared_body import SIZE_BYTES
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.inference.metrics import ServingMetrics
 from serving.settings import Settings
@@ -74,6 +76,24 @@ ANYTHING: dict[str, Callable[[], bytes]] = {
 async def test_processes_decode_as_the_model_store_does(pool: DecodingPool, name: str, spec: InputSpec) -> None:
     data = ANYTHING[name]()
     np.testing.assert_array_equal(await pool.decode(data, spec), decode(data, spec))
+
+
+async def test_an_image_too_large_for_shared_memory_goes_through_the_socket(pool: DecodingPool) -> None:
+    large = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (3_600, 3_600, 3), np.uint8)), "BMP")
+    small = encode(picture(size=(900, 700)), "BMP")
+    assert len(large) > SIZE_BYTES > len(small)
+    for data in (large, small, large):
+        np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
+    assert len(pids(pool)) == 1
+
+
+async def test_without_shared_memory_images_are_decoded_all_the_same(
+    pool: DecodingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    for name in ("jpeg", "dicom"):
+        data = ANYTHING[name]()
+        np.testing.assert_array_equal(await pool.decode(data, SPEC), decode(data, SPEC))
 
 
 async def test_a_small_image_needs_no_process(pool: DecodingPool, png: Callable[..., bytes]) -> None:

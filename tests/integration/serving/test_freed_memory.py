@@ -2,6 +2,8 @@
 
 import asyncio
 import ctypes
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +41,26 @@ def test_a_server_that_has_grown_returns_what_it_freed(monkeypatch: pytest.Monke
         return grown
 
     assert asyncio.run(grow()) > before + 4 * GROWTH_BYTES
+
+
+BODIES = """
+from serving.inference.freed_memory import keep_freed_memory, resident_bytes, return_freed_memory
+{keep}
+before = resident_bytes()
+bodies = [bytes(bytearray(10_000_000)) for _ in range(8)]
+del bodies
+kept = resident_bytes() - before
+return_freed_memory()
+print(kept, resident_bytes() - before)
+"""
+
+
+def test_the_memory_of_a_large_body_is_kept_for_the_next_until_it_is_returned() -> None:
+    def bodies(keep: str) -> list[int]:
+        script = [sys.executable, "-c", BODIES.format(keep=keep)]
+        return [int(size) for size in subprocess.check_output(script, text=True).split()]
+
+    kept, left = bodies("keep_freed_memory()")
+    assert kept > 60_000_000
+    assert left < 20_000_000
+    assert bodies("")[0] < 20_000_000  # glibc by itself

@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import pytest
 
+from model_store.errors import BrokenImage
 from serving.inference.batcher import Batcher, PendingRequest
+from serving.inference.batching_delay import LONGEST_S, PER_IMAGE, BatchingDelay
 from tests.builders.waiting import PATIENCE_S
 
 
@@ -113,3 +115,79 @@ def test_closing_works_off_what_is_queued_first(worker: Worker, loop: asyncio.Ab
     while not worker.started.empty():
         taken += worker.started.get()
     assert taken == requests
+
+
+PATIENT_S = PATIENCE_S / PER_IMAGE  # the inference of one image, for which a batch waits as long as this test does
+
+
+@pytest.fixture
+def delay(monkeypatch: pytest.MonkeyPatch) -> BatchingDelay:
+    monkeypatch.setattr("serving.inference.batching_delay.LONGEST_S", PATIENCE_S)
+    return BatchingDelay(PATIENT_S)
+
+
+@pytest.fixture
+def waiting(worker: Worker, delay: BatchingDelay) -> Iterator[Batcher]:
+    batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
+    yield batcher
+    batcher.close()
+    worker.go_on.release(100)
+    batcher.join(PATIENCE_S)
+
+
+def test_a_batch_waits_for_an_image_that_is_being_decoded(
+    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    first, second = request(loop), request(loop)
+    with delay:
+        waiting.submit(first)
+        with pytest.raises(Empty):
+            worker.started.get(timeout=0.1)
+        waiting.submit(second)
+    assert worker.started.get(timeout=PATIENCE_S) == [first, second]
+
+
+def test_a_full_batch_does_not_wait(
+    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    requests = [request(loop) for _ in range(4)]
+    with delay:
+        for each in requests:
+            waiting.submit(each)
+        assert worker.started.get(timeout=PATIENCE_S / 2) == requests
+
+
+def test_a_batch_waits_no_longer_once_what_it_waits_for_was_broken(
+    waiting: Batcher, delay: BatchingDelay, worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    lone = request(loop)
+    delay.__enter__()
+    waiting.submit(lone)
+    delay.__exit__(BrokenImage, BrokenImage("cut short"), None)
+    assert worker.started.get(timeout=PATIENCE_S / 2) == [lone]
+
+
+def test_a_batch_does_not_wait_for_a_slow_image_longer_than_waiting_may_pay(
+    worker: Worker, loop: asyncio.AbstractEventLoop
+) -> None:
+    delay = BatchingDelay(0.01)
+    batcher = Batcher(worker.work, worker.fail, max_batch=4, name="test", delay=delay)
+    lone = request(loop)
+    with delay:
+        batcher.submit(lone)
+        assert worker.started.get(timeout=PATIENCE_S) == [lone]
+    batcher.close()
+    worker.go_on.release(100)
+    batcher.join(PATIENCE_S)
+
+
+def test_the_delay_grows_with_what_waits_and_is_bounded() -> None:
+    delay = BatchingDelay(0.01)
+    assert delay.left_s(3, 0.0) == 0.0  # nothing is coming
+    with delay:
+        assert delay.left_s(0, 0.0) == 0.0  # nothing waits
+        assert delay.left_s(3, 0.01) == pytest.approx(0.05)
+        assert delay.left_s(3, 1.0) == 0.0
+    slow = BatchingDelay(0.5)
+    with slow:
+        assert slow.left_s(3, 0.0) == LONGEST_S
