@@ -112,17 +112,21 @@ $(BIN)/uv: | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 
 $(VENV)/.installed: pyproject.toml requirements/constraints.txt | $(BIN)/python
+	@echo "Installing Candor and what the demo needs into $(VENV); the first time this takes a minute or more ..."
 	$(PIP) -e ".[train]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml requirements/constraints.txt $(VENV)/.installed
+	@echo "Installing what the tests need into $(VENV); the first time this takes a minute or more ..."
 	$(PIP) -e ".[train,torchserve,grpc,traces,s3,signing,dev]"
 	@touch $@
 
 $(VENV)/.installed-ray: $(VENV)/.installed-dev
+	@echo "Installing Ray into $(VENV) ..."
 	$(PIP) -e ".[ray]"
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml requirements/constraints.txt | $(BIN)/python
+	@echo "Installing what the documentation needs into $(VENV) ..."
 	$(PIP) -e ".[docs]"
 	@touch $@

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2"}
+
 
 class ModelStoreError(Exception):
     """Base of all errors of this room."""
@@ -22,8 +24,11 @@ class EmptyImage(ImageError):
 class UnknownImage(ImageError):
     """The bytes are in no image format that Candor reads."""
 
-    def __init__(self, formats: tuple[str, ...]) -> None:
-        super().__init__(f"the bytes are not an image: expected one of {', '.join(formats)}")
+    def __init__(self, formats: tuple[str, ...], *, data: bytes = b"") -> None:
+        """`data`: the bytes; those of a compressed file are called so."""
+        packed = next((name for sign, name in _PACKED.items() if data.startswith(sign)), None)
+        found = f"are compressed ({packed}), not an image; unpack them" if packed else "are not an image"
+        super().__init__(f"the bytes {found}: expected one of {', '.join(formats)}")
 
 
 class BrokenImage(ImageError):

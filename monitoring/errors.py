@@ -22,6 +22,16 @@ class BodyTooLarge(MonitoringError, ValueError):
         super().__init__(f"the body {got}; at most {limit_bytes:,} bytes are taken. {advice}")
 
 
+class BodyCompressed(MonitoringError, ValueError):
+    """A body in a content encoding such as gzip: what it would become in memory cannot be known before."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"the body is compressed (Content-Encoding: {encoding[:40]}), and compressed bodies are not taken; send it "
+            "as it is, without that header."
+        )
+
+
 class BodyTimeout(MonitoringError, TimeoutError):
     """A body that did not arrive in time."""
 
@@ -94,6 +104,18 @@ class ModelDiffers(MonitoringError, ValueError):
         super().__init__(
             f"The ledger knows {model} version {version} with other classes or another reference; "
             "a version never changes: declare a new one."
+        )
+
+
+class ModelServed(MonitoringError, ValueError):
+    """A declaration, or a logged answer, of a model that a server of Candor serves: it would mix two sources."""
+
+    def __init__(self, model: str, version: int | None = None) -> None:
+        which = brief(model) if version is None else f"{brief(model)} version {version}"
+        super().__init__(
+            f"Candor serves {which} itself, and its answers are recorded as they are given: send only their true "
+            "labels, to POST /feedback. To watch what another server answers, declare it under another name, with POST "
+            "/models-log."
         )
 
 
@@ -185,6 +207,14 @@ class QueryInvalid(MonitoringError, ValueError):
 
 class LedgerError(MonitoringError, RuntimeError):
     """A ledger that cannot be opened: a wrong URL, an unreadable file, a schema of another release."""
+
+
+class LedgerDriverMissing(LedgerError):
+    """The packages that lead to this kind of database are not installed; `install` is the command that adds them."""
+
+    def __init__(self, what: str, *, install: str) -> None:
+        self.install = install
+        super().__init__(f"{what}; install it with: {install}")
 
 
 class LedgerReadOnly(LedgerError):

@@ -29,6 +29,8 @@ from serving.setting_table import SettingTable
 if TYPE_CHECKING:
     from model_store.store import Store
 
+_ALIKE: Final = 0.6  # how alike a misspelled name and the one that is meant must be, from 0 to 1
+_ALL_SETTINGS: Final = "docs/reference/settings.md lists all there are."
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 
@@ -172,12 +174,13 @@ def ignored_variables() -> list[str]:
 
 
 def refuse_unknown(environment: Iterable[str], *, known: Iterable[str]) -> None:
-    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with the most similar one."""
-    names = {f"{PREFIX}{name.upper()}" for name in known}
+    """Raise SettingsError for the first CANDOR_ variable that is not a setting, with one that is spelled nearly so."""
+    names = [name.upper() for name in known]
     for variable in sorted(environment):
-        if variable.upper().startswith(PREFIX) and variable.upper() not in names:
-            nearest = difflib.get_close_matches(variable.upper(), names, n=1, cutoff=0.0)
-            hint = f"did you mean {nearest[0]}?" if nearest else "there are no settings."
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE)
+            hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else _ALL_SETTINGS
             raise SettingsError(f"{variable} is set in the environment but is not a setting of Candor; {hint}")
 
 

@@ -62,7 +62,7 @@ def status(
 
     Example: candor canary status chest
     """
-    from candor.terminal.canary import comparison_table
+    from candor.terminal.canary import canary_sentence, comparison_table
     from candor.terminal.console import print_json, stdout
     from model_store.canary import read_canary
 
@@ -77,9 +77,7 @@ def status(
     if canary is None:
         stdout.print(f"{model} has no canary. `candor canary start {model} VERSION` starts one.")
     else:
-        state = canary.ended or "running"
-        why = f": {canary.reason}" if canary.reason else ""
-        stdout.print(f"{model}: canary version {canary.version}, {canary.mode} {canary.share:g}, {state}{why}")
+        stdout.print(f"{model}: {canary_sentence(canary)}")
     if versions["canary"] is not None and versions["canary"] == production:
         del versions["canary"]  # it was promoted: the same row twice compares nothing
     stdout.print(comparison_table(versions, reports))

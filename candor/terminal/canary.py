@@ -5,9 +5,23 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from candor.terminal.tables import figure, table
+from model_store.canary import Canary
 from monitoring.reports.report import Report
 
 COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "detector")
+
+
+def canary_sentence(canary: Canary) -> str:
+    """Say what the canary answers, or how it ended.
+
+    >>> canary_sentence(Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)))
+    'version 2 is the canary and answers 5 % of the requests'
+    """
+    if canary.ended is None:
+        return f"version {canary.version} is the canary and {canary.how}"
+    how = "was put into production" if canary.ended == "promoted" else "was ended without being put into production"
+    why = f": {canary.reason}" if canary.reason else ""
+    return f"the last canary, version {canary.version}, {how}{why}"
 
 
 def comparison_table(versions: Mapping[str, int | None], reports: Mapping[str, Report | None]) -> Table:

@@ -170,7 +170,7 @@ def open_image(
         image.load()
         return _upright(_dark_is_low(image))
     except UnidentifiedImageError as error:
-        raise UnknownImage(KNOWN) from error
+        raise UnknownImage(KNOWN, data=data) from error
     except MemoryError as error:
         raise _out_of_memory(image) from error
     # Pillow's decoders raise whatever their parsers happen to raise for damaged data.

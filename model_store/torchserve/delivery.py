@@ -24,6 +24,7 @@ TIMEOUT_S = 30.0
 LOOK_S = 15.0  # between two looks for files of workers that have ended
 LONGEST_WAIT_S = 30.0
 KEPT = ("accepted", "unchanged", "expired")
+_UNDECLARED = ("unknown_model", "model_served")  # of the latter, declaring it says why, and answers stay
 
 
 class MonitorAway(Exception):
@@ -153,7 +154,7 @@ class Delivery:
     def _send(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Send rows of one model and count what became of them. MonitorAway and _ForeignModel: they must stay."""
         status, answer = self._monitor.post("/predictions-log", list(rows))
-        if isinstance(answer, dict) and answer.get("error") == "unknown_model":
+        if isinstance(answer, dict) and answer.get("error") in _UNDECLARED:
             if any(rows[0][name] != self._declaration[name] for name in ("model", "version")):
                 raise _ForeignModel
             self._declare()

@@ -19,7 +19,7 @@ from calibration.measures import Measures
 from model_store.card import NAME_PATTERN, Card
 from monitoring.api.fields import Fraction, Version
 from monitoring.api.json_body import JsonReader
-from monitoring.errors import ModelDiffers, ModelInvalid, ModelsFull, brief
+from monitoring.errors import ModelDiffers, ModelInvalid, ModelServed, ModelsFull, brief
 from monitoring.ledger.calibrations import LOGGED, CalibrationRow, enter, of_model, sha256_of
 from monitoring.ledger.locks import Lock, lock
 from monitoring.ledger.schema import calibration
@@ -135,10 +135,12 @@ def read_declaration(body: bytes) -> LoggedCard:
 
 
 def declare(connection: Connection, card: LoggedCard, *, now_ns: int) -> CalibrationRow:
-    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers and ModelsFull."""
+    """The ledger's row for this version, inserted if it is new. Raises ModelDiffers, ModelServed and ModelsFull."""
     lock(connection, Lock.REQUESTS)
     text = card.as_json()
     known = [row for row in of_model(connection, card.model) if row.version == card.version]
+    if any(not row.is_logged for row in known):
+        raise ModelServed(card.model, card.version)
     if any(row.card_sha256 != sha256_of(text) for row in known):
         raise ModelDiffers(card.model, card.version)
     if not known:

@@ -45,6 +45,7 @@ class Fault(StrEnum):
 
     INVALID = "invalid_prediction"
     UNKNOWN_MODEL = "unknown_model"
+    SERVED = "model_served"  # by Candor itself, which records its answers
     UNKNOWN_LABEL = "unknown_label"
     DIFFERS = "prediction_differs"  # the ledger has a different prediction with this id
 

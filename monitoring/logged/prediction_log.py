@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from calibration.wording import counted
-from monitoring.errors import LabelUnknown, ModelNotInLedger, PredictionInvalid, brief
+from monitoring.errors import LabelUnknown, ModelNotInLedger, ModelServed, PredictionInvalid, brief
 from monitoring.feedback.answers import find
 from monitoring.feedback.items import FeedbackItem
 from monitoring.ledger.calibrations import CalibrationRow, of_model
@@ -66,13 +66,20 @@ class PredictionLog:
     def _row(self, item: LoggedItem) -> CalibrationRow | None:
         """The declared version that made this prediction; the newest if the item names none."""
         if item.model not in self._models:
-            declared = [row for row in of_model(self._connection, item.model) if row.is_logged]
-            self._models[item.model] = sorted(declared, key=lambda row: -row.version)
+            known = of_model(self._connection, item.model)
+            self._models[item.model] = sorted(known, key=lambda row: -row.version)
         for row in self._models[item.model]:
-            if item.version in (None, row.version):
+            if row.is_logged and item.version in (None, row.version):
                 self._calibrations.setdefault(row.calibration_id, row)
                 return row
         return None
+
+    def _undeclared(self, item: LoggedItem) -> LoggedResult:
+        """The rejection of a prediction of no declared version: Candor may serve the model itself."""
+        if any(not row.is_logged and item.version in (None, row.version) for row in self._models[item.model]):
+            return _rejected(Fault.SERVED, str(ModelServed(item.model, item.version)))
+        unknown = f"{ModelNotInLedger(item.model, item.version)} Declare it first: POST /models-log."
+        return _rejected(Fault.UNKNOWN_MODEL, unknown)
 
     def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:
         """Look up which of these predictions the ledger already has."""
@@ -101,8 +108,7 @@ class PredictionLog:
 
     def _one(self, item: LoggedItem, row: CalibrationRow | None) -> LoggedResult:
         if row is None:
-            unknown = f"{ModelNotInLedger(item.model, item.version)} Declare it first: POST /models-log."
-            return _rejected(Fault.UNKNOWN_MODEL, unknown)
+            return self._undeclared(item)
         if item.label is not None and item.label not in row.class_index:
             return _rejected(Fault.UNKNOWN_LABEL, str(LabelUnknown(item.label, row.classes)))
         try:

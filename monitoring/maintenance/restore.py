@@ -19,7 +19,10 @@ _BESIDE = ("", "-wal", "-shm")  # SQLite's log belongs to its file: left beside 
 
 @dataclass(frozen=True)
 class Restored:
-    """What a ledger holds now. `last_ns`: time of its newest answer, None without one. `kept`: the file before."""
+    """What a ledger holds now. `last_ns`: time of its newest answer, None without one. `kept`: the file before.
+
+    Of a ledger whose file was gone, `kept` is the log that was left of it.
+    """
 
     file: Path
     answers: int
@@ -31,7 +34,8 @@ class Restored:
 def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
     """Put `copy` in the place of the ledger at `url`. A ledger of an older release is upgraded.
 
-    With `replace` a ledger that is there already is kept beside it, under the first free name `LEDGER.replaced-N`.
+    With `replace` a ledger that is there already is kept beside it, under the first free name `LEDGER.replaced-N`. So
+    is the log of a ledger whose file is gone: SQLite would write it into the new one.
     Raises RestoreRefused if the ledger is in PostgreSQL, a process uses it, it exists without `replace`, or the copy is
     none, or one of a newer release. Then nothing has changed.
     """
@@ -50,7 +54,7 @@ def restore(url: str, copy: Path, *, replace: bool = False) -> Restored:
             raise RestoreRefused(f"A server or monitor uses the ledger {file}; stop all of them first.")
         _copy(copy, draft)
         answers, labels, last_ns = _contents(draft, copy)
-        kept = _set_aside(file) if file.exists() else None
+        kept = _set_aside(file)
         draft.replace(file)
     finally:
         for suffix in _BESIDE:
@@ -98,12 +102,16 @@ def _contents(draft: Path, copy: Path) -> tuple[int, int, int | None]:
     return answers, labels, last_ns
 
 
-def _set_aside(file: Path) -> Path:
+def _set_aside(file: Path) -> Path | None:
+    """Rename what is there; a log may be left of a ledger that is gone. Returns the first that is kept, if any is."""
     number = 1
-    while (kept := file.with_name(f"{file.name}.replaced-{number}")).exists():
+    while any(_beside(file, suffix, number).exists() for suffix in _BESIDE):
         number += 1
-    for suffix in reversed(_BESIDE):
-        beside = file.with_name(file.name + suffix)
-        if beside.exists():
-            beside.rename(kept.with_name(kept.name + suffix))
-    return kept
+    kept = [suffix for suffix in _BESIDE if file.with_name(file.name + suffix).exists()]
+    for suffix in reversed(kept):
+        file.with_name(file.name + suffix).rename(_beside(file, suffix, number))
+    return _beside(file, kept[0], number) if kept else None
+
+
+def _beside(file: Path, suffix: str, number: int) -> Path:
+    return file.with_name(f"{file.name}.replaced-{number}{suffix}")

@@ -166,7 +166,7 @@ class Recorder:
         return self._submit(reset, lambda known: self._know(known[0]))
 
     def declare(self, card: LoggedCard) -> Future[CalibrationRow]:
-        """Register a model that is served elsewhere. Fails with ModelDiffers and ModelsFull."""
+        """Register a model that is served elsewhere. Fails with ModelDiffers, ModelServed and ModelsFull."""
 
         def enter(connection: Connection) -> CalibrationRow:
             now_ns = self._ledger.clock()

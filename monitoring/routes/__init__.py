@@ -17,6 +17,7 @@ from monitoring.errors import (
     AlarmAcknowledged,
     AnswersSpooled,
     BodiesFull,
+    BodyCompressed,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
@@ -26,6 +27,7 @@ from monitoring.errors import (
     ModelDiffers,
     ModelInvalid,
     ModelNotInLedger,
+    ModelServed,
     ModelsFull,
     NoteInvalid,
     PendingFull,
@@ -58,7 +60,7 @@ from monitoring.routes.tables import CSV, NDJSON
 
 __all__ = ["ENDPOINTS", "METRICS", "Production", "endpoints"]
 
-_BODY = (BodyTooLarge, BodyTimeout, BodyNotJson, BodiesFull)
+_BODY = (BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, BodiesFull)
 _WRITES = (RecorderClosed, SQLAlchemyError)
 _REPORT = (ModelNotInLedger, QueryInvalid, SQLAlchemyError)
 _ListLength = Meta(min_length=1, max_length=LIST_LIMIT)
@@ -99,7 +101,7 @@ _INTAKE: Final = (
         summary="Declare a version of a model that Candor does not serve. The same again changes nothing.",
         scope="admin",
         takes={JSON: LoggedModel},
-        refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelsFull, *_WRITES),
+        refuses=(*_BODY, ModelInvalid, ModelDiffers, ModelServed, ModelsFull, *_WRITES),
     ),
     Endpoint(
         method="POST",
@@ -120,7 +122,7 @@ _INTAKE: Final = (
         ),
         refuses=(
             *(*_BODY, *_WRITES, AnswersSpooled),
-            *(LabelUnknown, ModelNotInLedger, PredictionDiffers, PredictionInvalid, TableInvalid),
+            *(LabelUnknown, ModelNotInLedger, ModelServed, PredictionDiffers, PredictionInvalid, TableInvalid),
         ),
     ),
 )
@@ -302,7 +304,7 @@ def endpoints(
     return bind(
         ENDPOINTS,
         FeedbackRoutes(recorder, reader),
-        LoggedPredictionRoutes(recorder, reader),
+        LoggedPredictionRoutes(recorder, reader, served=production if production and serves else lambda _model: None),
         AlarmRoutes(recorder, reader),
         reports,
         DownloadRoutes(reports),

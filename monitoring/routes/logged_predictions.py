@@ -10,6 +10,7 @@ from monitoring.errors import (
     ItemsRejected,
     LabelUnknown,
     ModelNotInLedger,
+    ModelServed,
     MonitoringError,
     PredictionDiffers,
     PredictionInvalid,
@@ -24,6 +25,7 @@ from monitoring.logged.body import (
 from monitoring.logged.declaration import DeclaredModel, read_declaration
 from monitoring.logged.items import Fault, LoggedItem, LoggedResult, LoggedStatus
 from monitoring.recording.recorder import Recorder
+from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, media_type
 from monitoring.routes.table_upload import RowOutcome, TableSummary, receive_table
 from monitoring.routes.tables import Row, table_readers
@@ -31,6 +33,7 @@ from monitoring.routes.tables import Row, table_readers
 _TABLES = table_readers(PREDICTIONS)
 _CAUSES: dict[Fault, type[MonitoringError]] = {
     Fault.INVALID: PredictionInvalid,
+    Fault.SERVED: ModelServed,
     Fault.UNKNOWN_LABEL: LabelUnknown,
     Fault.UNKNOWN_MODEL: ModelNotInLedger,
     Fault.DIFFERS: PredictionDiffers,
@@ -38,14 +41,16 @@ _CAUSES: dict[Fault, type[MonitoringError]] = {
 
 
 class LoggedPredictionRoutes:
-    """The handlers of both routes."""
+    """The handlers of both routes. `served` is the version of a model with which this process answers images."""
 
-    def __init__(self, recorder: Recorder, bodies: BodyReader) -> None:
-        self._recorder, self._bodies = recorder, bodies
+    def __init__(self, recorder: Recorder, bodies: BodyReader, *, served: Production = lambda _model: None) -> None:
+        self._recorder, self._bodies, self._served = recorder, bodies, served
 
     async def declare(self, request: Request) -> DeclaredModel:
         """Register a model; the same declaration again changes nothing."""
         async with self._bodies.parsed(request, read_declaration) as card:
+            if self._served(card.model) is not None:
+                raise ModelServed(card.model)
             row = await asyncio.wrap_future(self._recorder.declare(card))
         return DeclaredModel(row.model, row.version, list(row.classes))
 

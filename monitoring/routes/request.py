@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from monitoring.api.body_budget import JSON_COPIES, TABLE_BYTES, BodyBudget, Hold
+from monitoring.api.content_encoding import check_encoding
 from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import BodyNotJson, BodyTimeout, BodyTooLarge, QueryInvalid
 from monitoring.reports.span import Span, read_span
@@ -32,7 +33,7 @@ class BodyReader:
     async def parsed(self, request: Request, parse: Callable[[bytes], _Parsed]) -> AsyncIterator[_Parsed]:
         """What `parse` makes of a JSON body, which stays in memory until the block is left.
 
-        Raises BodiesFull, BodyTooLarge, BodyTimeout, BodyNotJson, and what `parse` raises.
+        Raises BodiesFull, BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson, and what `parse` raises.
         """
         async with self._budget.hold(_expected_bytes(request), copies=JSON_COPIES) as hold:
             body = await _read_body(request, hold)
@@ -67,7 +68,11 @@ async def _read_body(request: Request, hold: Hold) -> bytes:
 
 
 async def read_chunks(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
-    """The body in pieces as they arrive, read up to the limit. Raises BodyTooLarge, BodyTimeout, BodyNotJson."""
+    """The body in pieces as they arrive, read up to the limit.
+
+    Raises BodyCompressed, BodyTooLarge, BodyTimeout, BodyNotJson.
+    """
+    check_encoding(request.headers.get("content-encoding", ""))
     size_bytes, stream = 0, request.stream()
     while True:
         try:

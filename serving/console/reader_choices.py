@@ -7,7 +7,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.endpoint import Endpoint, Parameter
-from monitoring.errors import BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid, QueryInvalid, brief
+from monitoring.errors import (
+    BodiesFull,
+    BodyCompressed,
+    BodyNotJson,
+    BodyTimeout,
+    BodyTooLarge,
+    FormInvalid,
+    QueryInvalid,
+    brief,
+)
 from monitoring.pages.language import CHOSEN_ZONE_COOKIE, LANGUAGE_COOKIE, LANGUAGES, zone_names
 from monitoring.pages.rendering import answer_page, render
 from monitoring.routes.form import MEDIA_TYPE, read_form
@@ -97,6 +106,6 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: TimeZoneForm},
         redirects=True,
         parameters=(NEXT,),
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid),
+        refuses=(BodiesFull, BodyCompressed, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid),
     ),
 )

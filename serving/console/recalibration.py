@@ -23,6 +23,7 @@ from monitoring.api.viewer import Viewer, read_viewer
 from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import (
     BodiesFull,
+    BodyCompressed,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
@@ -251,6 +252,7 @@ ENDPOINTS: Final = (
         conflicts=True,
         refuses=(
             BodiesFull,
+            BodyCompressed,
             BodyNotJson,
             BodyTimeout,
             BodyTooLarge,

@@ -30,7 +30,7 @@ from model_store.storage import Storage
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.api.viewer import Viewer, read_viewer
-from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, ModelNotInLedger
+from monitoring.errors import BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, ModelNotInLedger
 from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.ledger.database import Ledger
 from monitoring.pages.rendering import answer_page, render
@@ -64,7 +64,7 @@ logger = logging.getLogger(__name__)
 
 MOST_FILES: Final = 20  # each is shown with its picture
 _HTML: Final = {"text/html": str}
-_BODY: Final = (BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest)
+_BODY: Final = (BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest)
 _FRAME: Final = (NoSuchFrame, TooManyFrames)
 _IMAGE: Final = (BrokenImage, EmptyImage, ImageTooComplex, ImageTooLarge, UnknownImage, UnsupportedImage, *_FRAME)
 _REFUSES: Final = (ModelNotLoaded, NotReady, VersionNotLoaded)
@@ -286,7 +286,7 @@ ENDPOINTS: Final = (
         scope="predict",
         takes={"multipart/form-data": TrialForm},
         gives=_HTML,
-        refuses=(*_REFUSES, BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest),
+        refuses=(*_REFUSES, BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, MalformedRequest),
     ),
     Endpoint(
         method="POST",

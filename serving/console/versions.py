@@ -21,6 +21,7 @@ from monitoring.api.viewer import Viewer, read_viewer
 from monitoring.api.whole_number import read_whole_number
 from monitoring.errors import (
     BodiesFull,
+    BodyCompressed,
     BodyNotJson,
     BodyTimeout,
     BodyTooLarge,
@@ -245,6 +246,15 @@ ENDPOINTS: Final = (
         takes={MEDIA_TYPE: VersionForm},
         redirects=True,
         conflicts=True,
-        refuses=(BodiesFull, BodyNotJson, BodyTimeout, BodyTooLarge, FormInvalid, ModelNotStored, StoreMissing),
+        refuses=(
+            BodiesFull,
+            BodyCompressed,
+            BodyNotJson,
+            BodyTimeout,
+            BodyTooLarge,
+            FormInvalid,
+            ModelNotStored,
+            StoreMissing,
+        ),
     ),
 )

@@ -14,7 +14,7 @@ from calibration.wording import counted
 from model_store.errors import ModelStoreError
 from model_store.store import Store
 from model_store.verification import Finding, verify
-from monitoring.errors import LedgerError, MonitoringError
+from monitoring.errors import LedgerDriverMissing, LedgerError, MonitoringError
 from monitoring.ledger import calibrations
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.schema import SCHEMA_VERSION
@@ -93,6 +93,9 @@ def check_ledger(settings: Settings) -> Iterator[Diagnosis]:
             now_ns = ledger.clock()
         with Ledger(url, create=False) as ledger:
             pass
+    except LedgerDriverMissing as error:
+        yield Diagnosis("ledger", "broken", str(error), error.install)
+        return
     except LedgerError as error:
         yield Diagnosis("ledger", "broken", str(error), _ledger_advice(url))
         return

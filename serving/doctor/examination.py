@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from serving.doctor.data import check_ledger, check_store
 from serving.doctor.diagnosis import Diagnosis
-from serving.doctor.packages import check_packages, check_postgres, check_python, check_runtime, check_torchserve
+from serving.doctor.packages import check_packages, check_python, check_runtime, check_torchserve
 from serving.doctor.system import check_access, check_files, check_ports, check_system
 from serving.errors import SettingsError
 from serving.settings import load_settings
@@ -26,6 +26,6 @@ def examine() -> Iterator[Diagnosis]:
         return
     changed = len(settings.model_fields_set)
     yield Diagnosis("settings", "ok", f"{changed} set by the environment; `candor config show` lists all")
-    for check in (check_runtime, check_store, check_postgres, check_ledger, check_ports, check_access, check_files):
+    for check in (check_runtime, check_store, check_ledger, check_ports, check_access, check_files):
         yield from check(settings)
     yield from check_torchserve()

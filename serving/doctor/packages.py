@@ -8,7 +8,7 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from calibration import DISTRIBUTION
-from model_store.installation import install_command, release
+from model_store.installation import release
 from serving.doctor.diagnosis import Diagnosis
 from serving.settings import Settings
 
@@ -79,12 +79,6 @@ def check_torchserve() -> Iterator[Diagnosis]:
         yield Diagnosis("torchserve", "skipped", f"only `candor torchserve` needs it: {error}")
     else:
         yield Diagnosis("torchserve", "ok", f"TorchServe {_version('torchserve')}, Java {java_release(java)}")
-
-
-def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
-    """Whether the driver of a PostgreSQL ledger is there."""
-    if (settings.ledger_url or "").startswith("postgresql") and _version("psycopg") is None:
-        yield Diagnosis("postgresql", "broken", "the driver psycopg is missing", install_command("postgres"))
 
 
 def _problem(need: Requirement) -> tuple[str, str] | None:

@@ -14,9 +14,10 @@ from starlette.types import Receive
 
 from model_store.image import FrameChoice, read_choice
 from monitoring.api.body_budget import IMAGE_COPIES, LIST_COPIES, Hold
+from monitoring.api.content_encoding import check_encoding
 from monitoring.api.endpoint import Parameter
 from monitoring.api.fields import ID_LIMIT
-from monitoring.errors import BodyTimeout, BodyTooLarge
+from monitoring.errors import BodyTimeout, BodyTooLarge, brief
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import FrameName, RequestId, Seconds
 from serving.http.tags import read_tags
@@ -64,7 +65,10 @@ class RequestHead:
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> RequestHead:
-    """Check the headers before the body is read. Raises UnsupportedMedia, BodyTooLarge or MalformedRequest."""
+    """Check the headers before the body is read.
+
+    Raises UnsupportedMedia, BodyCompressed, BodyTooLarge or MalformedRequest.
+    """
     content_type, length_bytes, request_id, canary, tags, deadline_s = b"", None, None, None, None, None
     for name, value in headers:
         if name == b"content-type":
@@ -79,6 +83,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
             tags = read_tags(value.decode("utf-8", errors="replace"))
         elif name == b"x-candor-deadline-s":
             deadline_s = _seconds(value)
+        elif name == b"content-encoding":
+            check_encoding(value.decode("latin-1"))
     media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if not _acceptable(media_type):
         raise UnsupportedMedia(f"the content type is {media_type[:100]!r}; send {', '.join(ACCEPTED)}.")
@@ -104,7 +110,11 @@ def read_query(query: bytes) -> PredictionQuery:
         return NOTHING
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     values = dict(given)
-    if len(values) != len(given) or not values.keys() <= {"explain", "frame"} or not values:
+    if len(values) != len(given):
+        twice = next(name for name in values if sum(name == other for other, _ in given) > 1)
+        one = " One request answers one frame, or all of them." if twice == "frame" else ""
+        raise MalformedRequest(f"the query gives {brief(twice)} more than once; give it once.{one}")
+    if not values.keys() <= {"explain", "frame"} or not values:
         raise MalformedRequest("the query must be ?explain=occlusion or none, ?frame=N, middle or all, or both.")
     if values.get("explain", "none") not in ("occlusion", "none"):
         raise MalformedRequest("explain must be occlusion or none.")

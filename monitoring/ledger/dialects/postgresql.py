@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from model_store.installation import install_command
-from monitoring.errors import LedgerError
+from monitoring.errors import LedgerDriverMissing
 from monitoring.ledger.dialects.dialect import Dialect, ReadOnly
 from monitoring.ledger.schema import feedback_number
 
@@ -73,9 +73,9 @@ class Postgresql(Dialect):
         arguments = {"connect_timeout": 5, "application_name": "candor", "options": options} | text | alive
         try:
             return create_engine(url, connect_args=arguments | dict(url.query), pool_pre_ping=True)
-        except ModuleNotFoundError as error:
-            raise LedgerError(
-                f"A ledger in PostgreSQL needs the driver psycopg; install it with: {install_command('postgres')}"
+        except ImportError as error:
+            raise LedgerDriverMissing(
+                "A ledger in PostgreSQL needs the driver psycopg", install=install_command("postgres")
             ) from error
 
     def readers(self, engine: Engine) -> Engine:

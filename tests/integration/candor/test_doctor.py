@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,17 @@ def test_each_fault_is_named_with_what_to_do(
 ) -> None:
     state, found = installation(**settings)[check]
     assert (state, sentence in found) == ("broken", True), found
+
+
+def test_a_postgresql_ledger_without_its_driver_names_the_extra(
+    installation: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
+    state, found = installation(ledger="postgresql://me@127.0.0.1:1/x")["ledger"]
+    assert (state, "needs the driver psycopg" in found) == ("broken", True)
+    advice = found.partition(" | ")[2]
+    assert "-m pip install" in advice
+    assert "postgres" in advice or "psycopg" in advice
 
 
 def test_a_bundle_that_was_altered_is_named(installation: Callable[..., Any], tiny_store: Store) -> None:

@@ -104,7 +104,9 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
 BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"model": "unheard"}, 404, "unknown_model", "Declare it first"),
     ({"version": 9}, 404, "unknown_model", "version 9"),
-    ({"model": "pneumonia"}, 404, "unknown_model", "Declare it first"),  # Candor serves that one
+    ({"model": "pneumonia"}, 409, "model_served", "Candor serves 'pneumonia' itself, and its answers are recorded"),
+    ({"model": "pneumonia", "version": 1}, 409, "model_served", "send only their true labels, to POST /feedback"),
+    ({"model": "pneumonia", "version": 7}, 404, "unknown_model", "Declare it first"),
     ({"model": None}, 422, "invalid_prediction", "'model' is missing"),
     ({"request_id": None}, 422, "invalid_prediction", "an id"),
     ({"age": 40}, 422, "invalid_prediction", "'age' is unknown"),
@@ -143,12 +145,17 @@ async def test_what_cannot_be_is_refused_with_a_sentence(client: httpx.AsyncClie
     assert monitored.rows("SELECT count(*) FROM prediction") == [(0,)]
 
 
+async def test_a_version_that_candor_serves_is_not_declared(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/models-log", json={"model": "pneumonia", "classes": ["normal", "pneumonia"]})
+    assert (answer.status_code, answer.json()["error"]) == (409, "model_served")
+    assert "declare it under another name" in answer.json()["detail"]
+
+
 async def test_a_declaration_is_never_changed(client: httpx.AsyncClient) -> None:
     assert (await client.post("/models-log", json=MODEL)).status_code == 200
     others: list[Any] = [
         MODEL | {"classes": ["healthy", "severe", "mild"]},
         MODEL | {"reference": {"confidence": [0.9], "correct": [True]}},
-        {"model": "pneumonia", "classes": ["normal", "pneumonia"]},  # served by Candor as version 1
     ]
     for other in others:
         answer = await client.post("/models-log", json=other)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import io
 import json
 import zlib
@@ -70,6 +71,38 @@ async def test_many_at_once_each_get_their_own_answer(
         assert response.json()["probabilities"] == pytest.approx(predictor.classify(image).probabilities, abs=1e-6)
     assert len({response.json()["prediction_id"] for response in responses}) == 40
     assert server.counted("candor_batch_size_count", model="tiny", version="1") < 40
+
+
+@pytest.mark.parametrize("path", ["/predictions/tiny", "/feedback", "/predictions-log", "/calibration/tiny/reset"])
+async def test_a_compressed_body_is_refused_as_such(server: Running, png: Callable[..., bytes], path: str) -> None:
+    headers = {"content-encoding": "gzip", "content-type": "application/octet-stream"}
+    refused = await server.client.post(path, content=gzip.compress(png()), headers=headers)
+    assert (refused.status_code, refused.json()["error"]) == (415, "compressed_body")
+    assert "Content-Encoding: gzip" in refused.json()["detail"]
+    assert "send it as it is" in refused.json()["detail"]
+
+
+async def test_a_compressed_file_is_called_one(server: Running, png: Callable[..., bytes]) -> None:
+    refused = await server.predict(gzip.compress(png()))
+    assert (refused.status_code, refused.json()["error"]) == (415, "not_an_image")
+    assert "the bytes are compressed (gzip), not an image; unpack them: expected one of" in refused.json()["detail"]
+    assert (await server.predict(png(), content_encoding="identity")).status_code == 200
+
+
+async def test_a_model_that_is_served_here_has_no_second_source(server: Running, png: Callable[..., bytes]) -> None:
+    assert (await server.predict(png())).status_code == 200
+    said = {"model": "tiny", "request_id": "a", "predicted": "benign", "confidence": 0.9}
+    for version in (1, 2):  # a version of the same name would be mixed into the same reports too
+        declared = {"model": "tiny", "version": version, "classes": ["benign", "malignant"]}
+        refused = await server.client.post("/models-log", json=declared)
+        assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
+        assert "Candor serves 'tiny'" in refused.json()["detail"]
+    refused = await server.client.post("/predictions-log", json=said)
+    assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
+    assert "send only their true labels, to POST /feedback" in refused.json()["detail"]
+    elsewhere = {"model": "tiny-elsewhere", "classes": ["benign", "malignant"]}
+    assert (await server.client.post("/models-log", json=elsewhere)).status_code == 200
+    assert (await server.client.post("/predictions-log", json=said | {"model": "tiny-elsewhere"})).is_success
 
 
 async def test_a_list_is_answered_item_by_item_as_single_images_are(server: Running, png: Callable[..., bytes]) -> None:

@@ -284,9 +284,9 @@ def test_the_command_line_starts_shows_and_ends(
     assert "no canary" in run("status", "tiny", *ledger)
     assert "answers 0.5 % of the requests" in run("start", "tiny", "2", "--share", "0.005")
     assert "answers 20 % of the requests" in run("start", "tiny", "2", "--share", "0.2")
-    assert "share 0.2, running" in run("status", "tiny", *ledger)
+    assert "version 2 is the canary and answers 20 % of the requests" in run("status", "tiny", *ledger)
     assert "has ended" in run("abort", "tiny", "--reason", "worse")
-    assert "aborted: worse" in run("status", "tiny", *ledger)
+    assert "was ended without being put into production: worse" in run("status", "tiny", *ledger)
     run("start", "tiny", "2", "--shadow")
     refused = CliRunner().invoke(
         command_line.app, ["canary", "promote", "tiny", "--store", str(tiny_store.root), *ledger]
