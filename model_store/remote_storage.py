@@ -13,26 +13,20 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
-from model_store.errors import BundleError, FileError, StoreAddressInvalid, StoreUnreachable
-from model_store.files import FileTooLarge, write_whole
-from model_store.installation import install_command
+from model_store.errors import BundleError, FileError, StoreUnreachable
+from model_store.files import write_whole
 from model_store.manifest import LIMIT_BYTES, MANIFEST_FILE, SIGNATURE_FILE, digest_of, read_files, read_manifest
+from model_store.mirror import Mirror
+from model_store.remote_files import Listing, RemoteFiles
 from model_store.storage import SMALL_FILE_BYTES, Entry, Stamp
 
 CLAIM = ".claim"
 LISTING_S = 0.5  # for which a listing is used again: one look at the store asks once
-RETRIES = 2
 KEPT_COPIES = 10  # of each model
-S3 = ("s3", "s3a")
-CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "412")  # S3: somebody else was faster
-S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": RETRIES, "mode": "standard"}}
-Listing = dict[str, dict[str, tuple[object, ...]]]  # model -> path below it -> what changes with its content
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +36,9 @@ class RemoteStorage:
 
     def __init__(self, address: str, cache: Path) -> None:
         """Raises StoreAddressInvalid for an address that fsspec does not know. Connects to nothing."""
-        self._address = address
-        self._protocol, self._fs, self._root = _open(address)
+        self._files = RemoteFiles(address)
         self._bundles = cache / "bundles"
-        self._mirror = cache / hashlib.sha256(address.encode()).hexdigest()[:16]
+        self._mirror = Mirror(cache / hashlib.sha256(address.encode()).hexdigest()[:16])
         self._lock = threading.Lock()
         self._listing: Listing = {}
         self._listed_s = float("-inf")
@@ -54,7 +47,7 @@ class RemoteStorage:
 
     @property
     def address(self) -> str:
-        return self._address
+        return self._files.address
 
     def exists(self) -> bool:
         return bool(self._list())
@@ -74,30 +67,30 @@ class RemoteStorage:
         if tag is None:
             return None
         if self._away:
-            return _mirrored(self._mirror / model / name)
+            return self._mirror.read(model, name)
         known = self._contents.get((model, name))
         if known is not None and known[0] == tag:
             return known[1]
-        data = self._get(f"{model}/{name}", limit_bytes=SMALL_FILE_BYTES)
+        data = self._files.read(f"{model}/{name}", limit_bytes=SMALL_FILE_BYTES)
         if data is not None:
             self._contents[model, name] = (tag, data)
-            self._keep(model, name, data)
+            self._mirror.keep(model, name, data)
         return data
 
     def write(self, model: str, name: str, data: bytes) -> None:
-        self._put(f"{model}/{name}", data)
+        with self._changing():
+            self._files.write(f"{model}/{name}", data)
 
     def swap(self, model: str, name: str, old: bytes | None, new: bytes | None) -> bool:
-        path = self._path(f"{model}/{name}")
-        self._forget()
-        tag = self._tag(path)
-        if self._get(f"{model}/{name}", limit_bytes=SMALL_FILE_BYTES) != old:
-            return False
-        if new is None:
-            self._reach(lambda: self._fs.rm_file(path) if self._fs.exists(path) else None)
-            self._forget()
+        path = f"{model}/{name}"
+        with self._changing():
+            tag = self._files.tag(path)
+            if self._files.read(path, limit_bytes=SMALL_FILE_BYTES) != old:
+                return False
+            if new is not None:
+                return self._files.replace(path, new, tag=tag)
+            self._files.remove(path)
             return True
-        return self._put(f"{model}/{name}", new, **self._condition(tag))
 
     @contextmanager
     def draft(self, model: str) -> Iterator[Path]:
@@ -106,21 +99,22 @@ class RemoteStorage:
             yield Path(folder)
 
     def settle(self, draft: Path, model: str, version: int) -> bool:
-        if not self._put(f"{model}/{version}/{CLAIM}", b"claimed\n", mode="create"):
-            return False
-        try:
-            for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
-                self._put(f"{model}/{version}/{path.name}", path.read_bytes())
-        except BaseException:
-            with suppress(StoreUnreachable):
-                self.remove(model, version)
-            raise
-        return True
+        with self._changing():
+            if not self._files.create(f"{model}/{version}/{CLAIM}", b"claimed\n"):
+                return False
+            try:
+                for path in sorted(draft.iterdir(), key=lambda path: path.name == MANIFEST_FILE):
+                    self._files.write(f"{model}/{version}/{path.name}", path.read_bytes())
+            except BaseException:
+                with suppress(StoreUnreachable):
+                    self.remove(model, version)
+                raise
+            return True
 
     def fetch(self, model: str, version: int) -> Path:
         if self._away:
             return self._fetched(model, version)
-        data = self._get(f"{model}/{version}/{MANIFEST_FILE}", limit_bytes=LIMIT_BYTES)
+        data = self._files.read(f"{model}/{version}/{MANIFEST_FILE}", limit_bytes=LIMIT_BYTES)
         if data is None:
             raise FileError(Path(model, str(version)), f"{MANIFEST_FILE} is gone")
         folder = self._bundles / digest_of(data).removeprefix("sha256:") / model / str(version)
@@ -128,7 +122,7 @@ class RemoteStorage:
             shutil.rmtree(folder, ignore_errors=True)
             self._download(data, folder, f"{model}/{version}")
             self._prune(model)
-        self._keep(model, f"{version}.digest", digest_of(data).encode())
+        self._mirror.keep_digest(model, version, digest_of(data))
         return folder
 
     def stamp(self, model: str, version: int) -> Stamp:
@@ -136,27 +130,19 @@ class RemoteStorage:
         return tuple((path, tag) for path, tag in sorted(paths.items()) if path.startswith(f"{version}/"))
 
     def remove(self, model: str, version: int) -> None:
-        folder = self._path(f"{model}/{version}")
-        manifest = f"{folder}/{MANIFEST_FILE}"
-        self._reach(lambda: self._fs.rm_file(manifest) if self._fs.exists(manifest) else None)
-        self._reach(lambda: self._fs.rm(folder, recursive=True))
-        self._forget()
+        folder = f"{model}/{version}"
+        with self._changing():
+            self._files.remove(f"{folder}/{MANIFEST_FILE}")
+            self._files.remove_folder(folder)
 
     def leftovers(self, model: str, *, older_than_s: float) -> list[str]:
         begun = [entry.name for entry in self.entries(model) if entry.is_folder and not entry.is_whole]
         before_s = time.time() - older_than_s
-        claims = ((name, self._path(f"{model}/{name}/{CLAIM}")) for name in begun)
-        return [name for name, claim in claims if self._made_s(claim) < before_s]
+        return [name for name in begun if self._files.modified_s(f"{model}/{name}/{CLAIM}") < before_s]
 
     def clear(self, model: str, name: str) -> None:
-        self._reach(lambda: self._fs.rm(self._path(f"{model}/{name}"), recursive=True))
-        self._forget()
-
-    def _made_s(self, path: str) -> float:
-        try:
-            return float(self._reach(lambda: self._fs.modified(path)).timestamp())
-        except FileNotFoundError:
-            return 0.0
+        with self._changing():
+            self._files.remove_folder(f"{model}/{name}")
 
     def _list(self) -> Listing:
         """What is in the store, asked with one request per thousand files; while it is away, what was read before."""
@@ -164,10 +150,9 @@ class RemoteStorage:
             if time.monotonic() - self._listed_s < LISTING_S:
                 return self._listing
             try:
-                self._fs.invalidate_cache()
-                found = self._reach(lambda: self._fs.find(self._root, detail=True))
+                listing = self._files.listing()
             except StoreUnreachable as error:
-                self._listing = self._mirrored_listing()
+                self._listing = self._mirror.listing()
                 if not self._listing:
                     raise
                 if not self._away:
@@ -179,62 +164,17 @@ class RemoteStorage:
                 if self._away:
                     _log.info("the store is back")
                 self._away = False
-                self._listing = _listing(found, self._root)
+                self._listing = listing
             self._listed_s = time.monotonic()
             return self._listing
 
-    def _forget(self) -> None:
-        self._listed_s = float("-inf")
-
-    def _get(self, path: str, *, limit_bytes: int) -> bytes | None:
-        """The content of a file as it is now; None if there is none. Raises FileTooLarge."""
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """What was listed before a change, or an attempt at one, is not used after it."""
         try:
-            size = self._reach(lambda: self._fs.size(self._path(path)))
-            if size is not None and size > limit_bytes:
-                raise FileTooLarge(0, f"it has {size:,} bytes, at most {limit_bytes:,} are read", path)
-            data: bytes = self._reach(lambda: self._fs.cat_file(self._path(path)))
-        except FileNotFoundError:
-            return None
-        return data
-
-    def _put(self, path: str, data: bytes, **options: Any) -> bool:
-        """Write a file whole. With a condition: return whether that held."""
-        try:
-            self._reach(lambda: self._fs.pipe_file(self._path(path), data, **options))
-        except _ConditionFailed:
-            return False
+            yield
         finally:
-            self._forget()
-        return True
-
-    def _tag(self, path: str) -> str | None:
-        """What S3 calls the content of a file; None if there is none."""
-        if self._protocol not in S3:
-            return None
-        try:
-            self._fs.invalidate_cache()
-            return str(self._reach(lambda: self._fs.info(path))["ETag"])
-        except FileNotFoundError:
-            return None
-
-    def _condition(self, tag: str | None) -> dict[str, str]:
-        if self._protocol not in S3:
-            return {}
-        return {"mode": "create"} if tag is None else {"IfMatch": tag}
-
-    def _reach(self, ask: Callable[[], T]) -> T:
-        """Ask the store. Raises FileNotFoundError, _ConditionFailed, or StoreUnreachable for everything else."""
-        try:
-            return ask()
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            if isinstance(error, FileExistsError) or _s3_code(error) in CONFLICTS:
-                raise _ConditionFailed from error
-            raise StoreUnreachable(f"the store {self._address} cannot be used now: {_reason(error)}") from error
-
-    def _path(self, path: str) -> str:
-        return f"{self._root}/{path}"
+            self._listed_s = float("-inf")
 
     def _download(self, manifest: bytes, folder: Path, path: str) -> None:
         """Put a verified copy of a version into a folder, whole or not at all."""
@@ -245,7 +185,7 @@ class RemoteStorage:
             write_whole(part / MANIFEST_FILE, manifest)
             described = read_manifest(part)
             for name, entry in described.files.items():
-                data = self._get(f"{path}/{name}", limit_bytes=entry.size_bytes)
+                data = self._files.read(f"{path}/{name}", limit_bytes=entry.size_bytes)
                 if data is None:
                     raise FileError(part, f"{name!r} is gone")
                 write_whole(part / name, data)
@@ -271,67 +211,10 @@ class RemoteStorage:
                 raise FileError(part, f"it holds {name!r}, which {MANIFEST_FILE} does not name: move it away")
 
     def _fetched(self, model: str, version: int) -> Path:
-        digest = _mirrored(self._mirror / model / f"{version}.digest")
+        digest = self._mirror.digest(model, version)
         if digest is None:
-            raise StoreUnreachable(f"the store {self._address} is away, and {model} {version} was never read before")
-        return self._bundles / digest.decode().removeprefix("sha256:") / model / str(version)
-
-    def _keep(self, model: str, name: str, data: bytes) -> None:
-        """Remember a small file for when the store is away; a cache that cannot be written costs only that."""
-        path = self._mirror / model / name
-        with suppress(OSError):
-            if _mirrored(path) != data:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, data)
-
-    def _mirrored_listing(self) -> Listing:
-        found: Listing = {}
-        for path in (path for path in self._mirror.rglob("*") if path.is_file() and not path.name.startswith(".")):
-            model, _, name = path.relative_to(self._mirror).as_posix().partition("/")
-            below = f"{name.removesuffix('.digest')}/{MANIFEST_FILE}" if name.endswith(".digest") else name
-            found.setdefault(model, {})[below] = ("mirrored",)
-        return found
-
-
-class _ConditionFailed(Exception):
-    """Somebody else has written meanwhile."""
-
-
-def _open(address: str) -> tuple[str, Any, str]:
-    """The protocol, the file system and the path in it. Raises StoreAddressInvalid."""
-    protocol, _, rest = address.partition("://")
-    if "@" in rest.split("/")[0]:
-        raise StoreAddressInvalid(
-            f"the address of the store must hold no user or password: {protocol} takes credentials in its own way"
-        )
-    extra = "s3" if protocol in S3 else "remote"
-    try:
-        import fsspec
-
-        options = {"config_kwargs": S3_CONFIG} if protocol in S3 else {}
-        system = fsspec.filesystem(protocol, skip_instance_cache=protocol in S3, **options)
-    except ImportError as error:
-        raise StoreAddressInvalid(
-            f"a store at {protocol}:// needs more packages ({error}): {install_command(extra)}"
-        ) from error
-    except ValueError as error:
-        raise StoreAddressInvalid(f"no store can be at {address}: {error}") from error
-    if protocol in S3:
-        system.retries = RETRIES
-    root = system._strip_protocol(address).rstrip("/")
-    if not root.strip("/"):
-        raise StoreAddressInvalid(f"{address} names no place: write it as {protocol}://bucket/models")
-    return protocol, system, root
-
-
-def _listing(found: dict[str, dict[str, Any]], root: str) -> Listing:
-    listing: Listing = {}
-    for path, detail in found.items():
-        model, _, below = path.removeprefix(root).lstrip("/").partition("/")
-        if below and detail.get("type") != "directory":
-            changed = detail.get("LastModified") or detail.get("mtime") or detail.get("created")
-            listing.setdefault(model, {})[below] = (detail.get("ETag"), detail.get("size"), str(changed))
-    return listing
+            raise StoreUnreachable(f"the store {self.address} is away, and {model} {version} was never read before")
+        return self._bundles / digest.removeprefix("sha256:") / model / str(version)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -341,26 +224,3 @@ def _is_whole(folder: Path) -> bool:
     except (OSError, BundleError):
         return False
     return True
-
-
-def _mirrored(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _s3_code(error: BaseException | None) -> str | None:
-    """The code of S3's answer from which an error arose; None if it arose from something else."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code"))
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _reason(error: BaseException) -> str:
-    """One line that says what went wrong, also for errors whose text is empty."""
-    text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
