@@ -1,7 +1,7 @@
 """`candor train`."""
 
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,13 @@ from candor.commands.data import (
     load_arguments,
 )
 from candor.commands.options import JsonOption, cache_folder, settings
+from candor.commands.train_choices import (
+    card_repetition,
+    chosen_config,
+    made_choices,
+    option_numbers,
+    repeated_config,
+)
 
 RECIPES = ("auto", "fixed")
 ENGINES = ("torchrun", "ray")
@@ -131,11 +138,11 @@ def train(
     )
     if recipe not in RECIPES:
         raise typer.BadParameter(f"got {recipe!r}; expected {' or '.join(RECIPES)}", param_hint="--recipe")
-    choices = _made(
+    choices = made_choices(
         {
             "loss": loss,
             "beta": beta,
-            "loss_options": _numbers(options) if options else None,
+            "loss_options": option_numbers(options) if options else None,
             "class_weights": class_weights,
             "perturbed": perturbed,
             "epochs": epochs,
@@ -175,9 +182,9 @@ def train(
             "micro_batch": micro_batch,
         }
     )
-    repetition = _repetition(from_card, choices, reading) if from_card else None
+    repetition = card_repetition(from_card, choices, reading) if from_card else None
     own_recipe = data == "digits" and "backbone" not in choices
-    config = _repeated(repetition, choices) if repetition else _config(choices, digits=own_recipe)
+    config = repeated_config(repetition, choices) if repetition else chosen_config(choices, digits=own_recipe)
     group = Group.from_environment()
     trackers: list[Tracker] = []
     if mlflow:
@@ -198,7 +205,9 @@ def train(
             trackers=trackers,
         )
         if group.leads:
-            _show(found.note, result, repetition, verbose=verbose, json_out=json_out)
+            from candor.terminal.run_result import print_result
+
+            print_result(found.note, result, repetition, verbose=verbose, json_out=json_out)
     except BaseException:
         group.close(failed=True)
         raise
@@ -220,69 +229,6 @@ def _show_losses() -> None:
 
     columns = ("name", "title", "source", "options")
     stdout.print(table("Losses; join several with +, as in dca+mixup", columns, loss_table(), text=columns))
-
-
-def _numbers(options: list[str]) -> dict[str, float]:
-    """The options NAME=VALUE as numbers by name."""
-    pairs = (option.partition("=") for option in options)
-    try:
-        return {name: float(value) for name, _, value in pairs}
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; write a number, as in --option gamma=3", param_hint="--option") from error
-
-
-def _made(choices: Mapping[str, object]) -> dict[str, object]:
-    """The choices that the user made."""
-    return {name: value for name, value in choices.items() if value is not None}
-
-
-def _config(choices: Mapping[str, object], *, digits: bool) -> "TrainConfig":
-    """The configuration: `choices` over the defaults, or those of the digits; a usage error if it is invalid."""
-    from pydantic import ValidationError
-
-    from training.networks.backbones import find_weights
-    from training.runs.config import TrainConfig, offline_config
-
-    # The bundled digits have a small network of their own, which needs no pretrained weights.
-    base = offline_config(loss="dca", seed=0) if digits else TrainConfig()
-    try:
-        config = TrainConfig.model_validate({**base.model_dump(), **choices})
-    except ValidationError as error:
-        problems = (": ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
-        raise typer.BadParameter("; ".join(problems)) from error
-    if "weights" in choices:
-        return config
-    return config.model_copy(update={"weights": find_weights(config.backbone, settings().data)})
-
-
-def _repetition(card: Path, choices: Mapping[str, object], reading: "LoadArguments") -> "Repetition":
-    """The run behind a card; a usage error if choices are given that it makes itself."""
-    from training.runs.repetition import read_repetition
-
-    plain = load_arguments(
-        layout=None, group_pattern=None, allow_leakage=False, max_corrupt=0.01, window=None, first_frame=False
-    )
-    given = [name for name in choices if name not in ("weights", "device")]
-    given += [name for name, value in reading.items() if value != plain.get(name)]
-    if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise typer.BadParameter(
-            f"it repeats a run with its own choices; leave out {options}", param_hint="--from-card"
-        )
-    return read_repetition(card)
-
-
-def _repeated(repetition: "Repetition", choices: Mapping[str, object]) -> "TrainConfig":
-    from candor.terminal.console import stderr
-
-    if differences := repetition.differences():
-        stderr.print(f"Note: other libraries than the card's may change the last bits: {'; '.join(differences)}.")
-    weights, device = choices.get("weights"), choices.get("device")
-    return repetition.config(
-        weights=weights if weights in ("hub", "none", None) or isinstance(weights, Path) else None,
-        device=None if device is None else str(device),
-        data_folder=settings().data,
-    )
 
 
 def _train(
@@ -361,41 +307,3 @@ def _resumable(folder: Path, *, told: bool) -> Iterator[None]:
         if told and run_folder_of(folder).begun:
             stderr.print("Interrupted. The same command resumes the run after its last whole epoch.", soft_wrap=True)
         raise
-
-
-def _show(note: str, result: "RunResult", repetition: "Repetition | None", *, verbose: bool, json_out: bool) -> None:
-    from candor.terminal.answers import answer_tables
-    from candor.terminal.console import print_json, stdout
-    from candor.terminal.evaluation import evaluation_tables
-    from candor.terminal.recipe import recipe_sentence, recipe_table
-    from training.evaluation.usefulness import shortcomings
-
-    evaluation, record = result.evaluation, result.record
-    found = shortcomings(evaluation, record.classes, method="temperature", balanced=record.config.balances)
-    if json_out:
-        repeats = {"repeats": repetition.repeats(result.folder)} if repetition else {}
-        print_json({"run": str(result.folder), "shortcomings": found} | repeats | evaluation.as_dict())
-        return
-    stdout.print(f"{note}\n")
-    if record.recipe is not None and record.recipe.candidates:
-        stdout.print(recipe_table(record.recipe) if verbose else recipe_sentence(record.recipe))
-        stdout.print()
-    answers = answer_tables(evaluation, record.classes, verbose=verbose)
-    for part in (*evaluation_tables(evaluation, verbose=verbose), "", *answers):
-        stdout.print(part)
-    if repetition and repetition.repeats(result.folder):
-        stdout.print("\nThe run is repeated: its weights are those of the card, to the bit.")
-    elif repetition:
-        stdout.print(
-            "\nThe choices and the data are the card's, but the weights are not equal to the bit: other libraries, "
-            "another processor or number of threads add in another order."
-        )
-    stdout.print(
-        f"\nRun folder: {result.folder} (plots/, all measures in metrics.json{'' if verbose else '; --verbose'})"
-    )
-    if not found:
-        stdout.print(f"Next: candor export {result.folder} --name MODEL")
-        return
-    stdout.print("\nWARNING: this model is of no use as it is, and `candor export` refuses it without --anyway:")
-    for each in found:
-        stdout.print(f"- {each}")

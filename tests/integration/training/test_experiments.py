@@ -328,14 +328,14 @@ def labeled(*counts: int) -> Dataset:
 @pytest.mark.parametrize("method", ["dca", "focal gamma=2", "ce trainable=2", "ce epochs=7 head=paper"])
 def test_select_measures_the_networks_that_train_would_train(counts: tuple[int, ...], method: str) -> None:
     from candor.commands.experiment_context import grid_of
-    from candor.commands.training import _config
+    from candor.commands.train_choices import chosen_config
 
     dataset, wanted = labeled(*counts), parse_variant(method)
     fields = {name: value for name, value in wanted.changes.items() if name in TrainConfig.model_fields}
     choices = {"loss": wanted.subject} | fields
     if "gamma" in wanted.changes:
         choices["loss_options"] = {"gamma": wanted.changes["gamma"]}
-    trained = automatic(dataset, _config(choices, digits=False), given=choices).candidates
+    trained = automatic(dataset, chosen_config(choices, digits=False), given=choices).candidates
     grid = grid_of("select", data=["some/folder"], method=[method], seeds=1)
     (found,) = recipe_grids(grid, {"folder": dataset}, None)
     measured = [cell.config for cell in found.cells({"folder": dataset}, None)]
@@ -348,10 +348,10 @@ def test_select_measures_the_networks_that_train_would_train(counts: tuple[int, 
 
 def test_select_measures_the_network_of_the_digits() -> None:
     from candor.commands.experiment_context import grid_of
-    from candor.commands.training import _config
+    from candor.commands.train_choices import chosen_config
 
     grid = grid_of("select", data=["digits"])
     (found,) = recipe_grids(grid, {"digits": labeled(50, 50)}, None)
     measured = found.config(found.data[0], found.networks[0], parse_variant("dca"), seed=0, folder=None)
-    trained = _config({}, digits=True)
+    trained = chosen_config({}, digits=True)
     assert measured.model_dump(exclude={"weights"}) == trained.model_dump(exclude={"weights"})
