@@ -3,12 +3,15 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from model_store.store import Store
-from tests.builders.fronts import CONNECTIONS
+from tests.builders.fronts import CONNECTIONS, all_fronts
+from tests.builders.hosts import Hosts
+from tests.builders.postgres import Cluster, find_programs
 from tests.builders.servers import Server, publish_slow
 from tests.builders.waiting import PATIENCE_S, wait_until
 
@@ -41,6 +44,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
+def start_fronts(start: Callable[..., Server], fronts: int) -> Callable[..., Server]:
+    """`start_fronts(store, **settings)`: a server whose `fronts`, which the module or test sets, all run."""
+
+    def run(store: Store, **settings: Any) -> Server:
+        server = start(store, fronts=str(fronts), **settings)
+        all_fronts(server, fronts)
+        return server
+
+    return run
+
+
+@pytest.fixture
 def slow_store(tmp_path: Path) -> Store:
     """A store whose "tiny" takes some 20 ms an image."""
     return publish_slow(tmp_path / "slow")
@@ -59,6 +74,27 @@ def clients() -> Iterator[Callable[[Server], list[httpx.Client]]]:
     yield connect
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def network(host_count: int, tmp_path: Path) -> Iterator[Hosts]:
+    """So many hosts with addresses of their own, as the module sets, where the machine makes namespaces."""
+    try:
+        with Hosts(host_count, tmp_path) as made:
+            yield made
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def network_database(network: Hosts) -> Iterator[Cluster]:
+    """PostgreSQL on another machine than those hosts, which reach it over their network."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
+    cluster = Cluster(programs, address=network.gateway, network=network.network)
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture(scope="session")

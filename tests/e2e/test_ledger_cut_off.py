@@ -3,8 +3,6 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -12,10 +10,10 @@ from sqlalchemy.exc import OperationalError
 from monitoring.ledger.database import Ledger
 from monitoring.ledger.locks import NAMESPACE, Lock, lock
 from tests.builders.hosts import Hosts
-from tests.builders.postgres import Cluster, find_programs
+from tests.builders.postgres import Cluster
 from tests.builders.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [1])]
 HOLDER = """
 import sys, time
 from monitoring.ledger.database import Ledger
@@ -30,27 +28,8 @@ with ledger.write() as connection:
 FREE_S = 60.0  # far less than the two hours that PostgreSQL waits by itself
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Hosts]:
-    try:
-        with Hosts(1, tmp_path) as made:
-            yield made
-    except RuntimeError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def database(network: Hosts) -> Iterator[Cluster]:
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
-    cluster = Cluster(programs, address=network.gateway, network=network.network)
-    yield cluster
-    cluster.close()
-
-
-def test_what_a_lost_host_held_is_free_again(network: Hosts, database: Cluster) -> None:
-    url = database.make_database()
+def test_what_a_lost_host_held_is_free_again(network: Hosts, network_database: Cluster) -> None:
+    url = network_database.make_database()
     (host,) = network.hosts
     with Ledger(url) as ledger:
         holder = host.popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,36 +13,16 @@ pytest.importorskip("ray", reason="install the extra `ray`: make test-ray")
 
 from model_store.store import Store
 from tests.builders.hosts import ROOT, Host, Hosts
-from tests.builders.postgres import Cluster, find_programs
+from tests.builders.postgres import Cluster
 from tests.builders.ray_hosts import RayHosts
 from tests.builders.ray_server import REPEATABLE, TOKEN, RayServer, Traffic, answered, failures_of, require_recorded
 from tests.builders.waiting import wait_until
 from tests.e2e.test_ray_training import LAUNCH, WORKER, require_exact
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [3])]
 # Beside those: the client's network fails, or the database's, seen by a replica whose host is cut off.
 CUT_OFF = REPEATABLE | {"ConnectTimeout", "WriteTimeout", "ledger_unavailable"}
 CALM_S = 15.0
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Hosts]:
-    try:
-        with Hosts(3, tmp_path) as made:
-            yield made
-    except RuntimeError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def database(network: Hosts) -> Iterator[Cluster]:
-    """PostgreSQL on another machine than the nodes."""
-    programs = find_programs()
-    if programs is None:
-        pytest.skip("install PostgreSQL (Debian: apt-get install postgresql)")
-    cluster = Cluster(programs, address=network.gateway, network=network.network)
-    yield cluster
-    cluster.close()
 
 
 def failing_s(traffic: list[Traffic], cluster: RayHosts, *plugged: Host) -> float:
@@ -80,9 +59,9 @@ def await_answers(traffic: list[Traffic]) -> None:
 
 
 def test_a_cut_link_and_a_lost_host_cost_no_acknowledged_answer(
-    network: Hosts, database: Cluster, tiny_store: Store, tmp_path: Path
+    network: Hosts, network_database: Cluster, tiny_store: Store, tmp_path: Path
 ) -> None:
-    url = database.make_database("ray")
+    url = network_database.make_database("ray")
     head, second, third = network.hosts
     secrets = {"CANDOR_LEDGER": url, "CANDOR_TOKENS": f"{TOKEN} admin"}
     with RayHosts([head, second, third], secrets) as cluster:

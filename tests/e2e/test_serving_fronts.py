@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("fronts", [2, 4])]
 
 def test_every_front_gives_the_same_answers_and_the_one_count(
     fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
@@ -32,11 +32,10 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
 ) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-that-predicts predict\na-token-that-reads read\n")
-    server = start(tiny_store, fronts=str(fronts), tokens_file=str(tokens))
+    server = start_fronts(tiny_store, tokens_file=str(tokens))
     reading = {"Authorization": "Bearer a-token-that-reads"}
     sending = {"Authorization": "Bearer a-token-that-predicts"}
     connected = clients(server)
-    all_fronts(server, fronts)
     large = png(size=(900, 700))  # for a decoding process
     expected = {
         image: pytest.approx(Predictor(tiny_store.read("tiny", 1)).classify(image).probabilities, abs=1e-6)
@@ -85,9 +84,9 @@ def test_every_front_gives_the_same_answers_and_the_one_count(
 
 
 def test_a_switch_to_a_model_of_another_input_fails_no_request(
-    fronts: int, start: Callable[..., Server], tiny_store: Store, make_bundle: Callable[..., Any], png: Any
+    start_fronts: Callable[..., Server], tiny_store: Store, make_bundle: Callable[..., Any], png: Any
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts))
+    server = start_fronts(tiny_store)
     tiny_store.publish("tiny", partial(make_bundle, seed=1, height=12, width=10))
     versions: list[int] = []
     failures: list[str] = []
@@ -109,13 +108,13 @@ def test_a_switch_to_a_model_of_another_input_fails_no_request(
 
 def test_when_a_front_is_killed_the_others_answer_nothing_is_lost_and_it_comes_back(
     fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     tmp_path: Path,
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts))
+    server = start_fronts(tiny_store)
     answered: list[str] = []
     image = png()
 
@@ -142,12 +141,12 @@ def test_when_a_front_is_killed_the_others_answer_nothing_is_lost_and_it_comes_b
 
 def test_sigterm_answers_all_32_whatever_their_front_and_leaves_no_process(
     fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     slow_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(slow_store, fronts=str(fronts), drain_delay_s="5.0")
+    server = start_fronts(slow_store, drain_delay_s="5.0")
     connected = clients(server)
     image = png(size=(96, 96))
     pids = all_fronts(server, fronts)

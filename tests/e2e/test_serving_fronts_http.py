@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from model_store.store import Store
-from tests.builders.fronts import CONNECTIONS, all_fronts
+from tests.builders.fronts import CONNECTIONS
 from tests.builders.servers import Server
 from tests.builders.waiting import PATIENCE_S, wait_until
 
@@ -20,10 +20,9 @@ TOKEN = "a-token-that-may-do-everything"
 
 
 def test_every_front_encrypts_and_none_answers_in_plain_text(
-    fronts: int, start: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes], certificate: Path
+    start_fronts: Callable[..., Server], tiny_store: Store, png: Callable[..., bytes], certificate: Path
 ) -> None:
-    server = start(tiny_store, ready=False, fronts=str(fronts), tls_certificate=str(certificate))
-    all_fronts(server, fronts)
+    server = start_fronts(tiny_store, ready=False, tls_certificate=str(certificate))
     trusted = ssl.create_default_context(cafile=certificate)
     large = png(size=(900, 700))
     for _ in range(CONNECTIONS):
@@ -38,14 +37,12 @@ def test_every_front_encrypts_and_none_answers_in_plain_text(
 
 
 def test_other_origins_are_allowed_or_refused_at_every_front(
-    fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts), cors_origins=VIEWER)
-    all_fronts(server, fronts)
+    server = start_fronts(tiny_store, cors_origins=VIEWER)
     asked = {
         "Origin": VIEWER,
         "Access-Control-Request-Method": "POST",
@@ -63,13 +60,11 @@ def test_other_origins_are_allowed_or_refused_at_every_front(
 
 
 def test_headers_of_a_proxy_reach_the_page_and_refusals_reach_the_one_log(
-    fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts), tokens=f"{TOKEN} admin Ada")
-    all_fronts(server, fronts)
+    server = start_fronts(tiny_store, tokens=f"{TOKEN} admin Ada")
     connected = clients(server)
     for client in connected:
         for scheme, secure in (("https", True), ("http", False)):
@@ -89,14 +84,12 @@ def test_headers_of_a_proxy_reach_the_page_and_refusals_reach_the_one_log(
 
 
 def test_a_request_id_labels_its_answer_whichever_fronts_took_the_two(
-    fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts))
-    all_fronts(server, fronts)
+    server = start_fronts(tiny_store)
     connected = clients(server)
     for number, client in enumerate(connected):
         answer = client.post("/predictions/tiny", content=png(), headers={"X-Request-Id": f"id-{number}"}).json()

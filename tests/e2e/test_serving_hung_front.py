@@ -32,12 +32,12 @@ def statuses(clients: list[httpx.Client], image: bytes) -> list[int | None]:
 
 def test_a_front_that_hangs_is_replaced_and_who_connected_to_it_meanwhile_is_answered(
     fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts))
+    server = start_fronts(tiny_store)
     pids = all_fronts(server, fronts)
     before, later = clients(server), clients(server)
     assert set(statuses(before, png())) == {200}
@@ -53,12 +53,12 @@ def test_a_front_that_hangs_is_replaced_and_who_connected_to_it_meanwhile_is_ans
 
 def test_no_front_is_replaced_because_all_of_the_server_stood_still(
     fronts: int,
-    start: Callable[..., Server],
+    start_fronts: Callable[..., Server],
     tiny_store: Store,
     png: Callable[..., bytes],
     clients: Callable[[Server], list[httpx.Client]],
 ) -> None:
-    server = start(tiny_store, fronts=str(fronts))
+    server = start_fronts(tiny_store)
     pids = all_fronts(server, fronts)
     connected = clients(server)
     assert statuses(connected, png()) == [200] * CONNECTIONS

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tests.builders.hosts import Host, Hosts
 from tests.integration.training.test_processes import outcomes
 from training.processes.distributed import Group
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("host_count", [2])]
 WORKER = """
 import sys
 from pathlib import Path
@@ -28,15 +28,6 @@ group.close()
 TRAIN = ["candor", "train", "digits", "--epochs", "1"]
 
 
-@pytest.fixture
-def hosts(tmp_path: Path) -> Iterator[Sequence[Host]]:
-    try:
-        with Hosts(2, tmp_path) as network:
-            yield network.hosts
-    except RuntimeError as error:
-        pytest.skip(str(error))
-
-
 def both(hosts: Sequence[Host], module: Sequence[str], environment: dict[str, str], *options: str) -> None:
     """Run a module on both hosts, with each one's own options, and wait for the end."""
     where = ["--master", f"{hosts[0].address}:29500"] if "candor" in module else []
@@ -48,7 +39,8 @@ def both(hosts: Sequence[Host], module: Sequence[str], environment: dict[str, st
     assert [process.returncode for process in started] == [0, 0], "\n".join(each[-3000:] for each in errors)
 
 
-def test_two_hosts_do_what_one_process_does(hosts: Sequence[Host], tmp_path: Path) -> None:
+def test_two_hosts_do_what_one_process_does(network: Hosts, tmp_path: Path) -> None:
+    hosts = network.hosts
     (tmp_path / "worker.py").write_text(WORKER)
     run = ["torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--master-addr={hosts[0].address}"]
     both(
@@ -69,7 +61,8 @@ def test_two_hosts_do_what_one_process_does(hosts: Sequence[Host], tmp_path: Pat
             np.testing.assert_allclose(found[case], value, rtol=limit, atol=limit, err_msg=case)
 
 
-def test_the_command_line_on_two_hosts_measures_what_one_machine_does(hosts: Sequence[Host], tmp_path: Path) -> None:
+def test_the_command_line_on_two_hosts_measures_what_one_machine_does(network: Hosts, tmp_path: Path) -> None:
+    hosts = network.hosts
     environment = {"OMP_NUM_THREADS": "1"}
     out = tmp_path / "two"
     both(hosts, TRAIN, environment, "--out", str(out), "--nnodes", "2", "--node-rank", "{rank}")
