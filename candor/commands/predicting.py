@@ -52,8 +52,8 @@ def predict(
     frame: Annotated[
         Any,
         typer.Option(
-            help="Of DICOM files with several frames: the number of one from 1, middle, or all (an answer for each); "
-            "default: what the model was trained on.",
+            help="Of DICOM files with several frames: the number of one from 1, middle, or all (an answer for each; "
+            "not with --out); default: what the model was trained on.",
             metavar="N|middle|all",
             parser=read_frame,
         ),
@@ -103,13 +103,15 @@ def predict(
     if engine not in ENGINES:
         raise typer.BadParameter(f"got {engine!r}; expected {' or '.join(ENGINES)}", param_hint="--engine")
     if out is not None:
-        if url is not None or csv is not None or request_id is not None or frame is not None:
+        if url is not None or csv is not None or request_id is not None:
             raise typer.BadParameter(
-                "--out scores with a model on disk into Parquet files: without --url, --csv, --request-id, --frame"
+                "--out scores with a model on disk into Parquet files: without --url, --csv, --request-id"
             )
         known = settings(store=store)
         found = _bundle(model, version, known.opened_store)
-        refused = score_folder(images, out, found, known, engine=engine, part_size=part_size, json_out=json_out)
+        refused = score_folder(
+            images, out, found, known, engine=engine, part_size=part_size, frame=frame, json_out=json_out
+        )
         raise typer.Exit(1 if refused else 0)
     if engine != "process":
         raise typer.BadParameter("--engine ray scores a folder into parts; say where with --out")

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from model_store.bundle import Bundle
+    from model_store.image import FrameChoice
     from serving.settings import Settings
 
 ENGINES = ("process", "ray")
@@ -21,6 +22,7 @@ def score_folder(
     *,
     engine: str,
     part_size: int | None,
+    frame: "FrameChoice | None",
     json_out: bool,
 ) -> int:
     """Score one folder or address into another; print the counts. Returns how many images were refused."""
@@ -32,6 +34,8 @@ def score_folder(
     from serving.scoring.job import in_this_process, score
     from serving.scoring.plan import ScoringPlan
 
+    if frame == "all":
+        raise typer.BadParameter("--out has one row for each image: give --frame N or middle, not all")
     if len(images) == 1 and "://" not in images[0] and not Path(images[0]).exists():
         raise typer.BadParameter(f"there is no folder {images[0]}")
     if len(images) != 1 or not ("://" in images[0] or Path(images[0]).is_dir()):
@@ -50,7 +54,7 @@ def score_folder(
             soft_wrap=True,
         )
     with bars() as progress:
-        result = score(source, place, variant, known, engine=run, progress=progress, part_size=part_size)
+        result = score(source, place, variant, known, engine=run, progress=progress, part_size=part_size, frame=frame)
     if json_out:
         print_json(dataclasses.asdict(result))
         return result.refused

@@ -136,10 +136,11 @@ def propose(
 def _require(answers: LabeledAnswers, card: Card, min_labels: int) -> None:
     n, needed = len(answers.labels), max(min_labels, FEWEST_LABELS)
     if n < needed:
+        fewest = ", the fewest on which a fit can be checked" if min_labels < FEWEST_LABELS else ""
         lower = ", or lower the minimum (`--min-labels`) if you know why" if needed > FEWEST_LABELS else ""
         raise RecalibrationRefused(
             f"Got {counted(n, 'labeled answer')} of {card.name} version {card.version}; expected at least "
-            f"{needed:,}. Label more answers{lower}."
+            f"{needed:,}{fewest}. Label more answers{lower}."
         )
     if len(np.unique(answers.labels)) < 2:
         name = card.classes[int(answers.labels[0])]

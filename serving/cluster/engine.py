@@ -22,6 +22,7 @@ from serving.errors import ClusterError, SettingsError
 from serving.http.auth import read_access
 from serving.process.listener import FORCED, address, listen, log_ignored_variables
 from serving.process.logs import configure_logging
+from serving.process.missing_store import missing_store
 from serving.process.tls import tls_files
 from serving.settings import Settings
 
@@ -54,6 +55,7 @@ def serve(settings: Settings) -> int:
         place = _start_proxies(ray, ray_serve, settings, tls)
         _deploy(ray_serve, settings)
         sys.stdout.write(f"Candor serves on {place}\n")
+        sys.stdout.write(missing_store(settings, consequence="no image is answered until there is one."))
         sys.stdout.flush()
         stopped.wait()
         logger.info("draining")

@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 
-from model_store.image import InputSpec, decode
+from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.pool import STANDING_BYTES, TRIES
-from serving.decoding.process import DecodingJob, DecodingProcess, ProcessLost
+from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, ProcessLost
 from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 from serving.settings import Settings
@@ -29,17 +29,29 @@ class BlockingDecoder:
         """`data` as (C, H, W) uint8. Raises model_store's ImageError, or DecoderUnavailable."""
         if is_cheap(data):
             return decode(data, spec, max_pixels=self._max_pixels)
+        image = self._in_process(data, spec, DecodingTarget())
+        assert isinstance(image, np.ndarray)
+        return image
+
+    def decode_frame(self, data: bytes, spec: InputSpec, frame: FrameChoice) -> tuple[Image, int]:
+        """The chosen frame of `data`, (C, H, W) uint8, and its number from 1.
+
+        Raises NoSuchFrame, and TooManyFrames for "all" of several; otherwise as `decode`.
+        """
+        found = self._in_process(data, spec, DecodingTarget(frame))
+        assert isinstance(found, DecodedFrames)
+        return found.pixels[0], found.first
+
+    def _in_process(self, data: bytes, spec: InputSpec, wanted: DecodingTarget) -> Decoded:
         reserve = partial(self._memory.reserve, timeout_s=WAIT_S)
-        job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, self._memory.capacity_bytes, reserve)
+        limit_bytes = self._memory.capacity_bytes
+        job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, limit_bytes, reserve, wanted)
         for _ in range(TRIES):
             process = self._running()
             try:
-                image = process.decode(job)
+                return process.decode(job)
             except ProcessLost:
                 self.close()
-                continue
-            assert isinstance(image, np.ndarray)
-            return image
         raise DecoderUnavailable("no decoding process stays alive here.")
 
     def close(self) -> None:

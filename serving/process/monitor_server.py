@@ -55,6 +55,7 @@ from serving.process.listener import (
     log_ignored_variables,
 )
 from serving.process.logs import configure_logging
+from serving.process.missing_store import missing_store
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.tls import tls_files
 from serving.process.token_file import keep_tokens
@@ -97,6 +98,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         server = DrainingServer(app, settings, drain=state.drain)
         server.catch_signals()
         sys.stdout.write(f"Candor monitors on {address(listener, settings)}\n")
+        if "store" in settings.model_fields_set:  # a monitor alone needs none
+            sys.stdout.write(
+                missing_store(settings, consequence="pages cannot act on versions, or recalibrate, until there is one.")
+            )
         sys.stdout.flush()
         tokens = asyncio.create_task(keep_tokens(access, settings))
         await server.serve(sockets=[listener])

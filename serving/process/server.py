@@ -62,6 +62,7 @@ from serving.process.listener import (
     log_ignored_variables,
 )
 from serving.process.logs import configure_logging
+from serving.process.missing_store import missing_store
 from serving.process.monitor import Monitor, open_monitor
 from serving.process.tls import tls_files
 from serving.process.token_file import keep_tokens
@@ -166,6 +167,7 @@ class Service:
         server = self._server(fronts=len(listeners))
         server.catch_signals()
         sys.stdout.write(f"Candor serves on {address(listeners[0], self._settings)}\n")
+        sys.stdout.write(missing_store(self._settings, consequence="no image is answered until there is one."))
         sys.stdout.flush()
         self.start()
         rpc = await self._start_grpc()

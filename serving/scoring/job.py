@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_store.bundle import Bundle
+from model_store.image import FrameChoice
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder
 from serving.scoring.part import PartCount, PartScorer, file_name, read_count
@@ -51,15 +52,17 @@ def score(
     engine: Engine,
     progress: Progress,
     part_size: int | None = None,
+    frame: FrameChoice | None = None,
 ) -> ScoringResult:
     """Score all images of `source` into `out`, or continue to, then in the parts of before.
 
+    `frame`: of files with several, the number of one from 1 or "middle", in place of what the card says.
     Raises ScoringError, and OSError if a place is away.
     """
     plan = ScoringPlan.read(out)
     if plan is None:
-        plan = ScoringPlan.make(out, source, bundle, part_size=part_size or PART_SIZE)
-    plan.check(source, bundle)
+        plan = ScoringPlan.make(out, source, bundle, part_size=part_size or PART_SIZE, frame=frame)
+    plan.check(source, bundle, frame)
     counts = _found(plan, out)
     missing = [part for part in range(plan.parts) if part not in counts]
     before, done = len(counts), sum(each.images for each in counts.values())
@@ -96,6 +99,7 @@ def _finish(plan: ScoringPlan, out: AnyFolder, before: int) -> ScoringResult:
         {"file": file_name(part), "images": each.images, "refused": each.refused} for part, each in counts.items()
     ]
     summary = {"model": plan.model, "version": plan.version, "digest": plan.digest, "images": images}
+    summary |= {} if plan.frame is None else {"frame": plan.frame}
     manifest = summary | {"refused": refused, "source": plan.source, "listed": plan.listed, "parts": listed}
     out.write(MANIFEST_FILE, json.dumps(manifest, indent=1).encode() + b"\n")
     return ScoringResult(out.address, images, refused, plan.parts, before)

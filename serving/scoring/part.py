@@ -67,10 +67,11 @@ class PartScorer:
     def _rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The row of each image."""
         images = [self._decoded(content) for content in self._readers.map(self._content, names)]
-        sound = [image for image in images if not isinstance(image, str)]
+        sound = [image[0] for image in images if not isinstance(image, str)]
         answers = iter(self._predictor.classify_batch(np.stack(sound)) if sound else ())
         for name, image in zip(names, images, strict=True):
-            yield {"file": name} | ({"error": image} if isinstance(image, str) else self._answer(next(answers)))
+            row = {"error": image} if isinstance(image, str) else image[1] | self._answer(next(answers))
+            yield {"file": name} | row
 
     def _content(self, name: str) -> bytes | str:
         try:
@@ -78,12 +79,16 @@ class PartScorer:
         except UNREADABLE as error:
             return error.strerror or type(error).__name__
 
-    def _decoded(self, content: bytes | str) -> Any:
-        """The pixels, (C, H, W), or why there are none."""
+    def _decoded(self, content: bytes | str) -> tuple[Any, dict[str, int]] | str:
+        """The pixels, (C, H, W), with what its row says of the frame; or why there are none."""
         if isinstance(content, str):
             return content
+        spec = self._predictor.card.input.spec
         try:
-            return self._decoder.decode(content, self._predictor.card.input.spec)
+            if self._plan.frame is None:
+                return self._decoder.decode(content, spec), {}
+            pixels, number = self._decoder.decode_frame(content, spec, self._plan.frame)
+            return pixels, {"frame": number}
         except ImageError as error:
             return str(error)
 
@@ -96,8 +101,9 @@ class PartScorer:
         import pyarrow as pa
 
         probabilities = [(_column(name), pa.float32()) for name in self._predictor.card.classes]
-        texts = ("file", "model", "version", "predicted", "confidence", "refer", "prediction_set", "error")
-        kinds = {"version": pa.int64(), "confidence": pa.float32(), "refer": pa.bool_()}
+        chosen = () if self._plan.frame is None else ("frame",)
+        texts = ("file", *chosen, "model", "version", "predicted", "confidence", "refer", "prediction_set", "error")
+        kinds = {"frame": pa.int64(), "version": pa.int64(), "confidence": pa.float32(), "refer": pa.bool_()}
         kinds["prediction_set"] = pa.list_(pa.string())
         schema = pa.schema([*((name, kinds.get(name, pa.string())) for name in texts), *probabilities])
         named = {"model": self._plan.model, "version": self._plan.version}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from model_store.bundle import Bundle
+from model_store.image import FrameChoice
 from model_store.installation import install_command
 from serving.scoring.errors import ScoringError
 from serving.scoring.folder import AnyFolder
@@ -23,7 +24,10 @@ PART_SIZE: Final = 5_000  # images: a minute or two of work of one core, and a f
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key` names the plan."""
+    """`images` of the folder `source`, in parts of `part_size`, for one version of a model. `key` names the plan.
+
+    `frame`: which one of files with several; None: what the model was trained on.
+    """
 
     key: str
     source: str
@@ -33,14 +37,24 @@ class ScoringPlan:
     images: int
     part_size: int
     listed: str
+    frame: FrameChoice | None = None
 
     @classmethod
-    def make(cls, out: AnyFolder, source: AnyFolder, bundle: Bundle, *, part_size: int = PART_SIZE) -> Self:
+    def make(
+        cls,
+        out: AnyFolder,
+        source: AnyFolder,
+        bundle: Bundle,
+        *,
+        part_size: int = PART_SIZE,
+        frame: FrameChoice | None = None,
+    ) -> Self:
         """List the images of `source`, and write the plan to `out`. Raises ScoringError."""
         names = source.images()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         card = bundle.card
-        plan = cls(uuid.uuid4().hex, source.address, card.name, card.version, bundle.digest, len(names), part_size, now)
+        of_model = (card.name, card.version, bundle.digest)
+        plan = cls(uuid.uuid4().hex, source.address, *of_model, len(names), part_size, now, frame)
         out.write(IMAGES_FILE, _written(names, part_size))
         out.write(PLAN_FILE, json.dumps(asdict(plan), indent=2).encode() + b"\n")
         return plan
@@ -77,13 +91,16 @@ class ScoringPlan:
         """
         return min(self.part_size, self.images - part * self.part_size)
 
-    def check(self, source: AnyFolder, bundle: Bundle) -> None:
-        """Raise ScoringError if this is not the plan for `source` and the version `bundle`."""
+    def check(self, source: AnyFolder, bundle: Bundle, frame: FrameChoice | None = None) -> None:
+        """Raise ScoringError if this is not the plan for `source`, the version `bundle` and the chosen frame."""
         if (self.source, self.digest) != (source.address, bundle.digest):
             raise ScoringError(
                 f"this --out holds answers of {self.model} version {self.version} to the images of {self.source} as "
                 f"of {self.listed}; repeat that command to continue, or give another --out"
             )
+        if self.frame != frame:
+            begun = "without --frame" if self.frame is None else f"with --frame {self.frame}"
+            raise ScoringError(f"this --out was begun {begun}; repeat that command to continue, or give another --out")
 
 
 class ImageList:

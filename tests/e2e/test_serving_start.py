@@ -123,6 +123,31 @@ def test_a_pod_beside_services_of_its_own_name_starts(tiny_store: Store, tmp_pat
         process.communicate()
 
 
+@pytest.mark.parametrize(
+    ("verb", "says"),
+    [("serve", "no image is answered until there is one."), ("monitor", "pages cannot act on versions")],
+)
+def test_a_named_store_that_is_not_there_is_said_at_the_start(verb: str, says: str, tmp_path: Path) -> None:
+    store = tmp_path / "nope"
+    given = {"CANDOR_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}"}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "candor", verb, "--port", "0", "--store", str(store)],
+            env=_clean_environment() | given,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Candor ")
+        said = process.stdout.readline()
+        assert said.startswith(f"There is no model store at {store} yet: {says}")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_its_metrics_name_the_release(start: Callable[..., Server], tiny_store: Store) -> None:
     (line,) = (line for line in start(tiny_store).metrics() if line.startswith("candor_build_info"))
     assert line == f'candor_build_info{{python="{platform.python_version()}",version="{release()}"}} 1.0'

@@ -136,9 +136,15 @@ async def test_refusals_are_sentences_and_offer_no_form(server: Running) -> None
     page = await preview(server)
     assert "Got 0 labeled answers of tiny version 1; expected at least 100." in page
     assert "Publish it" not in page
+    few = await preview(server, "preview=yes&min_labels=5")
+    assert "expected at least 20, the fewest on which a fit can be checked. Label more answers." in few
     await labeled(server, sharpness=1.0)
     assert "No remedy improves on the model as served" in await preview(server)
     assert "expected at least 5,000" in await preview(server, "preview=yes&min_labels=5000")
+    for name, words in (("min_labels", "At least so many labels"), ("last", "Only the latest labels")):
+        odd = await server.client.get(f"/recalibrate/tiny?{name}={'9' * 12}", headers=ADMIN)
+        assert odd.status_code == 422
+        assert f"{words}&#39; ({name}) must be a whole number from 1 to 999,999,999, or left empty; got" in odd.text
     gone = await server.client.get("/recalibrate/tiny?preview=yes&version=7", headers=ADMIN)
     assert (gone.status_code, "There is no version 7" in gone.text) == (404, True)
     assert (await server.client.get("/recalibrate/tiny?last=x", headers=ADMIN)).status_code == 422

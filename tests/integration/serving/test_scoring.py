@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from serving.scoring.folder import AnyFolder
 from serving.scoring.job import ScoringResult, in_this_process, score
 from serving.settings import Settings
 from tests.builders.bundles import encode, picture
+from tests.builders.dicoms import dicom, dicom_stack
 from tests.builders.object_store import object_store
 from tests.builders.waiting import wait_until
 
@@ -121,7 +123,8 @@ def test_what_does_not_belong_together_is_refused(
     [
         (["--engine", "ray"], "say where with --out"),
         (["--engine", "spark"], "got 'spark'; expected process or ray"),
-        (["--out", "o", "--url", "http://127.0.0.1:1"], "without --url, --csv, --request-id, --frame"),
+        (["--out", "o", "--url", "http://127.0.0.1:1"], "without --url, --csv, --request-id"),
+        (["--out", "o", "--frame", "all"], "give --frame N or middle, not all"),
         (["--out", "o", "more"], "--out takes one folder"),
     ],
 )
@@ -164,6 +167,39 @@ def test_a_repeat_keeps_its_parts_and_says_so_and_its_exit_code_counts_refusals(
     assert json.loads((out / "manifest.json").read_text())["parts"] == [
         {"file": "part-000000.parquet", "images": COUNT, "refused": 0}
     ]
+
+
+def test_a_frame_is_chosen_for_every_file(tmp_path: Path, tiny_store: Store) -> None:
+    from typer.testing import CliRunner
+
+    from candor.command_line import app
+
+    pixels = np.random.default_rng(3).integers(0, 4096, (5, 30, 20)).astype(np.uint16)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    (images / "loop.dcm").write_bytes(dicom_stack(pixels, **window))
+    (images / "short.dcm").write_bytes(dicom_stack(pixels[:2], **window))
+    (images / "still.png").write_bytes(encode(picture(1), "PNG"))
+
+    def predict(*options: str) -> tuple[int, str]:
+        given = ["predict", str(images), "--store", str(tiny_store.root), "--out", str(out), *options]
+        done = CliRunner().invoke(app, given, env={"COLUMNS": "200"})
+        return done.exit_code, f"{done.output} {done.exception}"
+
+    assert predict("--frame", "3")[0] == 1
+    loop, short, still = rows_of(out)
+    alone = Predictor(tiny_store.read("tiny", 1)).classify(dicom(pixels[2], **window))
+    assert (loop["frame"], loop["predicted"]) == (3, alone.label)
+    assert loop["confidence"] == pytest.approx(alone.confidence, abs=1e-6)
+    assert "2 frames" in str(short["error"])
+    assert "a single frame" in str(still["error"])
+    assert "begun with --frame 3" in predict("--frame", "2")[1]
+    assert "begun with --frame 3" in predict()[1]
+    out = tmp_path / "middle"
+    assert predict("--frame", "middle")[0] == 0
+    assert [row["frame"] for row in rows_of(out)] == [3, 1, 1]
+    assert json.loads((out / "manifest.json").read_text())["frame"] == "middle"
 
 
 def test_a_bucket_is_scored_into_a_bucket(
