@@ -211,13 +211,13 @@ def _vector(value: Any, column: str, row: int) -> dict[str, Any]:
 def as_text(value: Any) -> str | None:
     """A cell as text; None if it is missing. A whole number is written without decimals.
 
-    >>> as_text(" lung "), as_text(1.0), as_text("2.0"), as_text("n/a"), as_text(True)
-    ('lung', '1', '2', None, 'True')
+    >>> as_text(" lung "), as_text(1.0), as_text("2.0"), as_text("n/a"), as_text(True), as_text(1234567.0)
+    ('lung', '1', '2', None, 'True', '1234567')
     """
     if value is None:
         return None
     if isinstance(value, float | np.floating):
-        return None if np.isnan(value) else f"{value:g}" if float(value).is_integer() else str(value)
+        return None if np.isnan(value) else str(int(value)) if float(value).is_integer() else str(value)
     text = str(value).strip()
     if text.casefold() in _MISSING:
         return None

@@ -14,6 +14,7 @@ COLUMNS = ("", "version", "answers", "labels", "accuracy", "ECE", "floor", "dete
 def canary_sentence(canary: Canary) -> str:
     """Say what the canary answers, or how it ended.
 
+    >>> from datetime import UTC, datetime
     >>> canary_sentence(Canary(version=2, mode="share", share=0.05, started_at=datetime.now(UTC)))
     'version 2 is the canary and answers 5 % of the requests'
     """

@@ -266,6 +266,15 @@ def test_groups(write: Write) -> None:
     refused(write("p_normal,p_pneumonia,label,patient_id", rows), "row 5 name no group")
 
 
+def test_numbers_of_patients_with_decimals_stay_apart(tmp_path: Path) -> None:
+    columns = {f"p_{name}": P[:, place] for place, name in enumerate(NAMES)}
+    patients = 20_000_001.0 + np.arange(len(P)) // 2  # as pandas writes a column in which one is missing
+    pq.write_table(pa.table(columns | {"label": Y, "patient_id": patients}), tmp_path / "a.parquet")
+    read = read_predictions(tmp_path / "a.parquet")
+    assert read.groups is not None
+    assert len(set(read.groups.tolist())) == 30
+
+
 @pytest.mark.parametrize(
     ("cell", "said"),
     [

@@ -37,7 +37,7 @@ class Monitor:
     url = "http://monitor"
 
     def __init__(self) -> None:
-        self.knows, self.away, self.accepts_card = True, False, True
+        self.knows, self.away, self.accepts_card, self.unknown = True, False, True, "unknown_model"
         self.refuses: set[str] = set()
         self.got: list[str] = []
         self.posts: list[str] = []
@@ -50,7 +50,7 @@ class Monitor:
             self.knows = self.accepts_card
             return (200, body) if self.accepts_card else (409, {"error": "model_differs", "detail": "it differs"})
         if not self.knows:
-            return 422, {"error": "unknown_model", "detail": "?", "results": [{"status": "rejected"}] * len(body)}
+            return 422, {"error": self.unknown, "detail": "?", "results": [{"status": "rejected"}] * len(body)}
         ids = [row["prediction_id"] for row in body]
         self.got += [each for each in ids if each not in self.refuses]
         return 200, [{"status": "rejected" if each in self.refuses else "accepted", "detail": "no"} for each in ids]
@@ -120,6 +120,17 @@ def test_the_model_is_declared_when_the_monitor_does_not_know_it(
     deliver()
     assert monitor.got == ["a"]
     assert monitor.posts[-3:] == ["/predictions-log", "/models-log", "/predictions-log"]
+
+
+def test_answers_of_a_version_that_candor_served_before_are_kept(
+    box: OutboxFile, monitor: Monitor, metrics: Metrics, deliver: Callable[[], float], tmp_path: Path
+) -> None:
+    monitor.knows = monitor.accepts_card = False
+    monitor.unknown = "model_served"
+    box.append(said("a"))
+    deliver()
+    assert (monitor.got, waiting(tmp_path), metrics.outcome("lost")) == ([], 1, 0)
+    assert monitor.posts == ["/predictions-log", "/models-log"]
 
 
 def test_what_the_monitor_refuses_for_good_is_counted_as_lost(
