@@ -124,14 +124,16 @@ class Hosts:
     def __exit__(self, *_: object) -> None:
         for host in self.hosts:
             host.close()
-        for name in self._names:
+        for number, name in enumerate(self._names, 1):
+            with contextlib.suppress(RuntimeError):
+                _ip("link", "del", self._interface(number))  # a connection of its host would keep it for minutes
             with contextlib.suppress(RuntimeError):
                 _ip("netns", "del", name)
         with contextlib.suppress(RuntimeError):
             _ip("link", "del", self._bridge)
 
     def _make(self, name: str, number: int) -> Host:
-        interface = f"{self._bridge}v{number}"
+        interface = self._interface(number)
         _ip("netns", "add", name)
         _ip("link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", name)
         _ip("link", "set", interface, "master", self._bridge, "up")
@@ -139,6 +141,10 @@ class Hosts:
         _ip("-n", name, "link", "set", "eth0", "up")
         _ip("-n", name, "route", "add", "default", "via", self.gateway)
         return Host(name, f"{self._net}.{number}", interface=interface, home=self._folder / f"home-{number}")
+
+    def _interface(self, number: int) -> str:
+        """This machine's end of the link of a host."""
+        return f"{self._bridge}v{number}"
 
 
 def _ip(*words: str) -> None:
