@@ -79,6 +79,15 @@ class AccuracyVerdict:
     audit: bool
     chosen: bool
 
+    @property
+    def bound(self) -> float:
+        """How much lower or higher accuracy is at least, or within what it is as it was, as a share: 0 or more."""
+        if self.answer is AccuracyAnswer.LOWER:
+            return -self.difference_upper
+        if self.answer is AccuracyAnswer.HIGHER:
+            return self.difference_lower
+        return math.ceil(1000 * max(-self.difference_lower, self.difference_upper)) / 1000
+
 
 class LabeledDay(NamedTuple):
     """A day, counted from 1970 in UTC: labeled answers, those that were right, and all answers served."""
@@ -220,13 +229,12 @@ def _excess(stretch: _Stretch, share: float) -> float:
 def _headline(verdict: AccuracyVerdict) -> str:
     no, rest = ("Among the labeled answers ", "; not known of all answers") if verdict.chosen else ("No: ", "")
     if verdict.answer is AccuracyAnswer.LOWER:
-        return f"{no}accuracy is lower, by at least {points(-verdict.difference_upper)}{rest}"
+        return f"{no}accuracy is lower, by at least {points(verdict.bound)}{rest}"
     if verdict.answer is AccuracyAnswer.HIGHER:
-        return f"{no}accuracy is higher, by at least {points(verdict.difference_lower)}{rest}"
+        return f"{no}accuracy is higher, by at least {points(verdict.bound)}{rest}"
     if verdict.answer is AccuracyAnswer.AS_IT_WAS:
-        within = max(-verdict.difference_lower, verdict.difference_upper)
         among = " among the labeled answers" if verdict.chosen else ""
-        return f"Yes, as it was{among}, to within {points(math.ceil(1000 * within) / 1000)}"
+        return f"Yes, as it was{among}, to within {points(verdict.bound)}"
     if not verdict.reference_n:
         return "Not known: the card has no reference accuracy"
     return (

@@ -18,7 +18,14 @@ from monitoring.pages.evidence_chart import EvidenceBar, evidence_bar, evidence_
 from monitoring.pages.formatting import percent
 from monitoring.pages.language import N_, gettext, localized
 from monitoring.pages.phrasing import answers_of, speech
-from monitoring.pages.status_words import accuracy_is_no_comfort, accuracy_tone, advice_tone, short_word, title
+from monitoring.pages.status_words import (
+    accuracy_headline,
+    accuracy_is_no_comfort,
+    accuracy_tone,
+    advice_tone,
+    short_word,
+    title,
+)
 from monitoring.pages.zoom import zoom_of
 from monitoring.reports.page_data import PageData, entry_day, entry_time_ns
 from monitoring.reports.report import ClassBins, Report
@@ -63,6 +70,7 @@ def sections(found: PageData, *, downloads: bool = False) -> dict[str, Any]:
         "entries": found.entries,
         "title": title(report),
         "short_word": short_word,
+        "accuracy_headline": accuracy_headline(report.accuracy),
         "accuracy_tone": accuracy_tone(report),
         "accuracy_is_no_comfort": accuracy_is_no_comfort(report),
         "advice_tone": advice_tone(report.status, report.accuracy.answer),

@@ -1,8 +1,8 @@
 """Each status of a model, and each answer about its accuracy, in a few words."""
 
-from monitoring.findings.accuracy import AccuracyAnswer
+from monitoring.findings.accuracy import AccuracyAnswer, AccuracyVerdict
 from monitoring.findings.status import Status
-from monitoring.pages.language import N_, gettext
+from monitoring.pages.language import N_, gettext, localized, ngettext
 from monitoring.reports.report import Report
 
 TITLES = {
@@ -46,6 +46,35 @@ EVENT_WORDS = {
     "started": N_("started"),
     "tags": N_("tags"),
 }
+_ACCURACY_HEADLINES = {  # of all answers, and among labeled ones that may have been chosen
+    AccuracyAnswer.LOWER: (
+        N_("No: accuracy is lower, by at least %(points)s"),
+        N_("Among the labeled answers accuracy is lower, by at least %(points)s; not known of all answers"),
+    ),
+    AccuracyAnswer.HIGHER: (
+        N_("No: accuracy is higher, by at least %(points)s"),
+        N_("Among the labeled answers accuracy is higher, by at least %(points)s; not known of all answers"),
+    ),
+    AccuracyAnswer.AS_IT_WAS: (
+        N_("Yes, as it was, to within %(points)s"),
+        N_("Yes, as it was among the labeled answers, to within %(points)s"),
+    ),
+}
+NOT_KNOWN = (
+    N_("Not known: the labels are of other answers than the ones served"),
+    N_("Not known: the card has no reference accuracy"),
+    N_("Not known: the card's reference is too small to tell"),
+    N_("Not known yet"),
+)
+
+
+def accuracy_headline(verdict: AccuracyVerdict) -> str:
+    """The headline of the answer about accuracy in the reader's language; in English it is that of the finding."""
+    if verdict.answer is AccuracyAnswer.UNKNOWN:
+        return gettext(verdict.headline)
+    told = _ACCURACY_HEADLINES[verdict.answer][verdict.chosen]
+    number = localized(f"{round(100 * verdict.bound, 1) + 0.0:.1f}")
+    return gettext(told) % {"points": ngettext("%(number)s point", "%(number)s points", 2) % {"number": number}}
 
 
 def event_word(kind: str) -> str:

@@ -1,7 +1,8 @@
 """A language whose every translation is in brackets, so that whatever a page says outside of them was not translated.
 
 `untranslated(page, english)` lists it. Names, units and numbers are no language; sentences that findings make stay
-English, in elements that say so, and `english` are these sentences.
+English, in elements that say so, and `english` are these sentences. A heading, or the large words of an answer, is
+never one of them: who reads no English would not even learn what the page says.
 """
 
 import re
@@ -28,6 +29,7 @@ NAMES: Final = frozenset(
 _VOID: Final = frozenset(
     {"meta", "link", "br", "input", "img", "rect", "circle", "path", "line", "polyline", "polygon"}
 )
+_HEADINGS: Final = frozenset({"h1", "h2", "h3", "th"})
 _NOT_SAID: Final = frozenset({"style", "script", "code", "pre", "time", "kbd"})
 
 
@@ -89,15 +91,16 @@ class _Texts(HTMLParser):
         super().__init__()
         self.own: list[str] = []
         self.english: list[str] = []
-        self._open: list[tuple[str, str | None]] = []
+        self._open: list[tuple[str, str | None, bool]] = []  # name, language, whether it is in a heading
         self._depth = 0  # brackets that are open: a translation may hold elements
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         inherited = self._open[-1][1] if self._open else None
         spoken = given.get("lang", inherited)
+        is_heading = tag in _HEADINGS or "word" in (given.get("class") or "").split()
         if tag not in _VOID:
-            self._open.append((tag, spoken))
+            self._open.append((tag, spoken, is_heading or bool(self._open and self._open[-1][2])))
         said = {name: text for name, text in given.items() if name in SAID and text}
         if tag in ("input", "option", "button") and given.get("type") != "submit":
             said.pop("value", None)
@@ -111,7 +114,8 @@ class _Texts(HTMLParser):
     def handle_data(self, data: str) -> None:
         text, self._depth = _outside(data, self._depth)
         if self._open and self._open[-1][0] not in _NOT_SAID and text.strip():
-            (self.english if self._open[-1][1] == "en" else self.own).append(text.strip())
+            _, spoken, in_heading = self._open[-1]
+            (self.english if spoken == "en" and not in_heading else self.own).append(text.strip())
 
 
 def _outside(text: str, depth: int) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from serving.settings import Settings
 from tests.builders.composition import PASSWORD, ROOT, read_composition
 from tests.builders.dashboards import DASHBOARDS
 from tests.builders.grafana import DashboardProvisioning, DataSourceProvisioning
+from tests.builders.manifests import image_environment
 
 COMPOSITION = read_composition(POSTGRES_PASSWORD=PASSWORD)
 SERVICES = COMPOSITION["services"]
@@ -89,3 +90,15 @@ def test_the_demo_can_publish_into_the_store() -> None:
     """Docker gives a new volume the owner of the folder in the image."""
     made = re.findall(r"root.sh ([\w/ ]+)", (ROOT / "Dockerfile").read_text())[-1]
     assert {target for name, _, target in mounts() if name == "demo"} <= set(made.split())
+
+
+def test_the_page_says_where_the_console_can_act_and_how_to_change_it() -> None:
+    page = (ROOT / "docs" / "how-to" / "compose.md").read_text().partition("## Act in the console")[2]
+    assert "mounts the store to read only, and the monitor does not mount it" in page
+    assert SERVICES["candor"]["volumes"] == ["models:/models:ro"]
+    assert "volumes" not in SERVICES["monitor"]
+    override = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["services"]
+    (mount,) = override["monitor"]["volumes"]
+    assert override.keys() == {"monitor"}
+    assert [mount] == yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["demo"]["volumes"]  # to write
+    assert mount.endswith(f":{image_environment()['CANDOR_STORE']}")

@@ -1,5 +1,7 @@
 """No text of the monitoring pages stays English by oversight: all but the sentences of findings are translated."""
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from calibration.drift_state import DriftSettings
 from monitoring.drift.tag_settings import TagSettings
 from monitoring.pages.downloads import DRAWINGS, make_download
 from monitoring.pages.index_page import index_page
+from monitoring.pages.language import LANGUAGES, Reader, reading
 from monitoring.pages.model_page import model_page
 from monitoring.pages.report_page import report_page
 from monitoring.reports.page_data import PageData, read_page_data
@@ -87,3 +90,23 @@ def test_drawings_as_files_are_translated(found: PageData, monkeypatch: pytest.M
 def test_a_text_that_nobody_translated_is_found() -> None:
     page = '<p>⟦read <b>⟦this⟧</b> now⟧</p><p>and this</p><img alt="seen"><i lang="en">Said.</i><i lang="en">Not.</i>'
     assert untranslated(page, ["It was Said."]) == ["and this", "seen", "Not."]
+    headed = '<h2 lang="en">Said.</h2><p class="word"><b lang="en">Said.</b></p>'
+    assert untranslated(headed, ["It was Said."]) == ["Said."]
+
+
+def test_german_has_one_word_for_the_window_of_a_report(found: PageData) -> None:
+    with reading(Reader(LANGUAGES[1])):
+        pages = [model_page(found, serves=True), report_page(found), index_page([found.report])]
+    assert "Zeitraum" in pages[0]
+    assert not [page for page in pages if "Fenster" in page]
+
+
+def test_the_answer_about_accuracy_is_in_the_language_of_the_page(found: PageData) -> None:
+    verdict = found.report.accuracy
+    assert f'<p class="word">{html.escape(verdict.headline, quote=True)}</p>'.replace("&#x27;", "&#39;") in model_page(
+        found
+    )
+    with reading(Reader(LANGUAGES[1])):
+        (said,) = re.findall(r'<p class="word">([^<]*)</p>', model_page(found))[1:2]
+    assert said != verdict.headline
+    assert not re.search(r"\b(known|accuracy|labels|within)\b", said, re.IGNORECASE)

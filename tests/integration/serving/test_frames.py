@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from candor.command_line import app
@@ -101,6 +103,22 @@ async def test_what_cannot_be_chosen_is_refused_and_nothing_is_recorded(
         assert detail in answer.json()["detail"]
         assert server.counted("candor_requests_rejected_total", reason=code) == 1
         assert await rows(server, "SELECT count(*) FROM prediction") == [(0,)]
+
+
+async def test_of_pages_of_a_tiff_the_first_is_answered_and_none_is_chosen(tiny_store: Store, tmp_path: Path) -> None:
+    pages = [Image.fromarray((page >> 4).astype(np.uint8)) for page in STACK[:3]]
+    first, several = io.BytesIO(), io.BytesIO()
+    pages[0].save(first, "TIFF")
+    pages[0].save(several, "TIFF", save_all=True, append_images=pages[1:])
+    async with running(tiny_store, tmp_path) as server:
+        expected = (await server.predict(first.getvalue())).json()["probabilities"]
+        answer = (await server.predict(several.getvalue())).json()
+        assert (answer["probabilities"], "frame" in answer) == (expected, False)
+        for choice in ("1", "2", "middle", "all"):
+            refused = await server.predict(several.getvalue(), f"/predictions/tiny?frame={choice}")
+            assert (refused.status_code, refused.json()["error"]) == (415, "unsupported_image")
+            assert "a TIFF of several pictures: expected a single picture, or DICOM" in refused.json()["detail"]
+        assert await rows(server, "SELECT count(*) FROM prediction") == [(2,)]
 
 
 async def test_frames_that_are_too_many_pixels_together_are_refused_by_the_header(
