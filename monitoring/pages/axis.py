@@ -16,6 +16,7 @@ LEFT, AFTER, TOP, BOTTOM = 56, 14, 30, 206  # the axes, and the room to the righ
 _MARK_WIDTH = 15
 _LANE = 12  # where marks stand, above the plot, so that they hide no dot
 _MARGIN = 10  # between the axes and the first and the last day
+_COUNTED = 20  # from so many labels on, the one in the middle has a round number
 _EARLIER_DAYS = 7  # a mark this long before the first point is still drawn
 _BAR = "M-7 -3H7V3H-7Z"
 SHAPES = {  # each kind of event has its shape, because not everyone tells colors apart
@@ -153,7 +154,10 @@ class LabelAxis(Axis):
         return calendar_day(int(self.days[at - 1])) if self.width == NARROW else self.told(at)
 
     def _labeled(self, *, most: int = 3) -> list[int]:
-        return super()._labeled(most=most)
+        if self.width == NARROW or self.last < _COUNTED:
+            return super()._labeled(most=most)
+        step = 5 * 10 ** (len(str(self.last)) - 2)
+        return [self.first, round(self.last / 2 / step) * step, self.last]
 
 
 class WidthPair(NamedTuple):

@@ -27,5 +27,5 @@ def test_each_page_is_listed_with_the_scope_that_it_needs() -> None:
 
 
 def test_it_names_the_cookie_and_its_hours() -> None:
-    assert f"`{COOKIE}`" in TEXT
+    assert f"`{COOKIE}=...`" in TEXT
     assert f"**{LIFETIME_S // 3600} hours**" in TEXT

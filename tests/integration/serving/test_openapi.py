@@ -4,6 +4,7 @@ What needs no application is in tests/contract/test_routes.py.
 """
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_the_monitor_alone_describes_exactly_its_routes(tmp_path: Path) -> None:
         assert ("POST", "/predictions/{model}") not in addresses(app)
         assert client.get("/readyz").json()["status"] == "ready"
         assert client.get("/nowhere").json()["error"] == "unknown_path"
+
+
+def test_the_monitor_finds_the_store_of_its_working_folder_without_being_told(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/how-to/console-act.md says, and nowhere else."""
+    (tmp_path / "model_store").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(tiny_store.root, tmp_path / "model_store" / "models")
+    for folder, status in ((tmp_path, 200), (tmp_path / "elsewhere", 404)):
+        monkeypatch.chdir(folder)
+        settings = Settings(ledger=f"sqlite:///{folder / 'ledger.db'}")
+        with open_monitor(settings, CollectorRegistry()) as monitor:
+            client = TestClient(build(monitor, settings.opened_store))
+            assert client.get("/versions/tiny").status_code == status
 
 
 @pytest.mark.anyio

@@ -107,3 +107,15 @@ def test_it_speaks_the_language_of_the_reader() -> None:
     assert "Evidenz, %" in [text.text for text in svg.iter("text")]
     assert "1 (04.10.2024)" in [text.text for text in svg.iter("text")]
     assert "dessen, was ein Alarm braucht" in svg.attrib["aria-label"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "middle"), [(20, "10"), (64, "30"), (300, "150"), (6_834, "3,500"), (41_170, "20,000")]
+)
+def test_the_label_in_the_middle_has_a_round_number(labels: int, middle: str) -> None:
+    svg = drawn(course([0.1] * labels))
+    places = [text for text in svg.iter("text") if "(2" in (text.text or "")]
+    assert [(text.text or "").partition(" (")[0] for text in places] == ["1", middle, f"{labels:,}"]
+    x = [float(text.attrib["x"]) for text in places]
+    assert x[0] < x[1] < x[2]
+    assert abs(x[1] - (x[0] + x[2]) / 2) < (x[2] - x[0]) / 8
