@@ -60,9 +60,11 @@ class VersionActs:
         return act(fields)
 
     def _require_seen(self, fields: Mapping[str, str]) -> None:
-        """Raise AliasError if another version is in production than the page showed."""
+        """Raise AliasError if another version is in production than the page showed; FormInvalid if it does not say."""
+        if "seen" not in fields:
+            raise FormInvalid("The form's 'seen' must say which version the page showed in production; open it again.")
         now = self._store.production(self._model)
-        if "seen" in fields and fields["seen"] != str(now):
+        if fields["seen"] != str(now):
             raise AliasError(
                 f"version {now} was put into production since this page was made, so nothing was done: look again"
             )

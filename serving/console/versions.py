@@ -63,8 +63,8 @@ class VersionForm(Struct, frozen=True):
 
     action: str
     why: str
+    seen: str
     version: str | None = None
-    seen: str | None = None
     mode: str | None = None
     share: str | None = None
     anyway: str | None = None

@@ -36,7 +36,24 @@ async def server(tiny_store: Store, tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def act(server: Running, headers: dict[str, str] = ADMIN, **form: str) -> Any:
-    return await server.client.post("/versions/tiny", data=form, headers=headers)
+    """Send a form of the page, with the version in production that the page shows now if `form` names none."""
+    page = (await server.client.get("/versions/tiny", headers=ADMIN)).text
+    shown = re.findall(r'name="seen" value="(\w+)"', page)
+    return await server.client.post("/versions/tiny", data={"seen": (shown or ["1"])[0]} | form, headers=headers)
+
+
+async def test_a_form_that_does_not_say_what_it_saw_does_nothing(server: Running, tiny_store: Store) -> None:
+    """Sent twice, a rollback would go back twice."""
+    assert (await act(server, action="promote", version="2", why="better")).status_code == 303
+    for action in ("promote", "rollback", "canary", "change-canary", "promote-canary", "end-canary"):
+        form = {"action": action, "version": "1", "why": "worse", "mode": "shadow"}
+        refused = await server.client.post("/versions/tiny", data=form, headers=ADMIN)
+        assert refused.status_code == 422
+        assert "which version the page showed in production" in refused.text
+    assert tiny_store.production("tiny") == 2
+    back = {"action": "rollback", "why": "worse", "seen": "2"}
+    sent = [(await server.client.post("/versions/tiny", data=back, headers=ADMIN)).status_code for _ in range(2)]
+    assert (sent, tiny_store.production("tiny")) == ([303, 409], 1)
 
 
 async def test_promote_and_roll_back_say_who_and_why(server: Running, tiny_store: Store) -> None:
