@@ -131,11 +131,19 @@ class StoreBusy(ModelStoreError):
     """Another process holds the store's lock for too long."""
 
 
-class SignatureKeyInvalid(ModelStoreError):
+class NeedsPackages(ModelStoreError):
+    """What may also fail because packages are missing: `install` is then the command that adds them."""
+
+    def __init__(self, message: str, *, install: str | None = None) -> None:
+        self.install = install
+        super().__init__(message if install is None else f"{message}: {install}")
+
+
+class SignatureKeyInvalid(NeedsPackages):
     """A key cannot be read or used, or what signatures need is not installed."""
 
 
-class StoreAddressInvalid(ModelStoreError):
+class StoreAddressInvalid(NeedsPackages):
     """The address names no place that a store could be at, or needs packages that are missing."""
 
 

@@ -123,7 +123,7 @@ def _open(address: str) -> tuple[str, Any, str]:
         system = fsspec.filesystem(protocol, skip_instance_cache=protocol in S3, **options)
     except ImportError as error:
         raise StoreAddressInvalid(
-            f"a store at {protocol}:// needs more packages ({error}): {install_command(extra)}"
+            f"a store at {protocol}:// needs more packages ({error})", install=install_command(extra)
         ) from error
     except ValueError as error:
         raise StoreAddressInvalid(f"no store can be at {address}: {error}") from error

@@ -61,7 +61,9 @@ def sign(bundle: Bundle, *, key: Path, password: str | None = None) -> bytes:
     try:
         from model_signing import hashing, signing
     except ImportError as error:
-        raise SignatureKeyInvalid(f"signing needs more packages ({error}): {install_command('signing')}") from error
+        raise SignatureKeyInvalid(
+            f"signing needs more packages ({error})", install=install_command("signing")
+        ) from error
     known = _files(read_manifest(bundle.folder)).keys()
     others = [path for path in bundle.folder.iterdir() if path.name not in known]
     secret: Any = None if password is None else password.encode()  # which its annotation calls a str
@@ -128,7 +130,7 @@ def _load(key: bytes) -> Any:
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError as error:
         raise SignatureKeyInvalid(
-            f"a signature needs more packages ({error}): {install_command('signatures')}"
+            f"a signature needs more packages ({error})", install=install_command("signatures")
         ) from error
     try:
         public = load_pem_public_key(key)

@@ -16,13 +16,19 @@ _LOOK_S = 0.2
 def backup(ledger: Ledger, file: Path, *, progress: Progress = silent) -> int:
     """Copy the ledger to `file`; return its size in bytes.
 
-    Raises BackupRefused if the ledger is in PostgreSQL, the file exists, or the copy is damaged.
+    Raises BackupRefused if the ledger is in PostgreSQL, the file or a log beside it exists, or the copy is damaged.
     """
     source = ledger.file
     if source is None:
         raise BackupRefused(f"{ledger.name} is not a file; use pg_dump, or whatever backs up your other databases.")
     if file.exists():
         raise BackupRefused(f"{file} exists already; give another name.")
+    for beside in (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-journal")):
+        if beside.exists():
+            raise BackupRefused(
+                f"{beside} is left of another database, and SQLite would write it into the copy; delete it, or give "
+                "another name."
+            )
     if not file.parent.is_dir():
         raise BackupRefused(f"There is no folder {file.parent}; make it first, or name another.")
     draft = file.with_name(f".{file.name}.part")

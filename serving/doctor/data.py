@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from calibration.wording import counted
-from model_store.errors import ModelStoreError
+from model_store.errors import ModelStoreError, SignatureKeyInvalid, StoreAddressInvalid
 from model_store.store import Store
 from model_store.verification import Finding, verify
 from monitoring.errors import LedgerDriverMissing, LedgerError, MonitoringError
@@ -33,7 +33,12 @@ PUBLISHED_NS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**9  # no c
 
 def check_store(settings: Settings) -> Iterator[Diagnosis]:
     """Whether the store can be read, every bundle is whole, and every model has a version in production."""
-    store = settings.opened_store
+    try:
+        store = settings.opened_store
+    except SignatureKeyInvalid as error:
+        advice = error.install or "set CANDOR_REQUIRE_SIGNATURE to the public key of the owner, a PEM file"
+        yield Diagnosis("store", "broken", str(error), advice)
+        return
     if store.address is None and not store.root.is_dir():
         made = "`candor export` and `candor import` make it; CANDOR_STORE names another; a monitor alone needs none"
         yield Diagnosis("store", "broken", f"there is no folder {settings.store}", made)
@@ -41,6 +46,9 @@ def check_store(settings: Settings) -> Iterator[Diagnosis]:
     try:
         models = store.models()
         findings = list(verify(store))
+    except StoreAddressInvalid as error:
+        yield Diagnosis("store", "broken", str(error), error.install or "correct CANDOR_STORE (docs/how-to/store.md)")
+        return
     except (ModelStoreError, OSError) as error:
         yield Diagnosis(
             "store", "broken", f"{settings.store} cannot be read ({error})", "give this user the right to read it"

@@ -81,8 +81,8 @@ def check_files(settings: Settings) -> Iterator[Diagnosis]:
         path: Path | None = getattr(settings, name)
         if path is not None:
             yield from _check_secret(path, f"{path} (CANDOR_{name.upper()})")
-    store = settings.opened_store
-    if store.address is None and store.root.is_dir() and store.root.stat().st_mode & stat.S_IWOTH:
+    root = None if "://" in settings.store else Path(settings.store)
+    if root is not None and root.is_dir() and root.stat().st_mode & stat.S_IWOTH:
         found = f"everybody may write to the store {settings.store}, and so change what models answer"
         yield Diagnosis("permissions", "broken", found, f"chmod o-w {settings.store}")
     if not settings.ledger_required:

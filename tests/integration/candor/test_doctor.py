@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from candor.command_line import app
+from model_store.installation import install_command
 from model_store.store import Store
 from monitoring.ledger import Ledger
 from monitoring.ledger.watermark import set_used
@@ -123,8 +124,39 @@ def test_a_postgresql_ledger_without_its_driver_names_the_extra(
     state, found = installation(ledger="postgresql://me@127.0.0.1:1/x")["ledger"]
     assert (state, "needs the driver psycopg" in found) == ("broken", True)
     advice = found.partition(" | ")[2]
-    assert "-m pip install" in advice
-    assert "postgres" in advice or "psycopg" in advice
+    assert advice == install_command("postgres")
+
+
+@pytest.mark.parametrize(
+    ("missing", "settings", "extra"),
+    [
+        ("fsspec", {"store": "s3://bucket/models"}, "s3"),
+        ("cryptography.exceptions", {"require_signature": "key.pem"}, "signatures"),
+    ],
+)
+def test_a_store_that_needs_packages_names_the_extra(
+    installation: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    missing: str,
+    settings: dict[str, str],
+    extra: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.chdir(tmp_path)
+    Path("key.pem").write_text("no matter")
+    found = installation(**settings)
+    state, said = found["store"]
+    assert (state, "needs more packages" in said) == ("broken", True)
+    assert said.partition(" | ")[2] == install_command(extra)
+    assert found["permissions"][0] == "ok"  # what comes after is looked at, too
+
+
+def test_a_key_that_is_not_there_is_a_fault_among_others(installation: Callable[..., Any]) -> None:
+    found = installation(require_signature="/nowhere/key.pem")
+    assert found["store"][0] == "broken"
+    assert "the key /nowhere/key.pem cannot be read: No such file" in found["store"][1]
+    assert found["ledger"][0] == found["permissions"][0] == "ok"
 
 
 def test_a_bundle_that_was_altered_is_named(installation: Callable[..., Any], tiny_store: Store) -> None:

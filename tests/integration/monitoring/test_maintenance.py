@@ -287,6 +287,11 @@ def test_a_backup_is_one_whole_ledger(tmp_path: Path, clock: Clock) -> None:
         assert size_bytes == (tmp_path / "copy.db").stat().st_size
         with pytest.raises(BackupRefused, match="exists already"):
             backup(monitored.ledger, tmp_path / "copy.db")
+        for log in ("-wal", "-journal"):  # of a copy that was deleted: SQLite would write it into this one
+            (tmp_path / f"other.db{log}").touch()
+            with pytest.raises(BackupRefused, match=f"other.db{log} is left of another database"):
+                backup(monitored.ledger, tmp_path / "other.db")
+            (tmp_path / f"other.db{log}").unlink()
     with sqlite3.connect(tmp_path / "copy.db") as copy:
         assert copy.execute("SELECT count(*) FROM prediction").fetchone() == (40,)
     copy.close()
