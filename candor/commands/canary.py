@@ -10,6 +10,7 @@ from candor.commands.options import (
     StoreOption,
     open_ledger,
     open_store,
+    said,
     settings,
     version_number,
 )
@@ -119,7 +120,7 @@ def promote(
 @app.command()
 def abort(
     model: ModelArgument,
-    reason: Annotated[str | None, typer.Option(help="Why it is aborted; kept with the canary.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is aborted; kept with the canary.", callback=said)] = None,
     store: StoreOption = None,
 ) -> None:
     """End the canary. Production is not affected.

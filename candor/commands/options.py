@@ -28,6 +28,13 @@ def version_number(text: str) -> int:
     return int(text)
 
 
+def said(text: str | None) -> str | None:
+    """Return why something is done, as it is kept; a usage error for blank text, which would be kept as a reason."""
+    if text is not None and not text.strip():
+        raise typer.BadParameter("it says nothing; say why, or leave the option out")
+    return text
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StoreOption = Annotated[
     str | None,

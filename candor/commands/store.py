@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_store, version_number
+from candor.commands.options import JsonOption, LedgerOption, StoreOption, open_store, said, version_number
 
 if TYPE_CHECKING:
     from model_store.bundle import Bundle
@@ -32,7 +32,7 @@ AnyVersionArgument = Annotated[
     int | None, typer.Argument(help="Its version (default: every version).", parser=version_number)
 ]
 SOUGHT = "a version, such as 2, or an alias"
-WhyOption = Annotated[str | None, typer.Option(help="Why; kept in the history.")]
+WhyOption = Annotated[str | None, typer.Option(help="Why; kept in the history.", callback=said)]
 
 
 @app.callback(invoke_without_command=True, help=HELP)

@@ -46,6 +46,16 @@ def store(tiny_store: Store, make_bundle: Callable[..., Bundle], tmp_path: Path)
     return tiny_store
 
 
+@pytest.mark.parametrize("verb", [("promote", "tiny", 3), ("rollback", "tiny"), ("retire", "tiny", 2)])
+def test_a_reason_that_says_nothing_is_a_usage_error(
+    store: Store, run: Callable[..., Result], verb: tuple[object, ...]
+) -> None:
+    refused = run(*verb, "--why", "  ")
+    assert refused.exit_code == 2
+    assert "it says nothing; say why" in refused.output
+    assert store.production("tiny") == 1
+
+
 def test_promote_and_back(store: Store, run: Callable[..., Result]) -> None:
     done = json.loads(run("promote", "tiny", 3, "--why", "new scanner", "--json").stdout)
     assert (done["version"], done["why"], done["before"]) == (3, "new scanner", 1)
