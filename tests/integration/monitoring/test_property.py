@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from calibration.drift import DriftDetector
 from calibration.drift_state import DriftSettings
+from monitoring.drift.events import RESET
 from monitoring.feedback import FeedbackItem
 from tests.builders.answers import CLASSES, make_row, prediction_id
 from tests.builders.monitored import Clock, MonitoredModel, assert_same_state, assert_same_sums
@@ -58,6 +59,7 @@ _steps = st.lists(
         st.tuples(st.just("serve"), NUMBERS, CONFIDENCES),
         st.tuples(st.just("label"), st.lists(_word, min_size=1, max_size=6), st.none()),
         st.tuples(st.just("acknowledge"), st.none(), st.none()),
+        st.tuples(st.just("reset"), st.none(), st.none()),
         st.tuples(st.just("restart"), st.none(), st.none()),
     ),
     max_size=20,
@@ -80,6 +82,10 @@ def test_the_ledger_is_what_a_recount_says(steps: list[tuple[str, Any, Any]]) ->
                 assert statuses == [model.label(number, name, by_request=by) for number, name, by in what]
             elif kind == "acknowledge":
                 monitored.recorder.acknowledge("pneumonia").result(timeout=PATIENCE_S)
+                if model.detector.active:  # else there is nothing to acknowledge
+                    model.detector.reset()
+            elif kind == "reset":
+                monitored.recorder.acknowledge("pneumonia", kind=RESET).result(timeout=PATIENCE_S)
                 model.detector.reset()
             elif kind == "restart":
                 monitored.close()
