@@ -102,14 +102,19 @@ def cache_folder() -> Path:
 
 def open_store(override: str | None) -> "Store":
     """Return the store, which must exist. Raises NotInStore."""
+    store = settings(store=override).opened_store
+    require_store(store)
+    return store
+
+
+def require_store(store: "Store") -> None:
+    """Raise NotInStore if there is no store in this place."""
     from model_store.errors import NotInStore
 
-    store = settings(store=override).opened_store
     if not store.storage.exists():
         raise NotInStore(
             f"there is no store {store.storage.address}: `candor export` makes it, and --store names another"
         )
-    return store
 
 
 def open_ledger(override: str | None, *, reading: bool = False) -> "Ledger":

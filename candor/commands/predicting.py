@@ -232,7 +232,8 @@ def _only_model(store: "Store") -> str:
     names = store.models()
     if len(names) == 1:
         return names[0]
-    has = f"holds {', '.join(names)}: name one" if names else "is empty: `candor export` publishes into it"
+    without = "is empty" if store.storage.exists() else "does not exist"
+    has = f"holds {', '.join(names)}: name one" if names else f"{without}: `candor export` publishes into it"
     raise typer.BadParameter(
         f"the store {store.storage.address} {has}; or ask a server with --url", param_hint="--model"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candor.commands.options import HostOption, OnAlarmOption, PortOption, StoreOption, settings
+from candor.commands.options import HostOption, OnAlarmOption, PortOption, StoreOption, require_store, settings
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -61,6 +61,7 @@ def _tuned(known: "Settings") -> "Settings":
     from serving.inference.tuning import tune, tuned
 
     store = known.opened_store
+    require_store(store)
     bundles = [
         served_variant(store.read(name), known.precision, device=known.device)
         for name in store.models()

@@ -127,7 +127,10 @@ def test_predict_finds_a_model_in_the_store(tiny_store: Store, png: Callable[...
         assert sentence in str(run("predict", image, *arguments).exception)
     usage = [
         (("--model", tmp_path, *where), "has no card.json, so it is no bundle"),
-        (("--store", tmp_path / "no"), "is empty: `candor export` publishes into it; or ask a server with --url"),
+        (
+            ("--store", tmp_path / "no"),
+            "no does not exist: `candor export` publishes into it; or ask a server with --url",
+        ),
         (("--request-id", "path"), "name it with --url"),
         (("--url", "127.0.0.1:8080"), "write it with http:// or https://"),
     ]
