@@ -11,7 +11,7 @@ from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, inliner
+from onnx import external_data_helper, inliner, numpy_helper
 
 from model_store.foreign.contrib_operators import DOMAIN as CONTRIB_DOMAIN
 from model_store.foreign.contrib_operators import EXPANDED, expanded
@@ -198,6 +198,7 @@ def _read_external_data(model: onnx.ModelProto, path: Path) -> None:
             )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+            numpy_helper.to_array(tensor)  # older releases of onnx take what there is, however little
         except (OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
             raise _incomplete(path, name) from error
         tensor.ClearField("external_data")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from google.protobuf import text_format
+from google.protobuf.runtime_version import VersionError
 from typer.testing import CliRunner, Result
 
 from candor import command_line
@@ -32,7 +33,10 @@ def _load_schema() -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except VersionError as error:  # with the lowest release of protobuf, which is not tritonclient's
+        pytest.skip(str(error), allow_module_level=True)
     return module
 
 
