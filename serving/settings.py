@@ -22,8 +22,6 @@ from monitoring.drift.tag_settings import TagSettings
 from monitoring.errors import TagsInvalid
 from serving.errors import SettingsError
 from serving.service_links import PREFIX, EnvironmentWithoutLinks, service_links
-from serving.setting_table import Device as Device
-from serving.setting_table import PrecisionChoice as PrecisionChoice
 from serving.setting_table import SettingTable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import logging
 
 from model_store.bundle import Bundle
 from serving.inference.predictor import PROVIDERS, choose_providers
-from serving.settings import Device, PrecisionChoice
+from serving.setting_table import Device, PrecisionChoice
 
 logger = logging.getLogger(__name__)
 

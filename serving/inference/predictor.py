@@ -18,7 +18,7 @@ from model_store.operating_system import usable_cores
 from model_store.runtime import ORT_ERRORS, ort
 from serving.errors import ModelUnusable
 from serving.inference.freed_memory import return_freed_memory
-from serving.settings import Device
+from serving.setting_table import Device
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ import numpy as np
 from model_store.bundle import Bundle
 from model_store.operating_system import usable_cores
 from serving.inference.predictor import Predictor
-from serving.settings import Device, Settings
+from serving.setting_table import Device
+from serving.settings import Settings
 
 BATCHES: Final = (1, 4, 8, 16, 32)
 GOOD_ENOUGH: Final = 0.97
