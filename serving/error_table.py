@@ -22,6 +22,7 @@ from model_store.errors import (
     UnknownImage,
     UnsupportedImage,
 )
+from monitoring.api.forgotten_frames import forget_frames
 from monitoring.errors import (
     AlarmAcknowledged,
     AnswersSpooled,
@@ -196,7 +197,10 @@ INTERNAL: Final = ErrorAnswer(
 
 
 def error_answer(error: BaseException) -> ErrorAnswer:
-    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if there is none."""
+    """What the client gets for `error`: the row of the nearest class in the table, INTERNAL if there is none.
+
+    An error that has a row forgets how it came about.
+    """
     if isinstance(error, HTTPException):
         return ErrorAnswer(
             error.status_code,
@@ -207,6 +211,7 @@ def error_answer(error: BaseException) -> ErrorAnswer:
     kind = _row_of(error.cause if isinstance(error, ItemsRejected) else type(error))
     if kind is None:
         return INTERNAL
+    forget_frames(error)
     status, code = ERRORS[kind]
     if isinstance(error, ItemsRejected) and error.results is not None:
         return ErrorAnswer(422, code, str(error), extra={"results": error.results})

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from monitoring.api.forgotten_frames import forget_frames
 from monitoring.api.sentences import explain, kind_of
 from monitoring.errors import BodyNotJson, brief
 
@@ -100,7 +101,7 @@ class JsonReader(Generic[Kind]):
         try:
             return self.convert(value)
         except self._refusal as error:
-            return error
+            return forget_frames(error)
 
 
 def too_many(body: bytes, *, values: int, containers: int) -> bool:

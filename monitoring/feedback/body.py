@@ -87,11 +87,9 @@ def read_items(body: bytes) -> tuple[list[FeedbackItem | FeedbackResult], bool]:
 def item_or_rejection(read: Label | FeedbackInvalid) -> FeedbackItem | FeedbackResult:
     """The item of a label, or the result that rejects it."""
     try:
-        if isinstance(read, Label):
-            return read.item()
+        return read.item() if isinstance(read, Label) else rejection(str(read))
     except FeedbackInvalid as error:
-        read = error
-    return rejection(str(read))
+        return rejection(str(error))
 
 
 def rejection(detail: str) -> FeedbackResult:

@@ -214,8 +214,11 @@ def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[For
             # The body is already in memory and limited, so a copy on disk would be useless.
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
         )
-        parser.write(body)
-        parser.finalize()
+        try:
+            parser.write(body)
+            parser.finalize()
+        finally:
+            vars(parser).clear()  # its callbacks hold it and its files: a cycle, which would keep them in memory
     except FormParserError as error:
         raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
     return files, fields
