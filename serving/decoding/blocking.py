@@ -9,7 +9,7 @@ from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.pool import STANDING_BYTES, TRIES
-from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, ProcessLost
+from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, ProcessKilled, ProcessLost
 from serving.errors import DecoderUnavailable
 from serving.inference.batcher import Image
 from serving.settings import Settings
@@ -46,12 +46,17 @@ class BlockingDecoder:
         reserve = partial(self._memory.reserve, timeout_s=WAIT_S)
         limit_bytes = self._memory.capacity_bytes
         job = DecodingJob(data, spec, self._max_pixels, self._cpu_s, limit_bytes, reserve, wanted)
+        killed = False
         for _ in range(TRIES):
             process = self._running()
             try:
                 return process.decode(job)
             except ProcessLost:
                 self.close()
+            except ProcessKilled:
+                if killed:
+                    raise
+                killed = True
         raise DecoderUnavailable("no decoding process stays alive here.")
 
     def close(self) -> None:

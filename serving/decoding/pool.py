@@ -19,7 +19,15 @@ from model_store.image.viewing import Viewing
 from model_store.operating_system import usable_cores
 from serving.decoding.cheap import is_cheap
 from serving.decoding.memory import MemoryBudget
-from serving.decoding.process import Decoded, DecodingJob, DecodingProcess, DecodingTarget, NoMemoryNow, ProcessLost
+from serving.decoding.process import (
+    Decoded,
+    DecodingJob,
+    DecodingProcess,
+    DecodingTarget,
+    NoMemoryNow,
+    ProcessKilled,
+    ProcessLost,
+)
 from serving.errors import DecoderUnavailable, Overloaded
 from serving.inference.admission import QueueEstimate
 from serving.inference.batcher import Image
@@ -204,15 +212,23 @@ class _Processes:
             return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
     def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float, wanted: DecodingTarget) -> Decoded:
-        """What is wanted of the image. Raises ImageError, NoMemoryNow or DecoderUnavailable."""
+        """What is wanted of the image. Raises ImageError, NoMemoryNow or DecoderUnavailable.
+
+        An image whose process is killed is tried once more: the second time it is the cause.
+        """
         reserve = partial(self._memory.reserve, timeout_s=self._wait_s)
         job = DecodingJob(data, spec, max_pixels, cpu_s, self._memory.capacity_bytes, reserve, wanted)
+        killed = False
         for _ in range(TRIES):
             process = self._take()
             try:
                 return process.decode(job)
             except ProcessLost:
                 process.kill()
+            except ProcessKilled:
+                if killed or self._closed:
+                    raise
+                killed = True
             finally:
                 self._give_back(process)
         raise DecoderUnavailable("no decoding process stays alive here; the server's log says more.")

@@ -56,6 +56,12 @@ class ProcessLost(Exception):
     """The process ended before it accepted the job, which another one can do."""
 
 
+class ProcessKilled(ImageTooComplex):
+    """The process was killed while it decoded: because the system was out of memory, or by somebody, for no reason of
+    the image's.
+    """
+
+
 class NoMemoryNow(Exception):
     """The memory that the image needs was not free in time."""
 
@@ -116,7 +122,7 @@ class DecodingProcess:
     def decode(self, job: DecodingJob) -> Decoded:
         """What `job` wants.
 
-        Raises ImageError, ProcessLost or NoMemoryNow. After an error, ask `alive`.
+        Raises ImageError, among them ProcessKilled, ProcessLost or NoMemoryNow. After an error, ask `alive`.
         """
         accepted = False
         try:
@@ -217,8 +223,8 @@ class DecodingProcess:
         logger.warning("a decoding process ended", extra={"fields": {"by": name, "bytes": len(job.data)}})
         if code == -signal.SIGXCPU:
             return self._too_long(job)
-        if code == -signal.SIGKILL:  # the system was out of memory, or somebody killed it
-            return ImageTooComplex("the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory")
+        if code == -signal.SIGKILL:
+            return ProcessKilled("the decoding process was killed", f"{job.limit_bytes / 2**20:,.0f} MiB of memory")
         return BrokenImage(f"the decoder ended with {name}")
 
     @staticmethod
