@@ -52,6 +52,7 @@ class FastPath:
                 answer.close()  # else Python warns that nobody awaited it
             raise ClientGone(GONE)
         self._waiting = task = asyncio.current_task()
+        self._cycle.flow.resume_reading()  # paused after a large body; a client that hangs up would not be noticed
         try:
             return await answer
         except asyncio.CancelledError:

@@ -5,6 +5,8 @@ This sends the bodies that once did most harm; `make soak` sends all of them.
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,6 +86,17 @@ def test_a_killed_decoding_process_is_replaced(siege: Siege) -> None:
     os.kill(child, signal.SIGKILL)
     assert siege.send("dicom", BODIES["dicom-32-bit"]).status == 200
     assert memory_mb(siege.server.process.pid) < PEAK_MB
+
+
+def test_a_client_that_hangs_up_after_a_large_body_no_longer_waits(siege: Siege) -> None:
+    body = BODIES["jpeg-scans-90-of-49-megapixels"]  # seconds to decode
+    data = body.make() + bytes(2_000_000)  # so that reading pauses
+    with socket.create_connection(("127.0.0.1", siege.server.port)) as connection:
+        lines = [f"POST {body.path} HTTP/1.1", "Host: a", "Content-Type: image/jpeg", f"Content-Length: {len(data)}"]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + data)
+        time.sleep(0.5)  # all of it has arrived
+    gone = 'candor_requests_rejected_total{reason="client_gone"} 1.0'
+    wait_until(lambda: gone in siege.server.client.get("/metrics").text)
 
 
 def _decoders(siege: Siege) -> list[int]:
