@@ -388,5 +388,15 @@ def test_the_files_that_travel_into_archives_import_what_is_there() -> None:
         modules |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     own = {name for name in modules if str(name).startswith(("model_store.image", "pydicom"))}
-    standard = {"collections.abc", "dataclasses", "importlib.util", "io", "logging", "struct", "typing", "warnings"}
+    standard = {
+        "collections.abc",
+        "dataclasses",
+        "importlib.util",
+        "io",
+        "logging",
+        "struct",
+        "typing",
+        "warnings",
+        "zlib",
+    }
     assert modules - own <= standard | {"numpy", "numpy.typing", "PIL", "imagecodecs", "model_store.errors"}

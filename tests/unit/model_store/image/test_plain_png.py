@@ -1,0 +1,143 @@
+"""Small PNG files read without Pillow's file object: the same pixels as with it, and never more than it accepts."""
+
+import io
+import random
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_store.errors import ImageError
+from model_store.image import InputSpec, decode
+from model_store.image.plain_png import PLAIN_PIXELS, read_plain_png
+
+NO_LIMIT = 10**9
+SPECS = (InputSpec(1, 28, 28), InputSpec(3, 28, 28), InputSpec(3, 20, 9, resize="crop"))
+
+
+def png(mode: str = "L", size: tuple[int, int] = (28, 28), seed: int = 0, **options: Any) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    smooth = np.minimum(noise, np.arange(size[0], dtype=np.uint8)[None, :, None])  # so that rows have several filters
+    buffer = io.BytesIO()
+    Image.fromarray(smooth, "RGBA").convert(mode).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def by_pillow(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return image.copy()
+
+
+def chunks_of(data: bytes) -> list[bytes]:
+    """The bodies of the IDAT chunks."""
+    found, at = [], 8
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IDAT":
+            found.append(data[at + 8 : at + 8 + length])
+        at += 12 + length
+    return found
+
+
+def in_parts(data: bytes, size: int) -> bytes:
+    """The same file with its data in chunks of `size` bytes, as libpng writes them."""
+    body = b"".join(chunks_of(data))
+    parts = [chunk(b"IDAT", body[at : at + size]) for at in range(0, len(body), size)]
+    return data[:33] + b"".join(parts) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(1, 1), (28, 28), (31, 7), (256, 256)])
+def test_a_plain_file_has_the_pixels_that_pillow_reads(mode: str, size: tuple[int, int]) -> None:
+    for level in (0, 1, 9):
+        data = png(mode, size, compress_level=level)
+        for file in (data, in_parts(data, 100)):
+            plain = read_plain_png(file, max_pixels=NO_LIMIT)
+            assert plain is not None
+            decoded = plain.decoded()
+            assert decoded is not None
+            assert decoded.mode == mode
+            assert decoded.tobytes() == by_pillow(file).tobytes()
+            assert plain.needed_bytes >= 4 * size[0] * size[1]
+
+
+@pytest.mark.parametrize(
+    ("what", "data"),
+    [
+        ("transparent", png("RGBA")),
+        ("gray with transparency", png("LA")),
+        ("a palette", png("P")),
+        ("one bit", png("1")),
+        ("a transparent gray", png("L", transparency=3)),
+        ("a text", png("L", dpi=(72, 72))),
+        ("16 bits", png("I;16")),
+        ("large", png("L", (257, 256))),
+        ("no PNG", b"this is no image"),
+        ("empty", b""),
+        ("a header alone", png()[:33]),
+        ("no data", png()[:33] + chunk(b"IEND", b"")),
+        ("cut short", png()[:-5]),
+        ("more after its end", png() + b"x"),
+        ("a wrong checksum of the header", png()[:29] + b"\0\0\0\0" + png()[33:]),
+        ("a chunk longer than the file", png()[:33] + b"\x7f\xff\xff\xff" + png()[37:]),
+    ],
+)
+def test_what_is_unusual_is_left_to_pillow(what: str, data: bytes) -> None:
+    assert read_plain_png(data, max_pixels=NO_LIMIT) is None
+
+
+def test_a_limit_of_pixels_is_left_to_the_usual_check() -> None:
+    data = png("L", (28, 28))
+    assert read_plain_png(data, max_pixels=28 * 28) is not None
+    assert read_plain_png(data, max_pixels=28 * 28 - 1) is None
+    assert PLAIN_PIXELS >= 224 * 224
+
+
+def test_memory_is_reserved_before_pixels_are_decoded() -> None:
+    asked: list[int] = []
+
+    def refuse(needed_bytes: int) -> None:
+        asked.append(needed_bytes)
+        raise MemoryError
+
+    with pytest.raises((MemoryError, ImageError)):
+        decode(png(), SPECS[0], reserve=refuse)
+    assert asked[0] >= 28 * 28 * 5
+
+
+def test_damage_gives_the_same_answer_as_without_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3,000 files with bytes changed, removed or added: the same pixels or the same refusal."""
+    source = random.Random(7)
+    files = []
+    for number in range(3_000):
+        data = bytearray(in_parts(png(source.choice(["L", "RGB"]), (9, 11), seed=number % 5), 64))
+        for _ in range(source.randint(1, 3)):
+            at = source.randrange(len(data))
+            act = source.random()
+            if act < 0.7:
+                data[at] = source.randrange(256)
+            elif act < 0.85:
+                del data[at : at + source.randint(1, 9)]
+            else:
+                data[at:at] = source.randbytes(source.randint(1, 9))
+        files.append(bytes(data))
+    short = [_outcome(data) for data in files]
+    taken = sum(read_plain_png(data, max_pixels=NO_LIMIT) is not None for data in files)
+    monkeypatch.setattr("model_store.image.decoder.read_plain_png", lambda data, max_pixels: None)
+    assert [_outcome(data) for data in files] == short
+    assert taken > 300  # damage that the short way met
+
+
+def _outcome(data: bytes) -> tuple[bytes, ...] | str:
+    try:
+        return tuple(decode(data, spec).tobytes() for spec in SPECS)
+    except ImageError as error:
+        return f"{type(error).__name__}: {error}"
