@@ -14,32 +14,39 @@ if TYPE_CHECKING:
 Window = tuple[float, float]  # center and width, in the units after the rescale
 Gray = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
-BAND_PIXELS: Final = 2**18
+BAND_PIXELS: Final = 2**16  # what NumPy makes of them, eight bytes each, stays in the processor's cache
+LARGEST: Final = 0xFFFF
 
 
 def as_gray(pixels: npt.NDArray[Any], dataset: "Dataset", window: Window | None) -> Gray:
     """Return what a viewer shows of stored integers (H, W): (H, W) uint8, the lowest value as 0.
 
     `window` (center, width) overrides the file's own. Up to 16 bits, the curve is computed once per value and looked up
-    per pixel; a band of rows at a time, because NumPy makes eight bytes of each. Raises whatever pydicom raises for an
-    inconsistent data set.
+    per pixel. Raises whatever pydicom raises for an inconsistent data set.
     """
     low, high = int(pixels.min()), int(pixels.max())
     padding = _number(dataset, "PixelPaddingValue")
-    inside = pixels[pixels != padding] if padding is not None else pixels
-    ends = (int(inside.min()), int(inside.max())) if inside.size else (low, high)
+    ends = low, high
+    if padding is not None and (inside := pixels[pixels != padding]).size:
+        ends = int(inside.min()), int(inside.max())
     gray = np.empty(pixels.shape, np.uint8)
-    table = _curve(np.arange(low, high + 1, dtype=np.float64), ends, dataset, window) if high - low <= 0xFFFF else None
+    table = _table(low, high, ends, dataset, window) if high - low <= LARGEST else None
     rows = max(1, BAND_PIXELS // pixels.shape[1])
     for top in range(0, pixels.shape[0], rows):
-        band = pixels[top : top + rows]
+        band, shown = pixels[top : top + rows], gray[top : top + rows]
         if table is None:
-            gray[top : top + rows] = _curve(band.astype(np.float64), ends, dataset, window)
+            shown[:] = _curve(band.astype(np.float64), ends, dataset, window)
         else:
-            index = band.astype(np.intp)
-            index -= low
-            np.take(table, index, out=gray[top : top + rows], mode="clip")  # "raise" would copy once more
+            np.take(table, band.astype(np.uint16), out=shown, mode="clip")  # "raise" would copy once more
     return gray
+
+
+def _table(low: int, high: int, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
+    """Return the gray of each stored value from `low` to `high`, where uint16 has it: at its place modulo 2^16."""
+    values = np.arange(low, high + 1)
+    table = np.zeros(LARGEST + 1, np.uint8)
+    table[values & LARGEST] = _curve(values.astype(np.float64), ends, dataset, window)
+    return table
 
 
 def _curve(stored: Values, ends: tuple[int, int], dataset: "Dataset", window: Window | None) -> Gray:
