@@ -18,6 +18,7 @@ from model_store.image import DecodedFrames, FrameChoice, InputSpec, decode
 from model_store.image.viewing import Viewing
 from model_store.operating_system import usable_cores
 from serving.decoding.cheap import is_cheap
+from serving.decoding.encoded import Encoded
 from serving.decoding.memory import MemoryBudget
 from serving.decoding.process import (
     Decoded,
@@ -56,7 +57,7 @@ class DecodingPool:
         self._processes = _Processes(self.limit, MemoryBudget(memory_bytes), wait_s=self._patience_s)
         self._retiring: asyncio.TimerHandle | None = None
 
-    async def decode(self, data: bytes, spec: InputSpec, *, deadline_s: float | None = None) -> Image:
+    async def decode(self, data: Encoded, spec: InputSpec, *, deadline_s: float | None = None) -> Image:
         """`data` as (C, H, W) uint8. Raises model_store's ImageError, Overloaded or DecoderUnavailable.
 
         `deadline_s`: the longest wait that the client accepts, in seconds.
@@ -71,7 +72,7 @@ class DecodingPool:
 
     async def decode_frames(
         self,
-        data: bytes,
+        data: Encoded,
         spec: InputSpec,
         frame: FrameChoice,
         *,
@@ -89,9 +90,9 @@ class DecodingPool:
         self._metrics.decode.observe(time.perf_counter() - started_s)
         return found
 
-    def decode_cheap(self, data: bytes, spec: InputSpec) -> Image | None:
+    def decode_cheap(self, data: Encoded, spec: InputSpec) -> Image | None:
         """`data` as (C, H, W) uint8 if it is provably cheap, else None. Raises ImageError."""
-        if not is_cheap(data):
+        if isinstance(data, memoryview) or not is_cheap(data):  # a view is of a large body
             return None
         started_s = time.perf_counter()
         image = decode(data, spec, max_pixels=self._max_pixels)
@@ -123,7 +124,7 @@ class DecodingPool:
         self._processes.close()
 
     async def _decode_in_process(
-        self, data: bytes, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
+        self, data: Encoded, spec: InputSpec, deadline_s: float | None, wanted: DecodingTarget
     ) -> Decoded:
         self._queue.admit(deadline_s)
         self._queue.waiting += 1
@@ -211,7 +212,9 @@ class _Processes:
         with self._lock:
             return bool(self._busy) or any(not _is_idle(process) for process in self._idle)
 
-    def decode(self, data: bytes, spec: InputSpec, *, max_pixels: int, cpu_s: float, wanted: DecodingTarget) -> Decoded:
+    def decode(
+        self, data: Encoded, spec: InputSpec, *, max_pixels: int, cpu_s: float, wanted: DecodingTarget
+    ) -> Decoded:
         """What is wanted of the image. Raises ImageError, NoMemoryNow or DecoderUnavailable.
 
         An image whose process is killed is tried once more: the second time it is the cause.

@@ -21,6 +21,7 @@ from model_store.errors import BrokenImage, ImageError, ImageTooComplex
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import LONGEST, Viewing
 from serving.child import start_child
+from serving.decoding.encoded import Encoded
 from serving.decoding.messages import (
     ACCEPTED,
     DECODED,
@@ -82,7 +83,7 @@ class DecodingTarget:
 class DecodingJob:
     """One image to decode, its limits, and how to `reserve` memory, of which there are `limit_bytes` in all."""
 
-    data: bytes
+    data: Encoded
     spec: InputSpec
     max_pixels: int
     cpu_s: float

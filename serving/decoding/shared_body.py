@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from serving.decoding.encoded import Encoded
+
 # A larger image goes through the socket. What one image filled stays in memory for the next, so it is not much.
 SIZE_BYTES: Final = 32 * 2**20
 
@@ -23,7 +25,7 @@ class SharedBody:
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: Encoded) -> bool:
         """Put an image there. False: it is too large."""
         if len(data) > SIZE_BYTES:
             return False

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from monitoring.api.body_budget import BodyBudget, Hold
 from monitoring.api.json_body import SMALL_BYTES
 from monitoring.errors import BodyTooLarge
+from serving.decoding.encoded import Encoded
 from serving.deployment.loaded_models import LoadedModels
 from serving.error_table import ErrorAnswer, error_answer
 from serving.errors import ClientGone, MalformedRequest, Overloaded, ServingError
@@ -106,7 +107,7 @@ class PredictionApp:
             arrived = None if fast_path is None else fast_path.body()
             length_bytes = head.length_bytes if arrived is None else len(arrived)
             async with self._bodies.hold(length_bytes, copies=head.copies, wait_s=head.deadline_s) as hold:
-                data = await self._body(arrived, receive, hold)
+                data = await self._body(arrived, head, receive, fast_path, hold)
                 items = await self._items(data, head)
                 if items is not None and not is_single(items):
                     if asked.frame is not None:
@@ -130,7 +131,7 @@ class PredictionApp:
     async def _answer_asked(
         self,
         served: ServedVersion,
-        image: bytes,
+        image: Encoded,
         asked: PredictionQuery,
         head: RequestHead,
         caller: Caller,
@@ -148,17 +149,23 @@ class PredictionApp:
         answers, numbers = await self._pipeline.answer_frames(served, image, asked.frame, caller=caller, **known)
         return write_frames(answers, numbers, single=asked.frame != "all")
 
-    async def _body(self, arrived: bytes | None, receive: Receive, hold: Hold) -> bytes:
+    async def _body(
+        self, arrived: bytes | None, head: RequestHead, receive: Receive, fast_path: FastPath | None, hold: Hold
+    ) -> Encoded:
         """The body, without waiting if all of it has arrived, which is the usual case."""
         limit_bytes, timeout_s = self._settings.max_body_bytes, self._settings.body_timeout_s
+        if arrived is None and fast_path is not None and (length_bytes := head.large_image_bytes):
+            return await fast_path.read(length_bytes, timeout_s=timeout_s)
         if arrived is None:
             return await read_body(receive, limit_bytes=limit_bytes, timeout_s=timeout_s, hold=hold)
         if len(arrived) > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
         return arrived
 
-    async def _items(self, data: bytes, head: RequestHead) -> list[ImageItem] | None:
+    async def _items(self, data: Encoded, head: RequestHead) -> list[ImageItem] | None:
         """The items of a list, None for a single image. A long list is read in a thread, one at a time."""
+        if isinstance(data, memoryview):  # a single large image
+            return None
         read = partial(read_items, data, head, limit=self._settings.max_items)
         if head.media_type not in LISTS or len(data) <= SMALL_BYTES:
             return read()

@@ -15,6 +15,7 @@ from model_store.errors import ImageError
 from model_store.image import DecodedFrames, FrameChoice, InputSpec
 from model_store.image.viewing import Viewing
 from monitoring.api.fields import ID_LIMIT
+from serving.decoding.encoded import Encoded
 from serving.decoding.pool import DecodingPool
 from serving.deployment.shadow import ShadowRunner
 from serving.errors import MalformedRequest
@@ -58,7 +59,7 @@ class InferencePipeline:
     async def answer(
         self,
         served: ServedVersion,
-        data: bytes,
+        data: Encoded,
         *,
         request_id: str | None,
         tags: str | None = None,
@@ -77,7 +78,7 @@ class InferencePipeline:
     async def answer_explained(
         self,
         served: ServedVersion,
-        data: bytes,
+        data: Encoded,
         *,
         request_id: str | None,
         tags: str | None = None,
@@ -103,7 +104,7 @@ class InferencePipeline:
     async def answer_frames(
         self,
         served: ServedVersion,
-        data: bytes,
+        data: Encoded,
         frame: FrameChoice,
         *,
         request_id: str | None,
@@ -131,7 +132,7 @@ class InferencePipeline:
     async def decode_frames(
         self,
         served: ServedVersion,
-        data: bytes,
+        data: Encoded,
         frame: FrameChoice,
         *,
         limit: int | None = None,
@@ -200,7 +201,7 @@ class InferencePipeline:
         return [image for image in found if not isinstance(image, BaseException)]
 
     async def _decoded(
-        self, served: ServedVersion, data: bytes, frame: FrameChoice | None, deadline_s: float | None
+        self, served: ServedVersion, data: Encoded, frame: FrameChoice | None, deadline_s: float | None
     ) -> tuple[Image, int]:
         """The image, or its chosen frame, and its number."""
         if frame is None:
@@ -211,7 +212,7 @@ class InferencePipeline:
     async def _answer_one(
         self,
         served: ServedVersion,
-        data: bytes,
+        data: Encoded,
         request_id: str | None,
         tags: str | None,
         arrived_s: float,

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from serving.error_table import error_answer
 from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
+from serving.http.body_reader import BodyReader
 from serving.http.caller import GONE
 from serving.http.direct_exchange import DirectExchange
 from serving.http.prediction_path import PREFIX
@@ -78,6 +79,13 @@ class FastPath:
         body, cycle.body = cycle.body, bytearray()
         return bytes(body)
 
+    async def read(self, length_bytes: int, *, timeout_s: float) -> memoryview:
+        """The body, of which not all has arrived, straight from the system. Raises BodyTimeout or ClientGone."""
+        connection = self._cycle.transport.get_protocol()
+        if self._cycle.disconnected or not isinstance(connection, BoundedProtocol):
+            raise ClientGone("the client disconnected before its body was complete.")
+        return await connection.read_body(length_bytes, timeout_s=timeout_s)
+
     def discard(self) -> None:
         """Forget what has arrived of a body that is refused, because the answer may be delayed."""
         self._cycle.body = bytearray()
@@ -135,7 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._heads = 0
         self._head_bytes = self._received = self._discarded_bytes = 0
-        self._in_body = self._too_large = False
+        self._in_body = self._too_large = self._passing_over = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._fast_path: FastPath | None = None
         self._held: bytearray | None = None  # the body of a request that may be for the lane
@@ -184,11 +192,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(MalformedHttp("CONNECT is not supported here."))
                 return
             head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self._parse_anew()
             self._feed(head + rest)
         except httptools.HttpParserError:
             self.send_400_response("")
+
+    def _parse_anew(self) -> None:
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
 
     def _head_without_upgrade(self) -> bytes:
         """The head that was just read, without the headers that ask for another protocol."""
@@ -233,10 +244,34 @@ class BoundedProtocol(HttpToolsProtocol):
         """A part of the body."""
         if self._held is not None:
             self._held += body
-        elif not self.parser.should_upgrade():
+        elif not self.parser.should_upgrade() and not self._passing_over:
             if not self.cycle.body and not self.cycle.response_complete:
                 self.cycle.body, body = body, b""  # type: ignore[assignment]  # bytes pass uvicorn without a copy
             super().on_body(body)
+
+    async def read_body(self, length_bytes: int, *, timeout_s: float) -> memoryview:
+        """The body of the request under way, past the parser. Raises BodyTimeout or ClientGone."""
+        cycle = self.cycle
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        begun, cycle.body = cycle.body, bytearray()
+        reader = BodyReader(self, begun, length_bytes)
+        try:
+            await reader.read(timeout_s=timeout_s)
+        except BaseException:
+            self._pass_over(bytes(reader.give_away()[1]))
+            raise
+        self._parse_anew()  # the old parser still expects what it did not see
+        self._in_body = cycle.more_body = False
+        return reader.give_away()[0]
+
+    def _pass_over(self, part: bytes) -> None:
+        """Have the parser see a part of the body that nobody wants any more, so that it finds the next request."""
+        if self.parser is not None:
+            self._passing_over = True
+            self._feed(part)
+            self._passing_over = False
 
     def on_message_complete(self) -> None:
         """The end of the body."""

@@ -1,0 +1,203 @@
+"""Large bodies over real sockets, in every order in which their bytes may come, and what follows on the connection."""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from model_store.store import Store
+from tests.builders.bundles import build_bundle
+from tests.builders.dicoms import dicom
+from tests.builders.servers import Server
+from tests.builders.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.e2e
+
+BODY_TIMEOUT_S = 1.0
+HOST = "Host: localhost"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("large")
+    store = Store(folder / "store")
+    store.publish("tiny", build_bundle)
+    store.promote("tiny", 1)
+    server = Server(store.root, folder, body_timeout_s=str(BODY_TIMEOUT_S), deadline_s="300")
+    wait_until(lambda: server.client.get("/readyz").status_code == 200)
+    yield server
+    server.stop()
+    assert "Traceback" not in server.log()
+
+
+@pytest.fixture(scope="module")
+def radiograph() -> bytes:
+    """4 MB."""
+    return dicom(np.random.default_rng(0).integers(0, 4096, (2000, 1000)).astype(np.uint16))
+
+
+class Client:
+    """A connection that reads one answer after the other."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._stream = connection.makefile("rb")
+
+    def answer(self) -> tuple[int, dict[str, object]]:
+        """Status and JSON of the next answer."""
+        status = int(self._line().split()[1])
+        length = 0
+        while line := self._line():
+            name, _, value = line.partition(":")
+            if name.lower() == "content-length":
+                length = int(value)
+        if status == 100:
+            return 100, {}
+        return status, json.loads(self._stream.read(length))
+
+    def ended(self) -> bool:
+        """Whether the server has closed the connection."""
+        return self._stream.read(1) == b""
+
+    def _line(self) -> str:
+        return self._stream.readline().decode().rstrip("\r\n")
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
+        yield Client(connection)
+
+
+def head(body: bytes, *lines: str, version: str = "1.1") -> bytes:
+    first = f"POST /predictions/tiny HTTP/{version}"
+    return "\r\n".join([first, HOST, f"Content-Length: {len(body)}", *lines, "", ""]).encode()
+
+
+def small(png: Callable[..., bytes]) -> bytes:
+    return head(png()) + png()
+
+
+def probabilities(answer: tuple[int, dict[str, object]]) -> object:
+    assert answer[0] == 200, answer
+    return answer[1]["probabilities"]
+
+
+@pytest.mark.parametrize("first", [0, 1, 60_000, 70_000, 1_500_000, -1])
+def test_the_answer_is_the_same_however_the_bytes_come(
+    client: Client, server: Server, radiograph: bytes, png: Callable[..., bytes], first: int
+) -> None:
+    """In pieces that end anywhere, with the next request in the same piece as the end."""
+    expected = server.client.post("/predictions/tiny", content=iter([radiograph])).json()["probabilities"]  # chunked
+    client.connection.sendall(head(radiograph) + radiograph[:first])
+    time.sleep(0.1)
+    for start in range(len(radiograph[:first]), len(radiograph), 900_001):
+        piece = radiograph[start : start + 900_001]
+        client.connection.sendall(piece + (small(png) if start + len(piece) == len(radiograph) else b""))
+        time.sleep(0.02)
+    assert probabilities(client.answer()) == expected
+    assert client.answer()[0] == 200
+
+
+def test_one_connection_carries_many(client: Client, radiograph: bytes, png: Callable[..., bytes]) -> None:
+    for _ in range(5):
+        client.connection.sendall(head(radiograph) + radiograph)
+        assert client.answer()[0] == 200
+        client.connection.sendall(small(png))
+        assert client.answer()[0] == 200
+        client.connection.sendall(head(bytes(3_000_000)) + bytes(3_000_000))
+        assert client.answer()[0] == 415
+
+
+def test_several_at_once_on_one_connection_are_answered_in_turn(
+    client: Client, radiograph: bytes, png: Callable[..., bytes]
+) -> None:
+    client.connection.settimeout(PATIENCE_S)
+    client.connection.sendall(small(png) + head(radiograph) + radiograph + head(bytes(2_000_000)) + bytes(2_000_000))
+    client.connection.sendall(small(png))
+    assert [client.answer()[0] for _ in range(4)] == [200, 200, 415, 200]
+
+
+def test_a_client_that_waits_for_permission_gets_it(client: Client, radiograph: bytes) -> None:
+    client.connection.sendall(head(radiograph, "Expect: 100-continue"))
+    assert client.answer()[0] == 100
+    client.connection.sendall(radiograph)
+    assert client.answer()[0] == 200
+
+
+@pytest.mark.parametrize(("line", "version"), [("Connection: close", "1.1"), ("Accept: */*", "1.0")])
+def test_a_connection_that_shall_end_ends_after_the_answer(
+    client: Client, radiograph: bytes, line: str, version: str
+) -> None:
+    client.connection.sendall(head(radiograph, line, version=version) + radiograph)
+    assert client.answer()[0] == 200
+    assert client.ended()
+
+
+@pytest.mark.parametrize("arrives", [100, 200_000, 3_000_000])
+def test_a_body_that_stalls_is_refused_in_time_and_the_connection_goes_on(
+    client: Client, server: Server, radiograph: bytes, png: Callable[..., bytes], arrives: int
+) -> None:
+    started_s = time.monotonic()
+    client.connection.sendall(head(radiograph) + radiograph[:arrives])
+    status, answer = client.answer()
+    assert (status, answer["error"]) == (408, "body_timeout")
+    assert time.monotonic() - started_s >= BODY_TIMEOUT_S
+    client.connection.sendall(radiograph[arrives:] + small(png))  # the rest is passed over
+    assert client.answer()[0] == 200
+    client.connection.sendall(head(radiograph) + radiograph)
+    assert client.answer()[0] == 200
+    assert server.metric("candor_body_memory_bytes") == 0
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_client_that_leaves_in_the_middle_is_counted_and_costs_nothing(
+    client: Client, server: Server, radiograph: bytes, half: bool
+) -> None:
+    gone = 'candor_requests_rejected_total{reason="client_gone"}'
+    before = next(float(line.split()[-1]) for line in server.metrics() if line.startswith(gone))
+    client.connection.sendall(head(radiograph) + radiograph[: len(radiograph) // 2])
+    time.sleep(0.1)
+    client.connection.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
+    wait_until(lambda: f"{gone} {before + 1}" in server.metrics())
+    assert server.metric("candor_body_memory_bytes") == 0
+
+
+def test_connections_that_idle_hold_no_body(server: Server, radiograph: bytes) -> None:
+    """100 connections, each after a body of 4 MB, of which one in three stalled."""
+    connections = []
+    for number in range(100):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
+        connections.append(connection)
+        connection.sendall(head(radiograph) + (radiograph if number % 3 else radiograph[:3_000_000]))
+        if number % 3:
+            assert Client(connection).answer()[0] == 200
+    wait_until(lambda: server.metric("candor_body_memory_bytes") == 0)
+    wait_until(lambda: server.memory_mb < 300, "memory that 400 MB of bodies took is free again")
+    for connection in connections:
+        connection.close()
+
+
+def test_the_same_over_tls(
+    tiny_store: Store, start: Callable[..., Server], certificate: Path, radiograph: bytes, png: Callable[..., bytes]
+) -> None:
+    server = start(tiny_store, ready=False, tls_certificate=str(certificate))
+    context = ssl.create_default_context(cafile=str(certificate))
+    with httpx.Client(base_url=f"https://127.0.0.1:{server.port}", verify=context) as asking:
+        wait_until(lambda: asking.get("/readyz").status_code == 200)
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        client = Client(connection)
+        for _ in range(3):
+            connection.sendall(head(radiograph) + radiograph[:100_000])
+            time.sleep(0.05)
+            connection.sendall(radiograph[100_000:] + small(png))
+            assert [client.answer()[0] for _ in range(2)] == [200, 200]
