@@ -125,10 +125,9 @@ def _peer(name: str, peer: Peer, subject: Subject, onnx: bytes) -> Launch:
     bin_folder = programs(name, peer)
 
     def start(folder: Path) -> Process:
-        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side, large=subject.size is not None)
+        scene = Scene(bin_folder, folder, free_ports(5), subject.channels, subject.side)
         (folder / "model.onnx").write_bytes(onnx)
-        if scene.large:
-            copy_decoder(folder / "decoder")
+        copy_decoder(folder / "decoder")
         peer.prepare(scene)
         environment = scene.environment() | dict(peer.variables or {})
         return Process(peer.start(scene), port=scene.ports[0], folder=folder, environment=environment)

@@ -24,17 +24,13 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a peer runs: its environment's `bin`, its folder with model.onnx, free ports, and the subject.
-
-    `large`: it gets radiographs, which every server decodes with Candor's decoder.
-    """
+    """Where a peer runs: its environment's `bin`, its folder with model and decoder, free ports, and the subject."""
 
     programs: Path
     folder: Path
     ports: tuple[int, ...]
     channels: int
     side: int
-    large: bool = False
 
     @property
     def python(self) -> str:
@@ -47,11 +43,11 @@ class Scene:
         threads = str(len(os.sched_getaffinity(0)))
         return kept | {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join(map(str, (SERVERS, self.folder / "decoder") if self.large else (SERVERS,))),
+            "PYTHONPATH": os.pathsep.join(map(str, (SERVERS, self.folder / "decoder"))),
             "BENCH_ONNX": str(self.folder / "model.onnx"),
             "BENCH_CHANNELS": str(self.channels),
             "BENCH_SIDE": str(self.side),
-            "BENCH_DECODER": "candor" if self.large else "pillow",
+            "BENCH_DECODER": "candor",
             "BENCH_THREADS": threads,
             "BENCH_PORT": str(self.ports[0]),
             "HOME": str(self.folder),  # some write files there

@@ -11,6 +11,7 @@ from benchmarks.serving.peers.peer import SERVERS, Peer, Scene, instances, multi
 
 MAX_BATCH: Final = 16
 WAIT_MS: Final = 10  # mosec's default, and what most examples say
+MOSEC: Final = ("mosec>=0.9,<0.10",)
 
 
 def _mlserver(scene: Scene) -> None:
@@ -68,7 +69,10 @@ def _bentoml_command(scene: Scene) -> list[str]:
 
 
 PEERS: Final[dict[str, Peer]] = {
-    "mosec": Peer("mosec", ("mosec>=0.9,<0.10",), "/inference", _mosec_command),
+    "mosec": Peer("mosec", MOSEC, "/inference", _mosec_command),
+    "mosec-pillow": Peer(
+        "mosec, decoding with Pillow", MOSEC, "/inference", _mosec_command, variables={"BENCH_DECODER": "pillow"}
+    ),
     "torchserve": Peer(
         "TorchServe",
         ("torchserve>=0.12,<0.13", "torch-model-archiver>=0.12,<0.13", "torch>=2.6,<3", "pyyaml>=6", "setuptools<80"),
