@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.serving.goals import goals
 from benchmarks.serving.page import write_page
 from benchmarks.serving.peers.registry import PEERS
-from benchmarks.serving.probe import SPINNING, decode_s, raw_images_per_s
+from benchmarks.serving.probe import SPINNING, decoded_per_s, raw_images_per_s
 from benchmarks.serving.report import summarize, tables
 from benchmarks.serving.row import OURS, Row, measure
 from benchmarks.serving.subjects import SUBJECTS, Subject
@@ -76,8 +76,10 @@ def _probe(subject: Subject, onnx: bytes, *, seconds: float) -> dict[str, list[f
     """
     shape = (subject.channels, subject.side, subject.side)
     rate = partial(raw_images_per_s, onnx, shape=shape, threads=_cores(), seconds=seconds)
-    decoding_s = decode_s(subject.samples(), InputSpec(*shape)) if subject.size else 0.0
-    added_s = {batch: decoding_s if batch == 1 else decoding_s / _cores() for batch in RAW_BATCHES}
+    added_s = dict.fromkeys(RAW_BATCHES, 0.0)
+    if subject.size:
+        decoded = partial(decoded_per_s, subject.samples(), InputSpec(*shape), seconds=seconds)
+        added_s = {batch: 1 / decoded(processes=1 if batch == 1 else _cores()) for batch in RAW_BATCHES}
     return {
         str(batch): [1 / (1 / rate(batch=batch, spinning=mode) + added_s[batch]) for mode in SPINNING]
         for batch in RAW_BATCHES
