@@ -16,7 +16,10 @@ _IMPORTED = (
     "calibration/__init__.py",
     "calibration/bins.py",
     *(f"model_store/{name}.py" for name in ("__init__", "errors", "runtime")),
-    *(f"model_store/image/{name}.py" for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray")),
+    *(
+        f"model_store/image/{name}.py"
+        for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray", "plain_png")
+    ),
     *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
 )
 # A fixed time stamp and no compression, whose bytes depend on the zlib: equal bundles give equal archives everywhere.

@@ -19,9 +19,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from serving.error_table import error_answer
 from serving.errors import ClientGone, HeadTimeout, HeadTooLarge, MalformedHttp, ServingError
-from serving.http.body_reader import BodyReader
 from serving.http.caller import GONE
 from serving.http.direct_exchange import DirectExchange
+from serving.http.large_body import LargeBodyReader
 from serving.http.prediction_path import PREFIX
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -256,7 +256,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.waiting_for_100_continue = False
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         begun, cycle.body = cycle.body, bytearray()
-        reader = BodyReader(self, begun, length_bytes)
+        reader = LargeBodyReader(self, begun, length_bytes)
         try:
             await reader.read(timeout_s=timeout_s)
         except BaseException:

@@ -427,7 +427,7 @@ def test_the_archive_holds_all_that_torchserve_needs(folder: Path) -> None:
         *(f"model_store/torchserve/{name}.py" for name in ("__init__", "answers", "counters", "delivery", "outbox")),
         *(
             f"model_store/image/{name}.py"
-            for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray")
+            for name in ("__init__", "codecs", "cost", "decoder", "dicom", "frames", "gray", "plain_png")
         ),
     }
     manifest = json.loads(members["MAR-INF/MANIFEST.json"])

@@ -13,7 +13,7 @@ from monitoring.errors import BodyTimeout
 from serving.errors import ClientGone
 
 
-class BodyReader(asyncio.BufferedProtocol):
+class LargeBodyReader(asyncio.BufferedProtocol):
     """Reads the rest of one body, of which `begun` has arrived, and nothing beyond it."""
 
     def __init__(self, connection: HttpToolsProtocol, begun: bytes | bytearray, length_bytes: int) -> None:
