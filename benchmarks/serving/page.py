@@ -38,8 +38,12 @@ def draw(result: Result, file: Path) -> None:
     """Bars of requests per second at 16 connections, one panel per subject, with raw ONNX Runtime as a line."""
     matplotlib.use("Agg")
     subjects = list(dict.fromkeys(subject for subject, _ in result))
-    figure, panels = pyplot.subplots(1, len(subjects), figsize=(5.2 * len(subjects), 3.8), squeeze=False)
-    for panel, subject in zip(panels[0], subjects, strict=True):
+    columns = min(2, len(subjects))
+    lines = -(-len(subjects) // columns)
+    figure, panels = pyplot.subplots(lines, columns, figsize=(5.2 * columns, 3.8 * lines), squeeze=False)
+    for panel in panels.flat[len(subjects) :]:
+        panel.set_axis_off()
+    for panel, subject in zip(panels.flat, subjects, strict=False):
         rows = [(server, row) for (name, server), row in result.items() if name == subject]
         rates = [row["loads"].get("16", {}).get("requests_per_s", 0.0) for _, row in rows]
         colors = [OURS_COLOR if server.startswith("candor") else OTHERS_COLOR for server, _ in rows]
