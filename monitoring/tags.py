@@ -56,6 +56,11 @@ def tags_of(value: object) -> str | None:
 
 
 def _canonical(pairs: list[tuple[str, str]]) -> str:
+    for key, value in pairs:  # first: two pairs without a key are not one that is given twice
+        if not key:
+            raise TagsInvalid(f"a tag has an empty key; {_EXPECTED}")
+        if not value:
+            raise TagsInvalid(f"tag {key[:100]!r} has an empty value; {_EXPECTED}")
     tags = dict(pairs)
     if len(tags) != len(pairs):
         raise TagsInvalid(f"a tag is given twice; {_EXPECTED}")
@@ -64,6 +69,6 @@ def _canonical(pairs: list[tuple[str, str]]) -> str:
     for key, value in tags.items():
         if not _KEY.fullmatch(key):
             raise TagsInvalid(f"the tag's key {key[:100]!r} cannot be one; {_EXPECTED}")
-        if not 1 <= len(value) <= CHARACTERS or not value.isprintable() or "\ufffd" in value or value == "(other)":
+        if len(value) > CHARACTERS or not value.isprintable() or "\ufffd" in value or value == "(other)":
             raise TagsInvalid(f"tag {key} cannot be {value[:100]!r}; {_EXPECTED}")
     return json.dumps(tags, sort_keys=True)

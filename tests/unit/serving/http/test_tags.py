@@ -35,8 +35,12 @@ def test_no_tags_are_none(nothing: str) -> None:
     ("text", "said"),
     [
         ("site", "has no '='"),
-        ("site=", "cannot be ''"),
-        ("=A", "cannot be one"),
+        ("site=", "tag 'site' has an empty value"),
+        ("site= ", "tag 'site' has an empty value"),
+        ("=A", "a tag has an empty key"),
+        ("=,=", "a tag has an empty key"),
+        ("=A,=B", "a tag has an empty key"),
+        ("site=,site=", "tag 'site' has an empty value"),
         ("si te=A", "cannot be one"),
         ("site=A,site=B", "given twice"),
         ("a=1,b=2,c=3,d=4", "there are 4 tags"),
@@ -57,6 +61,14 @@ def test_bad_tags_are_refused_with_what_is_expected(text: str, said: str) -> Non
 def test_json_tags_that_are_no_texts_are_refused(value: object) -> None:
     with pytest.raises(MalformedRequest, match="object of texts"):
         tags_of(value)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"), [({"": "A"}, "a tag has an empty key"), ({"site": ""}, "tag 'site' has an empty value")]
+)
+def test_json_tags_with_an_empty_key_or_value_say_so(tags: dict[str, str], said: str) -> None:
+    with pytest.raises(MalformedRequest, match=said):
+        tags_of(tags)
 
 
 def test_the_header_the_form_and_the_item_say_tags() -> None:
