@@ -42,8 +42,9 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
     for name, port in (("port", settings.port), ("grpc port", settings.grpc_port)):
         if port is None or port == 0:
             continue
+        setting = f"CANDOR_{name.upper().replace(' ', '_')}"
         try:
-            listen(settings.host, port).close()
+            listen(settings.host, port, setting=setting).close()
             yield Diagnosis(name, "ok", f"{settings.host}:{port} is free")
         except ListenError as error:
             if name == "port" and ask(settings).alive:
@@ -53,7 +54,7 @@ def check_ports(settings: Settings) -> Iterator[Diagnosis]:
                     name,
                     "broken",
                     str(error),
-                    f"end what listens there, or set CANDOR_{name.upper().replace(' ', '_')}",
+                    f"end what listens there, or set {setting}",
                 )
 
 

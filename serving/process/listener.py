@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import math
 import os
@@ -38,8 +39,11 @@ def log_ignored_variables() -> None:
         logger.info("ignored variables that Kubernetes injected for a Service", extra={"fields": {"names": ignored}})
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A bound, listening socket, which other `shared` ones may join at the same address. Raises ListenError."""
+def listen(host: str, port: int, *, shared: bool = False, setting: str = "--port or CANDOR_PORT") -> socket.socket:
+    """A bound, listening socket, which other `shared` ones may join at the same address. Raises ListenError.
+
+    `setting` is what chooses the port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
@@ -47,10 +51,16 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         reason = str(error.strerror or error).partition(" (while")[
             0
         ]  # Python adds the address, which stands here already
-        raise ListenError(
-            f"cannot listen on {host}:{port}: {reason}. Is another server running there? "
-            "Choose another port with --port or CANDOR_PORT."
-        ) from error
+        raise ListenError(f"cannot listen on {host}:{port}: {reason}. {_advice(error, setting)}") from error
+
+
+def _advice(error: OSError, setting: str) -> str:
+    """What to do about an address that cannot be listened on: the host may be wrong, or the port."""
+    number = error.errno or 0
+    if number < 0 or number == errno.EADDRNOTAVAIL:  # below 0 are those of names that are no address
+        return "Choose an address of this machine with --host or CANDOR_HOST."
+    asked = "Is another server running there? " if number == errno.EADDRINUSE else ""
+    return f"{asked}Choose another port with {setting}."
 
 
 def listen_for(fronts: int, host: str, port: int) -> list[socket.socket]:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from model_store.installation import install_command
 from model_store.operating_system import require_linux
 from monitoring.api.endpoint import Endpoint, bind
 from monitoring.recording.recorder import Recorder
@@ -36,7 +35,7 @@ from serving.console.sign_in import ENDPOINTS as SIGN_IN_ENDPOINTS
 from serving.console.sign_in import SignInRoutes
 from serving.deployment.loaded_models import LoadedModels
 from serving.deployment.store_watcher import StoreWatcher
-from serving.errors import ListenError, ModelUnusable
+from serving.errors import ModelUnusable
 from serving.fronts.session import FrontedServer
 from serving.http.app import PredictionApp
 from serving.http.auth import read_access
@@ -54,6 +53,7 @@ from serving.inference.served_version import ServedVersion
 from serving.openapi.endpoints import ENDPOINTS as DESCRIPTION_ENDPOINTS
 from serving.process.event_loop import BoundedLoop
 from serving.process.front_processes import FrontProcesses
+from serving.process.grpc_port import check_grpc
 from serving.process.listener import (
     DrainingServer,
     address,
@@ -87,7 +87,8 @@ ENDPOINTS: Final = (  # with a ledger
 def serve(settings: Settings) -> int:
     """Serve until a signal arrives. Returns the exit code.
 
-    Raises LinuxRequired or SettingsError before anything is opened, and ListenError if the address is in use.
+    Raises LinuxRequired or SettingsError before anything is opened, and ListenError before the ledger is, if an
+    address cannot be listened on.
     """
     require_linux("candor serve")
     read_access(settings, ())
@@ -100,6 +101,7 @@ def serve(settings: Settings) -> int:
         listeners = listen_for(settings.front_count, settings.host, settings.port)
         for listener in listeners:
             opened.callback(listener.close)
+        check_grpc(settings)
         return uvloop.run(_serve(settings, listeners), loop_factory=BoundedLoop)
 
 
@@ -257,13 +259,11 @@ class Service:
             await rpc.stop(self._settings.drain_s)
 
     async def _start_grpc(self) -> "grpc.aio.Server | None":
-        """The gRPC server, if a port is set. Raises ListenError, also if the extra is not installed."""
+        """The gRPC server, if a port is set. Raises ListenError if the port was taken since `check_grpc`."""
         if self._settings.grpc_port is None:
             return None
-        try:
-            from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
-        except ModuleNotFoundError as error:
-            raise ListenError(f"gRPC needs more packages ({error}): {install_command('grpc')}") from error
+        from serving.v2.rpc import AccessInterceptor, Servicer, start_grpc
+
         servicer = Servicer(
             self.v2, settings=self._settings, metrics=self._metrics, ready=self.ready, bodies=self._bodies
         )
