@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from model_store.store import Store
 
 _ALIKE: Final = 0.6  # how alike a misspelled name and the one that is meant must be, from 0 to 1
-_ALL_SETTINGS: Final = "docs/reference/settings.md lists all there are."
+_ALL_SETTINGS: Final = "unset it, and `candor config show` lists all there are."
 SECRET: Final = frozenset({"ledger", "report_webhook", "tokens"})  # their values are never repeated
 _MAY_HOLD_SECRET: Final = re.compile(r"://|@|passw|secret|token", re.IGNORECASE)
 

@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Serve the production version of every model over HTTP, with ledger and monitoring.
 
-    docs/reference/settings.md lists all settings.
+    `candor config show` lists all settings and what they mean.
 
     Example: candor serve --port 8080
     """

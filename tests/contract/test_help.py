@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from candor.command_line import GROUPS, app
+
+ROOT = Path(__file__).parents[2]
 
 
 def leaves(command: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -47,6 +50,19 @@ def test_loses_nothing_in_brackets(words: tuple[str, ...], command: Any, monkeyp
     for parameter in command.params:
         for part in re.findall(r"\[[^\]]*\]", (parameter.help or "").replace("\\[", "[")):
             assert part in said
+
+
+@every_verb
+def test_names_no_page_that_only_the_site_fills(
+    words: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for page in re.findall(r"docs/[\w/.-]+\.md", shown(words, monkeypatch)):
+        assert "<!-- generated:" not in (ROOT / page).read_text(), page
+
+
+def test_serving_says_how_to_see_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "`candor config show` lists all settings" in shown(("serve",), monkeypatch)
+    assert ("config", "show") in [words for words, _ in VERBS]
 
 
 def test_an_option_with_brackets_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,9 @@ def test_an_unknown_variable_is_refused_by_name_with_the_nearest(monkeypatch: py
 @pytest.mark.parametrize("name", ["CANDOR_FOO", "CANDOR_", "CANDOR_GPU"])
 def test_an_unknown_variable_that_is_like_no_other_gets_no_guess(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(SettingsError, match=rf"^{name} is set .*; docs/reference/settings.md lists all there are"):
+    with pytest.raises(
+        SettingsError, match=rf"^{name} is set .*; unset it, and `candor config show` lists all there are"
+    ):
         load_settings()
 
 
