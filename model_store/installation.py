@@ -7,6 +7,7 @@ packages that the extra consists of.
 
 import re
 import shlex
+import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -22,6 +23,20 @@ def release() -> str:
         return version(DISTRIBUTION)
     except PackageNotFoundError:
         return "unknown"
+
+
+def typed_command(*arguments: str) -> str:
+    """Return a command line of this Candor that works when it is pasted here: an environment need not be active."""
+    beside = Path(sys.executable).with_name("candor")
+    found = shutil.which("candor")
+    if not beside.is_file():
+        program = [sys.executable, "-m", "candor"]
+    elif found is not None and Path(found) == beside:
+        program = ["candor"]
+    else:
+        here = Path.cwd()
+        program = [str(beside.relative_to(here) if beside.is_relative_to(here) else beside)]
+    return shlex.join([*program, *arguments])
 
 
 def install_command(extra: str, *, root: Path = _ROOT) -> str:

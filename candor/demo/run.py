@@ -17,6 +17,7 @@ from candor.demo.training import publish, show_training, train_both
 from candor.terminal.console import stdout
 from candor.terminal.progress import bars
 from model_store.card import Card
+from model_store.installation import typed_command
 from model_store.operating_system import require_linux
 from serving.client.client import Client
 from training.datasets import find_dataset
@@ -77,9 +78,8 @@ def run_demo(
             _watch(session, server, client, card)
         _finish(session, seconds=time.monotonic() - started, json_file=json_file)
         if once:
-            stdout.print(
-                f"To look at it in a browser: candor serve --store {session.store.root} --ledger {session.ledger_url}"
-            )
+            serve = typed_command("serve", "--store", str(session.store.root), "--ledger", session.ledger_url)
+            stdout.print(f"To look at it in a browser: {serve}")
         else:
             report = f"{server.url}/calibration/{session.model}/page"
             stdout.print(f"The server is still running; Ctrl-C stops it. Open {server.url}/ or {report}")

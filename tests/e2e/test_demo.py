@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,12 @@ def test_pictures_and_bundles_are_left(demo: tuple[dict[str, Any], str, Path]) -
     _, _, out = demo
     assert {path.name for path in (out / "pictures").iterdir()} == {"before.png", "after.png"}
     assert {path.name for path in (out / "models" / "digits-corrupted").iterdir()} >= {"1", "2", "production"}
+
+
+def test_the_last_line_is_a_command_that_works_when_it_is_pasted(demo: tuple[dict[str, Any], str, Path]) -> None:
+    _, text, out = demo
+    (command,) = re.findall(r"^To look at it in a browser: (.+)$", text, re.MULTILINE)
+    assert command.endswith(f" serve --store {out / 'models'} --ledger sqlite:///{out / 'ledger.db'}")
+    shell = ["env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", f"{command} --help"]  # no environment is active
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from calibration import DISTRIBUTION
 from candor.command_line import TRAINING_PACKAGES
 from candor.own_packages import OWN
 from model_store import installation
-from model_store.installation import install_command, requirements
+from model_store.installation import install_command, requirements, typed_command
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -33,6 +33,24 @@ def test_another_installation_is_told_the_packages(tmp_path: Path, monkeypatch: 
     assert shlex.split(install_command("postgres", root=tmp_path))[4:] == ["psycopg[binary]>=3.2"]
     assert requirements("parquet") == ["pyarrow>=17"]
     assert requirements("train") == []
+
+
+def test_a_command_to_paste_works_without_an_active_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "a checkout" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shlex.split(typed_command("serve")) == [str(programs / "python"), "-m", "candor", "serve"]
+    (programs / "candor").touch(mode=0o755)
+    assert shlex.split(typed_command("serve")) == [str(programs / "candor"), "serve"]
+    monkeypatch.chdir(tmp_path / "a checkout")
+    assert typed_command("serve", "--store", "my models") == ".venv/bin/candor serve --store 'my models'"
+    (tmp_path / "candor").touch(mode=0o755)  # somebody else's program
+    assert typed_command("serve") == ".venv/bin/candor serve"
+    monkeypatch.setenv("PATH", str(programs))
+    assert typed_command("serve") == "candor serve"
 
 
 def test_the_packages_of_training_are_those_of_its_extra() -> None:
