@@ -114,8 +114,8 @@ class ModelServed(MonitoringError, ValueError):
         which = brief(model) if version is None else f"{brief(model)} version {version}"
         super().__init__(
             f"Candor serves {which} itself, and its answers are recorded as they are given: send only their true "
-            "labels, to POST /feedback. To watch what another server answers, declare it under another name, with POST "
-            "/models-log."
+            "labels, with `candor feedback` or POST /feedback. To watch what another server answers, declare it under "
+            "another name, with `candor predictions --classes` or POST /models-log."
         )
 
 
@@ -180,15 +180,16 @@ class PendingFull(MonitoringError, RuntimeError):
 class ModelNotInLedger(MonitoringError, LookupError):
     """A model, or a version of it, that the ledger has never seen."""
 
-    def __init__(self, model: str, version: int | None = None, *, known: Sequence[str] = ()) -> None:
-        """`known`: the models, or the versions of this model, that the ledger has."""
+    def __init__(self, model: str, version: int | None = None, *, known: Sequence[str] | None = None) -> None:
+        """`known`: the models, or the versions of this model, that the ledger has; None: nobody looked."""
         self.model, self.version = model, version
         which = brief(model) if version is None else f"{brief(model)} version {version}"
-        listed = (
-            f"it knows {', '.join(each[:80] for each in known[:10])}"
-            if known
-            else "GET /calibration lists those it knows"
-        )
+        if known is None:  # only where a server answers; the command line looks
+            listed = "GET /calibration lists those it knows"
+        elif known:
+            listed = f"it knows {', '.join(each[:80] for each in known[:10])}"
+        else:
+            listed = "there is none in it yet: serve one first"
         super().__init__(f"The ledger knows no model {which}; {listed}.")
 
 

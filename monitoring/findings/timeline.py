@@ -23,11 +23,10 @@ from monitoring.drift.events import (
     Event,
 )
 from monitoring.drift.tag_settings import tag_of
-from monitoring.errors import ModelNotInLedger
 from monitoring.findings.alarm import describe_alarm
 from monitoring.findings.phrases import tolerance
 from monitoring.findings.recalibrations import BEGUN, describe_recalibration
-from monitoring.ledger.calibrations import of_model
+from monitoring.ledger.calibrations import choose, of_model
 
 LIMIT = 1_000
 
@@ -58,7 +57,7 @@ def read_timeline(connection: Connection, model: str, *, version: int | None = N
     """
     rows = [row for row in of_model(connection, model) if version is None or row.version == version]
     if not rows:
-        raise ModelNotInLedger(model, version)
+        choose(connection, model, version)  # which says what there is
     dated = [(event.at_ns, row.version, event) for row in rows for event in told(connection, row.calibration_id)]
     latest = sorted(dated, key=lambda entry: entry[0])[-LIMIT:]
     return [{"version": number, **as_entry(event)} for _, number, event in latest]

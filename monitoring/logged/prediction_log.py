@@ -78,7 +78,10 @@ class PredictionLog:
         """The rejection of a prediction of no declared version: Candor may serve the model itself."""
         if any(not row.is_logged and item.version in (None, row.version) for row in self._models[item.model]):
             return _rejected(Fault.SERVED, str(ModelServed(item.model, item.version)))
-        unknown = f"{ModelNotInLedger(item.model, item.version)} Declare it first: POST /models-log."
+        unknown = (
+            f"{ModelNotInLedger(item.model, item.version)} Declare it first, with `candor predictions --classes` or "
+            "POST /models-log."
+        )
         return _rejected(Fault.UNKNOWN_MODEL, unknown)
 
     def _look_up(self, named: Sequence[tuple[LoggedItem, CalibrationRow]]) -> None:

@@ -194,6 +194,18 @@ def test_report_reads_the_ledger(labeled_ledger: str) -> None:
     assert "What to do:" in shown
 
 
+@pytest.mark.parametrize("rest", [(), ("--every", "day", "--to", "reports", "--once")], ids=["now", "filed"])
+def test_a_report_of_a_model_that_is_not_there_says_what_the_ledger_has(
+    rest: tuple[str, ...], labeled_ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    Ledger(empty).close()
+    for ledger, listed in ((labeled_ledger, "it knows tiny"), (empty, "there is none in it yet: serve one first")):
+        refused = run("report", "nowhere", *rest, "--ledger", ledger).exception
+        assert str(refused) == f"The ledger knows no model 'nowhere'; {listed}."
+
+
 def test_a_report_is_filed_as_one_page(labeled_ledger: str, tmp_path: Path) -> None:
     file = tmp_path / "october.html"
     done = run("report", "tiny", "--ledger", labeled_ledger, "--since", "30d", "--html", str(file))

@@ -102,10 +102,20 @@ async def test_the_same_again_is_unchanged_whatever_time_it_names(
 
 
 BAD: list[tuple[dict[str, Any], int, str, str]] = [
-    ({"model": "unheard"}, 404, "unknown_model", "Declare it first"),
+    (
+        {"model": "unheard"},
+        404,
+        "unknown_model",
+        "Declare it first, with `candor predictions --classes` or POST /models-log.",
+    ),
     ({"version": 9}, 404, "unknown_model", "version 9"),
     ({"model": "pneumonia"}, 409, "model_served", "Candor serves 'pneumonia' itself, and its answers are recorded"),
-    ({"model": "pneumonia", "version": 1}, 409, "model_served", "send only their true labels, to POST /feedback"),
+    (
+        {"model": "pneumonia", "version": 1},
+        409,
+        "model_served",
+        "send only their true labels, with `candor feedback` or POST /feedback",
+    ),
     ({"model": "pneumonia", "version": 7}, 404, "unknown_model", "Declare it first"),
     ({"model": None}, 422, "invalid_prediction", "'model' is missing"),
     ({"request_id": None}, 422, "invalid_prediction", "an id"),

@@ -99,7 +99,7 @@ async def test_a_model_that_is_served_here_has_no_second_source(server: Running,
         assert "Candor serves 'tiny'" in refused.json()["detail"]
     refused = await server.client.post("/predictions-log", json=said)
     assert (refused.status_code, refused.json()["error"]) == (409, "model_served")
-    assert "send only their true labels, to POST /feedback" in refused.json()["detail"]
+    assert "send only their true labels, with `candor feedback` or POST /feedback" in refused.json()["detail"]
     elsewhere = {"model": "tiny-elsewhere", "classes": ["benign", "malignant"]}
     assert (await server.client.post("/models-log", json=elsewhere)).status_code == 200
     assert (await server.client.post("/predictions-log", json=said | {"model": "tiny-elsewhere"})).is_success
