@@ -86,10 +86,11 @@ class Endpoint:
     def is_exact(self) -> bool:
         """Whether a query that it does not know is refused: its answer would be taken for what was asked.
 
-        Pages are, and all that reports, labels and logged predictions do. What other programs define is not: metrics,
-        health checks and the routes of other model servers.
+        Pages and their forms are, and all that reports, labels and logged predictions do. What other programs define
+        is not: metrics, health checks and the routes of other model servers.
         """
-        return self.tag in _EXACT_TAGS or (self.method == "GET" and not _FOR_PEOPLE.isdisjoint(self.gives))
+        is_form = self.redirects or (self.tag == "pages" and self.method == "POST")
+        return is_form or self.tag in _EXACT_TAGS or not _FOR_PEOPLE.isdisjoint(self.gives)
 
     @property
     def refused(self) -> Sequence[type[Exception]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
-from monitoring.errors import FormInvalid
+from monitoring.errors import FormInvalid, brief
 from monitoring.feedback.body import check_storable
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
@@ -11,12 +11,15 @@ _FIELDS_LIMIT = 20
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """The fields by name; empty ones are left out, and the last of a name wins. Raises FormInvalid."""
+    """The fields by name; empty ones are left out. Raises FormInvalid, also for a field that is given twice."""
     try:
         fields = parse_qs(body.decode("ascii"), max_num_fields=_FIELDS_LIMIT, errors="strict")
     except ValueError:
         raise FormInvalid("The form cannot be read; send it from the page it stands on.") from None
-    found = {name: values[-1] for name, values in fields.items()}
+    for name, values in fields.items():
+        if len(values) > 1:
+            raise FormInvalid(f"The form gives {brief(name)} {len(values)} times; give it once.")
+    found = {name: value for name, (value,) in fields.items()}
     for name, value in found.items():
         check_storable(name, value, refusal=FormInvalid)
     return found

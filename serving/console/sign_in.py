@@ -52,12 +52,12 @@ class SignInRoutes:
         async with self._bodies.hold(_LIMIT_BYTES) as hold:
             body = await read_body(request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold)
         try:
-            fields = parse_qs(body.decode(), max_num_fields=10)
+            (token,) = parse_qs(body.decode(), max_num_fields=10).get("token", [""])
         except ValueError:
-            raise MalformedRequest("send the form of this page, with its field `token`.") from None
+            raise MalformedRequest("send the form of this page, with its field `token`, once.") from None
         response.set_cookie(
             COOKIE,
-            self._access.sign_in(fields.get("token", [""])[0]),
+            self._access.sign_in(token),
             max_age=LIFETIME_S,
             httponly=True,
             samesite="strict",

@@ -159,6 +159,38 @@ async def test_a_label_an_answer_or_an_acknowledgment_with_a_misspelled_paramete
     assert kinds.isdisjoint({"acknowledged", "reset"})
 
 
+FORMS = (
+    *("/time-zone", "/sign-in", "/sign-out", "/label/tiny", "/versions/tiny", "/recalibrate/tiny"),
+    *("/calibration/tiny/page", "/try/tiny", "/try/tiny/view"),
+)
+
+
+async def test_a_form_and_a_choice_refuse_a_stray_or_repeated_parameter(
+    pages: tuple[httpx.AsyncClient, list[Endpoint]],
+) -> None:
+    client, declared = pages
+    here = [each for each in FORMS if not each.startswith("/try") or "/try/{model}" in {one.path for one in declared}]
+    for path in here:
+        answer = await client.post(f"{path}?compare=9", data={"zone": "UTC"}, headers=PAGE)
+        require_refusal(answer, says="does not know the parameter")
+        assert answer.status_code == 422
+        assert "set-cookie" not in answer.headers
+    for path in ("/time-zone", "/sign-in"):
+        require_refusal(await client.post(f"{path}?next=/&next=/", data={"zone": "UTC"}, headers=PAGE), says="2 times")
+    for query, says in (("to=de&compare=9", "does not know the parameter"), ("to=de&to=en", "2 times")):
+        answer = await client.get(f"/language?{query}", headers=PAGE)
+        require_refusal(answer, says=says)
+        assert "set-cookie" not in answer.headers
+
+
+async def test_a_form_refuses_a_field_that_is_given_twice(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, _ = pages
+    for path in ("/time-zone", "/label/tiny", "/versions/tiny", "/recalibrate/tiny", "/calibration/tiny/page"):
+        answer = await client.post(path, data={"zone": ["UTC", "Europe/Berlin"]}, headers=PAGE)
+        require_refusal(answer, says="2 times; give it once.")
+        assert "set-cookie" not in answer.headers
+
+
 async def test_a_language_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
     client, _ = pages
     for code in ("fr", "", MARKUP):
