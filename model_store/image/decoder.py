@@ -162,12 +162,12 @@ def open_image(
         raise EmptyImage
     if is_dicom(data):
         return open_dicom(data, max_pixels=max_pixels, window=window, frames=frames, reserve=reserve)
-    if (plain := read_plain_png(data, max_pixels=max_pixels)) is not None:
-        reserve(plain.needed_bytes)
-        if (decoded := plain.decoded()) is not None:
-            return decoded
     image: Image.Image | None = None
     try:
+        if (plain := read_plain_png(data, max_pixels=max_pixels)) is not None:
+            reserve(plain.needed_bytes)
+            if (image := plain.decoded()) is not None:
+                return image
         check_encoded(data, max_pixels=max_pixels, reserve=reserve)
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         check_opened(image, data, max_pixels=max_pixels)

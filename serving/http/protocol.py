@@ -81,8 +81,9 @@ class FastPath:
 
     async def read(self, length_bytes: int, *, timeout_s: float) -> memoryview:
         """The body, of which not all has arrived, straight from the system. Raises BodyTimeout or ClientGone."""
-        connection = self._cycle.transport.get_protocol()
-        if self._cycle.disconnected or not isinstance(connection, BoundedProtocol):
+        transport = self._cycle.transport
+        connection = transport.get_protocol()
+        if self._cycle.disconnected or transport.is_closing() or not isinstance(connection, BoundedProtocol):
             raise ClientGone("the client disconnected before its body was complete.")
         return await connection.read_body(length_bytes, timeout_s=timeout_s)
 
