@@ -236,6 +236,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the application on a request, with what has arrived of its body."""
         held, self._held = self._held, None
         super().on_headers_complete()
+        self.cycle.keep_alive = self.cycle.keep_alive and self.parser.should_keep_alive()  # older uvicorn does not ask
         self._fast_path = FastPath(self.cycle)
         self.scope["extensions"] = {_FAST_PATH: self._fast_path}  # type: ignore[dict-item]  # only take_fast_path reads it
         if held:
