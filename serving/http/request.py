@@ -85,10 +85,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], *, limit_bytes: int) -> Re
         elif name == b"x-request-id":
             request_id = request_id_of(value.decode("utf-8", errors="replace"))
         elif name == b"x-candor-canary":
+            _only(name, canary)
             canary = _yes_or_no(value)
         elif name == b"x-candor-tags":
+            _only(name, tags)
             tags = read_tags(value.decode("utf-8", errors="replace"))
         elif name == b"x-candor-deadline-s":
+            _only(name, deadline_s)
             deadline_s = _seconds(value)
         elif name == b"content-encoding":
             check_encoding(value.decode("latin-1"))
@@ -240,6 +243,11 @@ def request_id_of(value: object) -> str | None:
             f"X-Request-Id (or request_id) must be a string of at most {ID_LIMIT} printable characters in UTF-8."
         )
     return value
+
+
+def _only(name: bytes, before: object) -> None:
+    if before is not None:
+        raise MalformedRequest(f"the header {name.decode().title()} is given more than once; send it once.")
 
 
 def _yes_or_no(value: bytes) -> bool:

@@ -131,3 +131,19 @@ def test_a_form_without_a_whole_file_has_none(body: bytes) -> None:
 def test_what_is_no_form_is_malformed(body: bytes, content_type: bytes) -> None:
     with pytest.raises(MalformedRequest, match="cannot be read"):
         form_files(body, content_type, limit=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        (b"x-candor-tags", (b"site=A", b"site=B")),
+        (b"x-candor-tags", (b"site=A", b"device=CT")),
+        (b"x-candor-canary", (b"false", b"true")),
+        (b"x-candor-deadline-s", (b"1", b"2")),
+    ],
+)
+def test_a_header_of_candors_own_is_given_once(name: bytes, values: tuple[bytes, bytes]) -> None:
+    """Else one of two sites, or deadlines, would be dropped without a word."""
+    assert read_head([(name, values[0])], limit_bytes=10)
+    with pytest.raises(MalformedRequest, match="is given more than once; send it once"):
+        read_head([(name, value) for value in values], limit_bytes=10)
