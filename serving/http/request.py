@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ from monitoring.errors import BodyTimeout, BodyTooLarge, brief
 from serving.errors import ClientGone, MalformedRequest, UnsupportedMedia
 from serving.http.bodies import FrameName, RequestId, Seconds
 from serving.http.tags import read_tags
+
+# A form that a client got wrong is answered, and is no error of the server's.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 FIELDS_LIMIT: Final = 100
 LARGE_BYTES: Final = 2**20  # for less, the usual way to read a body is as fast

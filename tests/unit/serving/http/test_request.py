@@ -147,3 +147,12 @@ def test_a_header_of_candors_own_is_given_once(name: bytes, values: tuple[bytes,
     assert read_head([(name, values[0])], limit_bytes=10)
     with pytest.raises(MalformedRequest, match="is given more than once; send it once"):
         read_head([(name, value) for value in values], limit_bytes=10)
+
+
+@pytest.mark.parametrize(("content_type", "body"), [(b"multipart/form-data", form(b"x")), (BOUNDARY, b"\xe4" * 9)])
+def test_a_broken_form_is_no_error_in_the_servers_log(
+    content_type: bytes, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(MalformedRequest):
+        form_files(body, content_type, limit=3)
+    assert not caplog.records
