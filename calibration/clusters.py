@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calibration import metrics
-from calibration.bins import BinSums, FloatArray, bin_index
+from calibration.bins import BinSums, FloatArray, IntArray, bin_index
 from calibration.metrics import Interval
 
 _FEW_GROUPS = 30
@@ -77,13 +77,27 @@ def _by_group(p: FloatArray, c: FloatArray, sums: BinSums, units: npt.NDArray[np
     gap = -float(residual.mean())
     of_groups = small_sample * float((np.bincount(units, residual + gap) ** 2).sum())
     spread = math.sqrt(max(of_groups, float(sums.variance.sum())))
-    half = metrics.Z95 * spread / n
+    by_group = _gap_interval(gap, float(p.mean()), float(residual.var()), of_groups, np.bincount(units))
     return Chance(
         floor,
-        metrics.ece_interval(sums, variance=variance, total_variance=total),
-        Interval(max(gap - half, -1.0), min(gap + half, 1.0)),
+        metrics.ece_interval(sums, variance=variance, total_variance=total, gap_interval=by_group),
+        by_group,
         gap * n / spread if spread else math.nan,
     )
+
+
+def _gap_interval(gap: float, confidence: float, variance: float, of_groups: float, sizes: IntArray) -> Interval:
+    """Interval of the gap from as many independent answers as these are worth.
+
+    Args:
+        gap: mean confidence minus accuracy; `confidence`: the mean; `variance`: of one answer.
+        of_groups: variance of the sum over all answers, from the sums of groups.
+        sizes: (G,) answers of each group.
+    """
+    n, as_one = int(sizes.sum()), variance * float((sizes**2).sum())  # the variance of groups that err as one
+    total = max(of_groups, as_one if len(sizes) < _FEW_GROUPS else variance * n)
+    worth = variance * n**2 / total if total > 0 and variance > 0 else n**2 / float((sizes**2).sum())
+    return metrics.gap_interval(gap, confidence, variance, worth)
 
 
 def _variance_of_bins(sums: BinSums, cells: npt.NDArray[np.integer], centered: FloatArray) -> FloatArray:

@@ -188,7 +188,8 @@ def recalibrated(sums: ProbabilitySums, labeled: LabeledSums) -> ExpectedConfusi
         return None
     n = np.maximum(known, 1.0)
     gap = (labeled.counts - labeled.probabilities.total) / n
-    spread = np.maximum(labeled.squared_error / n - gap**2, 0.0)
+    rate = (labeled.counts + 2 / len(labeled.counts)) / (known + 2)  # so that labels that agree are not certain
+    spread = np.maximum(labeled.squared_error / n - gap**2, rate * (1 - rate))
     counts = np.maximum(sums.total + answers * gap, 0.0)
     counts = counts * _ratio(answers, counts.sum(axis=0))
     return ExpectedConfusion(counts, answers * spread * (1 + _ratio(answers, known)))

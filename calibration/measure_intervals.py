@@ -1,6 +1,7 @@
-"""Bootstrap intervals of the measures for which resampling works, by patient if patients are known.
+"""Intervals of the measures that need whole probability vectors, and of accuracy and gap, by patient if they are known.
 
-The ECE and its variants are not among them: see `calibration.metrics.ece_interval`.
+The bootstrap gives those of means and areas. It shows no variance in answers that are all right or all wrong, so
+accuracy and gap have closed intervals. The ECE and its variants have theirs in `calibration.clusters`.
 """
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy.typing as npt
 from calibration import auroc, metrics, selective
 from calibration.bins import FloatArray, IntArray
 from calibration.bootstrap import bootstrap, bootstrap_sums
+from calibration.clusters import chance
 from calibration.metrics import Interval
 
-MEANS = ("accuracy", "mean_confidence", "signed_gap", "nll", "brier")
+RATES = ("accuracy", "signed_gap")
+MEANS = ("mean_confidence", "nll", "brier")
 AREAS = ("auroc", "aurc")
 
 
@@ -20,17 +23,15 @@ def measure_intervals(
     labels: npt.ArrayLike,
     *,
     groups: npt.ArrayLike | None = None,
-    level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return an interval for each of `MEANS` (BCa) and `AREAS` (percentile).
+    """Return a 95 % interval for each of `RATES` (closed), `MEANS` (BCa) and `AREAS` (percentile).
 
     Args:
         probabilities: (N, K).
         labels: (N,) in 0..K-1.
         groups: (N,) patient of each answer; None if answers are independent.
-        level: coverage, in (0, 1).
         resamples: number of resamples.
         seed: of the resampling; the same seed gives the same intervals.
 
@@ -43,7 +44,7 @@ def measure_intervals(
     true = metrics.of_true_class(p, y)
     brier = (p**2).sum(axis=1) - 2 * true + 1
     log_loss = -np.log(np.maximum(true, np.finfo(np.float64).tiny))
-    terms = np.stack([correct, confidence, confidence - correct, log_loss, brier, np.ones(len(y))], axis=1)
+    terms = np.stack([confidence, log_loss, brier, np.ones(len(y))], axis=1)
 
     def means(sums: FloatArray) -> FloatArray:
         return sums[:, :-1] / sums[:, -1:]
@@ -51,6 +52,8 @@ def measure_intervals(
     def areas(rows: IntArray) -> tuple[float, float]:
         return auroc.class_auroc(p[rows], y[rows]), selective.aurc(confidence[rows], correct[rows])
 
-    of_means = bootstrap_sums(terms, means, groups=groups, level=level, resamples=resamples, seed=seed)
-    of_areas = bootstrap(areas, len(y), groups=groups, level=level, resamples=resamples, seed=seed)
-    return dict(zip(MEANS + AREAS, of_means + of_areas, strict=True))
+    gap, wrong = chance(confidence, correct, groups).gap, chance(np.ones(len(y)), correct, groups).gap
+    of_rates = [Interval(1 - wrong.upper, min(1 - wrong.lower, 1.0)), gap]
+    of_means = bootstrap_sums(terms, means, groups=groups, resamples=resamples, seed=seed)
+    of_areas = bootstrap(areas, len(y), groups=groups, resamples=resamples, seed=seed)
+    return dict(zip(RATES + MEANS + AREAS, of_rates + of_means + of_areas, strict=True))

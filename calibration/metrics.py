@@ -107,29 +107,42 @@ def ece_z(sums: BinSums) -> float:
 
 
 def ece_interval(
-    sums: BinSums, *, level: float = 0.95, variance: FloatArray | None = None, total_variance: float | None = None
+    sums: BinSums,
+    *,
+    variance: FloatArray | None = None,
+    total_variance: float | None = None,
+    gap_interval: Interval | None = None,
 ) -> Interval:
-    """Conservative interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
+    """Conservative 95 % interval of the ECE that infinitely many such answers would show, clipped to [0, 1].
 
     With true bin errors d and noise e, D = d + e, so sum|d| >= sum|D| - sum|e| and sum|d| <= sum|D| + sum(+-e). The
     lower end subtracts the 97.5 % quantile of the first noise, a sum of half-normals, in the normal approximation. For
     a calibrated model it is 0 in at least 96 of 100 simulated samples. The upper end adds the quantile of the second
     noise, a normal. A bin's noise has variance max(V, Q - D^2/n): V is known even with few answers, and Q - D^2/n is
-    right even if the model is miscalibrated. `variance` (M,) and `total_variance`, those of the bins and of their sum,
-    replace these where answers are not independent (`calibration.clusters`), as far as they are larger.
+    right even if the model is miscalibrated.
+
+    Both are near 0 for a few answers of high confidence that are all wrong. So the interval reaches at least as far
+    down as that of the signed gap does towards 0, and at least as far up as the largest gap in it: |gap| <= ECE.
+
+    `variance` (M,) and `total_variance`, those of the bins and of their sum, replace the variances where answers are
+    not independent (`calibration.clusters`), as far as they are larger; `gap_interval` replaces `signed_gap_interval`.
 
     >>> ece_interval(BinSums.from_predictions([0.9, 0.8], [True, True])).lower   # two answers prove nothing
     0.0
     """
-    z, difference = NormalDist().inv_cdf((1 + level) / 2), sums.difference
-    seen = sums.squared_error - difference**2 / np.maximum(sums.n, 1)
+    if not sums.total:
+        return Interval(math.nan, math.nan)
+    seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)
     noise = np.maximum(sums.variance, seen)
     if variance is not None:
         noise = np.maximum(noise, variance)
-    signed = z * math.sqrt(max(float(noise.sum()), total_variance or 0.0))
+    signed = Z95 * math.sqrt(max(float(noise.sum()), total_variance or 0.0))
     absolute = math.sqrt(2 / math.pi) * float(np.sqrt(noise).sum()) + math.sqrt(1 - 2 / math.pi) * signed
-    estimate, lower, upper = ece(sums), _ratio(absolute, sums.total), _ratio(signed, sums.total)
-    return Interval(max(estimate - lower, 0.0), min(estimate + upper, 1.0))
+    estimate, gap, of_gap = ece(sums), signed_gap(sums), gap_interval or signed_gap_interval(sums)
+    towards_zero = gap - of_gap.lower if gap > 0 else of_gap.upper - gap
+    lower = estimate - max(absolute / sums.total, towards_zero)
+    upper = max(estimate + signed / sums.total, -of_gap.lower, of_gap.upper)
+    return Interval(max(lower, 0.0), min(upper, 1.0))
 
 
 def signed_gap(sums: BinSums) -> float:
@@ -141,17 +154,58 @@ def signed_gap(sums: BinSums) -> float:
     return _ratio(-float(sums.difference.sum()), sums.total)
 
 
-def signed_gap_interval(sums: BinSums) -> Interval:
-    """95 % normal interval of the signed gap: gap +- 1.96 sqrt(v / N), within [-1, 1].
+def signed_gap_interval(sums: BinSums, *, level: float = 0.95) -> Interval:
+    """Interval of the signed gap with coverage `level`, within [-1, 1]; see `gap_interval`.
 
-    v is the variance seen, sum Q / N - gap^2, or that of a calibrated model, sum V / N, whichever is larger. A few
-    answers that are all right, or all wrong, show no variance at all, and their gap is not certain for that.
+    >>> [round(end, 2) for end in signed_gap_interval(BinSums.from_predictions([1.0], [False]))]   # one wrong answer
+    [0.17, 1.0]
     """
-    gap = signed_gap(sums)
-    seen = _ratio(float(sums.squared_error.sum()), sums.total) - gap**2
-    variance = max(seen, _ratio(float(sums.variance.sum()), sums.total))
-    half = Z95 * math.sqrt(_ratio(variance, sums.total))
-    return Interval(max(gap - half, -1.0), min(gap + half, 1.0)) if sums.total else Interval(math.nan, math.nan)
+    return gap_interval(signed_gap(sums), mean_confidence(sums), _gap_variance_seen(sums), sums.total, level=level)
+
+
+def signed_gap_variance(sums: BinSums) -> float:
+    """Variance of the signed gap, with the answers that `gap_interval` adds."""
+    if not sums.total:
+        return math.nan
+    gap, confidence = signed_gap(sums), mean_confidence(sums)
+    return _with_added_answers(gap, confidence, _gap_variance_seen(sums), sums.total, Z95)[1] / sums.total
+
+
+def gap_interval(gap: float, confidence: float, variance: float, n: float, *, level: float = 0.95) -> Interval:
+    """Normal interval of a gap as if z^2 more answers had come, half of them right and half wrong.
+
+    A few answers that are all right, or all wrong, show no variance, and their gap is not certain for that. Agresti
+    and Coull (1998) cure a proportion in this way, and give these intervals if all answers have one confidence. In
+    simulations of 2 to 200 answers the interval holds the gap in 86 to 100 of 100 samples, mostly in about 95.
+
+    Args:
+        gap: mean confidence minus accuracy, in [-1, 1].
+        confidence: mean confidence, in [0, 1]; that of the added answers, too.
+        variance: of confidence minus correctness, of one answer.
+        n: answers; the number of independent ones that they are worth, where they are not independent or have weights.
+        level: coverage, in (0, 1).
+
+    Returns:
+        The interval within [-1, 1]; NaN without answers.
+    """
+    if not n:
+        return Interval(math.nan, math.nan)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    center, spread = _with_added_answers(gap, confidence, variance, n, z)
+    half = z * math.sqrt(spread / (n + z * z))
+    return Interval(max(center - half, -1.0), min(center + half, 1.0))
+
+
+def _with_added_answers(gap: float, confidence: float, variance: float, n: float, z: float) -> tuple[float, float]:
+    """Mean and variance of confidence minus correctness with z^2 more answers."""
+    added = z * z
+    center = (n * gap + added * (confidence - 0.5)) / (n + added)
+    square = (n * (variance + gap**2) + added / 2 * (confidence**2 + (1 - confidence) ** 2)) / (n + added)
+    return center, square - center**2
+
+
+def _gap_variance_seen(sums: BinSums) -> float:
+    return max(0.0, _ratio(float(sums.squared_error.sum()), sums.total) - signed_gap(sums) ** 2)
 
 
 def debiased_rms(sums: BinSums) -> float:

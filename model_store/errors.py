@@ -18,7 +18,7 @@ class EmptyImage(ImageError):
     """No bytes at all."""
 
     def __init__(self) -> None:
-        super().__init__("the image is empty: it has no bytes")
+        super().__init__("the image is empty, it has no bytes: send the file itself")
 
 
 class UnknownImage(ImageError):

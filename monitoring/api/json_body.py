@@ -25,6 +25,9 @@ VALUES_LIMIT: Final = 500_000
 CONTAINERS_LIMIT: Final = 50_000  # lists and objects, which cost much more than numbers
 SMALL_BYTES: Final = 64 * 1024  # holds too few values to count them
 
+_BLANKS: Final = 1_000  # bytes in which JSON has begun, however it is laid out
+_BEFORE: Final = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"  # blanks, and what marks UTF-8, UTF-16 and UTF-32
+_SHOWN: Final = 12
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -92,6 +95,8 @@ class JsonReader(Generic[Kind]):
 
     def _count(self, body: bytes) -> None:
         if too_many(body, values=VALUES_LIMIT, containers=CONTAINERS_LIMIT):
+            if not begins_as_json(body):
+                raise BodyNotJson(f"{self._whole} must be JSON; got something else ({brief(str(body[:_SHOWN]))}).")
             raise self._refusal(
                 f"The body holds over {VALUES_LIMIT:,} values, or {CONTAINERS_LIMIT:,} lists and objects. "
                 "Send it in several requests, or as a table."
@@ -111,6 +116,16 @@ def too_many(body: bytes, *, values: int, containers: int) -> bool:
     True
     """
     return len(body) > SMALL_BYTES and (body.count(b",") >= values or body.count(b"[") + body.count(b"{") > containers)
+
+
+def begins_as_json(body: bytes) -> bool:
+    """Whether the first bytes are those of JSON, in any encoding that `parse` reads. Blanks alone may be.
+
+    >>> begins_as_json(b' [1]'), begins_as_json('[1]'.encode("utf-16")), begins_as_json(bytes(range(128, 255)))
+    (True, True, False)
+    """
+    start = body[:_BLANKS].lstrip(_BEFORE)[:1]
+    return not start or start in b'[{"-0123456789tfn'
 
 
 def parse(body: bytes, *, whole: str = "The body") -> Any:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Select, Subquery, func, select
 
 from calibration.bins import BIN_COUNT, BinSums
-from calibration.metrics import Z95
+from calibration.metrics import gap_interval
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.schema import bin_day, label_current, prediction
 from monitoring.ledger.slices import AUDIT, EVERYTHING, SliceKeys, SliceNames
@@ -208,10 +208,11 @@ def _measures(n: _Floats, confidence: _Floats, correct: _Floats, squared: _Float
         return (math.nan,) * 6
     mean = float(gap.sum()) / answers
     weights, _, _, variance, squared_error = squared
-    spread = math.sqrt(max(float(squared_error.sum() - mean**2 * weights.sum()), 0.0)) / answers
-    floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
     ece, mean_confidence = float(np.abs(gap).sum()) / answers, float(confidence.sum()) / answers
-    return ece, floor, mean, mean - Z95 * spread, mean + Z95 * spread, mean_confidence
+    floor = math.sqrt(2 / math.pi) * float(np.sqrt(variance).sum()) / answers
+    squares = float(weights.sum())
+    of_one = max(float(squared_error.sum()) / squares - mean**2, 0.0)
+    return ece, floor, mean, *gap_interval(mean, mean_confidence, of_one, answers**2 / squares), mean_confidence
 
 
 def _served_by_day(connection: Connection, calibration_id: int, name: str, since_day: int | None) -> dict[int, int]:

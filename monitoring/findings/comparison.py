@@ -66,10 +66,13 @@ def compare(live: BinSums, reference: BinSums, as_served: PostStratified | None 
             weighted.accuracy, weighted.accuracy_deviation, metrics.accuracy(reference), _accuracy_variance(reference)
         ),
         signed_gap_as_served=served(
-            weighted.signed_gap, weighted.signed_gap_deviation, metrics.signed_gap(reference), _gap_variance(reference)
+            weighted.signed_gap,
+            weighted.signed_gap_deviation,
+            metrics.signed_gap(reference),
+            metrics.signed_gap_variance(reference),
         ),
         accuracy=_difference(metrics.accuracy, _accuracy_variance, live, reference),
-        signed_gap=_difference(metrics.signed_gap, _gap_variance, live, reference),
+        signed_gap=_difference(metrics.signed_gap, metrics.signed_gap_variance, live, reference),
         excess_ece=_difference(
             lambda sums: metrics.ece(sums) - metrics.noise_floor(sums), _ece_variance, live, reference
         ),
@@ -92,14 +95,10 @@ def _accuracy_variance(sums: BinSums) -> float:
     return p * (1 - p) / sums.total if sums.total else math.nan
 
 
-def _gap_variance(sums: BinSums) -> float:
-    interval = metrics.signed_gap_interval(sums)
-    return ((interval.upper - interval.lower) / (2 * Z95)) ** 2
-
-
 def _ece_variance(sums: BinSums) -> float:
     """Upper bound: the variance of sum D / N, since an absolute value varies no more than its argument."""
     if not sums.total:
         return math.nan
     seen = sums.squared_error - sums.difference**2 / np.maximum(sums.n, 1)
-    return float(np.maximum(sums.variance, seen).sum()) / sums.total**2
+    of_bins = float(np.maximum(sums.variance, seen).sum()) / sums.total**2
+    return max(of_bins, metrics.signed_gap_variance(sums))

@@ -50,14 +50,15 @@ def post_stratify(labeled: BinSums, served: npt.ArrayLike) -> PostStratified:
     if not weight.sum():
         return PostStratified(0.0, 0, *(math.nan,) * 5)
     share, difference, correct = weight / weight.sum(), labeled.difference[filled], labeled.correct[filled]
-    rate = (correct + 1) / (n + 2)  # so that a bin of right answers is not taken as certain
-    seen = labeled.squared_error[filled] - difference**2 / n
+    rate = (correct + 1) / (n + 2)  # so that answers that are all right, or all wrong, are not taken as certain
+    of_rate = rate * (1 - rate)
+    seen = np.maximum(labeled.squared_error[filled] / n - (difference / n) ** 2, of_rate)
     return PostStratified(
         covered=float(weight.sum() / answers.sum()),
         fewest_labels=int(n[share >= _NOTABLE].min()) if (share >= _NOTABLE).any() else 0,
         ece=float((share * np.abs(difference) / n).sum()),
         accuracy=float((share * correct / n).sum()),
-        accuracy_deviation=math.sqrt(float((share**2 * rate * (1 - rate) / n).sum())),
+        accuracy_deviation=math.sqrt(float((share**2 * of_rate / n).sum())),
         signed_gap=float(-(share * difference / n).sum()),
-        signed_gap_deviation=math.sqrt(float((share**2 * np.maximum(labeled.variance[filled], seen) / n**2).sum())),
+        signed_gap_deviation=math.sqrt(float((share**2 * np.maximum(labeled.variance[filled] / n, seen) / n).sum())),
     )

@@ -14,7 +14,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from calibration import metrics
 from monitoring.findings.audit import FEW_LABELS
@@ -129,9 +128,7 @@ def _slice(name: str, sums: LedgerSums, *, p_value: float | None = None, tested:
     )
     if p_value is None:
         return measured
-    one = metrics.signed_gap_interval(labeled)
-    wider = NormalDist().inv_cdf(1 - LEVEL / (2 * tested)) / metrics.Z95
-    lower, upper = gap - (gap - one.lower) * wider, gap + (one.upper - gap) * wider
+    lower, upper = metrics.signed_gap_interval(labeled, level=1 - LEVEL / tested)
     return Slice(
         **{field: getattr(measured, field) for field in _MEASURED},
         gap_lower=lower,

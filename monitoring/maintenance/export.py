@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from model_store.csv_cells import CsvTable
 from model_store.installation import install_command
-from monitoring.errors import ExportRefused
+from monitoring.errors import ExportRefused, ModelNotInLedger
 from monitoring.ledger import calibrations
 from monitoring.ledger.calibrations import CalibrationRow
 from monitoring.ledger.database import Ledger
@@ -51,7 +51,8 @@ def export(ledger: Ledger, file: Path, *, model: str | None = None, progress: Pr
 
     `.parquet` needs pyarrow; `.csv` writes lists and tags as JSON, and marks what a spreadsheet would execute
     (model_store.csv_cells). `label`, `source` and `observed_at` are of the
-    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without pyarrow.
+    latest label, `labeled_at` is of the first. Raises ExportRefused for another suffix, or without pyarrow;
+    ModelNotInLedger if `model` is not in the ledger.
     """
     draft = file.with_name(f".{file.name}.part")
     try:
@@ -67,6 +68,8 @@ def _copy(connection: Connection, sink: _Sink, model: str | None, progress: Prog
     ids = connection.scalars(select(calibration.c.calibration_id)).all()
     known = {row.calibration_id: row for row in calibrations.load(connection, ids)}
     chosen = [row.calibration_id for row in known.values() if model is None or row.model == model]
+    if model is not None and not chosen:
+        raise ModelNotInLedger(model, known=calibrations.models(connection))
     among = prediction.c.calibration_id.in_(chosen)
     total = connection.scalar(select(func.count()).where(among)) or 0
     done = 0

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Connection, func, select
 
-from calibration.metrics import Z95
+from calibration.metrics import gap_interval
 from model_store.card import Card
 from monitoring.drift import watch
 from monitoring.errors import RecalibrationRefused
@@ -77,10 +77,11 @@ class LabeledAnswers:
         if self.weights is None or not self.coverage >= 1 - MUCH_MISSING:
             return self.coverage >= COMPLETE
         confidence, predicted = self.probabilities.max(axis=1), self.probabilities.argmax(axis=1)
-        gaps = confidence - (predicted == self.labels)
-        gap, spread = float(gaps.mean()), float(gaps.std()) / math.sqrt(len(gaps))
-        sure = abs(gap) > Z95 * spread
-        return not (sure and missing_explain(gap, float(confidence.mean()), 1 - self.coverage))
+        gaps, mean = confidence - (predicted == self.labels), float(confidence.mean())
+        gap = float(gaps.mean())
+        interval = gap_interval(gap, mean, float(gaps.var()), len(gaps))
+        sure = not interval.lower <= 0 <= interval.upper
+        return not (sure and missing_explain(gap, mean, 1 - self.coverage))
 
     def logits(self) -> npt.NDArray[np.float64]:
         """Return (N, K) logits / T, up to one constant per row."""

@@ -17,7 +17,7 @@ from monitoring.errors import AlarmAcknowledged, FormInvalid, NoteInvalid
 from monitoring.feedback.body import check_storable
 from monitoring.pages.formatting import page_path
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.form import read_form, read_reason
+from monitoring.routes.form import form_reader, read_reason
 from monitoring.routes.request import BodyReader, read_version
 
 _LARGEST_ID = 10**18 - 1
@@ -66,6 +66,7 @@ class AcknowledgeForm(Struct, frozen=True):
 
 
 _NOTES = JsonReader(AlarmNote, NoteInvalid)
+_FORM = form_reader(AcknowledgeForm)
 
 
 class AlarmRoutes:
@@ -84,7 +85,7 @@ class AlarmRoutes:
 
     async def by_form(self, request: Request) -> Response:
         """Acknowledge an alarm from the form of the model's page, then show that page again."""
-        async with self._bodies.parsed(request, read_form) as fields:
+        async with self._bodies.parsed(request, _FORM) as fields:
             restarted = await self._record(request, _note_of(fields), ACKNOWLEDGED)
         if restarted.unchanged is not None:
             raise AlarmAcknowledged(restarted.unchanged)

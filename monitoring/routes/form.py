@@ -1,7 +1,9 @@
 """The fields of a form that a page of ours sends, for the routes that people act with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
+
+from msgspec import Struct, structs
 
 from monitoring.errors import FormInvalid, brief
 from monitoring.feedback.body import check_storable
@@ -10,19 +12,32 @@ MEDIA_TYPE = "application/x-www-form-urlencoded"
 _FIELDS_LIMIT = 20
 
 
-def read_form(body: bytes) -> dict[str, str]:
-    """The fields by name; empty ones are left out. Raises FormInvalid, also for a field that is given twice."""
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=_FIELDS_LIMIT, errors="strict")
-    except ValueError:
-        raise FormInvalid("The form cannot be read; send it from the page it stands on.") from None
-    for name, values in fields.items():
-        if len(values) > 1:
-            raise FormInvalid(f"The form gives {brief(name)} {len(values)} times; give it once.")
-    found = {name: value for name, (value,) in fields.items()}
-    for name, value in found.items():
-        check_storable(name, value, refusal=FormInvalid)
-    return found
+def form_reader(kind: type[Struct]) -> Callable[[bytes], dict[str, str]]:
+    """A function that reads the form `kind` as its fields by name; empty ones are left out.
+
+    It raises FormInvalid, also for a field that the form does not have, or that is given twice.
+    """
+    known = tuple(field.encode_name for field in structs.fields(kind))
+
+    def read(body: bytes) -> dict[str, str]:
+        try:
+            fields = parse_qs(
+                body.decode("ascii"), keep_blank_values=True, max_num_fields=_FIELDS_LIMIT, errors="strict"
+            )
+        except ValueError:
+            raise FormInvalid("The form cannot be read; send it from the page it stands on.") from None
+        for name, values in fields.items():
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise FormInvalid(f"The form does not know the field {brief(name)}; {has}.")
+            if len(values) > 1:
+                raise FormInvalid(f"The form gives {brief(name)} {len(values)} times; give it once.")
+        found = {name: value for name, (value,) in fields.items() if value}
+        for name, value in found.items():
+            check_storable(name, value, refusal=FormInvalid)
+        return found
+
+    return read
 
 
 def read_reason(fields: Mapping[str, str], name: str, *, limit: int) -> str:

@@ -31,7 +31,7 @@ from monitoring.pages.formatting import label_path
 from monitoring.pages.label_page import Asked, Given, label_page
 from monitoring.pages.rendering import answer_page
 from monitoring.recording.recorder import Recorder
-from monitoring.routes.form import read_form
+from monitoring.routes.form import form_reader
 from monitoring.routes.reports import Production
 from monitoring.routes.request import BodyReader, read_version
 
@@ -48,6 +48,9 @@ class LabelForm(Struct, frozen=True):
     skip: str | None = None
 
 
+_FORM = form_reader(LabelForm)
+
+
 class LabelPageRoutes:
     """The handlers of the page."""
 
@@ -60,7 +63,7 @@ class LabelPageRoutes:
 
     async def label(self, request: Request) -> Response:
         """Record a label, then show what the model had said, and the next answer."""
-        async with self._bodies.parsed(request, read_form) as fields:
+        async with self._bodies.parsed(request, _FORM) as fields:
             item = FeedbackItem(
                 fields.get("label", ""),
                 read_uuid("prediction_id", fields.get("prediction_id", "")),

@@ -19,7 +19,7 @@ from monitoring.errors import (
 )
 from monitoring.pages.language import CHOSEN_ZONE_COOKIE, LANGUAGE_COOKIE, LANGUAGES, zone_names
 from monitoring.pages.rendering import answer_page, render
-from monitoring.routes.form import MEDIA_TYPE, read_form
+from monitoring.routes.form import MEDIA_TYPE, form_reader
 from monitoring.routes.request import BodyReader
 from serving.console.sign_in import NEXT, own_path
 
@@ -33,6 +33,9 @@ class TimeZoneForm(Struct, frozen=True):
     zone: str | None = None
 
 
+_FORM: Final = form_reader(TimeZoneForm)
+
+
 class ChoiceRoutes:
     """The handlers of both choices."""
 
@@ -44,7 +47,8 @@ class ChoiceRoutes:
         code, response = request.query_params.get("to", ""), _back(request)
         if code not in {each.code for each in LANGUAGES}:
             known = ", ".join(f"{each.code} ({each.name})" for each in LANGUAGES)
-            raise QueryInvalid(f"Pages are not written in {brief(code)}; they are in {known}.")
+            found = f"Pages are not written in {brief(code)}" if code else "The address does not say which language"
+            raise QueryInvalid(f"{found}; choose with ?to= one of {known}.")
         response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax")
         return response
 
@@ -58,7 +62,7 @@ class ChoiceRoutes:
 
     async def choose_zone(self, request: Request) -> Response:
         """Write times in another time zone from now on."""
-        async with self._bodies.parsed(request, read_form) as fields:
+        async with self._bodies.parsed(request, _FORM) as fields:
             name, response = fields.get("zone", ""), _back(request)
         if not name:
             response.delete_cookie(CHOSEN_ZONE_COOKIE, httponly=True, samesite="lax")

@@ -38,7 +38,7 @@ from monitoring.pages.recalibration_page import recalibration_values
 from monitoring.pages.rendering import answer_page, render
 from monitoring.recalibration import AnswerFilter, Recalibration, preview_of
 from monitoring.recalibration.publication import draft, publish_draft, require_fair_labels
-from monitoring.routes.form import MEDIA_TYPE, read_form, read_reason
+from monitoring.routes.form import MEDIA_TYPE, form_reader, read_reason
 from monitoring.routes.request import BodyReader
 from serving.console.stored_models import require_model, require_version
 from serving.console.versions import CONFLICT, refusal
@@ -75,6 +75,9 @@ class RecalibrationForm(Struct, frozen=True):
     chosen_labels: str | None = None
 
 
+_FORM = form_reader(RecalibrationForm)
+
+
 class Wanted(NamedTuple):
     """The options of a recalibration, as `candor recalibrate` has them."""
 
@@ -104,7 +107,7 @@ class RecalibrationRoutes:
     async def publish(self, request: Request) -> Response:
         """Publish what the preview showed, or say why not and show the preview of now."""
         name, viewer = request.path_params["model"], read_viewer(request)
-        async with self.bodies.parsed(request, read_form) as fields:
+        async with self.bodies.parsed(request, _FORM) as fields:
             try:
                 wanted = read_wanted(fields)
             except QueryInvalid as error:

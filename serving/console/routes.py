@@ -30,7 +30,7 @@ from model_store.storage import Storage
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint
 from monitoring.api.viewer import Viewer, read_viewer
-from monitoring.errors import BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, ModelNotInLedger
+from monitoring.errors import BodiesFull, BodyCompressed, BodyTimeout, BodyTooLarge, ModelNotInLedger, brief
 from monitoring.findings.answer_record import AnswerRecord, find_answer_record
 from monitoring.ledger.database import Ledger
 from monitoring.pages.rendering import answer_page, render
@@ -252,7 +252,10 @@ class ConsoleRoutes:
 
 
 def _read_form(body: bytes, content_type: bytes) -> tuple[list[FormFile], dict[str, str]]:
-    return read_form(body, content_type, limit=MOST_FILES)
+    files, fields = read_form(body, content_type, limit=MOST_FILES)
+    for name in fields.keys() - {*TrialForm.__struct_fields__}:
+        raise MalformedRequest(f"the form does not know the field {brief(name)}.")
+    return files, fields
 
 
 def _read_record(ledger: Ledger, calibration_id: int, answer: Classification) -> AnswerRecord:

@@ -1,7 +1,6 @@
 """Signing in and out, and the files that pages load: what a browser needs before it may see anything."""
 
 from typing import Final
-from urllib.parse import parse_qs
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -9,10 +8,11 @@ from starlette.responses import RedirectResponse, Response
 
 from monitoring.api.body_budget import BodyBudget
 from monitoring.api.endpoint import Endpoint, Parameter
-from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge
+from monitoring.errors import BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid
 from monitoring.pages.assets import find_asset
 from monitoring.pages.rendering import answer_page
-from serving.errors import AssetUnknown, MalformedRequest, Unauthorized
+from monitoring.routes.form import MEDIA_TYPE, form_reader
+from serving.errors import AssetUnknown, Unauthorized
 from serving.http.auth import AccessControl
 from serving.http.error_handlers import sign_in_page
 from serving.http.request import read_body
@@ -21,15 +21,21 @@ from serving.http.sessions import COOKIE, LIFETIME_S
 _LIMIT_BYTES: Final = 8_192
 _TIMEOUT_S: Final = 10.0
 _HTML: Final = {"text/html": str}
-_FORM: Final = "application/x-www-form-urlencoded"
 NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
 _KEPT: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
 
 
 class SignInForm(Struct, frozen=True):
-    """A token."""
+    """A token; none is needed where the server has no tokens."""
 
-    token: str
+    token: str | None = None
+
+
+class SignOutForm(Struct, frozen=True):
+    """Nothing: the cookie says whose session ends."""
+
+
+_SIGN_IN, _SIGN_OUT = form_reader(SignInForm), form_reader(SignOutForm)
 
 
 class SignInRoutes:
@@ -47,17 +53,12 @@ class SignInRoutes:
     async def sign_in(self, request: Request) -> Response:
         """Start a session and go on to the page that was asked for."""
         response = RedirectResponse(own_path(request.query_params.get("next", "/")), status_code=303)
+        fields = _SIGN_IN(await self._body(request))
         if self._access.is_open:
             return response
-        async with self._bodies.hold(_LIMIT_BYTES) as hold:
-            body = await read_body(request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold)
-        try:
-            (token,) = parse_qs(body.decode(), max_num_fields=10).get("token", [""])
-        except ValueError:
-            raise MalformedRequest("send the form of this page, with its field `token`, once.") from None
         response.set_cookie(
             COOKIE,
-            self._access.sign_in(token),
+            self._access.sign_in(fields.get("token", "")),
             max_age=LIFETIME_S,
             httponly=True,
             samesite="strict",
@@ -65,11 +66,16 @@ class SignInRoutes:
         )
         return response
 
-    async def sign_out(self, _: Request) -> Response:
+    async def sign_out(self, request: Request) -> Response:
         """End the session of this browser."""
+        _SIGN_OUT(await self._body(request))
         response = RedirectResponse("/sign-in", status_code=303)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
+
+    async def _body(self, request: Request) -> bytes:
+        async with self._bodies.hold(_LIMIT_BYTES) as hold:
+            return await read_body(request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold)
 
     async def asset(self, request: Request) -> Response:
         """A file that pages load, to be kept for ever: its name changes with its content."""
@@ -107,10 +113,10 @@ ENDPOINTS: Final = (
         tag="pages",
         summary="Start a session of twelve hours, kept in a cookie.",
         scope=None,
-        takes={_FORM: SignInForm},
+        takes={MEDIA_TYPE: SignInForm},
         redirects=True,
         parameters=(NEXT,),
-        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, MalformedRequest, Unauthorized),
+        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid, Unauthorized),
     ),
     Endpoint(
         method="POST",
@@ -119,7 +125,9 @@ ENDPOINTS: Final = (
         tag="pages",
         summary="End the session of this browser.",
         scope=None,
+        takes={MEDIA_TYPE: SignOutForm},
         redirects=True,
+        refuses=(BodiesFull, BodyTimeout, BodyTooLarge, FormInvalid),
     ),
     Endpoint(
         method="GET",

@@ -34,7 +34,7 @@ from monitoring.pages.formatting import versions_path
 from monitoring.pages.model_page import REFRESH_S
 from monitoring.pages.rendering import answer_page, render
 from monitoring.pages.status_words import short_word
-from monitoring.routes.form import MEDIA_TYPE, read_form
+from monitoring.routes.form import MEDIA_TYPE, form_reader
 from monitoring.routes.request import BodyReader
 from serving.console.comparison import VersionComparison, compare_versions
 from serving.console.stored_models import require_model, require_version
@@ -70,6 +70,9 @@ class VersionForm(Struct, frozen=True):
     anyway: str | None = None
 
 
+_FORM = form_reader(VersionForm)
+
+
 @dataclass(frozen=True)
 class VersionRoutes:
     """The handlers of the page. `ledger` is None where this server keeps no labels."""
@@ -87,7 +90,7 @@ class VersionRoutes:
     async def act(self, request: Request) -> Response:
         """Do what a form says, then show the page again."""
         name, viewer = request.path_params["model"], read_viewer(request)
-        async with self.bodies.parsed(request, read_form) as fields:
+        async with self.bodies.parsed(request, _FORM) as fields:
             try:
                 done, version = await to_thread.run_sync(self._act, name, viewer, fields)
             except (ModelStoreError, BundleReplaced, OSError) as error:

@@ -41,13 +41,14 @@ TITLES: Final = {  # of pages, for people who know no status codes
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """The JSON answer to `error`. Logs the error if the server is at fault."""
+    """The answer to `error`, and a line in the log."""
     answer = error_answer(error)
-    if answer is INTERNAL:
-        log_error(request.url.path, answer, error)
     if isinstance(error, HTTPException):
         where = f"{request.method} {request.url.path[:200]}"
-        answer = replace(answer, detail=f"{where}: {error.detail}; GET /docs lists the addresses.")
+        allowed = (error.headers or {}).get("Allow", "")
+        here = f" use {allowed.replace(', ', ' or ')} here;" if allowed else ""
+        answer = replace(answer, detail=f"{where}: {error.detail};{here} GET /docs lists the addresses.")
+    log_error(request.url.path, answer, error)
     return error_response(request.scope, answer)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import msgspec
 
 from monitoring.api.endpoint import JSON
-from monitoring.api.json_body import too_many
+from monitoring.api.json_body import SMALL_BYTES, begins_as_json, too_many
 from monitoring.api.sentences import explain
 from serving.error_table import error_answer
 from serving.errors import MalformedRequest
@@ -105,6 +105,8 @@ def _counted(items: Sequence[_Counted], limit: int) -> Sequence[_Counted]:
 
 def _count_values(body: bytes, limit: int) -> None:
     """Refuse a body that a parser would take minutes and gigabytes for, before it does."""
+    if len(body) > SMALL_BYTES and not begins_as_json(body):
+        raise MalformedRequest(f"the body is not JSON; send an image as it is, or entries, each {SHAPE}.")
     _count_escapes(body)
     values, containers = (each * limit + SPARE_VALUES for each in (VALUES_PER_IMAGE, CONTAINERS_PER_IMAGE))
     if too_many(body, values=values, containers=containers):

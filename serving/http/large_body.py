@@ -30,7 +30,7 @@ class LargeBodyReader(asyncio.BufferedProtocol):
             async with asyncio.timeout(timeout_s):
                 await self._complete
         except TimeoutError:
-            raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s.") from None
+            raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s; send it again, in one go.") from None
         finally:
             if not self._connection.transport.is_closing():
                 self._let_read(self._connection)

@@ -322,7 +322,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes == 0 and self.cycle is None:  # the client sent nothing, so there is nothing to answer
             self.transport.close()
             return
-        self._refuse(HeadTimeout(f"the head did not arrive within {self.head_timeout_s:g} s."))
+        limit_s = f"{self.head_timeout_s:g} s"
+        self._refuse(HeadTimeout(f"the head did not arrive within {limit_s}; send it again, in one go."))
 
     def _refuse(self, error: ServingError) -> None:
         self._head_done()

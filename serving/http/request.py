@@ -154,7 +154,7 @@ async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float, hol
         async with asyncio.timeout(timeout_s):
             return await _read_bounded(receive, limit_bytes, hold)
     except TimeoutError:
-        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s.") from None
+        raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s; send it again, in one go.") from None
 
 
 async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold) -> bytes:
@@ -209,9 +209,10 @@ def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[For
         count += 1
         if count > FIELDS_LIMIT:
             raise MalformedRequest(f"the form has over {FIELDS_LIMIT} fields beside its files.")
-        fields[(field.field_name or b"").decode("utf-8", errors="replace")] = (field.value or b"").decode(
-            "utf-8", errors="replace"
-        )
+        name = (field.field_name or b"").decode("utf-8", errors="replace")
+        if name in fields:
+            raise MalformedRequest(f"the form gives {brief(name)} more than once; give it once.")
+        fields[name] = (field.value or b"").decode("utf-8", errors="replace")
 
     def keep(file: File) -> None:
         if len(files) >= limit:
@@ -234,7 +235,8 @@ def read_form(body: bytes, content_type: bytes, *, limit: int) -> tuple[list[For
         finally:
             vars(parser).clear()  # its callbacks hold it and its files: a cycle, which would keep them in memory
     except FormParserError as error:
-        raise MalformedRequest(f"the multipart body cannot be read: {error}") from error
+        why = str(error).rstrip(".")
+        raise MalformedRequest(f"the multipart body cannot be read ({why}); let an HTTP library write it.") from error
     return files, fields
 
 

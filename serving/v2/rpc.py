@@ -130,7 +130,7 @@ class Servicer:
             async with asyncio.timeout(timeout_s):
                 data = await context.read()
         except TimeoutError:
-            raise BodyTimeout(f"the message did not arrive within {timeout_s:g} s.") from None
+            raise BodyTimeout(f"the message did not arrive within {timeout_s:g} s; send it again, in one go.") from None
         if data is grpc.aio.EOF:
             raise MalformedRequest("the call holds no message.")
         hold.resize(len(data), copies=LIST_COPIES)

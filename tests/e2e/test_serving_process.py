@@ -118,7 +118,7 @@ def test_rubbish_gets_a_4xx_and_the_neighbors_are_answered(
     assert load.errors == []
     assert "Traceback" not in server.log()
     lines = [json.loads(line) for line in server.log().splitlines()]
-    assert sum(line["message"] == "request refused" for line in lines) == 6
+    assert sum(line["message"] == "request refused" for line in lines) == 7
 
 
 def test_sigterm_answers_all_32_and_exits_with_0(

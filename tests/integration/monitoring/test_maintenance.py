@@ -10,7 +10,7 @@ import pytest
 
 from calibration.drift_state import DriftSettings
 from monitoring.drift import watch
-from monitoring.errors import BackupRefused, ExportRefused
+from monitoring.errors import BackupRefused, ExportRefused, ModelNotInLedger
 from monitoring.feedback import FeedbackItem
 from monitoring.ledger.slices import VALUE_LIMIT
 from monitoring.maintenance.backup import backup
@@ -272,6 +272,12 @@ def test_the_latest_source_of_a_corrected_label_is_exported(monitored: Monitored
     export(monitored.ledger, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open() as stream:
         assert [row["source"] for row in csv.DictReader(stream)] == ["biopsy", "resident"]
+
+
+def test_an_export_of_a_model_that_is_not_there_is_refused(full: MonitoredModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotInLedger, match="knows no model 'nowhere'; it knows "):
+        export(full.ledger, tmp_path / "out.csv", model="nowhere")
+    assert not list(tmp_path.glob("*.csv*"))
 
 
 def test_an_export_to_something_else_is_refused(monitored: MonitoredModel, tmp_path: Path) -> None:

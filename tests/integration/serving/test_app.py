@@ -400,6 +400,34 @@ async def test_wrong_addresses_are_json_too(server: Running, method: str, path: 
     assert (response.status_code, response.json()["error"]) == (status, code)
 
 
+@pytest.mark.parametrize(("path", "use"), [("/predictions/tiny", "POST or PUT"), ("/feedback", "POST")])
+async def test_a_wrong_method_names_the_right_one(server: Running, path: str, use: str) -> None:
+    detail = (await server.client.delete(path)).json()["detail"]
+    assert detail == f"DELETE {path}: Method Not Allowed; use {use} here; GET /docs lists the addresses."
+
+
+@pytest.mark.parametrize("path", ["/calibration/tiny?verison=2", "/nowhere", "/label/none"])
+async def test_a_refusal_outside_of_predictions_is_in_the_log_too(
+    server: Running, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    with caplog.at_level("INFO"):
+        response = await server.client.get(path)
+    assert response.status_code in (404, 422)
+    (line,) = [each for each in caplog.records if each.getMessage() == "request refused"]
+    assert line.fields["path"] == path.partition("?")[0]  # type: ignore[attr-defined]
+    assert line.fields["status"] == response.status_code  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_garbage_called_json_is_no_json_whatever_its_size(server: Running, kind: str) -> None:
+    garbage = bytes(number * 7919 % 251 for number in range(200_000))
+    for path in ("/predictions/tiny", "/feedback") if kind == "application/json" else ("/predictions/tiny",):
+        response = await server.client.post(path, content=garbage, headers={"content-type": kind})
+        assert response.status_code in (400, 415, 422)
+        assert "JSON" in response.json()["detail"], response.text
+        assert "values" not in response.json()["detail"], response.text
+
+
 async def test_feedback_reaches_the_ledger_through_the_same_server(server: Running, png: Callable[..., bytes]) -> None:
     answer = (await server.predict(png())).json()
     body = {"prediction_id": answer["prediction_id"], "label": answer["label"]}

@@ -183,12 +183,33 @@ async def test_a_form_and_a_choice_refuse_a_stray_or_repeated_parameter(
         assert "set-cookie" not in answer.headers
 
 
+FIELDS = {"/time-zone": "zone", "/sign-in": "token", "/label/tiny": "label", "/versions/tiny": "why"}
+FIELDS |= {"/recalibrate/tiny": "seen", "/calibration/tiny/page": "note", "/try/tiny": "explain"}
+
+
 async def test_a_form_refuses_a_field_that_is_given_twice(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
-    client, _ = pages
-    for path in ("/time-zone", "/label/tiny", "/versions/tiny", "/recalibrate/tiny", "/calibration/tiny/page"):
-        answer = await client.post(path, data={"zone": ["UTC", "Europe/Berlin"]}, headers=PAGE)
-        require_refusal(answer, says="2 times; give it once.")
-        assert "set-cookie" not in answer.headers
+    client, declared = pages
+    for path, name in FIELDS.items():
+        if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
+            twice = (
+                {"files": [(name, (None, "UTC")), (name, (None, "Europe/Berlin"))]}
+                if path == "/try/tiny"
+                else {"data": {name: ["UTC", "Europe/Berlin"]}}
+            )
+            answer = await client.post(path, **twice, headers=PAGE)  # type: ignore[arg-type]
+            require_refusal(answer, says="give it once.")
+            assert "set-cookie" not in answer.headers, path
+
+
+async def test_a_form_refuses_a_field_that_it_does_not_have(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:
+    client, declared = pages
+    for path in (*FIELDS, "/sign-out"):
+        if path != "/try/tiny" or "/try/{model}" in {each.path for each in declared}:
+            for stray in ("compare", MARKUP):
+                form = {"files": {stray: (None, "9")}} if path == "/try/tiny" else {"data": {stray: "9"}}
+                answer = await client.post(path, **form, headers=PAGE)  # type: ignore[arg-type]
+                require_refusal(answer, says="does not know the field")
+                assert "set-cookie" not in answer.headers, path
 
 
 async def test_a_language_that_is_not_there_is_named(pages: tuple[httpx.AsyncClient, list[Endpoint]]) -> None:

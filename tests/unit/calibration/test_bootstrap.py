@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from calibration.bootstrap import Method, bootstrap, bootstrap_sums
-from calibration.measure_intervals import AREAS, MEANS, measure_intervals
+from calibration.measure_intervals import AREAS, MEANS, RATES, measure_intervals
 from calibration.measures import Measures
 
 Floats = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ def test_intervals_of_measures_hold_the_measures() -> None:
     p = rng.dirichlet(np.ones(3), 300)
     y = (p.cumsum(axis=1) > rng.random((300, 1))).argmax(axis=1)
     measures, intervals = Measures.from_probabilities(p, y), measure_intervals(p, y, resamples=200)
-    assert tuple(intervals) == MEANS + AREAS
+    assert tuple(intervals) == RATES + MEANS + AREAS
     for name, (low, high) in intervals.items():
         assert low < getattr(measures, name) < high
     # Normal theory: the mean's standard error.
@@ -108,3 +108,12 @@ def test_intervals_of_measures_hold_the_measures() -> None:
         np.repeat(p, 4, axis=0), np.repeat(y, 4), groups=np.repeat(np.arange(300), 4), resamples=200
     )
     assert doubled["nll"] == pytest.approx(intervals["nll"], rel=1e-9)
+
+
+def test_a_model_that_is_always_right_on_few_images_is_not_certain_to_be() -> None:
+    p, y = np.tile([0.99, 0.01], (20, 1)), np.zeros(20, dtype=int)
+    alone = measure_intervals(p, y, resamples=50)
+    assert alone["accuracy"] == pytest.approx((0.810, 1), abs=2e-3)  # Agresti and Coull; a bootstrap says 1 to 1
+    assert alone["signed_gap"].upper == pytest.approx(0.99 - 0.810, abs=2e-3)
+    of_two = measure_intervals(p, y, groups=np.repeat([0, 1], 10), resamples=50)
+    assert of_two["accuracy"].lower < 0.35  # two patients

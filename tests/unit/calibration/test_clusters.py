@@ -62,6 +62,22 @@ def test_groups_of_one_change_little() -> None:
     assert grouped.floor == pytest.approx(alone.floor, rel=0.1)
 
 
+@pytest.mark.parametrize(("confidence", "lower"), [(1.0, 0.167), (0.99, 0.157)])
+def test_images_of_one_patient_that_agree_prove_no_more_than_one(confidence: float, lower: float) -> None:
+    found = chance([confidence] * 8, [False] * 8, np.zeros(8))
+    assert found.gap.lower == pytest.approx(lower, abs=2e-3)
+    assert found.ece.lower == pytest.approx(lower, abs=2e-3)
+
+
+def test_a_few_patients_whose_images_agree_hold_the_gap() -> None:
+    rng, held = np.random.default_rng(7), 0
+    unit = np.repeat(np.arange(5), 6)
+    for _ in range(400):
+        found = chance(1 - rng.beta(0.5, 40, 30), (rng.random(5) < 0.6)[unit], unit).gap
+        held += found.lower <= 1 - 0.5 / 40.5 - 0.6 <= found.upper
+    assert held >= 0.95 * 400  # .865 did without the added answers
+
+
 def test_no_answers_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one answer"):
         chance([], [])

@@ -139,3 +139,13 @@ def test_a_class_that_no_answer_names_has_no_interval() -> None:
     for rate in (matrix.sensitivity[2], matrix.specificity[2]):
         assert np.isnan([rate.lower, rate.upper, rate.deviation]).all()
     assert matrix.sensitivity[1].upper > matrix.sensitivity[1].lower
+
+
+def test_one_label_of_a_class_does_not_make_its_rate_certain() -> None:
+    sums = ProbabilitySums.from_probabilities([[0.99, 0.01]] * 50 + [[0.01, 0.99]] * 50)
+    labeled = LabeledSums.from_predictions([[0.99, 0.01]] * 60 + [[0.01, 0.99]], [0] * 60 + [1])
+    found = recalibrated(sums, labeled)
+    assert found is not None
+    sensitivity = found.sensitivity[0]  # some of class 0 may be among the answers "1", for which one label speaks
+    assert sensitivity.value == pytest.approx(1)
+    assert sensitivity.lower < 0.5

@@ -31,7 +31,7 @@ def test_a_row_of_the_terminal_by_hand() -> None:
     measures = Measures.from_sums(BinSums.from_predictions(np.full(4, 0.9), [True, True, True, False])).as_dict()
     summary = dict(zip(MEASURES_COLUMNS, measures_row("x", measures), strict=True))
     assert (summary["n"], summary["accuracy"], summary["NLL"]) == ("4", "0.750", "-")
-    assert (summary["ECE"], summary["95 % interval"], summary["floor"]) == ("0.150", "[0.000, 0.574]", "0.120")
+    assert (summary["ECE"], summary["95 % interval"], summary["floor"]) == ("0.150", "[0.000, 0.611]", "0.120")
     assert (summary["MCE"], summary["gap"]) == ("0.150", "+0.150")
     further = dict(zip(FURTHER_COLUMNS, further_row("x", measures), strict=True))
     assert (further["classwise ECE"], further["debiased RMS"], further["z of ECE"]) == ("- (-)", "0.000", "0.3")

@@ -73,12 +73,13 @@ def test_hand_numbers() -> None:
     floor = math.sqrt(2 / math.pi) * (math.sqrt(0.48) + 0.5)
     assert metrics.ece_z(sums) == pytest.approx((0.9 - floor) / math.sqrt((1 - 2 / math.pi) * 0.73))
     assert metrics.signed_gap(sums) == pytest.approx(-0.02)
-    half = 1.959964 * math.sqrt(((q + 0.25) / 5 - 0.02**2) / 5)
-    assert metrics.signed_gap_interval(sums) == pytest.approx((-0.02 - half, -0.02 + half))
+    center = (-0.1 + 3.841459 * (0.78 - 0.5)) / 8.841459  # with 3.84 more answers of .78, half of them right
+    square = (q + 0.25 + 3.841459 / 2 * (0.78**2 + 0.22**2)) / 8.841459
+    half = 1.959964 * math.sqrt((square - center**2) / 8.841459)
+    assert metrics.signed_gap_interval(sums) == pytest.approx((center - half, center + half), abs=1e-6)
+    assert metrics.signed_gap_variance(sums) == pytest.approx((square - center**2) / 5, abs=1e-6)
     sd = math.sqrt(q - 0.4**2 / 4 + 0.25)  # per bin the larger of V and Q - D^2/n
-    low, high = metrics.ece_interval(sums, level=0.5)
-    assert low == 0
-    assert high == pytest.approx((0.9 + 0.67449 * sd) / 5, abs=1e-6)
+    assert metrics.ece_interval(sums) == pytest.approx((0, (0.9 + 1.959964 * sd) / 5), abs=1e-6)
     assert metrics.accuracy(sums) == pytest.approx(0.8)
     assert metrics.mean_confidence(sums) == pytest.approx(0.78)
     assert metrics.debiased_rms(sums) == 0  # (.4^2 - q) / 4 + 0 < 0
@@ -89,6 +90,24 @@ def test_the_lower_end_of_the_ece_interval_by_hand() -> None:
     sd = math.sqrt(50 * 0.01 + 50 * 0.81 - 40**2 / 100)  # 5: that of 100 coins
     margin = math.sqrt(2 / math.pi) * sd + 1.959964 * math.sqrt(1 - 2 / math.pi) * sd
     assert metrics.ece_interval(sums) == pytest.approx((0.4 - margin / 100, 0.4 + 1.959964 * sd / 100), abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "right"), [(1, 0), (1, 1), (3, 0), (20, 20), (400, 399)])
+def test_answers_of_one_confidence_have_the_interval_of_agresti_and_coull(n: int, right: int) -> None:
+    interval = metrics.signed_gap_interval(BinSums.from_predictions([0.97] * n, [True] * right + [False] * (n - right)))
+    answers = n + 1.959964**2
+    accuracy = (right + 1.959964**2 / 2) / answers
+    half = 1.959964 * math.sqrt(accuracy * (1 - accuracy) / answers)
+    assert interval == pytest.approx((0.97 - accuracy - half, min(0.97 - accuracy + half, 1)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "right", "lower"), [(1, 0, 0.167), (3, 0, 0.383), (20, 0, 0.810), (20, 20, 0.0)])
+def test_sure_answers_that_agree_leave_the_ece_open(n: int, right: int, lower: float) -> None:
+    """All variances are 0, and yet so few answers prove little."""
+    sums = BinSums.from_predictions([1.0] * n, [True] * right + [False] * (n - right))
+    interval = metrics.ece_interval(sums)
+    assert interval.lower == pytest.approx(lower, abs=2e-3)
+    assert interval.upper == (1 if right == 0 else pytest.approx(0.190, abs=2e-3))
 
 
 def test_debiased_rms_by_hand() -> None:

@@ -79,6 +79,34 @@ def test_the_signed_gap_interval_covers_as_often_as_it_says(name: str) -> None:
     assert np.mean(covered) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 1000))
 
 
+SURE: dict[str, Truth] = {
+    "calibrated": lambda p: p,
+    "wrong in half": lambda p: np.full_like(p, 0.5),
+    "wrong in a tenth": lambda p: np.full_like(p, 0.9),
+    "mostly wrong": lambda p: np.full_like(p, 0.05),
+}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 10, 20, 50])
+@pytest.mark.parametrize("name", SURE)
+def test_a_few_sure_answers_leave_room_for_the_truth(name: str, n: int) -> None:
+    """Without added answers, 48 to 68 of 100 intervals held it for up to ten answers of a model wrong in a tenth."""
+    rng, gap, ece = np.random.default_rng(8), [], []
+    everywhere = 1 - rng.beta(0.3, 30, 100_000)
+    truth = float((everywhere - SURE[name](everywhere)).mean())
+    error = float(np.abs(np.bincount(bin_index(everywhere), everywhere - SURE[name](everywhere))).sum() / 100_000)
+    for _ in range(400):
+        p = 1 - rng.beta(0.3, 30, n)
+        sums = BinSums.from_predictions(p, rng.random(n) < SURE[name](p))
+        for held, interval, value in (
+            (gap, metrics.signed_gap_interval(sums), truth),
+            (ece, metrics.ece_interval(sums), error),
+        ):
+            held.append(interval.lower - 1e-12 <= value <= interval.upper + 1e-12)
+    assert np.mean(gap) >= 0.85  # with one answer, wrong in a tenth, it can only be .9, less what 400 samples vary
+    assert np.mean(ece) >= 0.85
+
+
 _GRID = (np.arange(100_000) + 0.5) / 100_000 * 0.6 + 0.4
 POPULATION_GAP = {name: float((_GRID - np.clip(truth(_GRID), 0, 1)).mean()) for name, truth in TRUTHS.items()}
 

@@ -52,9 +52,12 @@ def test_the_worst_slice_comes_first_and_chance_is_not_a_finding() -> None:
     worst = found.known[0]
     assert 0 < worst.at_least == worst.gap_lower < worst.signed_gap < worst.gap_upper
     labeled = sums["tag:site=bad"].labeled
-    spread = math.sqrt((labeled.squared_error.sum() / 300 - worst.signed_gap**2) / 300)
     wide = NormalDist().inv_cdf(1 - 0.05 / (2 * 21))  # Bonferroni: 3.04 standard deviations in place of 1.96
-    assert worst.gap_upper - worst.signed_gap == pytest.approx(wide * spread, rel=1e-6)
+    mean, added = worst.mean_confidence, wide**2  # so many answers are added, half of them right
+    center = (300 * worst.signed_gap + added * (mean - 0.5)) / (300 + added)
+    square = (labeled.squared_error.sum() + added / 2 * (mean**2 + (1 - mean) ** 2)) / (300 + added)
+    half = wide * math.sqrt((square - center**2) / (300 + added))
+    assert (worst.gap_lower, worst.gap_upper) == pytest.approx((center - half, center + half), rel=1e-6)
 
 
 def test_looking_at_twenty_slices_finds_something_false_in_five_looks_of_a_hundred() -> None:

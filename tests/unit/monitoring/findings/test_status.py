@@ -34,13 +34,25 @@ def test_the_verdict_says_how_much_and_which_way() -> None:
     assert "The model was on average 85.0 % confident and right 75.0 % of the time." in sentence
     status, sentence = assess(measures(1000, 0.9, 0.8))
     assert status is Status.OFF
-    assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 7.5 to 12.5)" in sentence
+    assert "confidence falls short of accuracy by 10.0 percentage points (95 % interval 8.0 to 11.7)" in sentence
 
 
 def test_chance_is_no_finding_and_few_labels_are_early() -> None:
     assert assess(measures(1000, 0.8, 0.81)).status is Status.OK
     assert assess(measures(99, 0.8, 0.99)).status is Status.EARLY
-    assert assess(measures(1, 1.0, 0.99)).sentence.startswith("In 1 labeled answer, confidence")
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "words"),  # Agresti and Coull's interval of the accuracy: .83 of 1, .54 of 3 and .19 of 20 at most
+    [
+        (1, 0, "confidence exceeds accuracy by 99.0 percentage points (95 % interval 15.7 to 100.0)"),
+        (1, 1, "confidence falls short of accuracy by 1.0 percentage points (95 % interval -82.3 to 4.9)"),
+        (3, 0, "confidence exceeds accuracy by 99.0 percentage points (95 % interval 37.3 to 100.0)"),
+        (20, 0, "confidence exceeds accuracy by 99.0 percentage points (95 % interval 80.0 to 100.0)"),
+    ],
+)
+def test_a_few_labels_that_agree_are_not_certain(n: int, right: int, words: str) -> None:
+    assert words in assess(measures(n, right / n, 0.99)).sentence
 
 
 def test_a_quality_manager_can_act_on_each_sentence() -> None:
@@ -48,8 +60,8 @@ def test_a_quality_manager_can_act_on_each_sentence() -> None:
     nothing = assess(Measures.from_sums(BinSums.zeros()))
     assert nothing.sentence == "No answer has a label yet, so the model's confidence cannot be checked."
     assert assess(measures(200, 0.75, 0.75)).sentence == (
-        "In 200 labeled answers, confidence equals accuracy to within 0.1 percentage points (95 % interval -6.0 to "
-        "6.0). The model was on average 75.0 % confident and right 75.0 % of the time. Chance alone can explain this "
+        "In 200 labeled answers, confidence equals accuracy to within 0.1 percentage points (95 % interval -5.5 to "
+        "6.5). The model was on average 75.0 % confident and right 75.0 % of the time. Chance alone can explain this "
         "difference."
     )
     assert assess(measures(50, 0.8, 0.9)).sentence.endswith(" Fewer than 100 labels are too few to rely on.")

@@ -138,9 +138,12 @@ def test_a_form_of_many_parts_ends_at_the_first_too_many() -> None:
     started_s = time.process_time()
     with pytest.raises(MalformedRequest, match="over 8 files"):
         read_items(part * 200_000 + b"--b--\r\n", form, limit=8)
-    field = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n'
+    fields = (b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nA\r\n' % number for number in range(200_000))
     with pytest.raises(MalformedRequest, match="over 100 fields"):
-        read_items(field * 200_000 + b"--b--\r\n", form, limit=8)
+        read_items(b"".join(fields) + b"--b--\r\n", form, limit=8)
+    twice = b'--b\r\nContent-Disposition: form-data; name="tags"\r\n\r\nsite=A\r\n' * 200_000
+    with pytest.raises(MalformedRequest, match="gives 'tags' more than once"):
+        read_items(twice + b"--b--\r\n", form, limit=8)
     assert time.process_time() - started_s < 1
 
 
