@@ -241,10 +241,15 @@ def _about(effect: Effect) -> dict[str, object]:
 
 
 def _standing(given: Measured, groups: int | None, *, calibrated: bool) -> Standing:
-    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has not seen."""
+    """The verdict: the mean gap, the ECE's lower bound, or a calibrator that improves rows it has not seen.
+
+    The gap must be too large for a calibrated model, and its interval must exclude 0: one wrong answer in a hundred of
+    .999 is rare, but not as rare as its normal deviation says. Answers of 1 have no deviation; the interval decides.
+    """
     if min(given.sums.total, groups or given.sums.total) < FEW:
         return Standing.TOO_FEW
-    if two_sided_p(given.chance.gap_z) < LEVEL:
+    gap, p_value = given.chance.gap, two_sided_p(given.chance.gap_z)
+    if not p_value >= LEVEL and not gap.lower <= 0 <= gap.upper:
         return Standing.OVERCONFIDENT if given.measures.signed_gap > 0 else Standing.UNDERCONFIDENT
     return Standing.UNEVEN if given.chance.ece.lower > 0 or calibrated else Standing.NOT_SHOWN
 

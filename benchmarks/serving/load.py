@@ -19,6 +19,7 @@ import uvloop
 
 RECONNECT_S = 0.01
 SLOWEST_S = 60.0  # for the first good answer
+GAP_S = 0.02  # within which answers follow each other that a server gave together
 
 
 @dataclass
@@ -47,35 +48,46 @@ class Tally:
 
 
 class Window:
-    """The counting window, from one good answer to another.
+    """The counting window, from the end of one batch to the end of another.
 
-    The answers of a batch arrive together. A window by the clock would contain one batch more or less by chance, which
-    for a slow model is a seventh of its content.
+    The answers of a batch arrive together. A window by the clock would hold one batch more or less by chance, and one
+    from the first answer of a batch would count that batch, but not the last one, whose time it holds. Answers that
+    follow each other within GAP_S count as one batch, but no more than `connections`.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, *, connections: int) -> None:
+        self._seconds, self._connections = seconds, connections
         self._opened_s: float | None = None
-        self._closed_s: float | None = None
+        self._last_s = 0.0
+        self._left: int | None = connections  # answers that the first batch may still have; None: it has ended
+        self._last_batch = 0
+        self.is_closed = False
         self.closed = asyncio.Event()
 
     def holds(self, now_s: float, *, good: bool) -> bool:
         """Whether an answer at `now_s` counts. Good answers open and close the window."""
-        if self._closed_s is not None or (self._opened_s is None and not good):
+        if self.is_closed or (self._opened_s is None and not good):
             return False
-        if self._opened_s is None:
-            self._opened_s = now_s
+        if not good:
+            return True
+        together, self._last_s, before_s = now_s - self._last_s <= GAP_S, now_s, self._last_s
+        if self._opened_s is None or (self._left and together):
+            self._opened_s, self._left = now_s, self._connections if self._opened_s is None else self._left - 1
             return False
-        if good and now_s - self._opened_s >= self._seconds:
-            self._closed_s = now_s
-            self.closed.set()
+        self._left = None
+        if before_s - self._opened_s >= self._seconds:
+            if not together or self._last_batch == self._connections:
+                self._last_s, self.is_closed = before_s, True
+                self.closed.set()
+                return False
+            self._last_batch += 1
         return True
 
     def length_s(self) -> float:
         """Seconds from opening to closing (or to now); the intended length if it was never opened."""
         if self._opened_s is None:
             return self._seconds
-        return (self._closed_s or time.perf_counter()) - self._opened_s
+        return (self._last_s if self.is_closed else time.perf_counter()) - self._opened_s
 
 
 class Crowd:
@@ -158,7 +170,7 @@ async def drive(port: int, requests: list[bytes], *, connections: int, seconds: 
     crowd = Crowd(port, requests)
     await asyncio.gather(*(crowd.join(number) for number in range(connections)))
     await asyncio.sleep(seconds / 5)
-    crowd.window = Window(seconds)
+    crowd.window = Window(seconds, connections=connections)
     with suppress(TimeoutError):  # the server may give no good answer
         async with asyncio.timeout(2 * seconds + SLOWEST_S):
             await crowd.window.closed.wait()

@@ -42,7 +42,9 @@ class Launch:
         return Request(self.path, *self.body(image))
 
 
-def measure(name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float) -> Row:
+def measure(
+    name: str, subject: Subject, onnx: bytes, *, connections: list[int], seconds: float, loads_only: bool = False
+) -> Row:
     """Start the server `name`, measure it and stop it. A failure gives a row with the reason."""
     try:
         launch = _launch(name, subject, onnx)
@@ -52,8 +54,9 @@ def measure(name: str, subject: Subject, onnx: bytes, *, connections: list[int],
     with _folder(subject, launch) as folder:
         try:
             with running(launch.start(folder)) as process:
-                for figures in _figures(process, subject, launch, folder, connections, seconds):
-                    row |= figures
+                figures = _loads if loads_only else _figures
+                for found in figures(process, subject, launch, folder, connections, seconds):
+                    row |= found
         except (CannotStart, OSError, subprocess.CalledProcessError) as error:
             row["failed"] = f"{type(error).__name__}: {error}"
     return row
@@ -72,6 +75,17 @@ def _figures(
     yield {"start_s": process.first_answer_s(samples[0]), "idle_mb": process.rss_mb()}
     yield behavior.garbage(process.port, samples[0], launch.request(GARBAGE), launch.request(b""))
     yield behavior.burst(process.port, samples[0])
+    yield from _loads(process, subject, launch, folder, connections, seconds)
+    yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
+    if subject.name == SIGNALLED:
+        yield behavior.ended_in_flight(process, samples[0])
+
+
+def _loads(
+    process: Process, subject: Subject, launch: Launch, folder: Path, connections: list[int], seconds: float
+) -> Iterator[Row]:
+    """Rates and latencies by the number of connections."""
+    process.first_answer_s(launch.request(subject.samples()[0]))
     loads: dict[str, Row] = {}
     for count in sorted(connections):
         before_s = process.cpu_s()
@@ -79,9 +93,6 @@ def _figures(
         measured["cpu_ms"] = 1e3 * (process.cpu_s() - before_s) / max(1, measured["answered"])
         loads[str(count)] = measured
         yield {"loads": loads, "loaded_mb": process.rss_mb()}
-    yield {"after_storm_s": behavior.first_good_s(process.port, samples[0])}
-    if subject.name == SIGNALLED:
-        yield behavior.ended_in_flight(process, samples[0])
 
 
 def load(port: int, folder: Path, *, connections: int, seconds: float) -> Row:

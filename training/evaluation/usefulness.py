@@ -19,8 +19,8 @@ NORMAL_95 = 1.96  # standard errors on either side of a 95 % interval
 class ConstantAnswer:
     """The best constant answer on a split: class `label`, right for the share `accuracy` of its `images`.
 
-    `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval (normal approximation of
-    the mean of the paired differences).
+    `lead` is the model's accuracy minus that, `lead_lower` and `lead_upper` its 95 % interval: that of a difference of
+    paired proportions with half an image more in each of the four cells (Agresti and Min 2005).
     """
 
     label: int
@@ -38,8 +38,12 @@ def constant_answer(evaluation: Evaluation, split: EvaluatedSplit, method: Metho
     _, correct = evaluation.answers(split, method)
     constant = labels == label
     leads = correct.astype(float) - constant
-    lead, margin = float(leads.mean()), NORMAL_95 * float(leads.std()) / len(leads) ** 0.5
-    return ConstantAnswer(label, len(leads), float(constant.mean()), lead, lead - margin, lead + margin)
+    images = len(leads) + 2  # four halves; in one of them only the model is right, in one only the constant answer
+    center, square = float(leads.sum()) / images, (float((leads**2).sum()) + 1) / images
+    margin = NORMAL_95 * ((square - center**2) / images) ** 0.5
+    return ConstantAnswer(
+        label, len(leads), float(constant.mean()), float(leads.mean()), center - margin, center + margin
+    )
 
 
 def shortcomings(evaluation: Evaluation, classes: Sequence[str], *, method: Method, balanced: bool) -> list[str]:

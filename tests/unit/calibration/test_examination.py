@@ -22,6 +22,21 @@ def test_calibrated_predictions_are_rarely_called_anything_else() -> None:
     assert found[Standing.NOT_SHOWN] >= 186
 
 
+@pytest.mark.parametrize("wrong", [0.0005, 0.001, 0.003])
+def test_one_wrong_answer_of_a_very_sure_model_proves_nothing(wrong: float) -> None:
+    """The normal deviation of so few expected errors is far too often large."""
+    rng, found = np.random.default_rng(9), Counter[Standing]()
+    for _ in range(200):
+        p = 1 - rng.uniform(0, 2 * wrong, 99)
+        found[examine_confidence(p, rng.random(99) < p).standing] += 1
+    assert found[Standing.NOT_SHOWN] >= 190
+
+
+def test_errors_at_a_confidence_of_one_are_overconfidence() -> None:
+    assert examine_confidence([1.0] * 90, [True] * 60 + [False] * 30).standing is Standing.OVERCONFIDENT
+    assert examine_confidence([1.0] * 90, [True] * 90).standing is Standing.NOT_SHOWN
+
+
 def test_too_sure_and_not_sure_enough_are_told_apart() -> None:
     assert {standing(seed, temperature=2.0) for seed in range(2)} == {Standing.OVERCONFIDENT}
     assert {standing(seed, temperature=0.5) for seed in range(2)} == {Standing.UNDERCONFIDENT}

@@ -65,5 +65,11 @@ def test_the_interval_of_the_lead_is_that_of_paired_differences() -> None:
     found = constant_answer(USEFUL, "test", "temperature")
     assert (found.label, found.images, found.accuracy) == (0, 100, 0.6)
     assert found.lead == pytest.approx(0.26)
-    spread = ((31 + 5) / 100 - 0.26**2) ** 0.5 / 10
-    assert (found.lead_lower, found.lead_upper) == pytest.approx((0.26 - 1.96 * spread, 0.26 + 1.96 * spread))
+    center = 26 / 102  # with half an image more in each cell
+    half = 1.96 * ((37 / 102 - center**2) / 102) ** 0.5
+    assert (found.lead_lower, found.lead_upper) == pytest.approx((center - half, center + half))
+
+
+def test_a_model_that_answers_like_the_constant_on_few_images_is_not_certain_to_be_like_it() -> None:
+    found = constant_answer(on_both((0, 0, 8), (1, 0, 2)), "test", "temperature")
+    assert (found.lead, found.lead_lower, found.lead_upper) == pytest.approx((0, -0.163, 0.163), abs=1e-3)
