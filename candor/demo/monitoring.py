@@ -54,12 +54,17 @@ def label_validation(session: DemoSession, client: Client, sent: SentImages, car
     session.figures["label"] = {"card": measures, "report": report}
 
 
-def provoke_drift(session: DemoSession, client: Client, card: Card) -> SentImages:
-    """Step 5: send and label the test images, and report when the drift alarm was raised."""
+def provoke_drift(session: DemoSession, client: Client, card: Card) -> tuple[SentImages, SentImages]:
+    """Step 5: send and label the test images, and report when the drift alarm was raised.
+
+    Returns their first half, and the second, which is sent once all of the first is answered. So a recalibration on the
+    first half finds all answers of its time among these labels.
+    """
     count = len(session.dataset.splits["test"].labels)
     before = client.calibration(session.model)["drift"]["labels"]
-    sent = send_split(session, client, "test", session.order.permutation(count).tolist())
-    label_answers(client, sent, stage="labels of test images")
+    order = session.order.permutation(count).tolist()
+    first, second = (send_split(session, client, "test", half) for half in (order[: count // 2], order[count // 2 :]))
+    label_answers(client, first + second, stage="labels of test images")
     report = client.calibration(session.model, window=f"last:{count}")
     found = report["drift"]
     alarm = found["alarm_label"] - before if found["active"] else None
@@ -76,7 +81,7 @@ def provoke_drift(session: DemoSession, client: Client, card: Card) -> SentImage
     stdout.print(side_by_side({"card": measures, f"last {count} labels": report["measures"]}))
     stdout.print(f"\n{report['verdict']}")
     session.figures["drift"] = {"alarm_after_labels": alarm, "report": report}
-    return sent
+    return first, second
 
 
 def send_split(session: DemoSession, client: Client, name: SplitName, indices: list[int]) -> SentImages:

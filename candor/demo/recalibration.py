@@ -63,6 +63,7 @@ def recalibrate(session: DemoSession, url: str, first: SentImages) -> Recalibrat
     )
     session.figures["recalibrate"] = {
         "labels": done.labels,
+        "coverage": done.coverage,
         "remedy": done.proposal.remedy,
         "old_temperature": done.old_temperature,
         "new_temperature": done.new_temperature,

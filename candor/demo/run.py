@@ -90,7 +90,7 @@ def _watch(session: DemoSession, server: ServerProcess, client: Client, card: Ca
     """Steps 3 to 7, over HTTP against the server's own process."""
     validation = serve_validation(session, server, client)
     label_validation(session, client, validation, card)
-    first, second = provoke_drift(session, client, card).halves()
+    first, second = provoke_drift(session, client, card)
     done = recalibrate(session, server.url, first)
     if done is not None:
         verify(session, client, second, done)

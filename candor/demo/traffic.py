@@ -39,19 +39,14 @@ class SentImages:
         """The id of each answer."""
         return [answer["prediction_id"] for answer in self.answers]
 
-    def halves(self) -> "tuple[SentImages, SentImages]":
-        """Return the first and the second half."""
-        middle = len(self.indices) // 2
-        return self._part(slice(0, middle)), self._part(slice(middle, None))
+    def __add__(self, later: "SentImages") -> "SentImages":
+        return SentImages(self.indices + later.indices, self.answers + later.answers, self.labels + later.labels)
 
     def sums(self) -> BinSums:
         """Return the confidence bins of these answers."""
         confidence = [answer["confidence"] for answer in self.answers]
         pairs = zip(self.answers, self.labels, strict=True)
         return BinSums.from_predictions(confidence, [answer["label"] == name for answer, name in pairs])
-
-    def _part(self, part: slice) -> "SentImages":
-        return SentImages(self.indices[part], self.answers[part], self.labels[part])
 
 
 def send(

@@ -56,6 +56,12 @@ def test_no_request_is_lost_while_versions_change(demo: tuple[dict[str, Any], st
     assert set(recalibrated["requests_by_version"]) == {"1", "2"}
 
 
+def test_the_recalibration_rests_on_every_answer_of_its_time(demo: tuple[dict[str, Any], str, Path]) -> None:
+    """Otherwise a slow machine, on which some of the second half were answered among the first, publishes nothing."""
+    figures, _, _ = demo
+    assert figures["recalibrate"]["coverage"] == 1
+
+
 def test_the_ece_falls_on_images_that_the_recalibration_did_not_use(demo: tuple[dict[str, Any], str, Path]) -> None:
     figures, _, _ = demo
     before, after = (figures["prove"][name]["measures"] for name in ("before", "after"))

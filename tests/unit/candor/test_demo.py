@@ -54,9 +54,8 @@ def test_the_comparison_of_the_losses_follows_from_the_figures(ece: float, accur
     assert "Another\nseed may show the opposite" in found
 
 
-def test_answers_are_halved_in_the_order_in_which_they_were_sent() -> None:
+def test_images_that_were_sent_one_after_another_are_joined_in_that_order() -> None:
     answers = [{"prediction_id": name, "label": "a", "confidence": 0.9} for name in "xyz"]
-    first, second = SentImages([4, 2, 7], answers, ["a", "b", "a"]).halves()
-    assert (first.prediction_ids, second.prediction_ids) == (["x"], ["y", "z"])
-    assert second.indices == [2, 7]
-    assert second.sums().total == 2
+    both = SentImages([4], answers[:1], ["a"]) + SentImages([2, 7], answers[1:], ["b", "a"])
+    assert (both.indices, both.prediction_ids, both.labels) == ([4, 2, 7], ["x", "y", "z"], ["a", "b", "a"])
+    assert both.sums().total == 3
