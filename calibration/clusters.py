@@ -50,8 +50,8 @@ def chance(confidence: npt.ArrayLike, correct: npt.ArrayLike, groups: npt.ArrayL
 
     >>> once = chance([0.9] * 50, [True] * 30 + [False] * 20)
     >>> twice = chance([0.9] * 100, [True] * 60 + [False] * 40, np.arange(100) // 2)
-    >>> round(once.gap.lower, 2), round(twice.gap.lower, 2)
-    (0.16, 0.16)
+    >>> round(once.gap.upper, 2), round(twice.gap.upper, 2)
+    (0.44, 0.44)
     """
     p, c = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     sums = BinSums.from_predictions(p, c)
