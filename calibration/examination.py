@@ -14,12 +14,13 @@ import numpy.typing as npt
 from calibration.bins import BinSums, FloatArray
 from calibration.clusters import Chance, chance, two_sided_p
 from calibration.confusion import class_rates, confusion_matrix
-from calibration.honest_fit import HonestFit, TooFewRows, fit_honestly
+from calibration.honest_fit import HonestFit, OneLabel, TooFewRows, fit_honestly
 from calibration.measures import Measures
 from calibration.metrics import Interval, top_label
 from calibration.portable import CONFIDENCE_CLASSES, PortableCalibrator, Subject, portable, smallest_probability
 
 FEW = 50  # rows, or groups, below which the verdict is that nothing can be said
+_ALIKE = "all answers are right, or all are wrong, so nothing tells those apart that are not"
 LEVEL = 0.025  # of each of the two signs of miscalibration, so that both together err in 5 of 100 calibrated models
 
 
@@ -169,7 +170,7 @@ def examine_confidence(
     both = np.stack([1 - p, p], axis=1)
     smallest = smallest_probability(p)
     given = _measure_confidence(p, c, groups)
-    fit, refused = _fit(np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed)
+    fit, refused = _fit(np.log(np.maximum(both, smallest)), c.astype(np.int64), groups, True, seed, one_label=_ALIKE)
     effect = None
     calibrator = PortableCalibrator.identity(CONFIDENCE_CLASSES, smallest=smallest, of="confidence")
     if fit is not None and fit.affine is not None and fit.remedy is not None:
@@ -209,10 +210,19 @@ def class_figures(
 
 
 def _fit(
-    logits: FloatArray, labels: npt.NDArray[np.integer], groups: npt.ArrayLike | None, allow: bool, seed: int
+    logits: FloatArray,
+    labels: npt.NDArray[np.integer],
+    groups: npt.ArrayLike | None,
+    allow: bool,
+    seed: int,
+    *,
+    one_label: str | None = None,
 ) -> tuple[HonestFit | None, str | None]:
+    """The fit, or a clause why there is none: `one_label`, if given, where all labels are the same."""
     try:
         return fit_honestly(logits, labels, groups=groups, allow_label_changes=allow, seed=seed), None
+    except OneLabel as alike:
+        return None, one_label or str(alike)
     except TooFewRows as few:
         return None, str(few)
 

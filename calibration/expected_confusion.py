@@ -203,7 +203,8 @@ def _rate(hits: float, hits_var: float, misses: float, misses_var: float, *, pai
     value = float(hits) / total
     variance = hits_var if paired else (1 - value) ** 2 * hits_var + value**2 * misses_var
     deviation = math.sqrt(max(float(variance), 0.0)) / total
-    lower, upper = value - Z95 * deviation, value + Z95 * deviation
+    half = Z95 * deviation + 0.5 / total  # hits are whole
+    lower, upper = value - half, value + half
     return RateEstimate(value, max(0.0, lower), min(1.0, upper), deviation, total)
 
 

@@ -31,6 +31,10 @@ class TooFewRows(ValueError):
     """Too few rows, groups, or wrong answers to fit a calibrator on. The text is a clause."""
 
 
+class OneLabel(TooFewRows):
+    """All labels are the same."""
+
+
 @dataclass(frozen=True)
 class HonestFit:
     """A calibrator and its honest figures.
@@ -175,7 +179,7 @@ def _require(z: FloatArray, y: npt.NDArray[np.integer], units: npt.NDArray[np.in
     if groups < FEWEST_GROUPS:
         raise TooFewRows(f"a calibrator needs {FEWEST_GROUPS} groups; there {_are(groups, 'group')}")
     if len(np.unique(y)) < 2:
-        raise TooFewRows("all labels are of one class, so nothing tells how often the model is wrong about the others")
+        raise OneLabel("all labels are of one class, so nothing tells how often the model is wrong about the others")
 
 
 def _exclusions(classes: int) -> dict[str, str]:

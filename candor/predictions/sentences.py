@@ -66,7 +66,10 @@ def calibrator_sentence(found: Examination) -> str:
         return f"No calibrator was fitted: {found.refused}."
     if found.fit.choice.chosen is not None:
         title = remedy_title(found.fit.choice.chosen, found.of)
-        return f"{title[:1].upper()}{title[1:]} was tried, but did not improve rows that it had not seen: left alone."
+        return (
+            f"{title[:1].upper()}{title[1:]} looks best of the remedies. But choosing and fitting it without "
+            "the rows that judge it did not improve those, so the predictions are left alone."
+        )
     return "No calibrator improves predictions that it has not seen by more than chance: they are left alone."
 
 

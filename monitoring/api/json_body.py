@@ -133,7 +133,8 @@ def parse(body: bytes, *, whole: str = "The body") -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        what = "nothing" if not body else f"something else ({brief(str(error))})"
+        why = "its bytes are no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        what = "nothing" if not body else f"something else ({brief(why)})"
         raise BodyNotJson(f"{whole} must be JSON; got {what}.") from error
 
 

@@ -20,6 +20,7 @@ from serving.http.sessions import COOKIE, LIFETIME_S
 
 _LIMIT_BYTES: Final = 8_192
 _TIMEOUT_S: Final = 10.0
+_ADVICE: Final = "Send the form of /sign-in."
 _HTML: Final = {"text/html": str}
 NEXT: Final = Parameter("next", "query", str, "the page to go to afterwards")
 _KEPT: Final = {"cache-control": "public, max-age=31536000, immutable", "x-content-type-options": "nosniff"}
@@ -75,7 +76,9 @@ class SignInRoutes:
 
     async def _body(self, request: Request) -> bytes:
         async with self._bodies.hold(_LIMIT_BYTES) as hold:
-            return await read_body(request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold)
+            return await read_body(
+                request.receive, limit_bytes=_LIMIT_BYTES, timeout_s=_TIMEOUT_S, hold=hold, advice=_ADVICE
+            )
 
     async def asset(self, request: Request) -> Response:
         """A file that pages load, to be kept for ever: its name changes with its content."""

@@ -148,16 +148,21 @@ def read_frame(text: str | None) -> FrameChoice | None:
         raise MalformedRequest(f"frame: {error}.") from None
 
 
-async def read_body(receive: Receive, *, limit_bytes: int, timeout_s: float, hold: Hold) -> bytes:
-    """The whole body. Raises BodyTooLarge as soon as it is over the limit, BodyTimeout, BodiesFull or ClientGone."""
+async def read_body(
+    receive: Receive, *, limit_bytes: int, timeout_s: float, hold: Hold, advice: str = SMALLER
+) -> bytes:
+    """The whole body. Raises BodyTooLarge, with `advice`, as soon as it is over the limit.
+
+    Other errors are BodyTimeout, BodiesFull and ClientGone.
+    """
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read_bounded(receive, limit_bytes, hold)
+            return await _read_bounded(receive, limit_bytes, hold, advice)
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s; send it again, in one go.") from None
 
 
-async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold) -> bytes:
+async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold, advice: str) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body", False) and len(body) <= limit_bytes:
@@ -168,7 +173,7 @@ async def _read_bounded(receive: Receive, limit_bytes: int, hold: Hold) -> bytes
         parts.append(message.get("body", b""))
         received += len(parts[-1])
         if received > limit_bytes:
-            raise BodyTooLarge(limit_bytes=limit_bytes, advice=SMALLER)
+            raise BodyTooLarge(limit_bytes=limit_bytes, advice=advice)
         hold.cover(received)
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -37,6 +37,11 @@ def test_errors_at_a_confidence_of_one_are_overconfidence() -> None:
     assert examine_confidence([1.0] * 90, [True] * 90).standing is Standing.NOT_SHOWN
 
 
+def test_answers_that_are_all_right_are_not_called_labels_of_one_class() -> None:
+    found = examine_confidence(np.linspace(0.9, 0.99, 150), [True] * 150)
+    assert found.refused == "all answers are right, or all are wrong, so nothing tells those apart that are not"
+
+
 def test_too_sure_and_not_sure_enough_are_told_apart() -> None:
     assert {standing(seed, temperature=2.0) for seed in range(2)} == {Standing.OVERCONFIDENT}
     assert {standing(seed, temperature=0.5) for seed in range(2)} == {Standing.UNDERCONFIDENT}
